@@ -1,0 +1,257 @@
+"""The demo portal over HTTP: a Starlette application that answers as Bitrix24 does.
+
+Built from what the portal documents alone and sharing no code with the client, so that it cannot share its mistakes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from datetime import UTC, datetime
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from .faults import Fault, Faults
+from .methods import Answer, User, run
+from .oauth import CLIENT_ID, OAuth
+from .php import as_array, param, parse_query, to_json_array
+from .seed import Language, seeded_store
+from .store import PortalError
+
+BATCH_LENGTH = 50
+
+ADMIN = User(1, "Demo Administrator")
+READER = User(7, "Demo Reader", administers=False)
+STRANGER = User(9, "Demo Stranger", reads=False, administers=False)
+TASKS_ONLY = User(11, "Demo Planner", scopes=("task",))
+
+WEBHOOKS = {
+    "demoadmin0000001": ADMIN,
+    "demoreader000007": READER,
+    "demostranger0009": STRANGER,
+    "demotasksonly011": TASKS_ONLY,
+}
+
+
+class Bucket:
+    """The portal's leaky bucket: each request adds 1, over `burst` is refused, `per_second` drain away."""
+
+    def __init__(self, burst: float, per_second: float, clock: Callable[[], float]) -> None:
+        self._burst, self._per_second, self._clock = burst, per_second, clock
+        self.level = 0.0
+        self._drained_at = clock()
+
+    def add(self) -> None:
+        now = self._clock()
+        self.level = max(0.0, self.level - (now - self._drained_at) * self._per_second)
+        self._drained_at = now
+        if self.level + 1 > self._burst:
+            raise PortalError("Too many requests", code="QUERY_LIMIT_EXCEEDED", status=503)
+        self.level += 1
+
+
+class DemoPortal:
+    """One portal with its directories, users, tokens, limits and ordered faults.
+
+    `limit` is (burst, requests a second) or None. `strict_entity` refuses an unknown `entityId` instead of answering
+    an empty list, as the documentation's wording allows. `calls` records each REST call as (method, parameters).
+    """
+
+    def __init__(
+        self,
+        language: Language = "en",
+        *,
+        limit: tuple[float, float] | None = None,
+        strict_entity: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.store = seeded_store(language)
+        self.oauth = OAuth(clock)
+        self.faults = Faults()
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self._bucket = Bucket(*limit, clock) if limit else None
+        self._strict_entity = strict_entity
+        self._clock = clock
+        self._operating: dict[str, float] = {}
+        self.app = Starlette(
+            routes=[
+                Route("/rest/{user:int}/{secret}/{method}", self._webhook, methods=["GET", "POST"]),
+                Route("/rest/{method}", self._oauth_call, methods=["GET", "POST"]),
+                Route("/oauth/token/", self._token, methods=["GET", "POST"]),
+                Route("/oauth/authorize/", self._authorize),
+                Route("/demo/faults", self._order_fault, methods=["POST", "DELETE"]),
+            ]
+        )
+
+    async def _webhook(self, request: Request) -> Response:
+        def authorize(_params: Mapping[str, Any]) -> User:
+            user = WEBHOOKS.get(request.path_params["secret"])
+            if user is None or user.id != request.path_params["user"]:
+                raise PortalError("Wrong authorization data", code="NO_AUTH_FOUND", status=401)
+            return user
+
+        return await self._rest(request, authorize)
+
+    async def _oauth_call(self, request: Request) -> Response:
+        def authorize(params: Mapping[str, Any]) -> User:
+            token = params.get("auth")
+            if not isinstance(token, str):
+                raise PortalError("Wrong authorization data", code="NO_AUTH_FOUND", status=401)
+            return self.oauth.user(token)
+
+        return await self._rest(request, authorize)
+
+    async def _rest(self, request: Request, authorize: Callable[[Mapping[str, Any]], User]) -> Response:
+        method = str(request.path_params["method"]).removesuffix(".json")
+        params = await _params(request)
+        self.calls.append((method, params))
+        fault = self.faults.take(method)
+        if fault is not None:
+            await asyncio.sleep(fault.delay)
+            if fault.replaces_answer:
+                return _faulty(fault)
+        started = self._clock()
+        try:
+            if self._bucket is not None:
+                self._bucket.add()
+            user = authorize(params)
+            if method == "batch":
+                return JSONResponse({"result": self._batch(user, params), "time": self._time(method, started)})
+            answer = self._run(user, method, params)
+        except PortalError as error:
+            return _error(error)
+        extra = {"next": answer.next, "total": answer.total}
+        body = {"result": answer.result} | {key: value for key, value in extra.items() if value is not None}
+        return JSONResponse(body | {"time": self._time(method, started)})
+
+    def _run(self, user: User, method: str, params: Mapping[str, Any]) -> Answer:
+        if method == "crm.status.entity.items" and self._strict_entity:
+            entity_id = param(params, "entityId")
+            if isinstance(entity_id, str) and entity_id.upper() not in self.store.directories:
+                raise PortalError("The parameter entityId is not defined or invalid.")
+        return run(self.store, user, method, params)
+
+    def _batch(self, user: User, params: Mapping[str, Any]) -> dict[str, Any]:
+        commands = as_array(param(params, "cmd")) or {}
+        halt = param(params, "halt", 0) in (1, "1", True, "true", "Y")
+        answers: dict[str, dict[str, Any]] = {
+            part: {} for part in ("result", "result_error", "result_total", "result_next", "result_time")
+        }
+        for place, (key, command) in enumerate(commands.items()):
+            method, _, query = str(command).partition("?")
+            started = self._clock()
+            try:
+                if place >= BATCH_LENGTH:
+                    raise PortalError("Max batch length exceeded", code="ERROR_BATCH_LENGTH_EXCEEDED")
+                if method == "batch":
+                    raise PortalError(
+                        "Method is not allowed for batch usage",
+                        code="ERROR_BATCH_METHOD_NOT_ALLOWED",
+                        status=405,
+                    )
+                answer = self._run(user, method.removesuffix(".json"), parse_query(query))
+            except PortalError as error:
+                answers["result_error"][key] = {"error": error.code, "error_description": error.description}
+                if halt:
+                    break
+                continue
+            answers["result"][key] = answer.result
+            answers["result_time"][key] = self._time(method, started)
+            if answer.total is not None:
+                answers["result_total"][key] = answer.total
+            if answer.next is not None:
+                answers["result_next"][key] = answer.next
+        return {part: to_json_array(values) for part, values in answers.items()}
+
+    def _time(self, method: str, started: float) -> dict[str, Any]:
+        finished = self._clock()
+        spent = finished - started
+        self._operating[method] = self._operating.get(method, 0.0) + spent
+        return {
+            "start": started,
+            "finish": finished,
+            "duration": spent,
+            "processing": spent,
+            "date_start": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
+            "date_finish": datetime.fromtimestamp(finished, UTC).isoformat(timespec="seconds"),
+            "operating_reset_at": int(finished) + 600,
+            "operating": self._operating[method],
+        }
+
+    async def _token(self, request: Request) -> Response:
+        try:
+            tokens = self.oauth.token(await _params(request))
+        except PortalError as error:
+            return _error(error)
+        base = str(request.base_url)
+        return JSONResponse(
+            tokens
+            | {
+                "client_endpoint": f"{base}rest/",
+                "server_endpoint": f"{base}rest/",
+                "domain": request.url.netloc,
+            }
+        )
+
+    async def _authorize(self, request: Request) -> Response:
+        """Agree at once and send the browser to the application's redirect address."""
+        query = request.query_params
+        if query.get("client_id") != CLIENT_ID:
+            return _error(PortalError("Application not found", code="APPLICATION_NOT_FOUND", status=401))
+        code = self.oauth.authorize(ADMIN)
+        landing = request.url.replace(path="/demo/landing", query="").include_query_params(
+            code=code,
+            state=query.get("state", ""),
+            domain=request.url.netloc,
+            member_id="demo0member0id",
+            scope="crm",
+            server_domain=request.url.netloc,
+        )
+        return RedirectResponse(str(landing), status_code=302)
+
+    async def _order_fault(self, request: Request) -> Response:
+        if request.method == "DELETE":
+            self.faults.clear()
+            return JSONResponse({"faults": "none"})
+        try:
+            fault = Fault(**await request.json())
+        except (TypeError, ValueError):
+            known = ", ".join(field.name for field in fields(Fault))
+            return JSONResponse({"error": "BAD_FAULT", "error_description": f"Known keys: {known}"}, 400)
+        self.faults.order(fault)
+        return JSONResponse({"faults": "ordered"})
+
+
+async def _params(request: Request) -> dict[str, Any]:
+    """Parameters from the query and the body, JSON or form, as the portal merges them."""
+    params = parse_query(request.url.query)
+    body = await request.body()
+    if request.headers.get("content-type", "").startswith("application/json"):
+        try:
+            params |= as_array(json.loads(body)) or {}
+        except ValueError:
+            return params
+    elif body:
+        params |= parse_query(body.decode("utf-8", errors="replace"))
+    return params
+
+
+def _error(error: PortalError) -> Response:
+    return JSONResponse({"error": error.code, "error_description": error.description}, error.status)
+
+
+def _faulty(fault: Fault) -> Response:
+    if fault.code is not None and fault.body is None:
+        content = {"error": fault.code, "error_description": fault.description}
+        return JSONResponse(content, fault.http_status, fault.headers)
+    body = fault.body
+    if body is None:
+        body = f"<html><head><title>{fault.status}</title></head><body><h1>Error {fault.status}</h1></body></html>"
+    return Response(body, fault.http_status, {"content-type": "text/html"} | fault.headers)

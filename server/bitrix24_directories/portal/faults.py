@@ -1,0 +1,99 @@
+"""Faults to order from the demo portal: any error code, status, delay or body, for some calls or for all.
+
+Imports nothing of this package.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+# HTTP status of each system error, which any REST method may answer.
+_STATUS = {
+    "INTERNAL_SERVER_ERROR": 500,
+    "ERROR_UNEXPECTED_ANSWER": 500,
+    "QUERY_LIMIT_EXCEEDED": 503,
+    "OPERATION_TIME_LIMIT": 429,
+    "OVERLOAD_LIMIT": 503,
+    "ERROR_BATCH_METHOD_NOT_ALLOWED": 405,
+    "ERROR_BATCH_LENGTH_EXCEEDED": 400,
+    "NO_AUTH_FOUND": 401,
+    "expired_token": 401,
+    "invalid_token": 401,
+    "ERROR_OAUTH": 401,
+    "APPLICATION_NOT_FOUND": 401,
+    "AUTHORIZATION_ERROR": 401,
+    "PAYMENT_REQUIRED": 401,
+    "METHOD_CONFIRM_WAITING": 401,
+    "METHOD_CONFIRM_DENIED": 403,
+    "INVALID_REQUEST": 400,
+    "ACCESS_DENIED": 403,
+    "INVALID_CREDENTIALS": 403,
+    "insufficient_scope": 403,
+    "user_access_error": 403,
+    "allowed_only_intranet_user": 403,
+    "WRONG_AUTH_TYPE": 403,
+    "ERROR_METHOD_NOT_FOUND": 404,
+    "ERROR_MANIFEST_IS_NOT_AVAILABLE": 404,
+    "NOT_FOUND": 404,
+    "ERROR_NOT_FOUND": 404,
+    "PORTAL_DELETED": 410,
+}
+
+
+@dataclass
+class Fault:
+    """What goes wrong.
+
+    `method` names the REST method (empty: every one), `times` how often (None: always). `delay` seconds pass first;
+    with neither `code`, `status` nor `body` the answer is then the true one. `code` answers a Bitrix24 error with its
+    own HTTP status, or with `status` if given. `body` is sent as it is, as text/html unless `headers` say otherwise.
+    """
+
+    method: str = ""
+    times: int | None = None
+    delay: float = 0
+    code: str | None = None
+    description: str = "Ordered from the demo portal."
+    status: int | None = None
+    body: str | bytes | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str) -> Fault:
+        """`503` is a web page with that status, anything else a Bitrix24 error code."""
+        if text.isdecimal():
+            return cls(status=int(text))
+        return cls(code=text)
+
+    @property
+    def replaces_answer(self) -> bool:
+        return self.code is not None or self.status is not None or self.body is not None
+
+    @property
+    def http_status(self) -> int:
+        if self.status is not None:
+            return self.status
+        return 200 if self.code is None else _STATUS.get(self.code, 400)
+
+
+class Faults:
+    """The faults ordered so far; the first that fits a call is the one it gets."""
+
+    def __init__(self) -> None:
+        self._ordered: list[Fault] = []
+
+    def order(self, fault: Fault) -> None:
+        self._ordered.append(fault)
+
+    def clear(self) -> None:
+        self._ordered.clear()
+
+    def take(self, method: str) -> Fault | None:
+        for fault in self._ordered:
+            if fault.method in ("", method):
+                if fault.times is not None:
+                    fault.times -= 1
+                    if fault.times <= 0:
+                        self._ordered.remove(fault)
+                return fault
+        return None
