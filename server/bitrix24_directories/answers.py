@@ -1,0 +1,56 @@
+"""One compact text for each structured result: one item a line, no JSON, no filler. A leaf over `models`.
+
+Hosts differ in which channel a model gets to see, so a text says what its structured twin says.
+"""
+
+from __future__ import annotations
+
+from .models import Directory, DirectoryItems, DirectoryList, Item
+from .text import shown_code
+
+
+def items_text(result: DirectoryItems) -> str:
+    """`DEAL_STAGE: 8 items, in order (code: name)`, then `NEW: New` and so on."""
+    if not result.items:
+        return f"{result.entity_id}: the directory exists and has no items."
+    detailed = result.items[0].id is not None
+    notation = "code: name [meaning] colour (id)" if detailed else "code: name"
+    lines = [f"{result.entity_id}: {_counted(result.total, 'item')}, in order ({notation})"]
+    return "\n".join(lines + [_item_line(item) for item in result.items])
+
+
+def _item_line(item: Item) -> str:
+    parts = [f"{shown_code(item.status_id)}: {item.name}"]
+    if item.semantics in ("success", "failure"):
+        parts.append(f"[{item.semantics}]")
+    if item.color:
+        parts.append(item.color)
+    if item.id is not None:
+        parts.append(f"(id {item.id}, system)" if item.system else f"(id {item.id})")
+    return " ".join(parts)
+
+
+def directories_text(result: DirectoryList) -> str:
+    """`DEAL_STAGE: Deal stages - stages for deal.STAGE_ID, ...`, a line a directory."""
+    found = len(result.directories)
+    if not found:
+        return f"None of the portal's {result.total} directories fits. Call list_directories without query to see all."
+    counted = _counted(result.total, "directory", "directories")
+    head = counted if found == result.total else f"{found} of {counted}"
+    lines = [f"{head} (entityId: title - kind, fields that take its codes)"]
+    return "\n".join(lines + [_directory_line(directory) for directory in result.directories])
+
+
+def _directory_line(directory: Directory) -> str:
+    used_in = f" for {', '.join(directory.used_in)}" if directory.used_in else ""
+    parts = [f"{shown_code(directory.entity_id)}: {directory.name} - {directory.kind}{used_in}"]
+    if directory.category_id is not None:
+        named = directory.pipeline and directory.pipeline not in directory.name
+        parts.append(f"pipeline {directory.category_id}" + (f" ({directory.pipeline})" if named else ""))
+    codes = {"start": directory.start, "success": directory.success, "failure": directory.failure}
+    parts += [f"{meaning} {shown_code(code)}" for meaning, code in codes.items() if code is not None]
+    return ", ".join(parts)
+
+
+def _counted(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or f'{one}s'}"

@@ -1,0 +1,63 @@
+"""What a model passes to a tool: put right where its meaning is plain, refused in plain lines where it is not.
+
+Works on published input schemas alone; knows no tool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .rest import Bitrix24Error, Entry
+from .text import one_line
+
+_KINDS = {
+    "string": "text",
+    "boolean": "true or false",
+    "integer": "a whole number",
+    "array": "a list of texts",
+}
+_GOT = {str: "text", bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
+
+
+def tidied(tool: str, schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """`arguments` under their published names, whatever their letter case and underscores, and without nulls.
+
+    Raises Bitrix24Error (INVALID_ARGUMENTS) for a name that the tool does not have: to leave it out in silence would
+    answer another question than the one that was asked.
+    """
+    names = {_folded(name): name for name in schema["properties"]}
+    given = {names.get(_folded(name), name): value for name, value in arguments.items() if value is not None}
+    unknown = [name for name in given if name not in schema["properties"]]
+    if unknown:
+        takes = ", ".join(schema["properties"])
+        raise _refused(tool, (f"{one_line(name, 40)}: no such argument; it takes {takes}" for name in unknown))
+    return given
+
+
+def refused(tool: str, schema: Mapping[str, Any], given: Mapping[str, Any], wrong: Iterable[str]) -> Bitrix24Error:
+    """The error for the arguments named in `wrong`, which validation against `schema` did not accept."""
+    return _refused(tool, (_line(name, schema["properties"][name], given) for name in wrong))
+
+
+def _line(name: str, schema: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+    example = f', such as "{schema["examples"][0]}"' if "examples" in schema else ""
+    expected = f"expected {_KINDS[schema['type']]}{example}"
+    if name not in given:
+        return f"{name}: missing; {expected}"
+    value = given[name]
+    if isinstance(value, str) and not value.strip():
+        return f"{name}: empty; {expected}"
+    return f"{name}: {expected}; got {_GOT.get(type(value), 'something else')}"
+
+
+def _refused(tool: str, lines: Iterable[str]) -> Bitrix24Error:
+    listed = "\n".join(f"- {line}" for line in lines)
+    return Bitrix24Error(
+        "INVALID_ARGUMENTS",
+        Entry(f"{tool} was called with wrong arguments", f"Correct them and call again:\n{listed}", "input"),
+    )
+
+
+def _folded(name: str) -> str:
+    return name.replace("_", "").replace("-", "").casefold()

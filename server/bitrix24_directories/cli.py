@@ -1,0 +1,191 @@
+"""The command line: serve (the default), call, check, portal."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from io import TextIOWrapper
+from typing import TYPE_CHECKING
+
+import anyio
+
+from . import __version__
+
+if TYPE_CHECKING:
+    from .rest import Bitrix24Error, Transport, Webhook
+
+DEMO_ADDRESS = "https://demo.bitrix24.example"
+DEMO_WEBHOOK = "/rest/1/demoadmin0000001/"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code: 0 for success, 1 for failure, 2 for wrong usage."""
+    _speak_utf8()
+    args = _parser().parse_args([_readable(arg) for arg in (sys.argv[1:] if argv is None else argv)])
+    try:
+        code: int = args.run(args)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # whoever read our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    # A subcommand's defaults would undo what stood before it, so subcommands have none.
+    demo = _demo_options(argument_default=argparse.SUPPRESS)
+    parser = argparse.ArgumentParser(
+        prog="bitrix24-directories-mcp",
+        description="MCP server for the directories of a Bitrix24 CRM. Without a command it serves MCP over stdio.",
+        parents=[_demo_options()],
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.set_defaults(run=_serve)
+    commands = parser.add_subparsers(metavar="command")
+
+    serve = commands.add_parser("serve", parents=[demo], help="serve MCP over stdio (the default)")
+    serve.set_defaults(run=_serve)
+
+    call = commands.add_parser("call", parents=[demo], help="call a tool and print what an assistant would get")
+    call.add_argument("tool")
+    call.add_argument("arguments", nargs="*", metavar="key=value")
+    call.add_argument("--json", action="store_true", help="print the structured result instead of the text")
+    call.set_defaults(run=_call)
+
+    check = commands.add_parser("check", parents=[demo], help="say whether the configuration works")
+    check.set_defaults(run=_check)
+
+    portal = commands.add_parser("portal", help="run the demo portal for others to develop against")
+    portal.add_argument("--port", type=int, default=8024)
+    portal.add_argument("--lang", choices=["en", "ru"], default="en")
+    portal.add_argument("--fault", metavar="CODE", help="answer this error code or HTTP status to every call")
+    portal.add_argument("--limit", action="store_true", help="enforce the request limit (burst 50, 2 a second)")
+    portal.add_argument("--certfile", help="serve TLS with this certificate")
+    portal.add_argument("--keyfile")
+    portal.set_defaults(run=_portal)
+    return parser
+
+
+def _demo_options(argument_default: str | None = None) -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(add_help=False, argument_default=argument_default)
+    options.add_argument("--demo", action="store_true", help="use the demo portal inside this process: no network")
+    options.add_argument("--lang", choices=["en", "ru"], help="language of the demo portal (en)")
+    options.add_argument("--fault", metavar="CODE", help="make the demo portal answer this error code or HTTP status")
+    return options
+
+
+def _serve(args: argparse.Namespace) -> int:
+    from .lifetime import end_with_client
+
+    end_with_client()
+    from .mcp_server import DirectoriesServer
+
+    portal, timeout, transport = _configured(args)
+    try:
+        anyio.run(DirectoriesServer(portal, timeout=timeout, transport=transport).run_stdio_async)
+    except BaseExceptionGroup as group:
+        _, others = group.split(BrokenPipeError)  # the client went while it was being answered
+        if others is not None:
+            raise others from None
+    return 0
+
+
+def _call(args: argparse.Namespace) -> int:
+    from mcp import Client
+
+    from .mcp_server import DirectoriesServer
+
+    arguments: dict[str, str] = {}
+    for argument in args.arguments:
+        key, equals, value = argument.partition("=")
+        if not equals:
+            print(f"{argument!r} is not key=value", file=sys.stderr)
+            return 2
+        arguments[key] = value
+    portal, timeout, transport = _configured(args)
+
+    async def run() -> int:
+        async with Client(DirectoriesServer(portal, timeout=timeout, transport=transport)) as client:
+            result = await client.call_tool(args.tool, arguments)
+        if args.json:
+            print(json.dumps(result.structured_content, ensure_ascii=False, indent=2))
+        else:
+            print(*(block.text for block in result.content if block.type == "text"), sep="\n")
+        return int(result.is_error)
+
+    return anyio.run(run)
+
+
+def _check(args: argparse.Namespace) -> int:
+    from .check import check
+
+    portal, timeout, transport = _configured(args)
+
+    async def run() -> int:
+        failed = False
+        async for step in check(portal, timeout=timeout, transport=transport):
+            failed |= not step.ok
+            print(f"{'✓' if step.ok else '✗'} {step.name}: {step.says.replace(chr(10), chr(10) + '  ')}")
+        return int(failed)
+
+    return anyio.run(run)
+
+
+def _portal(args: argparse.Namespace) -> int:
+    from .portal import DemoPortal, Fault, server
+
+    portal = DemoPortal(args.lang, limit=(50, 2) if args.limit else None)
+    if args.fault:
+        portal.faults.order(Fault.parse(args.fault))
+    scheme = "https" if args.certfile else "http"
+    print(f"Demo portal ({args.lang}) until Ctrl+C. Point a server at it with", flush=True)
+    print(f"BITRIX24_WEBHOOK_URL={scheme}://127.0.0.1:{args.port}{DEMO_WEBHOOK}", flush=True)
+    server(portal, args.port, certfile=args.certfile, keyfile=args.keyfile).run()
+    return 0
+
+
+def _configured(args: argparse.Namespace) -> tuple[Webhook | Bitrix24Error, float, Transport | None]:
+    """What to call with (or why there is nothing to call with), the timeout, and the demo's transport.
+
+    Logging is set up on the way, before anything can be logged that holds the secret.
+    """
+    from .logs import Redactor, configure_logging
+    from .rest import Bitrix24Error, Webhook, in_process
+    from .settings import Settings, load_settings
+
+    portal: Webhook | Bitrix24Error
+    transport = None
+    try:
+        settings = load_settings()
+        portal = Webhook.parse(DEMO_ADDRESS + DEMO_WEBHOOK) if args.demo else settings.webhook()
+    except Bitrix24Error as exc:
+        settings, portal = Settings.model_construct(), exc
+    configure_logging(settings.log_level, Redactor(portal.secret if isinstance(portal, Webhook) else ""))
+    if args.demo:
+        from .portal import DemoPortal, Fault
+
+        demo = DemoPortal(args.lang or "en")
+        if args.fault:
+            demo.faults.order(Fault.parse(args.fault))
+        transport = in_process(demo.app)
+    return portal, settings.timeout, transport
+
+
+def _speak_utf8() -> None:
+    """Print UTF-8 whatever the locale says, and let nothing fail to be printed."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+def _readable(argument: str) -> str:
+    """An argument that the locale's encoding could not read, read as UTF-8."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(argument).decode("utf-8", errors="replace")
+    return argument

@@ -1,0 +1,108 @@
+"""The shapes that cross module borders and that programs get as structured results. A leaf: imports nothing."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+Semantics = Literal["process", "success", "failure"]
+Kind = Literal["stages", "list"]
+JsonSchema = dict[str, Any]
+
+
+def lean(schema: JsonSchema) -> None:
+    """Cut a generated schema to what its readers need: no titles, no docstrings, no null for what is left out."""
+    schema.pop("title", None)
+    schema.pop("description", None)
+    for field in schema.get("properties", {}).values():
+        field.pop("title", None)
+        options = [option for option in field.pop("anyOf", []) if option != {"type": "null"}]
+        if options:
+            (only,) = options
+            del field["default"]
+            field |= only
+
+
+class Shape(BaseModel):
+    """Written with camelCase keys; what is None is left out."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, frozen=True, json_schema_extra=lambda schema: lean(schema)
+    )
+
+    def structured(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class Failure(Shape):
+    """What an error result says to programs."""
+
+    code: str
+    http_status: int | None = None
+    category: Literal["input", "configuration", "authorization", "limit", "portal", "network"] | None = None
+    retryable: bool
+    retry_after_seconds: int | None = None
+
+
+def _or_failure(schema: JsonSchema) -> None:
+    """Let a tool's schema describe its error results too: some clients check those against it and refuse the rest."""
+    lean(schema)
+    schema["properties"]["error"] = Failure.model_json_schema()
+    schema["anyOf"] = [{"required": schema.pop("required")}, {"required": ["error"]}]
+
+
+class Result(Shape):
+    """A tool's whole structured result; its schema also describes `{"error": ...}`."""
+
+    model_config = ConfigDict(json_schema_extra=_or_failure)
+
+
+class Item(Shape):
+    """One entry of a directory. `status_id` is the code that other CRM calls carry, never altered.
+
+    `id` (the record's number), `semantics` (stages only), `color` and `system` come with details.
+    """
+
+    status_id: str
+    name: str
+    sort: int
+    id: int | None = None
+    semantics: Semantics | None = None
+    color: str | None = None
+    system: bool | None = None
+
+
+class DirectoryItems(Result):
+    """One directory's items in SORT order."""
+
+    entity_id: str
+    items: list[Item]
+    total: int
+
+
+class Directory(Shape):
+    """One directory of a portal.
+
+    `used_in` names the fields that take its codes (`deal.STAGE_ID`); it is left out for directories that only custom
+    fields use. For stages: `pipeline` is the pipeline's name, `category_id` its number; `start`, `success` and
+    `failure` are codes.
+    """
+
+    entity_id: str
+    name: str
+    kind: Kind
+    used_in: list[str] | None = None
+    pipeline: str | None = None
+    category_id: int | None = None
+    start: str | None = None
+    success: str | None = None
+    failure: str | None = None
+
+
+class DirectoryList(Result):
+    """Directories that fit a query, and how many the portal has in all."""
+
+    directories: list[Directory]
+    total: int

@@ -1,0 +1,301 @@
+"""The catalogue of everything that can go wrong between here and a portal, as a table.
+
+Code -> what happened | what to do next | who can fix it | whether a retry helps. Codes are Bitrix24's own where it has
+one; the others are named here. Texts say "the user": an assistant reads them, acts itself where it can and tells its
+user where it cannot. Imports nothing of this package.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Category = Literal["input", "configuration", "authorization", "limit", "portal", "network"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row: `retry_after` is in seconds; `retryable` without it means soon. `words` passes the portal's text on.
+
+    `category` is None only where nobody but this product's authors can mend the failure.
+    """
+
+    happened: str
+    todo: str
+    category: Category | None
+    retryable: bool = False
+    retry_after: int | None = None
+    words: bool = False
+
+
+_NEW_WEBHOOK = (
+    "Tell the user to open Bitrix24 > Developer resources > Other > Inbound webhook, create a webhook with the "
+    "CRM (crm) permission, put its URL into BITRIX24_WEBHOOK_URL and restart this server."
+)
+_ADMIN = "Tell the user to ask the administrator of the Bitrix24 portal"
+_LATER = "Call the same tool again once; if it fails again, tell the user that the portal has trouble."
+
+CATALOGUE: dict[str, Entry] = {
+    # Limits
+    "QUERY_LIMIT_EXCEEDED": Entry(
+        "The portal got too many requests in a short time",
+        "Wait, then make the same call again, one call at a time.",
+        "limit", retryable=True, retry_after=2,
+    ),
+    "OPERATION_TIME_LIMIT": Entry(
+        "This REST method has used up its running time for 10 minutes; other methods still work",
+        "Go on with other work and make this call again later.",
+        "limit", retryable=True, retry_after=600,
+    ),
+    "OVERLOAD_LIMIT": Entry(
+        "Bitrix24 has blocked REST on this portal because of overload",
+        "Tell the user that only Bitrix24's support can lift this block.",
+        "limit",
+    ),
+    "TOO_MANY_REQUESTS": Entry(
+        "The portal or a proxy before it got too many requests",
+        "Wait, then make the same call again.",
+        "limit", retryable=True, retry_after=10, words=True,
+    ),
+    # Who calls, and what it may do
+    "NO_AUTH_FOUND": Entry(
+        "The portal does not know this webhook or token: it is mistyped, deleted or has expired",
+        _NEW_WEBHOOK,
+        "authorization",
+    ),
+    "expired_token": Entry(
+        "The access token is over an hour old",
+        "Tell the user that the application's access token has to be renewed; an inbound webhook never expires so.",
+        "authorization",
+    ),
+    "invalid_token": Entry(
+        "The portal does not know this access token", "Tell the user to authorise the application again.",
+        "authorization",
+    ),
+    "ERROR_OAUTH": Entry(
+        "The portal refused the authorisation", "Tell the user to authorise the application again, or to use an "
+        "inbound webhook with the CRM permission.", "authorization", words=True,
+    ),
+    "APPLICATION_NOT_FOUND": Entry(
+        "The application is not installed on this portal", f"{_ADMIN} to install the application again.",
+        "authorization",
+    ),
+    "AUTHORIZATION_ERROR": Entry(
+        "The portal could not authorise the caller; its user may be dismissed or not yet active",
+        _NEW_WEBHOOK,
+        "authorization", words=True,
+    ),
+    "PAYMENT_REQUIRED": Entry(
+        "The portal's or the application's subscription is over", f"{_ADMIN} to renew the subscription.",
+        "authorization",
+    ),
+    "METHOD_CONFIRM_WAITING": Entry(
+        "An administrator has to confirm this call on the portal first",
+        f"{_ADMIN} to confirm it (a notification waits there), then make the same call again.",
+        "authorization",
+    ),
+    "METHOD_CONFIRM_DENIED": Entry(
+        "An administrator refused this call on the portal",
+        f"{_ADMIN} why it was refused.",
+        "authorization",
+    ),
+    "ACCESS_DENIED": Entry(
+        "The portal does not allow REST: it needs a commercial plan, or the caller lacks rights",
+        f"{_ADMIN} whether the plan includes REST (Market subscription) and whether the webhook's user may use CRM.",
+        "authorization", words=True,
+    ),
+    "CRM_ACCESS_DENIED": Entry(
+        "The webhook's user has no right to do this in CRM",
+        f"{_ADMIN} to give that user the CRM rights (reading needs read access to some CRM object), or to use the "
+        "webhook of a user who has them.",
+        "authorization",
+    ),
+    "INVALID_CREDENTIALS": Entry(
+        "The webhook's or token's user lacks the rights for this call",
+        f"{_ADMIN} to give that user access to CRM.",
+        "authorization",
+    ),
+    "insufficient_scope": Entry(
+        "The webhook or application has no permission for CRM (scope crm)",
+        "Tell the user to open the webhook in Bitrix24 (Developer resources > Integrations), add the CRM (crm) "
+        "permission and save; its URL stays the same.",
+        "authorization",
+    ),
+    "user_access_error": Entry(
+        "The administrator keeps this user out of the application", f"{_ADMIN} to open the application to this user.",
+        "authorization",
+    ),
+    "allowed_only_intranet_user": Entry(
+        "The webhook belongs to an extranet user, who may not call this",
+        "Tell the user to use the webhook of an employee of the portal.",
+        "authorization",
+    ),
+    "WRONG_AUTH_TYPE": Entry(
+        "This method refuses this kind of authorisation",
+        "Tell the user to switch between an inbound webhook and an application (OAuth).",
+        "authorization",
+    ),
+    "HTTP_UNAUTHORIZED": Entry(
+        "The portal, or something before it, refused the authorisation", _NEW_WEBHOOK, "authorization", words=True
+    ),
+    "HTTP_FORBIDDEN": Entry(
+        "The portal, or something before it, forbids the call; an IP allow-list can be the reason",
+        f"{_ADMIN} whether access is limited to certain IP addresses and whether the webhook's user may use CRM.",
+        "authorization", words=True,
+    ),
+    # What is set up wrong
+    "INVALID_REQUEST": Entry(
+        "The portal takes https only", "Tell the user to begin BITRIX24_WEBHOOK_URL with https://.", "configuration"
+    ),
+    "ERROR_METHOD_NOT_FOUND": Entry(
+        "The portal does not know this REST method, or the webhook lacks its permission (scope)",
+        "Tell the user to check that the webhook has the CRM (crm) permission and that the portal is up to date.",
+        "configuration",
+    ),
+    "PORTAL_DELETED": Entry(
+        "The portal is deleted, or its public part is closed",
+        "Tell the user to check the portal's address in BITRIX24_WEBHOOK_URL and that the portal opens in a browser.",
+        "configuration",
+    ),
+    "HTTP_NOT_FOUND": Entry(
+        "There is no Bitrix24 REST at this address",
+        "Tell the user to copy the webhook's URL from Bitrix24 into BITRIX24_WEBHOOK_URL again.",
+        "configuration", words=True,
+    ),
+    "NOT_BITRIX24": Entry(
+        "A web page came back instead of a REST answer: a login page, a proxy or another site answers at this address",
+        "Tell the user to check the address in BITRIX24_WEBHOOK_URL, and that no VPN or proxy stands between.",
+        "configuration",
+    ),
+    "PORTAL_MOVED": Entry(
+        "The portal sends callers to another address that cannot be followed",
+        "Tell the user to copy the webhook's URL, with the portal's present address, into BITRIX24_WEBHOOK_URL again.",
+        "configuration", words=True,
+    ),
+    # What the call itself got wrong
+    "INVALID_ENTITY_ID": Entry(
+        "The portal refuses this entityId as missing or incorrect",
+        "Call list_directories and use one of its entityId values.",
+        "input",
+    ),
+    "ENTITY_ID_NOT_TEXT": Entry(
+        "The portal takes entityId only as text", 'Send entityId as a string such as "DEAL_STAGE".', "input"
+    ),
+    "INVALID_PARAMETER": Entry(
+        "The portal refuses a parameter of the call", "Correct what the text names and call again.", "input", words=True
+    ),
+    "NOT_FOUND": Entry(
+        "The portal has no such record", "Read the directory again: the item may have been removed.", "input",
+        words=True,
+    ),
+    "ERROR_MANIFEST_IS_NOT_AVAILABLE": Entry(
+        "The portal says that the manifest is not available", "Tell the user; nothing in this call can mend it.",
+        "portal",
+    ),
+    "ERROR_BATCH_METHOD_NOT_ALLOWED": Entry(
+        "The portal does not allow this method inside a batch", "Make the calls one by one.", "input"
+    ),
+    "ERROR_BATCH_LENGTH_EXCEEDED": Entry(
+        "A batch held more than 50 commands", "Ask for at most 50 at a time.", "input"
+    ),
+    # What failed on the portal's side
+    "INTERNAL_SERVER_ERROR": Entry(
+        "The portal failed inside", _LATER, "portal", retryable=True, retry_after=5, words=True
+    ),
+    "ERROR_UNEXPECTED_ANSWER": Entry(
+        "The portal failed inside", _LATER, "portal", retryable=True, retry_after=5, words=True
+    ),
+    "SERVER_ERROR": Entry(
+        "The portal, or a proxy before it, is not working at the moment (maintenance or overload)",
+        _LATER,
+        "portal", retryable=True, retry_after=30, words=True,
+    ),
+    "EMPTY_ANSWER": Entry(
+        "The portal answered with nothing", _LATER, "portal", retryable=True, retry_after=5
+    ),
+    "BROKEN_ANSWER": Entry(
+        "The portal's answer is damaged: it is not valid JSON", _LATER, "portal", retryable=True, retry_after=5
+    ),
+    "UNEXPECTED_ANSWER": Entry(
+        "The portal's answer has a shape that its documentation does not describe",
+        "Tell the user; the portal may be of another version. The command `bitrix24-directories-mcp check` shows more.",
+        "portal", words=True,
+    ),
+    "UNKNOWN_ERROR": Entry(
+        "The portal refused the call with an error that is not documented",
+        "Act on the portal's words if they are clear; otherwise show them to the user.",
+        "portal", words=True,
+    ),
+    "INTERNAL_ERROR": Entry(
+        "This MCP server itself failed; that is a mistake in it, not in the call",
+        "Tell the user to report it with what it wrote to stderr.", None,
+    ),
+    # What failed on the way
+    "CONNECTION_REFUSED": Entry(
+        "Nothing answers at the portal's address: the connection was refused",
+        "Tell the user to check the address and port in BITRIX24_WEBHOOK_URL, and that the portal is running.",
+        "network", retryable=True, retry_after=30,
+    ),
+    "CONNECTION_FAILED": Entry(
+        "No connection to the portal could be made",
+        "Tell the user to check the network, VPN and proxy of the machine that this server runs on.",
+        "network", retryable=True, retry_after=30,
+    ),
+    "CONNECTION_LOST": Entry(
+        "The connection to the portal broke before the answer was complete", _LATER,
+        "network", retryable=True, retry_after=5,
+    ),
+    "DNS_FAILURE": Entry(
+        "The portal's host name cannot be resolved",
+        "Tell the user to check the spelling of the address in BITRIX24_WEBHOOK_URL, and the network.",
+        "network", retryable=True, retry_after=30,
+    ),
+    "TLS_FAILURE": Entry(
+        "The secure connection (TLS) to the portal failed; its certificate is not trusted here, or something "
+        "intercepts it",
+        "Tell the user to check the certificate of the portal or proxy; where it is one of their own, SSL_CERT_FILE "
+        "must name its authority's file.",
+        "network",
+    ),
+    "PROXY_FAILURE": Entry(
+        "The proxy set in the environment (HTTPS_PROXY or ALL_PROXY) refused the connection",
+        "Tell the user to check the proxy's address and access.",
+        "network",
+    ),
+    "TIMEOUT": Entry(
+        "The portal did not answer in time",
+        "Call again once; if it happens again, tell the user to raise BITRIX24_TIMEOUT (seconds) or to check the "
+        "portal.",
+        "network", retryable=True, retry_after=5,
+    ),
+}  # fmt: skip
+"""Every failure that this product knows, by code."""
+
+BY_CODE = {code.upper(): code for code in CATALOGUE} | {
+    "ERROR_CORE": "INVALID_PARAMETER",
+    "ERROR_ARGUMENT": "INVALID_PARAMETER",
+    "INVALID_ARG_VALUE": "INVALID_PARAMETER",
+    "100": "INVALID_PARAMETER",
+    "ERROR_NOT_FOUND": "NOT_FOUND",
+}
+"""A portal's code in upper case -> its row."""
+
+BY_TEXT = (
+    ("the parameter entityid must be a string", "ENTITY_ID_NOT_TEXT"),
+    ("the parameter entityid is not defined or invalid", "INVALID_ENTITY_ID"),
+    ("identifier of the directory is not specified or is incorrect", "INVALID_ENTITY_ID"),
+    ("access denied", "CRM_ACCESS_DENIED"),
+    ("status is not found", "NOT_FOUND"),
+    ("invalid identifier", "NOT_FOUND"),
+)
+"""What the methods for reading say without a code of their own, in lower case -> its row."""
+
+BY_STATUS = {
+    401: "HTTP_UNAUTHORIZED",
+    403: "HTTP_FORBIDDEN",
+    404: "HTTP_NOT_FOUND",
+    410: "PORTAL_DELETED",
+    429: "TOO_MANY_REQUESTS",
+    500: "INTERNAL_SERVER_ERROR",
+}
+"""HTTP status without any other clue -> its row."""

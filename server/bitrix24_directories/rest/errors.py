@@ -1,0 +1,96 @@
+"""The one exception for everything that goes wrong, and how a portal's answer becomes it.
+
+What there is to say about each failure stands in `catalogue`.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+
+from bitrix24_directories.text import one_line
+
+from .catalogue import BY_CODE, BY_STATUS, BY_TEXT, CATALOGUE, Entry
+
+WORDS_LIMIT = 300
+"""Characters of a portal's own words that are passed on at most."""
+
+_TAG = re.compile(r"<[^<>]*>")
+
+
+class Bitrix24Error(Exception):
+    """A failure that an assistant, its user or a program can act on.
+
+    `str()` is the whole answer for an assistant: what happened with code and HTTP status, what to do next, and
+    whether trying again can help. `category`, `retryable`, `http_status` and `retry_after` (seconds; both None where
+    there is none) say the same to programs. `code` is Bitrix24's code where it gave one; `kind` is the catalogue's
+    row, for callers that treat one failure apart; `happened` and `todo` are the first two parts of `str()`.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        entry: Entry,
+        *,
+        code: str = "",
+        http_status: int | None = None,
+        words: str = "",
+        retry_after: int | None = None,
+    ) -> None:
+        self.kind = kind
+        self.code = code or kind
+        self.category = entry.category
+        self.http_status = http_status
+        self.retryable = entry.retryable
+        self.retry_after = (retry_after or entry.retry_after) if entry.retryable else None
+        self.happened, self.todo = entry.happened, entry.todo
+        facts = self.code if http_status is None else f"{code or 'no error code'}, HTTP {http_status}"
+        said = f' Bitrix24 says: "{words}"' if entry.words and words else ""
+        super().__init__(f"{entry.happened} ({facts}).{said}\nNext: {entry.todo}\n{self._retry()}")
+
+    def _retry(self) -> str:
+        if not self.retryable:
+            return "Trying again without that change will not help."
+        if self.retry_after is None:
+            return "Trying again once may help."
+        return f"Trying again can help after {self.retry_after} seconds."
+
+
+def failure(
+    kind: str, *, http_status: int | None = None, words: str = "", retry_after: int | None = None
+) -> Bitrix24Error:
+    """The error for one of the catalogue's rows; `words` (raw text of a portal or proxy) are cleaned."""
+    return Bitrix24Error(kind, CATALOGUE[kind], http_status=http_status, words=clean(words), retry_after=retry_after)
+
+
+def from_portal(code: str, description: str, http_status: int, retry_after: int | None = None) -> Bitrix24Error:
+    """The error for what a portal answered: `code` in any letter case, possibly empty or the message itself.
+
+    A code that the catalogue knows decides, unless it only says "read the text"; then the text decides, and last the
+    HTTP status.
+    """
+    shown, words = clean(code), clean(description)
+    kind = BY_CODE.get(shown.upper())
+    if kind is None or kind == "INVALID_PARAMETER":
+        kind = _by_text(f"{words} {shown}") or kind or _by_status(http_status)
+    if " " in shown:  # the message stands where the code belongs
+        shown, words = "", words or shown
+    if shown.upper() == kind.upper():
+        shown = kind
+    return Bitrix24Error(
+        kind, CATALOGUE[kind], code=shown, http_status=http_status, words=words, retry_after=retry_after
+    )
+
+
+def clean(text: str) -> str:
+    """A portal's own words without tags, control and invisible characters, on one line, cut to WORDS_LIMIT."""
+    return one_line(_TAG.sub(" ", html.unescape(_TAG.sub(" ", text))), WORDS_LIMIT)
+
+
+def _by_text(text: str) -> str | None:
+    folded = text.casefold()
+    return next((kind for phrase, kind in BY_TEXT if phrase in folded), None)
+
+
+def _by_status(http_status: int) -> str:
+    return BY_STATUS.get(http_status) or ("SERVER_ERROR" if http_status >= 500 else "UNKNOWN_ERROR")

@@ -1,0 +1,181 @@
+"""From the rows that the portal sends to our models: types made sure of, names made safe, codes left alone.
+
+Nothing here calls anybody. A row that lacks what the REST documentation promises raises Bitrix24Error
+(UNEXPECTED_ANSWER) rather than being dropped: a list that silently misses an item is worse than an error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from .models import Directory, Item, Semantics
+from .rest import failure
+from .text import one_line
+
+NAME_LIMIT = 200
+
+_CODES_GO_INTO = {
+    "STATUS": ["lead.STATUS_ID"],
+    "DEAL_STAGE": ["deal.STAGE_ID"],
+    "QUOTE_STATUS": ["quote.STATUS_ID"],
+    "SOURCE": ["deal.SOURCE_ID", "lead.SOURCE_ID", "contact.SOURCE_ID"],
+    "DEAL_TYPE": ["deal.TYPE_ID"],
+    "CONTACT_TYPE": ["contact.TYPE_ID"],
+    "COMPANY_TYPE": ["company.COMPANY_TYPE"],
+    "INDUSTRY": ["company.INDUSTRY"],
+    "EMPLOYEES": ["company.EMPLOYEES"],
+    "HONORIFIC": ["lead.HONORIFIC", "contact.HONORIFIC"],
+    "CALL_LIST": ["call list status"],
+    "INVOICE_STATUS": ["invoice.STATUS_ID"],
+}
+_PIPELINE_STAGES = re.compile(r"(DEAL|SMART_INVOICE|SMART_DOCUMENT|DYNAMIC_(?P<type>\d+))_STAGE_\d+")
+_SMART_TYPES = {"SMART_INVOICE": 31, "SMART_DOCUMENT": 36}
+_MEANINGS: dict[str, Semantics] = {
+    "S": "success",
+    "F": "failure",
+    "P": "process",
+    "SUCCESS": "success",
+    "FAILURE": "failure",
+    "APOLOGY": "failure",
+    "PROCESS": "process",
+}
+
+Name = Annotated[
+    str,
+    BeforeValidator(lambda value: "" if value is None else value),
+    AfterValidator(lambda name: one_line(name, NAME_LIMIT)),
+]
+# PHP writes an empty array where an object is expected.
+Section = Annotated[dict[str, Any], BeforeValidator(lambda value: value if isinstance(value, dict) else {})]
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
+
+class _ItemRow(_Row):
+    """A row of `crm.status.entity.items`."""
+
+    status_id: str = Field(alias="STATUS_ID")
+    name: Name = Field("", alias="NAME")
+    sort: int = Field(0, alias="SORT")
+
+
+class _StatusRow(_ItemRow):
+    """A row of `crm.status.list`."""
+
+    id: int = Field(alias="ID")
+    entity_id: str = Field(alias="ENTITY_ID")
+    system: str | None = Field(None, alias="SYSTEM")
+    color: str | None = Field(None, alias="COLOR")
+    semantics: str | None = Field(None, alias="SEMANTICS")
+    extra: Section = Field({}, alias="EXTRA")
+
+
+class _TypeRow(_Row):
+    """A row of `crm.status.entity.types`; only ID and NAME are always there."""
+
+    id: str = Field(alias="ID")
+    name: Name = Field("", alias="NAME")
+    entity_type_id: int | None = Field(None, alias="ENTITY_TYPE_ID")
+    semantic_info: Section = Field({}, alias="SEMANTIC_INFO")
+    prefix: str | None = Field(None, alias="PREFIX")
+    category_id: int | None = Field(None, alias="CATEGORY_ID")
+    category_name: Name = Field("", alias="CATEGORY_NAME")
+
+
+_R = TypeVar("_R", bound=_Row)
+_M = TypeVar("_M")
+
+
+def read_items(result: Any) -> list[Item]:
+    """Items of one directory from `crm.status.entity.items`."""
+    return _read(result, _ItemRow, lambda row: Item(status_id=row.status_id, name=row.name, sort=row.sort))
+
+
+def read_statuses(result: Any, entity_id: str) -> list[Item]:
+    """Items of one directory from `crm.status.list`. Rows of others are left out: the portal ignores filters
+    that it does not understand."""
+    return [item for owner, item in _read(result, _StatusRow, _owned_item) if owner.upper() == entity_id]
+
+
+def read_directories(result: Any) -> list[Directory]:
+    """The portal's directories from `crm.status.entity.types`: stages first, each kind in natural order of ids."""
+    return sorted(
+        _read(result, _TypeRow, _directory), key=lambda found: (found.kind == "list", _natural(found.entity_id))
+    )
+
+
+def is_stages(entity_id: str) -> bool:
+    return entity_id in ("STATUS", "DEAL_STAGE", "QUOTE_STATUS") or bool(_PIPELINE_STAGES.fullmatch(entity_id))
+
+
+def _read(result: Any, kind: type[_R], build: Callable[[_R], _M]) -> list[_M]:
+    if not isinstance(result, list):
+        raise failure("UNEXPECTED_ANSWER", words="a list was expected")
+    try:
+        return [build(kind.model_validate(row)) for row in result]
+    except ValidationError as exc:
+        keys = sorted({str(error["loc"][0]) for error in exc.errors(include_input=False) if error["loc"]})
+        raise failure("UNEXPECTED_ANSWER", words=f"a row of the list has no proper {', '.join(keys)}") from None
+
+
+def _owned_item(row: _StatusRow) -> tuple[str, Item]:
+    return row.entity_id, Item(
+        status_id=row.status_id,
+        name=row.name,
+        sort=row.sort,
+        id=row.id,
+        semantics=_semantics(row),
+        color=one_line(row.color or "", 20) or None,
+        system=row.system == "Y",
+    )
+
+
+def _semantics(row: _StatusRow) -> Semantics | None:
+    for said in (row.extra.get("SEMANTICS"), row.semantics):
+        if isinstance(said, str) and said.upper() in _MEANINGS:
+            return _MEANINGS[said.upper()]
+    return "process" if is_stages(row.entity_id.upper()) else None
+
+
+def _directory(row: _TypeRow) -> Directory:
+    entity_id = row.id.upper()
+    stages = is_stages(entity_id) or bool(row.semantic_info)
+    return Directory(
+        entity_id=entity_id,
+        name=row.name,
+        kind="stages" if stages else "list",
+        used_in=_used_in(entity_id, row.entity_type_id),
+        pipeline=row.category_name or None,
+        category_id=row.category_id,
+        start=_stage(row, "START_FIELD"),
+        success=_stage(row, "FINAL_SUCCESS_FIELD"),
+        failure=_stage(row, "FINAL_UNSUCCESS_FIELD"),
+    )
+
+
+def _stage(row: _TypeRow, key: str) -> str | None:
+    code = row.semantic_info.get(key)
+    if not isinstance(code, str) or not code:
+        return None
+    return code if not row.prefix or ":" in code else f"{row.prefix}:{code}"
+
+
+def _used_in(entity_id: str, entity_type_id: int | None) -> list[str] | None:
+    if entity_id in _CODES_GO_INTO:
+        return _CODES_GO_INTO[entity_id]
+    match = _PIPELINE_STAGES.fullmatch(entity_id)
+    if match is None:
+        return None if entity_type_id is None else [f"item({entity_type_id}).stageId"]
+    if match[1] == "DEAL":
+        return _CODES_GO_INTO["DEAL_STAGE"]
+    return [f"item({match['type'] or _SMART_TYPES[match[1]]}).stageId"]
+
+
+def _natural(entity_id: str) -> list[tuple[int, str]]:
+    return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", entity_id)]

@@ -1,0 +1,35 @@
+"""What people typed, made safe to show: on one line, without characters that nobody sees. A leaf: imports nothing.
+
+Names come from the portal's users and are data; invisible characters are how instructions get smuggled into them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+# Controls, surrogates, private use, and Unicode's "default ignorable" characters: zero-width, bidirectional, tags,
+# variation selectors, fillers.
+_INVISIBLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
+    "\u2060-\u206f\u3164\ud800-\udfff\ue000-\uf8ff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3"
+    "\U0001d173-\U0001d17a\U000e0000-\U0010ffff]"
+)
+_NOT_PLAIN = re.compile(rf'[\s"]|{_INVISIBLE.pattern}')
+
+
+def one_line(text: str, limit: int) -> str:
+    """`text` with white space folded to single blanks and invisible characters gone, `limit` characters at most."""
+    folded = " ".join(_INVISIBLE.sub("", " ".join(text.split())).split())
+    return folded if len(folded) <= limit else f"{folded[: limit - 1]}…"
+
+
+def shown_code(code: str) -> str:
+    """A STATUS_ID for a text: as it is, or as a JSON string where it holds anything but plain visible characters."""
+    if code and _NOT_PLAIN.search(code) is None:
+        return code
+    return _INVISIBLE.sub(_escaped, json.dumps(code, ensure_ascii=False))
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return json.dumps(match[0])[1:-1]
