@@ -65,7 +65,7 @@ class Directories:
             answer = await self._client.call("crm.status.list", params | ({"start": start} if start else {}))
             items += read_statuses(answer.result, entity_id)
             if answer.next is not None and answer.next <= start:
-                raise failure("UNEXPECTED_ANSWER", words="the next page does not lie ahead")
+                raise failure("UNEXPECTED_ANSWER", http_status=200, detail="the next page does not lie ahead")
             start = answer.next
         return items
 

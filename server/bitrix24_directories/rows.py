@@ -116,12 +116,14 @@ def is_stages(entity_id: str) -> bool:
 
 def _read(result: Any, kind: type[_R], build: Callable[[_R], _M]) -> list[_M]:
     if not isinstance(result, list):
-        raise failure("UNEXPECTED_ANSWER", words="a list was expected")
+        raise failure("UNEXPECTED_ANSWER", http_status=200, detail="a list was expected")
     try:
         return [build(kind.model_validate(row)) for row in result]
     except ValidationError as exc:
         keys = sorted({str(error["loc"][0]) for error in exc.errors(include_input=False) if error["loc"]})
-        raise failure("UNEXPECTED_ANSWER", words=f"a row of the list has no proper {', '.join(keys)}") from None
+        raise failure(
+            "UNEXPECTED_ANSWER", http_status=200, detail=f"a row of the list has no proper {', '.join(keys)}"
+        ) from None
 
 
 def _owned_item(row: _StatusRow) -> tuple[str, Item]:

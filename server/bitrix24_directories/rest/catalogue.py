@@ -170,7 +170,7 @@ CATALOGUE: dict[str, Entry] = {
     "PORTAL_MOVED": Entry(
         "The portal sends callers to another address that cannot be followed",
         "Tell the user to copy the webhook's URL, with the portal's present address, into BITRIX24_WEBHOOK_URL again.",
-        "configuration", words=True,
+        "configuration",
     ),
     # What the call itself got wrong
     "INVALID_ENTITY_ID": Entry(
@@ -219,7 +219,7 @@ CATALOGUE: dict[str, Entry] = {
     "UNEXPECTED_ANSWER": Entry(
         "The portal's answer has a shape that its documentation does not describe",
         "Tell the user; the portal may be of another version. The command `bitrix24-directories-mcp check` shows more.",
-        "portal", words=True,
+        "portal",
     ),
     "UNKNOWN_ERROR": Entry(
         "The portal refused the call with an error that is not documented",

@@ -85,7 +85,7 @@ class Bitrix24Client:
             logger.warning("The portal has moved to %s: update BITRIX24_WEBHOOK_URL", target.host)
             response = await self._http.post(target, json=params)
         if response.status_code in _REDIRECTS:
-            raise failure("PORTAL_MOVED", http_status=response.status_code, words="too many redirects")
+            raise failure("PORTAL_MOVED", http_status=response.status_code, detail="too many redirects")
         return response
 
 
@@ -94,11 +94,11 @@ def _redirect_target(response: httpx.Response) -> httpx.URL:
     try:
         target = response.url.join(response.headers.get("location", ""))
     except httpx.InvalidURL:
-        raise failure("PORTAL_MOVED", http_status=status, words="no valid address given") from None
+        raise failure("PORTAL_MOVED", http_status=status, detail="no valid address given") from None
     if target.scheme != "https" and not (target.scheme == "http" and is_loopback(target.host)):
-        raise failure("PORTAL_MOVED", http_status=status, words="the new address is not https")
+        raise failure("PORTAL_MOVED", http_status=status, detail="the new address is not https")
     if target == response.url:
-        raise failure("PORTAL_MOVED", http_status=status, words="the address leads to itself")
+        raise failure("PORTAL_MOVED", http_status=status, detail="the address leads to itself")
     return target
 
 

@@ -34,6 +34,7 @@ class Bitrix24Error(Exception):
         *,
         code: str = "",
         http_status: int | None = None,
+        detail: str = "",
         words: str = "",
         retry_after: int | None = None,
     ) -> None:
@@ -43,10 +44,10 @@ class Bitrix24Error(Exception):
         self.http_status = http_status
         self.retryable = entry.retryable
         self.retry_after = (retry_after or entry.retry_after) if entry.retryable else None
-        self.happened, self.todo = entry.happened, entry.todo
+        self.happened, self.todo = f"{entry.happened}: {detail}" if detail else entry.happened, entry.todo
         facts = self.code if http_status is None else f"{code or 'no error code'}, HTTP {http_status}"
         said = f' Bitrix24 says: "{words}"' if entry.words and words else ""
-        super().__init__(f"{entry.happened} ({facts}).{said}\nNext: {entry.todo}\n{self._retry()}")
+        super().__init__(f"{self.happened} ({facts}).{said}\nNext: {entry.todo}\n{self._retry()}")
 
     def _retry(self) -> str:
         if not self.retryable:
@@ -56,11 +57,9 @@ class Bitrix24Error(Exception):
         return f"Trying again can help after {self.retry_after} seconds."
 
 
-def failure(
-    kind: str, *, http_status: int | None = None, words: str = "", retry_after: int | None = None
-) -> Bitrix24Error:
-    """The error for one of the catalogue's rows; `words` (raw text of a portal or proxy) are cleaned."""
-    return Bitrix24Error(kind, CATALOGUE[kind], http_status=http_status, words=clean(words), retry_after=retry_after)
+def failure(kind: str, *, http_status: int | None = None, detail: str = "") -> Bitrix24Error:
+    """The error for one of the catalogue's rows; `detail` says more, in this product's own words."""
+    return Bitrix24Error(kind, CATALOGUE[kind], http_status=http_status, detail=detail)
 
 
 def from_portal(code: str, description: str, http_status: int, retry_after: int | None = None) -> Bitrix24Error:

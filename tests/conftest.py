@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+from hypothesis import HealthCheck, settings
+
+from bitrix24_directories.portal import DemoPortal
+from support import RunningPortal, running
+
+# A portal on a real socket takes its time now and then; how long is no property of ours.
+settings.register_profile(
+    "default", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+settings.load_profile("default")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test sees the settings of the machine it runs on."""
+    for name in os.environ:
+        if name.startswith("BITRIX24_") or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def portal() -> Iterator[RunningPortal]:
+    with running(DemoPortal()) as served:
+        yield served
+
+
+@pytest.fixture
+def russian_portal() -> Iterator[RunningPortal]:
+    with running(DemoPortal("ru")) as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def tls_portal(authority: trustme.CA, tmp_path: Path) -> Iterator[RunningPortal]:
+    certificate = tmp_path / "portal.pem"
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(certificate))
+    with running(DemoPortal(), certfile=str(certificate)) as served:
+        yield served
+
+
+@pytest.fixture
+def trusted(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes httpx (SSL_CERT_FILE) and requests (REQUESTS_CA_BUNDLE) trust `tls_portal`."""
+    bundle = tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(str(bundle))
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))

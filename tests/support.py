@@ -1,0 +1,145 @@
+"""What the tests share: a demo portal on a real port, and an assistant that talks to the server through MCP."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import uvicorn
+from mcp import Client, StdioServerParameters
+from mcp_types import CallToolResult, TextContent
+
+from bitrix24_directories.mcp_server import DirectoriesServer
+from bitrix24_directories.portal import DemoPortal, Fault, server
+from bitrix24_directories.rest import Bitrix24Error, Webhook
+
+ADMIN_SECRET = "demoadmin0000001"
+READER_SECRET = "demoreader000007"
+STRANGER_SECRET = "demostranger0009"
+TASKS_ONLY_SECRET = "demotasksonly011"
+_USERS = {ADMIN_SECRET: 1, READER_SECRET: 7, STRANGER_SECRET: 9, TASKS_ONLY_SECRET: 11}
+
+
+@dataclass(frozen=True)
+class RunningPortal:
+    """A demo portal that answers real HTTP at `address` (scheme and authority)."""
+
+    portal: DemoPortal
+    address: str
+
+    def webhook_url(self, secret: str = ADMIN_SECRET) -> str:
+        return f"{self.address}/rest/{_USERS.get(secret, 1)}/{secret}/"
+
+    def order(self, **fault: Any) -> None:
+        self.portal.faults.order(Fault(**fault))
+
+    @property
+    def methods_called(self) -> list[str]:
+        return [method for method, _ in self.portal.calls]
+
+
+@contextlib.contextmanager
+def running(portal: DemoPortal, *, certfile: str | None = None) -> Iterator[RunningPortal]:
+    """Serve `portal` on a free port, in a thread of its own, until the block ends."""
+    served = server(portal, 0, certfile=certfile)
+    thread = threading.Thread(target=served.run, daemon=True)
+    thread.start()
+    try:
+        port = _port(served, thread)
+        scheme, host = ("https", "localhost") if certfile else ("http", "127.0.0.1")
+        yield RunningPortal(portal, f"{scheme}://{host}:{port}")
+    finally:
+        served.should_exit = served.force_exit = True
+        thread.join(timeout=10)
+
+
+def _port(served: uvicorn.Server, thread: threading.Thread) -> int:
+    while not served.started:
+        thread.join(timeout=0.005)
+        assert thread.is_alive(), "the demo portal did not start"
+    port: int = served.servers[0].sockets[0].getsockname()[1]
+    return port
+
+
+@dataclass(frozen=True)
+class Said:
+    """What an assistant got: the text, the structured result, and whether it is an error."""
+
+    text: str
+    structured: dict[str, Any]
+    is_error: bool
+
+    @property
+    def error(self) -> dict[str, Any]:
+        assert self.is_error, self.text
+        found: dict[str, Any] = self.structured["error"]
+        return found
+
+    @property
+    def everything(self) -> str:
+        return self.text + json.dumps(self.structured, ensure_ascii=False)
+
+
+class Assistant:
+    """Calls tools as a model does, and checks what every answer owes: both channels, and the published schema."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self._schemas: dict[str, dict[str, Any] | None] = {}
+
+    async def call(self, tool: str, /, **arguments: Any) -> Said:
+        if not self._schemas:
+            self._schemas = {found.name: found.output_schema for found in (await self.client.list_tools()).tools}
+        return self._checked(tool, await self.client.call_tool(tool, arguments))
+
+    def _checked(self, tool: str, result: CallToolResult) -> Said:
+        (block,) = result.content
+        assert isinstance(block, TextContent)
+        structured = result.structured_content
+        assert isinstance(structured, dict)
+        if (schema := self._schemas.get(tool)) is not None:
+            jsonschema.validate(structured, schema)
+        assert ("error" in structured) == result.is_error
+        return Said(block.text, structured, result.is_error)
+
+
+@contextlib.asynccontextmanager
+async def assistant(
+    url: str | Bitrix24Error | RunningPortal, *, timeout: float = 20, mode: str = "auto"
+) -> AsyncIterator[Assistant]:
+    """An assistant on a server in this process that calls the portal at `url` over real HTTP."""
+    if isinstance(url, RunningPortal):
+        url = url.webhook_url()
+    portal = url if isinstance(url, Bitrix24Error) else Webhook.parse(url)
+    async with Client(DirectoriesServer(portal, timeout=timeout), mode=mode) as client:
+        yield Assistant(client)
+
+
+async def ask(url: str | Bitrix24Error | RunningPortal, tool: str, /, timeout: float = 20, **arguments: Any) -> Said:
+    """One call by a fresh assistant."""
+    async with assistant(url, timeout=timeout) as someone:
+        return await someone.call(tool, **arguments)
+
+
+def spawned(cwd: Path, *arguments: str, **environment: str) -> StdioServerParameters:
+    """How to start the server as a client would: as a process of its own, with a bare environment."""
+    return StdioServerParameters(
+        command=sys.executable,
+        args=["-m", "bitrix24_directories", *arguments],
+        env=clean_environment(**environment),
+        cwd=cwd,
+    )
+
+
+def clean_environment(**environment: str) -> dict[str, str]:
+    """This process's environment without what configures the server, plus `environment`."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("BITRIX24_", "PYTHON", "LC_"))}
+    return kept | environment

@@ -1,0 +1,177 @@
+"""Every row of the catalogue that a portal can cause, through the front door."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from bitrix24_directories.rest import CATALOGUE
+from support import RunningPortal, ask
+
+# HTTP status | code as the portal sends it | category | seconds to wait (None: a retry does not help)
+SYSTEM_ERRORS = [
+    (500, "INTERNAL_SERVER_ERROR", "portal", 5),
+    (500, "ERROR_UNEXPECTED_ANSWER", "portal", 5),
+    (503, "QUERY_LIMIT_EXCEEDED", "limit", 2),
+    (429, "OPERATION_TIME_LIMIT", "limit", 600),
+    (503, "OVERLOAD_LIMIT", "limit", None),
+    (405, "ERROR_BATCH_METHOD_NOT_ALLOWED", "input", None),
+    (400, "ERROR_BATCH_LENGTH_EXCEEDED", "input", None),
+    (401, "NO_AUTH_FOUND", "authorization", None),
+    (401, "expired_token", "authorization", None),
+    (401, "invalid_token", "authorization", None),
+    (401, "ERROR_OAUTH", "authorization", None),
+    (401, "APPLICATION_NOT_FOUND", "authorization", None),
+    (401, "AUTHORIZATION_ERROR", "authorization", None),
+    (401, "PAYMENT_REQUIRED", "authorization", None),
+    (401, "METHOD_CONFIRM_WAITING", "authorization", None),
+    (403, "METHOD_CONFIRM_DENIED", "authorization", None),
+    (400, "INVALID_REQUEST", "configuration", None),
+    (403, "ACCESS_DENIED", "authorization", None),
+    (403, "INVALID_CREDENTIALS", "authorization", None),
+    (403, "insufficient_scope", "authorization", None),
+    (403, "user_access_error", "authorization", None),
+    (403, "allowed_only_intranet_user", "authorization", None),
+    (403, "WRONG_AUTH_TYPE", "authorization", None),
+    (404, "ERROR_METHOD_NOT_FOUND", "configuration", None),
+    (404, "ERROR_MANIFEST_IS_NOT_AVAILABLE", "portal", None),
+    (404, "NOT_FOUND", "input", None),
+    (400, "ERROR_NOT_FOUND", "input", None),
+    (410, "PORTAL_DELETED", "configuration", None),
+    (500, "PORTAL_DELETED", "configuration", None),
+    (403, "PORTAL_DELETED", "configuration", None),
+    (400, "ERROR_CORE", "input", None),
+    (400, "ERROR_ARGUMENT", "input", None),
+    (400, "INVALID_ARG_VALUE", "input", None),
+    (400, "100", "input", None),
+]
+
+
+@pytest.mark.parametrize(("status", "code", "category", "seconds"), SYSTEM_ERRORS)
+async def test_system_errors(portal: RunningPortal, status: int, code: str, category: str, seconds: int | None) -> None:
+    portal.order(code=code, status=status)
+    said = await ask(portal, "get_directory_items", entityId="DEAL_STAGE")
+
+    expected: dict[str, Any] = {"code": code, "httpStatus": status, "category": category}
+    retry = {"retryable": False} if seconds is None else {"retryable": True, "retryAfterSeconds": seconds}
+    assert said.error == expected | retry
+    happened, todo, again = said.text.splitlines()
+    assert f"({code}, HTTP {status})." in happened
+    assert todo.startswith("Next: ")
+    assert (f"after {seconds} seconds" if seconds else "will not help") in again
+
+
+# HTTP status | body | code for programs | a part of the text
+ODD_ERRORS: list[tuple[int, Any, str, str]] = [
+    (401, {"error": "EXPIRED_TOKEN", "error_description": ""}, "expired_token", "(expired_token, HTTP 401)"),
+    (403, {"error": "Insufficient_Scope"}, "insufficient_scope", "no permission for CRM"),
+    (400, {"error": "", "error_description": "Access denied."}, "CRM_ACCESS_DENIED", "(no error code, HTTP 400)"),
+    (400, {"error": "", "error_description": "<b>Access</b><br>denied."}, "CRM_ACCESS_DENIED", "no right"),
+    (400, {"error": 100, "error_description": "Bad parameter"}, "100", 'Bitrix24 says: "Bad parameter"'),
+    (400, {"error": "ERROR_CORE", "error_description": "Access denied."}, "ERROR_CORE", "no right to do this in CRM"),
+    (200, {"error": "QUERY_LIMIT_EXCEEDED", "error_description": "Too many"}, "QUERY_LIMIT_EXCEEDED", "HTTP 200"),
+    (200, {"result": [], "error": ""}, "UNKNOWN_ERROR", "not documented"),
+    (200, {"error": None}, "UNKNOWN_ERROR", "not documented"),
+    (400, {"error_description": "Status is not found."}, "NOT_FOUND", "no such record"),
+    (400, {"error": "", "error_description": "The parameter entityId must be a string."}, "ENTITY_ID_NOT_TEXT", ""),
+    (
+        400,
+        {"error": {"code": "BITRIX_REST_V3_EXCEPTION_ACCESSDENIEDEXCEPTION", "message": "Access denied"}},
+        "BITRIX_REST_V3_EXCEPTION_ACCESSDENIEDEXCEPTION",
+        "no right to do this in CRM",
+    ),
+    (
+        418,
+        {"error": "BREWING", "error_description": "<p>I am&nbsp;a&#32;<i>teapot</i>\n\u202e</p>" + "x" * 500},
+        "BREWING",
+        'Bitrix24 says: "I am a teapot xxx',
+    ),
+    (400, {"error": ["odd"]}, "UNKNOWN_ERROR", "(no error code, HTTP 400)"),
+    (500, {"unexpected": 1}, "INTERNAL_SERVER_ERROR", "failed inside"),
+    (502, "<html><h1>Bad gateway</h1></html>", "SERVER_ERROR", "not working at the moment"),
+    (503, "", "SERVER_ERROR", "not working at the moment"),
+    (500, "<html>maintenance</html>", "INTERNAL_SERVER_ERROR", "failed inside"),
+    (403, "<html>Forbidden</html>", "HTTP_FORBIDDEN", "IP allow-list"),
+    (404, "<html>Not found</html>", "HTTP_NOT_FOUND", "no Bitrix24 REST at this address"),
+    (401, "no", "HTTP_UNAUTHORIZED", "refused the authorisation"),
+    (429, "slow down", "TOO_MANY_REQUESTS", "too many requests"),
+    (410, "", "PORTAL_DELETED", "deleted"),
+    (200, "<!doctype html><title>Log in</title>", "NOT_BITRIX24", "web page"),
+    (200, "", "EMPTY_ANSWER", "answered with nothing"),
+    (200, " \n", "EMPTY_ANSWER", "answered with nothing"),
+    (200, '{"result": [', "BROKEN_ANSWER", "not valid JSON"),
+    (200, '{"result": ["\\ud83d"]}', "BROKEN_ANSWER", "not valid JSON"),
+    (200, "[" * 100_000, "BROKEN_ANSWER", "not valid JSON"),
+    (200, "[]", "UNEXPECTED_ANSWER", "shape"),
+    (200, '"text"', "UNEXPECTED_ANSWER", "shape"),
+    (200, {"results": []}, "UNEXPECTED_ANSWER", "shape"),
+    (200, {"result": {"NEW": "New"}}, "UNEXPECTED_ANSWER", "a list was expected"),
+    (200, {"result": [{"NAME": "New"}]}, "UNEXPECTED_ANSWER", "no proper STATUS_ID"),
+    (200, {"result": [{"NAME": ["New"], "STATUS_ID": "NEW", "SORT": "soon"}]}, "UNEXPECTED_ANSWER", "NAME, SORT"),
+    (200, {"result": ["NEW"]}, "UNEXPECTED_ANSWER", "shape"),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "code", "part"), ODD_ERRORS)
+async def test_odd_shapes(portal: RunningPortal, status: int, body: Any, code: str, part: str) -> None:
+    is_json = not isinstance(body, str)
+    portal.order(
+        status=status,
+        body=json.dumps(body) if is_json else body,
+        headers={"content-type": "application/json" if is_json or body[:1] in "{[" else "text/html"},
+    )
+    said = await ask(portal, "get_directory_items", entityId="DEAL_STAGE")
+    assert said.error["code"] == code
+    assert said.error["httpStatus"] == status
+    assert part in said.text
+    assert "<" not in said.text.replace("<portal>", "")
+    assert "\u202e" not in said.text
+    assert len(said.text) < 1000
+
+
+async def test_the_documented_refusal_with_the_message_as_code(portal: RunningPortal) -> None:
+    """The vendor's own example of an error: no code anywhere, the message stands in `error`."""
+    portal.order(
+        method="crm.status.entity.items",
+        code="The parameter entityId is not defined or invalid.",
+        description="The identifier of the directory is not specified or is incorrect.",
+    )
+    said = await ask(portal, "get_directory_items", entityId="DEAL_STAGES")
+    assert said.error["code"] == "UNKNOWN_DIRECTORY"
+
+
+async def test_an_answer_with_a_byte_order_mark(portal: RunningPortal) -> None:
+    body = b'\xef\xbb\xbf{"result": [{"STATUS_ID": "NEW", "NAME": "New", "SORT": "10"}]}'
+    portal.order(body=body, headers={"content-type": "application/json"})
+    said = await ask(portal, "get_directory_items", entityId="STATUS")
+    assert said.structured["items"] == [{"statusId": "NEW", "name": "New", "sort": 10}]
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("7", 7), ("0", 1), ("soon", 30), ("Wed, 21 Oct 2015 07:28:00 GMT", 1), ("9" * 400, 30)],
+)
+async def test_retry_after_is_passed_on(portal: RunningPortal, header: str, seconds: int) -> None:
+    portal.order(status=503, headers={"retry-after": header})
+    said = await ask(portal, "list_directories")
+    assert said.error["retryAfterSeconds"] == seconds
+
+
+async def test_operating_reset_is_passed_on(portal: RunningPortal) -> None:
+    """A far reset shows that the answer's own moment is used, not the catalogue's ten minutes."""
+    body = {"error": "OPERATION_TIME_LIMIT", "time": {"operating_reset_at": 9_999_999_999}}
+    portal.order(status=429, body=json.dumps(body))
+    said = await ask(portal, "list_directories")
+    assert said.error["retryAfterSeconds"] > 1_000_000
+
+
+@pytest.mark.parametrize("code", CATALOGUE)
+def test_rows_read_as_sentences(code: str) -> None:
+    """`happened` is followed by facts in parentheses and a full stop; `todo` stands alone."""
+    entry = CATALOGUE[code]
+    assert entry.happened[0].isupper()
+    assert not entry.happened.endswith(".")
+    assert entry.todo.endswith(".")
+    assert entry.retryable or entry.retry_after is None

@@ -1,0 +1,186 @@
+"""get_directory_items through the front door: an MCP client, the server, and the demo portal over real HTTP."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bitrix24_directories.portal import DemoPortal
+from support import STRANGER_SECRET, RunningPortal, ask, assistant, running
+
+DEAL_STAGE_TEXT = """\
+DEAL_STAGE: 8 items, in order (code: name)
+NEW: New
+PREPARATION: Document Preparation
+PREPAYMENT_INVOICE: Prepayment Invoice
+EXECUTING: In Progress
+FINAL_INVOICE: Final Invoice
+WON: Deal Won
+LOSE: Deal Lost
+APOLOGY: Analyzing Cause of Loss"""
+
+
+async def test_plain_answer_costs_one_request(portal: RunningPortal) -> None:
+    said = await ask(portal, "get_directory_items", entityId="DEAL_STAGE")
+
+    assert said.text == DEAL_STAGE_TEXT
+    assert len(said.text) < 300
+    assert said.structured["entityId"] == "DEAL_STAGE"
+    assert said.structured["total"] == 8
+    assert said.structured["items"][0] == {"statusId": "NEW", "name": "New", "sort": 10}
+    assert [item["statusId"] for item in said.structured["items"]] == [
+        line.partition(":")[0] for line in said.text.splitlines()[1:]
+    ]
+    assert portal.portal.calls == [("crm.status.entity.items", {"entityId": "DEAL_STAGE"})]
+
+
+@pytest.mark.parametrize("spelling", ["deal_stage", "  DEAL_STAGE\n", "Deal_Stage "])
+async def test_case_and_blanks_do_not_matter(portal: RunningPortal, spelling: str) -> None:
+    said = await ask(portal, "get_directory_items", entityId=spelling)
+    assert said.text == DEAL_STAGE_TEXT
+    assert portal.portal.calls == [("crm.status.entity.items", {"entityId": "DEAL_STAGE"})]
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_both_protocol_eras(portal: RunningPortal, mode: str) -> None:
+    async with assistant(portal, mode=mode) as someone:
+        assert (await someone.call("get_directory_items", entityId="DEAL_STAGE")).text == DEAL_STAGE_TEXT
+        assert (await someone.call("get_directory_items", entityId="NOPE")).is_error
+
+
+async def test_details_of_stages(portal: RunningPortal) -> None:
+    said = await ask(portal, "get_directory_items", entityId="DEAL_STAGE_1", details=True)
+
+    assert said.text.splitlines()[1:] == [
+        "C1:NEW: Request received #39A8EF (id 37, system)",
+        'C1:UC_A1B2C3: Price agreed "in writing" #2FC6F6 (id 38)',
+        "C1:UC_9F4K2L: Shipping 🚚 #47E4C2 (id 39)",
+        "C1:WON: Deal Won [success] #7BD500 (id 40, system)",
+        "C1:LOSE: Deal Lost [failure] #FF5752 (id 41, system)",
+        "C1:UC_7QX0Z1: <b>Too expensive</b> [failure] #FF5752 (id 42)",
+    ]
+    assert [item["semantics"] for item in said.structured["items"]] == ["process"] * 3 + ["success"] + ["failure"] * 2
+    assert said.structured["items"][3] == {
+        "statusId": "C1:WON",
+        "name": "Deal Won",
+        "sort": 40,
+        "id": 40,
+        "semantics": "success",
+        "color": "#7BD500",
+        "system": True,
+    }
+    assert portal.methods_called == ["crm.status.list"]
+
+
+async def test_details_of_a_list_have_no_meaning_or_colour(portal: RunningPortal) -> None:
+    said = await ask(portal, "get_directory_items", entityId="HONORIFIC", details=True)
+    assert set(said.structured["items"][0]) == {"statusId", "name", "sort", "id", "system"}
+    assert said.text.splitlines()[1].startswith("HNR_EN_1: Mr. (id ")
+
+
+async def test_analysis_of_loss_is_a_failure(portal: RunningPortal) -> None:
+    """EXTRA calls it `apology`, SEMANTICS `F`."""
+    said = await ask(portal, "get_directory_items", entityId="DEAL_STAGE", details=True)
+    assert said.structured["items"][-1]["semantics"] == "failure"
+
+
+async def test_details_read_all_pages(portal: RunningPortal) -> None:
+    for number in range(120):
+        portal.portal.store.add("INDUSTRY", f"UC_{number}", f"Branch {number}", sort=200 + number // 7)
+    said = await ask(portal, "get_directory_items", entityId="INDUSTRY", details=True)
+    assert said.structured["total"] == 131
+    assert len({item["statusId"] for item in said.structured["items"]}) == 131
+    assert portal.methods_called == ["crm.status.list"] * 3
+
+
+async def test_a_filter_that_the_portal_ignores_changes_nothing(portal: RunningPortal) -> None:
+    """The portal ignores filter fields it does not know; rows of other directories must not slip in."""
+    mixed = [
+        {"ID": "1", "ENTITY_ID": "SOURCE", "STATUS_ID": "CALL", "NAME": "Call", "SORT": "10", "SYSTEM": "Y"},
+        {"ID": "2", "ENTITY_ID": "STATUS", "STATUS_ID": "NEW", "NAME": "New", "SORT": "10", "SYSTEM": "Y"},
+    ]
+    portal.order(body=json.dumps({"result": mixed, "total": 2}), headers={"content-type": "application/json"})
+    said = await ask(portal, "get_directory_items", entityId="SOURCE", details=True)
+    assert [item["statusId"] for item in said.structured["items"]] == ["CALL"]
+
+
+async def test_a_page_that_does_not_lie_ahead_ends_the_reading(portal: RunningPortal) -> None:
+    portal.order(body='{"result": [], "next": 0, "total": 1}', headers={"content-type": "application/json"})
+    said = await ask(portal, "get_directory_items", entityId="SOURCE", details=True)
+    assert said.error["code"] == "UNEXPECTED_ANSWER"
+
+
+@pytest.mark.parametrize("details", [False, True])
+async def test_existing_and_empty(portal: RunningPortal, details: bool) -> None:
+    said = await ask(portal, "get_directory_items", entityId="PARTNER_LEVEL", details=details)
+    assert not said.is_error
+    assert said.text == "PARTNER_LEVEL: the directory exists and has no items."
+    assert said.structured == {"entityId": "PARTNER_LEVEL", "items": [], "total": 0}
+    assert portal.methods_called[1:] == ["crm.status.entity.types"]
+
+
+@pytest.mark.parametrize("details", [False, True])
+@pytest.mark.parametrize("strict", [False, True])
+async def test_unknown_directory(details: bool, strict: bool) -> None:
+    """Whether the portal answers an empty list or refuses the id."""
+    with running(DemoPortal(strict_entity=strict)) as portal:
+        said = await ask(portal, "get_directory_items", entityId="deal_stages", details=details)
+    assert said.error == {"code": "UNKNOWN_DIRECTORY", "category": "input", "retryable": False}
+    happened, todo, retry = said.text.splitlines()
+    assert happened == 'This portal has no directory "DEAL_STAGES" (UNKNOWN_DIRECTORY).'
+    assert "DEAL_STAGE (Deal stages);" in todo
+    assert todo.count(";") == 4
+    assert "Call list_directories" in todo
+    assert retry == "Trying again without that change will not help."
+
+
+async def test_unknown_directory_by_its_title(russian_portal: RunningPortal) -> None:
+    said = await ask(russian_portal, "get_directory_items", entityId="источники")
+    assert "SOURCE (Источники)" in said.text
+
+
+async def test_unknown_directory_that_resembles_none(portal: RunningPortal) -> None:
+    said = await ask(portal, "get_directory_items", entityId="x" * 5000)
+    assert said.error["code"] == "UNKNOWN_DIRECTORY"
+    assert "nearest" not in said.text
+    assert "Call list_directories to see all 19" in said.text
+    assert len(said.text) < 400
+
+
+async def test_a_refused_id_that_the_portal_lists_is_the_portals_error(portal: RunningPortal) -> None:
+    refusal = "The parameter entityId is not defined or invalid."
+    portal.order(method="crm.status.entity.items", code="", description=refusal)
+    said = await ask(portal, "get_directory_items", entityId="SOURCE")
+    assert said.error["code"] == "INVALID_ENTITY_ID"
+    assert said.error["httpStatus"] == 400
+
+
+async def test_empty_answer_that_cannot_be_looked_into(portal: RunningPortal) -> None:
+    portal.order(method="crm.status.entity.types", code="", description="Access denied.")
+    said = await ask(portal, "get_directory_items", entityId="PARTNER_LEVEL")
+    assert said.error["category"] == "authorization"
+    assert "either there is no such directory, or it is empty" in said.text
+    assert "Do not take the directory for empty." in said.text
+
+
+async def test_user_without_rights(portal: RunningPortal) -> None:
+    said = await ask(portal.webhook_url(STRANGER_SECRET), "get_directory_items", entityId="SOURCE")
+    assert said.error == {
+        "code": "CRM_ACCESS_DENIED",
+        "httpStatus": 400,
+        "category": "authorization",
+        "retryable": False,
+    }
+
+
+async def test_cyrillic_names(russian_portal: RunningPortal) -> None:
+    said = await ask(russian_portal, "get_directory_items", entityId="DEAL_STAGE")
+    assert "PREPAYMENT_INVOICE: Счёт на предоплату" in said.text
+    assert said.structured["items"][2]["name"] == "Счёт на предоплату"
+
+
+@pytest.mark.usefixtures("trusted")
+async def test_over_tls(tls_portal: RunningPortal) -> None:
+    said = await ask(tls_portal, "get_directory_items", entityId="DEAL_STAGE")
+    assert said.text == DEAL_STAGE_TEXT

@@ -1,0 +1,147 @@
+"""list_directories through the front door."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from support import RunningPortal, ask
+
+
+def row(said_directories: list[dict[str, Any]], entity_id: str) -> dict[str, Any]:
+    return next(found for found in said_directories if found["entityId"] == entity_id)
+
+
+async def test_all_directories(portal: RunningPortal) -> None:
+    said = await ask(portal, "list_directories")
+
+    assert portal.portal.calls == [("crm.status.entity.types", {})]
+    found = said.structured["directories"]
+    assert said.structured["total"] == len(found) == 19
+    assert row(found, "DEAL_STAGE_1") == {
+        "entityId": "DEAL_STAGE_1",
+        "name": "Deal stages (Wholesale)",
+        "kind": "stages",
+        "usedIn": ["deal.STAGE_ID"],
+        "pipeline": "Wholesale",
+        "categoryId": 1,
+        "start": "C1:NEW",
+        "success": "C1:WON",
+        "failure": "C1:LOSE",
+    }
+    assert row(found, "SOURCE") == {
+        "entityId": "SOURCE",
+        "name": "Sources",
+        "kind": "list",
+        "usedIn": ["deal.SOURCE_ID", "lead.SOURCE_ID", "contact.SOURCE_ID"],
+    }
+    lines = said.text.splitlines()
+    assert lines[0] == "19 directories (entityId: title - kind, fields that take its codes)"
+    assert (
+        "DEAL_STAGE_1: Deal stages (Wholesale) - stages for deal.STAGE_ID, pipeline 1, "
+        "start C1:NEW, success C1:WON, failure C1:LOSE"
+    ) in lines
+    assert "PARTNER_LEVEL: Partner levels - list" in lines
+
+
+async def test_order_is_ours(portal: RunningPortal) -> None:
+    """The portal's order means nothing; stages come first, pipelines in the order of their numbers."""
+    ids = [found["entityId"] for found in (await ask(portal, "list_directories")).structured["directories"]]
+    assert ids[:5] == ["DEAL_STAGE", "DEAL_STAGE_1", "DEAL_STAGE_2", "DYNAMIC_177_STAGE_7", "DYNAMIC_177_STAGE_8"]
+    assert ids[-1] == "SOURCE"
+
+
+@pytest.mark.parametrize(
+    ("entity_id", "used_in"),
+    [
+        ("STATUS", ["lead.STATUS_ID"]),
+        ("DEAL_STAGE", ["deal.STAGE_ID"]),
+        ("DEAL_STAGE_12", ["deal.STAGE_ID"]),
+        ("QUOTE_STATUS", ["quote.STATUS_ID"]),
+        ("SMART_INVOICE_STAGE_3", ["item(31).stageId"]),
+        ("SMART_DOCUMENT_STAGE_5", ["item(36).stageId"]),
+        ("DYNAMIC_177_STAGE_7", ["item(177).stageId"]),
+        ("SOURCE", ["deal.SOURCE_ID", "lead.SOURCE_ID", "contact.SOURCE_ID"]),
+        ("DEAL_TYPE", ["deal.TYPE_ID"]),
+        ("CONTACT_TYPE", ["contact.TYPE_ID"]),
+        ("COMPANY_TYPE", ["company.COMPANY_TYPE"]),
+        ("INDUSTRY", ["company.INDUSTRY"]),
+        ("EMPLOYEES", ["company.EMPLOYEES"]),
+        ("HONORIFIC", ["lead.HONORIFIC", "contact.HONORIFIC"]),
+        ("CALL_LIST", ["call list status"]),
+        ("INVOICE_STATUS", ["invoice.STATUS_ID"]),
+        ("PARTNER_LEVEL", None),
+    ],
+)
+async def test_which_fields_take_the_codes(portal: RunningPortal, entity_id: str, used_in: list[str] | None) -> None:
+    portal.order(**answering([{"ID": entity_id, "NAME": "Any"}]))
+    (found,) = (await ask(portal, "list_directories")).structured["directories"]
+    assert found.get("usedIn") == used_in
+    assert (found["kind"] == "stages") == (entity_id in ("STATUS", "QUOTE_STATUS") or "STAGE" in entity_id)
+
+
+async def test_only_id_and_name_are_needed_and_prefixes_are_made_sure_of(portal: RunningPortal) -> None:
+    portal.order(
+        **answering(
+            [
+                {"ID": "SOURCE", "NAME": "Sources"},
+                {
+                    "ID": "DEAL_STAGE_4",
+                    "NAME": "Pipeline",
+                    "PREFIX": "C4",
+                    "CATEGORY_ID": "4",
+                    "SEMANTIC_INFO": {"START_FIELD": "NEW", "FINAL_SUCCESS_FIELD": "C4:WON"},
+                },
+                {"ID": "DYNAMIC_9_STAGE_1", "NAME": "", "SEMANTIC_INFO": [], "ENTITY_TYPE_ID": 9},
+            ]
+        )
+    )
+    found = (await ask(portal, "list_directories")).structured["directories"]
+    assert row(found, "DEAL_STAGE_4") | {"name": ""} == {
+        "entityId": "DEAL_STAGE_4",
+        "name": "",
+        "kind": "stages",
+        "usedIn": ["deal.STAGE_ID"],
+        "categoryId": 4,
+        "start": "C4:NEW",
+        "success": "C4:WON",
+    }
+    assert row(found, "DYNAMIC_9_STAGE_1") == {
+        "entityId": "DYNAMIC_9_STAGE_1",
+        "name": "",
+        "kind": "stages",
+        "usedIn": ["item(9).stageId"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("query", "ids"),
+    [
+        ("wholesale", ["DEAL_STAGE_1"]),
+        (" DEAL  stage_2 ", ["DEAL_STAGE_2"]),
+        ("types", ["COMPANY_TYPE", "CONTACT_TYPE", "DEAL_TYPE"]),
+        ("rental abroad", ["DYNAMIC_177_STAGE_8"]),
+    ],
+)
+async def test_query_narrows_by_id_or_name(portal: RunningPortal, query: str, ids: list[str]) -> None:
+    said = await ask(portal, "list_directories", query=query)
+    assert [found["entityId"] for found in said.structured["directories"]] == ids
+    assert said.text.startswith(f"{len(ids)} of 19 directories (")
+
+
+async def test_query_in_russian(russian_portal: RunningPortal) -> None:
+    said = await ask(russian_portal, "list_directories", query="ИСТОЧНИКИ")
+    assert [found["entityId"] for found in said.structured["directories"]] == ["SOURCE"]
+
+
+async def test_query_that_fits_nothing(portal: RunningPortal) -> None:
+    said = await ask(portal, "list_directories", query="unicorns")
+    assert not said.is_error
+    assert said.structured == {"directories": [], "total": 19}
+    assert said.text == "None of the portal's 19 directories fits. Call list_directories without query to see all."
+
+
+def answering(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"body": json.dumps({"result": rows}), "headers": {"content-type": "application/json"}}
