@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,7 @@ import trustme
 from hypothesis import HealthCheck, settings
 
 from bitrix24_directories.portal import DemoPortal
-from support import RunningPortal, running
+from support import Assistant, RunningPortal, Stage, assistant, served
 
 # A portal on a real socket takes its time now and then; how long is no property of ours.
 settings.register_profile(
@@ -32,16 +32,33 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture
-def portal() -> Iterator[RunningPortal]:
-    with running(DemoPortal()) as served:
-        yield served
+@pytest.fixture(scope="session")
+def stage() -> Iterator[tuple[Stage, str]]:
+    stage = Stage()
+    with served(stage) as address:
+        yield stage, address
 
 
 @pytest.fixture
-def russian_portal() -> Iterator[RunningPortal]:
-    with running(DemoPortal("ru")) as served:
-        yield served
+def put_on(stage: tuple[Stage, str]) -> Callable[[DemoPortal], RunningPortal]:
+    """Puts a portal on the stage, where it answers real HTTP until the next one."""
+    theatre, address = stage
+
+    def put_on(portal: DemoPortal) -> RunningPortal:
+        theatre.portal = portal
+        return RunningPortal(portal, address)
+
+    return put_on
+
+
+@pytest.fixture
+def portal(put_on: Callable[[DemoPortal], RunningPortal]) -> RunningPortal:
+    return put_on(DemoPortal())
+
+
+@pytest.fixture
+def russian_portal(put_on: Callable[[DemoPortal], RunningPortal]) -> RunningPortal:
+    return put_on(DemoPortal("ru"))
 
 
 @pytest.fixture(scope="session")
@@ -53,8 +70,9 @@ def authority() -> trustme.CA:
 def tls_portal(authority: trustme.CA, tmp_path: Path) -> Iterator[RunningPortal]:
     certificate = tmp_path / "portal.pem"
     authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(certificate))
-    with running(DemoPortal(), certfile=str(certificate)) as served:
-        yield served
+    stage = Stage()
+    with served(stage, certfile=str(certificate)) as address:
+        yield RunningPortal(stage.portal, address)
 
 
 @pytest.fixture
@@ -64,3 +82,10 @@ def trusted(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     authority.cert_pem.write_to_path(str(bundle))
     monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
+
+
+@pytest.fixture
+async def someone(portal: RunningPortal) -> AsyncIterator[Assistant]:
+    """One assistant for a whole test, with all the examples that hypothesis makes up."""
+    async with assistant(portal) as opened:
+        yield opened

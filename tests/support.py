@@ -46,26 +46,35 @@ class RunningPortal:
         return [method for method, _ in self.portal.calls]
 
 
+class Stage:
+    """An ASGI application on which portals take turns: starting a server for each test would cost most of its time."""
+
+    def __init__(self) -> None:
+        self.portal = DemoPortal()
+
+    async def app(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.portal.app(scope, receive, send)
+
+
 @contextlib.contextmanager
-def running(portal: DemoPortal, *, certfile: str | None = None) -> Iterator[RunningPortal]:
-    """Serve `portal` on a free port, in a thread of its own, until the block ends."""
-    served = server(portal, 0, certfile=certfile)
-    thread = threading.Thread(target=served.run, daemon=True)
+def served(stage: Stage, *, certfile: str | None = None) -> Iterator[str]:
+    """Serve a stage on a free port, in a thread of its own, until the block ends; gives the address."""
+    running = server(stage.app, 0, certfile=certfile)
+    thread = threading.Thread(target=running.run, daemon=True)
     thread.start()
     try:
-        port = _port(served, thread)
         scheme, host = ("https", "localhost") if certfile else ("http", "127.0.0.1")
-        yield RunningPortal(portal, f"{scheme}://{host}:{port}")
+        yield f"{scheme}://{host}:{_port(running, thread)}"
     finally:
-        served.should_exit = served.force_exit = True
+        running.should_exit = running.force_exit = True
         thread.join(timeout=10)
 
 
-def _port(served: uvicorn.Server, thread: threading.Thread) -> int:
-    while not served.started:
+def _port(running: uvicorn.Server, thread: threading.Thread) -> int:
+    while not running.started:
         thread.join(timeout=0.005)
         assert thread.is_alive(), "the demo portal did not start"
-    port: int = served.servers[0].sockets[0].getsockname()[1]
+    port: int = running.servers[0].sockets[0].getsockname()[1]
     return port
 
 

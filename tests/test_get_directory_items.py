@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 
 from bitrix24_directories.portal import DemoPortal
-from support import STRANGER_SECRET, RunningPortal, ask, assistant, running
+from support import STRANGER_SECRET, RunningPortal, ask, assistant
 
 DEAL_STAGE_TEXT = """\
 DEAL_STAGE: 8 items, in order (code: name)
@@ -122,10 +123,10 @@ async def test_existing_and_empty(portal: RunningPortal, details: bool) -> None:
 
 @pytest.mark.parametrize("details", [False, True])
 @pytest.mark.parametrize("strict", [False, True])
-async def test_unknown_directory(details: bool, strict: bool) -> None:
+async def test_unknown_directory(put_on: Callable[[DemoPortal], RunningPortal], details: bool, strict: bool) -> None:
     """Whether the portal answers an empty list or refuses the id."""
-    with running(DemoPortal(strict_entity=strict)) as portal:
-        said = await ask(portal, "get_directory_items", entityId="deal_stages", details=details)
+    portal = put_on(DemoPortal(strict_entity=strict))
+    said = await ask(portal, "get_directory_items", entityId="deal_stages", details=details)
     assert said.error == {"code": "UNKNOWN_DIRECTORY", "category": "input", "retryable": False}
     happened, todo, retry = said.text.splitlines()
     assert happened == 'This portal has no directory "DEAL_STAGES" (UNKNOWN_DIRECTORY).'

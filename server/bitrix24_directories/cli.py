@@ -144,7 +144,7 @@ def _portal(args: argparse.Namespace) -> int:
     scheme = "https" if args.certfile else "http"
     print(f"Demo portal ({args.lang}) until Ctrl+C. Point a server at it with", flush=True)
     print(f"BITRIX24_WEBHOOK_URL={scheme}://127.0.0.1:{args.port}{DEMO_WEBHOOK}", flush=True)
-    server(portal, args.port, certfile=args.certfile, keyfile=args.keyfile).run()
+    server(portal.app, args.port, certfile=args.certfile, keyfile=args.keyfile).run()
     return 0
 
 

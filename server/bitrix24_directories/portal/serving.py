@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import uvicorn
+from starlette.types import ASGIApp
 
-from .app import DemoPortal
 
-
-def server(portal: DemoPortal, port: int, *, certfile: str | None = None, keyfile: str | None = None) -> uvicorn.Server:
-    """A uvicorn server for `portal` on 127.0.0.1, with TLS when a certificate is given. Port 0 takes a free one."""
+def server(app: ASGIApp, port: int, *, certfile: str | None = None, keyfile: str | None = None) -> uvicorn.Server:
+    """A uvicorn server for a portal's `app` on 127.0.0.1, with TLS when a certificate is given. Port 0: a free one."""
     return uvicorn.Server(
         uvicorn.Config(
-            portal.app,
+            app,
             host="127.0.0.1",
             port=port,
+            interface="asgi3",
             ssl_certfile=certfile,
             ssl_keyfile=keyfile,
             log_config=None,

@@ -97,8 +97,6 @@ def _redirect_target(response: httpx.Response) -> httpx.URL:
         raise failure("PORTAL_MOVED", http_status=status, detail="no valid address given") from None
     if target.scheme != "https" and not (target.scheme == "http" and is_loopback(target.host)):
         raise failure("PORTAL_MOVED", http_status=status, detail="the new address is not https")
-    if target == response.url:
-        raise failure("PORTAL_MOVED", http_status=status, detail="the address leads to itself")
     return target
 
 

@@ -1,0 +1,86 @@
+"""Arguments as models send them: put right where the meaning is plain, refused in plain lines where not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from support import RunningPortal, ask
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"entityId": "SOURCE"},
+        {"entity_id": "SOURCE"},
+        {"ENTITY-ID": " source "},
+        {"entityId": "SOURCE", "details": None},
+        {"entityId": "SOURCE", "details": "false"},
+        {"entityId": "SOURCE", "details": 0},
+    ],
+)
+async def test_plain_meaning(portal: RunningPortal, arguments: dict[str, Any]) -> None:
+    said = await ask(portal, "get_directory_items", **arguments)
+    assert said.text.startswith("SOURCE: 13 items")
+    assert portal.methods_called == ["crm.status.entity.items"]
+
+
+@pytest.mark.parametrize("details", ["true", "yes", 1])
+async def test_booleans_in_other_words(portal: RunningPortal, details: object) -> None:
+    await ask(portal, "get_directory_items", entityId="SOURCE", details=details)
+    assert portal.methods_called == ["crm.status.list"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "line"),
+    [
+        ("get_directory_items", {}, '- entityId: missing; expected text, such as "DEAL_STAGE"'),
+        ("get_directory_items", {"entityId": None}, '- entityId: missing; expected text, such as "DEAL_STAGE"'),
+        ("get_directory_items", {"entityId": " \t"}, '- entityId: empty; expected text, such as "DEAL_STAGE"'),
+        ("get_directory_items", {"entityId": 7}, '- entityId: expected text, such as "DEAL_STAGE"; got a number'),
+        (
+            "get_directory_items",
+            {"entityId": ["DEAL_STAGE", "SOURCE"]},
+            '- entityId: expected text, such as "DEAL_STAGE"; got a list',
+        ),
+        (
+            "get_directory_items",
+            {"entityId": {"id": "DEAL_STAGE"}},
+            '- entityId: expected text, such as "DEAL_STAGE"; got an object',
+        ),
+        (
+            "get_directory_items",
+            {"entityId": "DEAL_STAGE", "details": "maybe"},
+            "- details: expected true or false; got text",
+        ),
+        (
+            "get_directory_items",
+            {"entityId": "DEAL_STAGE", "categoryId": 1},
+            "- categoryId: no such argument; it takes entityId, details",
+        ),
+        ("list_directories", {"query": 3}, '- query: expected text, such as "deal"; got a number'),
+    ],
+)
+async def test_refused_in_plain_lines(portal: RunningPortal, tool: str, arguments: dict[str, Any], line: str) -> None:
+    """An argument that was ignored, such as a pipeline, would give the right answer to another question."""
+    said = await ask(portal, tool, **arguments)
+    assert said.text.splitlines() == [
+        f"{tool} was called with wrong arguments (INVALID_ARGUMENTS).",
+        "Next: Correct them and call again:",
+        line,
+        "Trying again without that change will not help.",
+    ]
+    assert said.error == {"code": "INVALID_ARGUMENTS", "category": "input", "retryable": False}
+    assert portal.portal.calls == []
+
+
+async def test_each_wrong_argument_has_its_line(portal: RunningPortal) -> None:
+    said = await ask(portal, "get_directory_items", entityId=[], details={})
+    assert said.text.count("\n- ") == 2
+
+
+async def test_unknown_tool(portal: RunningPortal) -> None:
+    said = await ask(portal, "crm_deal_add")
+    assert said.error["code"] == "UNKNOWN_TOOL"
+    assert "Call one of: get_directory_items, list_directories." in said.text

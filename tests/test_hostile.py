@@ -1,0 +1,99 @@
+"""Anything a portal may send and anything a model may pass: always an answer, never a crash, never the secret."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from support import ADMIN_SECRET, Assistant, RunningPortal
+
+secret_or_text = st.one_of(st.text(), st.just(f"https://x/rest/1/{ADMIN_SECRET}/"), st.just(ADMIN_SECRET))
+anything = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), secret_or_text),
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(secret_or_text, inner, max_size=4)),
+    max_leaves=12,
+)
+rows = st.lists(
+    st.one_of(
+        st.fixed_dictionaries({"STATUS_ID": secret_or_text, "NAME": secret_or_text, "SORT": st.integers()}),
+        st.fixed_dictionaries(
+            {
+                "ID": st.one_of(secret_or_text, st.integers()),
+                "NAME": anything,
+                "STATUS_ID": anything,
+                "ENTITY_ID": st.just("SOURCE"),
+                "EXTRA": anything,
+                "SEMANTIC_INFO": anything,
+                "CATEGORY_ID": anything,
+            }
+        ),
+        anything,
+    ),
+    max_size=4,
+)
+bodies = st.one_of(
+    st.binary(),
+    st.builds(lambda value: json.dumps(value).encode(), anything),
+    st.builds(lambda value: json.dumps({"result": value}).encode(), st.one_of(rows, anything)),
+    st.builds(lambda code, text: json.dumps({"error": code, "error_description": text}).encode(), anything, anything),
+    st.builds(lambda text: text.encode("utf-8", "surrogatepass"), secret_or_text),
+)
+statuses = st.sampled_from([200, 201, 302, 400, 401, 403, 404, 410, 429, 451, 500, 502, 503])
+content_types = st.sampled_from(["application/json", "text/html", "text/plain; charset=latin-1"])
+calls = st.sampled_from(
+    [
+        ("get_directory_items", {"entityId": "SOURCE"}),
+        ("get_directory_items", {"entityId": "SOURCE", "details": True}),
+        ("list_directories", {}),
+    ]
+)
+
+
+@settings(max_examples=300)
+@given(body=bodies, status=statuses, content_type=content_types, call=calls)
+async def test_anything_a_portal_may_send(
+    portal: RunningPortal,
+    someone: Assistant,
+    body: bytes,
+    status: int,
+    content_type: str,
+    call: tuple[str, dict[str, Any]],
+) -> None:
+    portal.portal.faults.clear()
+    portal.order(body=body, status=status, headers={"content-type": content_type})
+    tool, arguments = call
+    said = await someone.call(tool, **arguments)
+    _check(said.everything, said.is_error, said.error["code"] if said.is_error else "")
+
+
+@settings(max_examples=200)
+@given(
+    tool=st.one_of(st.sampled_from(["get_directory_items", "list_directories"]), st.text()),
+    arguments=st.dictionaries(
+        st.one_of(st.sampled_from(["entityId", "details", "query", "entity_id"]), st.text()), anything, max_size=4
+    ),
+)
+async def test_anything_a_model_may_pass(someone: Assistant, tool: str, arguments: dict[str, Any]) -> None:
+    said = await someone.call(tool, **arguments)
+    _check(said.text, said.is_error, said.error["code"] if said.is_error else "")
+
+
+@settings(max_examples=200)
+@given(entity_id=st.one_of(secret_or_text, st.text(st.characters()), st.integers(1, 10**5).map(lambda n: "A" * n)))
+async def test_any_entity_id(someone: Assistant, entity_id: str) -> None:
+    said = await someone.call("get_directory_items", entityId=entity_id)
+    _check(said.text, said.is_error, said.error["code"] if said.is_error else "")
+    assert len(said.text) < 1500
+
+
+def _check(everything: str, is_error: bool, code: str) -> None:
+    everything.encode()
+    assert ADMIN_SECRET not in everything
+    assert code != "INTERNAL_ERROR"
+    if is_error:
+        assert "Next: " in everything
+        assert "Traceback" not in everything
+        assert "pydantic" not in everything
