@@ -126,9 +126,11 @@ async def test_renamed_portal_is_followed_with_post_and_the_same_body(portal: Ru
 @pytest.mark.parametrize(
     ("location", "detail"),
     [
-        ("http://portal.example/rest/1/{secret}/x", "the new address is not https"),
-        ("ftp://portal.example/", "the new address is not https"),
-        ("https://portal.example:99999999/", "no valid address given"),
+        ("http://portal.example/rest/1/{secret}/x", "plain http would show the secret"),
+        ("ftp://portal.example/", "does not begin with https://"),
+        ("https://127.0.0.1:99999999/", "does not begin with https://"),
+        ("https://portal.example:port/", "it is not a URL"),
+        ("https://xn--a.example/", "it is not a URL"),
         ("", "too many redirects"),
         ("{here}scope", "too many redirects"),
     ],

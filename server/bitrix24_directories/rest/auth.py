@@ -27,14 +27,7 @@ class Webhook:
         Raises ValueError, with a message that never holds any part of the URL, when it is no such URL, or is plain
         http to another machine.
         """
-        try:
-            parsed = httpx.URL(url.strip())
-        except (httpx.InvalidURL, TypeError, ValueError):
-            raise ValueError("it is not a URL") from None
-        if parsed.scheme not in ("https", "http") or not parsed.host:
-            raise ValueError("it does not begin with https:// and the portal's address")
-        if parsed.scheme == "http" and not is_loopback(parsed.host):
-            raise ValueError("plain http would show the secret to the network; it must begin with https://")
+        parsed = safe_url(url.strip())
         if parsed.userinfo or parsed.query or parsed.fragment:
             raise ValueError("it must end after the webhook's code, without ? or # or a login")
         match = _PATH.fullmatch(parsed.path)
@@ -62,7 +55,24 @@ class WebhookAuth(httpx.Auth):
         yield request
 
 
-def is_loopback(host: str) -> bool:
+def safe_url(url: str) -> httpx.URL:
+    """Parse an absolute URL that a secret may be sent to: https, or plain http to this machine.
+
+    Raises ValueError, with a message that holds no part of the URL.
+    """
+    try:
+        parsed = httpx.URL(url)
+        scheme, host, port = parsed.scheme, parsed.host, parsed.port
+    except (httpx.InvalidURL, ValueError):  # idna's errors are ValueErrors, and quote the host
+        raise ValueError("it is not a URL") from None
+    if scheme not in ("https", "http") or not host or not 0 < (port or 443) < 65536:
+        raise ValueError("it does not begin with https:// and the portal's address")
+    if scheme == "http" and not _is_loopback(host):
+        raise ValueError("plain http would show the secret to the network; it must begin with https://")
+    return parsed
+
+
+def _is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
     try:

@@ -8,12 +8,13 @@ import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urljoin
 
 import httpx
 
 from bitrix24_directories import __version__
 
-from .auth import Webhook, WebhookAuth, is_loopback
+from .auth import Webhook, WebhookAuth, safe_url
 from .errors import Bitrix24Error, failure
 from .wire import Answer, read_answer
 
@@ -47,6 +48,7 @@ class Bitrix24Client:
                 headers={"User-Agent": f"bitrix24-directories-mcp/{__version__}"},
                 timeout=httpx.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS)),
                 follow_redirects=False,
+                event_hooks={"response": [_keep_location]},
                 transport=transport,
             )
         except OSError as exc:  # SSL_CERT_FILE names no readable certificates
@@ -89,15 +91,16 @@ class Bitrix24Client:
         return response
 
 
+async def _keep_location(response: httpx.Response) -> None:
+    """Keep httpx from reading the address of a redirect, which it does even when not following, and trips over."""
+    response.extensions["location"] = response.headers.pop("location", "")
+
+
 def _redirect_target(response: httpx.Response) -> httpx.URL:
-    status = response.status_code
     try:
-        target = response.url.join(response.headers.get("location", ""))
-    except httpx.InvalidURL:
-        raise failure("PORTAL_MOVED", http_status=status, detail="no valid address given") from None
-    if target.scheme != "https" and not (target.scheme == "http" and is_loopback(target.host)):
-        raise failure("PORTAL_MOVED", http_status=status, detail="the new address is not https")
-    return target
+        return safe_url(urljoin(str(response.url), response.extensions["location"]))
+    except ValueError as exc:
+        raise failure("PORTAL_MOVED", http_status=response.status_code, detail=str(exc)) from None
 
 
 def _network_error(exc: Exception) -> Bitrix24Error:
