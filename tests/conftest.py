@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -89,3 +91,18 @@ async def someone(portal: RunningPortal) -> AsyncIterator[Assistant]:
     """One assistant for a whole test, with all the examples that hypothesis makes up."""
     async with assistant(portal) as opened:
         yield opened
+
+
+@pytest.fixture
+def gone() -> Callable[[int], bool]:
+    """Whether a process, not a child of ours, ends within ten seconds."""
+
+    def gone(pid: int) -> bool:
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S607
+            if not state.stdout.strip() or state.stdout.startswith("Z"):
+                return True
+        return False
+
+    return gone
