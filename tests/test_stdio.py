@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -51,29 +52,33 @@ class RawServer:
         assert self.process.stdin is not None
         return self.process.stdin
 
+    @property
+    def stdout(self) -> IO[bytes]:
+        assert self.process.stdout is not None
+        return self.process.stdout
+
     def send(self, *messages: dict[str, Any]) -> None:
         for message in messages:
             self.stdin.write(json.dumps({"jsonrpc": "2.0"} | message, ensure_ascii=False).encode() + b"\n")
         self.stdin.flush()
 
     def read(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
+        line = self.stdout.readline()
         self.written += line
         answer: dict[str, Any] = json.loads(line)
         return answer
 
     def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
         self.send({"id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}})
-        result: dict[str, Any] = self.read()["result"]
+        answer = next(answer for answer in iter(self.read, None) if answer.get("id") == 1)
+        result: dict[str, Any] = answer["result"]
         return result
 
     def close(self) -> int:
         self.stdin.close()
         code = self.process.wait(timeout=ENDS_WITHIN_SECONDS)
-        assert self.process.stdout is not None
-        self.written += self.process.stdout.read()
-        self.process.stdout.close()
+        self.written += self.stdout.read()
+        self.stdout.close()
         return code
 
 
@@ -133,8 +138,9 @@ def test_stdout_carries_nothing_but_the_protocol(tmp_path: Path) -> None:
     server.send({"id": 7, "method": "no/such/method"})
     server.call("get_directory_items", entityId="NOPE")
     assert server.close() == 0
-    for line in server.written.splitlines():
-        assert json.loads(line)["jsonrpc"] == "2.0"
+    answers = [json.loads(line) for line in server.written.splitlines()]
+    assert all(answer["jsonrpc"] == "2.0" for answer in answers)
+    assert {answer.get("id") for answer in answers} >= {0, 7, 1}
 
 
 @pytest.mark.parametrize(
@@ -178,16 +184,12 @@ def test_ends_although_nobody_reads_its_answers(tmp_path: Path) -> None:
     server = RawServer(tmp_path, "--demo")
     os.set_blocking(server.stdin.fileno(), False)
     line = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}).encode() + b"\n"
-    try:
+    with contextlib.suppress(BlockingIOError):
         while True:
             os.write(server.stdin.fileno(), line)
-    except BlockingIOError:
-        pass
-    assert server.process.stdin is not None
-    os.close(os.dup(server.stdin.fileno()))
-    server.process.stdin.close()
+    server.stdin.close()
     server.process.wait(timeout=ENDS_WITHIN_SECONDS)
-    server.process.stdout.close() if server.process.stdout else None
+    server.stdout.close()
 
 
 PARENT = """
