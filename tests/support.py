@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-import uvicorn
 from mcp import Client, StdioServerParameters
 from mcp_types import CallToolResult, TextContent
 
 from bitrix24_directories.mcp_server import DirectoriesServer
-from bitrix24_directories.portal import DemoPortal, Fault, server
+from bitrix24_directories.portal import DemoPortal, Fault, listen, server
 from bitrix24_directories.rest import Bitrix24Error, Webhook
 
 ADMIN_SECRET = "demoadmin0000001"
@@ -59,23 +58,15 @@ class Stage:
 @contextlib.contextmanager
 def served(stage: Stage, *, certfile: str | None = None) -> Iterator[str]:
     """Serve a stage on a free port, in a thread of its own, until the block ends; gives the address."""
-    running = server(stage.app, 0, certfile=certfile)
-    thread = threading.Thread(target=running.run, daemon=True)
+    running, listening = server(stage.app, certfile=certfile), listen(0)
+    thread = threading.Thread(target=running.run, args=([listening],), daemon=True)
     thread.start()
     try:
         scheme, host = ("https", "localhost") if certfile else ("http", "127.0.0.1")
-        yield f"{scheme}://{host}:{_port(running, thread)}"
+        yield f"{scheme}://{host}:{listening.getsockname()[1]}"
     finally:
         running.should_exit = running.force_exit = True
         thread.join(timeout=10)
-
-
-def _port(running: uvicorn.Server, thread: threading.Thread) -> int:
-    while not running.started:
-        thread.join(timeout=0.005)
-        assert thread.is_alive(), "the demo portal did not start"
-    port: int = running.servers[0].sockets[0].getsockname()[1]
-    return port
 
 
 @dataclass(frozen=True)

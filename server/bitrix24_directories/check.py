@@ -74,5 +74,5 @@ async def _read(directories: Directories) -> str:
 def _to_a_person(error: Bitrix24Error) -> str:
     """What happened and what to do, for the user whom the texts for assistants speak about."""
     what, *_ = str(error).splitlines()
-    todo = error.todo.removeprefix("Tell the user to ")
+    todo = error.todo.removeprefix("Tell the user to ").removeprefix("Tell the user that ")
     return f"{what}\n→ {todo[:1].upper()}{todo[1:]}"

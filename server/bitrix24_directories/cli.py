@@ -27,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args([_readable(arg) for arg in (sys.argv[1:] if argv is None else argv)])
     try:
         code: int = args.run(args)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # whoever read our output has gone
@@ -60,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(run=_check)
 
     portal = commands.add_parser("portal", help="run the demo portal for others to develop against")
-    portal.add_argument("--port", type=int, default=8024)
+    portal.add_argument("--port", type=_port_number, default=8024, help="0: a free one (%(default)s)")
     portal.add_argument("--lang", choices=["en", "ru"], default="en")
     portal.add_argument("--fault", metavar="CODE", help="answer this error code or HTTP status to every call")
     portal.add_argument("--limit", action="store_true", help="enforce the request limit (burst 50, 2 a second)")
@@ -76,6 +77,12 @@ def _demo_options(argument_default: str | None = None) -> argparse.ArgumentParse
     options.add_argument("--lang", choices=["en", "ru"], help="language of the demo portal (en)")
     options.add_argument("--fault", metavar="CODE", help="make the demo portal answer this error code or HTTP status")
     return options
+
+
+def _port_number(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError("it must be a number from 0 to 65535")
+    return int(text)
 
 
 def _serve(args: argparse.Namespace) -> int:
@@ -136,15 +143,21 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _portal(args: argparse.Namespace) -> int:
-    from .portal import DemoPortal, Fault, server
+    from .portal import DemoPortal, Fault, listen, server
 
     portal = DemoPortal(args.lang, limit=(50, 2) if args.limit else None)
     if args.fault:
         portal.faults.order(Fault.parse(args.fault))
+    try:
+        running = server(portal.app, certfile=args.certfile, keyfile=args.keyfile)
+        listening = listen(args.port)
+    except OSError as exc:
+        print(f"The demo portal cannot run on port {args.port}: {exc}", file=sys.stderr)
+        return 1
     scheme = "https" if args.certfile else "http"
     print(f"Demo portal ({args.lang}) until Ctrl+C. Point a server at it with", flush=True)
-    print(f"BITRIX24_WEBHOOK_URL={scheme}://127.0.0.1:{args.port}{DEMO_WEBHOOK}", flush=True)
-    server(portal.app, args.port, certfile=args.certfile, keyfile=args.keyfile).run()
+    print(f"BITRIX24_WEBHOOK_URL={scheme}://127.0.0.1:{listening.getsockname()[1]}{DEMO_WEBHOOK}", flush=True)
+    running.run(sockets=[listening])
     return 0
 
 

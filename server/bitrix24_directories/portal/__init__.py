@@ -3,6 +3,6 @@
 from .app import WEBHOOKS, DemoPortal
 from .faults import Fault
 from .seed import Language
-from .serving import server
+from .serving import listen, server
 
-__all__ = ["WEBHOOKS", "DemoPortal", "Fault", "Language", "server"]
+__all__ = ["WEBHOOKS", "DemoPortal", "Fault", "Language", "listen", "server"]

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import socket
+
 import uvicorn
 from starlette.types import ASGIApp
 
 
-def server(app: ASGIApp, port: int, *, certfile: str | None = None, keyfile: str | None = None) -> uvicorn.Server:
-    """A uvicorn server for a portal's `app` on 127.0.0.1, with TLS when a certificate is given. Port 0: a free one."""
-    return uvicorn.Server(
-        uvicorn.Config(
-            app,
-            host="127.0.0.1",
-            port=port,
-            interface="asgi3",
-            ssl_certfile=certfile,
-            ssl_keyfile=keyfile,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-        )
+def listen(port: int) -> socket.socket:
+    """A socket that accepts connections on 127.0.0.1. Port 0: a free one. Raises OSError when the port is taken."""
+    return socket.create_server(("127.0.0.1", port))
+
+
+def server(app: ASGIApp, *, certfile: str | None = None, keyfile: str | None = None) -> uvicorn.Server:
+    """A uvicorn server for a portal's `app`, to be run with a socket from `listen`; with TLS if a certificate is given.
+
+    Raises OSError when the certificate or its key cannot be read.
+    """
+    config = uvicorn.Config(
+        app,
+        interface="asgi3",
+        ssl_certfile=certfile,
+        ssl_keyfile=keyfile,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
     )
+    config.load()
+    return uvicorn.Server(config)
