@@ -3,15 +3,18 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import anyio
 import pytest
 import trustme
 from hypothesis import HealthCheck, settings
 
 from bitrix24_directories.portal import DemoPortal
-from support import Assistant, RunningPortal, Stage, assistant, served
+from bitrix24_directories.rest import pacing
+from support import PortalInProcess, RunningPortal, Stage, VirtualClockLoop, served
 
 # A portal on a real socket takes its time now and then; how long is no property of ours.
 settings.register_profile(
@@ -23,6 +26,12 @@ settings.load_profile("default")
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tries follow each other at once, for tests with real sockets, where no clock can be turned forward."""
+    monkeypatch.setattr(pacing, "FIRST_PAUSE", 0.0)
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +72,17 @@ def russian_portal(put_on: Callable[[DemoPortal], RunningPortal]) -> RunningPort
     return put_on(DemoPortal("ru"))
 
 
+@pytest.fixture
+def virtual_clock() -> tuple[str, dict[str, Any]]:
+    """For a module's `anyio_backend`: waiting takes no time. Portals have to be in the process then."""
+    return "asyncio", {"loop_factory": VirtualClockLoop}
+
+
+@pytest.fixture
+def portal_in_process() -> PortalInProcess:
+    return PortalInProcess(DemoPortal(clock=anyio.current_time))
+
+
 @pytest.fixture(scope="session")
 def authority() -> trustme.CA:
     return trustme.CA()
@@ -84,13 +104,6 @@ def trusted(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     authority.cert_pem.write_to_path(str(bundle))
     monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
-
-
-@pytest.fixture
-async def someone(portal: RunningPortal) -> AsyncIterator[Assistant]:
-    """One assistant for a whole test, with all the examples that hypothesis makes up."""
-    async with assistant(portal) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
+import selectors
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -16,9 +18,11 @@ import jsonschema
 from mcp import Client, StdioServerParameters
 from mcp_types import CallToolResult, TextContent
 
+from bitrix24_directories.cache import Cache
 from bitrix24_directories.mcp_server import DirectoriesServer
 from bitrix24_directories.portal import DemoPortal, Fault, listen, server
-from bitrix24_directories.rest import Bitrix24Error, Webhook
+from bitrix24_directories.rest import Bitrix24Error, Credentials, Webhook, in_process
+from bitrix24_directories.settings import Settings
 
 ADMIN_SECRET = "demoadmin0000001"
 READER_SECRET = "demoreader000007"
@@ -43,6 +47,13 @@ class RunningPortal:
     @property
     def methods_called(self) -> list[str]:
         return [method for method, _ in self.portal.calls]
+
+
+class PortalInProcess(RunningPortal):
+    """A demo portal that is called without a socket, as a virtual clock needs it."""
+
+    def __init__(self, portal: DemoPortal) -> None:
+        super().__init__(portal, "http://localhost")
 
 
 class Stage:
@@ -111,22 +122,50 @@ class Assistant:
         return Said(block.text, structured, result.is_error)
 
 
+Reachable = str | RunningPortal | Credentials | Bitrix24Error
+
+
 @contextlib.asynccontextmanager
 async def assistant(
-    url: str | Bitrix24Error | RunningPortal, *, timeout: float = 20, mode: str = "auto"
+    portal: Reachable, *, mode: str = "auto", cache: Cache | None = None, **settings: Any
 ) -> AsyncIterator[Assistant]:
-    """An assistant on a server in this process that calls the portal at `url` over real HTTP."""
-    if isinstance(url, RunningPortal):
-        url = url.webhook_url()
-    portal = url if isinstance(url, Bitrix24Error) else Webhook.parse(url)
-    async with Client(DirectoriesServer(portal, timeout=timeout), mode=mode) as client:
+    """An assistant on a server in this process that calls the portal over real HTTP, unless it is a PortalInProcess."""
+    transport = in_process(portal.portal.app) if isinstance(portal, PortalInProcess) else None
+    if isinstance(portal, RunningPortal):
+        portal = portal.webhook_url()
+    caller = Webhook.parse(portal) if isinstance(portal, str) else portal
+    configured = Settings.model_construct(**({"timeout": 20, "cache_ttl": 300} | settings))
+    async with Client(DirectoriesServer(caller, configured, transport=transport, cache=cache), mode=mode) as client:
         yield Assistant(client)
 
 
-async def ask(url: str | Bitrix24Error | RunningPortal, tool: str, /, timeout: float = 20, **arguments: Any) -> Said:
+async def ask(portal: Reachable, tool: str, /, timeout: float = 20, **arguments: Any) -> Said:
     """One call by a fresh assistant."""
-    async with assistant(url, timeout=timeout) as someone:
+    async with assistant(portal, timeout=timeout) as someone:
         return await someone.call(tool, **arguments)
+
+
+class VirtualClockLoop(asyncio.SelectorEventLoop):
+    """An event loop in which waiting takes no time: when nothing else is to do, its clock jumps to the next timer."""
+
+    def __init__(self) -> None:
+        self._jumping = _JumpingSelector()
+        super().__init__(self._jumping)
+
+    def time(self) -> float:
+        return self._jumping.now
+
+
+class _JumpingSelector(selectors.DefaultSelector):
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1000.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(timeout if timeout is None else 0)
+        if not ready and timeout:
+            self.now += timeout
+        return ready
 
 
 def spawned(cwd: Path, *arguments: str, **environment: str) -> StdioServerParameters:

@@ -71,7 +71,7 @@ def test_check_of_the_demo(capsys: Output) -> None:
     assert capsys.readouterr().out.splitlines() == [
         "✓ configuration: webhook https://demo.bitrix24.example/rest/1/…01/",
         "✓ reachability: the portal answers",
-        "✓ authorisation: the webhook is known",
+        "✓ authorisation: the portal knows who calls",
         "✓ scope crm: granted",
         "✓ reading: 19 directories; DEAL_STAGE has 8 items",
     ]

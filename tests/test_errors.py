@@ -1,4 +1,7 @@
-"""Every row of the catalogue that a portal can cause, through the front door."""
+"""Every row of the catalogue that a portal can cause, through the front door.
+
+On a virtual clock: what can heal is tried again first, for as long as a call may take.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,21 @@ import pytest
 from bitrix24_directories.rest import CATALOGUE
 from support import RunningPortal, ask
 
+
+@pytest.fixture
+def anyio_backend(virtual_clock: tuple[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
+    return virtual_clock
+
+
+@pytest.fixture
+def portal(portal_in_process: RunningPortal) -> RunningPortal:
+    return portal_in_process
+
+
 # HTTP status | code as the portal sends it | category | seconds to wait (None: a retry does not help)
 SYSTEM_ERRORS = [
     (500, "INTERNAL_SERVER_ERROR", "portal", 5),
     (500, "ERROR_UNEXPECTED_ANSWER", "portal", 5),
-    (503, "QUERY_LIMIT_EXCEEDED", "limit", 2),
     (429, "OPERATION_TIME_LIMIT", "limit", 600),
     (503, "OVERLOAD_LIMIT", "limit", None),
     (405, "ERROR_BATCH_METHOD_NOT_ALLOWED", "input", None),
@@ -61,6 +74,17 @@ async def test_system_errors(portal: RunningPortal, status: int, code: str, cate
     assert f"({code}, HTTP {status})." in happened
     assert todo.startswith("Next: ")
     assert (f"after {seconds} seconds" if seconds else "will not help") in again
+
+
+async def test_request_limit(portal: RunningPortal) -> None:
+    """How long to wait depends on how often the portal has refused in the meantime."""
+    portal.order(code="QUERY_LIMIT_EXCEEDED", status=503)
+    said = await ask(portal, "get_directory_items", entityId="DEAL_STAGE")
+    assert said.error["category"] == "limit"
+    assert 1 <= said.error["retryAfterSeconds"] <= 10
+    assert "too many requests in a short time (QUERY_LIMIT_EXCEEDED, HTTP 503)" in said.text
+    assert portal.methods_called == ["crm.status.entity.items"] * len(portal.portal.calls)
+    assert 3 < len(portal.portal.calls) < 10
 
 
 # HTTP status | body | code for programs | a part of the text

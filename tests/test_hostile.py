@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support import ADMIN_SECRET, Assistant, RunningPortal
+from support import ADMIN_SECRET, Assistant, RunningPortal, assistant
+
+
+@pytest.fixture
+def anyio_backend(virtual_clock: tuple[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
+    return virtual_clock
+
+
+@pytest.fixture
+def portal(portal_in_process: RunningPortal) -> RunningPortal:
+    return portal_in_process
+
+
+@pytest.fixture
+async def someone(portal: RunningPortal) -> AsyncIterator[Assistant]:
+    """One assistant, who remembers nothing, for all the examples that hypothesis makes up."""
+    async with assistant(portal, cache_ttl=0) as opened:
+        yield opened
+
 
 secret_or_text = st.one_of(st.text(), st.just(f"https://x/rest/1/{ADMIN_SECRET}/"), st.just(ADMIN_SECRET))
 anything = st.recursive(

@@ -12,6 +12,8 @@ import pytest
 
 from support import ADMIN_SECRET, RunningPortal, ask
 
+pytestmark = pytest.mark.usefixtures("no_pauses")
+
 Answering = Callable[[socket.socket], None]
 
 

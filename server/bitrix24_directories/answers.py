@@ -12,10 +12,11 @@ from .text import shown_code
 def items_text(result: DirectoryItems) -> str:
     """`DEAL_STAGE: 8 items, in order (code: name)`, then `NEW: New` and so on."""
     if not result.items:
-        return f"{result.entity_id}: the directory exists and has no items."
+        return f"{result.entity_id}: the directory exists and has no items{_age(result.age_seconds)}."
     detailed = result.items[0].id is not None
     notation = "code: name [meaning] colour (id)" if detailed else "code: name"
-    lines = [f"{result.entity_id}: {_counted(result.total, 'item')}, in order ({notation})"]
+    counted = _counted(result.total, "item")
+    lines = [f"{result.entity_id}: {counted}, in order ({notation}){_age(result.age_seconds)}"]
     return "\n".join(lines + [_item_line(item) for item in result.items])
 
 
@@ -37,7 +38,7 @@ def directories_text(result: DirectoryList) -> str:
         return f"None of the portal's {result.total} directories fits. Call list_directories without query to see all."
     counted = _counted(result.total, "directory", "directories")
     head = counted if found == result.total else f"{found} of {counted}"
-    lines = [f"{head} (entityId: title - kind, fields that take its codes)"]
+    lines = [f"{head} (entityId: title - kind, fields that take its codes){_age(result.age_seconds)}"]
     return "\n".join(lines + [_directory_line(directory) for directory in result.directories])
 
 
@@ -50,6 +51,10 @@ def _directory_line(directory: Directory) -> str:
     codes = {"start": directory.start, "success": directory.success, "failure": directory.failure}
     parts += [f"{meaning} {shown_code(code)}" for meaning, code in codes.items() if code is not None]
     return ", ".join(parts)
+
+
+def _age(seconds: int | None) -> str:
+    return f", read {seconds} s ago" if seconds else ""
 
 
 def _counted(number: int, one: str, many: str = "") -> str:

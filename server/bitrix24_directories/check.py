@@ -2,65 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from .directories import Directories
-from .rest import Bitrix24Client, Bitrix24Error, Transport, Webhook, failure
+import anyio
 
-_NETWORK_STEP_PASSED = ("authorization", "limit", "input")
+from .cache import Cache
+from .directories import Directories
+from .rest import Bitrix24Client, Bitrix24Error, Credentials, Transport, failure
+from .settings import Settings
+
+# A failure of these kinds comes from a portal that answered.
+_ANSWERED = ("authorization", "limit", "input")
 
 
 @dataclass(frozen=True)
 class Step:
-    """One thing that was looked at: `ok` is None where an earlier failure left nothing to look at."""
+    """One thing that was looked at."""
 
     name: str
-    ok: bool | None
+    ok: bool
     says: str
 
 
 async def check(
-    portal: Webhook | Bitrix24Error, *, timeout: float = 30, transport: Transport | None = None
-) -> AsyncIterator[Step]:
+    portal: Credentials | Bitrix24Error,
+    settings: Settings,
+    tell: Callable[[Step], None],
+    *,
+    transport: Transport | None = None,
+) -> bool:
     """Look at configuration, reachability, authorisation, the crm scope and reading, in that order.
 
-    Uses the REST methods `scope`, `crm.status.entity.types` and `crm.status.entity.items`; never writes.
+    Calls `tell` with each step and gives whether all went well; the first failure ends it. Uses the REST methods
+    `scope`, `crm.status.entity.types` and `crm.status.entity.items`; never writes.
     """
-    if isinstance(portal, Bitrix24Error):
-        yield Step("configuration", ok=False, says=_to_a_person(portal))
-        return
-    yield Step("configuration", ok=True, says=f"webhook {portal.masked}")
+    step = "configuration"
     try:
-        client = Bitrix24Client(portal, timeout=timeout, transport=transport)
+        if isinstance(portal, Bitrix24Error):
+            raise portal
+        tell(Step(step, ok=True, says=portal.description))
+        step = "reachability"
+        async with Bitrix24Client(
+            portal, timeout=settings.timeout, plan=settings.limits, transport=transport
+        ) as client:
+            with anyio.move_on_after(settings.timeout) as limit:
+                try:
+                    scopes = (await client.call("scope")).result
+                except Bitrix24Error as exc:
+                    if exc.category in _ANSWERED:
+                        tell(Step(step, ok=True, says="the portal answers"))
+                        step = "authorisation"
+                    raise
+                tell(Step(step, ok=True, says="the portal answers"))
+                tell(Step("authorisation", ok=True, says="the portal knows who calls"))
+                step = "scope crm"
+                if not isinstance(scopes, list) or "crm" not in scopes:
+                    raise failure("insufficient_scope")
+                tell(Step(step, ok=True, says="granted"))
+                step = "reading"
+                tell(Step(step, ok=True, says=await _read(Directories(client, Cache(settings.cache_ttl)))))
+            if limit.cancelled_caught:
+                raise failure("TIMEOUT", detail=f"waited {settings.timeout:g} s")
     except Bitrix24Error as exc:
-        yield Step("reachability", ok=False, says=_to_a_person(exc))
-        return
-    async with client:
-        async for step in _ask(client):
-            yield step
-
-
-async def _ask(client: Bitrix24Client) -> AsyncIterator[Step]:
-    try:
-        scopes = (await client.call("scope")).result
-    except Bitrix24Error as exc:
-        if exc.category in _NETWORK_STEP_PASSED:
-            yield Step("reachability", ok=True, says="the portal answers")
-            yield Step("authorisation", ok=False, says=_to_a_person(exc))
-        else:
-            yield Step("reachability", ok=False, says=_to_a_person(exc))
-        return
-    yield Step("reachability", ok=True, says="the portal answers")
-    yield Step("authorisation", ok=True, says="the webhook is known")
-    if not isinstance(scopes, list) or "crm" not in scopes:
-        yield Step("scope crm", ok=False, says=_to_a_person(failure("insufficient_scope")))
-        return
-    yield Step("scope crm", ok=True, says="granted")
-    try:
-        yield Step("reading", ok=True, says=await _read(Directories(client)))
-    except Bitrix24Error as exc:
-        yield Step("reading", ok=False, says=_to_a_person(exc))
+        tell(Step(step, ok=False, says=_to_a_person(exc)))
+        return False
+    return True
 
 
 async def _read(directories: Directories) -> str:

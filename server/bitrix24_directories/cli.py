@@ -1,4 +1,4 @@
-"""The command line: serve (the default), call, check, portal."""
+"""The command line: serve (the default), call, check, login, portal."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,8 @@ import anyio
 from . import __version__
 
 if TYPE_CHECKING:
-    from .rest import Bitrix24Error, Transport, Webhook
+    from .rest import Bitrix24Error, Credentials, Transport
+    from .settings import Settings
 
 DEMO_ADDRESS = "https://demo.bitrix24.example"
 DEMO_WEBHOOK = "/rest/1/demoadmin0000001/"
@@ -60,6 +62,9 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", parents=[demo], help="say whether the configuration works")
     check.set_defaults(run=_check)
 
+    login = commands.add_parser("login", help="authorise an application (OAuth) in a browser and keep its tokens")
+    login.set_defaults(run=_login)
+
     portal = commands.add_parser("portal", help="run the demo portal for others to develop against")
     portal.add_argument("--port", type=_port_number, default=8024, help="0: a free one (%(default)s)")
     portal.add_argument("--lang", choices=["en", "ru"], default="en")
@@ -91,9 +96,9 @@ def _serve(args: argparse.Namespace) -> int:
     end_with_client()
     from .mcp_server import DirectoriesServer
 
-    portal, timeout, transport = _configured(args)
+    portal, settings, transport = _configured(args)
     try:
-        anyio.run(DirectoriesServer(portal, timeout=timeout, transport=transport).run_stdio_async)
+        anyio.run(DirectoriesServer(portal, settings, transport=transport).run_stdio_async)
     except BaseExceptionGroup as group:
         _, others = group.split(BrokenPipeError)  # the client went while it was being answered
         if others is not None:
@@ -113,10 +118,10 @@ def _call(args: argparse.Namespace) -> int:
             print(f"{argument!r} is not key=value", file=sys.stderr)
             return 2
         arguments[key] = value
-    portal, timeout, transport = _configured(args)
+    portal, settings, transport = _configured(args)
 
     async def run() -> int:
-        async with Client(DirectoriesServer(portal, timeout=timeout, transport=transport)) as client:
+        async with Client(DirectoriesServer(portal, settings, transport=transport)) as client:
             result = await client.call_tool(args.tool, arguments)
         if args.json:
             print(json.dumps(result.structured_content, ensure_ascii=False, indent=2))
@@ -128,18 +133,31 @@ def _call(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from .check import check
+    from .check import Step, check
 
-    portal, timeout, transport = _configured(args)
+    portal, settings, transport = _configured(args)
 
-    async def run() -> int:
-        failed = False
-        async for step in check(portal, timeout=timeout, transport=transport):
-            failed |= not step.ok
-            print(f"{'✓' if step.ok else '✗'} {step.name}: {step.says.replace(chr(10), chr(10) + '  ')}")
-        return int(failed)
+    def tell(step: Step) -> None:
+        print(f"{'✓' if step.ok else '✗'} {step.name}: {step.says.replace(chr(10), chr(10) + '  ')}")
 
-    return anyio.run(run)
+    return int(not anyio.run(partial(check, portal, settings, tell, transport=transport)))
+
+
+def _login(_args: argparse.Namespace) -> int:
+    from .login import login
+    from .logs import Redactor, configure_logging
+    from .rest import Bitrix24Error
+    from .settings import load_settings
+
+    try:
+        settings = load_settings()
+        application = settings.application()
+        configure_logging(settings.log_level, Redactor(lambda: application.secrets))
+        login(application)
+    except Bitrix24Error as exc:
+        print(exc, file=sys.stderr)
+        return 1
+    return 0
 
 
 def _portal(args: argparse.Namespace) -> int:
@@ -161,8 +179,8 @@ def _portal(args: argparse.Namespace) -> int:
     return 0
 
 
-def _configured(args: argparse.Namespace) -> tuple[Webhook | Bitrix24Error, float, Transport | None]:
-    """What to call with (or why there is nothing to call with), the timeout, and the demo's transport.
+def _configured(args: argparse.Namespace) -> tuple[Credentials | Bitrix24Error, Settings, Transport | None]:
+    """What to call with (or why there is nothing to call with), the settings, and the demo's transport.
 
     Logging is set up on the way, before anything can be logged that holds the secret.
     """
@@ -170,14 +188,14 @@ def _configured(args: argparse.Namespace) -> tuple[Webhook | Bitrix24Error, floa
     from .rest import Bitrix24Error, Webhook, in_process
     from .settings import Settings, load_settings
 
-    portal: Webhook | Bitrix24Error
+    portal: Credentials | Bitrix24Error
     transport = None
     try:
         settings = load_settings()
-        portal = Webhook.parse(DEMO_ADDRESS + DEMO_WEBHOOK) if args.demo else settings.webhook()
+        portal = Webhook.parse(DEMO_ADDRESS + DEMO_WEBHOOK) if args.demo else settings.credentials()
     except Bitrix24Error as exc:
         settings, portal = Settings.model_construct(), exc
-    configure_logging(settings.log_level, Redactor(portal.secret if isinstance(portal, Webhook) else ""))
+    configure_logging(settings.log_level, Redactor(lambda: () if isinstance(portal, Bitrix24Error) else portal.secrets))
     if args.demo:
         from .portal import DemoPortal, Fault
 
@@ -185,7 +203,7 @@ def _configured(args: argparse.Namespace) -> tuple[Webhook | Bitrix24Error, floa
         if args.fault:
             demo.faults.order(Fault.parse(args.fault))
         transport = in_process(demo.app)
-    return portal, settings.timeout, transport
+    return portal, settings, transport
 
 
 def _speak_utf8() -> None:

@@ -5,6 +5,12 @@ Calls the portal through `rest`, whose rows `rows` reads. Knows nothing of MCP.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import anyio
+
+from .cache import Cache, Kept
 from .models import Directory, DirectoryItems, DirectoryList, Item
 from .rest import Bitrix24Client, Bitrix24Error, Entry, failure
 from .rows import read_directories, read_items, read_statuses
@@ -14,72 +20,95 @@ ENTITY_ID_LIMIT = 100
 SUGGESTIONS = 5
 _CLOSE = 60
 
+T = TypeVar("T")
+
 
 class Directories:
-    """The directories of the portal behind `client`."""
+    """The directories of the portal behind `client`; what was read stays in `cache` for a while."""
 
-    def __init__(self, client: Bitrix24Client) -> None:
+    def __init__(self, client: Bitrix24Client, cache: Cache) -> None:
         self._client = client
+        self._cache = cache
 
-    async def items(self, entity_id: str, *, details: bool = False) -> DirectoryItems:
+    async def items(self, entity_id: str, *, details: bool = False, fresh: bool = False) -> DirectoryItems:
         """One directory's items in SORT order, from `crm.status.entity.items`, or with details `crm.status.list`.
 
-        Blanks around `entity_id` and its letter case don't matter. Raises Bitrix24Error: UNKNOWN_DIRECTORY when the
-        portal has no such directory, DIRECTORY_UNCONFIRMED when an empty answer cannot be told from that, and
-        whatever the portal or the network fails with.
+        Blanks around `entity_id` and its letter case don't matter. `fresh` passes by what is kept.
+
+        Raises Bitrix24Error: UNKNOWN_DIRECTORY when the portal has no such directory, DIRECTORY_UNCONFIRMED when an
+        empty answer cannot be told from that, and whatever the portal or the network fails with.
         """
         wanted = entity_id.strip().upper()
         refused: Bitrix24Error | None = None
-        items: list[Item] = []
+        found: Kept[Item] | None = None
+        read = self._details if details else self._plain
         if wanted.isprintable() and 0 < len(wanted) <= ENTITY_ID_LIMIT:
             try:
-                items = await (self._with_details(wanted) if details else self._plain(wanted))
+                found = await self._kept(read, wanted, fresh=fresh)
             except Bitrix24Error as exc:
                 if exc.kind != "INVALID_ENTITY_ID":
                     raise
                 refused = exc
-        if not items:
-            await self._look_into_empty(wanted, refused)
-        return DirectoryItems(entity_id=wanted, items=items, total=len(items))
+        if found is None or not found.rows:
+            try:
+                await self._look_into_empty(wanted, refused, found.read_at if found else anyio.current_time())
+            except Bitrix24Error:
+                self._cache.forget(self._key(read, wanted))
+                raise
+        items, age = (found.rows, found.age) if found else ([], 0)
+        return DirectoryItems(entity_id=wanted, items=items, total=len(items), age_seconds=age or None)
 
     async def search(self, query: str = "") -> DirectoryList:
         """The portal's directories (`crm.status.entity.types`) whose id, name or pipeline holds each word of `query`.
 
         Raises Bitrix24Error when they cannot be read.
         """
-        known = await self._types()
+        known = await self._kept(self._types)
         words = query.casefold().split()
-        fitting = [found for found in known if all(word in _searchable(found) for word in words)]
-        return DirectoryList(directories=fitting, total=len(known))
+        fitting = [found for found in known.rows if all(word in _searchable(found) for word in words)]
+        return DirectoryList(directories=fitting, total=len(known.rows), age_seconds=known.age or None)
 
-    async def _plain(self, entity_id: str) -> list[Item]:
-        answer = await self._client.call("crm.status.entity.items", {"entityId": entity_id})
+    async def _kept(self, read: Callable[..., Awaitable[list[T]]], *of: str, fresh: bool = False) -> Kept[T]:
+        """What `read(*of)` gave lately or gives now; an error is not kept."""
+        key = self._key(read, *of)
+        if not fresh and (kept := self._cache.get(key)) is not None:
+            return kept
+        return self._cache.keep(key, await read(*of, fresh=fresh))
+
+    def _key(self, read: Callable[..., object], *of: str) -> tuple[object, ...]:
+        return (self._client.identity, read.__name__, *of)
+
+    async def _plain(self, entity_id: str, *, fresh: bool) -> list[Item]:
+        answer = await self._client.call("crm.status.entity.items", {"entityId": entity_id}, fresh=fresh)
         return read_items(answer.result)
 
-    async def _with_details(self, entity_id: str) -> list[Item]:
+    async def _details(self, entity_id: str, *, fresh: bool) -> list[Item]:
         """All pages; SORT alone would leave the order of equals, and so the page borders, to chance."""
         params = {"filter": {"ENTITY_ID": entity_id}, "order": {"SORT": "ASC", "ID": "ASC"}}
         items: list[Item] = []
         start: int | None = 0
         while start is not None:
-            answer = await self._client.call("crm.status.list", params | ({"start": start} if start else {}))
+            page = params | ({"start": start} if start else {})
+            answer = await self._client.call("crm.status.list", page, fresh=fresh)
             items += read_statuses(answer.result, entity_id)
             if answer.next is not None and answer.next <= start:
                 raise failure("UNEXPECTED_ANSWER", http_status=200, detail="the next page does not lie ahead")
             start = answer.next
         return items
 
-    async def _types(self) -> list[Directory]:
-        return read_directories((await self._client.call("crm.status.entity.types")).result)
+    async def _types(self, *, fresh: bool) -> list[Directory]:
+        return read_directories((await self._client.call("crm.status.entity.types", fresh=fresh)).result)
 
-    async def _look_into_empty(self, entity_id: str, refused: Bitrix24Error | None) -> None:
-        """Return if the directory exists and is empty. The portal answers an unknown one with an empty list too."""
+    async def _look_into_empty(self, entity_id: str, refused: Bitrix24Error | None, read_at: float) -> None:
+        """Return if the directory existed at `read_at`: the portal sends an empty list for one that does not, too."""
         try:
-            known = await self._types()
+            known = await self._kept(self._types)
+            if known.read_at < read_at:  # the directory may have come or gone since
+                known = await self._kept(self._types, fresh=True)
         except Bitrix24Error as exc:
             raise _unconfirmed(entity_id, exc) from exc
-        if all(found.entity_id != entity_id for found in known):
-            raise _unknown(entity_id, known)
+        if all(found.entity_id != entity_id for found in known.rows):
+            raise _unknown(entity_id, known.rows)
         if refused is not None:
             raise refused
 

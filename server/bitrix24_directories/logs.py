@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterable
 
 MASK = "***"
 
 
 class Redactor:
-    """Takes known secrets out of texts."""
+    """Takes secrets out of texts. `secrets` gives those known at the moment: tokens come and go."""
 
-    def __init__(self, *secrets: str) -> None:
-        self._secrets = tuple(secret for secret in secrets if secret)
+    def __init__(self, secrets: Callable[[], Iterable[str]]) -> None:
+        self._secrets = secrets
 
     def __call__(self, text: str) -> str:
-        for secret in self._secrets:
+        for secret in tuple(self._secrets()):
             text = text.replace(secret, MASK)
         return text
 

@@ -75,11 +75,12 @@ class Item(Shape):
 
 
 class DirectoryItems(Result):
-    """One directory's items in SORT order."""
+    """One directory's items in SORT order. `age_seconds` is left out of what was read just now."""
 
     entity_id: str
     items: list[Item]
     total: int
+    age_seconds: int | None = None
 
 
 class Directory(Shape):
@@ -102,7 +103,8 @@ class Directory(Shape):
 
 
 class DirectoryList(Result):
-    """Directories that fit a query, and how many the portal has in all."""
+    """Directories that fit a query, and how many the portal has in all. `age_seconds` as with items."""
 
     directories: list[Directory]
     total: int
+    age_seconds: int | None = None

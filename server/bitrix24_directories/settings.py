@@ -7,7 +7,17 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from .rest import Bitrix24Error, Entry, Webhook
+from .rest import (
+    BITRIX24_OAUTH_URL,
+    ENTERPRISE,
+    STANDARD,
+    Application,
+    Bitrix24Error,
+    Credentials,
+    Entry,
+    Plan,
+    Webhook,
+)
 
 LogLevel = Annotated[
     Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(lambda value: str(value).upper())
@@ -18,8 +28,9 @@ _WHERE = (
     "claude_desktop_config.json) or in a .env file, and restart the client"
 )
 _EXPECTED = {
-    "webhook_url": "text",
+    "cache_ttl": "a number of seconds from 0 (no cache) to 86400, such as 300",
     "timeout": "a number of seconds from 0.1 to 3600, such as 30",
+    "plan": "standard or enterprise",
     "log_level": "DEBUG, INFO, WARNING, ERROR or CRITICAL",
 }
 
@@ -38,12 +49,33 @@ class Settings(BaseSettings):
     )
 
     webhook_url: SecretStr = SecretStr("")
+    portal_url: str = ""
+    client_id: str = ""
+    client_secret: SecretStr = SecretStr("")
+    access_token: SecretStr = SecretStr("")
+    refresh_token: SecretStr = SecretStr("")
+    oauth_url: str = BITRIX24_OAUTH_URL
+    cache_ttl: float = Field(300, ge=0, le=86400, allow_inf_nan=False)
     timeout: float = Field(30, ge=0.1, le=3600, allow_inf_nan=False)
+    plan: Annotated[Literal["standard", "enterprise"], BeforeValidator(lambda value: str(value).lower())] = "standard"
     log_level: LogLevel = "WARNING"
 
-    def webhook(self) -> Webhook:
-        """The inbound webhook to call with. Raises Bitrix24Error when none is set or the URL is malformed."""
+    def credentials(self) -> Credentials:
+        """The inbound webhook or the application to call with.
+
+        Raises Bitrix24Error when neither is set, when both are, or when what is set is incomplete or malformed.
+        """
         url = self.webhook_url.get_secret_value().strip()
+        application = self.portal_url or self.client_id or self.client_secret.get_secret_value()
+        if url and application:
+            raise _misconfigured(
+                "INVALID_CONFIGURATION",
+                "Both a webhook (BITRIX24_WEBHOOK_URL) and an application (BITRIX24_PORTAL_URL, BITRIX24_CLIENT_ID, "
+                "BITRIX24_CLIENT_SECRET) are set",
+                "leave only one of the two",
+            )
+        if application:
+            return self.application()
         if not url:
             raise _misconfigured(
                 "NOT_CONFIGURED",
@@ -60,6 +92,37 @@ class Settings(BaseSettings):
                 "copy the URL of the webhook from Bitrix24, which looks like https://<portal>/rest/<user id>/<code>/, "
                 "into BITRIX24_WEBHOOK_URL",
             ) from None
+
+    def application(self) -> Application:
+        """The application (OAuth) of the settings. Raises Bitrix24Error when it is incomplete or malformed."""
+        needed = {
+            "BITRIX24_PORTAL_URL": self.portal_url,
+            "BITRIX24_CLIENT_ID": self.client_id,
+            "BITRIX24_CLIENT_SECRET": self.client_secret.get_secret_value(),
+        }
+        if missing := [name for name, value in needed.items() if not value]:
+            raise _misconfigured(
+                "NOT_CONFIGURED",
+                f"The application is not wholly set up: {', '.join(missing)} is not set",
+                f"set {', '.join(needed)} as Bitrix24 shows them for the application",
+            )
+        try:
+            return Application(
+                *needed.values(),
+                access_token=self.access_token.get_secret_value(),
+                refresh_token=self.refresh_token.get_secret_value(),
+                oauth_url=self.oauth_url,
+            )
+        except ValueError as exc:
+            raise _misconfigured(
+                "INVALID_CONFIGURATION",
+                f"BITRIX24_PORTAL_URL or BITRIX24_OAUTH_URL is malformed: {exc}",
+                "set BITRIX24_PORTAL_URL to the portal's address, which looks like https://<portal>",
+            ) from None
+
+    @property
+    def limits(self) -> Plan:
+        return ENTERPRISE if self.plan == "enterprise" else STANDARD
 
 
 def load_settings() -> Settings:

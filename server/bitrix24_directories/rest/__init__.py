@@ -1,21 +1,32 @@
 """The shared Bitrix24 client. Knows nothing of MCP or of directories; httpx is imported nowhere else."""
 
-from .auth import Webhook
+from .auth import Credentials, Webhook
 from .catalogue import CATALOGUE, Category, Entry
 from .client import Bitrix24Client, Transport, in_process
 from .errors import Bitrix24Error, clean, failure
+from .oauth import BITRIX24_OAUTH_URL, Application, first_tokens
+from .pacing import ENTERPRISE, STANDARD, Plan
+from .waiting import Waiting
 from .wire import Answer
 
 __all__ = [
+    "BITRIX24_OAUTH_URL",
     "CATALOGUE",
+    "ENTERPRISE",
+    "STANDARD",
     "Answer",
+    "Application",
     "Bitrix24Client",
     "Bitrix24Error",
     "Category",
+    "Credentials",
     "Entry",
+    "Plan",
     "Transport",
+    "Waiting",
     "Webhook",
     "clean",
     "failure",
+    "first_tokens",
     "in_process",
 ]

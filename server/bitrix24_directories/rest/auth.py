@@ -1,15 +1,44 @@
-"""How a call proves to the portal who makes it. Imports httpx only."""
+"""How a call proves to the portal who makes it: an inbound webhook here, an application in `oauth`.
+
+Not an httpx.Auth: to see `expired_token` such a flow has to read the whole answer first, and answers are bounded.
+"""
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Generator
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
 import httpx
 
 _PATH = re.compile(r"(?P<before>/.*)?/rest/(?P<user>\d+)/(?P<secret>[A-Za-z0-9]{8,})(?:/[A-Za-z0-9_.]*)?/?")
+
+Renewal = Literal["none", "adopted", "refreshed"]
+"""`adopted`: another process had already got new tokens; how long ago is not known, so they may have expired too."""
+
+
+class Credentials(Protocol):
+    """Who calls which portal."""
+
+    @property
+    def description(self) -> str:
+        """For a person's eyes: of any secret only its last two characters."""
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """Tells one caller of one portal from all others; what one may see is not for another."""
+
+    @property
+    def secrets(self) -> Collection[str]:
+        """All that must appear nowhere."""
+
+    def request(self, method: str, params: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+        """The address and the body of a call, both with the secret in its place. Raises Bitrix24Error (NO_TOKEN)."""
+
+    async def renew(self, refused: Collection[str]) -> Renewal:
+        """Get other secrets than those `refused`, so that a repeated call may fare better."""
 
 
 @dataclass(frozen=True)
@@ -33,26 +62,25 @@ class Webhook:
         match = _PATH.fullmatch(parsed.path)
         if match is None:
             raise ValueError("its path is not /rest/<user id>/<webhook code>/")
-        netloc = parsed.netloc.decode("ascii")
-        address = f"{parsed.scheme}://{netloc}{match['before'] or ''}/rest/"
-        return cls(address, int(match["user"]), match["secret"])
+        return cls(f"{origin(parsed)}{match['before'] or ''}/rest/", int(match["user"]), match["secret"])
 
     @property
-    def masked(self) -> str:
-        """The URL for a person's eyes: of the secret only its last two characters."""
-        return f"{self.address}{self.user}/…{self.secret[-2:]}/"
+    def description(self) -> str:
+        return f"webhook {self.address}{self.user}/…{self.secret[-2:]}/"
 
+    @property
+    def identity(self) -> tuple[str, ...]:
+        return (self.address, self.secret)
 
-class WebhookAuth(httpx.Auth):
-    """Puts the webhook's secret into the path at the last moment, so that no other code handles such URLs."""
+    @property
+    def secrets(self) -> Collection[str]:
+        return (self.secret,)
 
-    def __init__(self, webhook: Webhook) -> None:
-        self._webhook = webhook
+    def request(self, method: str, params: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+        return f"{self.address}{self.user}/{self.secret}/{method}", params
 
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        method = str(request.url).removeprefix(self._webhook.address)
-        request.url = httpx.URL(f"{self._webhook.address}{self._webhook.user}/{self._webhook.secret}/{method}")
-        yield request
+    async def renew(self, refused: Collection[str]) -> Renewal:  # noqa: ARG002 - a webhook has no other secret
+        return "none"
 
 
 def safe_url(url: str) -> httpx.URL:
@@ -70,6 +98,11 @@ def safe_url(url: str) -> httpx.URL:
     if scheme == "http" and not _is_loopback(host):
         raise ValueError("plain http would show the secret to the network; it must begin with https://")
     return parsed
+
+
+def origin(url: httpx.URL) -> str:
+    """Scheme, host and port."""
+    return f"{url.scheme}://{url.netloc.decode('ascii')}"
 
 
 def _is_loopback(host: str) -> bool:

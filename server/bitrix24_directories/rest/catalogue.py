@@ -35,6 +35,11 @@ _NEW_WEBHOOK = (
 _ADMIN = "Tell the user to ask the administrator of the Bitrix24 portal"
 _LATER = "Call the same tool again once; if it fails again, tell the user that the portal has trouble."
 
+_ADDRESS = "BITRIX24_WEBHOOK_URL (or BITRIX24_PORTAL_URL)"
+_LOGIN = (
+    "Tell the user to run `bitrix24-directories-mcp login` with the same BITRIX24_ settings, and to authorise again."
+)
+
 CATALOGUE: dict[str, Entry] = {
     # Limits
     "QUERY_LIMIT_EXCEEDED": Entry(
@@ -60,21 +65,17 @@ CATALOGUE: dict[str, Entry] = {
     # Who calls, and what it may do
     "NO_AUTH_FOUND": Entry(
         "The portal does not know this webhook or token: it is mistyped, deleted or has expired",
-        _NEW_WEBHOOK,
+        f"{_NEW_WEBHOOK} With an application, run `bitrix24-directories-mcp login` instead.",
         "authorization",
     ),
     "expired_token": Entry(
-        "The access token is over an hour old",
-        "Tell the user that the application's access token has to be renewed; an inbound webhook never expires so.",
-        "authorization",
+        "The access token is over an hour old, and a new one did not help", _LOGIN, "authorization"
     ),
     "invalid_token": Entry(
-        "The portal does not know this access token", "Tell the user to authorise the application again.",
-        "authorization",
+        "The portal does not know this access token, and a new one did not help", _LOGIN, "authorization"
     ),
     "ERROR_OAUTH": Entry(
-        "The portal refused the authorisation", "Tell the user to authorise the application again, or to use an "
-        "inbound webhook with the CRM permission.", "authorization", words=True,
+        "The portal refused the authorisation", _LOGIN, "authorization", words=True
     ),
     "APPLICATION_NOT_FOUND": Entry(
         "The application is not installed on this portal", f"{_ADMIN} to install the application again.",
@@ -143,6 +144,37 @@ CATALOGUE: dict[str, Entry] = {
         f"{_ADMIN} whether access is limited to certain IP addresses and whether the webhook's user may use CRM.",
         "authorization", words=True,
     ),
+    # What the authorization server (OAuth) says
+    "invalid_grant": Entry(
+        "The authorization server no longer takes the application's refresh token: it is older than 180 days, or has "
+        "been used elsewhere",
+        _LOGIN, "authorization",
+    ),
+    "invalid_client": Entry(
+        "The authorization server does not know this application",
+        "Tell the user to check BITRIX24_CLIENT_ID and BITRIX24_CLIENT_SECRET, and that BITRIX24_OAUTH_URL is the "
+        "authorization server of the portal.", "configuration",
+    ),
+    "OAUTH_INVALID_REQUEST": Entry(
+        "The authorization server did not understand the request for a token",
+        "Tell the user to check BITRIX24_OAUTH_URL, BITRIX24_CLIENT_ID and BITRIX24_CLIENT_SECRET.",
+        "configuration", words=True,
+    ),
+    "invalid_scope": Entry(
+        "The application asks for permissions that it may not have",
+        "Tell the user to give the application the CRM (crm) permission in Bitrix24.", "authorization",
+    ),
+    "NOT_INSTALLED": Entry(
+        "The application is not installed on the portal", f"{_ADMIN} to install it.", "authorization"
+    ),
+    "NO_TOKEN": Entry(
+        "This application has no token for the portal yet", _LOGIN, "authorization"
+    ),
+    "TOKENS_NOT_KEPT": Entry(
+        "The application's tokens cannot be read from, or written to, the file that keeps them",
+        "Tell the user to make room on the disk and to check the access rights of the file; the command "
+        "`bitrix24-directories-mcp check` names it.", "configuration",
+    ),
     # What is set up wrong
     "INVALID_REQUEST": Entry(
         "The portal takes https only", "Tell the user to begin BITRIX24_WEBHOOK_URL with https://.", "configuration"
@@ -154,7 +186,7 @@ CATALOGUE: dict[str, Entry] = {
     ),
     "PORTAL_DELETED": Entry(
         "The portal is deleted, or its public part is closed",
-        "Tell the user to check the portal's address in BITRIX24_WEBHOOK_URL and that the portal opens in a browser.",
+        f"Tell the user to check the portal's address in {_ADDRESS} and that the portal opens in a browser.",
         "configuration",
     ),
     "HTTP_NOT_FOUND": Entry(
@@ -164,7 +196,7 @@ CATALOGUE: dict[str, Entry] = {
     ),
     "NOT_BITRIX24": Entry(
         "A web page came back instead of a REST answer: a login page, a proxy or another site answers at this address",
-        "Tell the user to check the address in BITRIX24_WEBHOOK_URL, and that no VPN or proxy stands between.",
+        f"Tell the user to check the address in {_ADDRESS}, and that no VPN or proxy stands between.",
         "configuration",
     ),
     "PORTAL_MOVED": Entry(
@@ -216,6 +248,11 @@ CATALOGUE: dict[str, Entry] = {
     "BROKEN_ANSWER": Entry(
         "The portal's answer is damaged: it is not valid JSON", _LATER, "portal", retryable=True, retry_after=5
     ),
+    "ANSWER_TOO_LARGE": Entry(
+        "The portal's answer is larger than 10 MiB, far more than a directory holds; it was not read to its end",
+        f"Tell the user to check that {_ADDRESS} holds the address of their portal.",
+        "portal",
+    ),
     "UNEXPECTED_ANSWER": Entry(
         "The portal's answer has a shape that its documentation does not describe",
         "Tell the user; the portal may be of another version. The command `bitrix24-directories-mcp check` shows more.",
@@ -233,7 +270,7 @@ CATALOGUE: dict[str, Entry] = {
     # What failed on the way
     "CONNECTION_REFUSED": Entry(
         "Nothing answers at the portal's address: the connection was refused",
-        "Tell the user to check the address and port in BITRIX24_WEBHOOK_URL, and that the portal is running.",
+        f"Tell the user to check the address and port in {_ADDRESS}, and that the portal is running.",
         "network", retryable=True, retry_after=30,
     ),
     "CONNECTION_FAILED": Entry(
@@ -247,7 +284,7 @@ CATALOGUE: dict[str, Entry] = {
     ),
     "DNS_FAILURE": Entry(
         "The portal's host name cannot be resolved",
-        "Tell the user to check the spelling of the address in BITRIX24_WEBHOOK_URL, and the network.",
+        f"Tell the user to check the spelling of the address in {_ADDRESS}, and the network.",
         "network", retryable=True, retry_after=30,
     ),
     "TLS_FAILURE": Entry(
@@ -279,6 +316,16 @@ BY_CODE = {code.upper(): code for code in CATALOGUE} | {
     "ERROR_NOT_FOUND": "NOT_FOUND",
 }
 """A portal's code in upper case -> its row."""
+
+BY_OAUTH_CODE = {
+    "invalid_grant": "invalid_grant",
+    "invalid_client": "invalid_client",
+    "wrong_client": "invalid_client",
+    "invalid_request": "OAUTH_INVALID_REQUEST",
+    "invalid_scope": "invalid_scope",
+    "not_installed": "NOT_INSTALLED",
+}
+"""The authorization server's code in lower case -> its row, where it is not the portal's row of that name."""
 
 BY_TEXT = (
     ("the parameter entityid must be a string", "ENTITY_ID_NOT_TEXT"),

@@ -1,31 +1,35 @@
-"""The shared Bitrix24 client: one `call`, which gives an Answer or raises Bitrix24Error. Knows nothing of MCP."""
+"""The shared Bitrix24 client: `call` and `batch`, which give Answers or raise Bitrix24Error. Knows nothing of MCP.
+
+A call passes, in this order: a flight that equal calls share, its retries, the limits of its method and of the portal,
+and one exchange.
+"""
 
 from __future__ import annotations
 
-import logging
-import socket
-import ssl
+import json
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urljoin
 
+import anyio
 import httpx
 
-from bitrix24_directories import __version__
-
-from .auth import Webhook, WebhookAuth, safe_url
+from .auth import Credentials
 from .errors import Bitrix24Error, failure
-from .wire import Answer, read_answer
-
-_REDIRECTS = {301, 302, 307, 308}
-_MAX_HOPS = 3
-_CONNECT_SECONDS = 10.0
+from .exchange import Exchange
+from .flights import Flight
+from .pacing import STANDARD, Bucket, MethodLimits, Plan, Retries, is_read, time_left
+from .php_query import php_query
+from .queue import BATCH_LENGTH, Call, Outcome, Queue
+from .waiting import current_wait
+from .wire import Answer, read_batch
 
 Transport = httpx.AsyncBaseTransport
 """What carries the calls: the network, unless another is given."""
 
-logger = logging.getLogger(__name__)
+_EXPIRED = {"expired_token", "invalid_token", "NO_TOKEN"}
+_NO_BATCH = {"ERROR_METHOD_NOT_FOUND", "ERROR_BATCH_METHOD_NOT_ALLOWED", "ACCESS_DENIED", "WRONG_AUTH_TYPE"}
 
 
 def in_process(app: Callable[..., Awaitable[None]]) -> Transport:
@@ -34,107 +38,183 @@ def in_process(app: Callable[..., Awaitable[None]]) -> Transport:
 
 
 class Bitrix24Client:
-    """Calls the REST methods of one portal with one webhook, over connections that are kept and shared.
+    """Calls the REST methods of one portal for one caller; all calls share connections, limits and waiting lines.
 
-    `timeout` bounds each step of a request, in seconds. `transport` replaces the network, for the demo portal.
-    Raises Bitrix24Error when the environment's proxy or certificate settings cannot be used.
+    To be made in an event loop, and entered as an async context manager before the first call. `timeout` is what a
+    caller will wait, in seconds; one attempt of a read gets half of it, so that a second one is possible. `transport`
+    replaces the network. Raises Bitrix24Error when the environment's proxy or certificate settings cannot be used.
     """
 
-    def __init__(self, webhook: Webhook, *, timeout: float = 30, transport: Transport | None = None) -> None:
-        self._webhook = webhook
-        self._auth = WebhookAuth(webhook)
-        try:
-            self._http = httpx.AsyncClient(
-                headers={"User-Agent": f"bitrix24-directories-mcp/{__version__}"},
-                timeout=httpx.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS)),
-                follow_redirects=False,
-                event_hooks={"response": [_keep_location]},
-                transport=transport,
-            )
-        except OSError as exc:  # SSL_CERT_FILE names no readable certificates
-            raise failure("TLS_FAILURE") from exc
-        except (ImportError, ValueError) as exc:  # a proxy in the environment that httpx cannot use
-            raise failure("PROXY_FAILURE") from exc
+    def __init__(
+        self,
+        credentials: Credentials,
+        *,
+        timeout: float = 30,
+        plan: Plan = STANDARD,
+        transport: Transport | None = None,
+    ) -> None:
+        self._credentials = credentials
+        self._timeout = timeout
+        self._exchange = Exchange(transport)
+        self._bucket = Bucket(plan)
+        self._methods = MethodLimits()
+        self._tasks = anyio.create_task_group()
+        self._queue = Queue(self._bucket, self._tasks, self._send)
+        self._flights: dict[str, Flight[Answer]] = {}
+        self._batch_works = True
+        self._never_in_batch: set[str] = set()
 
     async def __aenter__(self) -> Self:
+        await self._tasks.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._http.aclose()
+        self._tasks.cancel_scope.cancel()
+        try:
+            await self._tasks.__aexit__(None, None, None)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._exchange.close()
 
-    async def call(self, method: str, params: Mapping[str, Any] | None = None) -> Answer:
-        """POST `params` as JSON to one REST method.
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """Tells this caller of this portal from all others. Raises Bitrix24Error as a call would."""
+        return self._credentials.identity
 
+    async def call(self, method: str, params: Mapping[str, Any] | None = None, *, fresh: bool = False) -> Answer:
+        """Call one REST method. Equal reads that are under way share one request, unless `fresh` asks for a new one.
+
+        Waits for the portal's limits and repeats what can heal, as long as the caller's deadline (anyio's) allows.
         Raises Bitrix24Error for whatever keeps the portal from answering with a `result`.
         """
+        params = params or {}
+        if not is_read(method):
+            return await self._retried(method, params, repeatable=False)
+        key = json.dumps([method, params], sort_keys=True)
+        flight = self._flights.get(key)
+        if fresh or flight is None or not flight.under_way:
+            work = partial(self._retried, method, params, repeatable=True)
+            flight = self._flights[key] = Flight(self._tasks, work)
         try:
-            response = await self._post(method, params or {})
-        except (httpx.HTTPError, httpx.InvalidURL) as exc:
-            raise _network_error(exc) from exc
-        # A page may quote the address it was asked for, and that address is the secret.
-        body = response.content.replace(self._webhook.secret.encode(), b"***")
-        return read_answer(response.status_code, response.headers, body)
+            return await flight.join()
+        finally:
+            if not flight.under_way and self._flights.get(key) is flight:
+                del self._flights[key]
 
-    async def _post(self, method: str, params: Mapping[str, Any]) -> httpx.Response:
-        """Follow a renamed portal's redirects by hand: a client's own following turns POST into GET."""
-        response = await self._http.post(f"{self._webhook.address}{method}", json=params, auth=self._auth)
-        for _ in range(_MAX_HOPS):
-            if response.status_code not in _REDIRECTS:
-                return response
-            target = _redirect_target(response)
-            logger.warning("The portal has moved to %s: update BITRIX24_WEBHOOK_URL", target.host)
-            response = await self._http.post(target, json=params)
-        if response.status_code in _REDIRECTS:
-            raise failure("PORTAL_MOVED", http_status=response.status_code, detail="too many redirects")
-        return response
+    async def batch(
+        self, calls: Mapping[str, tuple[str, Mapping[str, Any]]], *, halt: bool = False
+    ) -> dict[str, Outcome]:
+        """Make any number of calls, 50 a request, and give each key its answer or its error.
+
+        With `halt` nothing is called after the first error, and what was not called has no key. Raises Bitrix24Error
+        when the portal does not answer a batch as a whole; on a portal without `batch` the calls are made one by one.
+        """
+        outcomes: dict[str, Outcome] = {}
+        pending = {key: Call(method, params) for key, (method, params) in calls.items()}
+        while pending and not (halt and any(isinstance(outcome, Bitrix24Error) for outcome in outcomes.values())):
+            keys = list(pending)[:BATCH_LENGTH]
+            group = [pending.pop(key) for key in keys]
+            outcomes |= zip(keys, await self._batch_or_singles(group, halt=halt), strict=False)
+        return outcomes
+
+    async def _batch_or_singles(self, group: list[Call], *, halt: bool) -> list[Outcome]:
+        if self._batch_works:
+            repeatable = all(is_read(call.method) for call in group)
+            try:
+                answer = await self._retried("batch", _commands(group, halt=halt), repeatable=repeatable)
+                return read_batch(answer, _keys(group), halted=halt)
+            except Bitrix24Error as exc:
+                if exc.kind not in _NO_BATCH:
+                    raise
+                self._batch_works = False
+        outcomes: list[Outcome] = []
+        for call in group:
+            outcomes.append(await _outcome(self.call(call.method, call.params)))
+            if halt and isinstance(outcomes[-1], Bitrix24Error):
+                break
+        return outcomes
+
+    async def _retried(self, method: str, params: Mapping[str, Any], *, repeatable: bool) -> Answer:
+        retries = Retries(repeatable)
+        refreshed = False
+        while True:
+            used = frozenset(self._credentials.secrets)
+            try:
+                return await self._once(method, params)
+            except Bitrix24Error as exc:
+                if exc.kind in _EXPIRED and not refreshed:
+                    renewal = await self._credentials.renew(used)
+                    if renewal == "none":
+                        raise
+                    refreshed = renewal == "refreshed"
+                    continue
+                if exc.kind == "OPERATION_TIME_LIMIT":
+                    self._methods.close(method, exc)
+                pause = retries.pause_after(exc, max(self._bucket.opens_in(), self._methods.opens_in(method)))
+                with current_wait().waiting_for(f"another try, for the last one failed: {exc.happened}"):
+                    await anyio.sleep(pause)
+
+    async def _once(self, method: str, params: Mapping[str, Any]) -> Answer:
+        """One try, when the limits allow it: alone and at once, or with others out of the queue."""
+        await self._methods.pass_by(method)
+        if self._queue.may_go_now():
+            self._bucket.take()
+            return await self._post(method, params)
+        wait = self._bucket.opens_in()
+        if wait >= time_left():
+            raise failure("QUERY_LIMIT_EXCEEDED", retry_after=wait)
+        alone = not (self._batch_works and is_read(method)) or method in self._never_in_batch
+        return await self._queue.go(Call(method, params, alone))
+
+    async def _send(self, calls: list[Call]) -> list[Outcome]:
+        """Send what has left the queue together: one call as its own method, several as a batch."""
+        if len(calls) == 1:
+            return [await self._post(calls[0].method, calls[0].params)]
+        try:
+            outcomes = read_batch(await self._post("batch", _commands(calls, halt=False)), _keys(calls))
+        except Bitrix24Error as exc:
+            if exc.kind not in _NO_BATCH:
+                raise
+            self._batch_works = False
+            return [await _outcome(self._once(call.method, call.params)) for call in calls]
+        for place, (call, outcome) in enumerate(zip(calls, outcomes, strict=True)):
+            if isinstance(outcome, Bitrix24Error) and outcome.kind == "ERROR_BATCH_METHOD_NOT_ALLOWED":
+                self._never_in_batch.add(call.method)
+                outcomes[place] = await _outcome(self._once(call.method, call.params))
+        return outcomes
+
+    async def _post(self, method: str, params: Mapping[str, Any]) -> Answer:
+        """One request, for which a place in the bucket has been taken."""
+        url, body = self._credentials.request(method, params)
+        limit = self._timeout / 2 if is_read(method) else self._timeout
+        sent_at = anyio.current_time()
+        try:
+            with anyio.fail_after(limit):
+                answer = await self._exchange.post(url, body, self._credentials.secrets)
+        except TimeoutError:
+            raise failure("TIMEOUT", detail=f"no answer within {limit:g} s") from None
+        except Bitrix24Error as exc:
+            if exc.kind == "QUERY_LIMIT_EXCEEDED":
+                self._bucket.refused(sent_at, exc.asked_to_wait)
+            raise
+        self._bucket.accepted()
+        return answer
 
 
-async def _keep_location(response: httpx.Response) -> None:
-    """Keep httpx from reading the address of a redirect, which it does even when not following, and trips over."""
-    response.extensions["location"] = response.headers.pop("location", "")
+def _keys(calls: list[Call]) -> list[str]:
+    """Keys for a batch's commands that PHP cannot take for list indexes."""
+    return [f"c{place}" for place in range(len(calls))]
 
 
-def _redirect_target(response: httpx.Response) -> httpx.URL:
+def _commands(calls: list[Call], *, halt: bool) -> dict[str, Any]:
+    commands = {key: f"{call.method}?{php_query(call.params)}" for key, call in zip(_keys(calls), calls, strict=True)}
+    return {"halt": int(halt), "cmd": commands}
+
+
+async def _outcome(call: Awaitable[Answer]) -> Outcome:
     try:
-        return safe_url(urljoin(str(response.url), response.extensions["location"]))
-    except ValueError as exc:
-        raise failure("PORTAL_MOVED", http_status=response.status_code, detail=str(exc)) from None
-
-
-def _network_error(exc: Exception) -> Bitrix24Error:
-    match exc:
-        case httpx.ConnectError():
-            return failure(_connect_kind(_causes(exc)))
-        case httpx.ConnectTimeout():
-            return failure("CONNECTION_FAILED")
-        case httpx.TimeoutException():
-            return failure("TIMEOUT")
-        case httpx.ProxyError():
-            return failure("PROXY_FAILURE")
-        case httpx.DecodingError():
-            return failure("BROKEN_ANSWER")
-    return failure("CONNECTION_LOST")
-
-
-def _connect_kind(causes: list[BaseException]) -> str:
-    for cause in causes:
-        match cause:
-            case ssl.SSLError():
-                return "TLS_FAILURE"
-            case socket.gaierror():
-                return "DNS_FAILURE"
-            case ConnectionRefusedError():
-                return "CONNECTION_REFUSED"
-    return "CONNECTION_FAILED"
-
-
-def _causes(exc: BaseException) -> list[BaseException]:
-    """The exception and everything it came from; httpx hides the system's own error at the bottom."""
-    found: list[BaseException] = []
-    current: BaseException | None = exc
-    while current is not None and current not in found:
-        found.append(current)
-        current = current.__cause__ or current.__context__
-    return found
+        return await call
+    except Bitrix24Error as exc:
+        return exc

@@ -6,11 +6,12 @@ What there is to say about each failure stands in `catalogue`.
 from __future__ import annotations
 
 import html
+import math
 import re
 
 from bitrix24_directories.text import one_line
 
-from .catalogue import BY_CODE, BY_STATUS, BY_TEXT, CATALOGUE, Entry
+from .catalogue import BY_CODE, BY_OAUTH_CODE, BY_STATUS, BY_TEXT, CATALOGUE, Entry
 
 WORDS_LIMIT = 300
 """Characters of a portal's own words that are passed on at most."""
@@ -25,6 +26,7 @@ class Bitrix24Error(Exception):
     whether trying again can help. `category`, `retryable`, `http_status` and `retry_after` (seconds; both None where
     there is none) say the same to programs. `code` is Bitrix24's code where it gave one; `kind` is the catalogue's
     row, for callers that treat one failure apart; `happened` and `todo` are the first two parts of `str()`.
+    `asked_to_wait` are the seconds that the portal itself asked for, None where it did not; `words` its own text.
     """
 
     def __init__(
@@ -36,14 +38,16 @@ class Bitrix24Error(Exception):
         http_status: int | None = None,
         detail: str = "",
         words: str = "",
-        retry_after: int | None = None,
+        retry_after: float | None = None,
     ) -> None:
         self.kind = kind
         self.code = code or kind
         self.category = entry.category
         self.http_status = http_status
         self.retryable = entry.retryable
-        self.retry_after = (retry_after or entry.retry_after) if entry.retryable else None
+        self.asked_to_wait, self.words = retry_after, words
+        wait = entry.retry_after if retry_after is None else max(1, math.ceil(retry_after))
+        self.retry_after = wait if entry.retryable else None
         self.happened, self.todo = f"{entry.happened}: {detail}" if detail else entry.happened, entry.todo
         facts = self.code if http_status is None else f"{code or 'no error code'}, HTTP {http_status}"
         said = f' Bitrix24 says: "{words}"' if entry.words and words else ""
@@ -57,12 +61,20 @@ class Bitrix24Error(Exception):
         return f"Trying again can help after {self.retry_after} seconds."
 
 
-def failure(kind: str, *, http_status: int | None = None, detail: str = "") -> Bitrix24Error:
+def failure(
+    kind: str, *, http_status: int | None = None, detail: str = "", retry_after: float | None = None
+) -> Bitrix24Error:
     """The error for one of the catalogue's rows; `detail` says more, in this product's own words."""
-    return Bitrix24Error(kind, CATALOGUE[kind], http_status=http_status, detail=detail)
+    return Bitrix24Error(kind, CATALOGUE[kind], http_status=http_status, detail=detail, retry_after=retry_after)
 
 
-def from_portal(code: str, description: str, http_status: int, retry_after: int | None = None) -> Bitrix24Error:
+def replace_wait(error: Bitrix24Error, seconds: float) -> Bitrix24Error:
+    """The same error, with `seconds` until trying again can help."""
+    entry, code = CATALOGUE[error.kind], error.code if error.http_status else ""
+    return Bitrix24Error(error.kind, entry, code=code, http_status=error.http_status, retry_after=seconds)
+
+
+def from_portal(code: str, description: str, http_status: int, retry_after: float | None = None) -> Bitrix24Error:
     """The error for what a portal answered: `code` in any letter case, possibly empty or the message itself.
 
     A code that the catalogue knows decides, unless it only says "read the text"; then the text decides, and last the
@@ -79,6 +91,14 @@ def from_portal(code: str, description: str, http_status: int, retry_after: int 
     return Bitrix24Error(
         kind, CATALOGUE[kind], code=shown, http_status=http_status, words=words, retry_after=retry_after
     )
+
+
+def from_authorization_server(code: str, description: str, http_status: int) -> Bitrix24Error:
+    """The error for what the token endpoint answered; some of its codes mean other things than the portal's."""
+    kind = BY_OAUTH_CODE.get(clean(code).casefold())
+    if kind is None:
+        return from_portal(code, description, http_status)
+    return Bitrix24Error(kind, CATALOGUE[kind], code=clean(code), http_status=http_status, words=clean(description))
 
 
 def clean(text: str) -> str:

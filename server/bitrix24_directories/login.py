@@ -1,0 +1,57 @@
+"""Gets an application's first tokens with a person and a browser. No secret is shown on the way."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import secrets
+import sys
+from urllib.parse import parse_qs, urlsplit
+
+from .rest import Application, Bitrix24Error, Entry, first_tokens
+
+
+def login(application: Application) -> None:
+    """Print the address to open, take what the browser landed on, exchange it and store the tokens.
+
+    Raises Bitrix24Error: LOGIN_FAILED when what was pasted holds no code, or belongs to another login; and what the
+    authorization server or the disk fails with.
+    """
+    state = secrets.token_urlsafe(16)
+    print("1. Open this address in a browser and let the application in:")
+    print(f"   {application.authorize_url(state)}")
+    print("2. Within 30 seconds after that, paste here the whole address that the browser landed on (or just the code")
+    print("   in it). What you paste is not shown.", flush=True)
+    application.keep(first_tokens(application, _code(_pasted(), state)))
+    print(f"Authorised. The tokens are in {application.file.path}, readable by you only, and renew themselves.")
+    print("Put this into your MCP client's configuration; access and refresh tokens are not needed there:")
+    environment = {
+        "BITRIX24_PORTAL_URL": application.portal,
+        "BITRIX24_CLIENT_ID": application.client_id,
+        "BITRIX24_CLIENT_SECRET": "<the application's secret>",
+    }
+    print(json.dumps({"env": environment}, indent=2))
+
+
+def _pasted() -> str:
+    if sys.stdin.isatty():
+        return getpass.getpass("Address or code: ")
+    return sys.stdin.readline()
+
+
+def _code(pasted: str, state: str) -> str:
+    pasted = pasted.strip()
+    if "://" not in pasted and "=" not in pasted:
+        if not pasted:
+            raise _failed("Nothing was pasted")
+        return pasted
+    query = parse_qs(urlsplit(pasted).query or pasted)
+    if query.get("state") != [state]:
+        raise _failed("The address belongs to another login than this one: its state differs")
+    if "code" not in query:
+        raise _failed("The address holds no code: the application was not let in")
+    return query["code"][0]
+
+
+def _failed(happened: str) -> Bitrix24Error:
+    return Bitrix24Error("LOGIN_FAILED", Entry(happened, "Run login again and paste the new address.", "input"))

@@ -1,0 +1,136 @@
+"""One POST and its answer, over connections that are kept: redirects, bounded bodies, and what the network does wrong.
+
+The one place that sends calls through httpx. Imports `auth`, `errors` and `wire`.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+from collections.abc import Collection, Mapping
+from typing import Any
+from urllib.parse import urljoin
+
+import httpx
+
+from bitrix24_directories import __version__
+
+from .auth import safe_url
+from .errors import Bitrix24Error, failure
+from .wire import Answer, read_answer
+
+ANSWER_LIMIT = 10 * 2**20
+"""Bytes of an answer that are read at most; one directory of thousands of items is a tenth of that."""
+
+_REDIRECTS = {301, 302, 307, 308}
+_MAX_HOPS = 3
+_CONNECT_SECONDS = 10.0
+
+logger = logging.getLogger(__name__)
+
+
+class Exchange:
+    """Posts JSON to a portal. `transport` replaces the network.
+
+    How long an answer may take is the caller's to bound. Raises Bitrix24Error when the environment's proxy or
+    certificate settings cannot be used.
+    """
+
+    def __init__(self, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        try:
+            self._http = httpx.AsyncClient(
+                headers={"User-Agent": f"bitrix24-directories-mcp/{__version__}"},
+                timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS),
+                follow_redirects=False,
+                event_hooks={"response": [_keep_location]},
+                transport=transport,
+            )
+        except OSError as exc:  # SSL_CERT_FILE names no readable certificates
+            raise failure("TLS_FAILURE") from exc
+        except (ImportError, ValueError) as exc:  # a proxy in the environment that httpx cannot use
+            raise failure("PROXY_FAILURE") from exc
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def post(self, url: str, body: Mapping[str, Any], secrets: Collection[str]) -> Answer:
+        """The answer to one POST. Raises Bitrix24Error for whatever keeps the portal from giving a `result`."""
+        try:
+            status, headers, content = await self._follow(url, body)
+        except (httpx.HTTPError, httpx.InvalidURL) as exc:
+            raise network_error(exc) from exc
+        # A page may quote the address it was asked for, and that address can be the secret.
+        for secret in secrets:
+            content = content.replace(secret.encode(), b"***")
+        return read_answer(status, headers, content)
+
+    async def _follow(self, url: str, body: Mapping[str, Any]) -> tuple[int, httpx.Headers, bytes]:
+        """Follow a renamed portal's redirects by hand: a client's own following turns POST into GET."""
+        for _ in range(_MAX_HOPS + 1):
+            async with self._http.stream("POST", url, json=body) as response:
+                if response.status_code not in _REDIRECTS:
+                    return response.status_code, response.headers, await _bounded(response)
+                target = _redirect_target(response)
+            logger.warning("The portal has moved to %s: update the address in the settings", target.host)
+            url = str(target)
+        raise failure("PORTAL_MOVED", http_status=response.status_code, detail="too many redirects")
+
+
+async def _bounded(response: httpx.Response) -> bytes:
+    content = bytearray()
+    async for chunk in response.aiter_bytes():
+        content += chunk
+        if len(content) > ANSWER_LIMIT:
+            raise failure("ANSWER_TOO_LARGE", http_status=response.status_code)
+    return bytes(content)
+
+
+async def _keep_location(response: httpx.Response) -> None:
+    """Keep httpx from reading the address of a redirect, which it does even when not following, and trips over."""
+    response.extensions["location"] = response.headers.pop("location", "")
+
+
+def _redirect_target(response: httpx.Response) -> httpx.URL:
+    try:
+        return safe_url(urljoin(str(response.url), response.extensions["location"]))
+    except ValueError as exc:
+        raise failure("PORTAL_MOVED", http_status=response.status_code, detail=str(exc)) from None
+
+
+def network_error(exc: Exception) -> Bitrix24Error:
+    """What an httpx exception means."""
+    match exc:
+        case httpx.ConnectError():
+            return failure(_connect_kind(_causes(exc)))
+        case httpx.ConnectTimeout():
+            return failure("CONNECTION_FAILED")
+        case httpx.TimeoutException():
+            return failure("TIMEOUT")
+        case httpx.ProxyError():
+            return failure("PROXY_FAILURE")
+        case httpx.DecodingError():
+            return failure("BROKEN_ANSWER")
+    return failure("CONNECTION_LOST")
+
+
+def _connect_kind(causes: list[BaseException]) -> str:
+    for cause in causes:
+        match cause:
+            case ssl.SSLError():
+                return "TLS_FAILURE"
+            case socket.gaierror():
+                return "DNS_FAILURE"
+            case ConnectionRefusedError():
+                return "CONNECTION_REFUSED"
+    return "CONNECTION_FAILED"
+
+
+def _causes(exc: BaseException) -> list[BaseException]:
+    """The exception and everything it came from; httpx hides the system's own error at the bottom."""
+    found: list[BaseException] = []
+    current: BaseException | None = exc
+    while current is not None and current not in found:
+        found.append(current)
+        current = current.__cause__ or current.__context__
+    return found

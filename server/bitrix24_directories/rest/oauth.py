@@ -1,0 +1,155 @@
+"""An application (OAuth) as the caller: its tokens, kept in a file that processes share, and how they are renewed.
+
+Facts: an access token lasts an hour; it is refreshed when a call says `expired_token`, not before; each refresh gives a
+new refresh token and kills the old one. Imports `auth`, `errors`, `tokens`, and `refresh` when it is needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import anyio
+import anyio.to_thread
+import platformdirs
+
+from .auth import Renewal, origin, safe_url
+from .errors import failure
+from .tokens import TokenFile, Tokens
+from .waiting import current_wait
+
+BITRIX24_OAUTH_URL = "https://oauth.bitrix.info/oauth/token/"
+
+
+class Application:
+    """One application on one portal, with the newest tokens that this process knows of.
+
+    `access_token` and `refresh_token` are those of the configuration, either may be empty; tokens in the file come
+    before them, for they are descended from these or from a later authorisation. Raises ValueError when an address is
+    not one that a secret may be sent to, with a message that holds no part of it.
+    """
+
+    def __init__(
+        self,
+        portal_url: str,
+        client_id: str,
+        client_secret: str,
+        *,
+        access_token: str = "",
+        refresh_token: str = "",
+        oauth_url: str = BITRIX24_OAUTH_URL,
+    ) -> None:
+        portal = safe_url(portal_url.strip())
+        self.portal = origin(portal)
+        self.address = f"{self.portal}/rest/"
+        self.client_id = client_id
+        self.client_secret = client_secret
+        self.endpoint = str(safe_url(oauth_url.strip()))
+        self.file = TokenFile(_path(portal.host, client_id))
+        self._configured = access_token, refresh_token
+        self._tokens: Tokens | None = None
+        self._looked = False
+        self._known_secrets = {secret for secret in (client_secret, access_token, refresh_token) if secret}
+        self._renewing = anyio.Lock()
+
+    @property
+    def description(self) -> str:
+        return f"application {self.client_id} on {self.portal}, tokens in {self.file.path}"
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        self._access_token()
+        return (self.address, self.client_id, self._tokens.user if self._tokens else "")
+
+    @property
+    def secrets(self) -> Collection[str]:
+        return self._known_secrets
+
+    def authorize_url(self, state: str) -> str:
+        """What a person opens to let the application in."""
+        return f"{self.portal}/oauth/authorize/?{urlencode({'client_id': self.client_id, 'state': state})}"
+
+    def keep(self, tokens: Tokens) -> None:
+        """Put `tokens` on the disk and use them from now on. Raises Bitrix24Error (TOKENS_NOT_KEPT)."""
+        self._know(tokens)
+        try:
+            self.file.write(tokens)
+        except OSError:
+            raise failure("TOKENS_NOT_KEPT") from None
+
+    def request(self, method: str, params: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+        access_token = self._access_token()
+        if not access_token:
+            raise failure("NO_TOKEN")
+        return f"{self.address}{method}", {**params, "auth": access_token}
+
+    async def renew(self, refused: Collection[str]) -> Renewal:
+        """See Credentials. Raises Bitrix24Error when the authorization server or the disk refuses."""
+        with current_wait().waiting_for("a new access token"):
+            async with self._renewing:
+                if (token := self._look()) and token not in refused:
+                    return "adopted"
+                refresh_tokens = [token for token in (self._configured[1],) if token]
+                if self._tokens is None and not refresh_tokens:
+                    raise failure("NO_TOKEN")
+                from .refresh import Order, refresh_elsewhere
+
+                order = Order(
+                    path=str(self.file.path),
+                    endpoint=self.endpoint,
+                    client_id=self.client_id,
+                    client_secret=self.client_secret,
+                    refused=self._access_token(),
+                    refresh_tokens=refresh_tokens,
+                )
+                await anyio.to_thread.run_sync(refresh_elsewhere, order, abandon_on_cancel=True)
+                return "none" if self._look() in refused else "refreshed"
+
+    def _look(self) -> str:
+        """Read the file, where another process may have put newer tokens; gives the access token to use."""
+        try:
+            tokens = self.file.read()
+        except OSError:
+            raise failure("TOKENS_NOT_KEPT") from None
+        self._looked = True
+        if tokens is not None:
+            self._know(tokens)
+        return self._access_token()
+
+    def _access_token(self) -> str:
+        if not self._looked:
+            self._look()
+        return self._tokens.access_token if self._tokens else self._configured[0]
+
+    def _know(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+        self._known_secrets |= {tokens.access_token, tokens.refresh_token}
+
+
+def first_tokens(application: Application, code: str) -> Tokens:
+    """Exchange a code, which the portal gave a person's browser at most 30 seconds ago, for the first pair of tokens.
+
+    Raises Bitrix24Error for whatever the authorization server answers instead, and for the network.
+    """
+    from .refresh import request_tokens
+
+    return request_tokens(
+        application.endpoint,
+        {
+            "grant_type": "authorization_code",
+            "client_id": application.client_id,
+            "client_secret": application.client_secret,
+            "code": code,
+        },
+    )
+
+
+def _path(host: str, client_id: str) -> Path:
+    """One file for each portal and application."""
+    digest = hashlib.sha256(f"{host}\n{client_id}".encode()).hexdigest()[:12]
+    name = f"{re.sub(r'[^a-z0-9.-]', '_', host)}-{digest}.json"
+    return platformdirs.user_state_path("bitrix24-directories-mcp", appauthor=False) / name

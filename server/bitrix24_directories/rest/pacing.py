@@ -1,0 +1,171 @@
+"""When a call may go out, and when to try again: the portal's limits kept on our side. Imports `errors` and `waiting`.
+
+Facts: a leaky bucket per portal and source address (each request adds one, over the burst is refused, some drain away
+every second), and 480 s of running time in 10 minutes for each method.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import dataclass, field
+
+import anyio
+
+from .errors import Bitrix24Error, failure, replace_wait
+from .waiting import current_wait
+
+# Failures that can heal, and how many tries a read gets in all.
+_TRIES = {
+    "CONNECTION_LOST": 5,
+    "CONNECTION_REFUSED": 3,
+    "CONNECTION_FAILED": 3,
+    "DNS_FAILURE": 3,
+    "TIMEOUT": 2,
+    "SERVER_ERROR": 6,
+    "TOO_MANY_REQUESTS": 6,
+    "INTERNAL_SERVER_ERROR": 2,
+    "ERROR_UNEXPECTED_ANSWER": 2,
+    "EMPTY_ANSWER": 2,
+    "BROKEN_ANSWER": 2,
+}
+FIRST_PAUSE = 0.5
+"""Seconds before the second try; each further pause of a call is twice as long."""
+
+_NOTHING_WAS_DONE = {"CONNECTION_REFUSED", "CONNECTION_FAILED", "DNS_FAILURE"}
+# The portal's two limits heal for certain: they are waited for until the deadline.
+_LIMITS = {"QUERY_LIMIT_EXCEEDED", "OPERATION_TIME_LIMIT"}
+_INSTANT = 1e-6  # a shorter wait is rounding, and would not move the clock
+_READS = re.compile(r"(?:.+\.)?(?:items|types|list|get|fields|current|scope)")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a Bitrix24 plan allows: requests at once, and requests a second in the long run."""
+
+    burst: int
+    per_second: float
+
+
+STANDARD = Plan(burst=50, per_second=2)
+ENTERPRISE = Plan(burst=250, per_second=5)
+
+
+def is_read(method: str) -> bool:
+    """Whether a call may be repeated, or shared by all who ask the same: methods not known to read are not."""
+    return _READS.fullmatch(method) is not None
+
+
+class Bucket:
+    """The portal's leaky bucket as it must look from here.
+
+    Other programs at this address pour into the same one, so a refusal can still come: it fills the bucket for everyone
+    in this process, and each further one closes it for twice as long.
+    """
+
+    _LONGEST_PAUSE = 8.0
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._level = 0.0
+        self._level_at = 0.0
+        self._opens_at = 0.0
+        self._pause = 0.0
+        self._refused_at = 0.0
+
+    def opens_in(self) -> float:
+        """Seconds until the next request may go out."""
+        now = self._drain()
+        room = (self._level + 1 - self._plan.burst) / self._plan.per_second
+        wait = max(self._opens_at - now, room)
+        return wait if wait > _INSTANT else 0.0
+
+    def take(self) -> None:
+        """Count a request that goes out now."""
+        self._drain()
+        self._level += 1
+
+    def accepted(self) -> None:
+        self._pause = 0.0
+
+    def refused(self, sent_at: float, asked: float | None) -> None:
+        """Take note of QUERY_LIMIT_EXCEEDED for a request of `sent_at`; `asked` are the seconds the portal asked for.
+
+        What was sent before an earlier refusal came tells nothing new.
+        """
+        now = self._drain()
+        if sent_at >= self._refused_at:
+            self._refused_at = now
+            self._level = float(self._plan.burst)
+            self._opens_at = now + _jittered(self._pause)
+            self._pause = min(self._pause * 2 or 1 / self._plan.per_second, self._LONGEST_PAUSE)
+        self._opens_at = max(self._opens_at, now + (asked or 0.0))
+
+    def _drain(self) -> float:
+        now = anyio.current_time()
+        self._level = max(0.0, self._level - (now - self._level_at) * self._plan.per_second)
+        self._level_at = now
+        return now
+
+
+class MethodLimits:
+    """Methods whose running time is used up (OPERATION_TIME_LIMIT), and until when."""
+
+    def __init__(self) -> None:
+        self._closed: dict[str, float] = {}
+
+    def close(self, method: str, error: Bitrix24Error) -> None:
+        if not self.opens_in(method):
+            self._closed[method] = anyio.current_time() + (error.retry_after or 0)
+
+    def opens_in(self, method: str) -> float:
+        """Seconds until the method may be called again."""
+        return max(0.0, self._closed.get(method, 0.0) - anyio.current_time())
+
+    async def pass_by(self, method: str) -> None:
+        """Wait until the method is open again, or raise at once if that is past the caller's deadline."""
+        wait = self.opens_in(method)
+        if wait >= time_left():
+            raise failure("OPERATION_TIME_LIMIT", retry_after=wait)
+        if wait:
+            with current_wait().waiting_for("the portal to allow this REST method again"):
+                await anyio.sleep(wait)
+
+
+@dataclass
+class Retries:
+    """How often one call has failed, and whether and when it is worth another try.
+
+    What is not `repeatable` (a write) is tried again only where the portal certainly did nothing.
+    """
+
+    repeatable: bool
+    _failures: dict[str, int] = field(default_factory=dict)
+
+    def pause_after(self, error: Bitrix24Error, limits_open_in: float) -> float:
+        """Seconds to wait before the next try. Raises `error` when another try cannot help or would come too late.
+
+        `limits_open_in` are the seconds until the portal's limits let the next try through.
+        """
+        if error.kind in _LIMITS:
+            if limits_open_in >= time_left():
+                raise replace_wait(error, limits_open_in)
+            return 0.0
+        failures = self._failures[error.kind] = self._failures.get(error.kind, 0) + 1
+        may_repeat = self.repeatable or error.kind in _NOTHING_WAS_DONE
+        if not may_repeat or failures >= _TRIES.get(error.kind, 0):
+            raise error
+        pause = max(_jittered(FIRST_PAUSE * 2.0 ** (failures - 1)), error.asked_to_wait or 0.0)
+        if pause >= time_left():
+            raise error
+        return pause
+
+
+def _jittered(seconds: float) -> float:
+    """Somewhat more, so that those who failed together do not try again together."""
+    return seconds * random.uniform(1, 1.25)
+
+
+def time_left() -> float:
+    """Seconds until the caller's deadline."""
+    return anyio.current_effective_deadline() - anyio.current_time()

@@ -1,0 +1,55 @@
+"""What a call is waiting for at the moment, so that whoever waits can be told. Imports nothing of this package."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_ANSWER = "the portal's answer"
+
+
+class Waiting:
+    """The reason one call waits for, in words that continue "waiting for …"."""
+
+    def __init__(self) -> None:
+        self._reason = _ANSWER
+        self._behind: Waiting | None = None
+
+    @property
+    def reason(self) -> str:
+        return self._behind.reason if self._behind else self._reason
+
+    @contextmanager
+    def as_current(self) -> Iterator[Waiting]:
+        """Collect here what the calls in this context wait for."""
+        token = _current.set(self)
+        try:
+            yield self
+        finally:
+            _current.reset(token)
+
+    @contextmanager
+    def waiting_for(self, reason: str) -> Iterator[None]:
+        before, self._reason = self._reason, reason
+        try:
+            yield
+        finally:
+            self._reason = before
+
+    @contextmanager
+    def behind(self, other: Waiting) -> Iterator[None]:
+        """For as long as this call waits for what another is doing, its reason is the other's."""
+        before, self._behind = self._behind, other
+        try:
+            yield
+        finally:
+            self._behind = before
+
+
+_current: ContextVar[Waiting | None] = ContextVar("waiting", default=None)
+
+
+def current_wait() -> Waiting:
+    """The wait of the call that runs in this context; a new one that nobody looks at where none is set."""
+    return _current.get() or Waiting()
