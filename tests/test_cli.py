@@ -50,6 +50,7 @@ def test_settings_from_a_dotenv_file(portal: RunningPortal, tmp_path: Path, caps
         (["call", "--demo", "get_directory_items", "SOURCE"], 2, "'SOURCE' is not key=value"),
     ],
 )
+@pytest.mark.usefixtures("no_pauses")
 def test_call_fails_with_an_exit_code(arguments: list[str], code: int, part: str, capsys: Output) -> None:
     assert main(arguments) == code
     printed = capsys.readouterr()

@@ -113,7 +113,9 @@ async def test_misconfigured_it_still_starts_and_says_what_to_set(
 
 
 def test_no_secret_is_written_anywhere_even_at_debug_level(portal: RunningPortal, tmp_path: Path) -> None:
-    server = RawServer(tmp_path, BITRIX24_WEBHOOK_URL=portal.webhook_url(), BITRIX24_LOG_LEVEL="debug")
+    server = RawServer(
+        tmp_path, BITRIX24_WEBHOOK_URL=portal.webhook_url(), BITRIX24_LOG_LEVEL="debug", BITRIX24_CACHE_TTL="0"
+    )
     assert not server.call("get_directory_items", entityId="DEAL_STAGE")["isError"]
     assert not server.call("list_directories")["isError"]
     portal.order(times=1, status=302, headers={"location": f"{portal.webhook_url()}crm.status.entity.types"})

@@ -43,9 +43,9 @@ WEBHOOKS = {
 class Bucket:
     """The portal's leaky bucket: each request adds 1, over `burst` is refused, `per_second` drain away."""
 
-    def __init__(self, burst: float, per_second: float, clock: Callable[[], float]) -> None:
+    def __init__(self, burst: float, per_second: float, clock: Callable[[], float], level: float = 0.0) -> None:
         self._burst, self._per_second, self._clock = burst, per_second, clock
-        self.level = 0.0
+        self.level = level
         self._drained_at = clock()
 
     def add(self) -> None:
@@ -61,7 +61,8 @@ class DemoPortal:
     """One portal with its directories, users, tokens, limits and ordered faults.
 
     `limit` is (burst, requests a second) or None. `strict_entity` refuses an unknown `entityId` instead of answering
-    an empty list, as the documentation's wording allows. `calls` records each REST call as (method, parameters).
+    an empty list, as the documentation's wording allows. `calls` records each REST call as (method, parameters);
+    `bucket` is open to be filled.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class DemoPortal:
         self.oauth = OAuth(clock)
         self.faults = Faults()
         self.calls: list[tuple[str, dict[str, Any]]] = []
-        self._bucket = Bucket(*limit, clock) if limit else None
+        self.bucket = Bucket(*limit, clock) if limit else None
         self._strict_entity = strict_entity
         self._clock = clock
         self._operating: dict[str, float] = {}
@@ -119,8 +120,8 @@ class DemoPortal:
                 return _faulty(fault)
         started = self._clock()
         try:
-            if self._bucket is not None:
-                self._bucket.add()
+            if self.bucket is not None:
+                self.bucket.add()
             user = authorize(params)
             if method == "batch":
                 return JSONResponse({"result": self._batch(user, params), "time": self._time(method, started)})

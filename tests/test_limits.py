@@ -1,0 +1,407 @@
+"""The portal's limits, retries and deadlines on a virtual clock: through the front door, and `batch` at the client."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+import pytest
+
+from bitrix24_directories.portal import DemoPortal
+from bitrix24_directories.portal.app import Bucket
+from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Plan, Webhook, in_process
+from support import Assistant, PortalInProcess, Said, assistant
+
+Calls = dict[str, tuple[str, dict[str, Any]]]
+
+
+@pytest.fixture
+def anyio_backend(virtual_clock: tuple[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
+    return virtual_clock
+
+
+@pytest.fixture
+async def limited() -> PortalInProcess:
+    """A portal that enforces burst 50, 2 a second, with 200 directories to ask for."""
+    portal = PortalInProcess(DemoPortal(clock=anyio.current_time, limit=(50, 2)))
+    template = portal.portal.store.directories["INDUSTRY"]
+    for number in range(200):
+        name = f"LIST_{number}"
+        portal.portal.store.directories[name] = type(template)(name, name)
+        portal.portal.store.add(name, f"CODE_{number}", f"Name {number}")
+    return portal
+
+
+@pytest.fixture
+async def someone(limited: PortalInProcess) -> AsyncIterator[Assistant]:
+    async with assistant(limited) as opened:
+        yield opened
+
+
+async def ask_for_all(someone: Assistant, numbers: range) -> tuple[list[Said], float]:
+    """What 200 calls at once get, and how long it takes."""
+    said: dict[int, Said] = {}
+
+    async def ask_for(number: int) -> None:
+        said[number] = await someone.call("get_directory_items", entityId=f"LIST_{number}")
+
+    started = anyio.current_time()
+    async with anyio.create_task_group() as tasks:
+        for number in numbers:
+            tasks.start_soon(ask_for, number)
+    return [said[number] for number in numbers], anyio.current_time() - started
+
+
+def each_got_its_own(answers: list[Said]) -> bool:
+    return all(
+        not said.is_error and said.structured["items"][0]["statusId"] == f"CODE_{number}"
+        for number, said in enumerate(answers)
+    )
+
+
+async def test_up_to_the_burst_nothing_waits(someone: Assistant, limited: PortalInProcess) -> None:
+    answers, seconds = await ask_for_all(someone, range(50))
+    assert each_got_its_own(answers)
+    assert seconds == 0
+    assert limited.methods_called == ["crm.status.entity.items"] * 50
+
+
+async def test_what_has_to_wait_goes_out_together(someone: Assistant, limited: PortalInProcess) -> None:
+    answers, seconds = await ask_for_all(someone, range(200))
+    assert each_got_its_own(answers)
+    assert limited.methods_called == ["crm.status.entity.items"] * 50 + ["batch"] * 3
+    assert seconds <= 2
+
+
+async def test_a_bucket_that_others_have_filled(someone: Assistant, limited: PortalInProcess) -> None:
+    limited.portal.bucket = Bucket(50, 2, anyio.current_time, level=50)
+    answers, seconds = await ask_for_all(someone, range(200))
+    assert each_got_its_own(answers)
+    assert seconds <= 5
+    assert limited.methods_called.count("batch") == 4
+
+
+async def test_one_that_waits_alone_goes_as_its_own_method(someone: Assistant, limited: PortalInProcess) -> None:
+    await ask_for_all(someone, range(50))
+    (said,), seconds = await ask_for_all(someone, range(60, 61))
+    assert not said.is_error
+    assert seconds == pytest.approx(0.5)
+    assert limited.portal.calls[-1] == ("crm.status.entity.items", {"entityId": "LIST_60"})
+
+
+async def test_first_come_first_served(someone: Assistant, limited: PortalInProcess) -> None:
+    await ask_for_all(someone, range(170))
+    batches = [params["cmd"] for method, params in limited.portal.calls if method == "batch"]
+    asked = [command.partition("LIST_")[2] for batch in batches for command in batch.values()]
+    assert asked == [str(number) for number in range(50, 170)]
+
+
+async def test_a_refusal_slows_everyone_not_just_its_victim(someone: Assistant, limited: PortalInProcess) -> None:
+    limited.order(times=1, code="QUERY_LIMIT_EXCEEDED")
+    assert not (await someone.call("get_directory_items", entityId="LIST_0")).is_error
+    _, seconds = await ask_for_all(someone, range(1, 2))
+    assert seconds == pytest.approx(0.5)
+
+
+async def test_the_enterprise_plan(limited: PortalInProcess) -> None:
+    limited.portal.bucket = None
+    async with assistant(limited, plan="enterprise") as someone:
+        _, seconds = await ask_for_all(someone, range(200))
+    assert seconds == 0
+    assert limited.methods_called == ["crm.status.entity.items"] * 200
+
+
+@pytest.mark.parametrize(
+    ("fault", "failures", "seconds"),
+    [
+        ({"status": 502}, 5, 15.5),
+        ({"status": 503}, 5, 15.5),
+        ({"status": 504}, 1, 0.5),
+        ({"status": 429, "body": "slow down", "headers": {"retry-after": "3"}}, 1, 3),
+        ({"status": 503, "headers": {"retry-after": "7"}}, 2, 14),
+        ({"code": "QUERY_LIMIT_EXCEEDED"}, 3, 2),
+        ({"code": "INTERNAL_SERVER_ERROR"}, 1, 0.5),
+        ({"code": "ERROR_UNEXPECTED_ANSWER"}, 1, 0.5),
+        ({"body": ""}, 1, 0.5),
+        ({"body": '{"result": [', "headers": {"content-type": "application/json"}}, 1, 0.5),
+        ({"delay": 60}, 1, 10.5),
+    ],
+)
+async def test_what_can_heal_is_tried_again(
+    portal_in_process: PortalInProcess, fault: dict[str, Any], failures: int, seconds: float
+) -> None:
+    portal_in_process.order(times=failures, **fault)
+    async with assistant(portal_in_process, timeout=20) as someone:
+        started = anyio.current_time()
+        said = await someone.call("get_directory_items", entityId="DEAL_STAGE")
+    assert not said.is_error
+    assert portal_in_process.methods_called == ["crm.status.entity.items"] * (failures + 1)
+    assert seconds <= anyio.current_time() - started <= seconds * 1.25 + 0.01
+
+
+@pytest.mark.parametrize(
+    ("fault", "tries"),
+    [
+        ({"status": 502}, 6),
+        ({"code": "INTERNAL_SERVER_ERROR"}, 2),
+        ({"body": ""}, 2),
+        ({"code": "NO_AUTH_FOUND"}, 1),
+        ({"code": "OVERLOAD_LIMIT"}, 1),
+        ({"code": "ERROR_CORE"}, 1),
+        ({"status": 404}, 1),
+        ({"status": 503, "headers": {"retry-after": "60"}}, 1),
+    ],
+)
+async def test_what_does_not_heal_is_said(
+    portal_in_process: PortalInProcess, fault: dict[str, Any], tries: int
+) -> None:
+    portal_in_process.order(**fault)
+    async with assistant(portal_in_process, timeout=30) as someone:
+        assert (await someone.call("list_directories")).is_error
+    assert len(portal_in_process.portal.calls) == tries
+
+
+def operating_limit(seconds: float) -> dict[str, Any]:
+    body = {"error": "OPERATION_TIME_LIMIT", "time": {"operating_reset_at": time.time() + seconds}}
+    return {"status": 429, "body": json.dumps(body)}
+
+
+async def test_a_method_that_opens_in_time_is_waited_for(portal_in_process: PortalInProcess) -> None:
+    portal_in_process.order(times=1, **operating_limit(8))
+    async with assistant(portal_in_process) as someone:
+        started = anyio.current_time()
+        assert not (await someone.call("list_directories")).is_error
+        assert 7 < anyio.current_time() - started < 9
+
+
+async def test_a_method_that_opens_too_late_fails_at_once_until_then(portal_in_process: PortalInProcess) -> None:
+    portal_in_process.order(times=1, method="crm.status.entity.types", **operating_limit(100))
+    async with assistant(portal_in_process) as someone:
+        started = anyio.current_time()
+        assert (await someone.call("list_directories")).error["retryAfterSeconds"] == 100
+        await anyio.sleep(60)
+        said = await someone.call("list_directories")
+        assert said.error["code"] == "OPERATION_TIME_LIMIT"
+        assert said.error["retryAfterSeconds"] == 40
+        assert not (await someone.call("get_directory_items", entityId="SOURCE")).is_error
+        assert portal_in_process.methods_called == ["crm.status.entity.types", "crm.status.entity.items"]
+        await anyio.sleep(started + 100 - anyio.current_time())
+        assert not (await someone.call("list_directories")).is_error
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ({"delay": 60}, "waited 5 s for the portal's answer"),
+        ({"status": 503, "headers": {"retry-after": "4"}}, "not working at the moment"),
+    ],
+)
+async def test_one_deadline_for_all(portal_in_process: PortalInProcess, fault: dict[str, Any], reason: str) -> None:
+    """Whatever is tried again, the answer comes within the timeout; a try that would come too late is not made."""
+    portal_in_process.order(**fault)
+    async with assistant(portal_in_process, timeout=5) as someone:
+        started = anyio.current_time()
+        said = await someone.call("list_directories")
+        assert anyio.current_time() - started <= 5
+    assert said.is_error
+    assert reason in said.text
+
+
+async def test_past_the_deadline_it_says_how_long_it_waited_and_for_what(limited: PortalInProcess) -> None:
+    async with assistant(limited, timeout=30) as someone:
+        await ask_for_all(someone, range(50))
+    limited.order(method="crm.status.entity.items", delay=60)
+    async with assistant(limited, timeout=30) as someone:
+        said = await someone.call("get_directory_items", entityId="LIST_1")
+    assert said.error["code"] == "TIMEOUT"
+    assert "waited 30 s for the portal's answer" in said.text
+
+
+async def test_clients_that_ask_are_told_why_they_wait(limited: PortalInProcess) -> None:
+    told: list[tuple[float, float | None, str | None]] = []
+
+    async def tell(progress: float, total: float | None, message: str | None) -> None:
+        told.append((progress, total, message))
+
+    async with assistant(limited, mode="legacy") as someone:
+        limited.order(times=3, status=503)
+        await someone.client.call_tool("list_directories", {}, progress_callback=tell)
+        before = list(told)
+        await someone.client.call_tool("list_directories", {}, progress_callback=tell)
+    seconds, totals, messages = zip(*before, strict=True)
+    assert seconds == (1, 2, 3, 4)[: len(seconds)]
+    assert set(totals) == {20}
+    (message,) = set(messages)
+    assert message.startswith("Waiting for another try, for the last one failed: The portal, or a proxy before it, is")
+    assert told == before  # what came from the cache was no wait
+
+
+@pytest.mark.parametrize("state", ["in flight", "queued", "in a batch", "before another try"])
+async def test_a_cancelled_call_leaves_nothing_behind(limited: PortalInProcess, state: str) -> None:
+    async with assistant(limited) as someone:
+        if state in ("queued", "in a batch"):
+            await ask_for_all(someone, range(50))
+        tasks = len(asyncio.all_tasks())
+        fault = {"status": 503} if state == "before another try" else {"delay": 60.0}
+        limited.order(**fault)
+        called = len(limited.portal.calls)
+        with anyio.move_on_after(0.25 if state == "queued" else 1.0):
+            await ask_for_all(someone, range(60, 62 if state == "in a batch" else 61))
+        await anyio.wait_all_tasks_blocked()
+        assert len(asyncio.all_tasks()) == tasks
+        assert len(limited.portal.calls) - called == {"queued": 0, "before another try": 2}.get(state, 1)
+        limited.portal.faults.clear()
+        await anyio.sleep(30)
+        assert len(limited.portal.calls) - called == {"queued": 0, "before another try": 2}.get(state, 1)
+        _, seconds = await ask_for_all(someone, range(70, 71))
+        assert seconds == 0
+
+
+async def test_the_others_in_a_batch_get_their_answers(someone: Assistant, limited: PortalInProcess) -> None:
+    await ask_for_all(someone, range(50))
+    limited.order(times=1, method="batch", delay=2)
+    async with anyio.create_task_group() as tasks:
+        impatient = anyio.CancelScope()
+
+        async def give_up() -> None:
+            with impatient:
+                await ask_for_all(someone, range(60, 61))
+
+        tasks.start_soon(give_up)
+        await anyio.wait_all_tasks_blocked()
+
+        async def cancel() -> None:
+            await anyio.sleep(1)
+            impatient.cancel()
+
+        tasks.start_soon(cancel)
+        answers, _ = await ask_for_all(someone, range(50, 55))
+    assert not any(said.is_error for said in answers)
+    assert limited.methods_called[50:] == ["batch"]
+
+
+@pytest.fixture
+async def client(portal_in_process: PortalInProcess) -> AsyncIterator[Bitrix24Client]:
+    async with client_of(portal_in_process) as opened:
+        yield opened
+
+
+def client_of(portal: PortalInProcess, **options: Any) -> Bitrix24Client:
+    return Bitrix24Client(Webhook.parse(portal.webhook_url()), transport=in_process(portal.portal.app), **options)
+
+
+async def test_batch_takes_any_number_in_groups_of_50(
+    client: Bitrix24Client, portal_in_process: PortalInProcess
+) -> None:
+    calls: Calls = {
+        f"key {number}": ("crm.status.list", {"filter": {"ENTITY_ID": "SOURCE"}, "start": number})
+        for number in range(120)
+    }
+    outcomes = await client.batch(calls | {"bad": ("crm.status.get", {"id": 99999}), "none": ("no.such.method", {})})
+    assert portal_in_process.methods_called == ["batch"] * 3
+    assert list(outcomes) == [*calls, "bad", "none"]
+    bad, none = outcomes.pop("bad"), outcomes.pop("none")
+    assert isinstance(bad, Bitrix24Error)
+    assert isinstance(none, Bitrix24Error)
+    assert (bad.kind, none.kind) == ("NOT_FOUND", "ERROR_METHOD_NOT_FOUND")
+    for number, outcome in enumerate(outcomes.values()):
+        assert not isinstance(outcome, Bitrix24Error)
+        assert (len(outcome.result), outcome.total) == (max(0, 13 - number), 13)
+
+
+async def test_batch_of_nothing(client: Bitrix24Client, portal_in_process: PortalInProcess) -> None:
+    assert await client.batch({}) == {}
+    assert portal_in_process.portal.calls == []
+
+
+async def test_batch_halts_at_the_first_error(client: Bitrix24Client) -> None:
+    outcomes = await client.batch(
+        {"one": ("scope", {}), "bad": ("crm.status.get", {"id": 0}), "never": ("scope", {})}, halt=True
+    )
+    assert list(outcomes) == ["one", "bad"]
+
+
+@pytest.mark.parametrize("code", ["ERROR_METHOD_NOT_FOUND", "ERROR_BATCH_METHOD_NOT_ALLOWED"])
+async def test_a_portal_without_batch_gets_single_calls(
+    client: Bitrix24Client, portal_in_process: PortalInProcess, code: str
+) -> None:
+    portal_in_process.order(method="batch", code=code)
+    calls: Calls = {"a": ("scope", {}), "b": ("crm.status.get", {"id": 0})}
+    for _ in range(2):
+        outcomes = await client.batch(calls)
+        assert [type(outcome).__name__ for outcome in outcomes.values()] == ["Answer", "Bitrix24Error"]
+    assert portal_in_process.methods_called == ["batch"] + ["scope", "crm.status.get"] * 2
+
+
+@pytest.mark.parametrize("code", ["ERROR_METHOD_NOT_FOUND", "ERROR_BATCH_METHOD_NOT_ALLOWED"])
+async def test_waiting_calls_on_a_portal_without_batch(someone: Assistant, limited: PortalInProcess, code: str) -> None:
+    limited.order(method="batch", code=code)
+    answers, seconds = await ask_for_all(someone, range(70))
+    assert each_got_its_own(answers)
+    assert seconds < 15
+    assert limited.methods_called.count("batch") == 1
+
+
+async def test_a_method_that_may_not_be_in_a_batch_goes_alone(someone: Assistant, limited: PortalInProcess) -> None:
+    answers = {
+        "result": [],
+        "result_error": {f"c{place}": {"error": "ERROR_BATCH_METHOD_NOT_ALLOWED"} for place in range(10)},
+    }
+    limited.order(times=1, method="batch", body=json.dumps({"result": answers}))
+    said, _ = await ask_for_all(someone, range(60))
+    assert each_got_its_own(said)
+    assert limited.methods_called.count("batch") == 1
+
+
+async def test_a_batch_that_lacks_an_answer_says_so(someone: Assistant, limited: PortalInProcess) -> None:
+    limited.order(times=1, method="batch", body='{"result": {"result": [], "result_error": []}}')
+    said, _ = await ask_for_all(someone, range(52))
+    assert [answer.error["code"] for answer in said if answer.is_error] == ["UNEXPECTED_ANSWER"] * 2
+
+
+ADD = ("crm.status.add", {"fields": {"ENTITY_ID": "SOURCE", "STATUS_ID": "X", "NAME": "x"}})
+
+
+@pytest.mark.parametrize(
+    ("fault", "calls"),
+    [
+        ({"code": "QUERY_LIMIT_EXCEEDED"}, 2),
+        ({"status": 502}, 1),
+        ({"status": 503}, 1),
+        ({"code": "INTERNAL_SERVER_ERROR"}, 1),
+        ({"body": ""}, 1),
+        ({"delay": 60}, 1),
+    ],
+)
+async def test_a_write_is_repeated_only_where_nothing_was_done(
+    portal_in_process: PortalInProcess, fault: dict[str, Any], calls: int
+) -> None:
+    portal_in_process.order(times=1, **fault)
+    async with client_of(portal_in_process) as client:
+        try:
+            await client.call(*ADD)
+        except Bitrix24Error:
+            assert calls == 1
+    assert portal_in_process.methods_called == ["crm.status.add"] * calls
+
+
+async def test_writes_are_neither_shared_nor_put_into_batches(portal_in_process: PortalInProcess) -> None:
+    async with client_of(portal_in_process, plan=Plan(burst=1, per_second=1)) as client:
+
+        async def add() -> None:
+            with contextlib.suppress(Bitrix24Error):  # the second finds the code taken
+                await client.call(*ADD)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(client.call, "crm.status.entity.types")
+            for _ in range(2):
+                tasks.start_soon(add)
+            for entity_id in ("STATUS", "SOURCE"):
+                tasks.start_soon(client.call, "crm.status.entity.items", {"entityId": entity_id})
+    assert sorted(portal_in_process.methods_called) == ["batch", "crm.status.add", "crm.status.add"]
