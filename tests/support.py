@@ -127,12 +127,12 @@ Reachable = str | RunningPortal | Credentials | Bitrix24Error
 
 @contextlib.asynccontextmanager
 async def assistant(
-    portal: Reachable, *, mode: str = "auto", cache: Cache | None = None, **settings: Any
+    portal: Reachable, *, mode: str = "auto", cache: Cache | None = None, secret: str = ADMIN_SECRET, **settings: Any
 ) -> AsyncIterator[Assistant]:
     """An assistant on a server in this process that calls the portal over real HTTP, unless it is a PortalInProcess."""
     transport = in_process(portal.portal.app) if isinstance(portal, PortalInProcess) else None
     if isinstance(portal, RunningPortal):
-        portal = portal.webhook_url()
+        portal = portal.webhook_url(secret)
     caller = Webhook.parse(portal) if isinstance(portal, str) else portal
     configured = Settings.model_construct(**({"timeout": 20, "cache_ttl": 300} | settings))
     async with Client(DirectoriesServer(caller, configured, transport=transport, cache=cache), mode=mode) as client:

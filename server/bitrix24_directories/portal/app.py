@@ -187,6 +187,11 @@ class DemoPortal:
         }
 
     async def _token(self, request: Request) -> Response:
+        fault = self.faults.take("oauth/token")
+        if fault is not None:
+            await asyncio.sleep(fault.delay)
+            if fault.replaces_answer:
+                return _faulty(fault)
         try:
             tokens = self.oauth.token(await _params(request))
         except PortalError as error:

@@ -44,9 +44,10 @@ _STATUS = {
 class Fault:
     """What goes wrong.
 
-    `method` names the REST method (empty: every one), `times` how often (None: always). `delay` seconds pass first;
-    with neither `code`, `status` nor `body` the answer is then the true one. `code` answers a Bitrix24 error with its
-    own HTTP status, or with `status` if given. `body` is sent as it is, as text/html unless `headers` say otherwise.
+    `method` names the REST method (empty: every one), or `oauth/token` for the token endpoint; `times` how often
+    (None: always). `delay` seconds pass first; with neither `code`, `status` nor `body` the answer is then the true
+    one. `code` answers a Bitrix24 error with its own HTTP status, or with `status` if given. `body` is sent as it is,
+    as text/html unless `headers` say otherwise.
     """
 
     method: str = ""
@@ -90,7 +91,7 @@ class Faults:
 
     def take(self, method: str) -> Fault | None:
         for fault in self._ordered:
-            if fault.method in ("", method):
+            if fault.method == method or (not fault.method and method != "oauth/token"):
                 if fault.times is not None:
                     fault.times -= 1
                     if fault.times <= 0:

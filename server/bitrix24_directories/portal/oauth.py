@@ -21,13 +21,14 @@ CLIENT_SECRET = "demo-client-secret-not-for-use"  # noqa: S105 - a fixture that 
 
 
 class OAuth:
-    """Tokens of one application on one portal. `clock` returns Unix time."""
+    """Tokens of one application on one portal. `clock` returns Unix time; `issued` counts the pairs given out."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._access: dict[str, tuple[User, float]] = {}
         self._refresh: dict[str, tuple[User, float]] = {}
         self._codes: dict[str, tuple[User, float]] = {}
+        self.issued = 0
 
     def authorize(self, user: User) -> str:
         """A code as the browser would land with: valid 30 seconds, once."""
@@ -36,6 +37,7 @@ class OAuth:
     def issue(self, user: User) -> dict[str, Any]:
         """A new pair of tokens, in the shape of the token endpoint's answer less its addresses."""
         now = self._clock()
+        self.issued += 1
         return {
             "access_token": _grant(self._access, user, now + ACCESS_SECONDS),
             "refresh_token": _grant(self._refresh, user, now + REFRESH_SECONDS),
@@ -49,6 +51,18 @@ class OAuth:
 
     def expire_access_tokens(self) -> None:
         self._access = {token: (user, 0.0) for token, (user, _) in self._access.items()}
+
+    def forget_everything(self) -> None:
+        """As when the application is deleted and installed anew."""
+        self._access.clear()
+        self._refresh.clear()
+
+    @property
+    def newest_access_token(self) -> str:
+        return list(self._access)[-1]
+
+    def accepts_refresh_token(self, refresh_token: str) -> bool:
+        return refresh_token in self._refresh
 
     def user(self, access_token: str) -> User:
         if access_token not in self._access:

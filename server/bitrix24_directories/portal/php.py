@@ -15,7 +15,9 @@ def parse_query(query: str) -> dict[str, Any]:
     parsed: dict[str, Any] = {}
     for key, value in parse_qsl(query, keep_blank_values=True):
         first, bracket, _ = key.partition("[")
-        path = [first, *_NESTED.findall(key[len(first) :])] if bracket else [key]
+        # PHP makes a variable's name of it: without blanks in front, and with neither blanks nor dots within.
+        name = re.sub(r"[ .]", "_", first.lstrip(" "))
+        path = [name, *_NESTED.findall(key[len(first) :])] if bracket else [name]
         _put(parsed, path, value)
     return parsed
 

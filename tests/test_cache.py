@@ -1,0 +1,180 @@
+"""The cache and shared requests, on a virtual clock."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+import pytest
+
+from bitrix24_directories.cache import ROWS_LIMIT, Cache
+from support import READER_SECRET, STRANGER_SECRET, Assistant, PortalInProcess, assistant
+
+
+@pytest.fixture
+def anyio_backend(virtual_clock: tuple[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
+    return virtual_clock
+
+
+@pytest.fixture
+def portal(portal_in_process: PortalInProcess) -> PortalInProcess:
+    return portal_in_process
+
+
+@pytest.fixture
+async def someone(portal: PortalInProcess) -> AsyncIterator[Assistant]:
+    async with assistant(portal) as opened:
+        yield opened
+
+
+async def test_what_was_read_is_kept_and_says_how_old_it_is(someone: Assistant, portal: PortalInProcess) -> None:
+    first = await someone.call("get_directory_items", entityId="SOURCE")
+    assert "ageSeconds" not in first.structured
+    await anyio.sleep(42)
+    second = await someone.call("get_directory_items", entityId=" source")
+    assert second.structured == first.structured | {"ageSeconds": 42}
+    assert second.text.splitlines()[0] == "SOURCE: 13 items, in order (code: name), read 42 s ago"
+    assert second.text.splitlines()[1:] == first.text.splitlines()[1:]
+    assert len(portal.portal.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("get_directory_items", {"entityId": "SOURCE", "details": True}),
+        ("get_directory_items", {"entityId": "PARTNER_LEVEL"}),
+        ("list_directories", {"query": "deal"}),
+    ],
+)
+async def test_all_kinds_of_answers_are_kept(
+    someone: Assistant, portal: PortalInProcess, tool: str, arguments: dict[str, Any]
+) -> None:
+    first = await someone.call(tool, **arguments)
+    called = len(portal.portal.calls)
+    await anyio.sleep(9)
+    second = await someone.call(tool, **arguments)
+    assert second.structured == first.structured | {"ageSeconds": 9}
+    assert "read 9 s ago" in second.text
+    assert len(portal.portal.calls) == called
+
+
+async def test_it_is_read_again_when_its_time_is_over(someone: Assistant, portal: PortalInProcess) -> None:
+    await someone.call("get_directory_items", entityId="SOURCE")
+    portal.portal.store.add("SOURCE", "PODCAST", "Podcast")
+    await anyio.sleep(299)
+    assert "PODCAST" not in (await someone.call("get_directory_items", entityId="SOURCE")).text
+    await anyio.sleep(2)
+    assert "PODCAST" in (await someone.call("get_directory_items", entityId="SOURCE")).text
+
+
+async def test_fresh_reads_now_and_keeps_what_it_read(someone: Assistant, portal: PortalInProcess) -> None:
+    await someone.call("get_directory_items", entityId="SOURCE")
+    portal.portal.store.add("SOURCE", "PODCAST", "Podcast")
+    said = await someone.call("get_directory_items", entityId="SOURCE", fresh=True)
+    assert "PODCAST" in said.text
+    assert "ago" not in said.text
+    assert (await someone.call("get_directory_items", entityId="SOURCE")).structured == said.structured
+    assert len(portal.portal.calls) == 2
+
+
+async def test_a_ttl_of_zero_turns_it_off(portal: PortalInProcess) -> None:
+    async with assistant(portal, cache_ttl=0) as someone:
+        for _ in range(3):
+            await someone.call("list_directories")
+    assert len(portal.portal.calls) == 3
+
+
+async def test_errors_are_not_kept(someone: Assistant, portal: PortalInProcess) -> None:
+    portal.order(times=1, code="ACCESS_DENIED")
+    assert (await someone.call("list_directories")).is_error
+    assert not (await someone.call("list_directories")).is_error
+
+
+async def test_a_directory_that_was_missing_and_then_made(someone: Assistant, portal: PortalInProcess) -> None:
+    assert (await someone.call("get_directory_items", entityId="DEAL_STAGE_9")).error["code"] == "UNKNOWN_DIRECTORY"
+    await anyio.sleep(1)
+    directories = portal.portal.store.directories
+    directories["DEAL_STAGE_9"] = type(directories["SOURCE"])("DEAL_STAGE_9", "New pipeline")
+    assert not (await someone.call("get_directory_items", entityId="DEAL_STAGE_9")).is_error
+
+
+async def test_a_directory_that_disappears_is_not_taken_for_empty(someone: Assistant, portal: PortalInProcess) -> None:
+    await someone.call("list_directories")
+    await anyio.sleep(1)
+    store = portal.portal.store
+    del store.directories["DEAL_STAGE_2"]
+    store.items = {key: item for key, item in store.items.items() if item.entity_id != "DEAL_STAGE_2"}
+    assert (await someone.call("get_directory_items", entityId="DEAL_STAGE_2")).error["code"] == "UNKNOWN_DIRECTORY"
+
+
+@pytest.mark.parametrize("cache_ttl", [0, 300])
+async def test_equal_calls_at_once_share_one_request(portal: PortalInProcess, cache_ttl: float) -> None:
+    portal.order(delay=1)
+    said = []
+    async with assistant(portal, cache_ttl=cache_ttl) as someone:
+
+        async def ask() -> None:
+            said.append(await someone.call("get_directory_items", entityId="DEAL_STAGE"))
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(100):
+                tasks.start_soon(ask)
+    assert [answer.structured["total"] for answer in said] == [8] * 100
+    assert portal.methods_called == ["crm.status.entity.items"]
+
+
+async def test_a_shared_request_outlives_the_one_who_began_it(someone: Assistant, portal: PortalInProcess) -> None:
+    portal.order(delay=2)
+    async with anyio.create_task_group() as tasks:
+
+        async def give_up() -> None:
+            with anyio.move_on_after(1):
+                await someone.call("list_directories")
+
+        tasks.start_soon(give_up)
+        await anyio.sleep(0.5)
+        assert not (await someone.call("list_directories")).is_error
+    assert len(portal.portal.calls) == 1
+
+
+async def test_fresh_does_not_share_a_request_that_began_before(someone: Assistant, portal: PortalInProcess) -> None:
+    portal.order(delay=2)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: someone.call("get_directory_items", entityId="SOURCE"))
+        await anyio.sleep(1)
+        await someone.call("get_directory_items", entityId="SOURCE", fresh=True)
+    assert len(portal.portal.calls) == 2
+
+
+async def test_an_error_reaches_all_who_share_the_request(someone: Assistant, portal: PortalInProcess) -> None:
+    portal.order(delay=1, code="ACCESS_DENIED")
+    codes = []
+
+    async def ask() -> None:
+        codes.append((await someone.call("list_directories")).error["code"])
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5):
+            tasks.start_soon(ask)
+    assert codes == ["ACCESS_DENIED"] * 5
+    assert len(portal.portal.calls) == 1
+
+
+async def test_one_callers_answers_are_never_anothers(portal: PortalInProcess) -> None:
+    """Even where several servers were to share one cache."""
+    shared = Cache(300)
+    for secret, refused in (("demoadmin0000001", False), (READER_SECRET, False), (STRANGER_SECRET, True)):
+        async with assistant(portal, cache=shared, secret=secret) as someone:
+            assert (await someone.call("get_directory_items", entityId="SOURCE")).is_error == refused
+    assert len(portal.portal.calls) == 3
+
+
+async def test_memory_is_bounded() -> None:
+    cache = Cache(300)
+    for number in range(30):
+        cache.keep(number, [None] * (ROWS_LIMIT // 10))
+    assert sum(cache.get(number) is not None for number in range(30)) < 10
+    assert cache.keep("huge", [None] * ROWS_LIMIT).rows
+    assert cache.get("huge") is None
+    assert cache.get(29) is not None
