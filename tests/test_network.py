@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import json
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator
 
@@ -18,58 +20,142 @@ Answering = Callable[[socket.socket], None]
 
 
 @contextlib.contextmanager
-def raw_server(answer: Answering) -> Iterator[str]:
-    """A server that reads a request and then does with the connection what `answer` says; gives the webhook's URL."""
+def raw_server(*answers: Answering) -> Iterator[tuple[str, list[int]]]:
+    """A server that does with each connection what the next of `answers` says, and with the last for ever.
+
+    Gives the webhook's URL and a list that grows by one entry a request.
+    """
+    requests: list[int] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def accept() -> None:
             with contextlib.suppress(OSError):
                 while True:
                     connection, _ = listener.accept()
-                    with connection:
+                    with connection, contextlib.suppress(ConnectionError):
                         connection.recv(65536)
-                        answer(connection)
+                        requests.append(1)
+                        answers[min(len(requests), len(answers)) - 1](connection)
 
         thread = threading.Thread(target=accept, daemon=True)
         thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/rest/1/{ADMIN_SECRET}/"
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/rest/1/{ADMIN_SECRET}/", requests
         listener.shutdown(socket.SHUT_RDWR)
     thread.join(timeout=5)
+
+
+def answering(body: bytes, status: str = "200 OK", length: int | None = None, **headers: str) -> Answering:
+    def answer(connection: socket.socket) -> None:
+        lines = [
+            f"HTTP/1.1 {status}",
+            f"content-length: {len(body) if length is None else length}",
+            "connection: close",
+        ]
+        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+        connection.sendall("\r\n".join([*lines, "\r\n"]).encode() + body)
+
+    return answer
+
+
+def reset(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def reset_in_the_body(connection: socket.socket) -> None:
+    answering(b'{"result": [', length=500)(connection)
+    reset(connection)
 
 
 def hang_up(_: socket.socket) -> None:
     """Answer nothing."""
 
 
-def break_off(connection: socket.socket) -> None:
-    connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n{")
-
-
 def talk_nonsense(connection: socket.socket) -> None:
     connection.sendall(b"220 mail.example ESMTP\r\n")
 
 
-def send_broken_gzip(connection: socket.socket) -> None:
-    body = gzip.compress(b'{"result": []}')[:-12] + b"x" * 12
-    head = f"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {len(body)}\r\n\r\n"
-    connection.sendall(head.encode() + body)
+def drip(connection: socket.socket) -> None:
+    """One byte now and then, without an end."""
+    answering(b"", length=10**9)(connection)
+    with contextlib.suppress(OSError):
+        while connection.send(b" "):
+            threading.Event().wait(0.01)
 
 
-@pytest.mark.parametrize(
-    ("answer", "code"),
-    [
-        (hang_up, "CONNECTION_LOST"),
-        (break_off, "CONNECTION_LOST"),
-        (talk_nonsense, "CONNECTION_LOST"),
-        (send_broken_gzip, "BROKEN_ANSWER"),
-    ],
-)
-async def test_connections_that_break(answer: Answering, code: str) -> None:
-    with raw_server(answer) as url:
+ROWS = json.dumps({"result": [{"STATUS_ID": "NEW", "NAME": "New", "SORT": 10}]}).encode()
+healthy = answering(ROWS, content_type="application/json")
+broken_gzip = answering(gzip.compress(ROWS)[:-12] + b"x" * 12, content_encoding="gzip")
+bad_gateway = answering(b"<html><h1>502 Bad Gateway</h1></html>", "502 Bad Gateway", content_type="text/html")
+unavailable = answering(b"<html>Service Unavailable</html>", "503 Service Unavailable", content_type="text/html")
+
+BROKEN: list[tuple[Answering, str]] = [
+    (hang_up, "CONNECTION_LOST"),
+    (reset, "CONNECTION_LOST"),
+    (reset_in_the_body, "CONNECTION_LOST"),
+    (answering(ROWS, length=len(ROWS) + 100), "CONNECTION_LOST"),
+    (talk_nonsense, "CONNECTION_LOST"),
+    (answering(ROWS, length=len(ROWS) - 9), "BROKEN_ANSWER"),
+    (answering(ROWS[:-9]), "BROKEN_ANSWER"),
+    (broken_gzip, "BROKEN_ANSWER"),
+    (answering(b""), "EMPTY_ANSWER"),
+    (bad_gateway, "SERVER_ERROR"),
+    (unavailable, "SERVER_ERROR"),
+]
+
+
+@pytest.mark.parametrize("answer", [answer for answer, _ in BROKEN])
+async def test_what_breaks_once_is_not_noticed(answer: Answering) -> None:
+    with raw_server(answer, healthy) as (url, requests):
+        said = await ask(url, "get_directory_items", entityId="STATUS")
+    assert said.text.splitlines() == ["STATUS: 1 item, in order (code: name)", "NEW: New"]
+    assert len(requests) == 2
+
+
+@pytest.mark.parametrize(("answer", "code"), BROKEN)
+async def test_what_stays_broken_is_said(answer: Answering, code: str) -> None:
+    with raw_server(answer) as (url, requests):
         said = await ask(url, "list_directories")
     assert said.error["code"] == code
     assert said.error["retryable"] is True
     assert ADMIN_SECRET not in said.everything
+    assert 1 < len(requests) <= 6
+
+
+async def test_503_five_times_and_then_healthy() -> None:
+    with raw_server(*[unavailable] * 5, healthy) as (url, requests):
+        assert not (await ask(url, "get_directory_items", entityId="STATUS")).is_error
+    assert len(requests) == 6
+
+
+async def test_an_endless_slow_drip_ends_with_the_timeout() -> None:
+    with raw_server(drip) as (url, requests):
+        said = await ask(url, "list_directories", timeout=0.6)
+        assert said.error["code"] == "TIMEOUT"
+    assert len(requests) <= 2  # the thread that dripped is done: its connection was closed
+
+
+async def test_a_huge_answer_is_refused_while_it_streams_in() -> None:
+    sent = 0
+
+    def flood(connection: socket.socket) -> None:
+        nonlocal sent
+        answering(b"", length=50 * 2**20)(connection)
+        for _ in range(50):
+            connection.sendall(b"x" * 2**20)
+            sent += 2**20
+
+    with raw_server(flood) as (url, requests):
+        said = await ask(url, "list_directories")
+    assert said.error["code"] == "ANSWER_TOO_LARGE"
+    assert not said.error["retryable"]
+    assert len(requests) == 1
+    assert sent < 40 * 2**20  # ten were read, the rest is what sockets hold
+
+
+async def test_a_huge_answer_that_was_packed_small() -> None:
+    packed = answering(gzip.compress(b"x" * 50 * 2**20), content_encoding="gzip")
+    with raw_server(packed) as (url, _):
+        assert (await ask(url, "list_directories")).error["code"] == "ANSWER_TOO_LARGE"
 
 
 async def test_refused() -> None:
