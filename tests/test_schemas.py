@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import bpe_openai
 import jsonschema
 import pytest
 from mcp_types import Tool
@@ -74,6 +75,15 @@ async def test_output_schemas_describe_results_and_errors_and_nothing_else(tools
         assert not valid({"error": {"code": "X", "category": "weather", "retryable": False}})
         assert not valid({})
         assert not valid({"total": 1})
+
+
+async def test_what_the_tools_cost_in_context(tools: list[Tool]) -> None:
+    """In tokens; the benchmarks show how much room is left."""
+    encoding = bpe_openai.get_encoding("o200k_base")
+    listed = [tool.model_dump(by_alias=True, mode="json", exclude_none=True) for tool in tools]
+    shown = [{key: tool[key] for key in ("name", "description", "inputSchema")} for tool in listed]
+    assert len(encoding.encode(json.dumps(shown, separators=(",", ":")))) <= 800
+    assert len(encoding.encode(json.dumps({"tools": listed}, separators=(",", ":")))) <= 2000
 
 
 def _keys(schema: Any) -> list[str]:

@@ -88,6 +88,7 @@ class DemoPortal:
                 Route("/oauth/token/", self._token, methods=["GET", "POST"]),
                 Route("/oauth/authorize/", self._authorize),
                 Route("/demo/faults", self._order_fault, methods=["POST", "DELETE"]),
+                Route("/demo/calls", self._count_calls),
             ]
         )
 
@@ -221,6 +222,9 @@ class DemoPortal:
             server_domain=request.url.netloc,
         )
         return RedirectResponse(str(landing), status_code=302)
+
+    async def _count_calls(self, _: Request) -> Response:
+        return JSONResponse({"calls": len(self.calls)})
 
     async def _order_fault(self, request: Request) -> Response:
         if request.method == "DELETE":

@@ -1,0 +1,55 @@
+"""The measure of all things here: an MCPServer with one tool that gives a constant result, and nothing else.
+
+The result is what `get_directory_items` answers for DEAL_STAGE of the demo portal, both channels.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, TypedDict
+
+from mcp.server.mcpserver import MCPServer
+from mcp_types import CallToolResult, TextContent
+
+STAGES = {
+    "NEW": "New",
+    "PREPARATION": "Document Preparation",
+    "PREPAYMENT_INVOICE": "Prepayment Invoice",
+    "EXECUTING": "In Progress",
+    "FINAL_INVOICE": "Final Invoice",
+    "WON": "Deal Won",
+    "LOSE": "Deal Lost",
+    "APOLOGY": "Analyzing Cause of Loss",
+}
+TEXT = "\n".join(["DEAL_STAGE: 8 items, in order (code: name)", *(f"{code}: {name}" for code, name in STAGES.items())])
+STRUCTURED = {
+    "entityId": "DEAL_STAGE",
+    "items": [
+        {"statusId": code, "name": name, "sort": 10 * place} for place, (code, name) in enumerate(STAGES.items(), 1)
+    ],
+    "total": 8,
+}
+
+
+class Item(TypedDict):
+    statusId: str
+    name: str
+    sort: int
+
+
+class Items(TypedDict):
+    entityId: str
+    items: list[Item]
+    total: int
+
+
+server = MCPServer("bare", log_level="WARNING")
+
+
+@server.tool()
+async def get_directory_items(entityId: str) -> Annotated[CallToolResult, Items]:  # noqa: ARG001, N803
+    """The constant tool."""
+    return CallToolResult(content=[TextContent(type="text", text=TEXT)], structured_content=STRUCTURED)
+
+
+if __name__ == "__main__":
+    server.run()

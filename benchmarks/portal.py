@@ -1,0 +1,32 @@
+"""The demo portal with 200 directories more, in a process of its own: `portal.py [limited|full]`.
+
+`limited` enforces burst 50 and 2 requests a second; `full` starts with a bucket that others have filled.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from bitrix24_directories.portal import DemoPortal, listen, server
+from bitrix24_directories.portal.app import Bucket
+from bitrix24_directories.portal.store import Directory
+
+DIRECTORIES = [f"LIST_{number}" for number in range(200)]
+
+
+def main() -> None:
+    portal = DemoPortal()
+    for name in DIRECTORIES:
+        portal.store.directories[name] = Directory(name, name)
+        for number in range(8):
+            portal.store.add(name, f"CODE_{number}", f"Name {number}")
+    if sys.argv[1:]:
+        portal.bucket = Bucket(50, 2, time.time, level=50 if sys.argv[1] == "full" else 0)
+    listening = listen(0)
+    print(f"http://127.0.0.1:{listening.getsockname()[1]}/rest/1/demoadmin0000001/", flush=True)
+    server(portal.app).run(sockets=[listening])
+
+
+if __name__ == "__main__":
+    main()

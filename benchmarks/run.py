@@ -1,0 +1,204 @@
+"""Measures what benchmarks/README.md shows. Ratios are of medians, measured side by side in this one run.
+
+`python benchmarks/run.py` prints the table and exits 1 where a figure misses its bar.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+import bpe_openai
+import httpx
+import psutil
+from mcp import Client
+from portal import DIRECTORIES
+from stdio import Server
+
+from bitrix24_directories.mcp_server import DirectoriesServer
+from bitrix24_directories.rest import Webhook
+from bitrix24_directories.settings import Settings
+
+HERE = Path(__file__).parent
+BARE = (str(HERE / "bare_server.py"),)
+OURS = ("-m", "bitrix24_directories")
+GET = "get_directory_items"
+STAGES = {"entityId": "DEAL_STAGE"}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One row of the table: `value` must not be over `bar`."""
+
+    name: str
+    value: float
+    bar: float
+    unit: str = ""
+
+    @property
+    def met(self) -> bool:
+        return self.value <= self.bar
+
+    def __str__(self) -> str:
+        return (
+            f"| {self.name} | {self.value:.3g}{self.unit} | ≤ {self.bar:g}{self.unit} | {'yes' if self.met else 'NO'} |"
+        )
+
+
+@contextlib.contextmanager
+def portal(*options: str) -> Iterator[str]:
+    """A portal in a process of its own; gives the webhook's URL."""
+    command = [sys.executable, str(HERE / "portal.py"), *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+        process.terminate()
+
+
+def side_by_side(rounds: int, *measures: Callable[[], float]) -> list[float]:
+    """The median of each measure, taken in turns so that whatever else the machine does hits all alike."""
+    taken = [[measure() for measure in measures] for _ in range(rounds)]
+    return [statistics.median(column) for column in zip(*taken, strict=True)]
+
+
+def start_up() -> Iterator[Figure]:
+    def ready(*arguments: str, **environment: str) -> float:
+        with Server(*arguments, **environment) as server:
+            return server.ready
+
+    with portal() as webhook:
+        bare, ours = side_by_side(21, lambda: ready(*BARE), lambda: ready(*OURS, BITRIX24_WEBHOOK_URL=webhook))
+    yield Figure("from spawn to `tools/list` answered, against the bare server", ours / bare, 1.25)
+
+
+def calls() -> Iterator[Figure]:
+    with (
+        portal() as webhook,
+        Server(*BARE) as bare,
+        Server(*OURS, BITRIX24_WEBHOOK_URL=webhook) as ours,
+        Server(*OURS, BITRIX24_WEBHOOK_URL=webhook, BITRIX24_PLAN="enterprise", BITRIX24_CACHE_TTL="0") as uncached,
+        asyncio.Runner() as runner,
+    ):
+        ours.call(GET, **STAGES)
+        constant, cached = side_by_side(2000, lambda: bare.timed(GET, **STAGES), lambda: ours.timed(GET, **STAGES))
+        yield Figure("a cached call over stdio, against the bare server's constant tool", cached / constant, 1.3)
+
+        http = httpx.AsyncClient()
+
+        def post() -> float:
+            async def timed() -> float:
+                started = time.perf_counter()
+                (await http.post(f"{webhook}crm.status.entity.items", json=STAGES)).json()
+                return time.perf_counter() - started
+
+            return runner.run(timed())
+
+        constant, posted, called = side_by_side(
+            200, lambda: bare.timed(GET, **STAGES), post, lambda: uncached.timed(GET, **STAGES)
+        )
+        runner.run(http.aclose())
+        figure = called / (posted + constant)
+        yield Figure(
+            "an uncached call, against the same POST with a bare `httpx.AsyncClient` plus the bare call", figure, 1.5
+        )
+
+
+def load() -> Iterator[Figure]:
+    with portal() as webhook:
+        requests, _, errors = asyncio.run(at_once(webhook, [STAGES] * 100))
+    yield Figure("100 equal calls at once: HTTP requests", requests, 1)
+    yield Figure("100 equal calls at once: errors seen", errors, 0)
+    for state, what, bar in (
+        ("limited", "that enforces burst 50, 2/s", 5),
+        ("full", "whose bucket is already full", 10),
+    ):
+        with portal(state) as webhook:
+            _, seconds, errors = asyncio.run(at_once(webhook, [{"entityId": name} for name in DIRECTORIES]))
+        yield Figure(f"200 different calls at once on a portal {what}", seconds, bar, " s")
+        yield Figure("the same: errors seen", errors, 0)
+
+
+async def at_once(webhook: str, arguments: list[dict[str, Any]]) -> tuple[int, float, int]:
+    """HTTP requests, seconds until all calls are answered, and errors seen."""
+    errors = 0
+    server = DirectoriesServer(Webhook.parse(webhook), Settings.model_construct(log_level="ERROR"))
+    async with Client(server) as client, httpx.AsyncClient() as http:
+        address = webhook.partition("/rest/")[0]
+
+        async def call(given: dict[str, Any]) -> None:
+            nonlocal errors
+            errors += bool((await client.call_tool(GET, given)).is_error)
+
+        started = time.perf_counter()
+        async with anyio.create_task_group() as tasks:
+            for given in arguments:
+                tasks.start_soon(call, given)
+        seconds = time.perf_counter() - started
+        return (await http.get(f"{address}/demo/calls")).json()["calls"], seconds, errors
+
+
+def tokens() -> Iterator[Figure]:
+    encoding = bpe_openai.get_encoding("o200k_base")
+
+    def count(value: Any) -> int:
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        return len(encoding.encode(text))
+
+    with portal() as webhook, Server(*OURS, BITRIX24_WEBHOOK_URL=webhook) as server:
+        listed = server.tools
+        result = server.call(GET, **STAGES)
+        response = httpx.post(f"{webhook}crm.status.entity.items", json=STAGES).json()
+    shown = [{key: tool[key] for key in ("name", "description", "inputSchema")} for tool in listed["tools"]]
+    yield Figure("name, description and input schema of all read tools, in tokens", count(shown), 800)
+    yield Figure("the whole `tools/list`, in tokens", count(listed), 2000)
+    text, structured = count(result["content"][0]["text"]), count(result["structuredContent"])
+    yield Figure("the documented 8 items: text, in tokens of the REST response", text / count(response), 0.35)
+    yield Figure(
+        "the documented 8 items: structured, in tokens of the REST response", structured / count(response), 0.70
+    )
+
+
+def memory() -> Iterator[Figure]:
+    """Calls of all kinds: from the cache, every 50th from the portal, unknown tools, wrong arguments."""
+    kinds: list[tuple[str, dict[str, Any]]] = [
+        *((GET, {"entityId": name, "details": details}) for name in DIRECTORIES[:20] for details in (False, True)),
+        *(("list_directories", {"query": f"list_{number}"}) for number in range(50)),
+        (GET, {"entityId": 7}),
+        (GET, {}),
+        ("no_such_tool", {}),
+    ]
+    with portal() as webhook, Server(*OURS, BITRIX24_WEBHOOK_URL=webhook, BITRIX24_PLAN="enterprise") as server:
+        process = psutil.Process(server.process.pid)
+        resident = []
+        for number in range(10_001):
+            if number in (100, 10_000):
+                resident.append(process.memory_info().rss)
+            tool, arguments = kinds[number % len(kinds)]
+            server.call(tool, **arguments)
+            if number % 50 == 0:
+                server.call(GET, **STAGES, fresh=True)
+    yield Figure("memory after 10,000 calls, against after 100", resident[1] / resident[0], 1.1)
+
+
+def main() -> int:
+    print("| figure | measured | bar | met |\n|---|---|---|---|")
+    missed = False
+    for measure in (start_up, calls, load, tokens, memory):
+        for figure in measure():
+            print(figure, flush=True)
+            missed |= not figure.met
+    return int(missed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
