@@ -5,8 +5,12 @@ Hosts differ in which channel a model gets to see, so a text says what its struc
 
 from __future__ import annotations
 
-from .models import Directory, DirectoryItems, DirectoryList, Item
-from .text import shown_code
+import json
+
+from .models import Directory, DirectoryItems, DirectoryList, FoundItems, Item, Match, QueryResult
+from .text import one_line, shown_code
+
+QUERY_LIMIT = 100
 
 
 def items_text(result: DirectoryItems) -> str:
@@ -17,7 +21,10 @@ def items_text(result: DirectoryItems) -> str:
     notation = "code: name [meaning] colour (id)" if detailed else "code: name"
     counted = _counted(result.total, "item")
     lines = [f"{result.entity_id}: {counted}, in order ({notation}){_age(result.age_seconds)}"]
-    return "\n".join(lines + [_item_line(item) for item in result.items])
+    lines += [_item_line(item) for item in result.items]
+    if result.used_in:
+        lines.append(f"The codes go into {', '.join(result.used_in)}")
+    return "\n".join(lines)
 
 
 def _item_line(item: Item) -> str:
@@ -51,6 +58,44 @@ def _directory_line(directory: Directory) -> str:
     codes = {"start": directory.start, "success": directory.success, "failure": directory.failure}
     parts += [f"{meaning} {shown_code(code)}" for meaning, code in codes.items() if code is not None]
     return ", ".join(parts)
+
+
+def found_text(result: FoundItems) -> str:
+    """A line a query, such as `"cold call" -> UC_C0LD01 (Cold call) in SOURCE [...]: exact`, then the directories."""
+    lines = [_query_line(found) for found in result.results]
+    mentioned = {match.entity_id: match for found in result.results for match in found.matches}
+    lines += [_directory_of(match) for match in mentioned.values()]
+    lines += [f"Not searched: {shown_code(one.entity_id)}, {one.why}" for one in result.unsearched or ()]
+    if result.note:
+        lines.append(result.note)
+    lines.append(f"Searched {_counted(result.searched, 'directory', 'directories')}{_age(result.age_seconds)}")
+    return "\n".join(lines)
+
+
+def _query_line(found: QueryResult) -> str:
+    asked = json.dumps(one_line(found.query, QUERY_LIMIT), ensure_ascii=False)
+    listed = "; ".join(_match_text(match) for match in found.matches)
+    match found.status:
+        case "none" if not found.matches:
+            return f"{asked} -> none"
+        case "none" if found.elsewhere:
+            return f"{asked} -> none in the named directories; it belongs to another: {listed}"
+        case "none":
+            return f"{asked} -> none; nearest, not matches: {listed}"
+        case "ambiguous":
+            more = f"; and {found.more} more" if found.more else ""
+            return f"{asked} -> {listed}{more}: ambiguous, name the {found.tell_apart}"
+    return f"{asked} -> {listed}: {found.status}"
+
+
+def _match_text(match: Match) -> str:
+    where = f"{shown_code(match.status_id)} ({match.name}) in {shown_code(match.entity_id)}"
+    return f"{where} [{match.score}, {match.reason}]"
+
+
+def _directory_of(match: Match) -> str:
+    used_in = f", codes for {', '.join(match.used_in)}" if match.used_in else ""
+    return f"{shown_code(match.entity_id)}: {match.directory}{used_in}"
 
 
 def _age(seconds: int | None) -> str:

@@ -5,15 +5,15 @@ Calls the portal through `rest`, whose rows `rows` reads. Knows nothing of MCP.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import anyio
 
 from .cache import Cache, Kept
 from .models import Directory, DirectoryItems, DirectoryList, Item
-from .rest import Bitrix24Client, Bitrix24Error, Entry, failure
-from .rows import read_directories, read_items, read_statuses
+from .rest import Bitrix24Client, Bitrix24Error, Entry, failure, given
+from .rows import read_directories, read_items, read_record, read_statuses, used_in
 from .text import one_line
 
 ENTITY_ID_LIMIT = 100
@@ -56,17 +56,51 @@ class Directories:
                 self._cache.forget(self._key(read, wanted))
                 raise
         items, age = (found.rows, found.age) if found else ([], 0)
-        return DirectoryItems(entity_id=wanted, items=items, total=len(items), age_seconds=age or None)
+        return DirectoryItems(
+            entity_id=wanted, items=items, total=len(items), used_in=used_in(wanted), age_seconds=age or None
+        )
 
     async def search(self, query: str = "") -> DirectoryList:
         """The portal's directories (`crm.status.entity.types`) whose id, name or pipeline holds each word of `query`.
 
         Raises Bitrix24Error when they cannot be read.
         """
-        known = await self._kept(self._types)
+        known = await self.types()
         words = query.casefold().split()
         fitting = [found for found in known.rows if all(word in _searchable(found) for word in words)]
         return DirectoryList(directories=fitting, total=len(known.rows), age_seconds=known.age or None)
+
+    async def types(self) -> Kept[Directory]:
+        """All directories of the portal (`crm.status.entity.types`). Raises Bitrix24Error when they cannot be read."""
+        return await self._kept(self._types)
+
+    async def many(self, entity_ids: Sequence[str]) -> dict[str, Kept[Item] | Bitrix24Error]:
+        """The plain items of many directories, in one batch for each 50 that are not kept; an error for each failure.
+
+        Does not tell an unknown directory from an empty one. Raises Bitrix24Error when a batch fails as a whole.
+        """
+        found = {entity_id: self._cache.get(self._key(self._plain, entity_id)) for entity_id in entity_ids}
+        missing = [entity_id for entity_id, kept in found.items() if kept is None]
+        calls = {entity_id: ("crm.status.entity.items", {"entityId": entity_id}) for entity_id in missing}
+        outcomes: dict[str, Kept[Item] | Bitrix24Error] = {}
+        for entity_id, outcome in (await self._client.batch(calls)).items():
+            try:
+                rows = read_items(given(outcome).result)
+            except Bitrix24Error as exc:
+                outcomes[entity_id] = exc
+            else:
+                outcomes[entity_id] = self._cache.keep(self._key(self._plain, entity_id), rows)
+        return {entity_id: kept or outcomes[entity_id] for entity_id, kept in found.items()}
+
+    async def records(self, numbers: Sequence[str]) -> dict[str, tuple[str, Item]]:
+        """The directory's id and the item for each numeric record id that exists (`crm.status.get`)."""
+        calls = {number: ("crm.status.get", {"id": int(number)}) for number in numbers}
+        outcomes = await self._client.batch(calls)
+        return {
+            number: read_record(outcome.result)
+            for number, outcome in outcomes.items()
+            if not isinstance(outcome, Bitrix24Error)
+        }
 
     async def _kept(self, read: Callable[..., Awaitable[list[T]]], *of: str, fresh: bool = False) -> Kept[T]:
         """What `read(*of)` gave lately or gives now; an error is not kept."""
@@ -102,7 +136,7 @@ class Directories:
     async def _look_into_empty(self, entity_id: str, refused: Bitrix24Error | None, read_at: float) -> None:
         """Return if the directory existed at `read_at`: the portal sends an empty list for one that does not, too."""
         try:
-            known = await self._kept(self._types)
+            known = await self.types()
             if known.read_at < read_at:  # the directory may have come or gone since
                 known = await self._kept(self._types, fresh=True)
         except Bitrix24Error as exc:
@@ -117,8 +151,13 @@ def _searchable(directory: Directory) -> str:
     return f"{directory.entity_id} {directory.name} {directory.pipeline or ''}".casefold()
 
 
+def nearest_text(entity_id: str, known: Sequence[Directory]) -> str:
+    """The closest ids of `known` with their titles; empty where nothing is close."""
+    return "; ".join(f"{found.entity_id} ({found.name})" for found in _nearest(entity_id, known))
+
+
 def _unknown(entity_id: str, known: list[Directory]) -> Bitrix24Error:
-    nearest = "; ".join(f"{found.entity_id} ({found.name})" for found in _nearest(entity_id, known))
+    nearest = nearest_text(entity_id, known)
     todo = f"Use one of the nearest: {nearest}. " if nearest else ""
     return Bitrix24Error(
         "UNKNOWN_DIRECTORY",
@@ -147,7 +186,7 @@ def _unconfirmed(entity_id: str, cause: Bitrix24Error) -> Bitrix24Error:
     )
 
 
-def _nearest(entity_id: str, known: list[Directory]) -> list[Directory]:
+def _nearest(entity_id: str, known: Sequence[Directory]) -> list[Directory]:
     # Imported here: only a mistake needs it, and start-up time counts.
     from rapidfuzz import fuzz
 

@@ -75,11 +75,15 @@ class Item(Shape):
 
 
 class DirectoryItems(Result):
-    """One directory's items in SORT order. `age_seconds` is left out of what was read just now."""
+    """One directory's items in SORT order, and the fields that take their codes (`used_in` as in Directory).
+
+    `age_seconds` is left out of what was read just now.
+    """
 
     entity_id: str
     items: list[Item]
     total: int
+    used_in: list[str] | None = None
     age_seconds: int | None = None
 
 
@@ -107,4 +111,49 @@ class DirectoryList(Result):
 
     directories: list[Directory]
     total: int
+    age_seconds: int | None = None
+
+
+class Match(Shape):
+    """One item that a query may mean. `score` is 0 to 100; `directory` is the title; `used_in` as in Directory."""
+
+    entity_id: str
+    status_id: str
+    name: str
+    directory: str
+    score: int
+    reason: str
+    used_in: list[str] | None = None
+
+
+class QueryResult(Shape):
+    """What one query means.
+
+    `exact`: this code or this name; `likely`: one clear best; `ambiguous`: several, which `tell_apart` would tell
+    apart, and `more` beyond those listed; `none`: the matches are only near, or belong to other directories than those
+    asked about (`elsewhere`).
+    """
+
+    query: str
+    status: Literal["exact", "likely", "ambiguous", "none"]
+    matches: list[Match]
+    tell_apart: Literal["pipeline", "directory", "full name"] | None = None
+    more: int | None = None
+    elsewhere: bool | None = None
+
+
+class Unsearched(Shape):
+    """A directory that could not be searched, and why."""
+
+    entity_id: str
+    why: str
+
+
+class FoundItems(Result):
+    """One result for each query, in the order asked; `searched` counts directories, `note` limits what that means."""
+
+    results: list[QueryResult]
+    searched: int
+    unsearched: list[Unsearched] | None = None
+    note: str | None = None
     age_seconds: int | None = None

@@ -32,6 +32,9 @@ _CODES_GO_INTO = {
     "CALL_LIST": ["call list status"],
     "INVOICE_STATUS": ["invoice.STATUS_ID"],
 }
+BUILT_IN = tuple(_CODES_GO_INTO)
+"""The directories that every portal has, or may have."""
+
 _PIPELINE_STAGES = re.compile(r"(DEAL|SMART_INVOICE|SMART_DOCUMENT|DYNAMIC_(?P<type>\d+))_STAGE_\d+")
 _SMART_TYPES = {"SMART_INVOICE": 31, "SMART_DOCUMENT": 36}
 _MEANINGS: dict[str, Semantics] = {
@@ -103,6 +106,12 @@ def read_statuses(result: Any, entity_id: str) -> list[Item]:
     return [item for owner, item in _read(result, _StatusRow, _owned_item) if owner.upper() == entity_id]
 
 
+def read_record(result: Any) -> tuple[str, Item]:
+    """The directory's id and the item from `crm.status.get`."""
+    ((entity_id, item),) = _read([result], _StatusRow, _owned_item)
+    return entity_id.upper(), item
+
+
 def read_directories(result: Any) -> list[Directory]:
     """The portal's directories from `crm.status.entity.types`: stages first, each kind in natural order of ids."""
     return sorted(
@@ -152,7 +161,7 @@ def _directory(row: _TypeRow) -> Directory:
         entity_id=entity_id,
         name=row.name,
         kind="stages" if stages else "list",
-        used_in=_used_in(entity_id, row.entity_type_id),
+        used_in=used_in(entity_id, row.entity_type_id),
         pipeline=row.category_name or None,
         category_id=row.category_id,
         start=_stage(row, "START_FIELD"),
@@ -168,7 +177,18 @@ def _stage(row: _TypeRow, key: str) -> str | None:
     return code if not row.prefix or ":" in code else f"{row.prefix}:{code}"
 
 
-def _used_in(entity_id: str, entity_type_id: int | None) -> list[str] | None:
+def bare_directory(entity_id: str) -> Directory:
+    """What the id alone tells of a directory."""
+    return Directory(
+        entity_id=entity_id,
+        name=entity_id,
+        kind="stages" if is_stages(entity_id) else "list",
+        used_in=used_in(entity_id),
+    )
+
+
+def used_in(entity_id: str, entity_type_id: int | None = None) -> list[str] | None:
+    """The fields that take a directory's codes; None where only custom fields do."""
     if entity_id in _CODES_GO_INTO:
         return _CODES_GO_INTO[entity_id]
     match = _PIPELINE_STAGES.fullmatch(entity_id)

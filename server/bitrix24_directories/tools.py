@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.tools import Tool
 from mcp_types import CallToolResult, TextContent, ToolAnnotations
-from pydantic import Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints
 
-from .answers import directories_text, items_text
+from .answers import directories_text, found_text, items_text
 from .directories import Directories
-from .models import DirectoryItems, DirectoryList, Result, lean
+from .models import DirectoryItems, DirectoryList, FoundItems, Result, lean
 from .rest import Bitrix24Error
 
 Portal = Directories | Bitrix24Error
 """What a call works with: the portal's directories, or why there is no portal to ask."""
+
+ALL: list[str] = []
+"""No directories named: all of them."""
 
 EntityId = Annotated[
     str,
@@ -56,11 +60,39 @@ async def list_directories(
     return _both(directories_text(result), result)
 
 
+async def find_directory_items(
+    queries: Annotated[
+        list[str],
+        BeforeValidator(lambda given: [given] if isinstance(given, str) else given),
+        Field(
+            description="1 to 50 names, codes or words", min_length=1, max_length=50, examples=[["won", "cold call"]]
+        ),
+    ],
+    ctx: Context[Portal],
+    entityIds: Annotated[  # noqa: N803 - as entityId
+        list[str],
+        BeforeValidator(lambda given: re.split(r"[\s,;]+", given.strip()) if isinstance(given, str) else given),
+        Field(description="Search only these directories", examples=[["DEAL_STAGE_1"]]),
+    ] = ALL,
+) -> Annotated[CallToolResult, FoundItems]:
+    """Turn words into the right codes (STATUS_ID), or check codes, in all directories or the named ones.
+
+    Use it whenever a user names a stage, status, source, type or industry, and before writing a code you did not just
+    read. Copes with typos, word order, English and Russian. Write only what is "exact" or "likely"; ask the user when
+    "ambiguous"; never guess when "none". Example: "cold cal" gives UC_C0LD01 (Cold call) in SOURCE.
+    """
+    from .finding import find_items  # its words and stemmers are needed by this tool alone
+
+    result = await find_items(_directories(ctx), queries, entityIds)
+    return _both(found_text(result), result)
+
+
 def read_tools() -> list[Tool]:
     """The tools that only read, with their published schemas."""
     return [
         _tool(get_directory_items, "Get the items of a Bitrix24 directory"),
         _tool(list_directories, "List the Bitrix24 directories"),
+        _tool(find_directory_items, "Find the right codes for words"),
     ]
 
 

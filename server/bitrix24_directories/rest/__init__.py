@@ -2,7 +2,7 @@
 
 from .auth import Credentials, Webhook
 from .catalogue import CATALOGUE, Category, Entry
-from .client import Bitrix24Client, Transport, in_process
+from .client import Bitrix24Client, Transport, given, in_process
 from .errors import Bitrix24Error, clean, failure
 from .oauth import BITRIX24_OAUTH_URL, Application, first_tokens
 from .pacing import ENTERPRISE, STANDARD, Plan
@@ -28,5 +28,6 @@ __all__ = [
     "clean",
     "failure",
     "first_tokens",
+    "given",
     "in_process",
 ]

@@ -1,0 +1,123 @@
+"""Finds the codes that a human's words mean: reads what has to be searched, and asks `matching`.
+
+Reads through `directories`. What could not be searched is said, never passed over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+
+from .cache import Kept
+from .directories import Directories, nearest_text
+from .matching import Matcher, record_match
+from .models import Directory, FoundItems, Item, QueryResult, Unsearched
+from .rest import Bitrix24Error
+from .rows import BUILT_IN, bare_directory
+
+_ELSEWHERE = 3
+_LONGEST_ID = 12
+
+
+async def find_items(directories: Directories, queries: Sequence[str], entity_ids: Sequence[str] = ()) -> FoundItems:
+    """What each of `queries` means in the named directories, or in all of the portal's.
+
+    Raises Bitrix24Error when nothing at all could be searched.
+    """
+    known, note = await _known(directories, entity_ids)
+    by_id = {directory.entity_id: directory for directory in known}
+    asked = [entity_id.strip().upper() for entity_id in entity_ids] or list(by_id)
+    read = await directories.many([entity_id for entity_id in dict.fromkeys(asked) if entity_id in by_id])
+    unsearched = [
+        Unsearched(entity_id=entity_id, why=f"no such directory; nearest: {nearest_text(entity_id, known)}")
+        for entity_id in dict.fromkeys(asked)
+        if entity_id not in by_id
+    ]
+    contents = _searchable(by_id, read, unsearched)
+    if not contents:
+        await _explain_nothing(directories, asked, read)
+    matcher = Matcher((directory, kept.rows) for directory, kept in contents)
+    results = {query: matcher.find(query) for query in queries}
+    await _correct_record_ids(directories, results, by_id, set(asked))
+    await _look_elsewhere(directories, results, [one for one in known if one.entity_id not in asked])
+    return FoundItems(
+        results=[results[query] for query in queries],
+        searched=len(contents),
+        unsearched=unsearched or None,
+        note=note,
+        age_seconds=max(kept.age for _, kept in contents) or None,
+    )
+
+
+async def _known(directories: Directories, entity_ids: Sequence[str]) -> tuple[list[Directory], str | None]:
+    """The portal's directories; where they cannot be listed, the named or the built-in ones, and a note."""
+    try:
+        return (await directories.types()).rows, None
+    except Bitrix24Error as exc:
+        if exc.category != "authorization" and exc.kind != "ERROR_METHOD_NOT_FOUND":
+            raise
+        named = [entity_id.strip().upper() for entity_id in entity_ids]
+        scope = "their titles and pipelines are not known" if named else "only built-in directories were searched"
+        note = f"The portal's list of directories cannot be read, so {scope}: {exc.happened}"
+        return [bare_directory(entity_id) for entity_id in named or BUILT_IN], note
+
+
+def _searchable(
+    by_id: dict[str, Directory], read: dict[str, Kept[Item] | Bitrix24Error], unsearched: list[Unsearched]
+) -> list[tuple[Directory, Kept[Item]]]:
+    contents: list[tuple[Directory, Kept[Item]]] = []
+    for entity_id, found in read.items():
+        if isinstance(found, Bitrix24Error):
+            unsearched.append(Unsearched(entity_id=entity_id, why=f"{found.happened} ({found.code})"))
+        else:
+            contents.append((by_id[entity_id], found))
+    return contents
+
+
+async def _explain_nothing(
+    directories: Directories, asked: list[str], read: dict[str, Kept[Item] | Bitrix24Error]
+) -> None:
+    """Raise why nothing could be searched: the first failure, or that the named directory does not exist."""
+    for found in read.values():
+        if isinstance(found, Bitrix24Error):
+            raise found
+    if asked:
+        await directories.items(asked[0])
+
+
+async def _correct_record_ids(
+    directories: Directories, results: dict[str, QueryResult], by_id: dict[str, Directory], asked: set[str]
+) -> None:
+    """A number that is no code and no name may be an item's numeric record id."""
+    numbers = [
+        query
+        for query, result in results.items()
+        if result.status == "none" and query.strip().isdecimal() and len(query.strip()) <= _LONGEST_ID
+    ]
+    for query, (entity_id, item) in (await directories.records(numbers)).items():
+        match = record_match(by_id.get(entity_id) or bare_directory(entity_id), item, int(query))
+        inside = entity_id in asked
+        results[query] = QueryResult(
+            query=query, status="likely" if inside else "none", matches=[match], elsewhere=None if inside else True
+        )
+
+
+async def _look_elsewhere(
+    directories: Directories, results: dict[str, QueryResult], others: Sequence[Directory]
+) -> None:
+    """A code of another directory is the classic mistake: name it as such."""
+    missed = [query for query, result in results.items() if result.status == "none" and not result.elsewhere]
+    if not missed or not others:
+        return
+    with contextlib.suppress(Bitrix24Error):  # then the answer about the named directories stands alone
+        read = await directories.many([directory.entity_id for directory in others])
+        matcher = Matcher(
+            (directory, found.rows)
+            for directory in others
+            if not isinstance(found := read[directory.entity_id], Bitrix24Error)
+        )
+        for query in missed:
+            result = matcher.find(query)
+            if result.status != "none":
+                matches = result.matches[:_ELSEWHERE]
+                results[query] = QueryResult(query=query, status="none", matches=matches, elsewhere=True)

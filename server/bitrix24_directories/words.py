@@ -1,0 +1,64 @@
+"""Words of names and queries in one form: whatever their case, accents, grammatical ending or alphabet. A leaf."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+from typing import NamedTuple
+
+import snowballstemmer
+
+_TAG = re.compile(r"<[^<>]*>")
+_WORD = re.compile(r"[^\W_]+")
+_CYRILLIC = re.compile("[а-яё]")
+_LETTERS = dict(zip("абвгдезийклмнопрстуфхыэ", "abvgdeziiklmnoprstufhie", strict=True)) | {
+    "ж": "zh", "ц": "ts", "ч": "ch", "ш": "sh", "щ": "sch", "ъ": "", "ь": "", "ю": "iu", "я": "ia",
+}  # fmt: skip
+# Spellings of one sound, by which people write Russian in Latin letters; harmless to English words.
+_SOUNDS = (("shch", "sch"), ("kh", "h"), ("ph", "f"), ("ck", "k"), ("tz", "ts"), ("y", "i"), ("j", "i"), ("w", "v"),
+           ("x", "ks"), ("q", "k"))  # fmt: skip
+_DOUBLED = re.compile(r"(\D)\1")
+
+_ENGLISH = snowballstemmer.stemmer("english")
+_RUSSIAN = snowballstemmer.stemmer("russian")
+
+
+class Word(NamedTuple):
+    """A word as it stands and without its ending, both in plain Latin letters."""
+
+    whole: str
+    stem: str
+
+
+@lru_cache(maxsize=50_000)
+def words_of(text: str) -> tuple[Word, ...]:
+    """The words of a name, title or query, in their order."""
+    plain = unicodedata.normalize("NFC", unicodedata.normalize("NFKC", _TAG.sub(" ", text)).casefold())
+    return tuple(_word(found) for found in _WORD.findall(plain))
+
+
+@lru_cache(maxsize=50_000)
+def same_text(text: str) -> str:
+    """Equal for two texts that differ only in case, accents, punctuation, spacing, and ё for е."""
+    found = _WORD.findall(_without_accents(_TAG.sub(" ", text).casefold()))
+    return "".join(f"{word}," if word.isdigit() else word for word in found)
+
+
+@lru_cache(maxsize=50_000)
+def _word(text: str) -> Word:
+    text = text.replace("ё", "е")
+    stemmer = _RUSSIAN if _CYRILLIC.search(text) else _ENGLISH
+    return Word(_latin(text), _latin(stemmer.stemWord(text)))
+
+
+def _latin(text: str) -> str:
+    plain = "".join(_LETTERS.get(char, char) for char in text)
+    bare = _without_accents(plain)
+    for spelling, sound in _SOUNDS:
+        bare = bare.replace(spelling, sound)
+    return _DOUBLED.sub(r"\1", bare)
+
+
+def _without_accents(text: str) -> str:
+    return "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
