@@ -12,19 +12,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from rapidfuzz import process
-from rapidfuzz.distance import OSA
-
 from .models import Directory, Item, Match, QueryResult
 from .scopes import Scope
-from .vocabulary import CARRY_NOTHING, CLOSED, FAILURE, NEGATIONS, SUCCESS
-from .words import Word, same_text, words_of
+from .vocabulary import CARRY_NOTHING, CLOSED, FAILURE, NEGATIONS, stage_meaning
+from .words import Word, same_text, similar_forms, words_of
 
 LISTED = 8
 """Candidates of an ambiguous query that are listed at most."""
 
 _NEAREST = 3
 _FOUND = 0.84  # of a query's words, for the item to be what is meant
+_GOOD = 0.78  # what the score has to be besides: a typo and most of the name missing is too little
 _NEAR = 0.5
 _MARGIN = 0.08  # by which the best has to be better than the next
 _LOOKS_LIKE_A_CODE = re.compile(r"(?=.*[A-Z])[A-Z0-9]+(?:[_:][A-Z0-9]+)*")
@@ -83,7 +81,9 @@ class Matcher:
             matches = [_match(entry, 100, reason) for entry, reason in exact]
             return _result(query, "exact" if len(exact) == 1 else "ambiguous", matches)
         scored = sorted(self._scored(query), key=lambda one: -one.score)
-        fitting = [] if _PREFIXED.fullmatch(query.strip()) else [one for one in scored if one.found >= _FOUND]
+        fitting = [one for one in scored if one.found >= _FOUND and one.score >= _GOOD]
+        if _PREFIXED.fullmatch(query.strip()):
+            fitting = []
         if not fitting:
             near = [one for one in scored if one.found >= _NEAR][:_NEAREST]
             return _result(query, "none", [_match(one.entry, _percent(one), "near") for one in near])
@@ -160,7 +160,7 @@ class Matcher:
             if place + 1 < len(words):
                 joined = word.whole + words[place + 1].whole
                 self._note(hits, Word(joined, joined), [place, place + 1], similar=False)
-            if meant[place] and (sign := _sign(word)):
+            if meant[place] and (sign := stage_meaning(word)):
                 self._note_meaning(hits, place, sign)
         named = {id(scope): [scope.likeness(word, query) for word in words] for scope in self._scopes}
         for number, of_entry in hits.items():
@@ -170,10 +170,13 @@ class Matcher:
                 yield scored
 
     def _words_of(self, query: str) -> list[Word]:
-        """The query's words; "unpaid" is "not paid" where nothing is called "unpaid"."""
+        """The query's words: "unpaid" is "not paid" where nothing is called "unpaid", and "50-250" is one word."""
         words: list[Word] = []
         for word in words_of(query)[: 2 * _LONGEST]:
             rest = word.whole[2:]
+            if words and word.whole.isdigit() and words[-1].whole.isdigit():
+                joined = words.pop().whole + word.whole
+                word = Word(joined, joined)
             if word.whole.startswith(("un", "ne")) and word.whole not in self._by_word and rest in self._by_word:
                 words += [Word("not", "not"), Word(rest, rest)]
             else:
@@ -206,7 +209,7 @@ class Matcher:
                 (form, likeness) for form, likeness in ((word.whole, 1.0), (word.stem, 0.97)) if form in self._by_word
             ]
             self._alike[key] = same or [
-                like for form in {word.whole, word.stem} for like in _similar(form, self._words)
+                like for form in {word.whole, word.stem} for like in similar_forms(form, self._words)
             ]
         return self._alike[key]
 
@@ -218,26 +221,6 @@ def _forms(words: Sequence[Word]) -> Iterator[tuple[int, str]]:
             yield 1 << place, form
         if place + 1 < len(words):
             yield 3 << place, word.whole + words[place + 1].whole
-
-
-def _similar(form: str, known: Sequence[str]) -> Iterator[tuple[str, float]]:
-    if len(form) < 4 or any(char.isdigit() for char in form):
-        return
-    for other, typos, _ in process.extract(form, known, scorer=OSA.distance, score_cutoff=2, limit=20):
-        shorter = min(len(form), len(other))
-        if shorter >= 4 and (typos == 1 or shorter >= 8) and not other.isdigit():
-            yield other, 0.8 if typos == 2 or shorter == 4 else 0.87
-    for other in known:
-        if other.startswith(form) and len(other) <= 2.5 * len(form):
-            yield other, 0.86
-        elif len(other) >= 5 and form.startswith(other) and len(form) <= len(other) + 3:
-            yield other, 0.88
-
-
-def _sign(word: Word) -> int:
-    if not (SUCCESS.isdisjoint(word) and CLOSED.isdisjoint(word)):
-        return 1
-    return 0 if FAILURE.isdisjoint(word) else -1
 
 
 def _carries_nothing(word: Word, query: str, ended_badly: bool) -> bool:

@@ -5,7 +5,7 @@ Data for `matching`, in the one form of `words`, its only import.
 
 from __future__ import annotations
 
-from .words import words_of
+from .words import Word, words_of
 
 
 def _stems(text: str) -> frozenset[str]:
@@ -15,7 +15,7 @@ def _stems(text: str) -> frozenset[str]:
 CARRY_NOTHING = _stems("""
     a an the in on of by to for from with as at is are be it its this that them than into and or please
     set move put change mark make update assign add use select choose give want need should must will would can now
-    в во на по с со из за для и или как к у от о об это этот эту эта его ее их она он оно нам мне
+    в во на по с со из за для и или как к у о об это этот эту эта его ее их она он оно нам мне
     переведи перевести перемести переместить поставь поставить установи установить измени изменить сделай отметь
     отметить выбери укажи указать пожалуйста надо нужно хочу теперь
 """)
@@ -61,3 +61,10 @@ FIELD_WORDS = {
     "CALL_LIST": _stems("call list calling обзвон"),
 }
 """What people call the directories themselves, by id, where they do not just read the title."""
+
+
+def stage_meaning(word: Word) -> int:
+    """1 for a word of success, -1 for one of failure, 0 for any other."""
+    if not (SUCCESS.isdisjoint(word) and CLOSED.isdisjoint(word)):
+        return 1
+    return 0 if FAILURE.isdisjoint(word) else -1

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import snowballstemmer
+from rapidfuzz import process
+from rapidfuzz.distance import OSA
 
 _TAG = re.compile(r"<[^<>]*>")
 _WORD = re.compile(r"[^\W_]+")
@@ -62,3 +65,19 @@ def _latin(text: str) -> str:
 
 def _without_accents(text: str) -> str:
     return "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
+
+
+def similar_forms(form: str, known: Sequence[str]) -> Iterator[tuple[str, float]]:
+    """Those of `known` that `form` may be a misspelling or another form of, with their likeness, 0 to 1."""
+    if len(form) < 4 or any(char.isdigit() for char in form):
+        return
+    for other, typos, _ in process.extract(form, known, scorer=OSA.distance, score_cutoff=2, limit=20):
+        shorter = min(len(form), len(other))
+        if shorter >= 4 and (typos == 1 or shorter >= 8) and not other.isdigit():
+            # People rarely mistype the first letter: other words begin otherwise.
+            yield other, 0.8 if typos == 2 or shorter == 4 or form[0] != other[0] else 0.87
+    for other in known:
+        if other.startswith(form) and len(other) <= 2.5 * len(form):
+            yield other, 0.86
+        elif len(other) >= 5 and form.startswith(other) and len(form) <= len(other) + 3:
+            yield other, 0.88
