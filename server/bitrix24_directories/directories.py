@@ -13,7 +13,7 @@ import anyio
 from .cache import Cache, Kept
 from .models import Directory, DirectoryItems, DirectoryList, Item
 from .rest import Bitrix24Client, Bitrix24Error, Entry, failure, given
-from .rows import read_directories, read_items, read_record, read_statuses, used_in
+from .rows import fields_text, read_directories, read_items, read_record, read_statuses, used_in
 from .text import one_line
 
 ENTITY_ID_LIMIT = 100
@@ -101,6 +101,10 @@ class Directories:
             for number, outcome in outcomes.items()
             if not isinstance(outcome, Bitrix24Error)
         }
+
+    async def fields_text(self) -> str:
+        """The fields of an item, a line each (`crm.status.fields`). Raises Bitrix24Error when they cannot be read."""
+        return fields_text((await self._client.call("crm.status.fields")).result)
 
     async def _kept(self, read: Callable[..., Awaitable[list[T]]], *of: str, fresh: bool = False) -> Kept[T]:
         """What `read(*of)` gave lately or gives now; an error is not kept."""

@@ -47,6 +47,8 @@ _MEANINGS: dict[str, Semantics] = {
     "PROCESS": "process",
 }
 
+_FLAGS = {"isRequired": "required", "isReadOnly": "read-only", "isImmutable": "immutable", "isMultiple": "multiple"}
+
 Name = Annotated[
     str,
     BeforeValidator(lambda value: "" if value is None else value),
@@ -110,6 +112,19 @@ def read_record(result: Any) -> tuple[str, Item]:
     """The directory's id and the item from `crm.status.get`."""
     ((entity_id, item),) = _read([result], _StatusRow, _owned_item)
     return entity_id.upper(), item
+
+
+def fields_text(result: Any) -> str:
+    """`STATUS_ID: string, Status ID [required, immutable]` and so on, from `crm.status.fields`."""
+    if not isinstance(result, dict):
+        raise failure("UNEXPECTED_ANSWER", http_status=200, detail="an object was expected")
+    lines = ["Fields of a directory item in Bitrix24 REST (field: type, title [what holds of it])"]
+    for name, row in result.items():
+        described = row if isinstance(row, dict) else {}
+        flags = [flag for key, flag in _FLAGS.items() if described.get(key) is True]
+        kind, title = (one_line(str(described.get(key) or ""), NAME_LIMIT) for key in ("type", "title"))
+        lines.append(f"{one_line(name, 50)}: {kind}, {title}" + (f" [{', '.join(flags)}]" if flags else ""))
+    return "\n".join(lines)
 
 
 def read_directories(result: Any) -> list[Directory]:

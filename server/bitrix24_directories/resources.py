@@ -1,0 +1,99 @@
+"""The resources that a person attaches to a conversation, and the completion of directory ids.
+
+`bitrix24://directories`, `bitrix24://directories/{entityId}` and `bitrix24://fields`, each the same text as the tools'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote
+
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.lowlevel.helper_types import ReadResourceContents
+from mcp_types import Annotations, Completion, Resource, ResourceLink, ResourceTemplate
+
+from .answers import directories_text, items_text
+from .directories import Directories
+from .models import Directory
+
+DIRECTORIES = "bitrix24://directories"
+FIELDS = "bitrix24://fields"
+_AGE = "ageSeconds"
+_COMPLETIONS = 100
+
+RESOURCES = [
+    Resource(
+        uri=DIRECTORIES,
+        name="directories",
+        title="Bitrix24 directories",
+        description="All directories of the portal: ids, titles, pipelines, and the fields that take their codes",
+        mime_type="text/plain",
+    ),
+    Resource(
+        uri=FIELDS,
+        name="fields",
+        title="Fields of a directory item",
+        description="What an item of a directory consists of in Bitrix24 REST (crm.status.fields)",
+        mime_type="text/plain",
+    ),
+]
+TEMPLATES = [
+    ResourceTemplate(
+        uri_template=f"{DIRECTORIES}/{{entityId}}",
+        name="directory",
+        title="One Bitrix24 directory",
+        description="The codes and names of one directory, in order",
+        mime_type="text/plain",
+    )
+]
+
+
+async def read(directories: Directories, uri: str) -> ReadResourceContents | None:
+    """The text behind `uri`, its age in the metadata; None when there is no such resource.
+
+    Raises Bitrix24Error as the tools do.
+    """
+    if uri == DIRECTORIES:
+        listed = await directories.search()
+        return _contents(directories_text(listed), listed.age_seconds)
+    if uri == FIELDS:
+        return _contents(await directories.fields_text(), None)
+    if uri.startswith(f"{DIRECTORIES}/"):
+        items = await directories.items(unquote(uri.removeprefix(f"{DIRECTORIES}/")))
+        return _contents(items_text(items), items.age_seconds)
+    return None
+
+
+def link(entity_id: str = "") -> ResourceLink:
+    """A link to a directory, or to the list of all, for clients that show people where an answer came from."""
+    if entity_id:
+        uri, name = f"{DIRECTORIES}/{entity_id}", entity_id
+    else:
+        uri, name = DIRECTORIES, "directories"
+    return ResourceLink(uri=uri, name=name, mime_type="text/plain", annotations=Annotations(audience=["user"]))
+
+
+async def complete(directories: Directories, typed: str) -> Completion:
+    """The ids of directories whose id or title holds what was typed, ids that begin with it first."""
+    wanted = typed.casefold()
+
+    def fits(found: Directory) -> bool:
+        return wanted in found.entity_id.casefold() or wanted in found.name.casefold()
+
+    ids = [found.entity_id for found in (await directories.types()).rows if fits(found)]
+    ids.sort(key=lambda entity_id: not entity_id.casefold().startswith(wanted))
+    return Completion(values=ids[:_COMPLETIONS], total=len(ids), has_more=len(ids) > _COMPLETIONS)
+
+
+async def what_is_left(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+    """Middleware: a resource that came from the cache may be kept only for as long as the cache itself keeps it."""
+    result = await call_next(ctx)
+    if ctx.method == "resources/read" and isinstance(result, Mapping) and "ttlMs" in result:
+        ages = [(contents.get("_meta") or {}).get(_AGE, 0) for contents in result["contents"]]
+        return {**result, "ttlMs": max(0, result["ttlMs"] - 1000 * max(ages, default=0))}
+    return result
+
+
+def _contents(text: str, age: int | None) -> ReadResourceContents:
+    return ReadResourceContents(content=text, mime_type="text/plain", meta={_AGE: age} if age else None)

@@ -1,0 +1,45 @@
+"""Finds what looks wrong in a portal's directories. Pure: nothing here calls anybody."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from .models import Directory, Item
+from .text import shown_code
+from .words import same_text
+
+
+def troubles(directory: Directory, items: Sequence[Item]) -> Iterator[str]:
+    """What looks wrong in one directory, a sentence each."""
+    if not items:
+        yield "it is empty"
+        return
+    if len(items) == 1:
+        yield "it has a single item: is it used at all?"
+    names = Counter(same_text(item.name) for item in items)
+    for item in items:
+        if not item.name:
+            yield f"{shown_code(item.status_id)} has no name"
+        elif names.pop(same_text(item.name), 0) > 1:
+            same = [one for one in items if same_text(one.name) == same_text(item.name)]
+            codes = ", ".join(shown_code(one.status_id) for one in same)
+            yield f"{len(same)} items are called alike, {item.name}: {codes}"
+    yield from _stage_troubles(directory, items)
+
+
+def _stage_troubles(directory: Directory, items: Sequence[Item]) -> Iterator[str]:
+    if directory.kind != "stages":
+        return
+    codes = {item.status_id for item in items}
+    for meaning, code in (("success", directory.success), ("failure", directory.failure)):
+        if code is None:
+            yield f"it has no stage of {meaning}"
+        elif code not in codes:
+            yield f"its stage of {meaning}, {shown_code(code)}, is none of its items"
+    prefixes = Counter(item.status_id.rpartition(":")[0] for item in items)
+    usual, _ = prefixes.most_common(1)[0]
+    for item in items:
+        prefix = item.status_id.rpartition(":")[0]
+        if prefix != usual:
+            yield f"{shown_code(item.status_id)} is outside the prefix of the others, {usual or 'none'}"
