@@ -1,6 +1,7 @@
-"""The demo portal with 200 directories more, in a process of its own: `portal.py [limited|full]`.
+"""The demo portal with 200 directories of 8 items more, in a process of its own: `portal.py [limited|full|wide]`.
 
-`limited` enforces burst 50 and 2 requests a second; `full` starts with a bucket that others have filled.
+`limited` enforces burst 50 and 2 requests a second; `full` starts with a bucket that others have filled; `wide` has 50
+items in each directory.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ def main() -> None:
     portal = DemoPortal()
     for name in DIRECTORIES:
         portal.store.directories[name] = Directory(name, name)
-        for number in range(8):
-            portal.store.add(name, f"CODE_{number}", f"Name {number}")
-    if sys.argv[1:]:
+        for number in range(50 if "wide" in sys.argv else 8):
+            portal.store.add(name, f"CODE_{number}", f"Name {number} of {name}")
+    if {"limited", "full"} & set(sys.argv):
         portal.bucket = Bucket(50, 2, time.time, level=50 if sys.argv[1] == "full" else 0)
     listening = listen(0)
     print(f"http://127.0.0.1:{listening.getsockname()[1]}/rest/1/demoadmin0000001/", flush=True)

@@ -26,13 +26,19 @@ from portal import DIRECTORIES
 from stdio import Server
 
 from bitrix24_directories.mcp_server import DirectoriesServer
-from bitrix24_directories.rest import Webhook
+from bitrix24_directories.models import QueryResult
+from bitrix24_directories.portal import DemoPortal, Language
+from bitrix24_directories.rest import Webhook, in_process
 from bitrix24_directories.settings import Settings
 
 HERE = Path(__file__).parent
+sys.path.append(str(HERE.parent / "tests"))
+from corpus import Case, corpus  # noqa: E402 - the tests' own
+
 BARE = (str(HERE / "bare_server.py"),)
 OURS = ("-m", "bitrix24_directories")
 GET = "get_directory_items"
+FIND = "find_directory_items"
 STAGES = {"entityId": "DEAL_STAGE"}
 
 
@@ -168,6 +174,42 @@ def tokens() -> Iterator[Figure]:
     )
 
 
+def finding() -> Iterator[Figure]:
+    entity_ids = DIRECTORIES[:40]
+    queries = [
+        f"name {number} of list {number % 40}" if number % 2 else f"nmae {number} of list" for number in range(50)
+    ]
+    with portal("wide") as webhook, Server(*OURS, BITRIX24_WEBHOOK_URL=webhook) as server:
+        find: dict[str, Any] = {"queries": queries, "entityIds": entity_ids}
+        one = {"entityId": entity_ids[0]}
+        server.call(FIND, **find)
+        got, found = side_by_side(50, lambda: server.timed(GET, **one), lambda: server.timed(FIND, **find))
+    yield Figure("50 queries over 40 directories of 50 items, all cached, against one cached call", found / got, 50)
+    cases = corpus()
+    results = {case: result for language in ("en", "ru") for case, result in asyncio.run(answers(language, cases))}
+    for which, some in (("", cases), (" (held back while tuning)", [case for case in cases if case.held_back])):
+        missed = sum(not case.right(results[case]) for case in some)
+        wrong = sum(case.wrong(results[case]) for case in some)
+        yield Figure(
+            f"the corpus of {len(some)} queries{which}: not the right answer", 100 * missed / len(some), 3, " %"
+        )
+        yield Figure("the same: a wrong code given as exact or likely", 100 * wrong / len(some), 0.5, " %")
+
+
+async def answers(language: Language, cases: list[Case]) -> list[tuple[Case, QueryResult]]:
+    """What find_directory_items says to the corpus's cases for one of the demo portals."""
+    answered: list[tuple[Case, QueryResult]] = []
+    webhook = Webhook.parse("http://localhost/rest/1/demoadmin0000001/")
+    server = DirectoriesServer(webhook, Settings.model_construct(), transport=in_process(DemoPortal(language).app))
+    async with Client(server) as client:
+        for case in cases:
+            if case.language == language:
+                asked = {"queries": [case.query], "entityIds": list(case.entity_ids)}
+                structured = (await client.call_tool(FIND, asked)).structured_content or {}
+                answered.append((case, QueryResult.model_validate(structured["results"][0])))
+    return answered
+
+
 def memory() -> Iterator[Figure]:
     """Calls of all kinds: from the cache, every 50th from the portal, unknown tools, wrong arguments."""
     kinds: list[tuple[str, dict[str, Any]]] = [
@@ -193,7 +235,7 @@ def memory() -> Iterator[Figure]:
 def main() -> int:
     print("| figure | measured | bar | met |\n|---|---|---|---|")
     missed = False
-    for measure in (start_up, calls, load, tokens, memory):
+    for measure in (start_up, calls, load, tokens, finding, memory):
         for figure in measure():
             print(figure, flush=True)
             missed |= not figure.met

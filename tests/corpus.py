@@ -17,10 +17,10 @@ class Case:
 
     number: int
     language: Language
-    entity_ids: list[str]
+    entity_ids: tuple[str, ...]
     query: str
     status: str
-    codes: list[str]
+    codes: tuple[str, ...]
 
     @property
     def held_back(self) -> bool:
@@ -30,7 +30,7 @@ class Case:
         """The right code at rank one, or the right "ambiguous" (with all that has to be offered) or "none"."""
         offered = [match.status_id for match in result.matches]
         if self.status in ("exact", "likely"):
-            return result.status in ("exact", "likely") and offered[:1] == self.codes
+            return result.status in ("exact", "likely") and tuple(offered[:1]) == self.codes
         return result.status == self.status and set(self.codes) <= set(offered)
 
     def wrong(self, result: QueryResult) -> bool:
@@ -48,6 +48,6 @@ def corpus() -> list[Case]:
             continue
         language, scope, query, status, codes = (cell.strip() for cell in line.split(" |"))
         (known,) = (found for found in get_args(Language) if found == language)
-        entity_ids = [] if scope == "*" else scope.split(",")
-        cases.append(Case(len(cases) + 1, known, entity_ids, query, status, codes.split("+") if codes else []))
+        entity_ids = () if scope == "*" else tuple(scope.split(","))
+        cases.append(Case(len(cases) + 1, known, entity_ids, query, status, tuple(codes.split("+")) if codes else ()))
     return cases

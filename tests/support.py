@@ -16,7 +16,7 @@ from typing import Any
 
 import jsonschema
 from mcp import Client, StdioServerParameters
-from mcp_types import CallToolResult, TextContent
+from mcp_types import CallToolResult, ResourceLink, TextContent
 
 from bitrix24_directories.cache import Cache
 from bitrix24_directories.mcp_server import DirectoriesServer
@@ -112,8 +112,9 @@ class Assistant:
         return self._checked(tool, await self.client.call_tool(tool, arguments))
 
     def _checked(self, tool: str, result: CallToolResult) -> Said:
-        (block,) = result.content
+        block, *links = result.content
         assert isinstance(block, TextContent)
+        assert all(isinstance(link, ResourceLink) for link in links)
         structured = result.structured_content
         assert isinstance(structured, dict)
         if (schema := self._schemas.get(tool)) is not None:

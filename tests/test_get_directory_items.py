@@ -19,7 +19,8 @@ EXECUTING: In Progress
 FINAL_INVOICE: Final Invoice
 WON: Deal Won
 LOSE: Deal Lost
-APOLOGY: Analyzing Cause of Loss"""
+APOLOGY: Analyzing Cause of Loss
+The codes go into deal.STAGE_ID"""
 
 
 async def test_plain_answer_costs_one_request(portal: RunningPortal) -> None:
@@ -30,8 +31,9 @@ async def test_plain_answer_costs_one_request(portal: RunningPortal) -> None:
     assert said.structured["entityId"] == "DEAL_STAGE"
     assert said.structured["total"] == 8
     assert said.structured["items"][0] == {"statusId": "NEW", "name": "New", "sort": 10}
+    assert said.structured["usedIn"] == ["deal.STAGE_ID"]
     assert [item["statusId"] for item in said.structured["items"]] == [
-        line.partition(":")[0] for line in said.text.splitlines()[1:]
+        line.partition(":")[0] for line in said.text.splitlines()[1:-1]
     ]
     assert portal.portal.calls == [("crm.status.entity.items", {"entityId": "DEAL_STAGE"})]
 
@@ -53,7 +55,7 @@ async def test_both_protocol_eras(portal: RunningPortal, mode: str) -> None:
 async def test_details_of_stages(portal: RunningPortal) -> None:
     said = await ask(portal, "get_directory_items", entityId="DEAL_STAGE_1", details=True)
 
-    assert said.text.splitlines()[1:] == [
+    assert said.text.splitlines()[1:-1] == [
         "C1:NEW: Request received #39A8EF (id 37, system)",
         'C1:UC_A1B2C3: Price agreed "in writing" #2FC6F6 (id 38)',
         "C1:UC_9F4K2L: Shipping 🚚 #47E4C2 (id 39)",

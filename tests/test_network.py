@@ -107,7 +107,7 @@ BROKEN: list[tuple[Answering, str]] = [
 async def test_what_breaks_once_is_not_noticed(answer: Answering) -> None:
     with raw_server(answer, healthy) as (url, requests):
         said = await ask(url, "get_directory_items", entityId="STATUS")
-    assert said.text.splitlines() == ["STATUS: 1 item, in order (code: name)", "NEW: New"]
+    assert said.text.splitlines()[:2] == ["STATUS: 1 item, in order (code: name)", "NEW: New"]
     assert len(requests) == 2
 
 

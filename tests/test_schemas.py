@@ -18,7 +18,7 @@ from mcp_types import Tool
 from support import RunningPortal, assistant
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
-READ_TOOLS = ["get_directory_items", "list_directories"]
+READ_TOOLS = ["get_directory_items", "list_directories", "find_directory_items"]
 
 
 @pytest.fixture
@@ -48,7 +48,9 @@ async def test_inputs_are_flat(tools: list[Tool]) -> None:
     for tool in tools:
         assert tool.input_schema["additionalProperties"] is False
         for schema in tool.input_schema["properties"].values():
-            assert set(schema) <= {"type", "description", "default", "examples", "minLength"}
+            known = {"type", "description", "default", "examples", "minLength", "items", "minItems", "maxItems"}
+            assert set(schema) <= known
+            assert schema.get("items", {"type": "string"}) == {"type": "string"}
             assert isinstance(schema.get("default", python[schema["type"]]()), python[schema["type"]])
         assert not {"$ref", "$defs", "anyOf", "oneOf", "null"} & set(_keys(tool.input_schema))
 

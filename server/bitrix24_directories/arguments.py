@@ -5,6 +5,7 @@ Works on published input schemas alone; knows no tool.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -41,14 +42,23 @@ def refused(tool: str, schema: Mapping[str, Any], given: Mapping[str, Any], wron
 
 
 def _line(name: str, schema: Mapping[str, Any], given: Mapping[str, Any]) -> str:
-    example = f', such as "{schema["examples"][0]}"' if "examples" in schema else ""
-    expected = f"expected {_KINDS[schema['type']]}{example}"
+    example = f", such as {json.dumps(schema['examples'][0])}" if "examples" in schema else ""
+    expected = f"expected {_kind(schema)}{example}"
     if name not in given:
         return f"{name}: missing; {expected}"
     value = given[name]
     if isinstance(value, str) and not value.strip():
         return f"{name}: empty; {expected}"
+    if isinstance(value, list) and schema["type"] == "array":
+        texts = all(isinstance(item, str) for item in value)
+        return f"{name}: {expected}; got {len(value)}" if texts else f"{name}: {expected}; it held something else"
     return f"{name}: {expected}; got {_GOT.get(type(value), 'something else')}"
+
+
+def _kind(schema: Mapping[str, Any]) -> str:
+    if "maxItems" in schema:
+        return f"a list of {schema.get('minItems', 0)} to {schema['maxItems']} texts"
+    return _KINDS[schema["type"]]
 
 
 def _refused(tool: str, lines: Iterable[str]) -> Bitrix24Error:

@@ -62,7 +62,8 @@ class DemoPortal:
 
     `limit` is (burst, requests a second) or None. `strict_entity` refuses an unknown `entityId` instead of answering
     an empty list, as the documentation's wording allows. `calls` records each REST call as (method, parameters);
-    `bucket` is open to be filled.
+    `bucket` is open to be filled. `refuse_in_batch` makes commands for some directories (`entityId`; empty: all) fail
+    within a batch, with the error text.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class DemoPortal:
         self.oauth = OAuth(clock)
         self.faults = Faults()
         self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.refuse_in_batch: dict[str, str] = {}
         self.bucket = Bucket(*limit, clock) if limit else None
         self._strict_entity = strict_entity
         self._clock = clock
@@ -158,7 +160,11 @@ class DemoPortal:
                         code="ERROR_BATCH_METHOD_NOT_ALLOWED",
                         status=405,
                     )
-                answer = self._run(user, method.removesuffix(".json"), parse_query(query))
+                given = parse_query(query)
+                for entity_id, words in self.refuse_in_batch.items():
+                    if entity_id in ("", given.get("entityId")):
+                        raise PortalError(words)
+                answer = self._run(user, method.removesuffix(".json"), given)
             except PortalError as error:
                 answers["result_error"][key] = {"error": error.code, "error_description": error.description}
                 if halt:
