@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 
-from .models import Directory, DirectoryItems, DirectoryList, FoundItems, Item, Match, QueryResult
+from .models import Change, Directory, DirectoryItems, DirectoryList, FoundItems, Item, Match, QueryResult
 from .text import one_line, shown_code
 
 QUERY_LIMIT = 100
@@ -96,6 +96,52 @@ def _match_text(match: Match) -> str:
 def _directory_of(match: Match) -> str:
     used_in = f", codes for {', '.join(match.used_in)}" if match.used_in else ""
     return f"{shown_code(match.entity_id)}: {match.directory}{used_in}"
+
+
+def plan_text(change: Change) -> str:
+    """What would be done to a directory, for the assistant and for the person who is asked."""
+    if change.status == "unchanged":
+        why = "what was asked is refused" if change.steps else "it is so already"
+        return "\n".join([f"Nothing to do for {change.entity_id}: {why}.", *_steps(change)])
+    lines = [f"Plan for {change.entity_id}; nothing is changed yet:", *_steps(change)]
+    if change.news:
+        lines.insert(0, f"This is a new plan, since {'; '.join(change.news)}.")
+    if change.plan_id:
+        lines.append(f"Show this to the user; when they agree, make the same call again with planId {change.plan_id}")
+    return "\n".join(lines)
+
+
+def change_text(change: Change) -> str:
+    """What was done, or not, and the directory as it is now."""
+    head = {
+        "done": f"{change.entity_id} was changed:",
+        "unchanged": f"{change.entity_id}: there was nothing to change.",
+        "declined": f"Nothing was changed in {change.entity_id}: the user declined. Do not try again unless they ask.",
+        "stopped": _stopped(change),
+        "planned": f"Nothing was changed in {change.entity_id} yet:",
+    }[change.status]
+    lines = [head, *_steps(change), *(change.news or ())]
+    now = DirectoryItems(entity_id=change.entity_id, items=change.items, total=len(change.items))
+    return "\n".join([*lines, items_text(now)] if change.items else lines)
+
+
+def _stopped(change: Change) -> str:
+    if not any(step.outcome in ("done", "unknown") for step in change.steps):
+        return f"Nothing was changed in {change.entity_id}:"
+    return f"{change.entity_id} was changed in part; after the failed step nothing more was tried:"
+
+
+def _steps(change: Change) -> list[str]:
+    lines: list[str] = []
+    for step in change.steps:
+        code = f"{shown_code(step.status_id)}: " if step.status_id else ""
+        parts = [f"{step.action} {code}{step.name}"]
+        parts += [f" ({', '.join(step.changes)})"] if step.changes else []
+        parts += [f", read from {json.dumps(step.read_from, ensure_ascii=False)}"] if step.read_from else []
+        parts += [f" - {step.why}"] if step.why else []
+        parts += [f" - {step.outcome}"] if step.outcome else []
+        lines.append(f"- {''.join(parts)}")
+    return lines
 
 
 def _age(seconds: int | None) -> str:

@@ -6,13 +6,13 @@ Calls the portal through `rest`, whose rows `rows` reads. Knows nothing of MCP.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 
 from .cache import Cache, Kept
 from .models import Directory, DirectoryItems, DirectoryList, Item
-from .rest import Bitrix24Client, Bitrix24Error, Entry, failure, given
+from .rest import Bitrix24Client, Bitrix24Error, Entry, Outcome, failure, given, outcome_of
 from .rows import fields_text, read_directories, read_items, read_record, read_statuses, used_in
 from .text import one_line
 
@@ -101,6 +101,20 @@ class Directories:
             for number, outcome in outcomes.items()
             if not isinstance(outcome, Bitrix24Error)
         }
+
+    async def write(self, entity_id: str, calls: Sequence[tuple[str, dict[str, Any]]]) -> list[Outcome]:
+        """Make changing calls in their order, as few requests as can be, until one fails; what follows has no outcome.
+
+        Forgets what was kept of the directory. Raises Bitrix24Error where it is not known what was done.
+        """
+        try:
+            if len(calls) == 1:
+                return [await outcome_of(self._client.call(*calls[0]))]
+            numbered = {str(place): call for place, call in enumerate(calls)}
+            return list((await self._client.batch(numbered, halt=True)).values())
+        finally:
+            for key in (self._key(self._plain, entity_id), self._key(self._details, entity_id), self._key(self._types)):
+                self._cache.forget(key)
 
     async def fields_text(self) -> str:
         """The fields of an item, a line each (`crm.status.fields`). Raises Bitrix24Error when they cannot be read."""

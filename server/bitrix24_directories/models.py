@@ -157,3 +157,31 @@ class FoundItems(Result):
     unsearched: list[Unsearched] | None = None
     note: str | None = None
     age_seconds: int | None = None
+
+
+class Step(Shape):
+    """One item of a plan: what is to happen to it, or why nothing will; after carrying out also its outcome."""
+
+    action: Literal["add", "update", "remove", "refused"]
+    status_id: str | None = None
+    name: str
+    read_from: str | None = None
+    changes: list[str] | None = None
+    why: str | None = None
+    outcome: Literal["done", "failed", "not done", "unknown"] | None = None
+
+
+class Change(Result):
+    """What a change would do, did, or did not do, and the directory as the portal has it now.
+
+    `status`: `planned` (nothing is done yet; `plan_id` carries it out), `done`, `unchanged` (nothing to do), `declined`
+    (the person said no), `stopped` (a step failed and the rest was not tried). `news` tells what has changed on the
+    portal since an earlier plan.
+    """
+
+    entity_id: str
+    status: Literal["planned", "done", "unchanged", "declined", "stopped"]
+    steps: list[Step]
+    plan_id: str | None = None
+    news: list[str] | None = None
+    items: list[Item]

@@ -138,6 +138,22 @@ def is_stages(entity_id: str) -> bool:
     return entity_id in ("STATUS", "DEAL_STAGE", "QUOTE_STATUS") or bool(_PIPELINE_STAGES.fullmatch(entity_id))
 
 
+def prefix_of(entity_id: str) -> str:
+    """What the portal puts before the codes of a pipeline's stages, colon included; empty elsewhere."""
+    match = _PIPELINE_STAGES.fullmatch(entity_id)
+    if match is None:
+        return ""
+    number = entity_id.rpartition("_")[2]
+    return f"C{number}:" if match[1] == "DEAL" else f"DT{match['type'] or _SMART_TYPES[match[1]]}_{number}:"
+
+
+def code_length(entity_id: str) -> int:
+    """How many characters a STATUS_ID may have without its prefix (crm.status.add)."""
+    if entity_id.startswith("DEAL_STAGE"):
+        return 22 - len(prefix_of(entity_id))
+    return {"STATUS": 21, "QUOTE_STATUS": 22}.get(entity_id, 50)
+
+
 def _read(result: Any, kind: type[_R], build: Callable[[_R], _M]) -> list[_M]:
     if not isinstance(result, list):
         raise failure("UNEXPECTED_ANSWER", http_status=200, detail="a list was expected")

@@ -31,6 +31,7 @@ _EXPECTED = {
     "cache_ttl": "a number of seconds from 0 (no cache) to 86400, such as 300",
     "timeout": "a number of seconds from 0.1 to 3600, such as 30",
     "plan": "standard or enterprise",
+    "allow_writes": "true or false",
     "log_level": "DEBUG, INFO, WARNING, ERROR or CRITICAL",
 }
 
@@ -58,6 +59,8 @@ class Settings(BaseSettings):
     cache_ttl: float = Field(300, ge=0, le=86400, allow_inf_nan=False)
     timeout: float = Field(30, ge=0.1, le=3600, allow_inf_nan=False)
     plan: Annotated[Literal["standard", "enterprise"], BeforeValidator(lambda value: str(value).lower())] = "standard"
+    allow_writes: bool = False
+    audit_log: str = ""
     log_level: LogLevel = "WARNING"
 
     def credentials(self) -> Credentials:

@@ -48,6 +48,11 @@ def same_text(text: str) -> str:
     return "".join(f"{word}," if word.isdigit() else word for word in found)
 
 
+def transliterated(text: str) -> str:
+    """Lower-case words in Latin letters, as people spell Russian, joined by underscores."""
+    return "_".join(_without_accents(_romanized(word)) for word in _WORD.findall(text.casefold()))
+
+
 @lru_cache(maxsize=50_000)
 def _word(text: str) -> Word:
     text = text.replace("ё", "е")
@@ -56,11 +61,14 @@ def _word(text: str) -> Word:
 
 
 def _latin(text: str) -> str:
-    plain = "".join(_LETTERS.get(char, char) for char in text)
-    bare = _without_accents(plain)
+    bare = _without_accents(_romanized(text))
     for spelling, sound in _SOUNDS:
         bare = bare.replace(spelling, sound)
     return _DOUBLED.sub(r"\1", bare)
+
+
+def _romanized(text: str) -> str:
+    return "".join(_LETTERS.get(char, char) for char in text.replace("ё", "е"))
 
 
 def _without_accents(text: str) -> str:

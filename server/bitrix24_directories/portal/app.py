@@ -26,6 +26,7 @@ from .seed import Language, seeded_store
 from .store import PortalError
 
 BATCH_LENGTH = 50
+_CUT_OFF = "(cut off)"
 
 ADMIN = User(1, "Demo Administrator")
 READER = User(7, "Demo Reader", administers=False)
@@ -63,7 +64,8 @@ class DemoPortal:
     `limit` is (burst, requests a second) or None. `strict_entity` refuses an unknown `entityId` instead of answering
     an empty list, as the documentation's wording allows. `calls` records each REST call as (method, parameters);
     `bucket` is open to be filled. `refuse_in_batch` makes commands for some directories (`entityId`; empty: all) fail
-    within a batch, with the error text.
+    within a batch, with the error text. `fail_write` (number, "refused" or "cut off") lets the change of that number,
+    counted from 0, fail; "cut off" also keeps its answer, and that of its batch, from arriving.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class DemoPortal:
         self.faults = Faults()
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.refuse_in_batch: dict[str, str] = {}
+        self.fail_write: tuple[int, str] | None = None
         self.bucket = Bucket(*limit, clock) if limit else None
         self._strict_entity = strict_entity
         self._clock = clock
@@ -130,6 +133,8 @@ class DemoPortal:
                 return JSONResponse({"result": self._batch(user, params), "time": self._time(method, started)})
             answer = self._run(user, method, params)
         except PortalError as error:
+            if error.code == _CUT_OFF:
+                return Response("", 502)
             return _error(error)
         extra = {"next": answer.next, "total": answer.total}
         body = {"result": answer.result} | {key: value for key, value in extra.items() if value is not None}
@@ -140,6 +145,11 @@ class DemoPortal:
             entity_id = param(params, "entityId")
             if isinstance(entity_id, str) and entity_id.upper() not in self.store.directories:
                 raise PortalError("The parameter entityId is not defined or invalid.")
+        if self.fail_write is not None and method.rpartition(".")[2] in ("add", "update", "delete"):
+            left, how = self.fail_write
+            self.fail_write = (left - 1, how)
+            if left == 0:
+                raise PortalError("Error on updating status.", code="" if how == "refused" else _CUT_OFF)
         return run(self.store, user, method, params)
 
     def _batch(self, user: User, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,6 +176,8 @@ class DemoPortal:
                         raise PortalError(words)
                 answer = self._run(user, method.removesuffix(".json"), given)
             except PortalError as error:
+                if error.code == _CUT_OFF:
+                    raise
                 answers["result_error"][key] = {"error": error.code, "error_description": error.description}
                 if halt:
                     break

@@ -2,11 +2,12 @@
 
 from .auth import Credentials, Webhook
 from .catalogue import CATALOGUE, Category, Entry
-from .client import Bitrix24Client, Transport, given, in_process
+from .client import Bitrix24Client, Transport, given, in_process, outcome_of
 from .errors import Bitrix24Error, clean, failure
 from .oauth import BITRIX24_OAUTH_URL, Application, first_tokens
 from .pacing import ENTERPRISE, STANDARD, Plan
-from .waiting import Waiting
+from .queue import Outcome
+from .waiting import Waiting, current_wait
 from .wire import Answer
 
 __all__ = [
@@ -21,13 +22,16 @@ __all__ = [
     "Category",
     "Credentials",
     "Entry",
+    "Outcome",
     "Plan",
     "Transport",
     "Waiting",
     "Webhook",
     "clean",
+    "current_wait",
     "failure",
     "first_tokens",
     "given",
     "in_process",
+    "outcome_of",
 ]

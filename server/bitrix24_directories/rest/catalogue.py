@@ -230,6 +230,39 @@ CATALOGUE: dict[str, Entry] = {
     "ERROR_BATCH_LENGTH_EXCEEDED": Entry(
         "A batch held more than 50 commands", "Ask for at most 50 at a time.", "input"
     ),
+    # What a change got wrong
+    "NOT_ALLOWED_TO_CHANGE": Entry(
+        "The webhook's user may not change directories in CRM",
+        f"{_ADMIN} to make the change, or to use the webhook of a CRM administrator.", "authorization",
+    ),
+    "FIELD_MISSING": Entry(
+        "The portal misses a field of the item", "Give the item a name and a code, and call again.", "input", words=True
+    ),
+    "DIRECTORY_NOT_CHANGEABLE": Entry(
+        "The portal does not let this directory be changed", "Call list_directories and choose one of its directories.",
+        "input",
+    ),
+    "SYSTEM_ITEM": Entry(
+        "This is a system item, which Bitrix24 needs; it cannot be deleted",
+        "Rename it with update_directory_item instead, if its name is what disturbs.", "input",
+    ),
+    "ITEM_IN_USE": Entry(
+        "CRM records still carry this code",
+        "Tell the user to move those records to another item first; or rename the item instead of deleting it.",
+        "input",
+    ),
+    "CODE_TAKEN": Entry(
+        "The directory has an item with this code already",
+        "Read the directory again, and use another statusId or leave it out.", "input",
+    ),
+    "AFTER_WINNING_STAGE": Entry(
+        "No stage may stand after the winning one", "Put it before the winning stage, or give it the meaning failure.",
+        "input",
+    ),
+    "CHANGE_FAILED": Entry(
+        "The portal could not make the change; a code may be too long or hold characters that it does not take",
+        "Use a shorter statusId of letters A-Z, digits, _ and -, and call again.", "input", words=True,
+    ),
     # What failed on the portal's side
     "INTERNAL_SERVER_ERROR": Entry(
         "The portal failed inside", _LATER, "portal", retryable=True, retry_after=5, words=True
@@ -332,10 +365,20 @@ BY_TEXT = (
     ("the parameter entityid is not defined or invalid", "INVALID_ENTITY_ID"),
     ("identifier of the directory is not specified or is incorrect", "INVALID_ENTITY_ID"),
     ("access denied", "CRM_ACCESS_DENIED"),
+    ("is required", "FIELD_MISSING"),
+    ("must be array", "FIELD_MISSING"),
+    ("entity type is not supported", "DIRECTORY_NOT_CHANGEABLE"),
+    ("can be deleted only if parameter forced", "SYSTEM_ITEM"),
+    ("there are active items in this status", "ITEM_IN_USE"),
+    ("specified status id already exists", "CODE_TAKEN"),
+    ("cannot create more stages after the final stage", "AFTER_WINNING_STAGE"),
+    ("error on creating status", "CHANGE_FAILED"),
+    ("error on updating status", "CHANGE_FAILED"),
+    ("error on deleting status", "CHANGE_FAILED"),
     ("status is not found", "NOT_FOUND"),
     ("invalid identifier", "NOT_FOUND"),
 )
-"""What the methods for reading say without a code of their own, in lower case -> its row."""
+"""What the methods say without a code of their own, in lower case -> its row."""
 
 BY_STATUS = {
     401: "HTTP_UNAUTHORIZED",

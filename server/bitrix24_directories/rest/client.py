@@ -131,7 +131,7 @@ class Bitrix24Client:
                 self._batch_works = False
         outcomes: list[Outcome] = []
         for call in group:
-            outcomes.append(await _outcome(self.call(call.method, call.params)))
+            outcomes.append(await outcome_of(self.call(call.method, call.params)))
             if halt and isinstance(outcomes[-1], Bitrix24Error):
                 break
         return outcomes
@@ -178,11 +178,11 @@ class Bitrix24Client:
             if exc.kind not in _NO_BATCH:
                 raise
             self._batch_works = False
-            return [await _outcome(self._once(call.method, call.params)) for call in calls]
+            return [await outcome_of(self._once(call.method, call.params)) for call in calls]
         for place, (call, outcome) in enumerate(zip(calls, outcomes, strict=True)):
             if isinstance(outcome, Bitrix24Error) and outcome.kind == "ERROR_BATCH_METHOD_NOT_ALLOWED":
                 self._never_in_batch.add(call.method)
-                outcomes[place] = await _outcome(self._once(call.method, call.params))
+                outcomes[place] = await outcome_of(self._once(call.method, call.params))
         return outcomes
 
     async def _post(self, method: str, params: Mapping[str, Any]) -> Answer:
@@ -220,7 +220,8 @@ def _commands(calls: list[Call], *, halt: bool) -> dict[str, Any]:
     return {"halt": int(halt), "cmd": commands}
 
 
-async def _outcome(call: Awaitable[Answer]) -> Outcome:
+async def outcome_of(call: Awaitable[Answer]) -> Outcome:
+    """A call's answer, or its error as a value."""
     try:
         return await call
     except Bitrix24Error as exc:

@@ -1,0 +1,356 @@
+"""From how a directory is and how it should be to the steps between, by the portal's rules. Pure: calls nobody.
+
+Rules (crm.status.add, update, delete): what is sent without SORT jumps to the front; codes of stages have an alphabet
+and a length, and get their pipeline's prefix from the portal; meaning cannot change; system items stay; no stage but
+a failed one may stand after the winning one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from .models import Item, Step
+from .notation import Line, bare_code, read_lines
+from .rows import code_length, is_stages, prefix_of
+from .sorting import sorts_for
+from .text import shown_code
+from .words import same_text, transliterated
+
+_STAGE_CODE = re.compile(r"[0-9A-Za-z_-]+")
+_COLOR = re.compile(r"#[0-9A-Fa-f]{6}")
+_SEMANTICS = {"success": "S", "failure": "F"}
+
+
+@dataclass(slots=True)
+class Operation:
+    """One call to make, with the step that it is; `item` is what it works on, None for a new one."""
+
+    method: Literal["crm.status.add", "crm.status.update", "crm.status.delete"]
+    params: dict[str, Any]
+    step: Step
+    item: Item | None = None
+
+
+@dataclass(slots=True)
+class Plan:
+    """Operations in an order that the portal accepts, and the refused lines besides."""
+
+    operations: list[Operation] = field(default_factory=list)
+    refused: list[Step] = field(default_factory=list)
+
+    @property
+    def steps(self) -> list[Step]:
+        return [operation.step for operation in self.operations] + self.refused
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """One place of the wanted order: an item that exists, or a new one."""
+
+    line: Line | None
+    item: Item | None
+    name: str
+    code: str
+    meaning: str
+    color: str
+
+
+class Planner:
+    """Plans changes of one directory, given its items with details in their order."""
+
+    def __init__(self, entity_id: str, items: Sequence[Item]) -> None:
+        self._entity_id = entity_id
+        self._items = list(items)
+        self._stages = is_stages(entity_id)
+        self._refused: list[Step] = []
+
+    def declare(self, lines: Sequence[str]) -> Plan:
+        """How the directory should look, in order; what is not declared is to be removed."""
+        wanted: list[_Wanted] = []
+        taken: set[str] = set()
+        read = read_lines(lines, self._items)
+        claimed = {item.status_id for line in read if line.code and isinstance(item := self._meant(line, set()), Item)}
+        for line in read:
+            one = self._read(line, taken, claimed)
+            if one is not None:
+                wanted.append(one)
+                taken.add(one.code.casefold())
+        wanted = list(self._told_apart(wanted))
+        kept, gone = self._undeclared(wanted, all_read=not self._refused)
+        return self._plan(self._arranged(wanted, kept), gone)
+
+    def add(self, name: str, *, code: str = "", after: Item | None = None, color: str = "", meaning: str = "") -> Plan:
+        """A new item, after the one named or last; a stage comes before the winning one unless it is a failed one."""
+        line = Line(name, code or None, name, meaning or None, color or None)
+        one = self._new(line, {item.status_id.casefold() for item in self._items})
+        if one is None:
+            return Plan(refused=self._refused)
+        wanted = [self._kept(item) for item in self._items]
+        wanted.insert(self._last_place(one) if after is None else self._items.index(after) + 1, one)
+        return self._plan(self._with_winner_last(wanted), [])
+
+    def _last_place(self, one: _Wanted) -> int:
+        """The end; for a stage in progress the place before the winning one."""
+        if self._stages and one.meaning != "failure":
+            for place, item in enumerate(self._items):
+                if item.semantics == "success":
+                    return place
+        return len(self._items)
+
+    def update(self, item: Item, *, name: str = "", color: str = "", after: Item | None = None) -> Plan:
+        """Another name, colour or place for an item."""
+        line = Line(name or item.name, item.status_id, name, None, color or None)
+        if not self._colour_is_one(line):
+            return Plan(refused=self._refused)
+        wanted = [self._kept(one) for one in self._items if after is None or one is not item]
+        changed = self._kept(item, name=name, color=color)
+        if after is None:
+            wanted[self._items.index(item)] = changed
+        else:
+            places = [one.item for one in wanted]
+            wanted.insert(places.index(after) + 1 if after in places else self._items.index(item), changed)
+        return self._plan(self._with_winner_last(wanted), [])
+
+    def remove(self, item: Item) -> Plan:
+        if item.system:
+            return Plan(refused=[_refused_system(item)])
+        return self._plan([self._kept(one) for one in self._items if one is not item], [item])
+
+    def _told_apart(self, wanted: list[_Wanted]) -> Iterator[_Wanted]:
+        """All but new items without a code that are called like another: the next declaration could not tell them."""
+        names = Counter(same_text(one.name) for one in wanted)
+        for one in wanted:
+            if one.item is None and one.line and one.line.code is None and names[same_text(one.name)] > 1:
+                self._refuse(one.line, "another item is to be called so: write a code before the name")
+            else:
+                yield one
+
+    def _read(self, line: Line, taken: set[str], claimed: set[str]) -> _Wanted | None:
+        item = self._meant(line, claimed)
+        if isinstance(item, str):
+            self._refuse(line, item)
+            return None
+        if item is None:
+            return self._new(line, taken | {one.status_id.casefold() for one in self._items})
+        if item.status_id.casefold() in taken:
+            self._refuse(line, f"{shown_code(item.status_id)} is declared twice")
+            return None
+        if line.meaning not in (None, item.semantics):
+            self._refuse(line, "its meaning cannot change; add a new item and move the records")
+            return None
+        if not self._colour_is_one(line):
+            return None
+        return self._kept(item, line=line, name=line.name, color=line.color or "")
+
+    def _meant(self, line: Line, claimed: set[str]) -> Item | str | None:
+        """The item that a line names: by code, or by name where no other line has `claimed` it by code.
+
+        A text says why that cannot be told.
+        """
+        if line.code is not None:
+            for item in self._items:
+                if line.code.casefold() in (item.status_id.casefold(), bare_code(item.status_id).casefold()):
+                    return item
+            return None
+        unclaimed = [item for item in self._items if item.status_id not in claimed]
+        named = [item for item in unclaimed if same_text(item.name) == same_text(line.name)]
+        if len(named) > 1:
+            codes = ", ".join(shown_code(item.status_id) for item in named)
+            return f"several items are called so ({codes}): write the code before the name"
+        return named[0] if named else None
+
+    def _new(self, line: Line, taken: set[str]) -> _Wanted | None:
+        if not line.name:
+            self._refuse(line, "a new item needs a name")
+            return None
+        if not self._colour_is_one(line):
+            return None
+        meaning = line.meaning or ""
+        if meaning == "success" and any(item.semantics == "success" for item in self._items):
+            self._refuse(line, "there is a stage of success already, and there can be only one")
+            return None
+        if meaning in _SEMANTICS and not self._stages:
+            self._refuse(line, "only stages mean success or failure")
+            return None
+        code = self._checked_code(line, taken) if line.code else self._made_code(line.name, taken)
+        return None if code is None else _Wanted(line, None, line.name, code, meaning, line.color or "")
+
+    def _checked_code(self, line: Line, taken: set[str]) -> str | None:
+        prefix = prefix_of(self._entity_id)
+        given = line.code or ""
+        bare = given[len(prefix) :] if prefix and given.upper().startswith(prefix) else given
+        longest = code_length(self._entity_id)
+        if self._stages and _STAGE_CODE.fullmatch(bare) is None:
+            self._refuse(line, "the code of a stage may hold only letters A-Z, digits, _ and -")
+        elif not bare or len(bare) > longest:
+            self._refuse(line, f"a code here has 1 to {longest} characters, without its prefix")
+        elif f"{prefix}{bare}".casefold() in taken:
+            self._refuse(line, f"the code {shown_code(prefix + bare)} is taken")
+        else:
+            return prefix + bare
+        return None
+
+    def _made_code(self, name: str, taken: set[str]) -> str:
+        """A code from a name: transliterated, in the portal's alphabet and length, and not taken."""
+        prefix, longest = prefix_of(self._entity_id), code_length(self._entity_id)
+        stem = re.sub(r"[^A-Z0-9_]", "", transliterated(name).upper())[:longest].strip("_")
+        stem = stem or f"UC_{hashlib.sha256(name.encode()).hexdigest()[:6].upper()}"
+        code, number = stem, 1
+        while f"{prefix}{code}".casefold() in taken:
+            number += 1
+            code = f"{stem[: longest - len(str(number)) - 1]}_{number}"
+        return prefix + code
+
+    def _undeclared(self, wanted: list[_Wanted], *, all_read: bool) -> tuple[list[_Wanted], list[Item]]:
+        """Items that are not declared: those that stay, and those that go.
+
+        System items stay, and all of them when a line was refused, for it may have meant one.
+        """
+        declared = {one.item.status_id for one in wanted if one.item is not None}
+        kept: list[_Wanted] = []
+        gone: list[Item] = []
+        for item in self._items:
+            if item.status_id in declared:
+                continue
+            if all_read and not item.system:
+                gone.append(item)
+            else:
+                self._refused.append(_refused_system(item) if item.system else _refused_unsure(item))
+                kept.append(self._kept(item))
+        return kept, gone
+
+    def _arranged(self, wanted: list[_Wanted], kept: list[_Wanted]) -> list[_Wanted]:
+        """The declared order, with the kept ones after the same item as now.
+
+        Where there is a winning stage, stages in progress stand before it and failed ones after.
+        """
+        if not self._stages or all(one.meaning != "success" for one in wanted + kept):
+            return self._merged(wanted, kept)
+        arranged: list[_Wanted] = []
+        for group in (("", "process"), ("success",), ("failure",)):
+            ours, theirs = ([one for one in some if one.meaning in group] for some in (wanted, kept))
+            arranged += self._merged(ours, theirs)
+        if [one.code for one in arranged if one in wanted] != [one.code for one in wanted]:
+            won = next(one for one in arranged if one.meaning == "success")
+            why = "stages in progress stand before the winning one, failed ones after it: the order is changed so"
+            self._refused.append(Step(action="refused", status_id=won.code, name=won.name, why=why))
+        return arranged
+
+    def _merged(self, wanted: list[_Wanted], kept: list[_Wanted]) -> list[_Wanted]:
+        merged = list(wanted)
+        for one in kept:
+            places = {other.code: place for place, other in enumerate(merged)}
+            now = [item.status_id for item in self._items]
+            before = [code for code in now[: now.index(one.code)] if code in places]
+            merged.insert(places[before[-1]] + 1 if before else 0, one)
+        return merged
+
+    def _with_winner_last(self, wanted: list[_Wanted]) -> list[_Wanted]:
+        """The same order, but stages in progress that were put after the winning one stand before it."""
+        won = next((place for place, one in enumerate(wanted) if one.meaning == "success"), None)
+        if not self._stages or won is None:
+            return wanted
+        late = [one for one in wanted[won + 1 :] if one.meaning != "failure"]
+        for one in late:
+            if one.line is not None:
+                why = "only failed stages may stand after the winning one: it goes right before it"
+                self._refused.append(Step(action="refused", status_id=one.code, name=one.name, why=why))
+        return [*wanted[:won], *late, *(one for one in wanted[won:] if one not in late)]
+
+    def _plan(self, wanted: list[_Wanted], removed: Sequence[Item]) -> Plan:
+        order = [None if one.item is None else (one.item.sort, one.item.id or 0) for one in wanted]
+        sorts = sorts_for(order)
+        updates: list[Operation] = []
+        adds: list[Operation] = []
+        for place, (one, sort) in enumerate(zip(wanted, sorts, strict=True)):
+            after = wanted[place - 1].code if place else ""
+            if one.item is None:
+                adds.append(self._addition(one, sort, after))
+            elif (operation := self._correction(one, one.item, sort, after)) is not None:
+                updates.append(operation)
+        deletions = [_deletion(item) for item in removed]
+        # A new winning stage is refused while the old one is there; all other removals come last, when the rest stands.
+        first = [one for one in deletions if one.item is not None and one.item.semantics == "success"]
+        last = [one for one in deletions if one not in first]
+        return Plan([*first, *updates, *adds, *last], self._refused)
+
+    def _addition(self, one: _Wanted, sort: int, after: str) -> Operation:
+        changes = [f"after {shown_code(after)}" if after else "first"]
+        changes += [f"meaning {one.meaning}"] if one.meaning in _SEMANTICS else []
+        changes += [f"colour {one.color}"] if one.color else []
+        fields = {
+            "ENTITY_ID": self._entity_id,
+            "STATUS_ID": one.code.removeprefix(prefix_of(self._entity_id)),
+            "NAME": one.name,
+            "SORT": sort,
+        }
+        fields |= {"COLOR": one.color} if one.color else {}
+        fields |= {"SEMANTICS": _SEMANTICS[one.meaning]} if one.meaning in _SEMANTICS else {}
+        read_from = one.line.text if one.line and one.line.text != one.name else None
+        step = Step(action="add", status_id=one.code, name=one.name, read_from=read_from, changes=changes)
+        return Operation("crm.status.add", {"fields": fields}, step)
+
+    def _correction(self, one: _Wanted, item: Item, sort: int, after: str) -> Operation | None:
+        """SORT is always sent: the portal takes a missing one for 10."""
+        changes: list[str] = []
+        fields: dict[str, Any] = {"SORT": sort}
+        if one.name != item.name:
+            changes.append(f"renamed from {item.name}")
+            fields["NAME"] = one.name
+        if one.color.casefold() != (item.color or "").casefold():
+            changes.append(f"colour {item.color or 'none'} -> {one.color}")
+            fields["COLOR"] = one.color
+        if sort != item.sort:
+            changes.append(f"SORT {item.sort} -> {sort}, " + (f"after {shown_code(after)}" if after else "first"))
+        if not changes:
+            return None
+        step = Step(action="update", status_id=item.status_id, name=one.name, changes=changes)
+        return Operation("crm.status.update", {"id": item.id, "fields": fields}, step, item)
+
+    def _kept(self, item: Item, *, line: Line | None = None, name: str = "", color: str = "") -> _Wanted:
+        meaning = item.semantics or ""
+        return _Wanted(line, item, name or item.name, item.status_id, meaning, color or item.color or "")
+
+    def _colour_is_one(self, line: Line) -> bool:
+        if line.color is None or _COLOR.fullmatch(line.color):
+            return True
+        self._refuse(line, "a colour is written like #39A8EF")
+        return False
+
+    def _refuse(self, line: Line, why: str) -> None:
+        step = Step(action="refused", status_id=line.code, name=line.name or line.text, read_from=line.text, why=why)
+        self._refused.append(step)
+
+
+def differences(before: Sequence[Item], now: Sequence[Item]) -> Iterator[str]:
+    """What has changed between two readings of a directory, a sentence each."""
+    old, new = ({item.status_id: item for item in items} for items in (before, now))
+    yield from (f"{shown_code(code)} ({new[code].name}) was added" for code in new if code not in old)
+    yield from (f"{shown_code(code)} ({old[code].name}) was removed" for code in old if code not in new)
+    for code in old:
+        if code in new and old[code] != new[code]:
+            yield f"{shown_code(code)} was changed: {_described(old[code])} -> {_described(new[code])}"
+
+
+def _described(item: Item) -> str:
+    return f"{item.name}, SORT {item.sort}, colour {item.color or 'none'}"
+
+
+def _deletion(item: Item) -> Operation:
+    step = Step(action="remove", status_id=item.status_id, name=item.name)
+    return Operation("crm.status.delete", {"id": item.id}, step, item)
+
+
+def _refused_unsure(item: Item) -> Step:
+    why = "it is kept, because a line above was refused and may have meant it"
+    return Step(action="refused", status_id=item.status_id, name=item.name, why=why)
+
+
+def _refused_system(item: Item) -> Step:
+    why = "it is a system item, which Bitrix24 needs; rename it instead"
+    return Step(action="refused", status_id=item.status_id, name=item.name, why=why)

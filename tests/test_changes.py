@@ -1,0 +1,530 @@
+"""Changing directories through the front door: tools, rules, confirmation, failures half-way, the audit log."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from mcp import Client
+from mcp_types import ElicitResult
+
+from bitrix24_directories.mcp_server import CHANGING, DirectoriesServer
+from bitrix24_directories.portal import DemoPortal
+from bitrix24_directories.rest import Webhook, in_process
+from bitrix24_directories.settings import Settings
+from support import READER_SECRET, Assistant, PortalInProcess, RunningPortal, ask, assistant
+
+WRITES = {"crm.status.add", "crm.status.update", "crm.status.delete"}
+
+
+@pytest.fixture
+def anyio_backend(virtual_clock: tuple[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
+    return virtual_clock
+
+
+@pytest.fixture(params=["en", "ru"])
+def portal(request: pytest.FixtureRequest) -> PortalInProcess:
+    return PortalInProcess(DemoPortal(request.param, clock=anyio.current_time))
+
+
+@pytest.fixture
+async def someone(portal: PortalInProcess) -> AsyncIterator[Assistant]:
+    """An assistant whose client cannot ask a person."""
+    async with assistant(portal, allow_writes=True) as opened:
+        yield opened
+
+
+def codes(portal: RunningPortal, entity_id: str) -> list[str]:
+    return [item.status_id for item in portal.portal.store.of(entity_id)]
+
+
+def item(portal: RunningPortal, entity_id: str, code: str) -> Any:
+    (found,) = (one for one in portal.portal.store.of(entity_id) if one.status_id == code)
+    return found
+
+
+async def twice(someone: Assistant, tool: str, **arguments: Any) -> Any:
+    """Both steps of a change that nobody could be asked about."""
+    planned = await someone.call(tool, **arguments)
+    assert planned.structured["status"] == "planned", planned.text
+    return await someone.call(tool, **arguments, planId=planned.structured["planId"])
+
+
+async def test_add_makes_a_code_and_finds_the_place(someone: Assistant, portal: PortalInProcess) -> None:
+    said = await someone.call(
+        "add_directory_item", entityId="deal_stage", name="Contract review", after="FINAL_INVOICE"
+    )
+    assert said.structured["status"] == "done"
+    assert codes(portal, "DEAL_STAGE")[4:7] == ["FINAL_INVOICE", "CONTRACT_REVIEW", "WON"]
+    assert [found["statusId"] for found in said.structured["items"]] == codes(portal, "DEAL_STAGE")
+    assert "CONTRACT_REVIEW: Contract review (id " in said.text
+
+
+async def test_added_stages_come_before_the_winning_one_unless_they_are_failures(
+    someone: Assistant, portal: PortalInProcess
+) -> None:
+    await someone.call("add_directory_item", entityId="DEAL_STAGE_1", name="Проверка договора")
+    await someone.call("add_directory_item", entityId="DEAL_STAGE_1", name="No budget", semantics="Failure")
+    await someone.call("add_directory_item", entityId="DEAL_STAGE_1", name="Too late", after="LOSE")
+    assert codes(portal, "DEAL_STAGE_1")[2:] == [
+        "C1:UC_9F4K2L",
+        "C1:PROVERKA_DOGOVORA",
+        "C1:TOO_LATE",
+        "C1:WON",
+        "C1:LOSE",
+        "C1:UC_7QX0Z1",
+        "C1:NO_BUDGET",
+    ]
+    assert item(portal, "DEAL_STAGE_1", "C1:NO_BUDGET").semantics == "F"
+
+
+async def test_neighbours_are_renumbered_only_where_there_is_no_room(
+    someone: Assistant, portal: PortalInProcess
+) -> None:
+    before = {one.status_id: one.sort for one in portal.portal.store.of("SOURCE")}
+    await someone.call("add_directory_item", entityId="SOURCE", name="Podcast", after="CALLBACK")
+    after = {one.status_id: one.sort for one in portal.portal.store.of("SOURCE")}
+    assert codes(portal, "SOURCE")[9:12] == ["CALLBACK", "PODCAST", "RC_GENERATOR"]
+    assert {code for code in before if before[code] != after[code]} == {"RC_GENERATOR", "STORE", "OTHER"}
+    await someone.call("add_directory_item", entityId="SOURCE", name="Fair", after="CALL")
+    assert {one.status_id: one.sort for one in portal.portal.store.of("SOURCE")} == after | {"FAIR": 15}
+
+
+@pytest.mark.parametrize(
+    ("entity_id", "name", "code"),
+    [
+        ("DEAL_STAGE", "Счёт выставлен", "SCHET_VISTAVLEN"),
+        ("DEAL_STAGE_1", "A very long name that goes on and on", "C1:A_VERY_LONG_NAME_TH"),
+        ("INDUSTRY", "Forestry & Timber", "FORESTRY_TIMBER"),
+        ("DEAL_STAGE", "New", "NEW_2"),
+        ("SOURCE", "Café Zürich", "CAFE_ZURICH"),
+    ],
+)
+async def test_codes_made_from_names(
+    someone: Assistant, portal: PortalInProcess, entity_id: str, name: str, code: str
+) -> None:
+    said = await someone.call("add_directory_item", entityId=entity_id, name=name)
+    assert not said.is_error, said.text
+    assert code in codes(portal, entity_id)
+
+
+async def test_a_name_without_any_letter_gets_a_code_too(someone: Assistant, portal: PortalInProcess) -> None:
+    assert not (await someone.call("add_directory_item", entityId="DEAL_STAGE", name="🚚")).is_error
+    assert any(code.startswith("UC_") for code in codes(portal, "DEAL_STAGE"))
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "part"),
+    [
+        ("add_directory_item", {"entityId": "DEAL_STAGE", "name": "X", "statusId": "WON"}, "the code WON is taken"),
+        ("add_directory_item", {"entityId": "DEAL_STAGE", "name": "X", "statusId": "A B"}, "only letters A-Z"),
+        ("add_directory_item", {"entityId": "DEAL_STAGE", "name": "X", "statusId": "A" * 23}, "1 to 22 characters"),
+        ("add_directory_item", {"entityId": "DEAL_STAGE", "name": "X", "semantics": "success"}, "only one"),
+        ("add_directory_item", {"entityId": "SOURCE", "name": "X", "semantics": "failure"}, "only stages"),
+        ("add_directory_item", {"entityId": "DEAL_STAGE", "name": "X", "color": "red"}, "like #39A8EF"),
+        ("add_directory_item", {"entityId": "DEAL_STAGE", "name": "X", "after": "NOPE"}, "is no item of the directory"),
+        ("add_directory_item", {"entityId": "DEAL_STAGE", "name": "\u200b"}, "a new item needs a name"),
+        ("add_directory_item", {"entityId": "NOPE", "name": "X"}, "This portal has no directory"),
+        (
+            "update_directory_item",
+            {"entityId": "SOURCE", "statusId": "12", "name": "X"},
+            "12 is the record id of STORE",
+        ),
+        ("update_directory_item", {"entityId": "SOURCE", "statusId": "NOPE", "name": "X"}, "is no STATUS_ID"),
+        ("update_directory_item", {"entityId": "SOURCE", "statusId": "CALL", "color": "#12"}, "like #39A8EF"),
+        ("delete_directory_item", {"entityId": "SOURCE", "statusId": "CALL"}, "it is a system item"),
+        ("delete_directory_item", {"entityId": "DEAL_STAGE", "statusId": "C1:WON"}, "is no STATUS_ID"),
+    ],
+)
+async def test_what_the_rules_forbid_is_refused_before_anything_is_sent(
+    someone: Assistant, portal: PortalInProcess, tool: str, arguments: dict[str, Any], part: str
+) -> None:
+    said = await someone.call(tool, **arguments)
+    assert said.is_error
+    assert part in said.text
+    assert said.error["category"] == "input"
+    assert WRITES.isdisjoint(portal.methods_called)
+
+
+async def test_update_keeps_the_place_and_what_is_left_out(someone: Assistant, portal: PortalInProcess) -> None:
+    before = item(portal, "DEAL_STAGE", "EXECUTING")
+    said = await someone.call("update_directory_item", entityId="DEAL_STAGE", statusId="executing", name="Doing")
+    after = item(portal, "DEAL_STAGE", "EXECUTING")
+    assert (after.name, after.sort, after.color) == ("Doing", before.sort, before.color)
+    assert said.structured["steps"][0]["changes"] == [f"renamed from {before.name}"]
+    await someone.call(
+        "update_directory_item", entityId="DEAL_STAGE", statusId="EXECUTING", color="#112233", after="NEW"
+    )
+    assert codes(portal, "DEAL_STAGE")[:3] == ["NEW", "EXECUTING", "PREPARATION"]
+    assert item(portal, "DEAL_STAGE", "EXECUTING").color == "#112233"
+
+
+async def test_an_update_that_changes_nothing_sends_nothing(someone: Assistant, portal: PortalInProcess) -> None:
+    said = await someone.call("update_directory_item", entityId="DEAL_STAGE", statusId="WON")
+    assert said.structured["status"] == "unchanged"
+    assert WRITES.isdisjoint(portal.methods_called)
+
+
+async def test_delete_takes_two_steps_where_nobody_can_be_asked(someone: Assistant, portal: PortalInProcess) -> None:
+    planned = await someone.call("delete_directory_item", entityId="SOURCE", statusId="ADVERTISING")
+    assert planned.structured["status"] == "planned"
+    assert "Show this to the user" in planned.text
+    assert "ADVERTISING" in codes(portal, "SOURCE")
+    said = await someone.call(
+        "delete_directory_item", entityId="SOURCE", statusId="ADVERTISING", planId=planned.structured["planId"]
+    )
+    assert said.structured["status"] == "done"
+    assert "ADVERTISING" not in codes(portal, "SOURCE")
+
+
+async def test_an_item_in_use_is_explained(someone: Assistant, portal: PortalInProcess) -> None:
+    said = await twice(someone, "delete_directory_item", entityId="SOURCE", statusId="WEB")
+    assert said.error["code"] == "ITEM_IN_USE"
+    assert "move those records to another item first" in said.text
+    assert "Nothing was changed in SOURCE" in said.text
+    assert "WEB" in codes(portal, "SOURCE")
+
+
+async def test_apply_shows_the_plan_and_then_carries_it_out(someone: Assistant, portal: PortalInProcess) -> None:
+    portal.portal.store.in_use.clear()
+    won = item(portal, "DEAL_STAGE", "WON").name
+    lines = [
+        "NEW: Fresh",
+        "Contract review",
+        "FINAL_INVOICE",
+        f"WON: {won} [success] #00FF00",
+        "LOSE",
+        "Late [failure]",
+    ]
+    planned = await someone.call("apply_directory", entityId="DEAL_STAGE", items=lines)
+    assert WRITES.isdisjoint(portal.methods_called)
+    assert "batch" not in portal.methods_called
+    steps = {step["statusId"]: (step["action"], step.get("changes")) for step in planned.structured["steps"]}
+    assert steps["NEW"][0] == "update"
+    assert steps["CONTRACT_REVIEW"] == ("add", ["after NEW"])
+    assert steps["WON"] == ("update", ["colour #7BD500 -> #00FF00"])
+    assert steps["LATE"] == ("add", ["after LOSE", "meaning failure"])
+    assert {code for code, (action, _) in steps.items() if action == "remove"} == {
+        "PREPARATION",
+        "PREPAYMENT_INVOICE",
+        "EXECUTING",
+        "APOLOGY",
+    }
+    said = await someone.call(
+        "apply_directory", entityId="DEAL_STAGE", items=lines, planId=planned.structured["planId"]
+    )
+    assert said.structured["status"] == "done"
+    assert codes(portal, "DEAL_STAGE") == ["NEW", "CONTRACT_REVIEW", "FINAL_INVOICE", "WON", "LOSE", "LATE"]
+    assert portal.methods_called.count("batch") == 1
+    again = await someone.call("apply_directory", entityId="DEAL_STAGE", items=lines)
+    assert again.structured["status"] == "unchanged"
+    assert "planId" not in again.structured
+
+
+async def test_what_the_tools_print_can_be_handed_back(someone: Assistant) -> None:
+    for entity_id in ("DEAL_STAGE_1", "SOURCE", "DYNAMIC_177_STAGE_7", "HONORIFIC"):
+        for details in (False, True):
+            printed = (await someone.call("get_directory_items", entityId=entity_id, details=details)).text
+            for items in (printed, printed.splitlines()):
+                said = await someone.call("apply_directory", entityId=entity_id, items=items)
+                assert said.structured["status"] == "unchanged", said.text
+                assert said.structured["steps"] == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "status_id", "why"),
+    [
+        (["CALL: A", "CALL: B"], "CALL", "is declared twice"),
+        (["Twin", "twin"], None, "another item is to be called so"),
+        (["Ring [success]"], None, "only stages mean success"),
+        (["WEB: Website [failure]"], "WEB", "its meaning cannot change"),
+        (["EMAIL: Mail"], "CALL", "it is a system item"),
+    ],
+)
+async def test_lines_that_are_refused_say_why_and_remove_nothing(
+    someone: Assistant, portal: PortalInProcess, lines: list[str], status_id: str | None, why: str
+) -> None:
+    said = await someone.call("apply_directory", entityId="SOURCE", items=lines)
+    refused = [step for step in said.structured["steps"] if step["action"] == "refused"]
+    assert any(step.get("statusId") == status_id and why in step["why"] for step in refused), said.text
+    if why != "it is a system item":
+        assert not any(step["action"] == "remove" for step in said.structured["steps"])
+    assert len(codes(portal, "SOURCE")) == 13
+
+
+async def test_a_directory_that_changed_since_the_plan(someone: Assistant, portal: PortalInProcess) -> None:
+    lines = ["NEW", "WON", "LOSE"]
+    planned = await someone.call("apply_directory", entityId="DEAL_STAGE_2", items=lines)
+    portal.portal.store.add("DEAL_STAGE_2", "MEANWHILE", "Meanwhile", sort=15)
+    said = await someone.call(
+        "apply_directory", entityId="DEAL_STAGE_2", items=lines, planId=planned.structured["planId"]
+    )
+    assert said.structured["status"] == "planned"
+    assert said.structured["planId"] != planned.structured["planId"]
+    assert said.structured["news"] == ["C2:MEANWHILE (Meanwhile) was added"]
+    assert "This is a new plan, since C2:MEANWHILE (Meanwhile) was added." in said.text
+    assert WRITES.isdisjoint(portal.methods_called)
+    assert "C2:MEANWHILE" in codes(portal, "DEAL_STAGE_2")
+    made_up = await someone.call("apply_directory", entityId="DEAL_STAGE_2", items=lines, planId="0123456789ab")
+    assert "not known here" in made_up.structured["news"][0]
+
+
+async def test_two_assistants_apply_at_once(portal: PortalInProcess) -> None:
+    portal.portal.store.in_use.clear()
+    async with assistant(portal, allow_writes=True) as one, assistant(portal, allow_writes=True) as other:
+        plans = [
+            (
+                someone,
+                lines,
+                (await someone.call("apply_directory", entityId="DEAL_TYPE", items=lines)).structured["planId"],
+            )
+            for someone, lines in ((one, ["SALE", "First"]), (other, ["SALE", "Second"]))
+        ]
+        said = [
+            await someone.call("apply_directory", entityId="DEAL_TYPE", items=lines, planId=plan_id)
+            for someone, lines, plan_id in plans
+        ]
+    assert [answer.structured["status"] for answer in said] == ["done", "planned"]
+    assert codes(portal, "DEAL_TYPE") == ["SALE", "FIRST"]
+    assert any("FIRST (First) was added" in news for news in said[1].structured["news"])
+
+
+STEPS = ["NEW", "One", "Two", "WON: Victory [success]", "LOSE", "Three [failure]"]
+
+
+@pytest.mark.parametrize("step", range(8))
+@pytest.mark.parametrize("fault", ["refused", "cut off"])
+async def test_a_failure_at_every_step_tells_what_was_done_and_what_was_not(
+    someone: Assistant, portal: PortalInProcess, step: int, fault: str
+) -> None:
+    portal.portal.store.in_use.clear()
+    portal.portal.fail_write = (step, fault)
+    said = await twice(someone, "apply_directory", entityId="DEAL_STAGE_2", items=STEPS)
+    steps = [one for one in said.structured["steps"] if one["action"] != "refused"]
+    store = portal.portal.store
+    now = {one.status_id: one for one in store.of("DEAL_STAGE_2")}
+    assert [found["statusId"] for found in said.structured["items"]] == list(now)
+    done = [one["statusId"] for one in steps if one["outcome"] == "done"]
+    if len(steps) <= step:
+        assert said.structured["status"] == "done"
+    else:
+        assert said.is_error
+        assert said.structured["status"] == "stopped"
+        assert "apply_directory" in said.text or len(steps) == 1
+        assert [one["outcome"] for one in steps[:step]] == ["done"] * step
+        assert not any(one["outcome"] == "done" for one in steps[step:])
+    for one in steps:
+        there = one["statusId"] in now
+        if one["action"] == "add":
+            assert there == (one["statusId"] in done)
+        if one["action"] == "remove":
+            assert there != (one["statusId"] in done)
+    portal.portal.fail_write = None
+    finished = await someone.call("apply_directory", entityId="DEAL_STAGE_2", items=STEPS)
+    if finished.structured["status"] == "planned":
+        await twice(someone, "apply_directory", entityId="DEAL_STAGE_2", items=STEPS)
+    assert codes(portal, "DEAL_STAGE_2") == ["C2:NEW", "C2:ONE", "C2:TWO", "C2:WON", "C2:LOSE", "C2:THREE"]
+
+
+@contextlib.asynccontextmanager
+async def with_a_person(
+    portal: PortalInProcess, answer: Callable[[], ElicitResult], mode: str
+) -> AsyncIterator[tuple[Client, list[str]]]:
+    """A client that asks a person; gives it and what the person was asked."""
+    asked: list[str] = []
+
+    async def callback(context: Any, params: Any) -> ElicitResult:
+        del context
+        asked.append(params.message)
+        await anyio.sleep(120)  # people take their time
+        return answer()
+
+    settings = Settings.model_construct(allow_writes=True, log_level="ERROR")
+    server = DirectoriesServer(Webhook.parse(portal.webhook_url()), settings, transport=in_process(portal.portal.app))
+    async with Client(server, mode=mode, elicitation_callback=callback) as client:
+        yield client, asked
+
+
+CHANGES: list[tuple[str, dict[str, Any]]] = [
+    ("add_directory_item", {"entityId": "SOURCE", "name": "Podcast"}),
+    ("update_directory_item", {"entityId": "SOURCE", "statusId": "ADVERTISING", "name": "Ads"}),
+    ("delete_directory_item", {"entityId": "SOURCE", "statusId": "ADVERTISING"}),
+]
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+@pytest.mark.parametrize(("tool", "arguments"), CHANGES)
+async def test_a_person_confirms(portal: PortalInProcess, mode: str, tool: str, arguments: dict[str, Any]) -> None:
+    def yes() -> ElicitResult:
+        return ElicitResult(action="accept", content={"confirm": True})
+
+    async with with_a_person(portal, yes, mode) as (client, asked):
+        result = await client.call_tool(tool, arguments)
+    assert result.structured_content is not None
+    assert result.structured_content["status"] == "done", result
+    (question,) = set(asked)
+    assert question.startswith("Plan for SOURCE; nothing is changed yet:")
+    assert "planId" not in question
+
+
+NO = [
+    ElicitResult(action="decline"),
+    ElicitResult(action="cancel"),
+    ElicitResult(action="accept", content={"confirm": False}),
+]
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+@pytest.mark.parametrize("answer", NO)
+@pytest.mark.parametrize(("tool", "arguments"), CHANGES)
+async def test_a_person_says_no(
+    portal: PortalInProcess, mode: str, answer: ElicitResult, tool: str, arguments: dict[str, Any]
+) -> None:
+    async with with_a_person(portal, lambda: answer, mode) as (client, _):
+        result = await client.call_tool(tool, arguments)
+    assert not result.is_error
+    assert result.structured_content is not None
+    assert result.structured_content["status"] == "declined"
+    assert "the user declined" in getattr(result.content[0], "text", "")
+    assert WRITES.isdisjoint(portal.methods_called)
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_apply_asks_a_person_about_the_plan_that_is_carried_out(portal: PortalInProcess, mode: str) -> None:
+    def yes() -> ElicitResult:
+        return ElicitResult(action="accept", content={"confirm": True})
+
+    arguments = {"entityId": "EMPLOYEES", "items": ["EMPLOYEES_1: tiny", "EMPLOYEES_4: huge"]}
+    async with with_a_person(portal, yes, mode) as (client, asked):
+        planned = (await client.call_tool("apply_directory", arguments)).structured_content
+        assert planned is not None
+        assert (planned["status"], asked) == ("planned", [])
+        done = (await client.call_tool("apply_directory", arguments | {"planId": planned["planId"]})).structured_content
+        assert done is not None
+        assert done["status"] == "done"
+        assert "remove EMPLOYEES_2" in asked[0]
+    assert codes(portal, "EMPLOYEES") == ["EMPLOYEES_1", "EMPLOYEES_4"]
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_a_directory_that_changes_while_a_person_thinks(portal: PortalInProcess, mode: str) -> None:
+    def meanwhile() -> ElicitResult:
+        with contextlib.suppress(Exception):
+            portal.portal.store.add("SOURCE", "MEANWHILE", "Meanwhile", sort=999)
+        return ElicitResult(action="accept", content={"confirm": True})
+
+    async with with_a_person(portal, meanwhile, mode) as (client, asked):
+        result = await client.call_tool("add_directory_item", {"entityId": "SOURCE", "name": "Podcast"})
+    if mode == "legacy":
+        assert result.is_error
+        assert "MEANWHILE (Meanwhile) was added" in getattr(result.content[0], "text", "")
+        assert WRITES.isdisjoint(portal.methods_called)
+    else:  # the question has become another one, and is asked again
+        assert len(asked) == 2
+        assert codes(portal, "SOURCE")[-2:] == ["MEANWHILE", "PODCAST"]
+
+
+async def test_writes_off_nothing_is_listed_and_nothing_leaves(portal: PortalInProcess) -> None:
+    async with assistant(portal) as someone:
+        assert CHANGING.isdisjoint(tool.name for tool in (await someone.client.list_tools()).tools)
+        for tool in CHANGING:
+            arguments: dict[str, Any] = {"entityId": "SOURCE", "statusId": "WEB", "name": "X", "items": ["X"]}
+            assert (await someone.call(tool, **arguments)).error["code"] == "UNKNOWN_TOOL"
+    assert portal.portal.calls == []
+
+
+async def test_a_user_who_may_only_read(portal: PortalInProcess) -> None:
+    async with assistant(portal, allow_writes=True, secret=READER_SECRET) as someone:
+        said = await someone.call("add_directory_item", entityId="SOURCE", name="Podcast")
+    assert said.error["code"] == "NOT_ALLOWED_TO_CHANGE"
+    assert "CRM administrator" in said.text
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("The field ENTITY_ID is required.", "FIELD_MISSING"),
+        ("The field Title is required.", "FIELD_MISSING"),
+        ("The field STATUS_ID is required.", "FIELD_MISSING"),
+        ("Parameter 'fields' must be array.", "FIELD_MISSING"),
+        ("Specified entity type is not supported.", "DIRECTORY_NOT_CHANGEABLE"),
+        ("Invalid identifier.", "NOT_FOUND"),
+        ("CRM Status is not found.", "NOT_FOUND"),
+        (
+            'CRM System Status can be deleted only if parameter FORCED is specified and equal to "Y".',
+            "SYSTEM_ITEM",
+        ),
+        ("There are active items in this status.", "ITEM_IN_USE"),
+        ("Error on creating status.", "CHANGE_FAILED"),
+        ("Error on updating status.", "CHANGE_FAILED"),
+        ("Error on deleting status.", "CHANGE_FAILED"),
+        ("Cannot create more stages after the final stage because the final ...", "AFTER_WINNING_STAGE"),
+        ("Access denied.", "NOT_ALLOWED_TO_CHANGE"),
+    ],
+)
+async def test_errors_of_the_changing_methods(portal: PortalInProcess, words: str, code: str) -> None:
+    portal.order(method="crm.status.add", code="", description=words)
+    async with assistant(portal, allow_writes=True) as someone:
+        said = await someone.call("add_directory_item", entityId="SOURCE", name="Podcast")
+    assert said.error["code"] == code
+    assert said.error["httpStatus"] == 400
+
+
+async def test_the_documented_code_of_a_taken_status_id(portal: PortalInProcess) -> None:
+    portal.order(method="crm.status.add", code="ERROR_CORE", description="The specified status ID already exists.")
+    async with assistant(portal, allow_writes=True) as someone:
+        said = await someone.call("add_directory_item", entityId="SOURCE", name="Podcast")
+    assert said.error["code"] == "ERROR_CORE"
+    assert "an item with this code already" in said.text
+
+
+async def test_the_cache_forgets_what_changed(someone: Assistant) -> None:
+    await someone.call("get_directory_items", entityId="SOURCE")
+    await someone.call("find_directory_items", queries=["podcast"])
+    await someone.call("add_directory_item", entityId="SOURCE", name="Podcast")
+    assert "PODCAST" in (await someone.call("get_directory_items", entityId="SOURCE")).text
+    found = await someone.call("find_directory_items", queries=["podcast"])
+    assert found.structured["results"][0]["status"] == "exact"
+
+
+async def test_the_audit_log(portal: PortalInProcess, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    log = tmp_path / "audit.jsonl"
+    with caplog.at_level(logging.INFO, "bitrix24_directories.audit"):
+        async with assistant(portal, allow_writes=True, audit_log=str(log)) as someone:
+            await someone.call("update_directory_item", entityId="SOURCE", statusId="ADVERTISING", name="Ads")
+            await twice(someone, "delete_directory_item", entityId="SOURCE", statusId="WEB")
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    assert [json.loads(one.message) for one in caplog.records if one.name.endswith("audit")] == lines
+    updated, deleted = lines
+    assert updated["before"]["name"] in ("Advertising", "Реклама")
+    assert updated["after"] == {"SORT": 40, "NAME": "Ads"}
+    assert (updated["tool"], updated["entityId"], updated["statusId"], updated["outcome"]) == (
+        "update_directory_item",
+        "SOURCE",
+        "ADVERTISING",
+        "done",
+    )
+    assert deleted["outcome"].startswith("failed: CRM records still carry this code")
+    assert "demoadmin" not in log.read_text(encoding="utf-8")
+
+
+async def test_no_change_without_its_line_in_the_audit_log(portal: PortalInProcess, tmp_path: Path) -> None:
+    async with assistant(portal, allow_writes=True, audit_log=str(tmp_path / "no" / "such" / "folder")) as someone:
+        said = await someone.call("add_directory_item", entityId="SOURCE", name="Podcast")
+    assert (said.error["code"], said.error["category"]) == ("AUDIT_LOG_FAILED", "configuration")
+    assert WRITES.isdisjoint(portal.methods_called)
+
+
+async def test_sloppy_calls_get_plain_lines(portal: PortalInProcess) -> None:
+    async with assistant(portal, allow_writes=True) as someone:
+        said = await someone.call("add_directory_item", entityId="SOURCE")
+        assert "- name: missing; expected text" in said.text
+        said = await someone.call("apply_directory", entityId="SOURCE", items=[])
+        assert "- items: expected a list of 1 to 500 texts" in said.text
+    assert (await ask(portal, "get_directory_items", entityId="SOURCE")).structured["total"] == 13
