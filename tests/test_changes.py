@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 import pytest
 from mcp import Client
-from mcp_types import ElicitResult
+from mcp_types import ElicitResult, ResourceUpdatedNotification
 
 from bitrix24_directories.mcp_server import CHANGING, DirectoriesServer
 from bitrix24_directories.portal import DemoPortal
@@ -528,3 +528,38 @@ async def test_sloppy_calls_get_plain_lines(portal: PortalInProcess) -> None:
         said = await someone.call("apply_directory", entityId="SOURCE", items=[])
         assert "- items: expected a list of 1 to 500 texts" in said.text
     assert (await ask(portal, "get_directory_items", entityId="SOURCE")).structured["total"] == 13
+
+
+URI = "bitrix24://directories/SOURCE"
+
+
+async def test_listening_clients_are_told(portal: PortalInProcess) -> None:
+    async with (
+        assistant(portal, allow_writes=True) as someone,
+        someone.client.listen(resource_subscriptions=[URI]) as events,
+    ):
+        await someone.call("add_directory_item", entityId="INDUSTRY", name="Forestry")
+        await someone.call("add_directory_item", entityId="SOURCE", name="Podcast")
+        with anyio.fail_after(5):
+            event = await anext(aiter(events))
+    assert getattr(event, "uri", None) == URI
+
+
+@pytest.mark.filterwarnings("ignore:resources/(un)?subscribe is removed")
+async def test_subscribed_clients_of_earlier_versions_are_told(portal: PortalInProcess) -> None:
+    told: list[str] = []
+
+    async def heard(message: Any) -> None:
+        if isinstance(message, ResourceUpdatedNotification):
+            told.append(str(message.params.uri))
+
+    settings = Settings.model_construct(allow_writes=True)
+    server = DirectoriesServer(Webhook.parse(portal.webhook_url()), settings, transport=in_process(portal.portal.app))
+    async with Client(server, mode="legacy", message_handler=heard) as client:
+        await client.subscribe_resource(URI)
+        for name in ("Podcast", "Fair"):
+            await client.call_tool("add_directory_item", {"entityId": "SOURCE", "name": name})
+        await client.unsubscribe_resource(URI)
+        await client.call_tool("add_directory_item", {"entityId": "SOURCE", "name": "Radio"})
+        await anyio.wait_all_tasks_blocked()
+    assert told == [URI, URI]

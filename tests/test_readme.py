@@ -13,17 +13,27 @@ import pytest
 from mcp import Client, StdioServerParameters
 
 from bitrix24_directories.cli import main
+from bitrix24_directories.mcp_server import CHANGING
 from bitrix24_directories.settings import Settings
 from support import Assistant, RunningPortal, assistant, clean_environment
 from test_get_directory_items import DEAL_STAGE_TEXT
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SHOWN = re.findall(r"```console\n\$ bitrix24-directories-mcp (.+)\n((?:.*\n)*?)```", README)
+SHOWN = re.findall(r"```console\n\$ (?:(BITRIX24_\w+)=(\S+) )?bitrix24-directories-mcp (.+)\n((?:.*\n)*?)```", README)
 
 
-@pytest.mark.parametrize(("command", "output"), SHOWN)
-def test_shown_commands_print_what_is_shown(command: str, output: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("variable", "value", "command", "output"), SHOWN)
+def test_shown_commands_print_what_is_shown(
+    variable: str,
+    value: str,
+    command: str,
+    output: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if variable:
+        monkeypatch.setenv(variable, value)
     main(shlex.split(command))
     assert capsys.readouterr().out == output
 
@@ -31,9 +41,10 @@ def test_shown_commands_print_what_is_shown(command: str, output: str, capsys: p
 async def test_each_tool_is_in_the_table_and_shown_at_work(portal: RunningPortal) -> None:
     async with assistant(portal) as someone:
         tools = [tool.name for tool in (await someone.client.list_tools()).tools]
-    section = README.split("\n## Tools\n")[1].split("\n## ")[0]
+    section, changing = README.split("\n## Tools\n")[1].split("\n## ")[0].split("\n### Changing directories\n")
     assert re.findall(r"^\| `([a-z_]+)` \|", section, re.MULTILINE) == tools
-    assert {command.split()[1] for command, _ in SHOWN} >= set(tools)
+    assert set(re.findall(r"^\| `([a-z_]+)` \|", changing, re.MULTILINE)) == CHANGING
+    assert {command.split()[1] for _, _, command, _ in SHOWN} >= set(tools)
 
 
 def test_the_settings_table_is_complete() -> None:

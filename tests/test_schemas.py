@@ -19,19 +19,27 @@ from support import RunningPortal, assistant
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 READ_TOOLS = ["get_directory_items", "list_directories", "find_directory_items"]
+CHANGE_TOOLS = ["add_directory_item", "update_directory_item", "delete_directory_item", "apply_directory"]
 
 
 @pytest.fixture
 async def tools(portal: RunningPortal) -> list[Tool]:
+    async with assistant(portal, allow_writes=True) as someone:
+        return (await someone.client.list_tools()).tools
+
+
+@pytest.fixture
+async def read_tools(portal: RunningPortal) -> list[Tool]:
     async with assistant(portal) as someone:
         return (await someone.client.list_tools()).tools
 
 
-async def test_which_tools_are_listed(tools: list[Tool]) -> None:
-    assert [tool.name for tool in tools] == READ_TOOLS
+async def test_which_tools_are_listed(tools: list[Tool], read_tools: list[Tool]) -> None:
+    assert [tool.name for tool in read_tools] == READ_TOOLS
+    assert [tool.name for tool in tools] == READ_TOOLS + CHANGE_TOOLS
 
 
-@pytest.mark.parametrize("name", READ_TOOLS)
+@pytest.mark.parametrize("name", READ_TOOLS + CHANGE_TOOLS)
 async def test_snapshot(tools: list[Tool], name: str) -> None:
     (tool,) = (found for found in tools if found.name == name)
     published = json.dumps(tool.model_dump(by_alias=True, mode="json", exclude_none=True), indent=2) + "\n"
@@ -59,10 +67,14 @@ async def test_annotations_are_true(tools: list[Tool]) -> None:
     for tool in tools:
         assert tool.title
         assert tool.annotations is not None
-        assert tool.annotations.read_only_hint
-        assert tool.annotations.idempotent_hint
         assert tool.annotations.open_world_hint
-        assert not tool.annotations.destructive_hint
+        assert tool.annotations.read_only_hint == (tool.name in READ_TOOLS)
+        may_destroy = tool.name in ("update_directory_item", "delete_directory_item", "apply_directory")
+        assert tool.annotations.destructive_hint == may_destroy
+        again_changes = tool.name in ("add_directory_item", "delete_directory_item")
+        assert tool.annotations.idempotent_hint != again_changes
+        assert tool.description is not None
+        assert len(tool.description.split()) <= 90
 
 
 async def test_output_schemas_describe_results_and_errors_and_nothing_else(tools: list[Tool]) -> None:
@@ -79,10 +91,10 @@ async def test_output_schemas_describe_results_and_errors_and_nothing_else(tools
         assert not valid({"total": 1})
 
 
-async def test_what_the_tools_cost_in_context(tools: list[Tool]) -> None:
+async def test_what_the_tools_cost_in_context(read_tools: list[Tool]) -> None:
     """In tokens; the benchmarks show how much room is left."""
     encoding = bpe_openai.get_encoding("o200k_base")
-    listed = [tool.model_dump(by_alias=True, mode="json", exclude_none=True) for tool in tools]
+    listed = [tool.model_dump(by_alias=True, mode="json", exclude_none=True) for tool in read_tools]
     shown = [{key: tool[key] for key in ("name", "description", "inputSchema")} for tool in listed]
     assert len(encoding.encode(json.dumps(shown, separators=(",", ":")))) <= 800
     assert len(encoding.encode(json.dumps({"tools": listed}, separators=(",", ":")))) <= 2000

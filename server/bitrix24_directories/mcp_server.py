@@ -28,7 +28,9 @@ from mcp_types import (
     Resource,
     ResourceTemplate,
     ResourceTemplateReference,
+    SubscribeRequestParams,
     TextContent,
+    UnsubscribeRequestParams,
 )
 from pydantic import AnyUrl, ValidationError
 
@@ -120,6 +122,10 @@ class DirectoriesServer(MCPServer[Portal]):
         )
         for prompt in prompts():
             self.add_prompt(prompt)
+        self._subscribers = resources.Subscribers()
+        subscribe, unsubscribe = self._subscribers.subscribe, self._subscribers.unsubscribe
+        self._lowlevel_server.add_request_handler("resources/subscribe", SubscribeRequestParams, subscribe)
+        self._lowlevel_server.add_request_handler("resources/unsubscribe", UnsubscribeRequestParams, unsubscribe)
         cast("Any", self).completion()(self._complete)  # the SDK has left it untyped
 
     async def call_tool(
@@ -228,9 +234,11 @@ class DirectoriesServer(MCPServer[Portal]):
         return self._portal
 
     async def _announced(self, result: CallToolResult | InputRequiredResult) -> CallToolResult | InputRequiredResult:
-        """Tell subscribed clients of a directory that was changed."""
+        """Tell subscribed clients of a directory that was changed, and of the list that tells its stages."""
         if isinstance(result, CallToolResult) and (said := result.structured_content) and said.get("status") == "done":
-            await self._subscriptions.publish(ResourceUpdated(uri=resources.link(said["entityId"]).uri))
+            for uri in (resources.DIRECTORIES, resources.link(said["entityId"]).uri):
+                await self._subscriptions.publish(ResourceUpdated(uri=uri))
+                await self._subscribers.tell(uri)
         return result
 
     def _failed(self, error: Bitrix24Error, change: Change | None = None) -> CallToolResult:

@@ -11,7 +11,17 @@ from urllib.parse import unquote
 
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel.helper_types import ReadResourceContents
-from mcp_types import Annotations, Completion, Resource, ResourceLink, ResourceTemplate
+from mcp.server.session import ServerSession
+from mcp_types import (
+    Annotations,
+    Completion,
+    EmptyResult,
+    Resource,
+    ResourceLink,
+    ResourceTemplate,
+    SubscribeRequestParams,
+    UnsubscribeRequestParams,
+)
 
 from .answers import directories_text, items_text
 from .directories import Directories
@@ -84,6 +94,28 @@ async def complete(directories: Directories, typed: str) -> Completion:
     ids = [found.entity_id for found in (await directories.types()).rows if fits(found)]
     ids.sort(key=lambda entity_id: not entity_id.casefold().startswith(wanted))
     return Completion(values=ids[:_COMPLETIONS], total=len(ids), has_more=len(ids) > _COMPLETIONS)
+
+
+class Subscribers:
+    """Clients of earlier protocol versions that asked to hear of a resource; newer ones listen on the SDK's bus.
+
+    A process on stdio has one client, so a resource has at most one session here.
+    """
+
+    def __init__(self) -> None:
+        self._sessions: dict[str, ServerSession] = {}
+
+    async def subscribe(self, ctx: ServerRequestContext[Any, Any], params: SubscribeRequestParams) -> EmptyResult:
+        self._sessions[str(params.uri)] = ctx.session
+        return EmptyResult()
+
+    async def unsubscribe(self, _: ServerRequestContext[Any, Any], params: UnsubscribeRequestParams) -> EmptyResult:
+        self._sessions.pop(str(params.uri), None)
+        return EmptyResult()
+
+    async def tell(self, uri: str) -> None:
+        if uri in self._sessions:
+            await self._sessions[uri].send_resource_updated(uri)
 
 
 async def what_is_left(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
