@@ -145,7 +145,7 @@ def _steps(change: Change) -> list[str]:
 
 
 def _age(seconds: int | None) -> str:
-    return f", read {seconds} s ago" if seconds else ""
+    return "" if seconds is None else f", read {seconds} s ago"
 
 
 def _counted(number: int, one: str, many: str = "") -> str:

@@ -20,10 +20,9 @@ class Kept(NamedTuple, Generic[T]):
     rows: list[T]
     read_at: float
 
-    @property
-    def age(self) -> int:
-        """Whole seconds since the rows were read."""
-        return int(anyio.current_time() - self.read_at)
+    def age(self, asked_at: float) -> int | None:
+        """Whole seconds since the rows were read; None where that was for whoever asked at `asked_at`."""
+        return int(anyio.current_time() - self.read_at) if self.read_at < asked_at else None
 
 
 class Cache:

@@ -38,7 +38,7 @@ class Directories:
         Raises Bitrix24Error: UNKNOWN_DIRECTORY when the portal has no such directory, DIRECTORY_UNCONFIRMED when an
         empty answer cannot be told from that, and whatever the portal or the network fails with.
         """
-        wanted = entity_id.strip().upper()
+        asked_at, wanted = anyio.current_time(), entity_id.strip().upper()
         refused: Bitrix24Error | None = None
         found: Kept[Item] | None = None
         read = self._details if details else self._plain
@@ -51,24 +51,23 @@ class Directories:
                 refused = exc
         if found is None or not found.rows:
             try:
-                await self._look_into_empty(wanted, refused, found.read_at if found else anyio.current_time())
+                await self._look_into_empty(wanted, refused, found.read_at if found else asked_at)
             except Bitrix24Error:
                 self._cache.forget(self._key(read, wanted))
                 raise
-        items, age = (found.rows, found.age) if found else ([], 0)
-        return DirectoryItems(
-            entity_id=wanted, items=items, total=len(items), used_in=used_in(wanted), age_seconds=age or None
-        )
+        items, age = (found.rows, found.age(asked_at)) if found else ([], None)
+        return DirectoryItems(entity_id=wanted, items=items, total=len(items), used_in=used_in(wanted), age_seconds=age)
 
     async def search(self, query: str = "") -> DirectoryList:
         """The portal's directories (`crm.status.entity.types`) whose id, name or pipeline holds each word of `query`.
 
         Raises Bitrix24Error when they cannot be read.
         """
+        asked_at = anyio.current_time()
         known = await self.types()
         words = query.casefold().split()
         fitting = [found for found in known.rows if all(word in _searchable(found) for word in words)]
-        return DirectoryList(directories=fitting, total=len(known.rows), age_seconds=known.age or None)
+        return DirectoryList(directories=fitting, total=len(known.rows), age_seconds=known.age(asked_at))
 
     async def types(self) -> Kept[Directory]:
         """All directories of the portal (`crm.status.entity.types`). Raises Bitrix24Error when they cannot be read."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 
+import anyio
+
 from .cache import Kept
 from .directories import Directories, nearest_text
 from .matching import Matcher, record_match
@@ -24,6 +26,7 @@ async def find_items(directories: Directories, queries: Sequence[str], entity_id
 
     Raises Bitrix24Error when nothing at all could be searched.
     """
+    asked_at = anyio.current_time()
     known, note = await _known(directories, entity_ids)
     by_id = {directory.entity_id: directory for directory in known}
     asked = [entity_id.strip().upper() for entity_id in entity_ids] or list(by_id)
@@ -45,7 +48,7 @@ async def find_items(directories: Directories, queries: Sequence[str], entity_id
         searched=len(contents),
         unsearched=unsearched or None,
         note=note,
-        age_seconds=max(kept.age for _, kept in contents) or None,
+        age_seconds=max((age for _, kept in contents if (age := kept.age(asked_at)) is not None), default=None),
     )
 
 
