@@ -95,20 +95,20 @@ class DirectoriesServer(MCPServer[Portal]):
 
         @asynccontextmanager
         async def lifespan(_: MCPServer[Portal]) -> AsyncIterator[Portal]:
-            try:
-                client = _client(portal, settings, transport)
-            except Bitrix24Error as exc:
-                self._portal = exc
-                yield self._portal
-            else:
-                async with client:
-                    self._portal = Directories(client, cache or Cache(settings.cache_ttl))
-                    if settings.allow_writes:
-                        from .audit import Audit
-                        from .changes import Changes
+            if isinstance(portal, Bitrix24Error):
+                self._portal = portal
+                yield portal
+                return
+            async with Bitrix24Client(
+                portal, timeout=settings.timeout, plan=settings.limits, transport=transport
+            ) as client:
+                self._portal = Directories(client, cache or Cache(settings.cache_ttl))
+                if settings.allow_writes:
+                    from .audit import Audit
+                    from .changes import Changes
 
-                        self._changes = Changes(self._portal, Audit(settings.audit_log), settings.timeout)
-                    yield self._portal
+                    self._changes = Changes(self._portal, Audit(settings.audit_log), settings.timeout)
+                yield self._portal
 
         super().__init__(
             "bitrix24-directories",
@@ -259,12 +259,6 @@ class DirectoriesServer(MCPServer[Portal]):
         return CallToolResult(
             content=[TextContent(type="text", text=self._redact(text))], structured_content=structured, is_error=True
         )
-
-
-def _client(portal: Credentials | Bitrix24Error, settings: Settings, transport: Transport | None) -> Bitrix24Client:
-    if isinstance(portal, Bitrix24Error):
-        raise portal
-    return Bitrix24Client(portal, timeout=settings.timeout, plan=settings.limits, transport=transport)
 
 
 def _wants_progress(context: Context[Portal, Any] | None) -> TypeGuard[Context[Portal, Any]]:

@@ -140,7 +140,7 @@ class Planner:
         if item.status_id.casefold() in taken:
             self._refuse(line, f"{shown_code(item.status_id)} is declared twice")
             return None
-        if line.meaning not in (None, item.semantics):
+        if line.meaning not in (None, item.semantics or "process"):
             self._refuse(line, "its meaning cannot change; add a new item and move the records")
             return None
         if not self._colour_is_one(line):

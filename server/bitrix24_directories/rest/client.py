@@ -42,7 +42,7 @@ class Bitrix24Client:
 
     To be made in an event loop, and entered as an async context manager before the first call. `timeout` is what a
     caller will wait, in seconds; one attempt of a read gets half of it, so that a second one is possible. `transport`
-    replaces the network. Raises Bitrix24Error when the environment's proxy or certificate settings cannot be used.
+    replaces the network.
     """
 
     def __init__(

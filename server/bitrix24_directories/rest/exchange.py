@@ -33,29 +33,23 @@ logger = logging.getLogger(__name__)
 class Exchange:
     """Posts JSON to a portal. `transport` replaces the network.
 
-    How long an answer may take is the caller's to bound. Raises Bitrix24Error when the environment's proxy or
-    certificate settings cannot be used.
+    How long an answer may take is the caller's to bound.
     """
 
     def __init__(self, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        try:
-            self._http = httpx.AsyncClient(
-                headers={"User-Agent": f"bitrix24-directories-mcp/{__version__}"},
-                timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS),
-                follow_redirects=False,
-                event_hooks={"response": [_keep_location]},
-                transport=transport,
-            )
-        except OSError as exc:  # SSL_CERT_FILE names no readable certificates
-            raise failure("TLS_FAILURE") from exc
-        except (ImportError, ValueError) as exc:  # a proxy in the environment that httpx cannot use
-            raise failure("PROXY_FAILURE") from exc
+        self._transport = transport
+        self._http: httpx.AsyncClient | None = None
 
     async def close(self) -> None:
-        await self._http.aclose()
+        if self._http is not None:
+            await self._http.aclose()
 
     async def post(self, url: str, body: Mapping[str, Any], secrets: Collection[str]) -> Answer:
-        """The answer to one POST. Raises Bitrix24Error for whatever keeps the portal from giving a `result`."""
+        """The answer to one POST.
+
+        Raises Bitrix24Error for whatever keeps the portal from giving a `result`, the environment's proxy and
+        certificate settings included.
+        """
         try:
             status, headers, content = await self._follow(url, body)
         except (httpx.HTTPError, httpx.InvalidURL) as exc:
@@ -65,10 +59,27 @@ class Exchange:
             content = content.replace(secret.encode(), b"***")
         return read_answer(status, headers, content)
 
+    def _client(self) -> httpx.AsyncClient:
+        """Made for the first call: reading the certificates takes its time, and start-up time counts."""
+        if self._http is None:
+            try:
+                self._http = httpx.AsyncClient(
+                    headers={"User-Agent": f"bitrix24-directories-mcp/{__version__}"},
+                    timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS),
+                    follow_redirects=False,
+                    event_hooks={"response": [_keep_location]},
+                    transport=self._transport,
+                )
+            except OSError as exc:  # SSL_CERT_FILE names no readable certificates
+                raise failure("TLS_FAILURE") from exc
+            except (ImportError, ValueError) as exc:  # a proxy in the environment that httpx cannot use
+                raise failure("PROXY_FAILURE") from exc
+        return self._http
+
     async def _follow(self, url: str, body: Mapping[str, Any]) -> tuple[int, httpx.Headers, bytes]:
         """Follow a renamed portal's redirects by hand: a client's own following turns POST into GET."""
         for _ in range(_MAX_HOPS + 1):
-            async with self._http.stream("POST", url, json=body) as response:
+            async with self._client().stream("POST", url, json=body) as response:
                 if response.status_code not in _REDIRECTS:
                     return response.status_code, response.headers, await _bounded(response)
                 target = _redirect_target(response)
