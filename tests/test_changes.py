@@ -495,7 +495,7 @@ async def test_the_cache_forgets_what_changed(someone: Assistant) -> None:
 
 async def test_the_audit_log(portal: PortalInProcess, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     log = tmp_path / "audit.jsonl"
-    with caplog.at_level(logging.INFO, "bitrix24_directories.audit"):
+    with caplog.at_level(logging.INFO, "bitrix24_directories.changing.audit"):
         async with assistant(portal, allow_writes=True, audit_log=str(log)) as someone:
             await someone.call("update_directory_item", entityId="SOURCE", statusId="ADVERTISING", name="Ads")
             await twice(someone, "delete_directory_item", entityId="SOURCE", statusId="WEB")

@@ -11,8 +11,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from bitrix24_directories.answers import items_text
+from bitrix24_directories.changing.planning import Plan, Planner
 from bitrix24_directories.models import DirectoryItems, Item
-from bitrix24_directories.planning import Plan, Planner
 from bitrix24_directories.portal.app import ADMIN
 from bitrix24_directories.portal.methods import run
 from bitrix24_directories.portal.seed import seeded_store

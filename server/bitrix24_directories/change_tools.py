@@ -16,7 +16,7 @@ from mcp_types import CallToolResult, ToolAnnotations
 from pydantic import BaseModel, BeforeValidator, Field
 
 from .answers import change_text, plan_text
-from .changes import Changes, Planned
+from .changing.changes import Changes, Planned
 from .models import Change
 from .tools import EntityId, Portal, both, published
 
@@ -45,9 +45,9 @@ def changes_of(ctx: Context[Portal]) -> Changes:
 
 
 async def _plan_adding(
-    entityId: str,  # noqa: N803 - as in the tools
+    entityId: str,
     name: str,
-    statusId: str,  # noqa: N803
+    statusId: str,
     after: str,
     color: str,
     semantics: str,
@@ -59,8 +59,8 @@ async def _plan_adding(
 
 
 async def _plan_updating(
-    entityId: str,  # noqa: N803
-    statusId: str,  # noqa: N803
+    entityId: str,
+    statusId: str,
     name: str,
     color: str,
     after: str,
@@ -69,11 +69,11 @@ async def _plan_updating(
     return await changes_of(ctx).plan_updating(entityId, statusId, name=name, color=color, after=after)
 
 
-async def _plan_removing(entityId: str, statusId: str, ctx: Context[Portal]) -> Planned:  # noqa: N803
+async def _plan_removing(entityId: str, statusId: str, ctx: Context[Portal]) -> Planned:
     return await changes_of(ctx).plan_removing(entityId, statusId)
 
 
-async def _plan_declared(entityId: str, items: list[str], ctx: Context[Portal]) -> Planned:  # noqa: N803
+async def _plan_declared(entityId: str, items: list[str], ctx: Context[Portal]) -> Planned:
     return await changes_of(ctx).plan_declared(entityId, items)
 
 
@@ -97,19 +97,19 @@ async def _ask_removing(
 
 async def _ask_declared(
     planned: Annotated[Planned, Resolve(_plan_declared)],
-    planId: str,  # noqa: N803
+    planId: str,
     ctx: Context[Portal],
 ) -> Elicit[Confirmation] | Confirmation:
     return _ask(planned, ctx) if planId == planned.plan_id else Confirmation(confirm=False)
 
 
 async def add_directory_item(
-    entityId: EntityId,  # noqa: N803 - the REST method's own spelling
+    entityId: EntityId,
     name: Text,
     ctx: Context[Portal],
     planned: Annotated[Planned, Resolve(_plan_adding)],
     answer: Annotated[Confirmed, Resolve(_ask_adding)],
-    statusId: Annotated[str, Field(description="Made from the name if empty")] = "",  # noqa: N803
+    statusId: Annotated[str, Field(description="Made from the name if empty")] = "",
     after: After = "",
     color: Color = "",
     semantics: Annotated[str, Field(description="For stages: success or failure", examples=["failure"])] = "",
@@ -124,8 +124,8 @@ async def add_directory_item(
 
 
 async def update_directory_item(
-    entityId: EntityId,  # noqa: N803
-    statusId: StatusId,  # noqa: N803
+    entityId: EntityId,
+    statusId: StatusId,
     ctx: Context[Portal],
     planned: Annotated[Planned, Resolve(_plan_updating)],
     answer: Annotated[Confirmed, Resolve(_ask_updating)],
@@ -142,12 +142,12 @@ async def update_directory_item(
 
 
 async def delete_directory_item(
-    entityId: EntityId,  # noqa: N803
-    statusId: StatusId,  # noqa: N803
+    entityId: EntityId,
+    statusId: StatusId,
     ctx: Context[Portal],
     planned: Annotated[Planned, Resolve(_plan_removing)],
     answer: Annotated[Confirmed, Resolve(_ask_removing)],
-    planId: PlanId = "",  # noqa: N803
+    planId: PlanId = "",
 ) -> Annotated[CallToolResult, Change]:
     """Delete an item of a Bitrix24 directory. System items and items that records use stay; the answer says why.
 
@@ -161,7 +161,7 @@ async def delete_directory_item(
 
 
 async def apply_directory(
-    entityId: EntityId,  # noqa: N803
+    entityId: EntityId,
     items: Annotated[
         list[str],
         BeforeValidator(lambda given: given.splitlines() if isinstance(given, str) else given),
@@ -175,7 +175,7 @@ async def apply_directory(
     ctx: Context[Portal],
     planned: Annotated[Planned, Resolve(_plan_declared)],
     answer: Annotated[Confirmed, Resolve(_ask_declared)],
-    planId: PlanId = "",  # noqa: N803
+    planId: PlanId = "",
 ) -> Annotated[CallToolResult, Change]:
     """Make a Bitrix24 directory look as declared: adds, renames, recolours, moves, and removes what is not declared.
 

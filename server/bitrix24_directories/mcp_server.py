@@ -38,13 +38,13 @@ from . import __version__, resources
 from .answers import change_text
 from .arguments import refused, tidied
 from .cache import Cache
+from .changing.stopped import StoppedError
 from .directories import Directories
 from .logs import Redactor
 from .models import Change, Failure
 from .prompts import prompts
 from .rest import Bitrix24Client, Bitrix24Error, Credentials, Entry, Transport, Waiting, failure
 from .settings import Settings
-from .stopped import StoppedError
 from .tools import Portal, read_tools
 
 INSTRUCTIONS = (
@@ -57,7 +57,7 @@ INSTRUCTIONS = (
 )
 
 if TYPE_CHECKING:
-    from .changes import Changes
+    from .changing.changes import Changes
 
 CHANGING = {"add_directory_item", "update_directory_item", "delete_directory_item", "apply_directory"}
 
@@ -104,8 +104,8 @@ class DirectoriesServer(MCPServer[Portal]):
             ) as client:
                 self._portal = Directories(client, cache or Cache(settings.cache_ttl))
                 if settings.allow_writes:
-                    from .audit import Audit
-                    from .changes import Changes
+                    from .changing.audit import Audit
+                    from .changing.changes import Changes
 
                     self._changes = Changes(self._portal, Audit(settings.audit_log), settings.timeout)
                 yield self._portal

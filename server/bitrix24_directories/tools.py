@@ -31,7 +31,7 @@ EntityId = Annotated[
 
 
 async def get_directory_items(
-    entityId: EntityId,  # noqa: N803 - the REST method's own spelling
+    entityId: EntityId,
     ctx: Context[Portal],
     details: Annotated[
         bool, Field(description="Add id, colour, system flag and, for stages, success or failure")
@@ -70,7 +70,7 @@ async def find_directory_items(
         ),
     ],
     ctx: Context[Portal],
-    entityIds: Annotated[  # noqa: N803 - as entityId
+    entityIds: Annotated[
         list[str],
         BeforeValidator(lambda given: re.split(r"[\s,;]+", given.strip()) if isinstance(given, str) else given),
         Field(description="Search only these directories", examples=[["DEAL_STAGE_1"]]),
@@ -82,7 +82,7 @@ async def find_directory_items(
     read. Copes with typos, word order, English and Russian. Write only what is "exact" or "likely"; ask the user when
     "ambiguous"; never guess when "none". Example: "cold cal" gives UC_C0LD01 (Cold call) in SOURCE.
     """
-    from .finding import find_items  # its words and stemmers are needed by this tool alone
+    from .finding.find import find_items  # its words and stemmers are needed by this tool alone
 
     result = await find_items(directories_of(ctx), queries, entityIds)
     return both(found_text(result), result)

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 
 import anyio
 
-from .cache import Kept
-from .directories import Directories, nearest_text
+from bitrix24_directories.cache import Kept
+from bitrix24_directories.directories import Directories, nearest_text
+from bitrix24_directories.models import Directory, FoundItems, Item, QueryResult, Unsearched
+from bitrix24_directories.rest import Bitrix24Error
+from bitrix24_directories.rows import BUILT_IN, bare_directory
+
 from .matching import Matcher, record_match
-from .models import Directory, FoundItems, Item, QueryResult, Unsearched
-from .rest import Bitrix24Error
-from .rows import BUILT_IN, bare_directory
 
 _ELSEWHERE = 3
 _LONGEST_ID = 12

@@ -6,10 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from .models import Directory, Item
+from bitrix24_directories.models import Directory, Item
+from bitrix24_directories.words import Word, same_text, similar_forms, words_of
+
 from .scopes import Scope
 from .vocabulary import CARRY_NOTHING, NEGATIONS
-from .words import Word, same_text, similar_forms, words_of
 
 WORDS_LOOKED_AT = 24
 """Of a name; more are passed over."""

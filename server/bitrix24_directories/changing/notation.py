@@ -10,8 +10,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .models import Item
-from .text import one_line
+from bitrix24_directories.models import Item
+from bitrix24_directories.text import one_line
 
 _ID = re.compile(r"\s*\(id \d+(?:, system)?\)$")
 _COLOR = re.compile(r"\s*(#[0-9A-Fa-f]{6})$")

@@ -5,7 +5,7 @@ Data for `matching`, in the one form of `words`, its only import.
 
 from __future__ import annotations
 
-from .words import Word, words_of
+from bitrix24_directories.words import Word, words_of
 
 
 def _stems(text: str) -> frozenset[str]:

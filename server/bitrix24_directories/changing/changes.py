@@ -17,15 +17,16 @@ from typing import Any
 
 import anyio
 
+from bitrix24_directories.directories import Directories
+from bitrix24_directories.models import Change, Item, Step
+from bitrix24_directories.rest import Bitrix24Error, Entry, Outcome, current_wait, failure
+from bitrix24_directories.text import one_line, shown_code
+from bitrix24_directories.words import same_text
+
 from .audit import Audit
-from .directories import Directories
-from .models import Change, Item, Step
 from .notation import bare_code
 from .planning import Operation, Plan, Planner, differences
-from .rest import Bitrix24Error, Entry, Outcome, current_wait, failure
 from .stopped import StoppedError
-from .text import one_line, shown_code
-from .words import same_text
 
 _PLANS = 100
 _READ_AGAIN_SECONDS = 10.0

@@ -6,9 +6,10 @@ import re
 
 from rapidfuzz.distance import OSA
 
-from .models import Directory
+from bitrix24_directories.models import Directory
+from bitrix24_directories.words import Word, words_of
+
 from .vocabulary import ENTITY_WORDS, FIELD_WORDS, LIST_WORDS, MAIN_PIPELINE, STAGE_WORDS
-from .words import Word, words_of
 
 _PIPELINE_NUMBER = re.compile(r"(?:pipeline|funnel|воронк\w*|category|c)\W*(\d+)\b", re.IGNORECASE)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .models import Change
-from .rest import Bitrix24Error
+from bitrix24_directories.models import Change
+from bitrix24_directories.rest import Bitrix24Error
 
 
 class StoppedError(Exception):

@@ -14,12 +14,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from .models import Item, Step
+from bitrix24_directories.models import Item, Step
+from bitrix24_directories.rows import code_length, is_stages, prefix_of
+from bitrix24_directories.text import shown_code
+from bitrix24_directories.words import same_text, transliterated
+
 from .notation import Line, bare_code, read_lines
-from .rows import code_length, is_stages, prefix_of
 from .sorting import sorts_for
-from .text import shown_code
-from .words import same_text, transliterated
 
 _STAGE_CODE = re.compile(r"[0-9A-Za-z_-]+")
 _COLOR = re.compile(r"#[0-9A-Fa-f]{6}")

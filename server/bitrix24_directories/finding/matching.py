@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
+from bitrix24_directories.models import Directory, Item, Match, QueryResult
+from bitrix24_directories.words import Word, words_of
+
 from .item_index import NAME_BITS, WORDS_LOOKED_AT, Entry, Hits, ItemIndex
-from .models import Directory, Item, Match, QueryResult
 from .scopes import Scope
 from .vocabulary import CARRY_NOTHING, CLOSED, FAILURE, NEGATIONS, stage_meaning
-from .words import Word, words_of
 
 LISTED = 8
 """Candidates of an ambiguous query that are listed at most."""
