@@ -24,8 +24,10 @@ settings.load_profile("default")
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    """asyncio; under the marker `virtual_clock` waiting takes no time, and portals have to be in the process."""
+    virtual = request.node.get_closest_marker("virtual_clock") is not None
+    return "asyncio", {"loop_factory": VirtualClockLoop} if virtual else {}
 
 
 @pytest.fixture
@@ -64,19 +66,18 @@ def put_on(stage: tuple[Stage, str]) -> Callable[[DemoPortal], RunningPortal]:
 
 
 @pytest.fixture
-def portal(put_on: Callable[[DemoPortal], RunningPortal]) -> RunningPortal:
+def portal(request: pytest.FixtureRequest) -> RunningPortal:
+    """On a real port; in the process under the marker `virtual_clock`."""
+    if request.node.get_closest_marker("virtual_clock") is not None:
+        found: RunningPortal = request.getfixturevalue("portal_in_process")
+        return found
+    put_on: Callable[[DemoPortal], RunningPortal] = request.getfixturevalue("put_on")
     return put_on(DemoPortal())
 
 
 @pytest.fixture
 def russian_portal(put_on: Callable[[DemoPortal], RunningPortal]) -> RunningPortal:
     return put_on(DemoPortal("ru"))
-
-
-@pytest.fixture
-def virtual_clock() -> tuple[str, dict[str, Any]]:
-    """For a module's `anyio_backend`: waiting takes no time. Portals have to be in the process then."""
-    return "asyncio", {"loop_factory": VirtualClockLoop}
 
 
 @pytest.fixture

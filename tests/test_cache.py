@@ -11,15 +11,7 @@ import pytest
 from bitrix24_directories.cache import ROWS_LIMIT, Cache
 from support import READER_SECRET, STRANGER_SECRET, Assistant, PortalInProcess, assistant
 
-
-@pytest.fixture
-def anyio_backend(virtual_clock: tuple[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
-    return virtual_clock
-
-
-@pytest.fixture
-def portal(portal_in_process: PortalInProcess) -> PortalInProcess:
-    return portal_in_process
+pytestmark = pytest.mark.virtual_clock
 
 
 @pytest.fixture

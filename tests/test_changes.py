@@ -20,12 +20,9 @@ from bitrix24_directories.rest import Webhook, in_process
 from bitrix24_directories.settings import Settings
 from support import READER_SECRET, Assistant, PortalInProcess, RunningPortal, ask, assistant
 
+pytestmark = pytest.mark.virtual_clock
+
 WRITES = {"crm.status.add", "crm.status.update", "crm.status.delete"}
-
-
-@pytest.fixture
-def anyio_backend(virtual_clock: tuple[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
-    return virtual_clock
 
 
 @pytest.fixture(params=["en", "ru"])

@@ -13,15 +13,7 @@ import pytest
 from bitrix24_directories.rest import CATALOGUE
 from support import RunningPortal, ask
 
-
-@pytest.fixture
-def anyio_backend(virtual_clock: tuple[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
-    return virtual_clock
-
-
-@pytest.fixture
-def portal(portal_in_process: RunningPortal) -> RunningPortal:
-    return portal_in_process
+pytestmark = pytest.mark.virtual_clock
 
 
 # HTTP status | code as the portal sends it | category | seconds to wait (None: a retry does not help)

@@ -12,15 +12,7 @@ from hypothesis import strategies as st
 
 from support import ADMIN_SECRET, Assistant, RunningPortal, assistant
 
-
-@pytest.fixture
-def anyio_backend(virtual_clock: tuple[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
-    return virtual_clock
-
-
-@pytest.fixture
-def portal(portal_in_process: RunningPortal) -> RunningPortal:
-    return portal_in_process
+pytestmark = pytest.mark.virtual_clock
 
 
 @pytest.fixture

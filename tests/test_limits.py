@@ -17,12 +17,9 @@ from bitrix24_directories.portal.app import Bucket
 from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Plan, Webhook, in_process
 from support import Assistant, PortalInProcess, Said, assistant
 
+pytestmark = pytest.mark.virtual_clock
+
 Calls = dict[str, tuple[str, dict[str, Any]]]
-
-
-@pytest.fixture
-def anyio_backend(virtual_clock: tuple[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
-    return virtual_clock
 
 
 @pytest.fixture

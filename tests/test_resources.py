@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 import anyio
 import pytest
@@ -17,15 +16,7 @@ from bitrix24_directories.review import troubles
 from bitrix24_directories.settings import Settings
 from support import ADMIN_SECRET, PortalInProcess, assistant
 
-
-@pytest.fixture
-def anyio_backend(virtual_clock: tuple[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
-    return virtual_clock
-
-
-@pytest.fixture
-def portal(portal_in_process: PortalInProcess) -> PortalInProcess:
-    return portal_in_process
+pytestmark = pytest.mark.virtual_clock
 
 
 @pytest.fixture

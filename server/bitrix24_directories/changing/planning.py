@@ -7,7 +7,6 @@ a failed one may stand after the winning one.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,14 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from bitrix24_directories.models import Item, Step
-from bitrix24_directories.rows import code_length, is_stages, prefix_of
+from bitrix24_directories.rows import is_stages, prefix_of
 from bitrix24_directories.text import shown_code
-from bitrix24_directories.words import same_text, transliterated
+from bitrix24_directories.words import same_text
 
+from .item_codes import checked_code, made_code
 from .notation import Line, bare_code, read_lines
 from .sorting import sorts_for
 
-_STAGE_CODE = re.compile(r"[0-9A-Za-z_-]+")
 _COLOR = re.compile(r"#[0-9A-Fa-f]{6}")
 _SEMANTICS = {"success": "S", "failure": "F"}
 
@@ -178,34 +177,16 @@ class Planner:
         if meaning in _SEMANTICS and not self._stages:
             self._refuse(line, "only stages mean success or failure")
             return None
-        code = self._checked_code(line, taken) if line.code else self._made_code(line.name, taken)
-        return None if code is None else _Wanted(line, None, line.name, code, meaning, line.color or "")
-
-    def _checked_code(self, line: Line, taken: set[str]) -> str | None:
-        prefix = prefix_of(self._entity_id)
-        given = line.code or ""
-        bare = given[len(prefix) :] if prefix and given.upper().startswith(prefix) else given
-        longest = code_length(self._entity_id)
-        if self._stages and _STAGE_CODE.fullmatch(bare) is None:
-            self._refuse(line, "the code of a stage may hold only letters A-Z, digits, _ and -")
-        elif not bare or len(bare) > longest:
-            self._refuse(line, f"a code here has 1 to {longest} characters, without its prefix")
-        elif f"{prefix}{bare}".casefold() in taken:
-            self._refuse(line, f"the code {shown_code(prefix + bare)} is taken")
-        else:
-            return prefix + bare
-        return None
-
-    def _made_code(self, name: str, taken: set[str]) -> str:
-        """A code from a name: transliterated, in the portal's alphabet and length, and not taken."""
-        prefix, longest = prefix_of(self._entity_id), code_length(self._entity_id)
-        stem = re.sub(r"[^A-Z0-9_]", "", transliterated(name).upper())[:longest].strip("_")
-        stem = stem or f"UC_{hashlib.sha256(name.encode()).hexdigest()[:6].upper()}"
-        code, number = stem, 1
-        while f"{prefix}{code}".casefold() in taken:
-            number += 1
-            code = f"{stem[: longest - len(str(number)) - 1]}_{number}"
-        return prefix + code
+        if not line.code:
+            return _Wanted(
+                line, None, line.name, made_code(self._entity_id, line.name, taken), meaning, line.color or ""
+            )
+        try:
+            code = checked_code(self._entity_id, line.code, taken)
+        except ValueError as exc:
+            self._refuse(line, str(exc))
+            return None
+        return _Wanted(line, None, line.name, code, meaning, line.color or "")
 
     def _undeclared(self, wanted: list[_Wanted], *, all_read: bool) -> tuple[list[_Wanted], list[Item]]:
         """Items that are not declared: those that stay, and those that go.

@@ -21,7 +21,7 @@ CARRY_NOTHING = _stems("""
 """)
 """Words that a query may hold without meaning anything by them."""
 
-NEGATIONS = frozenset("not no never ne net bez".split())  # noqa: SIM905 - in Latin letters, as all words here are
+NEGATIONS = frozenset({"not", "no", "never", "ne", "net", "bez"})  # in Latin letters, as all words here are
 
 SUCCESS = _stems("""
     won win wins winning success successful successfully succeeded victory

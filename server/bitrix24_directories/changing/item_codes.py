@@ -1,0 +1,38 @@
+"""Codes of new items, by the portal's rules (crm.status.add): alphabet, length, prefix, and none twice. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Collection
+
+from bitrix24_directories.rows import code_length, is_stages, prefix_of
+from bitrix24_directories.text import shown_code
+from bitrix24_directories.words import transliterated
+
+_STAGE_CODE = re.compile(r"[0-9A-Za-z_-]+")
+
+
+def checked_code(entity_id: str, code: str, taken: Collection[str]) -> str:
+    """`code` with its pipeline's prefix. Raises ValueError, which says what is wrong; `taken` is in lower case."""
+    prefix, longest = prefix_of(entity_id), code_length(entity_id)
+    bare = code[len(prefix) :] if prefix and code.upper().startswith(prefix) else code
+    if is_stages(entity_id) and _STAGE_CODE.fullmatch(bare) is None:
+        raise ValueError("the code of a stage may hold only letters A-Z, digits, _ and -")
+    if not bare or len(bare) > longest:
+        raise ValueError(f"a code here has 1 to {longest} characters, without its prefix")
+    if f"{prefix}{bare}".casefold() in taken:
+        raise ValueError(f"the code {shown_code(prefix + bare)} is taken")
+    return prefix + bare
+
+
+def made_code(entity_id: str, name: str, taken: Collection[str]) -> str:
+    """A code made from a name: transliterated, in the portal's alphabet and length, and not `taken` (lower case)."""
+    prefix, longest = prefix_of(entity_id), code_length(entity_id)
+    stem = re.sub(r"[^A-Z0-9_]", "", transliterated(name).upper())[:longest].strip("_")
+    stem = stem or f"UC_{hashlib.sha256(name.encode()).hexdigest()[:6].upper()}"
+    code, number = stem, 1
+    while f"{prefix}{code}".casefold() in taken:
+        number += 1
+        code = f"{stem[: longest - len(str(number)) - 1]}_{number}"
+    return prefix + code
