@@ -56,9 +56,9 @@ class Figure:
         return self.value <= self.bar
 
     def __str__(self) -> str:
-        return (
-            f"| {self.name} | {self.value:.3g}{self.unit} | ≤ {self.bar:g}{self.unit} | {'yes' if self.met else 'NO'} |"
-        )
+        value = f"{self.value:.3g}" if self.value < 1000 else f"{self.value:.0f}"
+        met = "yes" if self.met else "NO"
+        return f"| {self.name} | {value}{self.unit} | ≤ {self.bar:g}{self.unit} | {met} |"
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from typing import IO, Any
 import pytest
 from mcp import Client
 from mcp.client.stdio import stdio_client
+from mcp_types import ElicitResult
 
 from support import ADMIN_SECRET, Assistant, RunningPortal, clean_environment, spawned
 
@@ -110,6 +111,30 @@ async def test_misconfigured_it_still_starts_and_says_what_to_set(
     assert part in said.text
     assert "claude_desktop_config.json" in said.text
     assert ADMIN_SECRET not in said.everything
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_a_person_is_asked_over_stdio(portal: RunningPortal, tmp_path: Path, mode: str) -> None:
+    asked: list[str] = []
+
+    async def answer(context: Any, params: Any) -> ElicitResult:
+        del context
+        asked.append(params.message)
+        return ElicitResult(action="accept", content={"confirm": True})
+
+    writes = {"BITRIX24_WEBHOOK_URL": portal.webhook_url(), "BITRIX24_ALLOW_WRITES": "true"}
+    log = tmp_path / "audit.jsonl"
+    server = spawned(tmp_path, **writes, BITRIX24_AUDIT_LOG=str(log))
+    with (tmp_path / "stderr.txt").open("w+") as errors:
+        async with Client(stdio_client(server, errors), mode=mode, elicitation_callback=answer) as client:
+            arguments = {"entityId": "SOURCE", "name": "Podcast"}
+            assert not (await client.call_tool("add_directory_item", arguments)).is_error
+        errors.seek(0)
+        (line,) = log.read_text(encoding="utf-8").splitlines()
+        assert line in errors.read()
+    assert json.loads(line)["outcome"] == "done"
+    assert "add PODCAST: Podcast" in asked[0]
+    assert portal.portal.store.of("SOURCE")[-1].status_id == "PODCAST"
 
 
 def test_no_secret_is_written_anywhere_even_at_debug_level(portal: RunningPortal, tmp_path: Path) -> None:
