@@ -292,6 +292,27 @@ async def test_two_assistants_apply_at_once(portal: PortalInProcess) -> None:
     assert any("FIRST (First) was added" in news for news in said[1].structured["news"])
 
 
+async def test_two_calls_at_once_in_one_server(someone: Assistant, portal: PortalInProcess) -> None:
+    """Both plans were good when they were checked; the second would overwrite the first."""
+    portal.portal.store.in_use.clear()
+    said: list[Any] = []
+
+    async def apply(lines: list[str], plan_id: str) -> None:
+        said.append(await someone.call("apply_directory", entityId="DEAL_TYPE", items=lines, planId=plan_id))
+
+    declared = (["SALE", "First"], ["SALE", "Second"])
+    plans = [await someone.call("apply_directory", entityId="DEAL_TYPE", items=lines) for lines in declared]
+    portal.order(method="crm.status.list", delay=1)  # so that both check their plans before either goes on
+    async with anyio.create_task_group() as tasks:
+        for lines, planned in zip(declared, plans, strict=True):
+            tasks.start_soon(apply, lines, planned.structured["planId"])
+    done, refused = sorted(said, key=lambda one: one.is_error)
+    assert done.structured["status"] == "done"
+    assert refused.error["code"] == "CHANGE_REFUSED"
+    assert "the directory has changed since it was planned" in refused.text
+    assert len(codes(portal, "DEAL_TYPE")) == 2
+
+
 STEPS = ["NEW", "One", "Two", "WON: Victory [success]", "LOSE", "Three [failure]"]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import secrets
 from collections import OrderedDict, defaultdict
 from collections.abc import AsyncIterator, Sequence
@@ -28,6 +29,8 @@ from .notation import bare_code
 from .planning import Operation, Plan, Planner, differences
 from .stopped import StoppedError
 
+logger = logging.getLogger(__name__)
+
 _PLANS = 100
 _READ_AGAIN_SECONDS = 10.0
 """To tell what was done when a change was cut off, on top of the timeout."""
@@ -41,6 +44,7 @@ class Planned:
     items: list[Item]
     plan: Plan
     plan_id: str
+    read_at: float
 
     def answer(self, news: list[str] | None = None) -> Change:
         """What would be done; nothing is yet."""
@@ -61,6 +65,7 @@ class Changes:
         self._salt = secrets.token_hex(8)
         self._seen: OrderedDict[str, list[Item]] = OrderedDict()
         self._turn: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
+        self._written_at: dict[str, float] = {}
 
     async def plan_adding(
         self, entity_id: str, name: str, *, code: str = "", after: str = "", color: str = "", meaning: str = ""
@@ -108,14 +113,18 @@ class Changes:
             return planned.answer()
         self._make_sure_of_audit()
         async with self._turn[planned.entity_id]:
-            if confirmed:  # a person took their time
+            # A person may have taken their time, or another call its turn.
+            if confirmed or self._written_at.get(planned.entity_id, 0.0) >= planned.read_at:
                 async with self._reading(planned.entity_id) as (_, items):
                     if items != planned.items:
                         news = list(differences(planned.items, items))
                         raise _refused(
                             f"the directory has changed since it was planned: {'; '.join(news)}", "Call again"
                         )
-            return await self._write(tool, planned)
+            try:
+                return await self._write(tool, planned)
+            finally:
+                self._written_at[planned.entity_id] = anyio.current_time()
 
     def decline(self, tool: str, planned: Planned) -> Change:
         """Record that the person said no."""
@@ -177,7 +186,7 @@ class Changes:
         self._seen.move_to_end(digest)
         if len(self._seen) > _PLANS:
             self._seen.popitem(last=False)
-        return Planned(entity_id, items, plan, digest)
+        return Planned(entity_id, items, plan, digest, anyio.current_time())
 
     def _make_sure_of_audit(self) -> None:
         try:
@@ -194,7 +203,11 @@ class Changes:
         before = operation.item.structured() if operation.item else None
         after = None if operation.method == "crm.status.delete" else operation.params["fields"]
         code = operation.step.status_id
-        self._audit.write(tool=tool, entityId=entity_id, statusId=code, before=before, after=after, outcome=outcome)
+        record = {"tool": tool, "entityId": entity_id, "statusId": code, "before": before, "after": after}
+        try:
+            self._audit.write(**record, outcome=outcome)
+        except OSError:  # it could be written a moment ago; the line is on stderr, and the change is made
+            logger.exception("The audit log's file could not be written")
 
 
 def _of_a_change(outcome: Outcome) -> Outcome:
