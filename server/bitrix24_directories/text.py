@@ -31,5 +31,15 @@ def shown_code(code: str) -> str:
     return _INVISIBLE.sub(_escaped, json.dumps(code, ensure_ascii=False))
 
 
+def bare_code(code: str) -> str:
+    """A STATUS_ID without its pipeline's prefix."""
+    return code.rpartition(":")[2]
+
+
+def spellings(code: str) -> tuple[str, str]:
+    """How people may write a STATUS_ID, in lower case: with and without its pipeline's prefix."""
+    return code.casefold(), bare_code(code).casefold()
+
+
 def _escaped(match: re.Match[str]) -> str:
     return json.dumps(match[0])[1:-1]

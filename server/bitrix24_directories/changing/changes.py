@@ -21,11 +21,10 @@ import anyio
 from bitrix24_directories.directories import Directories
 from bitrix24_directories.models import Change, Item, Step
 from bitrix24_directories.rest import Bitrix24Error, Entry, Outcome, current_wait, failure
-from bitrix24_directories.text import one_line, shown_code
+from bitrix24_directories.text import one_line, shown_code, spellings
 from bitrix24_directories.words import same_text
 
 from .audit import Audit
-from .notation import bare_code
 from .planning import Operation, Plan, Planner, differences
 from .stopped import StoppedError
 
@@ -151,16 +150,17 @@ class Changes:
             said = f"{step.outcome}: {step.why}" if step.why else str(step.outcome)
             self._record(tool, planned.entity_id, operation, said)
         error = cut_off or next((one for one in outcomes if isinstance(one, Bitrix24Error)), None)
+        stopped = error is not None and any(step.outcome != "done" for step in steps)
         change = Change(
             entity_id=planned.entity_id,
-            status="stopped" if error else "done",
+            status="stopped" if stopped else "done",
             steps=steps + planned.plan.refused,
             news=None if items is not None else ["the directory could not be read again: read it before going on"],
             items=items or [],
         )
-        if error is not None and any(step.outcome != "done" for step in steps):
+        if stopped and error is not None:
             raise StoppedError(change, error)
-        return change.model_copy(update={"status": "done"})
+        return change
 
     async def _read_again(self, entity_id: str) -> list[Item] | None:
         """The directory after a change; None where it cannot be read."""
@@ -263,12 +263,12 @@ def _one(plan: Plan) -> Plan:
 def _found(items: Sequence[Item], text: str) -> Item:
     """An item by code or name."""
     named = [item for item in items if same_text(item.name) == same_text(text)]
-    coded = [item for item in items if text.strip().casefold() in _codes(item)]
+    coded = [item for item in items if text.strip().casefold() in spellings(item.status_id)]
     found = coded or named
     if len(found) != 1:
         raise _refused(
             f'"{one_line(text, 100)}" is {"several items" if found else "no item"} of the directory, by code and name',
-            f"Use one of its codes: {', '.join(shown_code(item.status_id) for item in items)}",
+            _use_one_of(items),
         )
     return found[0]
 
@@ -277,18 +277,18 @@ def _by_code(items: Sequence[Item], code: str) -> Item:
     """An item by its STATUS_ID, with or without the pipeline's prefix; never by its numeric record id."""
     wanted = code.strip().casefold()
     for item in items:
-        if wanted in _codes(item):
+        if wanted in spellings(item.status_id):
             return item
     record = next((item for item in items if str(item.id) == wanted), None)
     hint = f"; {wanted} is the record id of {shown_code(record.status_id)} ({record.name})" if record else ""
     raise _refused(
         f'"{one_line(code, 100)}" is no STATUS_ID of the directory{hint}',
-        f"Use one of its codes: {', '.join(shown_code(item.status_id) for item in items)}",
+        _use_one_of(items),
     )
 
 
-def _codes(item: Item) -> tuple[str, str]:
-    return item.status_id.casefold(), bare_code(item.status_id).casefold()
+def _use_one_of(items: Sequence[Item]) -> str:
+    return f"Use one of its codes: {', '.join(shown_code(item.status_id) for item in items)}"
 
 
 def _refused(happened: str, todo: str = "Correct it and call again") -> Bitrix24Error:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bitrix24_directories.models import Item
-from bitrix24_directories.text import one_line
+from bitrix24_directories.text import one_line, spellings
 
 _ID = re.compile(r"\s*\(id \d+(?:, system)?\)$")
 _COLOR = re.compile(r"\s*(#[0-9A-Fa-f]{6})$")
@@ -36,14 +36,9 @@ class Line:
 def read_lines(lines: Sequence[str], items: Sequence[Item]) -> list[Line]:
     """Read lines, given the items that there are: what stands before a colon is a code if it is one of theirs, or looks
     like one. The first and the last line of a printed directory, and empty ones, are passed over."""
-    known = {item.status_id.casefold() for item in items} | {bare_code(item.status_id).casefold() for item in items}
+    known = {spelling for item in items for spelling in spellings(item.status_id)}
     written = [line.strip() for text in lines for line in text.splitlines()]
     return [_read(line, known) for line in written if line and not _FRAME.match(line)]
-
-
-def bare_code(status_id: str) -> str:
-    """A code without its pipeline's prefix."""
-    return status_id.rpartition(":")[2]
 
 
 def _read(line: str, known: set[str]) -> Line:

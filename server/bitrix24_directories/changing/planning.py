@@ -15,11 +15,11 @@ from typing import Any, Literal
 
 from bitrix24_directories.models import Item, Step
 from bitrix24_directories.rows import is_stages, prefix_of
-from bitrix24_directories.text import shown_code
+from bitrix24_directories.text import shown_code, spellings
 from bitrix24_directories.words import same_text
 
 from .item_codes import checked_code, made_code
-from .notation import Line, bare_code, read_lines
+from .notation import Line, read_lines
 from .sorting import sorts_for
 
 _COLOR = re.compile(r"#[0-9A-Fa-f]{6}")
@@ -154,7 +154,7 @@ class Planner:
         """
         if line.code is not None:
             for item in self._items:
-                if line.code.casefold() in (item.status_id.casefold(), bare_code(item.status_id).casefold()):
+                if line.code.casefold() in spellings(item.status_id):
                     return item
             return None
         unclaimed = [item for item in self._items if item.status_id not in claimed]

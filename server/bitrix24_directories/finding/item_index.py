@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bitrix24_directories.models import Directory, Item
+from bitrix24_directories.text import bare_code
 from bitrix24_directories.words import Word, same_text, similar_forms, words_of
 
 from .scopes import Scope
@@ -39,7 +40,7 @@ class Entry:
 
     @property
     def bare_code(self) -> str:
-        return self.item.status_id.rpartition(":")[2]
+        return bare_code(self.item.status_id)
 
 
 class ItemIndex:

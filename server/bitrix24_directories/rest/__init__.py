@@ -2,11 +2,11 @@
 
 from .auth import Credentials, Webhook
 from .catalogue import CATALOGUE, Category, Entry
-from .client import Bitrix24Client, Transport, given, in_process, outcome_of
+from .client import Bitrix24Client, Transport, in_process, outcome_of
 from .errors import Bitrix24Error, clean, failure
 from .oauth import BITRIX24_OAUTH_URL, Application, first_tokens
 from .pacing import ENTERPRISE, STANDARD, Plan
-from .queue import Outcome
+from .queue import Outcome, given
 from .waiting import Waiting, current_wait
 from .wire import Answer
 

@@ -203,13 +203,6 @@ class Bitrix24Client:
         return answer
 
 
-def given(outcome: Outcome) -> Answer:
-    """The answer, or raise the error that stands in its place."""
-    if isinstance(outcome, Bitrix24Error):
-        raise outcome
-    return outcome
-
-
 def _keys(calls: list[Call]) -> list[str]:
     """Keys for a batch's commands that PHP cannot take for list indexes."""
     return [f"c{place}" for place in range(len(calls))]

@@ -25,6 +25,13 @@ BATCH_LENGTH = 50
 Outcome = Answer | Bitrix24Error
 
 
+def given(outcome: Outcome) -> Answer:
+    """The answer, or raise the error that stands in its place."""
+    if isinstance(outcome, Bitrix24Error):
+        raise outcome
+    return outcome
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """A REST method and its parameters. `alone` keeps it out of batches."""
@@ -64,8 +71,7 @@ class Queue:
         entry = _Waiting(call, anyio.current_effective_deadline())
         self._waiting.append(entry)
         if self._departures is None:
-            self._departures = anyio.CancelScope()
-            self._tasks.start_soon(self._depart, self._departures)
+            self._open_departures()
         try:
             with current_wait().waiting_for("a free place under the portal's request limit"):
                 await entry.left.wait()
@@ -73,10 +79,7 @@ class Queue:
             self._stand_down(entry)
             raise
         assert entry.flight is not None
-        outcome = (await entry.flight.ride())[entry.seat]
-        if isinstance(outcome, Bitrix24Error):
-            raise outcome
-        return outcome
+        return given((await entry.flight.ride())[entry.seat])
 
     def _stand_down(self, entry: _Waiting) -> None:
         if entry.flight is not None:
@@ -85,6 +88,10 @@ class Queue:
         self._waiting.remove(entry)
         if not self._waiting and self._departures is not None:
             self._departures.cancel()
+
+    def _open_departures(self) -> None:
+        self._departures = anyio.CancelScope()
+        self._tasks.start_soon(self._depart, self._departures)
 
     async def _depart(self, scope: anyio.CancelScope) -> None:
         with scope:
@@ -97,8 +104,7 @@ class Queue:
                     self._take_off()
         self._departures = None
         if self._waiting:  # came while the departures were being cancelled
-            self._departures = anyio.CancelScope()
-            self._tasks.start_soon(self._depart, self._departures)
+            self._open_departures()
 
     def _take_off(self) -> None:
         entries = [self._waiting.popleft()]
