@@ -25,8 +25,8 @@ from mcp import Client
 from portal import DIRECTORIES
 from stdio import Server
 
-from bitrix24_directories.mcp_server import DirectoriesServer
-from bitrix24_directories.models import QueryResult
+from bitrix24_directories.directories.models import QueryResult
+from bitrix24_directories.mcp_server.server import DirectoriesServer
 from bitrix24_directories.portal import DemoPortal, Language
 from bitrix24_directories.rest import Webhook, in_process
 from bitrix24_directories.settings import Settings

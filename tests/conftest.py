@@ -13,7 +13,7 @@ import trustme
 from hypothesis import HealthCheck, settings
 
 from bitrix24_directories.portal import DemoPortal
-from bitrix24_directories.rest import pacing
+from bitrix24_directories.rest.limits import pacing
 from support import PortalInProcess, RunningPortal, Stage, VirtualClockLoop, served
 
 # A portal on a real socket takes its time now and then; how long is no property of ours.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from bitrix24_directories.models import QueryResult
+from bitrix24_directories.directories.models import QueryResult
 
 Language = Literal["en", "ru"]
 

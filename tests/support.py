@@ -18,8 +18,8 @@ import jsonschema
 from mcp import Client, StdioServerParameters
 from mcp_types import CallToolResult, ResourceLink, TextContent
 
-from bitrix24_directories.cache import Cache
-from bitrix24_directories.mcp_server import DirectoriesServer
+from bitrix24_directories.directories.cache import Cache
+from bitrix24_directories.mcp_server.server import DirectoriesServer
 from bitrix24_directories.portal import DemoPortal, Fault, listen, server
 from bitrix24_directories.rest import Bitrix24Error, Credentials, Webhook, in_process
 from bitrix24_directories.settings import Settings

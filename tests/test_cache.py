@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from bitrix24_directories.cache import ROWS_LIMIT, Cache
+from bitrix24_directories.directories.cache import ROWS_LIMIT, Cache
 from support import READER_SECRET, STRANGER_SECRET, Assistant, PortalInProcess, assistant
 
 pytestmark = pytest.mark.virtual_clock

@@ -14,7 +14,7 @@ import pytest
 from mcp import Client
 from mcp_types import ElicitResult, ResourceUpdatedNotification
 
-from bitrix24_directories.mcp_server import CHANGING, DirectoriesServer
+from bitrix24_directories.mcp_server.server import CHANGING, DirectoriesServer
 from bitrix24_directories.portal import DemoPortal
 from bitrix24_directories.rest import Webhook, in_process
 from bitrix24_directories.settings import Settings

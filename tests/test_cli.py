@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bitrix24_directories.cli import main
+from bitrix24_directories.cli.main import main
 from support import ADMIN_SECRET, STRANGER_SECRET, TASKS_ONLY_SECRET, RunningPortal, clean_environment
 from test_get_directory_items import DEAL_STAGE_TEXT
 

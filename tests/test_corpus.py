@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bitrix24_directories.models import QueryResult
+from bitrix24_directories.directories.models import QueryResult
 from bitrix24_directories.portal import DemoPortal
 from corpus import Case, corpus
 from support import RunningPortal, assistant

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bitrix24_directories.directories.models import Directory, Item
 from bitrix24_directories.finding.matching import Matcher
-from bitrix24_directories.models import Directory, Item
 from bitrix24_directories.portal import DemoPortal
 from support import Assistant, PortalInProcess, RunningPortal, Said, ask, assistant
 

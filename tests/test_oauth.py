@@ -19,11 +19,11 @@ import pytest
 from mcp import Client
 from mcp.client.stdio import stdio_client
 
-from bitrix24_directories.cli import main
+from bitrix24_directories.cli.main import main
 from bitrix24_directories.portal.app import ADMIN, READER
 from bitrix24_directories.portal.oauth import CLIENT_ID, CLIENT_SECRET
 from bitrix24_directories.rest import Application, Bitrix24Client, Plan
-from bitrix24_directories.rest.tokens import TokenFile, Tokens
+from bitrix24_directories.rest.authorization.tokens import TokenFile, Tokens
 from support import Assistant, RunningPortal, Said, ask, assistant, clean_environment, spawned
 
 
@@ -296,7 +296,7 @@ def test_kill_9_at_any_moment_of_a_refresh(
 WRITER = """
 import sys
 from pathlib import Path
-from bitrix24_directories.rest.tokens import TokenFile, Tokens
+from bitrix24_directories.rest.authorization.tokens import TokenFile, Tokens
 file = TokenFile(Path(sys.argv[1]))
 print(flush=True)
 while True:

@@ -10,15 +10,15 @@ from typing import Any
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from bitrix24_directories.answers import items_text
 from bitrix24_directories.changing.planning import Plan, Planner
-from bitrix24_directories.models import DirectoryItems, Item
+from bitrix24_directories.directories.models import DirectoryItems, Item
+from bitrix24_directories.directories.rows import read_statuses
+from bitrix24_directories.mcp_server.answers import items_text
 from bitrix24_directories.portal.app import ADMIN
 from bitrix24_directories.portal.methods import run
 from bitrix24_directories.portal.seed import seeded_store
 from bitrix24_directories.portal.store import Item as StoredItem
 from bitrix24_directories.portal.store import PortalError, Store
-from bitrix24_directories.rows import read_statuses
 
 DIRECTORIES = ["DEAL_STAGE", "DEAL_STAGE_1", "DYNAMIC_177_STAGE_7", "SOURCE", "INDUSTRY"]
 NAMES = ["New", "Contract review", "Счёт", "In work", "Lost cause", "A: B", "won", "🚚", "Twin", "twin", "x" * 60]

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from mcp import Client, StdioServerParameters
 
-from bitrix24_directories.cli import main
-from bitrix24_directories.mcp_server import CHANGING
+from bitrix24_directories.cli.main import main
+from bitrix24_directories.mcp_server.server import CHANGING
 from bitrix24_directories.settings import Settings
 from support import Assistant, RunningPortal, assistant, clean_environment
 from test_get_directory_items import DEAL_STAGE_TEXT

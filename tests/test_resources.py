@@ -10,9 +10,9 @@ from mcp import Client
 from mcp.shared.exceptions import MCPError
 from mcp_types import PromptReference, ResourceLink, ResourceTemplateReference, TextContent, TextResourceContents
 
-from bitrix24_directories.models import Directory, Item
+from bitrix24_directories.directories.models import Directory, Item
+from bitrix24_directories.directories.review import troubles
 from bitrix24_directories.rest import Bitrix24Error
-from bitrix24_directories.review import troubles
 from bitrix24_directories.settings import Settings
 from support import ADMIN_SECRET, PortalInProcess, assistant
 

@@ -18,8 +18,8 @@ from typing import Any
 
 import anyio
 
-from bitrix24_directories.directories import Directories
-from bitrix24_directories.models import Change, Item, Step
+from bitrix24_directories.directories.directories import Directories
+from bitrix24_directories.directories.models import Change, Item, Step
 from bitrix24_directories.rest import Bitrix24Error, Entry, Outcome, current_wait, failure
 from bitrix24_directories.text import one_line, shown_code, spellings
 from bitrix24_directories.words import same_text

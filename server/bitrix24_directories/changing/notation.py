@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bitrix24_directories.models import Item
+from bitrix24_directories.directories.models import Item
 from bitrix24_directories.text import one_line, spellings
 
 _ID = re.compile(r"\s*\(id \d+(?:, system)?\)$")

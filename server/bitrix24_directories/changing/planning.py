@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from bitrix24_directories.models import Item, Step
-from bitrix24_directories.rows import is_stages, prefix_of
+from bitrix24_directories.directories.models import Item, Step
+from bitrix24_directories.directories.rows import is_stages, prefix_of
 from bitrix24_directories.text import shown_code, spellings
 from bitrix24_directories.words import same_text
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bitrix24_directories.models import Change
+from bitrix24_directories.directories.models import Change
 from bitrix24_directories.rest import Bitrix24Error
 
 

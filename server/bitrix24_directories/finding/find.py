@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 import anyio
 
-from bitrix24_directories.cache import Kept
-from bitrix24_directories.directories import Directories, nearest_text
-from bitrix24_directories.models import Directory, FoundItems, Item, QueryResult, Unsearched
+from bitrix24_directories.directories.cache import Kept
+from bitrix24_directories.directories.directories import Directories, nearest_text
+from bitrix24_directories.directories.models import Directory, FoundItems, Item, QueryResult, Unsearched
+from bitrix24_directories.directories.rows import BUILT_IN, bare_directory
 from bitrix24_directories.rest import Bitrix24Error
-from bitrix24_directories.rows import BUILT_IN, bare_directory
 
 from .matching import Matcher, record_match
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from bitrix24_directories.models import Directory, Item
+from bitrix24_directories.directories.models import Directory, Item
 from bitrix24_directories.text import bare_code
 from bitrix24_directories.words import Word, same_text, similar_forms, words_of
 

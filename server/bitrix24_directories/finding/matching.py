@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from bitrix24_directories.models import Directory, Item, Match, QueryResult
+from bitrix24_directories.directories.models import Directory, Item, Match, QueryResult
 from bitrix24_directories.words import Word, words_of
 
 from .item_index import NAME_BITS, WORDS_LOOKED_AT, Entry, Hits, ItemIndex

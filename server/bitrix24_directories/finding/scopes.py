@@ -6,7 +6,7 @@ import re
 
 from rapidfuzz.distance import OSA
 
-from bitrix24_directories.models import Directory
+from bitrix24_directories.directories.models import Directory
 from bitrix24_directories.words import Word, words_of
 
 from .vocabulary import ENTITY_WORDS, FIELD_WORDS, LIST_WORDS, MAIN_PIPELINE, STAGE_WORDS

@@ -1,14 +1,14 @@
 """The shared Bitrix24 client. Knows nothing of MCP or of directories; httpx is imported nowhere else."""
 
-from .auth import Credentials, Webhook
+from .authorization.oauth import BITRIX24_OAUTH_URL, Application, first_tokens
+from .authorization.webhook import Credentials, Webhook
 from .catalogue import CATALOGUE, Category, Entry
 from .client import Bitrix24Client, Transport, in_process, outcome_of
 from .errors import Bitrix24Error, clean, failure
-from .oauth import BITRIX24_OAUTH_URL, Application, first_tokens
-from .pacing import ENTERPRISE, STANDARD, Plan
-from .queue import Outcome, given
-from .waiting import Waiting, current_wait
-from .wire import Answer
+from .limits.pacing import ENTERPRISE, STANDARD, Plan
+from .limits.queue import Outcome, given
+from .limits.waiting import Waiting, current_wait
+from .wire.answers import Answer
 
 __all__ = [
     "BITRIX24_OAUTH_URL",

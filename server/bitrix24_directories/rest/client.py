@@ -15,15 +15,15 @@ from typing import Any, Self
 import anyio
 import httpx
 
-from .auth import Credentials
+from .authorization.webhook import Credentials
 from .errors import Bitrix24Error, failure
-from .exchange import Exchange
-from .flights import Flight
-from .pacing import STANDARD, Bucket, MethodLimits, Plan, Retries, is_read, time_left
-from .php_query import php_query
-from .queue import BATCH_LENGTH, Call, Outcome, Queue
-from .waiting import current_wait
-from .wire import Answer, read_batch
+from .limits.pacing import STANDARD, Bucket, MethodLimits, Plan, Retries, is_read, time_left
+from .limits.queue import BATCH_LENGTH, Call, Outcome, Queue
+from .limits.shared_calls import Flight
+from .limits.waiting import current_wait
+from .wire.answers import Answer, read_batch
+from .wire.exchange import Exchange
+from .wire.php_query import php_query
 
 Transport = httpx.AsyncBaseTransport
 """What carries the calls: the network, unless another is given."""

@@ -15,9 +15,10 @@ from mcp.server.mcpserver.tools import Tool
 from mcp_types import CallToolResult, ToolAnnotations
 from pydantic import BaseModel, BeforeValidator, Field
 
+from bitrix24_directories.changing.changes import Changes, Planned
+from bitrix24_directories.directories.models import Change
+
 from .answers import change_text, plan_text
-from .changing.changes import Changes, Planned
-from .models import Change
 from .tools import EntityId, Portal, both, published
 
 Text = Annotated[str, Field(min_length=1)]

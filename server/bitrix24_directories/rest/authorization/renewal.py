@@ -2,8 +2,8 @@
 
 The authorization server takes a refresh token once: if the process that asked is killed before it has written the
 answer down, a person has to authorise again. So the asking and the writing are left to a child that whatever ends the
-server does not reach. `python -m bitrix24_directories.rest.refresh` reads an Order as JSON on stdin; on stdout it
-prints an error as JSON, or nothing.
+server does not reach: `python -m` this module reads an Order as JSON on stdin; on stdout it prints an error as JSON, or
+nothing.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from typing import Any
 
 import httpx
 
-from .catalogue import CATALOGUE
-from .errors import Bitrix24Error, failure, from_authorization_server
-from .exchange import network_error
+from bitrix24_directories.rest.catalogue import CATALOGUE
+from bitrix24_directories.rest.errors import Bitrix24Error, failure, from_authorization_server
+from bitrix24_directories.rest.wire.exchange import network_error
+
 from .tokens import TokenFile, Tokens
 
 _SECONDS = 20.0

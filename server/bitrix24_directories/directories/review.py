@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from bitrix24_directories.text import shown_code
+from bitrix24_directories.words import same_text
+
 from .models import Directory, Item
-from .text import shown_code
-from .words import same_text
 
 
 def troubles(directory: Directory, items: Sequence[Item]) -> Iterator[str]:

@@ -17,10 +17,11 @@ import anyio
 import anyio.to_thread
 import platformdirs
 
-from .auth import Renewal, origin, safe_url
-from .errors import failure
+from bitrix24_directories.rest.errors import failure
+from bitrix24_directories.rest.limits.waiting import current_wait
+
 from .tokens import TokenFile, Tokens
-from .waiting import current_wait
+from .webhook import Renewal, origin, safe_url
 
 BITRIX24_OAUTH_URL = "https://oauth.bitrix.info/oauth/token/"
 
@@ -96,7 +97,7 @@ class Application:
                 refresh_tokens = [token for token in (self._configured[1],) if token]
                 if self._tokens is None and not refresh_tokens:
                     raise failure("NO_TOKEN")
-                from .refresh import Order, refresh_elsewhere
+                from .renewal import Order, refresh_elsewhere
 
                 order = Order(
                     path=str(self.file.path),
@@ -135,7 +136,7 @@ def first_tokens(application: Application, code: str) -> Tokens:
 
     Raises Bitrix24Error for whatever the authorization server answers instead, and for the network.
     """
-    from .refresh import request_tokens
+    from .renewal import request_tokens
 
     return request_tokens(
         application.endpoint,

@@ -11,11 +11,12 @@ from mcp.server.mcpserver.tools import Tool
 from mcp_types import CallToolResult, ContentBlock, ResourceLink, TextContent, ToolAnnotations
 from pydantic import BeforeValidator, Field, StringConstraints
 
+from bitrix24_directories.directories.directories import Directories
+from bitrix24_directories.directories.models import DirectoryItems, DirectoryList, FoundItems, Result, lean
+from bitrix24_directories.rest import Bitrix24Error
+
 from . import resources
 from .answers import directories_text, found_text, items_text
-from .directories import Directories
-from .models import DirectoryItems, DirectoryList, FoundItems, Result, lean
-from .rest import Bitrix24Error
 
 Portal = Directories | Bitrix24Error
 """What a call works with: the portal's directories, or why there is no portal to ask."""
@@ -82,7 +83,7 @@ async def find_directory_items(
     read. Copes with typos, word order, English and Russian. Write only what is "exact" or "likely"; ask the user when
     "ambiguous"; never guess when "none". Example: "cold cal" gives UC_C0LD01 (Cold call) in SOURCE.
     """
-    from .finding.find import find_items  # its words and stemmers are needed by this tool alone
+    from bitrix24_directories.finding.find import find_items  # its words and stemmers are needed by this tool alone
 
     result = await find_items(directories_of(ctx), queries, entityIds)
     return both(found_text(result), result)

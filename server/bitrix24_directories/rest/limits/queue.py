@@ -13,11 +13,12 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from .errors import Bitrix24Error
-from .flights import Flight
+from bitrix24_directories.rest.errors import Bitrix24Error
+from bitrix24_directories.rest.wire.answers import Answer
+
 from .pacing import Bucket
+from .shared_calls import Flight
 from .waiting import current_wait
-from .wire import Answer
 
 BATCH_LENGTH = 50
 """Commands that the portal takes in one batch."""

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from . import __version__
+from bitrix24_directories import __version__
 
 if TYPE_CHECKING:
-    from .rest import Bitrix24Error, Credentials, Transport
-    from .settings import Settings
+    from bitrix24_directories.rest import Bitrix24Error, Credentials, Transport
+    from bitrix24_directories.settings import Settings
 
 DEMO_ADDRESS = "https://demo.bitrix24.example"
 DEMO_WEBHOOK = "/rest/1/demoadmin0000001/"
@@ -94,7 +94,7 @@ def _serve(args: argparse.Namespace) -> int:
     from .lifetime import end_with_client
 
     end_with_client()
-    from .mcp_server import DirectoriesServer
+    from bitrix24_directories.mcp_server.server import DirectoriesServer
 
     portal, settings, transport = _configured(args)
     try:
@@ -109,7 +109,7 @@ def _serve(args: argparse.Namespace) -> int:
 def _call(args: argparse.Namespace) -> int:
     from mcp import Client
 
-    from .mcp_server import DirectoriesServer
+    from bitrix24_directories.mcp_server.server import DirectoriesServer
 
     arguments: dict[str, str] = {}
     for argument in args.arguments:
@@ -144,10 +144,11 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _login(_args: argparse.Namespace) -> int:
+    from bitrix24_directories.logs import Redactor, configure_logging
+    from bitrix24_directories.rest import Bitrix24Error
+    from bitrix24_directories.settings import load_settings
+
     from .login import login
-    from .logs import Redactor, configure_logging
-    from .rest import Bitrix24Error
-    from .settings import load_settings
 
     try:
         settings = load_settings()
@@ -161,7 +162,7 @@ def _login(_args: argparse.Namespace) -> int:
 
 
 def _portal(args: argparse.Namespace) -> int:
-    from .portal import DemoPortal, Fault, listen, server
+    from bitrix24_directories.portal import DemoPortal, Fault, listen, server
 
     portal = DemoPortal(args.lang, limit=(50, 2) if args.limit else None)
     if args.fault:
@@ -184,9 +185,9 @@ def _configured(args: argparse.Namespace) -> tuple[Credentials | Bitrix24Error, 
 
     Logging is set up on the way, before anything can be logged that holds the secret.
     """
-    from .logs import Redactor, configure_logging
-    from .rest import Bitrix24Error, Webhook, in_process
-    from .settings import Settings, load_settings
+    from bitrix24_directories.logs import Redactor, configure_logging
+    from bitrix24_directories.rest import Bitrix24Error, Webhook, in_process
+    from bitrix24_directories.settings import Settings, load_settings
 
     portal: Credentials | Bitrix24Error
     transport = None
@@ -197,7 +198,7 @@ def _configured(args: argparse.Namespace) -> tuple[Credentials | Bitrix24Error, 
         settings, portal = Settings.model_construct(), exc
     configure_logging(settings.log_level, Redactor(lambda: () if isinstance(portal, Bitrix24Error) else portal.secrets))
     if args.demo:
-        from .portal import DemoPortal, Fault
+        from bitrix24_directories.portal import DemoPortal, Fault
 
         demo = DemoPortal(args.lang or "en")
         if args.fault:

@@ -23,9 +23,10 @@ from mcp_types import (
     UnsubscribeRequestParams,
 )
 
+from bitrix24_directories.directories.directories import Directories
+from bitrix24_directories.directories.models import Directory
+
 from .answers import directories_text, items_text
-from .directories import Directories
-from .models import Directory
 
 DIRECTORIES = "bitrix24://directories"
 FIELDS = "bitrix24://fields"

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from .errors import Bitrix24Error, failure, replace_wait
+from bitrix24_directories.rest.errors import Bitrix24Error, failure, replace_wait
+
 from .waiting import current_wait
 
 # Failures that can heal, and how many tries a read gets in all.

@@ -15,10 +15,10 @@ from urllib.parse import urljoin
 import httpx
 
 from bitrix24_directories import __version__
+from bitrix24_directories.rest.authorization.webhook import safe_url
+from bitrix24_directories.rest.errors import Bitrix24Error, failure
 
-from .auth import safe_url
-from .errors import Bitrix24Error, failure
-from .wire import Answer, read_answer
+from .answers import Answer, read_answer
 
 ANSWER_LIMIT = 10 * 2**20
 """Bytes of an answer that are read at most; one directory of thousands of items is a tenth of that."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import anyio
 
-from .cache import Cache
-from .directories import Directories
-from .rest import Bitrix24Client, Bitrix24Error, Credentials, Transport, failure
-from .settings import Settings
+from bitrix24_directories.directories.cache import Cache
+from bitrix24_directories.directories.directories import Directories
+from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Credentials, Transport, failure
+from bitrix24_directories.settings import Settings
 
 # A failure of these kinds comes from a portal that answered.
 _ANSWERED = ("authorization", "limit", "input")

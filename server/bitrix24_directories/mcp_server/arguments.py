@@ -9,8 +9,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .rest import Bitrix24Error, Entry
-from .text import one_line
+from bitrix24_directories.rest import Bitrix24Error, Entry
+from bitrix24_directories.text import one_line
 
 _KINDS = {
     "string": "text",

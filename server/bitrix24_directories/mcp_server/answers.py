@@ -7,8 +7,17 @@ from __future__ import annotations
 
 import json
 
-from .models import Change, Directory, DirectoryItems, DirectoryList, FoundItems, Item, Match, QueryResult
-from .text import one_line, shown_code
+from bitrix24_directories.directories.models import (
+    Change,
+    Directory,
+    DirectoryItems,
+    DirectoryList,
+    FoundItems,
+    Item,
+    Match,
+    QueryResult,
+)
+from bitrix24_directories.text import one_line, shown_code
 
 QUERY_LIMIT = 100
 

@@ -10,9 +10,10 @@ from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.prompts import Prompt
 from pydantic import Field
 
+from bitrix24_directories.directories.models import DirectoryList
+from bitrix24_directories.rest import Bitrix24Error
+
 from .answers import directories_text, found_text, items_text
-from .models import DirectoryList
-from .rest import Bitrix24Error
 from .tools import Portal, directories_of
 
 _GROUP = 50
@@ -28,7 +29,7 @@ async def map_values(
     ctx: Context[Portal],
 ) -> str:
     """Map the values of a spreadsheet column to the codes of a directory"""
-    from .finding.find import find_items
+    from bitrix24_directories.finding.find import find_items
 
     directories = directories_of(ctx)
     listed = list(dict.fromkeys(value for line in re.split(r"[\n;]", values) if (value := line.strip())))
@@ -62,7 +63,7 @@ async def explain_pipeline(entityId: EntityId, ctx: Context[Portal]) -> str:
 
 async def review_directories(ctx: Context[Portal]) -> str:
     """Review all directories for trouble: duplicate names, foreign codes, missing final stages, empty lists"""
-    from .review import troubles
+    from bitrix24_directories.directories.review import troubles
 
     directories = directories_of(ctx)
     known = (await directories.types()).rows

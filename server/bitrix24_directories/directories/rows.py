@@ -12,9 +12,10 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from bitrix24_directories.rest import failure
+from bitrix24_directories.text import one_line
+
 from .models import Directory, Item, Semantics
-from .rest import failure
-from .text import one_line
 
 NAME_LIMIT = 200
 

@@ -10,11 +10,12 @@ from typing import Any, TypeVar
 
 import anyio
 
+from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Entry, Outcome, failure, given, outcome_of
+from bitrix24_directories.text import one_line
+
 from .cache import Cache, Kept
 from .models import Directory, DirectoryItems, DirectoryList, Item
-from .rest import Bitrix24Client, Bitrix24Error, Entry, Outcome, failure, given, outcome_of
 from .rows import fields_text, read_directories, read_items, read_record, read_statuses, used_in
-from .text import one_line
 
 ENTITY_ID_LIMIT = 100
 SUGGESTIONS = 5

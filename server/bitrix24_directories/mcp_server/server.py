@@ -34,17 +34,19 @@ from mcp_types import (
 )
 from pydantic import AnyUrl, ValidationError
 
-from . import __version__, resources
+from bitrix24_directories import __version__
+from bitrix24_directories.changing.stopped import StoppedError
+from bitrix24_directories.directories.cache import Cache
+from bitrix24_directories.directories.directories import Directories
+from bitrix24_directories.directories.models import Change, Failure
+from bitrix24_directories.logs import Redactor
+from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Credentials, Entry, Transport, Waiting, failure
+from bitrix24_directories.settings import Settings
+
+from . import resources
 from .answers import change_text
 from .arguments import refused, tidied
-from .cache import Cache
-from .changing.stopped import StoppedError
-from .directories import Directories
-from .logs import Redactor
-from .models import Change, Failure
 from .prompts import prompts
-from .rest import Bitrix24Client, Bitrix24Error, Credentials, Entry, Transport, Waiting, failure
-from .settings import Settings
 from .tools import Portal, read_tools
 
 INSTRUCTIONS = (
@@ -57,7 +59,7 @@ INSTRUCTIONS = (
 )
 
 if TYPE_CHECKING:
-    from .changing.changes import Changes
+    from bitrix24_directories.changing.changes import Changes
 
 CHANGING = {"add_directory_item", "update_directory_item", "delete_directory_item", "apply_directory"}
 
@@ -104,8 +106,8 @@ class DirectoriesServer(MCPServer[Portal]):
             ) as client:
                 self._portal = Directories(client, cache or Cache(settings.cache_ttl))
                 if settings.allow_writes:
-                    from .changing.audit import Audit
-                    from .changing.changes import Changes
+                    from bitrix24_directories.changing.audit import Audit
+                    from bitrix24_directories.changing.changes import Changes
 
                     self._changes = Changes(self._portal, Audit(settings.audit_log), settings.timeout)
                 yield self._portal

@@ -8,7 +8,7 @@ import secrets
 import sys
 from urllib.parse import parse_qs, urlsplit
 
-from .rest import Application, Bitrix24Error, Entry, first_tokens
+from bitrix24_directories.rest import Application, Bitrix24Error, Entry, first_tokens
 
 
 def login(application: Application) -> None:

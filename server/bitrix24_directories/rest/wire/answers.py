@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from .errors import Bitrix24Error, failure, from_portal
+from bitrix24_directories.rest.errors import Bitrix24Error, failure, from_portal
 
 # The parts of a batch's answer, each keyed by command; PHP writes an empty one as [].
 _PARTS = ("", "_error", "_total", "_next", "_time")
