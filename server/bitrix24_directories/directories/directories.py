@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import anyio
 
-from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Entry, Outcome, failure, given, outcome_of
+from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Entry, Outcome, capture, failure, unwrap
 from bitrix24_directories.text import one_line
 
 from .cache import Cache, Kept
@@ -85,7 +85,7 @@ class Directories:
         outcomes: dict[str, Kept[Item] | Bitrix24Error] = {}
         for entity_id, outcome in (await self._client.batch(calls)).items():
             try:
-                rows = read_items(given(outcome).result)
+                rows = read_items(unwrap(outcome).result)
             except Bitrix24Error as exc:
                 outcomes[entity_id] = exc
             else:
@@ -109,7 +109,7 @@ class Directories:
         """
         try:
             if len(calls) == 1:
-                return [await outcome_of(self._client.call(*calls[0]))]
+                return [await capture(self._client.call(*calls[0]))]
             numbered = {str(place): call for place, call in enumerate(calls)}
             return list((await self._client.batch(numbered, halt=True)).values())
         finally:

@@ -1,11 +1,14 @@
-"""One compact text for each structured result: one item a line, no JSON, no filler. A leaf over `models`.
+"""How results leave the server: one compact text for each structured result, and links to what they came from.
 
-Hosts differ in which channel a model gets to see, so a text says what its structured twin says.
+One item a line, no JSON, no filler. Hosts differ in which channel a model gets to see, so a text says what its
+structured twin says.
 """
 
 from __future__ import annotations
 
 import json
+
+from mcp_types import Annotations, CallToolResult, ContentBlock, ResourceLink, TextContent
 
 from bitrix24_directories.directories.models import (
     Change,
@@ -16,10 +19,29 @@ from bitrix24_directories.directories.models import (
     Item,
     Match,
     QueryResult,
+    Result,
 )
 from bitrix24_directories.text import one_line, shown_code
 
+DIRECTORIES = "bitrix24://directories"
+"""The resource that lists all directories; each has its own below it."""
+
 QUERY_LIMIT = 100
+
+
+def both(text: str, result: Result, *links: ResourceLink) -> CallToolResult:
+    """A result in both channels, and links for those who can follow them."""
+    content: list[ContentBlock] = [TextContent(type="text", text=text), *links]
+    return CallToolResult(content=content, structured_content=result.structured())
+
+
+def link(entity_id: str = "") -> ResourceLink:
+    """A link to a directory, or to the list of all, for clients that show people where an answer came from."""
+    if entity_id:
+        uri, name = f"{DIRECTORIES}/{entity_id}", entity_id
+    else:
+        uri, name = DIRECTORIES, "directories"
+    return ResourceLink(uri=uri, name=name, mime_type="text/plain", annotations=Annotations(audience=["user"]))
 
 
 def items_text(result: DirectoryItems) -> str:

@@ -18,8 +18,9 @@ from pydantic import BaseModel, BeforeValidator, Field
 from bitrix24_directories.changing.changes import Changes, Planned
 from bitrix24_directories.directories.models import Change
 
-from .answers import change_text, plan_text
-from .tools import EntityId, Portal, both, published
+from .answers import both, change_text, plan_text
+from .context import Portal
+from .tools import EntityId, published
 
 Text = Annotated[str, Field(min_length=1)]
 Color = Annotated[str, Field(description="Like #39A8EF; stages only", examples=["#39A8EF"])]

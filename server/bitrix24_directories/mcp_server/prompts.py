@@ -14,7 +14,7 @@ from bitrix24_directories.directories.models import DirectoryList
 from bitrix24_directories.rest import Bitrix24Error
 
 from .answers import directories_text, found_text, items_text
-from .tools import Portal, directories_of
+from .context import Portal, directories_of
 
 _GROUP = 50
 _MOST_VALUES = 500

@@ -13,11 +13,9 @@ from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.session import ServerSession
 from mcp_types import (
-    Annotations,
     Completion,
     EmptyResult,
     Resource,
-    ResourceLink,
     ResourceTemplate,
     SubscribeRequestParams,
     UnsubscribeRequestParams,
@@ -26,9 +24,8 @@ from mcp_types import (
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.models import Directory
 
-from .answers import directories_text, items_text
+from .answers import DIRECTORIES, directories_text, items_text
 
-DIRECTORIES = "bitrix24://directories"
 FIELDS = "bitrix24://fields"
 _AGE = "ageSeconds"
 _COMPLETIONS = 100
@@ -74,15 +71,6 @@ async def read(directories: Directories, uri: str) -> ReadResourceContents | Non
         items = await directories.items(unquote(uri.removeprefix(f"{DIRECTORIES}/")))
         return _contents(items_text(items), items.age_seconds)
     return None
-
-
-def link(entity_id: str = "") -> ResourceLink:
-    """A link to a directory, or to the list of all, for clients that show people where an answer came from."""
-    if entity_id:
-        uri, name = f"{DIRECTORIES}/{entity_id}", entity_id
-    else:
-        uri, name = DIRECTORIES, "directories"
-    return ResourceLink(uri=uri, name=name, mime_type="text/plain", annotations=Annotations(audience=["user"]))
 
 
 async def complete(directories: Directories, typed: str) -> Completion:

@@ -44,10 +44,11 @@ from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Credentials
 from bitrix24_directories.settings import Settings
 
 from . import resources
-from .answers import change_text
+from .answers import DIRECTORIES, change_text, link
 from .arguments import refused, tidied
+from .context import Portal
 from .prompts import prompts
-from .tools import Portal, read_tools
+from .tools import read_tools
 
 INSTRUCTIONS = (
     "Bitrix24 CRM fields such as STAGE_ID, STATUS_ID, SOURCE_ID or INDUSTRY hold codes from directories, and Bitrix24 "
@@ -238,7 +239,7 @@ class DirectoriesServer(MCPServer[Portal]):
     async def _announced(self, result: CallToolResult | InputRequiredResult) -> CallToolResult | InputRequiredResult:
         """Tell subscribed clients of a directory that was changed, and of the list that tells its stages."""
         if isinstance(result, CallToolResult) and (said := result.structured_content) and said.get("status") == "done":
-            for uri in (resources.DIRECTORIES, resources.link(said["entityId"]).uri):
+            for uri in (DIRECTORIES, link(said["entityId"]).uri):
                 await self._subscriptions.publish(ResourceUpdated(uri=uri))
                 await self._subscribers.tell(uri)
         return result

@@ -1,14 +1,14 @@
 """The shared Bitrix24 client. Knows nothing of MCP or of directories; httpx is imported nowhere else."""
 
+from .authorization.credentials import Credentials
 from .authorization.oauth import BITRIX24_OAUTH_URL, Application, first_tokens
-from .authorization.webhook import Credentials, Webhook
+from .authorization.webhook import Webhook
 from .catalogue import CATALOGUE, Category, Entry
-from .client import Bitrix24Client, Transport, in_process, outcome_of
+from .client import Bitrix24Client, Transport, in_process
 from .errors import Bitrix24Error, clean, failure
 from .limits.pacing import ENTERPRISE, STANDARD, Plan
-from .limits.queue import Outcome, given
 from .limits.waiting import Waiting, current_wait
-from .wire.answers import Answer
+from .wire.answers import Answer, Outcome, capture, unwrap
 
 __all__ = [
     "BITRIX24_OAUTH_URL",
@@ -27,11 +27,11 @@ __all__ = [
     "Transport",
     "Waiting",
     "Webhook",
+    "capture",
     "clean",
     "current_wait",
     "failure",
     "first_tokens",
-    "given",
     "in_process",
-    "outcome_of",
+    "unwrap",
 ]

@@ -1,7 +1,7 @@
 """The shared Bitrix24 client: `call` and `batch`, which give Answers or raise Bitrix24Error. Knows nothing of MCP.
 
-A call passes, in this order: a flight that equal calls share, its retries, the limits of its method and of the portal,
-and one exchange.
+A call passes, in this order: the one request that equal reads share, its retries, the limits of its method and of the
+portal, and one exchange.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Any, Self
 import anyio
 import httpx
 
-from .authorization.webhook import Credentials
+from .authorization.credentials import Credentials
 from .errors import Bitrix24Error, failure
 from .limits.pacing import STANDARD, Bucket, MethodLimits, Plan, Retries, is_read, time_left
-from .limits.queue import BATCH_LENGTH, Call, Outcome, Queue
-from .limits.shared_calls import Flight
+from .limits.queue import Queue
+from .limits.shared_calls import SharedCall
 from .limits.waiting import current_wait
-from .wire.answers import Answer, read_batch
+from .wire.answers import Answer, Outcome, capture
+from .wire.batches import BATCH_LENGTH, Call, batch_params, read_batch
 from .wire.exchange import Exchange
-from .wire.php_query import php_query
 
 Transport = httpx.AsyncBaseTransport
 """What carries the calls: the network, unless another is given."""
@@ -60,7 +60,7 @@ class Bitrix24Client:
         self._methods = MethodLimits()
         self._tasks = anyio.create_task_group()
         self._queue = Queue(self._bucket, self._tasks, self._send)
-        self._flights: dict[str, Flight[Answer]] = {}
+        self._shared: dict[str, SharedCall[Answer]] = {}
         self._batch_works = True
         self._never_in_batch: set[str] = set()
 
@@ -93,15 +93,15 @@ class Bitrix24Client:
         if not is_read(method):
             return await self._retried(method, params, repeatable=False)
         key = json.dumps([method, params], sort_keys=True)
-        flight = self._flights.get(key)
-        if fresh or flight is None or not flight.under_way:
+        shared = self._shared.get(key)
+        if fresh or shared is None or not shared.under_way:
             work = partial(self._retried, method, params, repeatable=True)
-            flight = self._flights[key] = Flight(self._tasks, work)
+            shared = self._shared[key] = SharedCall(self._tasks, work)
         try:
-            return await flight.join()
+            return await shared.join()
         finally:
-            if not flight.under_way and self._flights.get(key) is flight:
-                del self._flights[key]
+            if not shared.under_way and self._shared.get(key) is shared:
+                del self._shared[key]
 
     async def batch(
         self, calls: Mapping[str, tuple[str, Mapping[str, Any]]], *, halt: bool = False
@@ -123,15 +123,15 @@ class Bitrix24Client:
         if self._batch_works:
             repeatable = all(is_read(call.method) for call in group)
             try:
-                answer = await self._retried("batch", _commands(group, halt=halt), repeatable=repeatable)
-                return read_batch(answer, _keys(group), halted=halt)
+                answer = await self._retried("batch", batch_params(group, halt=halt), repeatable=repeatable)
+                return read_batch(answer, group, halted=halt)
             except Bitrix24Error as exc:
                 if exc.kind not in _NO_BATCH:
                     raise
                 self._batch_works = False
         outcomes: list[Outcome] = []
         for call in group:
-            outcomes.append(await outcome_of(self.call(call.method, call.params)))
+            outcomes.append(await capture(self.call(call.method, call.params)))
             if halt and isinstance(outcomes[-1], Bitrix24Error):
                 break
         return outcomes
@@ -159,30 +159,30 @@ class Bitrix24Client:
     async def _once(self, method: str, params: Mapping[str, Any]) -> Answer:
         """One try, when the limits allow it: alone and at once, or with others out of the queue."""
         await self._methods.pass_by(method)
-        if self._queue.may_go_now():
+        if self._queue.may_send_now():
             self._bucket.take()
             return await self._post(method, params)
         wait = self._bucket.opens_in()
         if wait >= time_left():
             raise failure("QUERY_LIMIT_EXCEEDED", retry_after=wait)
         alone = not (self._batch_works and is_read(method)) or method in self._never_in_batch
-        return await self._queue.go(Call(method, params, alone))
+        return await self._queue.call(Call(method, params, alone))
 
     async def _send(self, calls: list[Call]) -> list[Outcome]:
         """Send what has left the queue together: one call as its own method, several as a batch."""
         if len(calls) == 1:
             return [await self._post(calls[0].method, calls[0].params)]
         try:
-            outcomes = read_batch(await self._post("batch", _commands(calls, halt=False)), _keys(calls))
+            outcomes = read_batch(await self._post("batch", batch_params(calls, halt=False)), calls)
         except Bitrix24Error as exc:
             if exc.kind not in _NO_BATCH:
                 raise
             self._batch_works = False
-            return [await outcome_of(self._once(call.method, call.params)) for call in calls]
+            return [await capture(self._once(call.method, call.params)) for call in calls]
         for place, (call, outcome) in enumerate(zip(calls, outcomes, strict=True)):
             if isinstance(outcome, Bitrix24Error) and outcome.kind == "ERROR_BATCH_METHOD_NOT_ALLOWED":
                 self._never_in_batch.add(call.method)
-                outcomes[place] = await outcome_of(self._once(call.method, call.params))
+                outcomes[place] = await capture(self._once(call.method, call.params))
         return outcomes
 
     async def _post(self, method: str, params: Mapping[str, Any]) -> Answer:
@@ -201,21 +201,3 @@ class Bitrix24Client:
             raise
         self._bucket.accepted()
         return answer
-
-
-def _keys(calls: list[Call]) -> list[str]:
-    """Keys for a batch's commands that PHP cannot take for list indexes."""
-    return [f"c{place}" for place in range(len(calls))]
-
-
-def _commands(calls: list[Call], *, halt: bool) -> dict[str, Any]:
-    commands = {key: f"{call.method}?{php_query(call.params)}" for key, call in zip(_keys(calls), calls, strict=True)}
-    return {"halt": int(halt), "cmd": commands}
-
-
-async def outcome_of(call: Awaitable[Answer]) -> Outcome:
-    """A call's answer, or its error as a value."""
-    try:
-        return await call
-    except Bitrix24Error as exc:
-        return exc

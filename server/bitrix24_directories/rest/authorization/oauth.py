@@ -1,7 +1,7 @@
 """An application (OAuth) as the caller: its tokens, kept in a file that processes share, and how they are renewed.
 
 Facts: an access token lasts an hour; it is refreshed when a call says `expired_token`, not before; each refresh gives a
-new refresh token and kills the old one. Imports `auth`, `errors`, `tokens`, and `refresh` when it is needed.
+new refresh token and kills the old one. `renewal` is imported when it is needed.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import anyio
 import anyio.to_thread
 import platformdirs
 
+from bitrix24_directories.rest.addresses import origin, safe_url
 from bitrix24_directories.rest.errors import failure
 from bitrix24_directories.rest.limits.waiting import current_wait
 
+from .credentials import Renewal
 from .tokens import TokenFile, Tokens
-from .webhook import Renewal, origin, safe_url
 
 BITRIX24_OAUTH_URL = "https://oauth.bitrix.info/oauth/token/"
 

@@ -1,54 +1,34 @@
 """Calls that have to wait for a place in the portal's bucket: first come, first served, and together where they can be.
 
-Imports `pacing` and `flights`; how a call or a batch is made is handed in.
+Imports `pacing`, `shared_calls` and `waiting`; how a call or a batch is made is handed in.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
 
-from bitrix24_directories.rest.errors import Bitrix24Error
-from bitrix24_directories.rest.wire.answers import Answer
+from bitrix24_directories.rest.wire.answers import Answer, Outcome, unwrap
+from bitrix24_directories.rest.wire.batches import BATCH_LENGTH, Call
 
 from .pacing import Bucket
-from .shared_calls import Flight
+from .shared_calls import SharedCall
 from .waiting import current_wait
-
-BATCH_LENGTH = 50
-"""Commands that the portal takes in one batch."""
-
-Outcome = Answer | Bitrix24Error
-
-
-def given(outcome: Outcome) -> Answer:
-    """The answer, or raise the error that stands in its place."""
-    if isinstance(outcome, Bitrix24Error):
-        raise outcome
-    return outcome
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A REST method and its parameters. `alone` keeps it out of batches."""
-
-    method: str
-    params: Mapping[str, Any]
-    alone: bool = False
 
 
 @dataclass(eq=False)
-class _Waiting:
+class _Waiter:
+    """A call in the queue; once `dispatched`, `request` carries it, and its answer is at `position` there."""
+
     call: Call
     deadline: float
-    left: anyio.Event = field(default_factory=anyio.Event)
-    flight: Flight[list[Outcome]] | None = None
-    seat: int = 0
+    dispatched: anyio.Event = field(default_factory=anyio.Event)
+    request: SharedCall[list[Outcome]] | None = None
+    position: int = 0
 
 
 class Queue:
@@ -60,62 +40,66 @@ class Queue:
         self._bucket = bucket
         self._tasks = tasks
         self._send = send
-        self._waiting: deque[_Waiting] = deque()
-        self._departures: anyio.CancelScope | None = None
+        self._waiters: deque[_Waiter] = deque()
+        self._dispatcher: anyio.CancelScope | None = None
 
-    def may_go_now(self) -> bool:
+    def may_send_now(self) -> bool:
         """Whether a call needn't wait: there is a place, and nobody stands before it."""
-        return not self._waiting and self._bucket.opens_in() == 0
+        return not self._waiters and self._bucket.opens_in() == 0
 
-    async def go(self, call: Call) -> Answer:
-        """Wait for a place, go, and give the answer. Raises Bitrix24Error as the call does."""
-        entry = _Waiting(call, anyio.current_effective_deadline())
-        self._waiting.append(entry)
-        if self._departures is None:
-            self._open_departures()
+    async def call(self, call: Call) -> Answer:
+        """Wait for a place, make the call, and give its answer. Raises Bitrix24Error as the call does.
+
+        Cancelled while it waits, it leaves the queue; cancelled later, the request goes on for those who share it.
+        """
+        waiter = _Waiter(call, anyio.current_effective_deadline())
+        self._waiters.append(waiter)
+        if self._dispatcher is None:
+            self._start_dispatcher()
         try:
             with current_wait().waiting_for("a free place under the portal's request limit"):
-                await entry.left.wait()
+                await waiter.dispatched.wait()
         except BaseException:
-            self._stand_down(entry)
+            self._withdraw(waiter)
             raise
-        assert entry.flight is not None
-        return given((await entry.flight.ride())[entry.seat])
+        assert waiter.request is not None
+        return unwrap((await waiter.request.wait())[waiter.position])
 
-    def _stand_down(self, entry: _Waiting) -> None:
-        if entry.flight is not None:
-            entry.flight.leave()
+    def _withdraw(self, waiter: _Waiter) -> None:
+        if waiter.request is not None:
+            waiter.request.remove_waiter()
             return
-        self._waiting.remove(entry)
-        if not self._waiting and self._departures is not None:
-            self._departures.cancel()
+        self._waiters.remove(waiter)
+        if not self._waiters and self._dispatcher is not None:
+            self._dispatcher.cancel()
 
-    def _open_departures(self) -> None:
-        self._departures = anyio.CancelScope()
-        self._tasks.start_soon(self._depart, self._departures)
+    def _start_dispatcher(self) -> None:
+        self._dispatcher = anyio.CancelScope()
+        self._tasks.start_soon(self._dispatch, self._dispatcher)
 
-    async def _depart(self, scope: anyio.CancelScope) -> None:
+    async def _dispatch(self, scope: anyio.CancelScope) -> None:
         with scope:
-            while self._waiting:
+            while self._waiters:
                 wait = self._bucket.opens_in()
                 if wait > 0:
                     await anyio.sleep(wait)
                 else:
                     self._bucket.take()
-                    self._take_off()
-        self._departures = None
-        if self._waiting:  # came while the departures were being cancelled
-            self._open_departures()
+                    self._dispatch_next()
+        self._dispatcher = None
+        if self._waiters:  # came while the dispatcher was being cancelled
+            self._start_dispatcher()
 
-    def _take_off(self) -> None:
-        entries = [self._waiting.popleft()]
+    def _dispatch_next(self) -> None:
+        """Send the first waiter's call, with as many of the next ones as may share a batch with it."""
+        waiters = [self._waiters.popleft()]
         while (
-            self._waiting and len(entries) < BATCH_LENGTH and not (entries[0].call.alone or self._waiting[0].call.alone)
+            self._waiters and len(waiters) < BATCH_LENGTH and not (waiters[0].call.alone or self._waiters[0].call.alone)
         ):
-            entries.append(self._waiting.popleft())
-        calls = [entry.call for entry in entries]
-        flight = Flight(self._tasks, lambda: self._send(calls))
-        for seat, entry in enumerate(entries):
-            flight.board(entry.deadline)
-            entry.flight, entry.seat = flight, seat
-            entry.left.set()
+            waiters.append(self._waiters.popleft())
+        calls = [waiter.call for waiter in waiters]
+        request = SharedCall(self._tasks, lambda: self._send(calls))
+        for position, waiter in enumerate(waiters):
+            request.add_waiter(waiter.deadline)
+            waiter.request, waiter.position = request, position
+            waiter.dispatched.set()

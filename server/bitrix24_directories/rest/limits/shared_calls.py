@@ -1,4 +1,4 @@
-"""Work under way that several callers wait for. Imports nothing of this package but `waiting`."""
+"""Single flight: one call under way that several callers wait for. Imports nothing of this package but `waiting`."""
 
 from __future__ import annotations
 
@@ -14,51 +14,51 @@ from .waiting import Waiting, current_wait
 T = TypeVar("T")
 
 
-class Flight(Generic[T]):
+class SharedCall(Generic[T]):
     """One piece of work, in a task of its own: it outlives the caller who began it as long as another one waits.
 
-    It has until the latest of its callers' deadlines, and ends at once when the last of them stops waiting.
+    It has until the latest of its waiters' deadlines, and is cancelled when the last of them stops waiting.
     """
 
     def __init__(self, tasks: TaskGroup, work: Callable[[], Awaitable[T]]) -> None:
         self._work = work
         self._scope = anyio.CancelScope(deadline=-math.inf)
-        self._landed = anyio.Event()
+        self._done = anyio.Event()
         self._waiting = Waiting()
-        self._passengers = 0
+        self._waiters = 0
         self._result: T
         self._error: Exception | None = None
         tasks.start_soon(self._run)
 
     @property
     def under_way(self) -> bool:
-        return not self._landed.is_set() and not self._scope.cancel_called
+        return not self._done.is_set() and not self._scope.cancel_called
 
-    def board(self, deadline: float) -> None:
-        """Count one more caller in, who waits until `deadline` and then calls `ride` or `leave`."""
-        self._passengers += 1
+    async def join(self) -> T:
+        """Become a waiter and wait for the result. Raises what the work raises; may be cancelled."""
+        self.add_waiter(anyio.current_effective_deadline())
+        return await self.wait()
+
+    def add_waiter(self, deadline: float) -> None:
+        """Count one more waiter, who has until `deadline` and then calls `wait` or `remove_waiter`."""
+        self._waiters += 1
         self._scope.deadline = max(self._scope.deadline, deadline)
 
-    def leave(self) -> None:
-        self._passengers -= 1
-        if not self._passengers:
+    def remove_waiter(self) -> None:
+        self._waiters -= 1
+        if not self._waiters:
             self._scope.cancel()
 
-    async def ride(self) -> T:
-        """Wait for the work's result, as one who has boarded. Raises what the work raises."""
+    async def wait(self) -> T:
+        """Wait for the result, as a waiter that has been added. Raises what the work raises; may be cancelled."""
         try:
             with current_wait().behind(self._waiting):
-                await self._landed.wait()
+                await self._done.wait()
         finally:
-            self.leave()
+            self.remove_waiter()
         if self._error is not None:
             raise self._error
         return self._result
-
-    async def join(self) -> T:
-        """Board and ride."""
-        self.board(anyio.current_effective_deadline())
-        return await self.ride()
 
     async def _run(self) -> None:
         with self._scope, self._waiting.as_current():
@@ -66,4 +66,4 @@ class Flight(Generic[T]):
                 self._result = await self._work()
             except Exception as exc:
                 self._error = exc
-            self._landed.set()
+            self._done.set()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import email.utils
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,6 @@ from pydantic_core import from_json
 
 from bitrix24_directories.rest.errors import Bitrix24Error, failure, from_portal
 
-# The parts of a batch's answer, each keyed by command; PHP writes an empty one as [].
-_PARTS = ("", "_error", "_total", "_next", "_time")
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -30,6 +28,25 @@ class Answer:
     next: int | None = None
 
 
+Outcome = Answer | Bitrix24Error
+"""What came of a call, as a value."""
+
+
+async def capture(call: Awaitable[Answer]) -> Outcome:
+    """A call's answer, or its error as a value."""
+    try:
+        return await call
+    except Bitrix24Error as exc:
+        return exc
+
+
+def unwrap(outcome: Outcome) -> Answer:
+    """The answer, or raise the error that stands in its place."""
+    if isinstance(outcome, Bitrix24Error):
+        raise outcome
+    return outcome
+
+
 def read_answer(status: int, headers: Mapping[str, str], body: bytes) -> Answer:
     """The answer that `body` holds. Raises Bitrix24Error for everything but a JSON object with a `result`."""
     try:
@@ -37,41 +54,17 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes) -> Answer:
     except ValueError:
         raise _not_json(status, headers, body) from None
     if not isinstance(parsed, dict):
-        raise _unexpected(status)
+        raise unexpected(status)
     # Test for the key: an empty `error` is an error too.
     if "error" in parsed or ("error_description" in parsed and "result" not in parsed):
-        raise _refused(status, headers, parsed)
+        raise refused(status, headers, parsed)
     if "result" not in parsed or not 200 <= status < 300:
-        raise _unexpected(status)
-    return Answer(parsed["result"], total=_count(parsed.get("total")), next=_count(parsed.get("next")))
+        raise unexpected(status)
+    return Answer(parsed["result"], total=count(parsed.get("total")), next=count(parsed.get("next")))
 
 
-def read_batch(answer: Answer, keys: Sequence[str], *, halted: bool = False) -> list[Answer | Bitrix24Error]:
-    """What a batch answered for each of its `keys`; with `halted` up to the first error, where it stopped.
-
-    Raises Bitrix24Error when it is no batch's answer.
-    """
-    if not isinstance(answer.result, dict):
-        raise _unexpected(200)
-    parts = {name: part if isinstance(part := answer.result.get(f"result{name}"), dict) else {} for name in _PARTS}
-    outcomes: list[Answer | Bitrix24Error] = []
-    for key in keys:
-        outcomes.append(_read_command(parts, key))
-        if halted and isinstance(outcomes[-1], Bitrix24Error):
-            break
-    return outcomes
-
-
-def _read_command(parts: Mapping[str, dict[str, Any]], key: str) -> Answer | Bitrix24Error:
-    if key in parts["_error"]:
-        error = parts["_error"][key]
-        return _refused(200, {}, {"time": parts["_time"].get(key)} | (error if isinstance(error, dict) else {}))
-    if key not in parts[""]:
-        return failure("UNEXPECTED_ANSWER", http_status=200, detail="a batch's answer lacks one of its commands")
-    return Answer(parts[""][key], total=_count(parts["_total"].get(key)), next=_count(parts["_next"].get(key)))
-
-
-def _refused(status: int, headers: Mapping[str, str], parsed: dict[str, Any]) -> Bitrix24Error:
+def refused(status: int, headers: Mapping[str, str], parsed: dict[str, Any]) -> Bitrix24Error:
+    """The error that a JSON object with `error` means."""
     code, description = parsed.get("error"), parsed.get("error_description")
     if isinstance(nested := code, dict):  # REST 3.0
         code, description = nested.get("code"), nested.get("message") or description
@@ -91,7 +84,8 @@ def _not_json(status: int, headers: Mapping[str, str], body: bytes) -> Bitrix24E
     return failure("NOT_BITRIX24" if is_page else "BROKEN_ANSWER", http_status=status)
 
 
-def _unexpected(status: int) -> Bitrix24Error:
+def unexpected(status: int) -> Bitrix24Error:
+    """The error for JSON of a shape that no documentation describes."""
     return from_portal("", "", status) if status >= 400 else failure("UNEXPECTED_ANSWER", http_status=status)
 
 
@@ -116,7 +110,8 @@ def _seconds_until(moment: float) -> float:
     return max(0.0, moment - time.time())
 
 
-def _count(value: object) -> int | None:
+def count(value: object) -> int | None:
+    """A number of rows; None for whatever cannot be one."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 

@@ -1,6 +1,6 @@
 """One POST and its answer, over connections that are kept: redirects, bounded bodies, and what the network does wrong.
 
-The one place that sends calls through httpx. Imports `auth`, `errors` and `wire`.
+The one place that sends calls through httpx. Imports `addresses`, `errors` and `answers`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from urllib.parse import urljoin
 import httpx
 
 from bitrix24_directories import __version__
-from bitrix24_directories.rest.authorization.webhook import safe_url
+from bitrix24_directories.rest.addresses import safe_url
 from bitrix24_directories.rest.errors import Bitrix24Error, failure
 
 from .answers import Answer, read_answer

@@ -1,0 +1,67 @@
+"""Several calls in one request: the parameters of the method `batch`, and what it answered for each call.
+
+Facts: at most 50 commands, each a PHP query string; always HTTP 200; a failed command is missing from `result` and
+stands in `result_error`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bitrix24_directories.rest.errors import failure
+
+from .answers import Answer, Outcome, count, refused, unexpected
+from .php_query import php_query
+
+BATCH_LENGTH = 50
+"""Commands that the portal takes in one batch."""
+
+# The parts of a batch's answer, each keyed by command; PHP writes an empty one as [].
+_PARTS = ("", "_error", "_total", "_next", "_time")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A REST method and its parameters. `alone` keeps it out of batches."""
+
+    method: str
+    params: Mapping[str, Any]
+    alone: bool = False
+
+
+def batch_params(calls: Sequence[Call], *, halt: bool) -> dict[str, Any]:
+    """What to send to the method `batch`; with `halt` the portal stops at the first command that fails."""
+    commands = {key: f"{call.method}?{php_query(call.params)}" for key, call in zip(_keys(calls), calls, strict=True)}
+    return {"halt": int(halt), "cmd": commands}
+
+
+def read_batch(answer: Answer, calls: Sequence[Call], *, halted: bool = False) -> list[Outcome]:
+    """What a batch answered for each of `calls`; with `halted` up to the first error, where it stopped.
+
+    Raises Bitrix24Error when it is no batch's answer.
+    """
+    if not isinstance(answer.result, dict):
+        raise unexpected(200)
+    parts = {name: part if isinstance(part := answer.result.get(f"result{name}"), dict) else {} for name in _PARTS}
+    outcomes: list[Outcome] = []
+    for key in _keys(calls):
+        outcomes.append(_read_command(parts, key))
+        if halted and not isinstance(outcomes[-1], Answer):
+            break
+    return outcomes
+
+
+def _keys(calls: Sequence[Call]) -> list[str]:
+    """Keys for a batch's commands that PHP cannot take for list indexes."""
+    return [f"c{place}" for place in range(len(calls))]
+
+
+def _read_command(parts: Mapping[str, dict[str, Any]], key: str) -> Outcome:
+    if key in parts["_error"]:
+        error = parts["_error"][key]
+        return refused(200, {}, {"time": parts["_time"].get(key)} | (error if isinstance(error, dict) else {}))
+    if key not in parts[""]:
+        return failure("UNEXPECTED_ANSWER", http_status=200, detail="a batch's answer lacks one of its commands")
+    return Answer(parts[""][key], total=count(parts["_total"].get(key)), next=count(parts["_next"].get(key)))
