@@ -1,0 +1,96 @@
+"""Imports point down the map of docs/ARCHITECTURE.md: no room imports what stands above it, and there is no circle."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import bitrix24_directories
+
+ROOT = Path(bitrix24_directories.__file__).parent
+NAME = bitrix24_directories.__name__
+MAP = (Path(__file__).parent.parent / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
+
+ROOMS = ["cli", "mcp_server", "changing", "finding", "directories", "settings", "rest", "portal", "ground"]
+GROUND = {"", "text", "words", "logs"}
+REST = ["client", "authorization", "limits", "wire", "ground"]
+REST_GROUND = {"addresses", "errors", "catalogue"}
+
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("__init__").removesuffix("."): path
+    for path in ROOT.rglob("*.py")
+}
+
+
+def imports(module: str) -> Iterator[str]:
+    """Modules of this package that `module` imports anywhere, late ones and those for types alone included."""
+    path = MODULES[module]
+    package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                assert not alias.name.startswith(NAME), f"{module}: names are imported from modules, not modules"
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                parent = package[: len(package) - node.level + 1]
+                source = ".".join([*(part for part in parent if part), *([node.module] if node.module else [])])
+            elif node.module == NAME or (node.module or "").startswith(f"{NAME}."):
+                source = (node.module or "").removeprefix(NAME).removeprefix(".")
+            else:
+                continue
+            for alias in node.names:
+                inside = f"{source}.{alias.name}".removeprefix(".")
+                yield inside if inside in MODULES else source
+
+
+def room(module: str) -> str:
+    first = module.partition(".")[0]
+    return "ground" if first in GROUND else "cli" if first == "__main__" else first
+
+
+def room_of_rest(module: str) -> str:
+    _, first, *_ = module.split(".")
+    return "ground" if first in REST_GROUND else first
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_nothing_is_imported_from_above(module: str) -> None:
+    for imported in imports(module):
+        ours, theirs = room(module), room(imported)
+        assert ROOMS.index(ours) <= ROOMS.index(theirs), f"{module} imports {imported} from above"
+        if ours == "portal":
+            assert theirs == "portal", f"the demo portal imports {imported}, whose mistakes it would share"
+        if theirs == "portal":
+            assert ours in ("portal", "cli"), f"{module} imports the demo portal"
+        if ours == theirs == "rest" and "." in module:
+            here, there = room_of_rest(module), room_of_rest(imported)
+            assert REST.index(here) <= REST.index(there), f"{module} imports {imported} from above"
+
+
+@pytest.mark.parametrize("module", sorted(found for found in MODULES if room(found) != "rest"))
+def test_the_client_is_used_by_its_front_door(module: str) -> None:
+    inner = [imported for imported in imports(module) if imported.startswith("rest.")]
+    assert not inner, f"{module} reaches into rest: what it needs belongs into rest/__init__.py"
+
+
+def test_nothing_goes_in_circles() -> None:
+    assert list(TopologicalSorter({module: set(imports(module)) - {module} for module in MODULES}).static_order())
+
+
+def test_httpx_stays_inside_the_client() -> None:
+    of_httpx = re.compile(r"^\s*(?:import|from) httpx", re.MULTILINE)
+    users = {room(module) for module, path in MODULES.items() if of_httpx.search(path.read_text(encoding="utf-8"))}
+    assert users == {"rest"}
+
+
+def test_the_map_names_every_room() -> None:
+    drawn = MAP.split("```")[1]
+    for name in {room(module) for module in MODULES} - {"ground"} | {"authorization/", "limits/", "wire/"}:
+        assert name in drawn
+    for name in {path.name for path in ROOT.glob("*.py")} - {"__init__.py"}:
+        assert name in drawn
