@@ -99,7 +99,7 @@ async def test_neighbours_are_renumbered_only_where_there_is_no_room(
         ("DEAL_STAGE", "Счёт выставлен", "SCHET_VISTAVLEN"),
         ("DEAL_STAGE_1", "A very long name that goes on and on", "C1:A_VERY_LONG_NAME_TH"),
         ("INDUSTRY", "Forestry & Timber", "FORESTRY_TIMBER"),
-        ("DEAL_STAGE", "New", "NEW_2"),
+        ("DEAL_STAGE", "Won", "WON_2"),
         ("SOURCE", "Café Zürich", "CAFE_ZURICH"),
     ],
 )
@@ -334,7 +334,10 @@ async def test_a_failure_at_every_step_tells_what_was_done_and_what_was_not(
     else:
         assert said.is_error
         assert said.structured["status"] == "stopped"
-        assert "apply_directory" in said.text or len(steps) == 1
+        assert said.error["code"] == ("CHANGE_UNKNOWN" if fault == "cut off" else "CHANGE_FAILED")
+        assert ("apply_directory" in said.text) == (fault == "refused") or len(steps) == 1
+        lost = ["unknown"] * (len(steps) - step) if fault == "cut off" else ["not done"] * (len(steps) - step)
+        assert [one["outcome"] for one in steps[step:]] == lost
         assert [one["outcome"] for one in steps[:step]] == ["done"] * step
         assert not any(one["outcome"] == "done" for one in steps[step:])
     for one in steps:
@@ -519,16 +522,18 @@ async def test_the_audit_log(portal: PortalInProcess, tmp_path: Path, caplog: py
             await twice(someone, "delete_directory_item", entityId="SOURCE", statusId="WEB")
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     assert [json.loads(one.message) for one in caplog.records if one.name.endswith("audit")] == lines
-    updated, deleted = lines
-    assert updated["before"]["name"] in ("Advertising", "Реклама")
-    assert updated["after"] == {"SORT": 40, "NAME": "Ads"}
-    assert (updated["tool"], updated["entityId"], updated["statusId"], updated["outcome"]) == (
+    update, updated, delete, deleted = lines
+    assert [line["event"] for line in lines] == ["intent", "outcome"] * 2
+    assert (update["id"], delete["id"]) == (updated["id"], deleted["id"])
+    assert update["before"]["name"] in ("Advertising", "Реклама")
+    assert update["after"] == {"SORT": 40, "NAME": "Ads"}
+    assert (update["tool"], update["entityId"], update["statusId"]) == (
         "update_directory_item",
         "SOURCE",
         "ADVERTISING",
-        "done",
     )
-    assert deleted["outcome"].startswith("failed: CRM records still carry this code")
+    assert updated["outcome"] == "done"
+    assert deleted["outcome"].startswith("not done: CRM records still carry this code")
     assert "demoadmin" not in log.read_text(encoding="utf-8")
 
 

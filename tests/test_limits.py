@@ -14,7 +14,7 @@ import pytest
 
 from bitrix24_directories.portal import DemoPortal
 from bitrix24_directories.portal.app import Bucket
-from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Plan, Webhook, in_process
+from bitrix24_directories.rest import Answer, Bitrix24Client, Bitrix24Error, Outcome, Plan, Webhook, in_process
 from support import Assistant, PortalInProcess, Said, assistant
 
 pytestmark = pytest.mark.virtual_clock
@@ -316,11 +316,16 @@ async def test_batch_of_nothing(client: Bitrix24Client, portal_in_process: Porta
     assert portal_in_process.portal.calls == []
 
 
-async def test_batch_halts_at_the_first_error(client: Bitrix24Client) -> None:
-    outcomes = await client.batch(
-        {"one": ("scope", {}), "bad": ("crm.status.get", {"id": 0}), "never": ("scope", {})}, halt=True
-    )
-    assert list(outcomes) == ["one", "bad"]
+async def test_changes_halt_at_the_first_error(client: Bitrix24Client) -> None:
+    outcomes: list[Outcome | None] = []
+    gone: tuple[str, dict[str, Any]] = ("crm.status.update", {"id": 1, "fields": {"SORT": 10}})
+    await client.change([gone, ("crm.status.delete", {"id": 0}), gone], outcomes)
+    done, refused, never = outcomes
+    assert isinstance(done, Answer)
+    assert done.result is True
+    assert isinstance(refused, Bitrix24Error)
+    assert refused.nothing_was_done
+    assert never is None
 
 
 @pytest.mark.parametrize("code", ["ERROR_METHOD_NOT_FOUND", "ERROR_BATCH_METHOD_NOT_ALLOWED"])

@@ -130,9 +130,11 @@ async def test_a_person_is_asked_over_stdio(portal: RunningPortal, tmp_path: Pat
             arguments = {"entityId": "SOURCE", "name": "Podcast"}
             assert not (await client.call_tool("add_directory_item", arguments)).is_error
         errors.seek(0)
-        (line,) = log.read_text(encoding="utf-8").splitlines()
-        assert line in errors.read()
-    assert json.loads(line)["outcome"] == "done"
+        lines = log.read_text(encoding="utf-8").splitlines()
+        written = errors.read()
+    assert all(line in written for line in lines)
+    intent, outcome = map(json.loads, lines)
+    assert (intent["event"], outcome["id"], outcome["outcome"]) == ("intent", intent["id"], "done")
     assert "add PODCAST: Podcast" in asked[0]
     assert portal.portal.store.of("SOURCE")[-1].status_id == "PODCAST"
 

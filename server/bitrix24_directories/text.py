@@ -15,6 +15,7 @@ _INVISIBLE = re.compile(
     "\u2060-\u206f\u3164\ud800-\udfff\ue000-\uf8ff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3"
     "\U0001d173-\U0001d17a\U000e0000-\U0010ffff]"
 )
+_PREFIX = re.compile(r"^(?:C\d+|DT\d+_\d+):", re.IGNORECASE)
 _NOT_PLAIN = re.compile(rf'[\s"]|{_INVISIBLE.pattern}')
 
 
@@ -26,14 +27,17 @@ def one_line(text: str, limit: int) -> str:
 
 def shown_code(code: str) -> str:
     """A STATUS_ID for a text: as it is, or as a JSON string where it holds anything but plain visible characters."""
-    if code and _NOT_PLAIN.search(code) is None:
-        return code
-    return _INVISIBLE.sub(_escaped, json.dumps(code, ensure_ascii=False))
+    return code if code and _NOT_PLAIN.search(code) is None else quoted(code)
+
+
+def quoted(text: str) -> str:
+    """`text` as a JSON string in which everything can be seen."""
+    return _INVISIBLE.sub(_escaped, json.dumps(text, ensure_ascii=False))
 
 
 def bare_code(code: str) -> str:
     """A STATUS_ID without its pipeline's prefix."""
-    return code.rpartition(":")[2]
+    return _PREFIX.sub("", code)
 
 
 def spellings(code: str) -> tuple[str, str]:

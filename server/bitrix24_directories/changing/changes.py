@@ -11,8 +11,8 @@ import json
 import logging
 import secrets
 from collections import OrderedDict, defaultdict
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +20,9 @@ import anyio
 
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.models import Change, Item, Step
+from bitrix24_directories.directories.notation import coded
 from bitrix24_directories.rest import Bitrix24Error, Entry, Outcome, current_wait, failure
-from bitrix24_directories.text import one_line, shown_code, spellings
+from bitrix24_directories.text import one_line, shown_code
 from bitrix24_directories.words import same_text
 
 from .audit import Audit
@@ -106,61 +107,98 @@ class Changes:
     async def carry_out(self, tool: str, planned: Planned, *, confirmed: bool) -> Change:
         """Do what was planned, if the directory is still as it was, and read it again.
 
-        Raises StoppedError when a step fails, and Bitrix24Error where nothing was done (AUDIT_LOG_FAILED, reading).
+        Raises StoppedError when a step is not done or when that is not known, and Bitrix24Error where nothing was sent
+        (AUDIT_LOG_FAILED, TIMEOUT behind another change, reading). What has left for the portal is waited for and
+        recorded although the call is cancelled.
         """
         if not planned.plan.operations:
             return planned.answer()
-        self._make_sure_of_audit()
-        async with self._turn[planned.entity_id]:
+        deadline = anyio.current_time() + self._timeout
+        async with self._turn_of(planned.entity_id, deadline):
             # A person may have taken their time, or another call its turn.
             if confirmed or self._written_at.get(planned.entity_id, 0.0) >= planned.read_at:
-                async with self._reading(planned.entity_id) as (_, items):
-                    if items != planned.items:
-                        news = list(differences(planned.items, items))
-                        raise _refused(
-                            f"the directory has changed since it was planned: {'; '.join(news)}", "Call again"
-                        )
+                await self._make_sure_unchanged(planned, deadline)
+            lines = self._intend(tool, planned)
+            outcomes: list[Outcome | None] = []
+            calls = [(operation.method, operation.params) for operation in planned.plan.operations]
             try:
-                return await self._write(tool, planned)
+                with anyio.CancelScope(deadline=deadline), current_wait().waiting_for("the portal to make the change"):
+                    await self._directories.write(planned.entity_id, calls, outcomes)
             finally:
-                self._written_at[planned.entity_id] = anyio.current_time()
+                with anyio.CancelScope(shield=True):
+                    outcomes = [_of_a_change(one) for one in outcomes] + [None] * (len(calls) - len(outcomes))
+                    change = await self._settled(planned, outcomes)
+                    self._record(planned, lines, change)
+                    self._written_at[planned.entity_id] = anyio.current_time()
+        if change.status == "stopped":
+            raise StoppedError(change, self._why_stopped(change, outcomes))
+        return change
 
     def decline(self, tool: str, planned: Planned) -> Change:
         """Record that the person said no."""
-        self._make_sure_of_audit()
-        for operation in planned.plan.operations:
-            self._record(tool, planned.entity_id, operation, "declined")
+        with _audit_needed():
+            for operation in planned.plan.operations:
+                self._audit.declined(**_described(tool, planned.entity_id, operation))
         return planned.answer().model_copy(update={"status": "declined", "plan_id": None})
 
-    async def _write(self, tool: str, planned: Planned) -> Change:
-        operations = planned.plan.operations
-        outcomes: list[Outcome] = []
-        cut_off: Bitrix24Error | None = None
+    @asynccontextmanager
+    async def _turn_of(self, entity_id: str, deadline: float) -> AsyncIterator[None]:
+        turn = self._turn[entity_id]
+        with anyio.CancelScope(deadline=deadline) as scope:
+            await turn.acquire()
+        if scope.cancelled_caught:
+            detail = f"waited {self._timeout:g} s behind another change of {entity_id}; nothing was changed"
+            raise failure("TIMEOUT", detail=detail, never_sent=True)
         try:
-            with anyio.move_on_after(self._timeout), current_wait().waiting_for("the portal to make the change"):
-                calls = [(operation.method, operation.params) for operation in operations]
-                outcomes = [_of_a_change(one) for one in await self._directories.write(planned.entity_id, calls)]
-            if not outcomes:
-                cut_off = failure("TIMEOUT", detail=f"waited {self._timeout:g} s for the portal to make the change")
-        except Bitrix24Error as exc:
-            cut_off = exc
-        items = await self._read_again(planned.entity_id)
-        steps = _judged(operations, outcomes, cut_off, items)
-        for operation, step in zip(operations, steps, strict=True):
-            said = f"{step.outcome}: {step.why}" if step.why else str(step.outcome)
-            self._record(tool, planned.entity_id, operation, said)
-        error = cut_off or next((one for one in outcomes if isinstance(one, Bitrix24Error)), None)
-        stopped = error is not None and any(step.outcome != "done" for step in steps)
-        change = Change(
+            yield
+        finally:
+            turn.release()
+
+    async def _make_sure_unchanged(self, planned: Planned, deadline: float) -> None:
+        with anyio.CancelScope(deadline=deadline) as scope:
+            async with self._reading(planned.entity_id) as (_, items):
+                if items != planned.items:
+                    news = list(differences(planned.items, items))
+                    raise _refused(f"the directory has changed since it was planned: {'; '.join(news)}", "Call again")
+        if scope.cancelled_caught:
+            raise failure("TIMEOUT", detail=f"waited {self._timeout:g} s; nothing was changed", never_sent=True)
+
+    async def _settled(self, planned: Planned, outcomes: Sequence[Outcome | None]) -> Change:
+        """What became of each step, by the portal's answers, or where one was lost by what stands there now."""
+        sent = any(outcome is not None for outcome in outcomes)
+        items = await self._read_again(planned.entity_id) if sent else planned.items
+        steps = [
+            operation.step.model_copy(update=_judged(operation, outcome, items))
+            for operation, outcome in zip(planned.plan.operations, outcomes, strict=True)
+        ]
+        return Change(
             entity_id=planned.entity_id,
-            status="stopped" if stopped else "done",
+            status="done" if all(step.outcome == "done" for step in steps) else "stopped",
             steps=steps + planned.plan.refused,
             news=None if items is not None else ["the directory could not be read again: read it before going on"],
             items=items or [],
         )
-        if stopped and error is not None:
-            raise StoppedError(change, error)
-        return change
+
+    def _why_stopped(self, change: Change, outcomes: Sequence[Outcome | None]) -> Bitrix24Error:
+        """What to tell, and what to do next: never to call again where a change may still be carried out."""
+        errors = [outcome for outcome in outcomes if isinstance(outcome, Bitrix24Error)]
+        unknown = [step for step in change.steps if step.outcome == "unknown"]
+        if not errors:
+            detail = f"waited {self._timeout:g} s for the portal to take the change; it was not sent"
+            return failure("TIMEOUT", detail=detail, never_sent=True)
+        if not unknown:
+            return errors[0]
+        cause = next((error for error in errors if not error.nothing_was_done), errors[0])
+        entry = Entry(
+            f"Whether {'the change was' if len(change.steps) == 1 else 'all changes were'} made is not known, for the "
+            f"portal's answer was lost: {cause.happened}",
+            f"Do not send it again now, since it may still be carried out. In a minute or two read {change.entity_id} "
+            f"with get_directory_items (details and fresh) and look whether {'; '.join(map(_sign_of, unknown))}. "
+            "Tell the user what you find, and go on from there.",
+            cause.category,
+            again="Sending the same change again before that could make it twice.",
+        )
+        return Bitrix24Error("CHANGE_UNKNOWN", entry, http_status=cause.http_status)
 
     async def _read_again(self, entity_id: str) -> list[Item] | None:
         """The directory after a change; None where it cannot be read."""
@@ -188,58 +226,88 @@ class Changes:
             self._seen.popitem(last=False)
         return Planned(entity_id, items, plan, digest, anyio.current_time())
 
-    def _make_sure_of_audit(self) -> None:
-        try:
+    def _intend(self, tool: str, planned: Planned) -> list[str]:
+        """Record what is about to be sent. Raises Bitrix24Error (AUDIT_LOG_FAILED) where that cannot be done."""
+        with _audit_needed():
             self._audit.make_sure()
-        except OSError:
-            entry = Entry(
-                "The audit log cannot be written, so nothing was changed",
-                "Tell the user to make the file that BITRIX24_AUDIT_LOG names writable.",
-                "configuration",
-            )
-            raise Bitrix24Error("AUDIT_LOG_FAILED", entry) from None
+            return [
+                self._audit.intend(**_described(tool, planned.entity_id, operation))
+                for operation in planned.plan.operations
+            ]
 
-    def _record(self, tool: str, entity_id: str, operation: Operation, outcome: str) -> None:
-        before = operation.item.structured() if operation.item else None
-        after = None if operation.method == "crm.status.delete" else operation.params["fields"]
-        code = operation.step.status_id
-        record = {"tool": tool, "entityId": entity_id, "statusId": code, "before": before, "after": after}
-        try:
-            self._audit.write(**record, outcome=outcome)
-        except OSError:  # it could be written a moment ago; the line is on stderr, and the change is made
-            logger.exception("The audit log's file could not be written")
+    def _record(self, planned: Planned, lines: Sequence[str], change: Change) -> None:
+        for line, step in zip(lines, change.steps, strict=False):
+            said = f"{step.outcome}: {step.why}" if step.why else str(step.outcome)
+            try:
+                self._audit.outcome(line, said, entityId=planned.entity_id, statusId=step.status_id)
+            except OSError:  # it could be written a moment ago; the line is on stderr, and the change is made
+                logger.exception("The audit log's file could not be written")
 
 
-def _of_a_change(outcome: Outcome) -> Outcome:
+@contextmanager
+def _audit_needed() -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise _audit_failed(exc) from None
+
+
+def audit_trouble(path: str) -> Bitrix24Error | None:
+    """What is wrong with an audit log at `path`; None where it can be written."""
+    try:
+        Audit(path).make_sure()
+    except OSError as exc:
+        return _audit_failed(exc)
+    return None
+
+
+def _audit_failed(exc: OSError) -> Bitrix24Error:
+    entry = Entry(
+        f"The audit log cannot be written ({exc.strerror or exc}), so nothing was changed",
+        "Tell the user to let BITRIX24_AUDIT_LOG name a regular file that can be written, in a folder that exists.",
+        "configuration",
+    )
+    return Bitrix24Error("AUDIT_LOG_FAILED", entry)
+
+
+def _described(tool: str, entity_id: str, operation: Operation) -> dict[str, Any]:
+    before = operation.item.structured() if operation.item else None
+    after = None if operation.method == "crm.status.delete" else operation.params["fields"]
+    code = operation.step.status_id
+    return {"tool": tool, "entityId": entity_id, "statusId": code, "before": before, "after": after}
+
+
+def _sign_of(step: Step) -> str:
+    """How to see in the directory that a step was carried out."""
+    code = shown_code(step.status_id or "")
+    match step.action:
+        case "add":
+            return f"{code} ({step.name}) is there"
+        case "remove":
+            return f"{code} ({step.name}) is gone"
+    return f"{code} is as it was to be ({step.name}: {', '.join(step.changes or ())})"
+
+
+def _of_a_change(outcome: Outcome | None) -> Outcome | None:
     """To read, a user needs other rights than to change; the portal has one text for both."""
     if isinstance(outcome, Bitrix24Error) and outcome.kind == "CRM_ACCESS_DENIED":
-        return failure("NOT_ALLOWED_TO_CHANGE", http_status=outcome.http_status)
+        return failure("NOT_ALLOWED_TO_CHANGE", http_status=outcome.http_status, never_sent=True)
     return outcome
 
 
-def _judged(
-    operations: Sequence[Operation],
-    outcomes: Sequence[Outcome],
-    cut_off: Bitrix24Error | None,
-    items: list[Item] | None,
-) -> list[Step]:
-    """Each step with its outcome: by the portal's answers, or where it gave none by what stands there now."""
-    steps: list[Step] = []
-    for place, operation in enumerate(operations):
-        said: dict[str, Any]
-        if place < len(outcomes):
-            outcome = outcomes[place]
-            said = {"outcome": "done"}
-            if isinstance(outcome, Bitrix24Error):
-                said = {"outcome": "failed", "why": outcome.happened}
-        elif cut_off is None:
-            said = {"outcome": "not done"}
-        elif items is None:
-            said = {"outcome": "unknown", "why": "the directory could not be read again"}
-        else:
-            said = {"outcome": "done" if _stands(operation, items) else "not done"}
-        steps.append(operation.step.model_copy(update=said))
-    return steps
+def _judged(operation: Operation, outcome: Outcome | None, items: list[Item] | None) -> dict[str, str]:
+    """What became of one operation: done, not done or unknown, and why."""
+    if outcome is None:
+        return {"outcome": "not done"}
+    if not isinstance(outcome, Bitrix24Error):
+        return {"outcome": "done"}
+    if outcome.nothing_was_done:
+        return {"outcome": "not done", "why": outcome.happened}
+    if items is None:
+        return {"outcome": "unknown", "why": "the answer was lost, and the directory could not be read again"}
+    if _stands(operation, items):
+        return {"outcome": "done"}
+    return {"outcome": "unknown", "why": "the answer was lost, and the directory does not show the change so far"}
 
 
 def _stands(operation: Operation, items: Sequence[Item]) -> bool:
@@ -255,30 +323,31 @@ def _stands(operation: Operation, items: Sequence[Item]) -> bool:
 
 def _one(plan: Plan) -> Plan:
     """The plan of a single change. Raises CHANGE_REFUSED where nothing is left of it."""
-    if plan.refused and not plan.operations:
-        raise _refused("; ".join(f"{step.name}: {step.why}" for step in plan.refused))
+    refused = [step for step in plan.refused if step.action == "refused"]
+    if refused and not plan.operations:
+        raise _refused("; ".join(f"{step.name}: {step.why}" for step in refused))
     return plan
 
 
 def _found(items: Sequence[Item], text: str) -> Item:
     """An item by code or name."""
-    named = [item for item in items if same_text(item.name) == same_text(text)]
-    coded = [item for item in items if text.strip().casefold() in spellings(item.status_id)]
-    found = coded or named
+    found = coded(items, text.strip()) or [item for item in items if same_text(item.name) == same_text(text)]
     if len(found) != 1:
         raise _refused(
             f'"{one_line(text, 100)}" is {"several items" if found else "no item"} of the directory, by code and name',
-            _use_one_of(items),
+            _use_one_of(found or items),
         )
     return found[0]
 
 
 def _by_code(items: Sequence[Item], code: str) -> Item:
     """An item by its STATUS_ID, with or without the pipeline's prefix; never by its numeric record id."""
-    wanted = code.strip().casefold()
-    for item in items:
-        if wanted in spellings(item.status_id):
-            return item
+    wanted = code.strip()
+    found = coded(items, wanted)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise _refused(f'"{one_line(code, 100)}" fits several codes of the directory', _use_one_of(found))
     record = next((item for item in items if str(item.id) == wanted), None)
     hint = f"; {wanted} is the record id of {shown_code(record.status_id)} ({record.name})" if record else ""
     raise _refused(

@@ -10,16 +10,16 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from bitrix24_directories.directories.models import Item, Step
+from bitrix24_directories.directories.notation import Line, coded, read_lines
 from bitrix24_directories.directories.rows import is_stages, prefix_of
-from bitrix24_directories.text import shown_code, spellings
+from bitrix24_directories.text import shown_code
 from bitrix24_directories.words import same_text
 
 from .item_codes import checked_code, made_code
-from .notation import Line, read_lines
 from .sorting import sorts_for
 
 _COLOR = re.compile(r"#[0-9A-Fa-f]{6}")
@@ -79,7 +79,7 @@ class Planner:
             one = self._read(line, taken, claimed)
             if one is not None:
                 wanted.append(one)
-                taken.add(one.code.casefold())
+                taken.add(one.code)
         wanted = list(self._told_apart(wanted))
         kept, gone = self._undeclared(wanted, all_read=not self._refused)
         return self._plan(self._arranged(wanted, kept), gone)
@@ -87,20 +87,65 @@ class Planner:
     def add(self, name: str, *, code: str = "", after: Item | None = None, color: str = "", meaning: str = "") -> Plan:
         """A new item, after the one named or last; a stage comes before the winning one unless it is a failed one."""
         line = Line(name, code or None, name, meaning or None, color or None)
-        one = self._new(line, {item.status_id.casefold() for item in self._items})
+        if (there := self._already_there(line, after)) is not None:
+            return Plan(refused=[there])
+        one = self._new(line, self._codes)
         if one is None:
             return Plan(refused=self._refused)
         wanted = [self._kept(item) for item in self._items]
-        wanted.insert(self._last_place(one) if after is None else self._items.index(after) + 1, one)
+        wanted.insert(self._last_place(wanted, one) if after is None else self._items.index(after) + 1, one)
         return self._plan(self._with_winner_last(wanted), [])
 
-    def _last_place(self, one: _Wanted) -> int:
+    def _already_there(self, line: Line, after: Item | None) -> Step | None:
+        """The step for a new item whose like is there, as it is after an addition whose answer was lost.
+
+        Done where it stands as asked; refused where the name is taken and no code says that a second one is wanted.
+        """
+        same = [item for item in self._items if same_text(item.name) == same_text(line.name)]
+        if line.code is not None:
+            same = [item for item in same if item in coded(self._items, line.code)]
+        if not same or not line.name:
+            return None
+        for item in same:
+            if self._stands_as(item, line, after):
+                why = "it stands there already; to have a second one of this name, give a statusId"
+                code = item.status_id
+                return Step(action="add", status_id=code, name=item.name, why=why, outcome="done")
+        if line.code is not None:
+            return None
+        why = (
+            f"there is an item of this name already ({_listed(same)}); change it with update_directory_item, or give a "
+            "statusId to have a second one"
+        )
+        return Step(action="refused", name=line.name, why=why)
+
+    def _stands_as(self, item: Item, line: Line, after: Item | None) -> bool:
+        """Whether `item` is what adding `line` would have given."""
+        one = _Wanted(line, None, line.name, item.status_id, line.meaning or "", line.color or "")
+        wanted = [self._kept(other) for other in self._items if other is not item]
+        before = [other.item for other in wanted]
+        if after is None:
+            wanted.insert(self._last_place(wanted, one), one)
+        elif after in before:
+            wanted.insert(before.index(after) + 1, one)
+        return (
+            [other.code for other in self._with_winner_last(wanted)] == [other.status_id for other in self._items]
+            and (one.meaning or "process") == (item.semantics or "process")
+            and (not one.color or one.color.casefold() == (item.color or "").casefold())
+        )
+
+    def _last_place(self, wanted: Sequence[_Wanted], one: _Wanted) -> int:
         """The end; for a stage in progress the place before the winning one."""
         if self._stages and one.meaning != "failure":
-            for place, item in enumerate(self._items):
-                if item.semantics == "success":
+            for place, other in enumerate(wanted):
+                if other.meaning == "success":
                     return place
-        return len(self._items)
+        return len(wanted)
+
+    @property
+    def _codes(self) -> set[str]:
+        """Of the items that there are, in lower case."""
+        return {item.status_id.casefold() for item in self._items}
 
     def update(self, item: Item, *, name: str = "", color: str = "", after: Item | None = None) -> Plan:
         """Another name, colour or place for an item."""
@@ -136,13 +181,15 @@ class Planner:
             self._refuse(line, item)
             return None
         if item is None:
-            return self._new(line, taken | {one.status_id.casefold() for one in self._items})
-        if item.status_id.casefold() in taken:
+            return self._new(line, {code.casefold() for code in taken} | self._codes)
+        if item.status_id in taken:
             self._refuse(line, f"{shown_code(item.status_id)} is declared twice")
             return None
         if line.meaning not in (None, item.semantics or "process"):
             self._refuse(line, "its meaning cannot change; add a new item and move the records")
             return None
+        if line.color is not None and line.color.casefold() == (item.color or "").casefold():
+            line = replace(line, color=None)
         if not self._colour_is_one(line):
             return None
         return self._kept(item, line=line, name=line.name, color=line.color or "")
@@ -153,15 +200,14 @@ class Planner:
         A text says why that cannot be told.
         """
         if line.code is not None:
-            for item in self._items:
-                if line.code.casefold() in spellings(item.status_id):
-                    return item
-            return None
+            found = coded(self._items, line.code)
+            if len(found) > 1:
+                return f"{shown_code(line.code)} fits several codes ({_listed(found)}): write one of them as it is"
+            return found[0] if found else None
         unclaimed = [item for item in self._items if item.status_id not in claimed]
         named = [item for item in unclaimed if same_text(item.name) == same_text(line.name)]
         if len(named) > 1:
-            codes = ", ".join(shown_code(item.status_id) for item in named)
-            return f"several items are called so ({codes}): write the code before the name"
+            return f"several items are called so ({_listed(named)}): write the code before the name"
         return named[0] if named else None
 
     def _new(self, line: Line, taken: set[str]) -> _Wanted | None:
@@ -211,8 +257,12 @@ class Planner:
 
         Where there is a winning stage, stages in progress stand before it and failed ones after.
         """
-        if not self._stages or all(one.meaning != "success" for one in wanted + kept):
-            return self._merged(wanted, kept)
+        merged = self._merged(wanted, kept)
+        codes = [one.code for one in merged]
+        if codes == [item.status_id for item in self._items if item.status_id in codes]:
+            return merged  # it stands so, and the portal has taken it
+        if not self._stages or all(one.meaning != "success" for one in merged):
+            return merged
         arranged: list[_Wanted] = []
         for group in (("", "process"), ("success",), ("failure",)):
             ours, theirs = ([one for one in some if one.meaning in group] for some in (wanted, kept))
@@ -307,6 +357,10 @@ class Planner:
     def _refuse(self, line: Line, why: str) -> None:
         step = Step(action="refused", status_id=line.code, name=line.name or line.text, read_from=line.text, why=why)
         self._refused.append(step)
+
+
+def _listed(items: Sequence[Item]) -> str:
+    return ", ".join(shown_code(item.status_id) for item in items)
 
 
 def differences(before: Sequence[Item], now: Sequence[Item]) -> Iterator[str]:

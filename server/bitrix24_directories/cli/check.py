@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import anyio
 
+from bitrix24_directories.changing.changes import audit_trouble
 from bitrix24_directories.directories.cache import Cache
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Credentials, Transport, failure
@@ -41,6 +42,8 @@ async def check(
     try:
         if isinstance(portal, Bitrix24Error):
             raise portal
+        if settings.allow_writes and (trouble := audit_trouble(settings.audit_log)) is not None:
+            raise trouble
         tell(Step(step, ok=True, says=portal.description))
         step = "reachability"
         async with Bitrix24Client(

@@ -16,11 +16,14 @@ import anyio
 from bitrix24_directories import __version__
 
 if TYPE_CHECKING:
+    from bitrix24_directories.portal import Fault
     from bitrix24_directories.rest import Bitrix24Error, Credentials, Transport
     from bitrix24_directories.settings import Settings
 
 DEMO_ADDRESS = "https://demo.bitrix24.example"
 DEMO_WEBHOOK = "/rest/1/demoadmin0000001/"
+
+_FAULTS = "answer this error code or HTTP status; lost:502, lost:cut, ... make changes and lose the answer"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except KeyboardInterrupt:
         return 130
+    except _UsageError as exc:
+        print(exc, file=sys.stderr)
+        return 2
     except BrokenPipeError:  # whoever read our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -68,7 +74,11 @@ def _parser() -> argparse.ArgumentParser:
     portal = commands.add_parser("portal", help="run the demo portal for others to develop against")
     portal.add_argument("--port", type=_port_number, default=8024, help="0: a free one (%(default)s)")
     portal.add_argument("--lang", choices=["en", "ru"], default="en")
-    portal.add_argument("--fault", metavar="CODE", help="answer this error code or HTTP status to every call")
+    portal.add_argument(
+        "--fault",
+        metavar="CODE",
+        help=_FAULTS,
+    )
     portal.add_argument("--limit", action="store_true", help="enforce the request limit (burst 50, 2 a second)")
     portal.add_argument("--certfile", help="serve TLS with this certificate")
     portal.add_argument("--keyfile")
@@ -80,8 +90,25 @@ def _demo_options(argument_default: str | None = None) -> argparse.ArgumentParse
     options = argparse.ArgumentParser(add_help=False, argument_default=argument_default)
     options.add_argument("--demo", action="store_true", help="use the demo portal inside this process: no network")
     options.add_argument("--lang", choices=["en", "ru"], help="language of the demo portal (en)")
-    options.add_argument("--fault", metavar="CODE", help="make the demo portal answer this error code or HTTP status")
+    options.add_argument(
+        "--fault",
+        metavar="CODE",
+        help=f"for the demo portal: {_FAULTS}",
+    )
     return options
+
+
+def _fault(text: str) -> Fault:
+    from bitrix24_directories.portal import Fault
+
+    try:
+        return Fault.parse(text)
+    except ValueError as exc:
+        raise _UsageError(f"--fault {text}: {exc}") from None
+
+
+class _UsageError(Exception):
+    """The command line asks for something that there is not."""
 
 
 def _port_number(text: str) -> int:
@@ -162,11 +189,11 @@ def _login(_args: argparse.Namespace) -> int:
 
 
 def _portal(args: argparse.Namespace) -> int:
-    from bitrix24_directories.portal import DemoPortal, Fault, listen, server
+    from bitrix24_directories.portal import DemoPortal, listen, server
 
     portal = DemoPortal(args.lang, limit=(50, 2) if args.limit else None)
     if args.fault:
-        portal.faults.order(Fault.parse(args.fault))
+        portal.faults.order(_fault(args.fault))
     try:
         running = server(portal.app, certfile=args.certfile, keyfile=args.keyfile)
         listening = listen(args.port)
@@ -198,11 +225,11 @@ def _configured(args: argparse.Namespace) -> tuple[Credentials | Bitrix24Error, 
         settings, portal = Settings.model_construct(), exc
     configure_logging(settings.log_level, Redactor(lambda: () if isinstance(portal, Bitrix24Error) else portal.secrets))
     if args.demo:
-        from bitrix24_directories.portal import DemoPortal, Fault
+        from bitrix24_directories.portal import DemoPortal
 
         demo = DemoPortal(args.lang or "en")
         if args.fault:
-            demo.faults.order(Fault.parse(args.fault))
+            demo.faults.order(_fault(args.fault))
         transport = in_process(demo.app)
     return portal, settings, transport
 

@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 
 import anyio
 
-from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Entry, Outcome, capture, failure, unwrap
+from bitrix24_directories.rest import Answer, Bitrix24Client, Bitrix24Error, Entry, Outcome, failure, unwrap
 from bitrix24_directories.text import one_line
 
 from .cache import Cache, Kept
 from .models import Directory, DirectoryItems, DirectoryList, Item
-from .rows import fields_text, read_directories, read_items, read_record, read_statuses, used_in
+from .rows import confirms, fields_text, read_directories, read_items, read_record, read_statuses, used_in
 
 ENTITY_ID_LIMIT = 100
 SUGGESTIONS = 5
@@ -102,17 +102,20 @@ class Directories:
             if not isinstance(outcome, Bitrix24Error)
         }
 
-    async def write(self, entity_id: str, calls: Sequence[tuple[str, dict[str, Any]]]) -> list[Outcome]:
-        """Make changing calls in their order, as few requests as can be, until one fails; what follows has no outcome.
+    async def write(
+        self, entity_id: str, calls: Sequence[tuple[str, dict[str, Any]]], outcomes: list[Outcome | None]
+    ) -> None:
+        """Make changing calls in their order until one fails, and forget what was kept of the directory.
 
-        Forgets what was kept of the directory. Raises Bitrix24Error where it is not known what was done.
+        `outcomes` is filled as Bitrix24Client.change says; an answer that confirms nothing becomes an error there.
         """
         try:
-            if len(calls) == 1:
-                return [await capture(self._client.call(*calls[0]))]
-            numbered = {str(place): call for place, call in enumerate(calls)}
-            return list((await self._client.batch(numbered, halt=True)).values())
+            await self._client.change(calls, outcomes)
         finally:
+            for place, ((method, _), outcome) in enumerate(zip(calls, outcomes, strict=False)):
+                if isinstance(outcome, Answer) and not confirms(method, outcome.result):
+                    detail = "it confirms no change"
+                    outcomes[place] = failure("UNEXPECTED_ANSWER", http_status=200, detail=detail)
             for key in (self._key(self._plain, entity_id), self._key(self._details, entity_id), self._key(self._types)):
                 self._cache.forget(key)
 

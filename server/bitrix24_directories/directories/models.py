@@ -168,15 +168,15 @@ class Step(Shape):
     read_from: str | None = None
     changes: list[str] | None = None
     why: str | None = None
-    outcome: Literal["done", "failed", "not done", "unknown"] | None = None
+    outcome: Literal["done", "not done", "unknown"] | None = None
 
 
 class Change(Result):
     """What a change would do, did, or did not do, and the directory as the portal has it now.
 
     `status`: `planned` (nothing is done yet; `plan_id` carries it out), `done`, `unchanged` (nothing to do), `declined`
-    (the person said no), `stopped` (a step failed and the rest was not tried). `news` tells what has changed on the
-    portal since an earlier plan.
+    (the person said no), `stopped` (a step was not done, or it is not known whether it was). `news` tells what has
+    changed on the portal since an earlier plan.
     """
 
     entity_id: str

@@ -38,6 +38,7 @@ BUILT_IN = tuple(_CODES_GO_INTO)
 
 _PIPELINE_STAGES = re.compile(r"(DEAL|SMART_INVOICE|SMART_DOCUMENT|DYNAMIC_(?P<type>\d+))_STAGE_\d+")
 _SMART_TYPES = {"SMART_INVOICE": 31, "SMART_DOCUMENT": 36}
+_COLOR = re.compile(r"#?[0-9A-Fa-f]{3,8}")
 _MEANINGS: dict[str, Semantics] = {
     "S": "success",
     "F": "failure",
@@ -135,6 +136,13 @@ def read_directories(result: Any) -> list[Directory]:
     )
 
 
+def confirms(method: str, result: Any) -> bool:
+    """Whether the `result` of a changing method says that the change was made: a new id, or true."""
+    if method == "crm.status.add":
+        return str(result).isdecimal() and int(result) > 0
+    return result is True
+
+
 def is_stages(entity_id: str) -> bool:
     return entity_id in ("STATUS", "DEAL_STAGE", "QUOTE_STATUS") or bool(_PIPELINE_STAGES.fullmatch(entity_id))
 
@@ -174,7 +182,7 @@ def _owned_item(row: _StatusRow) -> tuple[str, Item]:
         sort=row.sort,
         id=row.id,
         semantics=_semantics(row),
-        color=one_line(row.color or "", 20) or None,
+        color=f"#{row.color.removeprefix('#')}" if row.color and _COLOR.fullmatch(row.color) else None,
         system=row.system == "Y",
     )
 

@@ -16,11 +16,11 @@ from bitrix24_directories.directories.models import (
     DirectoryItems,
     DirectoryList,
     FoundItems,
-    Item,
     Match,
     QueryResult,
     Result,
 )
+from bitrix24_directories.directories.notation import item_line
 from bitrix24_directories.text import one_line, shown_code
 
 DIRECTORIES = "bitrix24://directories"
@@ -47,26 +47,15 @@ def link(entity_id: str = "") -> ResourceLink:
 def items_text(result: DirectoryItems) -> str:
     """`DEAL_STAGE: 8 items, in order (code: name)`, then `NEW: New` and so on."""
     if not result.items:
-        return f"{result.entity_id}: the directory exists and has no items{_age(result.age_seconds)}."
+        return f"{shown_code(result.entity_id)}: the directory exists and has no items{_age(result.age_seconds)}."
     detailed = result.items[0].id is not None
     notation = "code: name [meaning] colour (id)" if detailed else "code: name"
     counted = _counted(result.total, "item")
-    lines = [f"{result.entity_id}: {counted}, in order ({notation}){_age(result.age_seconds)}"]
-    lines += [_item_line(item) for item in result.items]
+    lines = [f"{shown_code(result.entity_id)}: {counted}, in order ({notation}){_age(result.age_seconds)}"]
+    lines += [item_line(item) for item in result.items]
     if result.used_in:
         lines.append(f"The codes go into {', '.join(result.used_in)}")
     return "\n".join(lines)
-
-
-def _item_line(item: Item) -> str:
-    parts = [f"{shown_code(item.status_id)}: {item.name}"]
-    if item.semantics in ("success", "failure"):
-        parts.append(f"[{item.semantics}]")
-    if item.color:
-        parts.append(item.color)
-    if item.id is not None:
-        parts.append(f"(id {item.id}, system)" if item.system else f"(id {item.id})")
-    return " ".join(parts)
 
 
 def directories_text(result: DirectoryList) -> str:
@@ -132,7 +121,8 @@ def _directory_of(match: Match) -> str:
 def plan_text(change: Change) -> str:
     """What would be done to a directory, for the assistant and for the person who is asked."""
     if change.status == "unchanged":
-        why = "what was asked is refused" if change.steps else "it is so already"
+        refused = any(step.action == "refused" for step in change.steps)
+        why = "what was asked is refused" if refused else "it is so already"
         return "\n".join([f"Nothing to do for {change.entity_id}: {why}.", *_steps(change)])
     lines = [f"Plan for {change.entity_id}; nothing is changed yet:", *_steps(change)]
     if change.news:
@@ -157,9 +147,12 @@ def change_text(change: Change) -> str:
 
 
 def _stopped(change: Change) -> str:
-    if not any(step.outcome in ("done", "unknown") for step in change.steps):
+    outcomes = {step.outcome for step in change.steps}
+    if "unknown" in outcomes:
+        return f"What is known of the change of {change.entity_id}:"
+    if "done" not in outcomes:
         return f"Nothing was changed in {change.entity_id}:"
-    return f"{change.entity_id} was changed in part; after the failed step nothing more was tried:"
+    return f"{change.entity_id} was changed in part; after the refused step nothing more was tried:"
 
 
 def _steps(change: Change) -> list[str]:

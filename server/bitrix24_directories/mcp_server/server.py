@@ -96,6 +96,11 @@ class DirectoriesServer(MCPServer[Portal]):
             tools += change_tools()
         self._schemas = {tool.name: tool.parameters for tool in tools}
 
+        if settings.allow_writes and not isinstance(portal, Bitrix24Error):
+            from bitrix24_directories.changing.changes import audit_trouble
+
+            portal = audit_trouble(settings.audit_log) or portal
+
         @asynccontextmanager
         async def lifespan(_: MCPServer[Portal]) -> AsyncIterator[Portal]:
             if isinstance(portal, Bitrix24Error):
@@ -256,7 +261,7 @@ class DirectoriesServer(MCPServer[Portal]):
         text, structured = str(error), {"error": said.structured()}
         if change is not None:
             text = f"{text}\n{change_text(change)}"
-            if len(change.steps) > 1:
+            if len(change.steps) > 1 and error.code != "CHANGE_UNKNOWN":
                 text += "\nTo go on, declare the directory again with apply_directory, and show the user the new plan."
             structured |= change.structured()
         return CallToolResult(

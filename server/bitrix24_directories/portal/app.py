@@ -17,6 +17,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from .faults import Fault, Faults
 from .methods import Answer, User, run
@@ -119,11 +120,18 @@ class DemoPortal:
         method = str(request.path_params["method"]).removesuffix(".json")
         params = await _params(request)
         self.calls.append((method, params))
-        fault = self.faults.take(method)
+        fault = self.faults.take(method, changes=_changes(method, params))
         if fault is not None:
             await asyncio.sleep(fault.delay)
+            if fault.after:
+                return _lost(fault, self._answered(method, params, authorize))
             if fault.replaces_answer:
                 return _faulty(fault)
+        return self._answered(method, params, authorize)
+
+    def _answered(
+        self, method: str, params: Mapping[str, Any], authorize: Callable[[Mapping[str, Any]], User]
+    ) -> Response:
         started = self._clock()
         try:
             if self.bucket is not None:
@@ -273,6 +281,36 @@ async def _params(request: Request) -> dict[str, Any]:
 
 def _error(error: PortalError) -> Response:
     return JSONResponse({"error": error.code, "error_description": error.description}, error.status)
+
+
+def _changes(method: str, params: Mapping[str, Any]) -> bool:
+    commands = (as_array(param(params, "cmd")) or {}).values() if method == "batch" else [method]
+    return any(str(command).partition("?")[0].endswith((".add", ".update", ".delete")) for command in commands)
+
+
+class _CutResponse(Response):
+    """Half of a body that was announced whole: the server closes the connection on it."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - as ASGI calls it
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        half = bytes(self.body)[: len(self.body) // 2]
+        await send({"type": "http.response.body", "body": half, "more_body": True})
+
+
+def _lost(fault: Fault, answer: Response) -> Response:
+    """What arrives in place of the true answer to a call that was carried out."""
+    if fault.cut:
+        return _CutResponse(answer.body, answer.status_code)
+    if fault.keep is not None:
+        content = bytes(answer.body)
+        return Response(content[: int(len(content) * fault.keep)], answer.status_code, media_type="application/json")
+    if fault.silent and answer.status_code == 200:
+        content = json.loads(bytes(answer.body))
+        results = content["result"]["result"] if isinstance(content["result"], dict) else {}
+        for key in list(results)[-fault.silent :]:
+            del results[key]
+        return JSONResponse(content)
+    return _faulty(fault) if fault.replaces_answer else answer
 
 
 def _faulty(fault: Fault) -> Response:

@@ -6,6 +6,7 @@ Imports nothing of this package.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 # HTTP status of each system error, which any REST method may answer.
 _STATUS = {
@@ -40,6 +41,17 @@ _STATUS = {
 }
 
 
+LOST: dict[str, dict[str, Any]] = {
+    "cut": {"cut": True},
+    "empty": {"body": ""},
+    "truncated": {"keep": 0.5},
+    "html": {"body": "<html><body>Maintenance</body></html>"},
+    "false": {"body": '{"result": false}', "headers": {"content-type": "application/json"}},
+    "silent": {"silent": 1},
+}
+"""Ways in which the answer to a change can be lost."""
+
+
 @dataclass
 class Fault:
     """What goes wrong.
@@ -48,6 +60,10 @@ class Fault:
     (None: always). `delay` seconds pass first; with neither `code`, `status` nor `body` the answer is then the true
     one. `code` answers a Bitrix24 error with its own HTTP status, or with `status` if given. `body` is sent as it is,
     as text/html unless `headers` say otherwise.
+
+    `changes_only` spares what only reads. With `after` the call is carried out first and its true answer is lost: what
+    comes instead is the fault. `keep` sends only that share of the answer's bytes as if it were all, `cut` breaks the
+    connection half-way, `silent` leaves out the last commands of a batch's answer, that many.
     """
 
     method: str = ""
@@ -58,13 +74,34 @@ class Fault:
     status: int | None = None
     body: str | bytes | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    changes_only: bool = False
+    after: bool = False
+    keep: float | None = None
+    cut: bool = False
+    silent: int = 0
 
     @classmethod
     def parse(cls, text: str) -> Fault:
-        """`503` is a web page with that status, anything else a Bitrix24 error code."""
+        """`503` is a web page with that status, `lost:WHAT` a change whose answer is lost, else an error code.
+
+        WHAT is `cut` (the connection), `empty`, `truncated`, `html`, `false` (`{"result": false}`), `silent` (a batch
+        says nothing of its last command), or an HTTP status. Raises ValueError for another one.
+        """
+        what, _, how = text.partition(":")
+        if what == "lost":
+            return cls.lost(how)
         if text.isdecimal():
             return cls(status=int(text))
         return cls(code=text)
+
+    @classmethod
+    def lost(cls, how: str) -> Fault:
+        """A change that is made and whose answer is lost, as `parse` says it."""
+        if how.isdecimal():
+            return cls(after=True, changes_only=True, status=int(how))
+        if how not in LOST:
+            raise ValueError(f"an answer can be lost as {', '.join(LOST)} or an HTTP status")
+        return cls(after=True, changes_only=True, **LOST[how])
 
     @property
     def replaces_answer(self) -> bool:
@@ -89,8 +126,11 @@ class Faults:
     def clear(self) -> None:
         self._ordered.clear()
 
-    def take(self, method: str) -> Fault | None:
+    def take(self, method: str, *, changes: bool = False) -> Fault | None:
+        """The fault for a call of `method`, which `changes` something or only reads."""
         for fault in self._ordered:
+            if fault.changes_only and not changes:
+                continue
             if fault.method == method or (not fault.method and method != "oauth/token"):
                 if fault.times is not None:
                     fault.times -= 1

@@ -17,7 +17,8 @@ Category = Literal["input", "configuration", "authorization", "limit", "portal",
 class Entry:
     """One row: `retry_after` is in seconds; `retryable` without it means soon. `words` passes the portal's text on.
 
-    `category` is None only where nobody but this product's authors can mend the failure.
+    `category` is None only where nobody but this product's authors can mend the failure. `again` is said in place of
+    the usual last line on trying again.
     """
 
     happened: str
@@ -26,6 +27,7 @@ class Entry:
     retryable: bool = False
     retry_after: int | None = None
     words: bool = False
+    again: str = ""
 
 
 _NEW_WEBHOOK = (
@@ -379,6 +381,24 @@ BY_TEXT = (
     ("invalid identifier", "NOT_FOUND"),
 )
 """What the methods say without a code of their own, in lower case -> its row."""
+
+NEVER_SENT = frozenset(
+    {
+        "CONNECTION_REFUSED",
+        "CONNECTION_FAILED",
+        "DNS_FAILURE",
+        "TLS_FAILURE",
+        "PROXY_FAILURE",
+        "NO_TOKEN",
+        "TOKENS_NOT_KEPT",
+    }
+)
+"""Failures before a request has left this machine."""
+
+UNCLEAR = frozenset(
+    {"INTERNAL_SERVER_ERROR", "ERROR_UNEXPECTED_ANSWER", "SERVER_ERROR", "TOO_MANY_REQUESTS", "UNKNOWN_ERROR"}
+)
+"""Errors that may come after the portal has done what was asked, or that no documentation describes."""
 
 BY_STATUS = {
     401: "HTTP_UNAUTHORIZED",

@@ -7,7 +7,7 @@ portal, and one exchange.
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -22,7 +22,7 @@ from .limits.queue import Queue
 from .limits.shared_calls import SharedCall
 from .limits.waiting import current_wait
 from .wire.answers import Answer, Outcome, capture
-from .wire.batches import BATCH_LENGTH, Call, batch_params, read_batch
+from .wire.batches import BATCH_LENGTH, Call, batch_params, read_batch, read_halting_batch
 from .wire.exchange import Exchange
 
 Transport = httpx.AsyncBaseTransport
@@ -103,38 +103,57 @@ class Bitrix24Client:
             if not shared.under_way and self._shared.get(key) is shared:
                 del self._shared[key]
 
-    async def batch(
-        self, calls: Mapping[str, tuple[str, Mapping[str, Any]]], *, halt: bool = False
-    ) -> dict[str, Outcome]:
-        """Make any number of calls, 50 a request, and give each key its answer or its error.
+    async def batch(self, calls: Mapping[str, tuple[str, Mapping[str, Any]]]) -> dict[str, Outcome]:
+        """Make any number of reading calls, 50 a request, and give each key its answer or its error.
 
-        With `halt` nothing is called after the first error, and what was not called has no key. Raises Bitrix24Error
-        when the portal does not answer a batch as a whole; on a portal without `batch` the calls are made one by one.
+        Raises Bitrix24Error when the portal does not answer a batch as a whole; on a portal without `batch` the calls
+        are made one by one.
         """
         outcomes: dict[str, Outcome] = {}
         pending = {key: Call(method, params) for key, (method, params) in calls.items()}
-        while pending and not (halt and any(isinstance(outcome, Bitrix24Error) for outcome in outcomes.values())):
+        while pending:
             keys = list(pending)[:BATCH_LENGTH]
             group = [pending.pop(key) for key in keys]
-            outcomes |= zip(keys, await self._batch_or_singles(group, halt=halt), strict=False)
+            outcomes |= zip(keys, await self._batch_or_singles(group), strict=True)
         return outcomes
 
-    async def _batch_or_singles(self, group: list[Call], *, halt: bool) -> list[Outcome]:
-        if self._batch_works:
-            repeatable = all(is_read(call.method) for call in group)
+    async def change(self, calls: Sequence[tuple[str, Mapping[str, Any]]], outcomes: list[Outcome | None]) -> None:
+        """Make changing calls in their order, 50 a request, until one fails.
+
+        `outcomes` gets one for each call as soon as it is known: its answer, its error (whose `nothing_was_done` tells
+        whether that is certain), or None where the portal was not asked. It is filled in place so that whoever is
+        cancelled still knows. A request that has left is waited for in spite of cancellation: until it is answered, or
+        the caller's deadline or the client's timeout has passed.
+        """
+        pending = [Call(method, params) for method, params in calls]
+        while pending and not any(isinstance(outcome, Bitrix24Error) for outcome in outcomes):
+            length = BATCH_LENGTH if self._batch_works else 1
+            group, pending = pending[:length], pending[length:]
             try:
-                answer = await self._retried("batch", batch_params(group, halt=halt), repeatable=repeatable)
-                return read_batch(answer, group, halted=halt)
+                outcomes += await self._change(group)
+            except Bitrix24Error as exc:
+                if len(group) > 1 and exc.kind in _NO_BATCH and exc.nothing_was_done:
+                    self._batch_works = False
+                    pending = group + pending
+                else:
+                    outcomes += [exc] * len(group)
+        outcomes += [None] * len(pending)
+
+    async def _change(self, group: list[Call]) -> Sequence[Outcome | None]:
+        if len(group) == 1:
+            return [await self._retried(group[0].method, group[0].params, repeatable=False)]
+        answer = await self._retried("batch", batch_params(group, halt=True), repeatable=False)
+        return read_halting_batch(answer, group)
+
+    async def _batch_or_singles(self, group: list[Call]) -> list[Outcome]:
+        if self._batch_works:
+            try:
+                return read_batch(await self._retried("batch", batch_params(group), repeatable=True), group)
             except Bitrix24Error as exc:
                 if exc.kind not in _NO_BATCH:
                     raise
                 self._batch_works = False
-        outcomes: list[Outcome] = []
-        for call in group:
-            outcomes.append(await capture(self.call(call.method, call.params)))
-            if halt and isinstance(outcomes[-1], Bitrix24Error):
-                break
-        return outcomes
+        return [await capture(self.call(call.method, call.params)) for call in group]
 
     async def _retried(self, method: str, params: Mapping[str, Any], *, repeatable: bool) -> Answer:
         retries = Retries(repeatable)
@@ -142,7 +161,7 @@ class Bitrix24Client:
         while True:
             used = frozenset(self._credentials.secrets)
             try:
-                return await self._once(method, params)
+                return await self._once(method, params, repeatable=repeatable)
             except Bitrix24Error as exc:
                 if exc.kind in _EXPIRED and not refreshed:
                     renewal = await self._credentials.renew(used)
@@ -156,15 +175,18 @@ class Bitrix24Client:
                 with current_wait().waiting_for(f"another try, for the last one failed: {exc.happened}"):
                     await anyio.sleep(pause)
 
-    async def _once(self, method: str, params: Mapping[str, Any]) -> Answer:
+    async def _once(self, method: str, params: Mapping[str, Any], *, repeatable: bool = True) -> Answer:
         """One try, when the limits allow it: alone and at once, or with others out of the queue."""
         await self._methods.pass_by(method)
         if self._queue.may_send_now():
             self._bucket.take()
-            return await self._post(method, params)
+            return await self._post(method, params, repeatable=repeatable)
         wait = self._bucket.opens_in()
         if wait >= time_left():
-            raise failure("QUERY_LIMIT_EXCEEDED", retry_after=wait)
+            raise failure("QUERY_LIMIT_EXCEEDED", retry_after=wait, never_sent=True)
+        if not repeatable:
+            await self._queue.place()
+            return await self._post(method, params, repeatable=False)
         alone = not (self._batch_works and is_read(method)) or method in self._never_in_batch
         return await self._queue.call(Call(method, params, alone))
 
@@ -173,7 +195,7 @@ class Bitrix24Client:
         if len(calls) == 1:
             return [await self._post(calls[0].method, calls[0].params)]
         try:
-            outcomes = read_batch(await self._post("batch", batch_params(calls, halt=False)), calls)
+            outcomes = read_batch(await self._post("batch", batch_params(calls)), calls)
         except Bitrix24Error as exc:
             if exc.kind not in _NO_BATCH:
                 raise
@@ -185,16 +207,20 @@ class Bitrix24Client:
                 outcomes[place] = await capture(self._once(call.method, call.params))
         return outcomes
 
-    async def _post(self, method: str, params: Mapping[str, Any]) -> Answer:
-        """One request, for which a place in the bucket has been taken."""
+    async def _post(self, method: str, params: Mapping[str, Any], *, repeatable: bool = True) -> Answer:
+        """One request, for which a place in the bucket has been taken.
+
+        A read gets half of the timeout. What is not `repeatable` has until the caller's deadline, and is not cancelled
+        on the way: nobody would know what became of it.
+        """
         url, body = self._credentials.request(method, params)
-        limit = self._timeout / 2 if is_read(method) else self._timeout
+        limit = self._timeout / 2 if is_read(method) else min(self._timeout, time_left())
         sent_at = anyio.current_time()
         try:
-            with anyio.fail_after(limit):
+            with anyio.fail_after(limit, shield=not repeatable):
                 answer = await self._exchange.post(url, body, self._credentials.secrets)
         except TimeoutError:
-            raise failure("TIMEOUT", detail=f"no answer within {limit:g} s") from None
+            raise failure("TIMEOUT", detail=f"no answer within {limit:.3g} s") from None
         except Bitrix24Error as exc:
             if exc.kind == "QUERY_LIMIT_EXCEEDED":
                 self._bucket.refused(sent_at, exc.asked_to_wait)

@@ -11,7 +11,7 @@ import re
 
 from bitrix24_directories.text import one_line
 
-from .catalogue import BY_CODE, BY_OAUTH_CODE, BY_STATUS, BY_TEXT, CATALOGUE, Entry
+from .catalogue import BY_CODE, BY_OAUTH_CODE, BY_STATUS, BY_TEXT, CATALOGUE, NEVER_SENT, UNCLEAR, Entry
 
 WORDS_LIMIT = 300
 """Characters of a portal's own words that are passed on at most."""
@@ -27,6 +27,7 @@ class Bitrix24Error(Exception):
     there is none) say the same to programs. `code` is Bitrix24's code where it gave one; `kind` is the catalogue's
     row, for callers that treat one failure apart; `happened` and `todo` are the first two parts of `str()`.
     `asked_to_wait` are the seconds that the portal itself asked for, None where it did not; `words` its own text.
+    `nothing_was_done` is True only where that is certain: the portal refused in a documented way, or was never asked.
     """
 
     def __init__(
@@ -39,8 +40,10 @@ class Bitrix24Error(Exception):
         detail: str = "",
         words: str = "",
         retry_after: float | None = None,
+        nothing_was_done: bool = False,
     ) -> None:
         self.kind = kind
+        self.nothing_was_done = nothing_was_done
         self.code = code or kind
         self.category = entry.category
         self.http_status = http_status
@@ -51,7 +54,7 @@ class Bitrix24Error(Exception):
         self.happened, self.todo = f"{entry.happened}: {detail}" if detail else entry.happened, entry.todo
         facts = self.code if http_status is None else f"{code or 'no error code'}, HTTP {http_status}"
         said = f' Bitrix24 says: "{words}"' if entry.words and words else ""
-        super().__init__(f"{self.happened} ({facts}).{said}\nNext: {entry.todo}\n{self._retry()}")
+        super().__init__(f"{self.happened} ({facts}).{said}\nNext: {entry.todo}\n{entry.again or self._retry()}")
 
     def _retry(self) -> str:
         if not self.retryable:
@@ -62,16 +65,38 @@ class Bitrix24Error(Exception):
 
 
 def failure(
-    kind: str, *, http_status: int | None = None, detail: str = "", retry_after: float | None = None
+    kind: str,
+    *,
+    http_status: int | None = None,
+    detail: str = "",
+    retry_after: float | None = None,
+    never_sent: bool = False,
 ) -> Bitrix24Error:
-    """The error for one of the catalogue's rows; `detail` says more, in this product's own words."""
-    return Bitrix24Error(kind, CATALOGUE[kind], http_status=http_status, detail=detail, retry_after=retry_after)
+    """The error for one of the catalogue's rows; `detail` says more, in this product's own words.
+
+    `never_sent` tells that no request has left, which some rows mean by themselves.
+    """
+    return Bitrix24Error(
+        kind,
+        CATALOGUE[kind],
+        http_status=http_status,
+        detail=detail,
+        retry_after=retry_after,
+        nothing_was_done=never_sent or kind in NEVER_SENT,
+    )
 
 
 def replace_wait(error: Bitrix24Error, seconds: float) -> Bitrix24Error:
     """The same error, with `seconds` until trying again can help."""
     entry, code = CATALOGUE[error.kind], error.code if error.http_status else ""
-    return Bitrix24Error(error.kind, entry, code=code, http_status=error.http_status, retry_after=seconds)
+    return Bitrix24Error(
+        kind=error.kind,
+        entry=entry,
+        code=code,
+        http_status=error.http_status,
+        retry_after=seconds,
+        nothing_was_done=error.nothing_was_done,
+    )
 
 
 def from_portal(code: str, description: str, http_status: int, retry_after: float | None = None) -> Bitrix24Error:
@@ -89,7 +114,13 @@ def from_portal(code: str, description: str, http_status: int, retry_after: floa
     if shown.upper() == kind.upper():
         shown = kind
     return Bitrix24Error(
-        kind, CATALOGUE[kind], code=shown, http_status=http_status, words=words, retry_after=retry_after
+        kind,
+        CATALOGUE[kind],
+        code=shown,
+        http_status=http_status,
+        words=words,
+        retry_after=retry_after,
+        nothing_was_done=bool(shown or words) and kind not in UNCLEAR and not kind.startswith("HTTP_"),
     )
 
 

@@ -33,7 +33,6 @@ _TRIES = {
 FIRST_PAUSE = 0.5
 """Seconds before the second try; each further pause of a call is twice as long."""
 
-_NOTHING_WAS_DONE = {"CONNECTION_REFUSED", "CONNECTION_FAILED", "DNS_FAILURE"}
 # The portal's two limits heal for certain: they are waited for until the deadline.
 _LIMITS = {"QUERY_LIMIT_EXCEEDED", "OPERATION_TIME_LIMIT"}
 _INSTANT = 1e-6  # a shorter wait is rounding, and would not move the clock
@@ -127,7 +126,7 @@ class MethodLimits:
         """Wait until the method is open again, or raise at once if that is past the caller's deadline."""
         wait = self.opens_in(method)
         if wait >= time_left():
-            raise failure("OPERATION_TIME_LIMIT", retry_after=wait)
+            raise failure("OPERATION_TIME_LIMIT", retry_after=wait, never_sent=True)
         if wait:
             with current_wait().waiting_for("the portal to allow this REST method again"):
                 await anyio.sleep(wait)
@@ -153,7 +152,7 @@ class Retries:
                 raise replace_wait(error, limits_open_in)
             return 0.0
         failures = self._failures[error.kind] = self._failures.get(error.kind, 0) + 1
-        may_repeat = self.repeatable or error.kind in _NOTHING_WAS_DONE
+        may_repeat = self.repeatable or error.nothing_was_done
         if not may_repeat or failures >= _TRIES.get(error.kind, 0):
             raise error
         pause = max(_jittered(FIRST_PAUSE * 2.0 ** (failures - 1)), error.asked_to_wait or 0.0)

@@ -22,9 +22,12 @@ from .waiting import current_wait
 
 @dataclass(eq=False)
 class _Waiter:
-    """A call in the queue; once `dispatched`, `request` carries it, and its answer is at `position` there."""
+    """A call in the queue; once `dispatched`, `request` carries it, and its answer is at `position` there.
 
-    call: Call
+    Without a call it waits for a place alone, and makes its request itself.
+    """
+
+    call: Call | None
     deadline: float
     dispatched: anyio.Event = field(default_factory=anyio.Event)
     request: SharedCall[list[Outcome]] | None = None
@@ -52,6 +55,15 @@ class Queue:
 
         Cancelled while it waits, it leaves the queue; cancelled later, the request goes on for those who share it.
         """
+        waiter = await self._dispatched(call)
+        assert waiter.request is not None
+        return unwrap((await waiter.request.wait())[waiter.position])
+
+    async def place(self) -> None:
+        """Wait for a place and take it, for a request that the caller makes itself. May be cancelled."""
+        await self._dispatched(None)
+
+    async def _dispatched(self, call: Call | None) -> _Waiter:
         waiter = _Waiter(call, anyio.current_effective_deadline())
         self._waiters.append(waiter)
         if self._dispatcher is None:
@@ -62,12 +74,12 @@ class Queue:
         except BaseException:
             self._withdraw(waiter)
             raise
-        assert waiter.request is not None
-        return unwrap((await waiter.request.wait())[waiter.position])
+        return waiter
 
     def _withdraw(self, waiter: _Waiter) -> None:
         if waiter.request is not None:
             waiter.request.remove_waiter()
+        if waiter.dispatched.is_set():
             return
         self._waiters.remove(waiter)
         if not self._waiters and self._dispatcher is not None:
@@ -92,12 +104,17 @@ class Queue:
 
     def _dispatch_next(self) -> None:
         """Send the first waiter's call, with as many of the next ones as may share a batch with it."""
-        waiters = [self._waiters.popleft()]
-        while (
-            self._waiters and len(waiters) < BATCH_LENGTH and not (waiters[0].call.alone or self._waiters[0].call.alone)
-        ):
+        first = self._waiters.popleft()
+        if first.call is None:
+            first.dispatched.set()
+            return
+        waiters, calls = [first], [first.call]
+        while self._waiters and len(calls) < BATCH_LENGTH and not calls[0].alone:
+            following = self._waiters[0].call
+            if following is None or following.alone:
+                break
             waiters.append(self._waiters.popleft())
-        calls = [waiter.call for waiter in waiters]
+            calls.append(following)
         request = SharedCall(self._tasks, lambda: self._send(calls))
         for position, waiter in enumerate(waiters):
             request.add_waiter(waiter.deadline)

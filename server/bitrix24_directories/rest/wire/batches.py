@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bitrix24_directories.rest.errors import failure
+from bitrix24_directories.rest.errors import Bitrix24Error, failure
 
 from .answers import Answer, Outcome, count, refused, unexpected
 from .php_query import php_query
@@ -31,25 +31,31 @@ class Call:
     alone: bool = False
 
 
-def batch_params(calls: Sequence[Call], *, halt: bool) -> dict[str, Any]:
+def batch_params(calls: Sequence[Call], *, halt: bool = False) -> dict[str, Any]:
     """What to send to the method `batch`; with `halt` the portal stops at the first command that fails."""
     commands = {key: f"{call.method}?{php_query(call.params)}" for key, call in zip(_keys(calls), calls, strict=True)}
     return {"halt": int(halt), "cmd": commands}
 
 
-def read_batch(answer: Answer, calls: Sequence[Call], *, halted: bool = False) -> list[Outcome]:
-    """What a batch answered for each of `calls`; with `halted` up to the first error, where it stopped.
+def read_batch(answer: Answer, calls: Sequence[Call]) -> list[Outcome]:
+    """What a batch answered for each of `calls`; an error for a command that it says nothing of.
 
     Raises Bitrix24Error when it is no batch's answer.
     """
     if not isinstance(answer.result, dict):
         raise unexpected(200)
     parts = {name: part if isinstance(part := answer.result.get(f"result{name}"), dict) else {} for name in _PARTS}
-    outcomes: list[Outcome] = []
-    for key in _keys(calls):
-        outcomes.append(_read_command(parts, key))
-        if halted and not isinstance(outcomes[-1], Answer):
-            break
+    return [_read_command(parts, key) for key in _keys(calls)]
+
+
+def read_halting_batch(answer: Answer, calls: Sequence[Call]) -> list[Outcome | None]:
+    """The same for a batch that stops at the first command that fails: None for what it did not come to."""
+    outcomes: list[Outcome | None] = []
+    stopped = False
+    for outcome in read_batch(answer, calls):
+        silent = isinstance(outcome, Bitrix24Error) and outcome.kind == "UNEXPECTED_ANSWER"
+        outcomes.append(None if stopped and silent else outcome)
+        stopped |= isinstance(outcome, Bitrix24Error) and not silent
     return outcomes
 
 

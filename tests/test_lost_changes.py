@@ -1,0 +1,268 @@
+"""What a change did is told truly, whatever becomes of the portal's answer: done, not done, or unknown."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from mcp import Client
+
+from bitrix24_directories.cli.main import main
+from bitrix24_directories.portal import Fault
+from bitrix24_directories.portal.faults import LOST
+from support import Assistant, PortalInProcess, RunningPortal, Said, assistant, spawned
+
+ADD: dict[str, Any] = {"entityId": "SOURCE", "name": "Podcast", "after": "WEB"}
+HOW = [*(how for how in LOST if how != "silent"), "500", "502", "504"]
+
+
+def named(portal: RunningPortal, name: str) -> list[str]:
+    return [item.status_id for item in portal.portal.store.of("SOURCE") if item.name == name]
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Wait for what another process or thread does."""
+    with anyio.fail_after(20):
+        while not true():  # noqa: ASYNC110 - nothing else tells of it
+            await anyio.sleep(0.02)
+
+
+def never_again(said: Said) -> None:
+    """An unknown outcome says what to look for, and never to call again."""
+    assert said.error["code"] == "CHANGE_UNKNOWN"
+    assert not said.error["retryable"]
+    assert "call again" not in said.text.lower()
+    assert "get_directory_items" in said.text
+
+
+@pytest.mark.parametrize("how", HOW)
+async def test_a_change_whose_answer_is_lost_is_settled_by_reading(portal: RunningPortal, how: str) -> None:
+    portal.portal.faults.order(Fault.lost(how))
+    async with assistant(portal, allow_writes=True) as someone:
+        said = await someone.call("add_directory_item", **ADD)
+        again = await someone.call("add_directory_item", **ADD)
+    assert said.structured["status"] == "done", said.text
+    assert again.structured["status"] == "unchanged"
+    assert "it stands there already" in again.text
+    assert named(portal, "Podcast") == ["PODCAST"]
+
+
+@pytest.mark.parametrize("how", ["502", "cut"])
+async def test_over_stdio(portal: RunningPortal, tmp_path: Path, how: str) -> None:
+    portal.portal.faults.order(Fault.lost(how))
+    server = spawned(tmp_path, BITRIX24_WEBHOOK_URL=portal.webhook_url(), BITRIX24_ALLOW_WRITES="true")
+    async with Client(server) as client:
+        said = await Assistant(client).call("add_directory_item", **ADD)
+    assert said.structured["status"] == "done", said.text
+    assert named(portal, "Podcast") == ["PODCAST"]
+
+
+@pytest.mark.parametrize("tool", ["add", "update", "delete"])
+@pytest.mark.parametrize(
+    "fault", [{"status": 502}, {"body": ""}, {"code": "INTERNAL_SERVER_ERROR"}, {"code": "NEW_CODE"}]
+)
+async def test_what_is_not_there_yet_proves_nothing(portal: RunningPortal, tool: str, fault: dict[str, Any]) -> None:
+    """The portal answers with a failure and does nothing, which nobody can tell from doing it later."""
+    before = portal.portal.store.of("SOURCE")
+    portal.order(changes_only=True, **fault)
+    async with assistant(portal, allow_writes=True) as someone:
+        said = await change(someone, tool)
+    never_again(said)
+    assert [step["outcome"] for step in said.structured["steps"]] == ["unknown"]
+    assert portal.portal.store.of("SOURCE") == before
+
+
+async def change(someone: Assistant, what: str) -> Said:
+    if what == "add":
+        return await someone.call("add_directory_item", **ADD)
+    item = {"entityId": "SOURCE", "statusId": "ADVERTISING"}
+    if what == "update":
+        return await someone.call("update_directory_item", **item, name="Ads")
+    plan = await someone.call("delete_directory_item", **item)
+    return await someone.call("delete_directory_item", **item, planId=plan.structured["planId"])
+
+
+@pytest.mark.parametrize("what", ["add", "update", "delete"])
+@pytest.mark.parametrize("code", ["ACCESS_DENIED", "NO_AUTH_FOUND", "ERROR_CORE", "OVERLOAD_LIMIT"])
+async def test_a_documented_refusal_is_not_done(portal: RunningPortal, what: str, code: str) -> None:
+    portal.order(changes_only=True, code=code)
+    async with assistant(portal, allow_writes=True) as someone:
+        said = await change(someone, what)
+    assert [step["outcome"] for step in said.structured["steps"]] == ["not done"]
+    assert said.error["code"] == code
+
+
+async def test_a_portal_that_commits_after_our_timeout(portal: RunningPortal) -> None:
+    portal.order(changes_only=True, delay=1.5)
+    async with assistant(portal, allow_writes=True, timeout=0.7) as someone:
+        said = await someone.call("add_directory_item", **ADD)
+        never_again(said)
+        assert "PODCAST (Podcast) is there" in said.text
+        await until(lambda: bool(named(portal, "Podcast")))
+        again = await someone.call("add_directory_item", **ADD)
+    assert again.structured["status"] == "unchanged"
+    assert named(portal, "Podcast") == ["PODCAST"]
+
+
+STEPS = ["CALL: Call", "EMAIL: E-Mail", "One", "Two", "Three", "WEB: Website"]
+
+
+@pytest.mark.parametrize("batch", [True, False])
+@pytest.mark.parametrize("how", [*HOW, "silent"])
+async def test_many_changes_whose_answer_is_lost(portal: RunningPortal, how: str, batch: bool) -> None:
+    portal.portal.store.in_use.clear()
+    async with assistant(portal, allow_writes=True) as someone:
+        plan = await someone.call("apply_directory", entityId="SOURCE", items=STEPS)
+        if not batch:
+            portal.order(times=1, method="batch", code="ERROR_METHOD_NOT_FOUND")
+        portal.portal.faults.order(Fault.lost(how))
+        said = await someone.call("apply_directory", entityId="SOURCE", items=STEPS, planId=plan.structured["planId"])
+        shown = await someone.call("get_directory_items", entityId="SOURCE", details=True, fresh=True)
+    there = {item["statusId"] for item in shown.structured["items"]}
+    for step in said.structured["steps"]:
+        if step.get("outcome") == "done":
+            assert (step["statusId"] in there) == (step["action"] != "remove")
+        elif step["action"] != "refused":
+            assert step["outcome"] == ("unknown" if batch else "not done")
+    if batch:
+        assert said.structured["status"] == "done", said.text
+
+
+async def test_a_batch_that_says_nothing_of_what_it_did_not_do(portal: RunningPortal) -> None:
+    """Nothing is there, and no command is spoken of: each step stays unknown."""
+    portal.order(changes_only=True, body='{"result": {"result": [], "result_error": []}}')
+    async with assistant(portal, allow_writes=True) as someone:
+        plan = await someone.call("apply_directory", entityId="SOURCE", items=STEPS)
+        said = await someone.call("apply_directory", entityId="SOURCE", items=STEPS, planId=plan.structured["planId"])
+    never_again(said)
+    outcomes = [step["outcome"] for step in said.structured["steps"] if step["action"] != "refused"]
+    assert outcomes == ["unknown"] * len(outcomes)
+
+
+async def test_result_false_that_did_nothing_is_no_success(portal: RunningPortal) -> None:
+    portal.order(changes_only=True, body='{"result": false}', headers={"content-type": "application/json"})
+    async with assistant(portal, allow_writes=True) as someone:
+        never_again(await someone.call("update_directory_item", entityId="SOURCE", statusId="WEB", name="Site"))
+
+
+async def test_two_of_one_name_only_with_a_code(portal: RunningPortal) -> None:
+    async with assistant(portal, allow_writes=True) as someone:
+        elsewhere = await someone.call("add_directory_item", entityId="SOURCE", name="website", after="CALL")
+        assert elsewhere.error["code"] == "CHANGE_REFUSED"
+        assert "WEB" in elsewhere.text
+        wanted = await someone.call("add_directory_item", entityId="SOURCE", name="Website", statusId="WEB_2")
+    assert wanted.structured["status"] == "done"
+    assert named(portal, "Website") == ["WEB", "WEB_2"]
+
+
+@pytest.mark.virtual_clock
+async def test_waiting_behind_another_change_counts(portal: PortalInProcess) -> None:
+    portal.order(changes_only=True, times=1, delay=9)
+    said: list[Said] = []
+    async with assistant(portal, allow_writes=True, timeout=10) as someone:
+
+        async def add(name: str) -> None:
+            said.append(await someone.call("add_directory_item", entityId="SOURCE", name=name))
+
+        started = anyio.current_time()
+        async with anyio.create_task_group() as tasks:
+            for number in range(3):
+                tasks.start_soon(add, f"Podcast {number}")
+                await anyio.sleep(0.1)
+        assert anyio.current_time() - started < 11
+    assert [one.is_error for one in said].count(False) == 1
+    for one in said:
+        if one.is_error:
+            assert "othing was changed" in one.text
+
+
+@pytest.mark.virtual_clock
+async def test_a_cancelled_change_that_has_left_is_recorded(portal: PortalInProcess, tmp_path: Path) -> None:
+    log = tmp_path / "audit.jsonl"
+    portal.order(changes_only=True, delay=5)
+    async with assistant(portal, allow_writes=True, audit_log=str(log)) as someone:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(someone.call, "add_directory_item", **ADD))
+            await anyio.sleep(1)
+            tasks.cancel_scope.cancel()
+        await anyio.sleep(20)
+    intent, outcome = (json.loads(line) for line in log.read_text(encoding="utf-8").splitlines())
+    assert (intent["event"], outcome["event"], outcome["outcome"]) == ("intent", "outcome", "done")
+    assert named(portal, "Podcast") == ["PODCAST"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills with SIGKILL")
+async def test_a_process_killed_half_way_leaves_its_intent(portal: RunningPortal, tmp_path: Path) -> None:
+    log = tmp_path / "audit.jsonl"
+    portal.order(changes_only=True, delay=3)
+    environment = {"BITRIX24_WEBHOOK_URL": portal.webhook_url(), "BITRIX24_ALLOW_WRITES": "true"}
+    environment |= {"BITRIX24_AUDIT_LOG": str(log)}
+    call = ["call", "add_directory_item", "entityId=SOURCE", "name=Podcast"]
+    command = [sys.executable, "-m", "bitrix24_directories", *call]
+    async with await anyio.open_process(command, env=os.environ | environment) as process:
+        await until(lambda: "crm.status.add" in portal.methods_called)
+        process.send_signal(signal.SIGKILL)
+    (intent,) = (json.loads(line) for line in log.read_text(encoding="utf-8").splitlines())
+    assert (intent["event"], intent["statusId"]) == ("intent", "PODCAST")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes and devices in the file system")
+@pytest.mark.parametrize("what", ["pipe", "device", "folder", "link to a pipe", "foreign link", "no folder"])
+async def test_an_audit_log_that_is_no_file_is_refused_at_start(
+    portal: RunningPortal,
+    tmp_path: Path,
+    what: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = tmp_path / "audit"
+    match what:
+        case "pipe":
+            os.mkfifo(path)
+        case "device":
+            path = Path("/dev/null")
+        case "folder":
+            path.mkdir()
+        case "link to a pipe":
+            os.mkfifo(tmp_path / "pipe")
+            path.symlink_to(tmp_path / "pipe")
+        case "foreign link":
+            (tmp_path / "other").touch()
+            path.symlink_to(tmp_path / "other")
+            mine = os.geteuid()
+            monkeypatch.setattr(os, "geteuid", lambda: mine + 1)
+        case "no folder":
+            path = tmp_path / "no" / "such" / "folder"
+    settings = {
+        "BITRIX24_WEBHOOK_URL": portal.webhook_url(),
+        "BITRIX24_ALLOW_WRITES": "true",
+        "BITRIX24_AUDIT_LOG": str(path),
+    }
+    if what != "foreign link":
+        async with Client(spawned(tmp_path, **settings)) as client:
+            said = await Assistant(client).call("get_directory_items", entityId="SOURCE")
+        assert said.error["code"] == "AUDIT_LOG_FAILED"
+        assert "BITRIX24_AUDIT_LOG" in said.text
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    assert await anyio.to_thread.run_sync(main, ["check"]) == 1
+    assert "BITRIX24_AUDIT_LOG" in capsys.readouterr().out
+
+
+def test_the_demo_portal_loses_answers_to_order(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BITRIX24_ALLOW_WRITES", "true")
+    add = ["call", "add_directory_item", "entityId=SOURCE", "name=Podcast", "--demo", "--fault"]
+    assert main([*add, "lost:empty"]) == 0
+    assert "PODCAST: Podcast - done" in capsys.readouterr().out.replace(" (after OTHER)", "")
+    assert main([*add, "lost:sight"]) == 2
+    assert "lost as cut, empty" in capsys.readouterr().err
