@@ -295,6 +295,8 @@ class Planner:
         return [*wanted[:won], *late, *(one for one in wanted[won:] if one not in late)]
 
     def _plan(self, wanted: list[_Wanted], removed: Sequence[Item]) -> Plan:
+        if not removed and [one.item for one in wanted] == self._items and not any(map(_differs, wanted)):
+            return Plan([], self._refused)  # items with a SORT of 0 may stand as they do, until one of them is sent
         order = [None if one.item is None else (one.item.sort, one.item.id or 0) for one in wanted]
         sorts = sorts_for(order)
         updates: list[Operation] = []
@@ -357,6 +359,12 @@ class Planner:
     def _refuse(self, line: Line, why: str) -> None:
         step = Step(action="refused", status_id=line.code, name=line.name or line.text, read_from=line.text, why=why)
         self._refused.append(step)
+
+
+def _differs(one: _Wanted) -> bool:
+    """Whether an item is to be called or coloured otherwise than it is."""
+    item = one.item
+    return item is None or one.name != item.name or one.color.casefold() != (item.color or "").casefold()
 
 
 def _listed(items: Sequence[Item]) -> str:
