@@ -248,3 +248,66 @@ async def test_any_query_gets_an_answer(someone_at_the_demo: Assistant, query: s
 async def someone_at_the_demo(portal: RunningPortal) -> Any:
     async with assistant(portal) as opened:
         yield opened
+
+
+DENIED = """
+    not won | never won | isn't won | won't be won | none won | without success | not successful | unwon
+    не выиграна | не успешная | невыигранная | без успеха | не виграна
+    nicht gewonnen | nie gewonnen | kein Gewinn | ohne Gewinn
+    no ganada | nunca ganada | sin ganada | não ganhou | nunca ganhou | nie wygrana | bez wygrana
+    pas gagnée | jamais gagnée | sans gagnée | kazanılmadı değil | non vinta | mai vinta
+    ليس فاز | غير ناجحة | لم فاز | жеңді емес | không thắng
+"""
+
+
+@pytest.mark.parametrize("query", [query.strip() for query in DENIED.replace("\n", "|").split("|") if query.strip()])
+def test_what_a_negation_denies_is_never_sure(query: str) -> None:
+    names = (
+        "Won Success Выиграна Успешная Успех Виграна Gewonnen Gewinn Ganada Ganhou Wygrana Gagnée Kazanılmadı Vinta"
+        " فاز ناجحة Жеңді Thắng"
+    )
+    stages = Directory(entity_id="DEAL_STAGE", name="Deal stages", kind="stages", success="S0", failure="LOSE")
+    affirmed = [Item(status_id=f"S{place}", name=name, sort=place) for place, name in enumerate(names.split())]
+    assert Matcher([(stages, affirmed)]).find(query).status == "none"
+
+
+@pytest.mark.parametrize(
+    ("before", "negation", "after"),
+    [
+        ("Vertrag wurde vom letzten Kunden", "nicht", "erfolgreich unterschrieben"),
+        ("El cliente principal", "nunca", "ha firmado nuestro contrato"),
+        ("O cliente principal", "não", "assinou nosso contrato ontem"),
+        ("Umowa z klientem", "nigdy", "została podpisana przez dyrektora"),
+        ("Договор с клиентом", "никогда", "был подписан нашим директором"),
+        ("تم توقيع العقد مع العميل", "ليس", "بنجاح كامل"),
+    ],
+)
+def test_one_negating_word_in_a_long_query_is_enough(before: str, negation: str, after: str) -> None:
+    named = Item(status_id="S", name=f"{before} {after}", sort=1)
+    matcher = Matcher([(Directory(entity_id="STATUS", name="Lead statuses", kind="stages"), [named])])
+    assert matcher.find(f"{before} {negation} {after}").status == "none"
+    assert matcher.find(f"{before} {after}!").status == "exact"
+
+
+@pytest.mark.parametrize("query", ["not won", "not successful", "isn't a junk lead", "не выиграна"])
+async def test_a_denied_code_or_meaning_is_not_sure_either(portal: RunningPortal, query: str) -> None:
+    assert only(await find(portal, query))["status"] == "none"
+
+
+def test_a_negation_that_the_name_shares_is_none() -> None:
+    leads = Directory(entity_id="STATUS", name="Lead statuses", kind="stages")
+    items = [
+        Item(status_id="JUNK", name="Not suitable at all", sort=1),
+        Item(status_id="C", name="Don't call", sort=2),
+    ]
+    matcher = Matcher([(leads, items)])
+    assert codes_found(matcher, "not suitable") == ("likely", ["JUNK"])
+    assert codes_found(matcher, "junk lead") == ("likely", ["JUNK"])  # the code is not denied by the name
+    assert matcher.find("not junk").status == "none"
+    assert matcher.find("suitable").status == "none"
+    assert codes_found(matcher, "not to call") == ("likely", ["C"])
+
+
+def codes_found(matcher: Matcher, query: str) -> tuple[str, list[str]]:
+    result = matcher.find(query)
+    return result.status, [match.status_id for match in result.matches]

@@ -14,6 +14,7 @@ from rapidfuzz.distance import OSA
 
 _TAG = re.compile(r"<[^<>]*>")
 _WORD = re.compile(r"[^\W_]+")
+_CONTRACTION = re.compile(r"\b[a-z]+n['’]t\b")  # "won't" has nothing to do with what is won
 _CYRILLIC = re.compile("[а-яё]")
 _LETTERS = dict(zip("абвгдезийклмнопрстуфхыэ", "abvgdeziiklmnoprstufhie", strict=True)) | {
     "ж": "zh", "ц": "ts", "ч": "ch", "ш": "sh", "щ": "sch", "ъ": "", "ь": "", "ю": "iu", "я": "ia",
@@ -38,7 +39,7 @@ class Word(NamedTuple):
 def words_of(text: str) -> tuple[Word, ...]:
     """The words of a name, title or query, in their order."""
     plain = unicodedata.normalize("NFC", unicodedata.normalize("NFKC", _TAG.sub(" ", text)).casefold())
-    return tuple(_word(found) for found in _WORD.findall(plain))
+    return tuple(_word(found) for found in _WORD.findall(_CONTRACTION.sub("not", plain)))
 
 
 @lru_cache(maxsize=50_000)

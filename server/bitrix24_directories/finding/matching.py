@@ -141,7 +141,7 @@ class _Question:
         if not own:
             return None
         share = sum(max(found[place][0], named[place]) for place in self._meant) / len(self._meant)
-        if self._negated != entry.negated and bits & NAME_BITS:
+        if self._denies(entry, found):
             share /= 2
         covered = max(_covered(bits, entry.name_bits), 0.95 * _covered(bits, entry.code_bits), 0.6 * (not bits))
         reason = "words of the name"
@@ -150,6 +150,13 @@ class _Question:
         elif any(found[place][0] < 0.9 for place in own):
             reason = "similar spelling"
         return _Scored(entry, share, 0.75 * share + 0.25 * covered, reason)
+
+    def _denies(self, entry: Entry, found: list[tuple[float, int]]) -> bool:
+        """Whether one of the two is negated and the other is not. What a negated name means is not its code's words."""
+        in_name = any(found[place][1] & NAME_BITS for place in self._meant)
+        if self._negated:
+            return not (entry.negated and in_name)
+        return entry.negated and in_name
 
 
 def record_match(directory: Directory, item: Item, number: int) -> Match:
@@ -165,8 +172,9 @@ def _read_words(query: str, index: ItemIndex) -> list[Word]:
         if words and word.whole.isdigit() and words[-1].whole.isdigit():
             joined = words.pop().whole + word.whole
             words.append(Word(joined, joined))
-        elif word.whole.startswith(("un", "ne")) and not index.knows(word.whole) and index.knows(rest):
-            words += [Word("not", "not"), Word(rest, rest)]
+        elif word.whole.startswith(("un", "ne")) and not (index.knows(word.whole) or stage_meaning(word)):
+            bare = Word(rest, word.stem[2:])
+            words += [Word("not", "not"), bare] if index.knows(rest) or stage_meaning(bare) else [word]
         else:
             words.append(word)
     return words

@@ -21,7 +21,21 @@ CARRY_NOTHING = _stems("""
 """)
 """Words that a query may hold without meaning anything by them."""
 
-NEGATIONS = frozenset({"not", "no", "never", "ne", "net", "bez"})  # in Latin letters, as all words here are
+# In the languages of Bitrix24's own lists: English, Russian, Ukrainian, Kazakh, German, Spanish, Portuguese, Polish,
+# French, Italian, Turkish, Indonesian, Vietnamese, Hindi, Arabic. As they stand: a stem would take in other words.
+NEGATIONS = frozenset(
+    word.whole
+    for word in words_of("""
+    not no never none neither nor without except cannot dont doesnt didnt isnt arent wasnt werent wont cant havent hasnt
+    не нет ни без нельзя никогда никак кроме ні немає ніколи крім емес жоқ
+    nicht kein keine keinen keiner keinem keines nie niemals ohne weder außer
+    nunca sin jamás ni excepto não nunca sem nem jamais exceto nie bez nigdy ani żaden żadna żadne oprócz
+    ne pas sans jamais aucun aucune sauf non senza mai nessun nessuno nessuna
+    değil yok hayır asla tidak bukan belum tanpa không chưa नहीं बिना
+    لا ليس ليست لم لن غير بدون ما
+    """)
+)
+"""Words that deny what stands with them."""
 
 SUCCESS = _stems("""
     won win wins winning success successful successfully succeeded victory
