@@ -41,8 +41,11 @@ class RunningPortal:
     def webhook_url(self, secret: str = ADMIN_SECRET) -> str:
         return f"{self.address}/rest/{_USERS.get(secret, 1)}/{secret}/"
 
-    def order(self, **fault: Any) -> None:
-        self.portal.faults.order(Fault(**fault))
+    def order(self, **fault: Any) -> Fault:
+        """What is ordered; its `times` tells how often it is still to come."""
+        ordered = Fault(**fault)
+        self.portal.faults.order(ordered)
+        return ordered
 
     @property
     def methods_called(self) -> list[str]:

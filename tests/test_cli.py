@@ -33,12 +33,6 @@ def test_call_of_a_portal_over_http(portal: RunningPortal, monkeypatch: pytest.M
     assert "DEAL_STAGE_1: Deal stages (Wholesale)" in capsys.readouterr().out
 
 
-def test_settings_from_a_dotenv_file(portal: RunningPortal, tmp_path: Path, capsys: Output) -> None:
-    (tmp_path / ".env").write_text(f"BITRIX24_WEBHOOK_URL = '{portal.webhook_url()}'\nOTHER=1\n", encoding="utf-8-sig")
-    assert main(["call", "get_directory_items", "entityId=SOURCE"]) == 0
-    assert "CALL: Call" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize(
     ("arguments", "code", "part"),
     [

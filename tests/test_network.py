@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import re
 import socket
 import struct
 import threading
@@ -12,6 +13,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from bitrix24_directories.portal.app import ADMIN
+from bitrix24_directories.portal.oauth import CLIENT_ID, CLIENT_SECRET
+from bitrix24_directories.rest import Application
+from bitrix24_directories.rest.addresses import redirected
 from support import ADMIN_SECRET, RunningPortal, ask
 
 pytestmark = pytest.mark.usefixtures("no_pauses")
@@ -20,12 +25,12 @@ Answering = Callable[[socket.socket], None]
 
 
 @contextlib.contextmanager
-def raw_server(*answers: Answering) -> Iterator[tuple[str, list[int]]]:
+def raw_server(*answers: Answering) -> Iterator[tuple[str, list[bytes]]]:
     """A server that does with each connection what the next of `answers` says, and with the last for ever.
 
-    Gives the webhook's URL and a list that grows by one entry a request.
+    Gives the webhook's URL and a list to which each request is added.
     """
-    requests: list[int] = []
+    requests: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def accept() -> None:
@@ -33,8 +38,7 @@ def raw_server(*answers: Answering) -> Iterator[tuple[str, list[int]]]:
                 while True:
                     connection, _ = listener.accept()
                     with connection, contextlib.suppress(ConnectionError):
-                        connection.recv(65536)
-                        requests.append(1)
+                        requests.append(_request(connection))
                         answers[min(len(requests), len(answers)) - 1](connection)
 
         thread = threading.Thread(target=accept, daemon=True)
@@ -42,6 +46,14 @@ def raw_server(*answers: Answering) -> Iterator[tuple[str, list[int]]]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/rest/1/{ADMIN_SECRET}/", requests
         listener.shutdown(socket.SHUT_RDWR)
     thread.join(timeout=5)
+
+
+def _request(connection: socket.socket) -> bytes:
+    received = connection.recv(65536)
+    length = re.search(rb"content-length: (\d+)", received, re.IGNORECASE)
+    while length and len(received.partition(b"\r\n\r\n")[2]) < int(length[1]):
+        received += connection.recv(65536)
+    return received
 
 
 def answering(body: bytes, status: str = "200 OK", length: int | None = None, **headers: str) -> Answering:
@@ -209,6 +221,62 @@ async def test_renamed_portal_is_followed_with_post_and_the_same_body(portal: Ru
     said = await ask(portal, "get_directory_items", entityId="DEAL_STAGE")
     assert said.structured["total"] == 8
     assert portal.portal.calls == [("crm.status.entity.items", {"entityId": "DEAL_STAGE"})] * 3
+
+
+@pytest.fixture
+def authorised(portal: RunningPortal) -> Application:
+    issued = portal.portal.oauth.issue(ADMIN)
+    tokens = {name: issued[name] for name in ("access_token", "refresh_token")}
+    return Application(portal.address, CLIENT_ID, CLIENT_SECRET, oauth_url=f"{portal.address}/oauth/token/", **tokens)
+
+
+async def test_the_token_goes_to_the_portals_own_origin_only(portal: RunningPortal, authorised: Application) -> None:
+    with raw_server(healthy) as (elsewhere, requests):
+        portal.order(status=307, headers={"location": elsewhere})
+        said = await ask(authorised, "get_directory_items", entityId="STATUS")
+    assert said.error["code"] == "PORTAL_MOVED"
+    assert "it is at 127.0.0.1 now" in said.text
+    assert "BITRIX24_PORTAL_URL" in said.text
+    assert requests == []
+
+
+async def test_a_redirect_that_carries_the_token_itself_is_followed(
+    portal: RunningPortal, authorised: Application
+) -> None:
+    token = portal.portal.oauth.newest_access_token
+    with raw_server(healthy) as (elsewhere, requests):
+        portal.order(status=302, headers={"location": f"{elsewhere}crm.status.entity.items?auth={token}"})
+        said = await ask(authorised, "get_directory_items", entityId="STATUS")
+    assert said.structured["total"] == 1
+    (request,) = requests
+    head, _, body = request.partition(b"\r\n\r\n")
+    assert f"?auth={token}".encode() in head
+    assert json.loads(body) == {"entityId": "STATUS"}
+
+
+async def test_a_redirect_inside_the_portal_keeps_the_token(portal: RunningPortal, authorised: Application) -> None:
+    portal.order(times=1, status=302, headers={"location": "/rest/crm.status.entity.items.json"})
+    assert not (await ask(authorised, "get_directory_items", entityId="STATUS")).is_error
+
+
+async def test_another_origin_gets_a_webhooks_call_only_with_its_path(portal: RunningPortal) -> None:
+    with raw_server(healthy) as (elsewhere, requests):
+        portal.order(times=1, status=302, headers={"location": f"{elsewhere}crm.status.entity.items"})
+        assert not (await ask(portal, "get_directory_items", entityId="STATUS")).is_error
+        assert len(requests) == 1
+        portal.order(status=302, headers={"location": elsewhere.replace(ADMIN_SECRET, "guess")})
+        assert (await ask(portal, "get_directory_items", entityId="STATUS")).error["code"] == "PORTAL_MOVED"
+        assert len(requests) == 1
+
+
+@pytest.mark.parametrize(
+    "location", ["http://127.0.0.1:8000/", "https://localhost/", "https://[::1]/", "http://localhost:631/admin"]
+)
+def test_a_portal_elsewhere_leads_nobody_to_this_machine(location: str) -> None:
+    with pytest.raises(ValueError, match="leads to this machine"):
+        redirected("https://portal.example/rest/", location)
+    assert redirected("http://127.0.0.1:8024/rest/", location)
+    assert redirected("https://portal.example/rest/", "https://renamed.example/rest/").host == "renamed.example"
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,11 @@ def application(portal: RunningPortal, **tokens: str) -> Application:
     return Application(portal.address, CLIENT_ID, CLIENT_SECRET, oauth_url=f"{portal.address}/oauth/token/", **tokens)
 
 
+def keep(file: TokenFile, tokens: Tokens) -> None:
+    with file.replacement(5) as write:
+        write(tokens)
+
+
 def environment(portal: RunningPortal, **more: str) -> dict[str, str]:
     return {
         "BITRIX24_PORTAL_URL": portal.address,
@@ -157,7 +162,7 @@ async def test_tokens_of_another_process_that_have_expired_too(portal: RunningPo
     other = portal.portal.oauth.issue(ADMIN)
     async with assistant(authorised) as someone:
         await someone.call("list_directories")
-        authorised.file.write(Tokens(other["access_token"], other["refresh_token"]))
+        keep(authorised.file, Tokens(other["access_token"], other["refresh_token"]))
         portal.portal.oauth.expire_access_tokens()
         assert not (await someone.call("get_directory_items", entityId="SOURCE")).is_error
     assert portal.portal.oauth.issued == 3
@@ -177,7 +182,7 @@ async def test_a_newer_refresh_token_in_the_environment_serves_when_the_file_is_
     portal: RunningPortal, pair: dict[str, str]
 ) -> None:
     app = application(portal, **pair)
-    app.file.write(Tokens("unknown", "spent"))
+    keep(app.file, Tokens("unknown", "spent"))
     assert not (await ask(app, "list_directories")).is_error
 
 
@@ -269,7 +274,7 @@ def test_kill_9_at_any_moment_of_a_refresh(
     portal: RunningPortal, authorised: Application, pair: dict[str, str], tmp_path: Path
 ) -> None:
     """After each kill the file holds a whole pair, the old or the new one, and the portal takes it."""
-    authorised.file.write(Tokens(**pair))
+    keep(authorised.file, Tokens(**pair))
     env = environment(portal, XDG_STATE_HOME=os.environ["XDG_STATE_HOME"])
     portal.order(method="oauth/token", delay=0.05)
     killed_while_refreshing = 0
@@ -301,7 +306,8 @@ file = TokenFile(Path(sys.argv[1]))
 print(flush=True)
 while True:
     for letter in "ab":
-        file.write(Tokens(letter * 5000, letter * 5000))
+        with file.replacement(5) as write:
+            write(Tokens(letter * 4000, letter * 4000))
 """
 
 
@@ -440,6 +446,6 @@ async def test_one_users_answers_are_not_anothers(portal: RunningPortal) -> None
     for user in (ADMIN, READER):
         issued = portal.portal.oauth.issue(user)
         app = application(portal)
-        app.keep(Tokens(issued["access_token"], issued["refresh_token"], str(user.id)))
+        keep(app.file, Tokens(issued["access_token"], issued["refresh_token"], str(user.id)))
         identities.add(app.identity)
     assert len(identities) == 2

@@ -14,7 +14,7 @@ from mcp import Client, StdioServerParameters
 
 from bitrix24_directories.cli.main import main
 from bitrix24_directories.mcp_server.server import CHANGING
-from bitrix24_directories.settings import Settings
+from bitrix24_directories.settings import ENV_FILE, Settings
 from support import Assistant, RunningPortal, assistant, clean_environment
 from test_get_directory_items import DEAL_STAGE_TEXT
 
@@ -50,7 +50,7 @@ async def test_each_tool_is_in_the_table_and_shown_at_work(portal: RunningPortal
 def test_the_settings_table_is_complete() -> None:
     rows = re.findall(r"^\| (`BITRIX24_.+?) \|", README, re.MULTILINE)
     listed = {name for row in rows for name in re.findall(r"`(BITRIX24_\w+)`", row)}
-    assert listed == {f"BITRIX24_{field.upper()}" for field in Settings.model_fields}
+    assert listed == {f"BITRIX24_{field.upper()}" for field in Settings.model_fields} | {ENV_FILE}
 
 
 def test_ci_runs_the_readmes_test_command() -> None:

@@ -2,6 +2,9 @@
 
 import sys
 
+if not sys.flags.safe_path:
+    del sys.path[0]  # the working directory: what lies there is not ours to run
+
 from .cli.main import main
 
 sys.exit(main())

@@ -1,7 +1,12 @@
-"""All that a person can configure, from the environment or a `.env` file in the working directory."""
+"""All that a person can configure, from the environment and from the file that is named.
+
+No file is read unless it is named: whoever opens a folder in an editor would be configured by whoever wrote it.
+"""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
@@ -18,6 +23,7 @@ from .rest import (
     Plan,
     Webhook,
 )
+from .text import one_line
 
 LogLevel = Annotated[
     Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(lambda value: str(value).upper())
@@ -25,8 +31,11 @@ LogLevel = Annotated[
 
 _WHERE = (
     'in the "env" block of this server in the MCP client\'s configuration (for Claude Desktop: '
-    "claude_desktop_config.json) or in a .env file, and restart the client"
+    "claude_desktop_config.json) or in the file that --env-file or BITRIX24_ENV_FILE names, and restart the client"
 )
+ENV_FILE = "BITRIX24_ENV_FILE"
+"""Names the file of settings, where no option does."""
+
 _EXPECTED = {
     "cache_ttl": "a number of seconds from 0 (no cache) to 86400, such as 300",
     "timeout": "a number of seconds from 0.1 to 3600, such as 30",
@@ -41,7 +50,6 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix="BITRIX24_",
-        env_file=".env",
         env_file_encoding="utf-8-sig",
         env_ignore_empty=True,
         extra="ignore",
@@ -119,8 +127,9 @@ class Settings(BaseSettings):
         except ValueError as exc:
             raise _misconfigured(
                 "INVALID_CONFIGURATION",
-                f"BITRIX24_PORTAL_URL or BITRIX24_OAUTH_URL is malformed: {exc}",
-                "set BITRIX24_PORTAL_URL to the portal's address, which looks like https://<portal>",
+                f"The application's settings (BITRIX24_PORTAL_URL and the others) are malformed: {exc}",
+                "set BITRIX24_PORTAL_URL to the portal's address, which looks like https://<portal>, and the others as "
+                "Bitrix24 shows them",
             ) from None
 
     @property
@@ -128,18 +137,28 @@ class Settings(BaseSettings):
         return ENTERPRISE if self.plan == "enterprise" else STANDARD
 
 
-def load_settings() -> Settings:
-    """Read the settings. Raises Bitrix24Error, which names each wrong variable but never shows its value."""
+def load_settings(env_file: str = "") -> Settings:
+    """Read the environment, and the file of NAME=value lines that `env_file`, or else BITRIX24_ENV_FILE, names.
+
+    The environment wins. Raises Bitrix24Error, which names each wrong variable but never shows its value.
+    """
+    named = env_file or os.environ.get(ENV_FILE, "")
+    path = Path(named).expanduser() if named else None
     try:
-        return Settings()
+        if path is not None and not path.is_file():
+            raise _unreadable(path, "is no file")
+        return Settings(_env_file=path)
     except ValidationError as exc:
         fields = sorted({str(error["loc"][0]) for error in exc.errors(include_input=False)})
         wrong = [f"BITRIX24_{field.upper()} must be {_EXPECTED[field]}" for field in fields]
         raise _misconfigured("INVALID_CONFIGURATION", "; ".join(wrong), "correct it") from None
-    except (OSError, UnicodeError):
-        raise _misconfigured(
-            "INVALID_CONFIGURATION", "The file .env in the working directory cannot be read as UTF-8", "mend it"
-        ) from None
+    except (OSError, ValueError, RuntimeError):
+        raise _unreadable(path, "cannot be read as UTF-8") from None
+
+
+def _unreadable(path: Path | None, why: str) -> Bitrix24Error:
+    named = one_line(str(path), 200)
+    return _misconfigured("INVALID_CONFIGURATION", f"The file of settings {named} {why}", "mend or name it")
 
 
 def _misconfigured(kind: str, happened: str, todo: str) -> Bitrix24Error:

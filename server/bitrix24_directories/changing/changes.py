@@ -215,7 +215,7 @@ class Changes:
             found = await self._directories.items(entity_id, details=True, fresh=True)
             yield found.entity_id, found.items
             return
-        raise failure("TIMEOUT", detail=f"waited {self._timeout:g} s for {current_wait().reason}")
+        raise failure("TIMEOUT", detail=f"waited {self._timeout:g} s for {current_wait().given_up}")
 
     def _planned(self, entity_id: str, items: list[Item], plan: Plan) -> Planned:
         state = [entity_id, [item.structured() for item in items], [one.params for one in plan.operations]]

@@ -8,7 +8,7 @@ import secrets
 import sys
 from urllib.parse import parse_qs, urlsplit
 
-from bitrix24_directories.rest import Application, Bitrix24Error, Entry, first_tokens
+from bitrix24_directories.rest import Application, Bitrix24Error, Entry, authorise
 
 
 def login(application: Application) -> None:
@@ -22,7 +22,7 @@ def login(application: Application) -> None:
     print(f"   {application.authorize_url(state)}")
     print("2. Within 30 seconds after that, paste here the whole address that the browser landed on (or just the code")
     print("   in it). What you paste is not shown.", flush=True)
-    application.keep(first_tokens(application, _code(_pasted(), state)))
+    authorise(application, _code(_pasted(), state))
     print(f"Authorised. The tokens are in {application.file.path}, readable by you only, and renew themselves.")
     print("Put this into your MCP client's configuration; access and refresh tokens are not needed there:")
     environment = {

@@ -46,29 +46,32 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     # A subcommand's defaults would undo what stood before it, so subcommands have none.
-    demo = _demo_options(argument_default=argparse.SUPPRESS)
+    settings = _settings_option(argument_default=argparse.SUPPRESS)
+    demo = [settings, _demo_options(argument_default=argparse.SUPPRESS)]
     parser = argparse.ArgumentParser(
         prog="bitrix24-directories-mcp",
         description="MCP server for the directories of a Bitrix24 CRM. Without a command it serves MCP over stdio.",
-        parents=[_demo_options()],
+        parents=[_settings_option(), _demo_options()],
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.set_defaults(run=_serve)
     commands = parser.add_subparsers(metavar="command")
 
-    serve = commands.add_parser("serve", parents=[demo], help="serve MCP over stdio (the default)")
+    serve = commands.add_parser("serve", parents=demo, help="serve MCP over stdio (the default)")
     serve.set_defaults(run=_serve)
 
-    call = commands.add_parser("call", parents=[demo], help="call a tool and print what an assistant would get")
+    call = commands.add_parser("call", parents=demo, help="call a tool and print what an assistant would get")
     call.add_argument("tool")
     call.add_argument("arguments", nargs="*", metavar="key=value")
     call.add_argument("--json", action="store_true", help="print the structured result instead of the text")
     call.set_defaults(run=_call)
 
-    check = commands.add_parser("check", parents=[demo], help="say whether the configuration works")
+    check = commands.add_parser("check", parents=demo, help="say whether the configuration works")
     check.set_defaults(run=_check)
 
-    login = commands.add_parser("login", help="authorise an application (OAuth) in a browser and keep its tokens")
+    login = commands.add_parser(
+        "login", parents=[settings], help="authorise an application (OAuth) in a browser and keep its tokens"
+    )
     login.set_defaults(run=_login)
 
     portal = commands.add_parser("portal", help="run the demo portal for others to develop against")
@@ -84,6 +87,16 @@ def _parser() -> argparse.ArgumentParser:
     portal.add_argument("--keyfile")
     portal.set_defaults(run=_portal)
     return parser
+
+
+def _settings_option(argument_default: str | None = None) -> argparse.ArgumentParser:
+    option = argparse.ArgumentParser(add_help=False, argument_default=argument_default)
+    option.add_argument(
+        "--env-file",
+        metavar="FILE",
+        help="read BITRIX24_ settings from this file too (or name it in BITRIX24_ENV_FILE); no other is ever read",
+    )
+    return option
 
 
 def _demo_options(argument_default: str | None = None) -> argparse.ArgumentParser:
@@ -170,7 +183,7 @@ def _check(args: argparse.Namespace) -> int:
     return int(not anyio.run(partial(check, portal, settings, tell, transport=transport)))
 
 
-def _login(_args: argparse.Namespace) -> int:
+def _login(args: argparse.Namespace) -> int:
     from bitrix24_directories.logs import Redactor, configure_logging
     from bitrix24_directories.rest import Bitrix24Error
     from bitrix24_directories.settings import load_settings
@@ -178,7 +191,7 @@ def _login(_args: argparse.Namespace) -> int:
     from .login import login
 
     try:
-        settings = load_settings()
+        settings = load_settings(args.env_file or "")
         application = settings.application()
         configure_logging(settings.log_level, Redactor(lambda: application.secrets))
         login(application)
@@ -219,7 +232,7 @@ def _configured(args: argparse.Namespace) -> tuple[Credentials | Bitrix24Error, 
     portal: Credentials | Bitrix24Error
     transport = None
     try:
-        settings = load_settings()
+        settings = load_settings(args.env_file or "")
         portal = Webhook.parse(DEMO_ADDRESS + DEMO_WEBHOOK) if args.demo else settings.credentials()
     except Bitrix24Error as exc:
         settings, portal = Settings.model_construct(), exc

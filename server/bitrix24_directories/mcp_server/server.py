@@ -234,7 +234,7 @@ class DirectoriesServer(MCPServer[Portal]):
         waiting = waiting or Waiting()
         with waiting.as_current(), anyio.move_on_after(self._timeout):
             return await work
-        raise failure("TIMEOUT", detail=f"waited {self._timeout:g} s for {waiting.reason}")
+        raise failure("TIMEOUT", detail=f"waited {self._timeout:g} s for {waiting.given_up}")
 
     def _directories(self) -> Directories:
         if isinstance(self._portal, Bitrix24Error):

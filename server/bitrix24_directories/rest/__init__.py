@@ -1,7 +1,7 @@
 """The shared Bitrix24 client. Knows nothing of MCP or of directories; httpx is imported nowhere else."""
 
 from .authorization.credentials import Credentials
-from .authorization.oauth import BITRIX24_OAUTH_URL, Application, first_tokens
+from .authorization.oauth import BITRIX24_OAUTH_URL, Application, authorise
 from .authorization.webhook import Webhook
 from .catalogue import CATALOGUE, Category, Entry
 from .client import Bitrix24Client, Transport, in_process
@@ -27,11 +27,11 @@ __all__ = [
     "Transport",
     "Waiting",
     "Webhook",
+    "authorise",
     "capture",
     "clean",
     "current_wait",
     "failure",
-    "first_tokens",
     "in_process",
     "unwrap",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from urllib.parse import urljoin
 
 import httpx
 
@@ -27,6 +28,17 @@ def safe_url(url: str) -> httpx.URL:
 def origin(url: httpx.URL) -> str:
     """Scheme, host and port."""
     return f"{url.scheme}://{url.netloc.decode('ascii')}"
+
+
+def redirected(url: str, location: str) -> httpx.URL:
+    """Where a redirect of `url` leads. Raises ValueError as `safe_url` does.
+
+    The machine itself is open only to redirects from itself: no portal elsewhere has business with what runs here.
+    """
+    target = safe_url(urljoin(url, location))
+    if _is_loopback(target.host) and not _is_loopback(httpx.URL(url).host):
+        raise ValueError("it leads to this machine itself")
+    return target
 
 
 def _is_loopback(host: str) -> bool:

@@ -177,6 +177,15 @@ CATALOGUE: dict[str, Entry] = {
         "Tell the user to make room on the disk and to check the access rights of the file; the command "
         "`bitrix24-directories-mcp check` names it.", "configuration",
     ),
+    "TOKENS_DAMAGED": Entry(
+        "The file that keeps the application's tokens holds something else", _LOGIN, "configuration"
+    ),
+    "RENEWAL_FAILED": Entry(
+        "The process that renews the application's tokens came to no end",
+        "Call the same tool again once; if it fails again, tell the user to run `bitrix24-directories-mcp check` and "
+        "then `bitrix24-directories-mcp login` with the same BITRIX24_ settings.",
+        "configuration", retryable=True, retry_after=30,
+    ),
     # What is set up wrong
     "INVALID_REQUEST": Entry(
         "The portal takes https only", "Tell the user to begin BITRIX24_WEBHOOK_URL with https://.", "configuration"
@@ -203,7 +212,8 @@ CATALOGUE: dict[str, Entry] = {
     ),
     "PORTAL_MOVED": Entry(
         "The portal sends callers to another address that cannot be followed",
-        "Tell the user to copy the webhook's URL, with the portal's present address, into BITRIX24_WEBHOOK_URL again.",
+        "Tell the user to copy the webhook's URL, with the portal's present address, into BITRIX24_WEBHOOK_URL again. "
+        "With an application, set BITRIX24_PORTAL_URL to it and run `bitrix24-directories-mcp login`.",
         "configuration",
     ),
     # What the call itself got wrong
@@ -391,6 +401,7 @@ NEVER_SENT = frozenset(
         "PROXY_FAILURE",
         "NO_TOKEN",
         "TOKENS_NOT_KEPT",
+        "TOKENS_DAMAGED",
     }
 )
 """Failures before a request has left this machine."""

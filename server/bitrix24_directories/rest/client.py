@@ -7,7 +7,7 @@ portal, and one exchange.
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -15,7 +15,7 @@ from typing import Any, Self
 import anyio
 import httpx
 
-from .authorization.credentials import Credentials
+from .authorization.credentials import Credentials, Renewal
 from .errors import Bitrix24Error, failure
 from .limits.pacing import STANDARD, Bucket, MethodLimits, Plan, Retries, is_read, time_left
 from .limits.queue import Queue
@@ -164,7 +164,7 @@ class Bitrix24Client:
                 return await self._once(method, params, repeatable=repeatable)
             except Bitrix24Error as exc:
                 if exc.kind in _EXPIRED and not refreshed:
-                    renewal = await self._credentials.renew(used)
+                    renewal = await self._renewed(used, exc)
                     if renewal == "none":
                         raise
                     refreshed = renewal == "refreshed"
@@ -174,6 +174,14 @@ class Bitrix24Client:
                 pause = retries.pause_after(exc, max(self._bucket.opens_in(), self._methods.opens_in(method)))
                 with current_wait().waiting_for(f"another try, for the last one failed: {exc.happened}"):
                     await anyio.sleep(pause)
+
+    async def _renewed(self, refused: Collection[str], refusal: Bitrix24Error) -> Renewal:
+        """Get other secrets. Whatever keeps them away, the call that came to `refusal` has done nothing."""
+        try:
+            return await self._credentials.renew(refused)
+        except Bitrix24Error as exc:
+            exc.nothing_was_done = refusal.nothing_was_done
+            raise
 
     async def _once(self, method: str, params: Mapping[str, Any], *, repeatable: bool = True) -> Answer:
         """One try, when the limits allow it: alone and at once, or with others out of the queue."""
@@ -213,12 +221,12 @@ class Bitrix24Client:
         A read gets half of the timeout. What is not `repeatable` has until the caller's deadline, and is not cancelled
         on the way: nobody would know what became of it.
         """
-        url, body = self._credentials.request(method, params)
+        request = self._credentials.request(method, params)
         limit = self._timeout / 2 if is_read(method) else min(self._timeout, time_left())
         sent_at = anyio.current_time()
         try:
             with anyio.fail_after(limit, shield=not repeatable):
-                answer = await self._exchange.post(url, body, self._credentials.secrets)
+                answer = await self._exchange.post(request, self._credentials.secrets)
         except TimeoutError:
             raise failure("TIMEOUT", detail=f"no answer within {limit:.3g} s") from None
         except Bitrix24Error as exc:

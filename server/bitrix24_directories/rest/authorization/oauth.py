@@ -1,7 +1,7 @@
 """An application (OAuth) as the caller: its tokens, kept in a file that processes share, and how they are renewed.
 
 Facts: an access token lasts an hour; it is refreshed when a call says `expired_token`, not before; each refresh gives a
-new refresh token and kills the old one. `renewal` is imported when it is needed.
+new refresh token and kills the old one.
 """
 
 from __future__ import annotations
@@ -14,15 +14,18 @@ from typing import Any
 from urllib.parse import urlencode
 
 import anyio
-import anyio.to_thread
 import platformdirs
 
 from bitrix24_directories.rest.addresses import origin, safe_url
-from bitrix24_directories.rest.errors import failure
+from bitrix24_directories.rest.errors import Bitrix24Error, failure
 from bitrix24_directories.rest.limits.waiting import current_wait
+from bitrix24_directories.rest.wire.exchange import Request
 
 from .credentials import Renewal
-from .tokens import TokenFile, Tokens
+from .renewal import Order, Renewals
+from .tokens import TokenFile, Tokens, is_token
+
+_CODE_SECONDS = 20.0
 
 BITRIX24_OAUTH_URL = "https://oauth.bitrix.info/oauth/token/"
 
@@ -32,7 +35,7 @@ class Application:
 
     `access_token` and `refresh_token` are those of the configuration, either may be empty; tokens in the file come
     before them, for they are descended from these or from a later authorisation. Raises ValueError when an address is
-    not one that a secret may be sent to, with a message that holds no part of it.
+    not one that a secret may be sent to, or a token holds what no token does, with a message that holds no part of it.
     """
 
     def __init__(
@@ -52,11 +55,15 @@ class Application:
         self.client_secret = client_secret
         self.endpoint = str(safe_url(oauth_url.strip()))
         self.file = TokenFile(_path(portal.host, client_id))
+        for token in (client_id, client_secret, access_token, refresh_token):
+            if token and not is_token(token):
+                raise ValueError("ids, secrets and tokens are printable ASCII without blanks")
         self._configured = access_token, refresh_token
         self._tokens: Tokens | None = None
-        self._looked = False
+        self._looked = self._damaged = False
         self._known_secrets = {secret for secret in (client_secret, access_token, refresh_token) if secret}
         self._renewing = anyio.Lock()
+        self._renewals = Renewals()
 
     @property
     def description(self) -> str:
@@ -75,19 +82,20 @@ class Application:
         """What a person opens to let the application in."""
         return f"{self.portal}/oauth/authorize/?{urlencode({'client_id': self.client_id, 'state': state})}"
 
-    def keep(self, tokens: Tokens) -> None:
-        """Put `tokens` on the disk and use them from now on. Raises Bitrix24Error (TOKENS_NOT_KEPT)."""
-        self._know(tokens)
-        try:
-            self.file.write(tokens)
-        except OSError:
-            raise failure("TOKENS_NOT_KEPT") from None
+    def use(self, tokens: Tokens) -> None:
+        """Call with `tokens` from now on."""
+        self._tokens = tokens
+        self.hide(tokens.access_token, tokens.refresh_token)
 
-    def request(self, method: str, params: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    def hide(self, *secrets: str) -> None:
+        """Count `secrets` among those that must appear nowhere."""
+        self._known_secrets |= {*secrets}
+
+    def request(self, method: str, params: Mapping[str, Any]) -> Request:
         access_token = self._access_token()
         if not access_token:
-            raise failure("NO_TOKEN")
-        return f"{self.address}{method}", {**params, "auth": access_token}
+            raise self._no_token()
+        return Request(f"{self.address}{method}", params, {"auth": access_token})
 
     async def renew(self, refused: Collection[str]) -> Renewal:
         """See Credentials. Raises Bitrix24Error when the authorization server or the disk refuses."""
@@ -97,9 +105,7 @@ class Application:
                     return "adopted"
                 refresh_tokens = [token for token in (self._configured[1],) if token]
                 if self._tokens is None and not refresh_tokens:
-                    raise failure("NO_TOKEN")
-                from .renewal import Order, refresh_elsewhere
-
+                    raise self._no_token()
                 order = Order(
                     path=str(self.file.path),
                     endpoint=self.endpoint,
@@ -108,46 +114,55 @@ class Application:
                     refused=self._access_token(),
                     refresh_tokens=refresh_tokens,
                 )
-                await anyio.to_thread.run_sync(refresh_elsewhere, order, abandon_on_cancel=True)
+                await self._renewals.renew(order)
                 return "none" if self._look() in refused else "refreshed"
 
     def _look(self) -> str:
         """Read the file, where another process may have put newer tokens; gives the access token to use."""
+        tokens = None
         try:
             tokens = self.file.read()
+            self._damaged = False
+        except ValueError:
+            self._damaged = True
         except OSError:
             raise failure("TOKENS_NOT_KEPT") from None
         self._looked = True
         if tokens is not None:
-            self._know(tokens)
+            self.use(tokens)
         return self._access_token()
+
+    def _no_token(self) -> Bitrix24Error:
+        return failure("TOKENS_DAMAGED" if self._damaged else "NO_TOKEN")
 
     def _access_token(self) -> str:
         if not self._looked:
             self._look()
         return self._tokens.access_token if self._tokens else self._configured[0]
 
-    def _know(self, tokens: Tokens) -> None:
-        self._tokens = tokens
-        self._known_secrets |= {tokens.access_token, tokens.refresh_token}
 
+def authorise(application: Application, code: str) -> None:
+    """Exchange a code, which the portal gave a person's browser at most 30 seconds ago, for tokens, and keep them.
 
-def first_tokens(application: Application, code: str) -> Tokens:
-    """Exchange a code, which the portal gave a person's browser at most 30 seconds ago, for the first pair of tokens.
-
-    Raises Bitrix24Error for whatever the authorization server answers instead, and for the network.
+    The disk is tried first, for the code is spent by asking. Raises Bitrix24Error for whatever the authorization server
+    answers instead, for the network, and where the disk does not keep the tokens (TOKENS_NOT_KEPT).
     """
-    from .renewal import request_tokens
+    from .renewal_process import request_tokens
 
-    return request_tokens(
-        application.endpoint,
-        {
-            "grant_type": "authorization_code",
-            "client_id": application.client_id,
-            "client_secret": application.client_secret,
-            "code": code,
-        },
-    )
+    application.hide(code)
+    grant = {
+        "grant_type": "authorization_code",
+        "client_id": application.client_id,
+        "client_secret": application.client_secret,
+        "code": code,
+    }
+    try:
+        with application.file.replacement(_CODE_SECONDS) as write:
+            tokens = anyio.run(request_tokens, application.endpoint, grant)
+            application.use(tokens)
+            write(tokens)
+    except OSError:
+        raise failure("TOKENS_NOT_KEPT") from None
 
 
 def _path(host: str, client_id: str) -> Path:

@@ -1,31 +1,42 @@
-"""Gets new tokens, in a process of its own that outlives its caller.
+"""Has new tokens fetched, by a process of its own: one at a time, and ever more rarely where new ones do not last.
 
 The authorization server takes a refresh token once: if the process that asked is killed before it has written the
-answer down, a person has to authorise again. So the asking and the writing are left to a child that whatever ends the
-server does not reach: `python -m` this module reads an Order as JSON on stdin; on stdout it prints an error as JSON, or
-nothing.
+answer down, a person has to authorise again. So the asking and the writing are left to `renewal_process`, which
+whatever ends the server does not reach.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
-import httpx
+import anyio.to_thread
 
 from bitrix24_directories.rest.catalogue import CATALOGUE
-from bitrix24_directories.rest.errors import Bitrix24Error, failure, from_authorization_server
-from bitrix24_directories.rest.wire.exchange import network_error
+from bitrix24_directories.rest.errors import Bitrix24Error, failure, replace_wait
 
-from .tokens import TokenFile, Tokens
+AT_ONCE = 3
+"""Renewals without a pause between them; after these each pause is twice as long as the one before."""
 
-_SECONDS = 20.0
+FIRST_PAUSE = 60.0
+LONGEST_PAUSE = 1800.0
+_TOKEN_LIFE = 3500.0  # seconds; a renewal so long after the last one is what has to be
+
+# The child runs nothing from the working directory or from what PYTHON... variables name: it gets this process's path.
+_CHILD = (
+    "import json, sys; sys.path += json.loads(sys.argv.pop());"
+    "from bitrix24_directories.rest.authorization.renewal_process import main; sys.exit(main())"
+)
+_PACKAGE_PARENT = str(Path(__file__).resolve().parents[3])
 
 
 @dataclass(frozen=True)
@@ -43,13 +54,63 @@ class Order:
     refresh_tokens: list[str]
 
 
-def refresh_elsewhere(order: Order) -> None:
-    """Carry `order` out in a child process and wait for it. Raises Bitrix24Error when there are no new tokens.
+class Renewals:
+    """The renewals of one application's tokens. `clock` gives seconds, and goes on while the machine sleeps."""
 
-    May be abandoned at any moment: the child ends what it has begun.
-    """
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._under_way: Future[None] | None = None
+        self._failed: Bitrix24Error | None = None
+        self._made = 0
+        self._ended_at = 0.0
+
+    async def renew(self, order: Order) -> None:
+        """Have `order` carried out, or wait for the renewal that is under way; do nothing where it is too early.
+
+        May be cancelled: what has begun goes on, and the next caller waits for it. Raises Bitrix24Error when there are
+        no new tokens, and the last renewal's error again while it is too early for another one.
+        """
+        under_way = self._under_way
+        if under_way is None:
+            wait = self._opens_in()
+            if wait > 0:
+                if self._failed is not None:
+                    raise replace_wait(self._failed, wait)
+                return
+            under_way = self._under_way = Future()
+            Thread(target=self._carry_out, args=(order, under_way), daemon=True).start()
+        await anyio.to_thread.run_sync(under_way.result, abandon_on_cancel=True)
+
+    def _opens_in(self) -> float:
+        since = max(0.0, self._clock() - self._ended_at)
+        if self._made < AT_ONCE or since >= _TOKEN_LIFE:
+            return 0.0
+        return min(FIRST_PAUSE * 2.0 ** (self._made - AT_ONCE), LONGEST_PAUSE) - since
+
+    def _carry_out(self, order: Order, done: Future[None]) -> None:
+        error: Bitrix24Error | None = None
+        try:
+            _run_child(order)
+        except Bitrix24Error as exc:
+            error = exc
+        except Exception:  # the machine has no process to spare, or no Python that could be called
+            error = failure("RENEWAL_FAILED")
+        now = self._clock()
+        self._made = 0 if now - self._ended_at >= _TOKEN_LIFE else self._made
+        if error is None or not error.nothing_was_done:
+            self._made, self._ended_at = self._made + 1, now
+        self._failed, self._under_way = error, None
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+
+def _run_child(order: Order) -> None:
+    path = [entry for entry in (*sys.path, _PACKAGE_PARENT) if Path(entry).is_absolute()]
     with subprocess.Popen(
-        [sys.executable, "-m", __name__],
+        [sys.executable, "-I", "-c", _CHILD, json.dumps(path)],
+        env={name: value for name, value in os.environ.items() if not name.startswith(("BITRIX24_", "PYTHON"))},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -57,82 +118,13 @@ def refresh_elsewhere(order: Order) -> None:
         creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
     ) as child:
         said, _ = child.communicate(json.dumps(asdict(order)).encode())
-    if child.returncode == 0:
-        return
+    if child.returncode != 0:
+        raise _child_error(said)
+
+
+def _child_error(said: bytes) -> Bitrix24Error:
     try:
-        error = json.loads(said)
-    except ValueError:
-        raise failure("INTERNAL_ERROR") from None
-    raise Bitrix24Error(entry=CATALOGUE[error["kind"]], **error)
-
-
-def request_tokens(endpoint: str, grant: Mapping[str, str]) -> Tokens:
-    """Ask the token endpoint for a pair. Raises Bitrix24Error for whatever it answers instead, and for the network."""
-    try:
-        answer = httpx.get(endpoint, params=grant, timeout=_SECONDS)
-        said = answer.json()
-    except (httpx.HTTPError, httpx.InvalidURL) as exc:
-        raise network_error(exc) from exc
-    except ValueError:
-        raise from_authorization_server("", "", answer.status_code) from None
-    tokens = Tokens.read(said)
-    if tokens is None:
-        said = said if isinstance(said, dict) else {}
-        code, description = str(said.get("error", "")), str(said.get("error_description", ""))
-        raise from_authorization_server(code, description, answer.status_code)
-    return tokens
-
-
-def _carry_out(order: Order) -> None:
-    from filelock import FileLock
-
-    file = TokenFile(Path(order.path))
-    file.make_folder()
-    with FileLock(file.lock_path, mode=0o600):
-        kept = file.read()
-        if kept is not None and kept.access_token != order.refused:
-            return
-        known = [kept.refresh_token] if kept else []
-        file.write(_refreshed(order, known + [token for token in order.refresh_tokens if token not in known]))
-
-
-def _refreshed(order: Order, refresh_tokens: list[str]) -> Tokens:
-    """A new pair for the first of `refresh_tokens` that the server still takes."""
-    error = failure("NO_TOKEN")
-    for refresh_token in refresh_tokens:
-        grant = {
-            "grant_type": "refresh_token",
-            "client_id": order.client_id,
-            "client_secret": order.client_secret,
-            "refresh_token": refresh_token,
-        }
-        try:
-            return request_tokens(order.endpoint, grant)
-        except Bitrix24Error as exc:
-            if exc.kind != "invalid_grant":
-                raise
-            error = exc
-    raise error
-
-
-def main() -> int:
-    try:
-        order = Order(**json.load(sys.stdin))
-    except (ValueError, TypeError):  # whoever ordered was killed half-way: nothing has been asked for yet
-        return 2
-    try:
-        _carry_out(order)
-    except Bitrix24Error as exc:
-        said: dict[str, Any] = {"kind": exc.kind, "http_status": exc.http_status, "words": exc.words, "code": exc.code}
-    except OSError:
-        said = {"kind": "TOKENS_NOT_KEPT"}
-    else:
-        return 0
-    with contextlib.suppress(BrokenPipeError):
-        sys.stdout.write(json.dumps(said))
-        sys.stdout.flush()
-    return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        error: dict[str, Any] = json.loads(said)
+        return Bitrix24Error(entry=CATALOGUE[error["kind"]], **error)
+    except (ValueError, TypeError, KeyError):
+        return failure("RENEWAL_FAILED")

@@ -5,10 +5,19 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
+import stat
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, TypeGuard
+
+_TOKEN = re.compile(r"[!-~]{1,4096}")
+_RESERVED = 10 * 2**10
+"""Bytes that a file of tokens takes at most."""
+_USER = 100
 
 
 @dataclass(frozen=True)
@@ -25,9 +34,15 @@ class Tokens:
         if not isinstance(given, dict):
             return None
         access, refresh = given.get("access_token"), given.get("refresh_token")
-        if not (isinstance(access, str) and access and isinstance(refresh, str) and refresh):
+        if not (is_token(access) and is_token(refresh)):
             return None
-        return cls(access, refresh, str(given.get("user_id", given.get("user", ""))))
+        user = given.get("user_id", given.get("user"))
+        return cls(access, refresh, str(user)[:_USER] if isinstance(user, int | str) else "")
+
+
+def is_token(text: object) -> TypeGuard[str]:
+    """Whether `text` can be sent as a token: visible ASCII, neither empty nor endless."""
+    return isinstance(text, str) and _TOKEN.fullmatch(text) is not None
 
 
 class TokenFile:
@@ -38,32 +53,62 @@ class TokenFile:
 
     @property
     def lock_path(self) -> Path:
-        """Where processes that refresh the same tokens queue."""
+        """Where processes that replace the same tokens queue."""
         return self.path.with_suffix(".lock")
 
     def read(self) -> Tokens | None:
-        """The tokens; None when there is no file, or one that holds none."""
+        """The tokens; None when there is no file. Raises ValueError for a file that holds anything else."""
         try:
-            return Tokens.read(json.loads(self.path.read_bytes()))
-        except (FileNotFoundError, ValueError):
+            content = self._content()
+        except FileNotFoundError:
             return None
-
-    def write(self, tokens: Tokens) -> None:
-        """Replace the file. When this returns, the tokens are on the disk and will survive a crash of the machine."""
-        self.make_folder()
-        unfinished = self.path.with_name(f"{self.path.name}.{secrets.token_hex(4)}.new")
         try:
-            with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                json.dump(asdict(tokens), file)
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.replace(self.path)
-        finally:
-            unfinished.unlink(missing_ok=True)
-        self._flush_folder()
+            tokens = Tokens.read(json.loads(content))
+        except RecursionError:
+            tokens = None
+        if tokens is None:
+            raise ValueError("no tokens")
+        return tokens
 
-    def make_folder(self) -> None:
+    @contextlib.contextmanager
+    def replacement(self, seconds: float) -> Iterator[Callable[[Tokens], None]]:
+        """Waits up to `seconds` for others, makes sure of what a new file needs, and gives what writes it.
+
+        On entering, the new file's space is on the disk; when what is given returns, the tokens are, in place of the
+        old ones, and will survive a crash of the machine. Raises TimeoutError when others do not come to an end.
+        """
+        from filelock import FileLock  # what only those who replace tokens need
+
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with FileLock(self.lock_path, timeout=seconds, mode=0o600):
+            if self.path.is_dir():
+                raise IsADirectoryError(self.path)
+            for abandoned in self.path.parent.glob(f"{self.path.name}.*.new"):
+                abandoned.unlink(missing_ok=True)
+            unfinished = self.path.with_name(f"{self.path.name}.{secrets.token_hex(4)}.new")
+            try:
+                with open(unfinished, "xb", opener=partial(os.open, mode=0o600)) as file:
+                    file.write(b" " * _RESERVED)
+                    _flush(file)
+
+                def write(tokens: Tokens) -> None:
+                    with unfinished.open("r+b") as file:
+                        file.write(json.dumps(asdict(tokens)).encode())
+                        _flush(file)
+                        with contextlib.suppress(OSError):  # the blanks behind do no harm
+                            file.truncate()
+                    unfinished.replace(self.path)
+                    self._flush_folder()
+
+                yield write
+            finally:
+                unfinished.unlink(missing_ok=True)
+
+    def _content(self) -> bytes:
+        with open(self.path, "rb", opener=_without_waiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise OSError("no regular file")
+            return file.read(_RESERVED + 1)
 
     def _flush_folder(self) -> None:
         with contextlib.suppress(OSError):  # Windows cannot open folders, and has no need to
@@ -72,3 +117,13 @@ class TokenFile:
                 os.fsync(folder)
             finally:
                 os.close(folder)
+
+
+def _flush(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Opens whatever stands there; without it a pipe would be waited for until somebody writes into it."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

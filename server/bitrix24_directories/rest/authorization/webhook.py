@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bitrix24_directories.rest.addresses import origin, safe_url
+from bitrix24_directories.rest.wire.exchange import Request
 
 from .credentials import Renewal
 
@@ -49,8 +50,8 @@ class Webhook:
     def secrets(self) -> Collection[str]:
         return (self.secret,)
 
-    def request(self, method: str, params: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-        return f"{self.address}{self.user}/{self.secret}/{method}", params
+    def request(self, method: str, params: Mapping[str, Any]) -> Request:
+        return Request(f"{self.address}{self.user}/{self.secret}/{method}", params)
 
     async def renew(self, refused: Collection[str]) -> Renewal:  # noqa: ARG002 - a webhook has no other secret
         return "none"

@@ -15,10 +15,16 @@ class Waiting:
     def __init__(self) -> None:
         self._reason = _ANSWER
         self._behind: Waiting | None = None
+        self._given_up: str | None = None
 
     @property
     def reason(self) -> str:
         return self._behind.reason if self._behind else self._reason
+
+    @property
+    def given_up(self) -> str:
+        """The reason that the call waited for when it was cancelled, although it waits no longer."""
+        return self._given_up or self.reason
 
     @contextmanager
     def as_current(self) -> Iterator[Waiting]:
@@ -31,20 +37,30 @@ class Waiting:
 
     @contextmanager
     def waiting_for(self, reason: str) -> Iterator[None]:
-        before, self._reason = self._reason, reason
+        before, self._reason, self._given_up = self._reason, reason, None
         try:
             yield
+        except BaseException as exc:
+            self._note(exc)
+            raise
         finally:
             self._reason = before
 
     @contextmanager
     def behind(self, other: Waiting) -> Iterator[None]:
         """For as long as this call waits for what another is doing, its reason is the other's."""
-        before, self._behind = self._behind, other
+        before, self._behind, self._given_up = self._behind, other, None
         try:
             yield
+        except BaseException as exc:
+            self._note(exc)
+            raise
         finally:
             self._behind = before
+
+    def _note(self, exc: BaseException) -> None:
+        if not isinstance(exc, Exception) and self._given_up is None:  # cancelled, and this is the innermost wait
+            self._given_up = self._behind.given_up if self._behind else self._reason
 
 
 _current: ContextVar[Waiting | None] = ContextVar("waiting", default=None)

@@ -9,16 +9,20 @@ import logging
 import socket
 import ssl
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urljoin
 
 import httpx
 
 from bitrix24_directories import __version__
-from bitrix24_directories.rest.addresses import safe_url
+from bitrix24_directories.rest.addresses import origin, redirected
 from bitrix24_directories.rest.errors import Bitrix24Error, failure
+from bitrix24_directories.text import one_line
 
 from .answers import Answer, read_answer
+from .bodies import ACCEPTED, read_body
+
+USER_AGENT = f"bitrix24-directories-mcp/{__version__}"
 
 ANSWER_LIMIT = 10 * 2**20
 """Bytes of an answer that are read at most; one directory of thousands of items is a tenth of that."""
@@ -28,6 +32,15 @@ _MAX_HOPS = 3
 _CONNECT_SECONDS = 10.0
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A call as it is sent: its address, its parameters, and the ones that prove who calls, for this address alone."""
+
+    url: str = field(repr=False)
+    params: Mapping[str, Any]
+    proof: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 class Exchange:
@@ -44,14 +57,14 @@ class Exchange:
         if self._http is not None:
             await self._http.aclose()
 
-    async def post(self, url: str, body: Mapping[str, Any], secrets: Collection[str]) -> Answer:
+    async def post(self, request: Request, secrets: Collection[str]) -> Answer:
         """The answer to one POST.
 
         Raises Bitrix24Error for whatever keeps the portal from giving a `result`, the environment's proxy and
         certificate settings included.
         """
         try:
-            status, headers, content = await self._follow(url, body)
+            status, headers, content = await self._follow(request, secrets)
         except (httpx.HTTPError, httpx.InvalidURL) as exc:
             raise network_error(exc) from exc
         # A page may quote the address it was asked for, and that address can be the secret.
@@ -64,7 +77,7 @@ class Exchange:
         if self._http is None:
             try:
                 self._http = httpx.AsyncClient(
-                    headers={"User-Agent": f"bitrix24-directories-mcp/{__version__}"},
+                    headers={"User-Agent": USER_AGENT, "Accept-Encoding": ACCEPTED},
                     timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS),
                     follow_redirects=False,
                     event_hooks={"response": [_keep_location]},
@@ -76,37 +89,34 @@ class Exchange:
                 raise failure("PROXY_FAILURE") from exc
         return self._http
 
-    async def _follow(self, url: str, body: Mapping[str, Any]) -> tuple[int, httpx.Headers, bytes]:
-        """Follow a renamed portal's redirects by hand: a client's own following turns POST into GET."""
+    async def _follow(self, request: Request, secrets: Collection[str]) -> tuple[int, httpx.Headers, bytes]:
+        """Follow a renamed portal's redirects by hand: a client's own following turns POST into GET.
+
+        Another origin gets nothing but what the redirect itself carries: one that does not prove who calls is no
+        renamed portal's, and is not followed.
+        """
+        url, home = request.url, origin(httpx.URL(request.url))
         for _ in range(_MAX_HOPS + 1):
+            at_home = origin(httpx.URL(url)) == home
+            body = {**request.params, **request.proof} if at_home else request.params
             async with self._client().stream("POST", url, json=body) as response:
                 if response.status_code not in _REDIRECTS:
-                    return response.status_code, response.headers, await _bounded(response)
-                target = _redirect_target(response)
+                    return response.status_code, response.headers, await read_body(response, ANSWER_LIMIT)
+                status, location = response.status_code, response.extensions["location"]
+            try:
+                target = redirected(url, location)
+            except ValueError as exc:
+                raise failure("PORTAL_MOVED", http_status=status, detail=str(exc)) from None
+            if origin(target) != home and not any(secret in str(target) for secret in secrets):
+                raise failure("PORTAL_MOVED", http_status=status, detail=f"it is at {one_line(target.host, 100)} now")
             logger.warning("The portal has moved to %s: update the address in the settings", target.host)
             url = str(target)
-        raise failure("PORTAL_MOVED", http_status=response.status_code, detail="too many redirects")
-
-
-async def _bounded(response: httpx.Response) -> bytes:
-    content = bytearray()
-    async for chunk in response.aiter_bytes():
-        content += chunk
-        if len(content) > ANSWER_LIMIT:
-            raise failure("ANSWER_TOO_LARGE", http_status=response.status_code)
-    return bytes(content)
+        raise failure("PORTAL_MOVED", http_status=status, detail="too many redirects")
 
 
 async def _keep_location(response: httpx.Response) -> None:
     """Keep httpx from reading the address of a redirect, which it does even when not following, and trips over."""
     response.extensions["location"] = response.headers.pop("location", "")
-
-
-def _redirect_target(response: httpx.Response) -> httpx.URL:
-    try:
-        return safe_url(urljoin(str(response.url), response.extensions["location"]))
-    except ValueError as exc:
-        raise failure("PORTAL_MOVED", http_status=response.status_code, detail=str(exc)) from None
 
 
 def network_error(exc: Exception) -> Bitrix24Error:

@@ -1,0 +1,123 @@
+"""The process that asks the authorization server for new tokens and writes them down, whoever has ended meanwhile.
+
+Reads an Order as JSON on stdin; on stdout it prints an error as JSON, or nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+
+from bitrix24_directories.rest.errors import Bitrix24Error, failure, from_authorization_server
+from bitrix24_directories.rest.wire.bodies import ACCEPTED, read_body
+from bitrix24_directories.rest.wire.exchange import USER_AGENT, network_error
+
+from .renewal import Order
+from .tokens import TokenFile, Tokens
+
+SECONDS = 120.0
+"""That the authorization server may take in all. Whoever called has been told before that it takes longer."""
+
+_QUEUE_SECONDS = SECONDS + 30  # for another process that renews the same tokens
+_ANSWER_LIMIT = 64 * 2**10
+
+
+async def request_tokens(endpoint: str, grant: Mapping[str, str]) -> Tokens:
+    """Ask the token endpoint for a pair. Raises Bitrix24Error for whatever it answers instead, and for the network."""
+    headers = {"User-Agent": USER_AGENT, "Accept-Encoding": ACCEPTED}
+    try:
+        with anyio.fail_after(SECONDS):
+            async with (
+                httpx.AsyncClient(headers=headers, timeout=None) as client,  # noqa: S113 - the deadline is above
+                client.stream("GET", endpoint, params=grant) as answer,
+            ):
+                status, said = answer.status_code, _parsed(await read_body(answer, _ANSWER_LIMIT))
+    except TimeoutError:
+        raise failure("TIMEOUT", detail=f"no answer from the authorization server within {SECONDS:g} s") from None
+    except (httpx.HTTPError, httpx.InvalidURL) as exc:
+        raise network_error(exc) from exc
+    except OSError as exc:  # SSL_CERT_FILE names no readable certificates
+        raise failure("TLS_FAILURE") from exc
+    except (ImportError, ValueError) as exc:  # a proxy in the environment that httpx cannot use
+        raise failure("PROXY_FAILURE") from exc
+    tokens = Tokens.read(said)
+    if tokens is None:
+        code, description = str(said.get("error", "")), str(said.get("error_description", ""))
+        raise from_authorization_server(code, description, status)
+    return tokens
+
+
+def _parsed(body: bytes) -> dict[str, Any]:
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def carry_out(order: Order) -> None:
+    """Renew what `order` names. Raises Bitrix24Error; nothing has been asked for when the disk is the reason."""
+    file = TokenFile(Path(order.path))
+    try:
+        with file.replacement(_QUEUE_SECONDS) as write:
+            try:
+                kept = file.read()
+            except ValueError:
+                kept = None
+            if kept is not None and kept.access_token != order.refused:
+                return
+            known = [kept.refresh_token] if kept else []
+            known += [token for token in order.refresh_tokens if token not in known]
+            write(anyio.run(_refreshed, order, known))
+    except TimeoutError:
+        raise failure("RENEWAL_FAILED", detail="another process has been at it for minutes") from None
+    except OSError:
+        raise failure("TOKENS_NOT_KEPT") from None
+
+
+async def _refreshed(order: Order, refresh_tokens: list[str]) -> Tokens:
+    """A new pair for the first of `refresh_tokens` that the server still takes."""
+    error = failure("NO_TOKEN")
+    for refresh_token in refresh_tokens:
+        grant = {
+            "grant_type": "refresh_token",
+            "client_id": order.client_id,
+            "client_secret": order.client_secret,
+            "refresh_token": refresh_token,
+        }
+        try:
+            return await request_tokens(order.endpoint, grant)
+        except Bitrix24Error as exc:
+            if exc.kind != "invalid_grant":
+                raise
+            error = exc
+    raise error
+
+
+def main() -> int:
+    try:
+        order = Order(**json.load(sys.stdin))
+    except (ValueError, TypeError):  # whoever ordered was killed half-way: nothing has been asked for yet
+        return 2
+    try:
+        carry_out(order)
+    except Bitrix24Error as exc:
+        said = {
+            "kind": exc.kind,
+            "http_status": exc.http_status,
+            "words": exc.words,
+            "code": exc.code,
+            "nothing_was_done": exc.nothing_was_done,
+        }
+        with contextlib.suppress(BrokenPipeError):
+            sys.stdout.write(json.dumps(said))
+            sys.stdout.flush()
+        return 1
+    return 0

@@ -1,0 +1,103 @@
+"""The body of an HTTP answer, unpacked in steps: neither what comes in nor what comes out of it may exceed a limit.
+
+httpx unpacks each piece that arrives as a whole, and a few kilobytes packed twice hold gigabytes. Imports `errors`.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+
+import httpx
+
+from bitrix24_directories.rest.errors import failure
+
+ACCEPTED = "gzip, deflate"
+"""The encodings that are read, for the Accept-Encoding header; one that was not asked for is a broken answer."""
+
+_STEP = 64 * 2**10
+_ANY_HEADER = zlib.MAX_WBITS | 32  # gzip's or zlib's
+_NO_HEADER = -zlib.MAX_WBITS
+_HEAD = 2  # bytes that tell
+
+
+async def read_body(response: httpx.Response, limit: int) -> bytes:
+    """The unpacked body of an answer that is being streamed.
+
+    Raises Bitrix24Error: ANSWER_TOO_LARGE when more than `limit` bytes come in, or out of any encoding, and
+    BROKEN_ANSWER when it cannot be unpacked.
+    """
+
+    def bounded(size: int) -> None:
+        if size > limit:
+            raise failure("ANSWER_TOO_LARGE", http_status=response.status_code)
+
+    named = response.headers.get("content-encoding", "").casefold().split(",")
+    encodings = [encoding for name in named if (encoding := name.strip()) not in ("", "identity")]
+    if not {"gzip", "x-gzip", "deflate"}.issuperset(encodings):
+        raise failure("BROKEN_ANSWER", http_status=response.status_code, detail="it is packed as nobody asked for")
+    layers = [_Layer(bounded) for _ in encodings]
+    content, received = bytearray(), 0
+    try:
+        async for chunk in response.aiter_raw():
+            received += len(chunk)
+            bounded(received)
+            for piece in _through(layers, chunk):
+                content += piece
+        if received and not all(layer.ended for layer in layers):
+            raise failure("BROKEN_ANSWER", http_status=response.status_code)
+    except zlib.error:
+        raise failure("BROKEN_ANSWER", http_status=response.status_code) from None
+    bounded(len(content))
+    return bytes(content)
+
+
+def _through(layers: list[_Layer], chunk: bytes) -> Iterator[bytes]:
+    """What comes out of all `layers`, the last of which was packed last, piece by piece."""
+    if not layers:
+        yield chunk
+        return
+    for piece in layers[-1].unpacked(chunk):
+        yield from _through(layers[:-1], piece)
+
+
+class _Layer:
+    """One encoding. `bounded` is told how much has come out of it, and raises where that is too much."""
+
+    def __init__(self, bounded: Callable[[int], None]) -> None:
+        self._bounded = bounded
+        self._unpacker = zlib.decompressobj(_ANY_HEADER)
+        self._head = b""
+        self._size = 0
+
+    @property
+    def ended(self) -> bool:
+        return self._unpacker.eof
+
+    def unpacked(self, packed: bytes) -> Iterator[bytes]:
+        """Pieces of at most 64 KiB. Raises zlib.error."""
+        if len(self._head) < _HEAD:
+            packed = self._begin(packed)
+        full = False
+        while packed or full:
+            if self._unpacker.eof:  # gzip allows several packets one after another
+                self._unpacker = zlib.decompressobj(_ANY_HEADER)
+            piece = self._unpacker.decompress(packed, _STEP)
+            packed = self._unpacker.unconsumed_tail or self._unpacker.unused_data
+            full = len(piece) == _STEP and not self._unpacker.eof
+            self._size += len(piece)
+            self._bounded(self._size)
+            if piece:
+                yield piece
+
+    def _begin(self, packed: bytes) -> bytes:
+        """Hold what came until it tells whether there is a header: some servers leave it out of what they call
+        deflate."""
+        self._head += packed
+        if len(self._head) < _HEAD:
+            return b""
+        try:
+            zlib.decompressobj(_ANY_HEADER).decompress(self._head[:_HEAD])
+        except zlib.error:
+            self._unpacker = zlib.decompressobj(_NO_HEADER)
+        return self._head
