@@ -17,7 +17,7 @@ NAME = bitrix24_directories.__name__
 MAP = (Path(__file__).parent.parent / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
 
 ROOMS = ["cli", "mcp_server", "changing", "finding", "directories", "settings", "rest", "portal", "ground"]
-GROUND = {"", "text", "words", "logs"}
+GROUND = {"", "text", "words", "redaction", "logs"}
 REST = ["client", "authorization", "limits", "wire", "ground"]
 REST_GROUND = {"addresses", "errors", "catalogue"}
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from bitrix24_directories.portal import DemoPortal
+from bitrix24_directories.portal.store import Item as StoredItem
 from support import STRANGER_SECRET, RunningPortal, ask, assistant
 
 DEAL_STAGE_TEXT = """\
@@ -94,7 +96,72 @@ async def test_details_read_all_pages(portal: RunningPortal) -> None:
     said = await ask(portal, "get_directory_items", entityId="INDUSTRY", details=True)
     assert said.structured["total"] == 131
     assert len({item["statusId"] for item in said.structured["items"]}) == 131
-    assert portal.methods_called == ["crm.status.list"] * 3
+    assert portal.methods_called == ["crm.status.list", "batch"]
+
+
+async def test_ten_thousand_items_are_read_with_details(portal: RunningPortal) -> None:
+    """50 pages go out together: one by one they would take 200 requests, more than the portal lets through in time."""
+    store = portal.portal.store
+    for number in range(10_000):
+        store.put(StoredItem(store.next_id(), "INDUSTRY", f"UC_{number}", f"Branch {number}", 200 + number // 7))
+    said = await ask(portal, "get_directory_items", entityId="INDUSTRY", details=True)
+    assert len({item["statusId"] for item in said.structured["items"]}) == said.structured["total"] == 10_011
+    assert portal.methods_called == ["crm.status.list"] + ["batch"] * 4
+
+
+async def test_all_pages_are_read_without_batch_too(portal: RunningPortal) -> None:
+    for number in range(120):
+        portal.portal.store.add("INDUSTRY", f"UC_{number}", f"Branch {number}", sort=200 + number // 7)
+    portal.order(method="batch", code="ERROR_METHOD_NOT_FOUND")
+    said = await ask(portal, "get_directory_items", entityId="INDUSTRY", details=True)
+    assert said.structured["total"] == 131
+
+
+def page(*codes: str, **more: int) -> dict[str, Any]:
+    return {"result": [{"ID": 1, "ENTITY_ID": "SOURCE", "STATUS_ID": code, "NAME": code} for code in codes], **more}
+
+
+def batched(**pages: dict[str, Any]) -> dict[str, Any]:
+    parts = {"result": "result", "result_total": "total", "result_next": "next"}
+    return {
+        "result": {name: {key: of[part] for key, of in pages.items() if part in of} for name, part in parts.items()}
+    }
+
+
+@pytest.mark.parametrize(
+    ("first", "others", "codes"),
+    [
+        # No total: page by page.
+        (page("A", next=1), [batched(c0=page("B", next=2)), batched(c0=page("C"))], "ABC"),
+        # Pages that are longer than the first: what lies between is not read twice.
+        (
+            page("A", total=4, next=1),
+            [batched(c0=page("B", "C", next=3), c1=page("C"), c2=page("D")), batched(c0=page("D"))],
+            "ABCD",
+        ),
+        (page("A", total=3, next=1), [batched(c0=page("B", "C"), c1=page("C"))], "ABC"),
+        # More than was said at first.
+        (page("A", total=2, next=1), [batched(c0=page("B", next=2)), batched(c0=page("C"))], "ABC"),
+        # A page that leads back, or nowhere near.
+        (page("A", total=3, next=1), [batched(c0=page("B", next=1), c1=page("C"))], None),
+        (page("A", total=3, next=1), [batched(c0=page("B", next=10**9), c1=page("C"))], None),
+        (page("A", total=10**30, next=10**29), [], None),
+        # One page of the batch is missing.
+        (page("A", total=3, next=1), [batched(c0=page("B", next=2))], None),
+    ],
+)
+async def test_pages_that_do_not_fit_together(
+    portal: RunningPortal, first: dict[str, Any], others: list[dict[str, Any]], codes: str | None
+) -> None:
+    json_type = {"content-type": "application/json"}
+    portal.order(method="crm.status.list", body=json.dumps(first), headers=json_type)
+    for other in others:
+        portal.order(method="batch", times=1, body=json.dumps(other), headers=json_type)
+    said = await ask(portal, "get_directory_items", entityId="SOURCE", details=True)
+    if codes is None:
+        assert said.error["code"] == "UNEXPECTED_ANSWER"
+    else:
+        assert [item["statusId"] for item in said.structured["items"]] == [*codes]
 
 
 async def test_a_filter_that_the_portal_ignores_changes_nothing(portal: RunningPortal) -> None:

@@ -1,23 +1,17 @@
-"""Logging to stderr, with every secret taken out of whatever is written. A leaf: imports nothing."""
+"""Logging to stderr, with every secret taken out of whatever is written. Imports only `redaction`."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-MASK = "***"
+from .redaction import Redactor
 
-
-class Redactor:
-    """Takes secrets out of texts. `secrets` gives those known at the moment: tokens come and go."""
-
-    def __init__(self, secrets: Callable[[], Iterable[str]]) -> None:
-        self._secrets = secrets
-
-    def __call__(self, text: str) -> str:
-        for secret in tuple(self._secrets()):
-            text = text.replace(secret, MASK)
-        return text
+_OF_THE_NETWORK = [
+    "httpx",
+    *(f"httpcore.{part}" for part in ("connection", "http11", "http2", "proxy", "socks")),
+]
 
 
 class _RedactingFormatter(logging.Formatter):
@@ -36,3 +30,21 @@ def configure_logging(level: str, redact: Redactor) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_RedactingFormatter(redact))
     logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+@contextmanager
+def network_logs_redacted(redact: Redactor) -> Iterator[None]:
+    """Take secrets out of httpx's lines, which hold whole URLs, whoever has set logging up and at whatever level."""
+
+    def filtered(record: logging.LogRecord) -> bool:
+        record.msg, record.args = redact(record.getMessage()), None
+        return True
+
+    loggers = [logging.getLogger(name) for name in _OF_THE_NETWORK]
+    for logger in loggers:
+        logger.addFilter(filtered)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(filtered)

@@ -10,18 +10,20 @@ import re
 
 # Controls, surrogates, private use, and Unicode's "default ignorable" characters: zero-width, bidirectional, tags,
 # variation selectors, fillers.
-_INVISIBLE = re.compile(
+INVISIBLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
     "\u2060-\u206f\u3164\ud800-\udfff\ue000-\uf8ff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3"
     "\U0001d173-\U0001d17a\U000e0000-\U0010ffff]"
 )
+"""One character that nobody sees."""
+
 _PREFIX = re.compile(r"^(?:C\d+|DT\d+_\d+):", re.IGNORECASE)
-_NOT_PLAIN = re.compile(rf'[\s"]|{_INVISIBLE.pattern}')
+_NOT_PLAIN = re.compile(rf'[\s"]|{INVISIBLE.pattern}')
 
 
 def one_line(text: str, limit: int) -> str:
     """`text` with white space folded to single blanks and invisible characters gone, `limit` characters at most."""
-    folded = " ".join(_INVISIBLE.sub("", " ".join(text.split())).split())
+    folded = " ".join(INVISIBLE.sub("", " ".join(text.split())).split())
     return folded if len(folded) <= limit else f"{folded[: limit - 1]}…"
 
 
@@ -32,7 +34,7 @@ def shown_code(code: str) -> str:
 
 def quoted(text: str) -> str:
     """`text` as a JSON string in which everything can be seen."""
-    return _INVISIBLE.sub(_escaped, json.dumps(text, ensure_ascii=False))
+    return INVISIBLE.sub(_escaped, json.dumps(text, ensure_ascii=False))
 
 
 def bare_code(code: str) -> str:

@@ -184,7 +184,8 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _login(args: argparse.Namespace) -> int:
-    from bitrix24_directories.logs import Redactor, configure_logging
+    from bitrix24_directories.logs import configure_logging
+    from bitrix24_directories.redaction import Redactor
     from bitrix24_directories.rest import Bitrix24Error
     from bitrix24_directories.settings import load_settings
 
@@ -225,7 +226,8 @@ def _configured(args: argparse.Namespace) -> tuple[Credentials | Bitrix24Error, 
 
     Logging is set up on the way, before anything can be logged that holds the secret.
     """
-    from bitrix24_directories.logs import Redactor, configure_logging
+    from bitrix24_directories.logs import configure_logging
+    from bitrix24_directories.redaction import Redactor
     from bitrix24_directories.rest import Bitrix24Error, Webhook, in_process
     from bitrix24_directories.settings import Settings, load_settings
 

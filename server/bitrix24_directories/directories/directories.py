@@ -11,13 +11,17 @@ from typing import Any, TypeVar
 import anyio
 
 from bitrix24_directories.rest import Answer, Bitrix24Client, Bitrix24Error, Entry, Outcome, failure, unwrap
-from bitrix24_directories.text import one_line
+from bitrix24_directories.text import one_line, shown_code
 
 from .cache import Cache, Kept
 from .models import Directory, DirectoryItems, DirectoryList, Item
 from .rows import confirms, fields_text, read_directories, read_items, read_record, read_statuses, used_in
 
 ENTITY_ID_LIMIT = 100
+MOST_ITEMS = 50_000
+"""Of one directory that are read; the largest known one is a tenth of that."""
+
+_PAGES = 50  # that go out together, in one batch
 SUGGESTIONS = 5
 _CLOSE = 60
 
@@ -138,17 +142,23 @@ class Directories:
         return read_items(answer.result)
 
     async def _details(self, entity_id: str, *, fresh: bool) -> list[Item]:
-        """All pages; SORT alone would leave the order of equals, and so the page borders, to chance."""
+        """All pages: the first alone, for it tells how many there are; SORT alone would leave the order of equals, and
+        so the page borders, to chance."""
         params = {"filter": {"ENTITY_ID": entity_id}, "order": {"SORT": "ASC", "ID": "ASC"}}
-        items: list[Item] = []
-        start: int | None = 0
+        first = await self._client.call("crm.status.list", params, fresh=fresh)
+        items, start = read_statuses(first.result, entity_id), first.next
+        last = 0
         while start is not None:
-            page = params | ({"start": start} if start else {})
-            answer = await self._client.call("crm.status.list", page, fresh=fresh)
-            items += read_statuses(answer.result, entity_id)
-            if answer.next is not None and answer.next <= start:
+            if not last < start <= MOST_ITEMS:
                 raise failure("UNEXPECTED_ANSWER", http_status=200, detail="the next page does not lie ahead")
-            start = answer.next
+            expected = range(start, first.total or 0, first.next or 1) or range(start, start + 1)
+            calls = {str(place): ("crm.status.list", params | {"start": place}) for place in expected[:_PAGES]}
+            for place, outcome in (await self._client.batch(calls)).items():
+                if int(place) != start:  # the page before does not lead here
+                    break
+                answer = unwrap(outcome)
+                items += read_statuses(answer.result, entity_id)
+                last, start = start, answer.next
         return items
 
     async def _types(self, *, fresh: bool) -> list[Directory]:
@@ -174,7 +184,8 @@ def _searchable(directory: Directory) -> str:
 
 def nearest_text(entity_id: str, known: Sequence[Directory]) -> str:
     """The closest ids of `known` with their titles; empty where nothing is close."""
-    return "; ".join(f"{found.entity_id} ({found.name})" for found in _nearest(entity_id, known))
+    nearest = _nearest(entity_id[:ENTITY_ID_LIMIT], known)
+    return "; ".join(f"{shown_code(found.entity_id)} ({found.name})" for found in nearest)
 
 
 def _unknown(entity_id: str, known: list[Directory]) -> Bitrix24Error:

@@ -39,7 +39,7 @@ from bitrix24_directories.changing.stopped import StoppedError
 from bitrix24_directories.directories.cache import Cache
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.models import Change, Failure
-from bitrix24_directories.logs import Redactor
+from bitrix24_directories.redaction import Redactor
 from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Credentials, Entry, Transport, Waiting, failure
 from bitrix24_directories.settings import Settings
 

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 import anyio
 import httpx
+
+from bitrix24_directories.logs import network_logs_redacted
+from bitrix24_directories.redaction import Redactor
 
 from .authorization.credentials import Credentials, Renewal
 from .errors import Bitrix24Error, failure
@@ -55,7 +59,9 @@ class Bitrix24Client:
     ) -> None:
         self._credentials = credentials
         self._timeout = timeout
-        self._exchange = Exchange(transport)
+        self._redact = Redactor(lambda: credentials.secrets)
+        self._exchange = Exchange(self._redact, transport)
+        self._logs = ExitStack()
         self._bucket = Bucket(plan)
         self._methods = MethodLimits()
         self._tasks = anyio.create_task_group()
@@ -66,6 +72,7 @@ class Bitrix24Client:
 
     async def __aenter__(self) -> Self:
         await self._tasks.__aenter__()
+        self._logs.enter_context(network_logs_redacted(self._redact))
         return self
 
     async def __aexit__(
@@ -77,6 +84,7 @@ class Bitrix24Client:
         finally:
             with anyio.CancelScope(shield=True):
                 await self._exchange.close()
+            self._logs.close()
 
     @property
     def identity(self) -> tuple[str, ...]:
@@ -185,18 +193,18 @@ class Bitrix24Client:
 
     async def _once(self, method: str, params: Mapping[str, Any], *, repeatable: bool = True) -> Answer:
         """One try, when the limits allow it: alone and at once, or with others out of the queue."""
-        await self._methods.pass_by(method)
-        if self._queue.may_send_now():
-            self._bucket.take()
-            return await self._post(method, params, repeatable=repeatable)
-        wait = self._bucket.opens_in()
-        if wait >= time_left():
-            raise failure("QUERY_LIMIT_EXCEEDED", retry_after=wait, never_sent=True)
-        if not repeatable:
-            await self._queue.place()
-            return await self._post(method, params, repeatable=False)
-        alone = not (self._batch_works and is_read(method)) or method in self._never_in_batch
-        return await self._queue.call(Call(method, params, alone))
+        async with self._methods.passing(method):
+            if self._queue.may_send_now():
+                self._bucket.take()
+                return await self._post(method, params, repeatable=repeatable)
+            wait = self._bucket.opens_in()
+            if wait >= time_left():
+                raise failure("QUERY_LIMIT_EXCEEDED", retry_after=wait, never_sent=True)
+            if not repeatable:
+                await self._queue.place()
+                return await self._post(method, params, repeatable=False)
+            alone = not (self._batch_works and is_read(method)) or method in self._never_in_batch
+            return await self._queue.call(Call(method, params, alone))
 
     async def _send(self, calls: list[Call]) -> list[Outcome]:
         """Send what has left the queue together: one call as its own method, several as a batch."""
@@ -226,7 +234,7 @@ class Bitrix24Client:
         sent_at = anyio.current_time()
         try:
             with anyio.fail_after(limit, shield=not repeatable):
-                answer = await self._exchange.post(request, self._credentials.secrets)
+                answer = await self._exchange.post(request)
         except TimeoutError:
             raise failure("TIMEOUT", detail=f"no answer within {limit:.3g} s") from None
         except Bitrix24Error as exc:

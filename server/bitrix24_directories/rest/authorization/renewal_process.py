@@ -15,7 +15,8 @@ from typing import Any
 import anyio
 import httpx
 
-from bitrix24_directories.rest.errors import Bitrix24Error, failure, from_authorization_server
+from bitrix24_directories.redaction import Redactor
+from bitrix24_directories.rest.errors import Bitrix24Error, clean, failure, from_authorization_server
 from bitrix24_directories.rest.wire.bodies import ACCEPTED, read_body
 from bitrix24_directories.rest.wire.exchange import USER_AGENT, network_error
 
@@ -26,6 +27,7 @@ SECONDS = 120.0
 """That the authorization server may take in all. Whoever called has been told before that it takes longer."""
 
 _QUEUE_SECONDS = SECONDS + 30  # for another process that renews the same tokens
+_SECRETS = ("client_secret", "refresh_token", "code")
 _ANSWER_LIMIT = 64 * 2**10
 
 
@@ -49,7 +51,8 @@ async def request_tokens(endpoint: str, grant: Mapping[str, str]) -> Tokens:
         raise failure("PROXY_FAILURE") from exc
     tokens = Tokens.read(said)
     if tokens is None:
-        code, description = str(said.get("error", "")), str(said.get("error_description", ""))
+        redact = Redactor(lambda: [grant[name] for name in _SECRETS if name in grant])
+        code, description = (redact(clean(str(said.get(key, "")))) for key in ("error", "error_description"))
         raise from_authorization_server(code, description, status)
     return tokens
 

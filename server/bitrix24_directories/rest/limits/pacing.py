@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import anyio
@@ -36,6 +38,7 @@ FIRST_PAUSE = 0.5
 # The portal's two limits heal for certain: they are waited for until the deadline.
 _LIMITS = {"QUERY_LIMIT_EXCEEDED", "OPERATION_TIME_LIMIT"}
 _INSTANT = 1e-6  # a shorter wait is rounding, and would not move the clock
+_METHOD_CLOSED = "the portal to allow this REST method again"
 _READS = re.compile(r"(?:.+\.)?(?:items|types|list|get|fields|current|scope)")
 
 
@@ -91,7 +94,8 @@ class Bucket:
     def refused(self, sent_at: float, asked: float | None) -> None:
         """Take note of QUERY_LIMIT_EXCEEDED for a request of `sent_at`; `asked` are the seconds the portal asked for.
 
-        What was sent before an earlier refusal came tells nothing new.
+        What was sent before an earlier refusal came tells nothing new. Whatever was asked for, no more is waited than a
+        full bucket takes to drain; after it one request goes out first, as if nothing had drained meanwhile.
         """
         now = self._drain()
         if sent_at >= self._refused_at:
@@ -99,20 +103,27 @@ class Bucket:
             self._level = float(self._plan.burst)
             self._opens_at = now + _jittered(self._pause)
             self._pause = min(self._pause * 2 or 1 / self._plan.per_second, self._LONGEST_PAUSE)
-        self._opens_at = max(self._opens_at, now + (asked or 0.0))
+        if asked:
+            self._opens_at = max(self._opens_at, now + min(asked, self._plan.burst / self._plan.per_second))
+            self._level, self._level_at = float(self._plan.burst - 1), self._opens_at
 
     def _drain(self) -> float:
         now = anyio.current_time()
-        self._level = max(0.0, self._level - (now - self._level_at) * self._plan.per_second)
-        self._level_at = now
+        if now > self._level_at:
+            self._level = max(0.0, self._level - (now - self._level_at) * self._plan.per_second)
+            self._level_at = now
         return now
 
 
 class MethodLimits:
-    """Methods whose running time is used up (OPERATION_TIME_LIMIT), and until when."""
+    """Methods whose running time is used up (OPERATION_TIME_LIMIT), and until when.
+
+    What the portal says of the time can be wrong: after it one call goes out, and the others wait for what it is told.
+    """
 
     def __init__(self) -> None:
         self._closed: dict[str, float] = {}
+        self._probes: dict[str, anyio.Event] = {}
 
     def close(self, method: str, error: Bitrix24Error) -> None:
         if not self.opens_in(method):
@@ -120,16 +131,48 @@ class MethodLimits:
 
     def opens_in(self, method: str) -> float:
         """Seconds until the method may be called again."""
-        return max(0.0, self._closed.get(method, 0.0) - anyio.current_time())
+        wait = self._closed.get(method, 0.0) - anyio.current_time()
+        return wait if wait > _INSTANT else 0.0
 
-    async def pass_by(self, method: str) -> None:
+    @asynccontextmanager
+    async def passing(self, method: str) -> AsyncIterator[None]:
         """Wait until the method is open again, or raise at once if that is past the caller's deadline."""
+        while method in self._closed:
+            await self._wait(method)
+            if method in self._probes:
+                with current_wait().waiting_for(_METHOD_CLOSED):
+                    await self._probes[method].wait()
+            elif not self.opens_in(method):
+                async with self._probing(method):
+                    yield
+                return
+        yield
+
+    async def _wait(self, method: str) -> None:
         wait = self.opens_in(method)
         if wait >= time_left():
             raise failure("OPERATION_TIME_LIMIT", retry_after=wait, never_sent=True)
         if wait:
-            with current_wait().waiting_for("the portal to allow this REST method again"):
+            with current_wait().waiting_for(_METHOD_CLOSED):
                 await anyio.sleep(wait)
+
+    @asynccontextmanager
+    async def _probing(self, method: str) -> AsyncIterator[None]:
+        """The one call that finds out: whatever it is told but that the time is still used up opens the method."""
+        probe = self._probes[method] = anyio.Event()
+        try:
+            yield
+        except Bitrix24Error as exc:
+            if exc.kind == "OPERATION_TIME_LIMIT":
+                self.close(method, exc)
+            else:
+                del self._closed[method]
+            raise
+        else:
+            del self._closed[method]
+        finally:
+            del self._probes[method]
+            probe.set()
 
 
 @dataclass

@@ -14,8 +14,13 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from bitrix24_directories.redaction import Redactor
 from bitrix24_directories.rest.errors import Bitrix24Error, failure, from_portal
 
+LONGEST_WAIT = 600.0
+"""Seconds that a portal is left alone at most, whatever it asks for: its limits are counted over ten minutes."""
+
+_FAR = 1e12  # seconds: further than any date, and never too large for a float
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -47,10 +52,13 @@ def unwrap(outcome: Outcome) -> Answer:
     return outcome
 
 
-def read_answer(status: int, headers: Mapping[str, str], body: bytes) -> Answer:
-    """The answer that `body` holds. Raises Bitrix24Error for everything but a JSON object with a `result`."""
+def read_answer(status: int, headers: Mapping[str, str], body: bytes, redact: Redactor) -> Answer:
+    """The answer that `body` holds, without secrets that it quotes.
+
+    Raises Bitrix24Error for everything but a JSON object with a `result`.
+    """
     try:
-        parsed = from_json(body.removeprefix(_BOM), allow_inf_nan=False)
+        parsed = redact.values(from_json(body.removeprefix(_BOM), allow_inf_nan=False))
     except ValueError:
         raise _not_json(status, headers, body) from None
     if not isinstance(parsed, dict):
@@ -90,10 +98,10 @@ def unexpected(status: int) -> Bitrix24Error:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds from a Retry-After header, given as seconds or as a date."""
+    """Seconds from a Retry-After header, given as seconds or as a date, LONGEST_WAIT at most."""
     value = headers.get("retry-after", "").strip()
-    if value.isascii() and value.isdecimal() and len(value) < 6:
-        return float(value)
+    if value.isascii() and value.isdecimal():
+        return min(float(value[:12]), LONGEST_WAIT)
     try:
         return _seconds_until(email.utils.parsedate_to_datetime(value).timestamp())
     except (TypeError, ValueError, OverflowError):
@@ -101,13 +109,13 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _operating_reset(timing: object) -> float | None:
-    """Seconds until `operating_reset_at` of a `time` block."""
+    """Seconds until `operating_reset_at` of a `time` block, LONGEST_WAIT at most."""
     reset_at = timing.get("operating_reset_at") if isinstance(timing, dict) else None
-    return _seconds_until(reset_at) if isinstance(reset_at, int | float) and 0 < reset_at < 1e11 else None
+    return _seconds_until(min(reset_at, _FAR)) if isinstance(reset_at, int | float) and reset_at > 0 else None
 
 
 def _seconds_until(moment: float) -> float:
-    return max(0.0, moment - time.time())
+    return min(max(0.0, moment - time.time()), LONGEST_WAIT)
 
 
 def count(value: object) -> int | None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 
 from bitrix24_directories import __version__
+from bitrix24_directories.redaction import Redactor
 from bitrix24_directories.rest.addresses import origin, redirected
 from bitrix24_directories.rest.errors import Bitrix24Error, failure
 from bitrix24_directories.text import one_line
@@ -44,12 +45,13 @@ class Request:
 
 
 class Exchange:
-    """Posts JSON to a portal. `transport` replaces the network.
+    """Posts JSON to a portal. `redact` knows the secrets that no answer may show; `transport` replaces the network.
 
     How long an answer may take is the caller's to bound.
     """
 
-    def __init__(self, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(self, redact: Redactor, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self._redact = redact
         self._transport = transport
         self._http: httpx.AsyncClient | None = None
 
@@ -57,20 +59,17 @@ class Exchange:
         if self._http is not None:
             await self._http.aclose()
 
-    async def post(self, request: Request, secrets: Collection[str]) -> Answer:
+    async def post(self, request: Request) -> Answer:
         """The answer to one POST.
 
         Raises Bitrix24Error for whatever keeps the portal from giving a `result`, the environment's proxy and
         certificate settings included.
         """
         try:
-            status, headers, content = await self._follow(request, secrets)
+            status, headers, content = await self._follow(request)
         except (httpx.HTTPError, httpx.InvalidURL) as exc:
             raise network_error(exc) from exc
-        # A page may quote the address it was asked for, and that address can be the secret.
-        for secret in secrets:
-            content = content.replace(secret.encode(), b"***")
-        return read_answer(status, headers, content)
+        return read_answer(status, headers, content, self._redact)
 
     def _client(self) -> httpx.AsyncClient:
         """Made for the first call: reading the certificates takes its time, and start-up time counts."""
@@ -89,7 +88,7 @@ class Exchange:
                 raise failure("PROXY_FAILURE") from exc
         return self._http
 
-    async def _follow(self, request: Request, secrets: Collection[str]) -> tuple[int, httpx.Headers, bytes]:
+    async def _follow(self, request: Request) -> tuple[int, httpx.Headers, bytes]:
         """Follow a renamed portal's redirects by hand: a client's own following turns POST into GET.
 
         Another origin gets nothing but what the redirect itself carries: one that does not prove who calls is no
@@ -107,9 +106,10 @@ class Exchange:
                 target = redirected(url, location)
             except ValueError as exc:
                 raise failure("PORTAL_MOVED", http_status=status, detail=str(exc)) from None
-            if origin(target) != home and not any(secret in str(target) for secret in secrets):
-                raise failure("PORTAL_MOVED", http_status=status, detail=f"it is at {one_line(target.host, 100)} now")
-            logger.warning("The portal has moved to %s: update the address in the settings", target.host)
+            host = self._redact(one_line(target.host, 100))
+            if origin(target) != home and self._redact(str(target)) == str(target):
+                raise failure("PORTAL_MOVED", http_status=status, detail=f"it is at {host} now")
+            logger.warning("The portal has moved to %s: update the address in the settings", host)
             url = str(target)
         raise failure("PORTAL_MOVED", http_status=status, detail="too many redirects")
 
