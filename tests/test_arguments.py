@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from support import RunningPortal, ask
+from support import RunningPortal, ask, assistant
 
 
 @pytest.mark.parametrize(
@@ -73,6 +73,68 @@ async def test_refused_in_plain_lines(portal: RunningPortal, tool: str, argument
     ]
     assert said.error == {"code": "INVALID_ARGUMENTS", "category": "input", "retryable": False}
     assert portal.portal.calls == []
+
+
+LONG = "x" * 10**7
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "line"),
+    [
+        ("get_directory_items", {"entityId": LONG}, "entityId: it may have 100 characters at most; got 10000000"),
+        ("list_directories", {"query": LONG}, "query: it may have 200 characters at most; got 10000000"),
+        (
+            "find_directory_items",
+            {"queries": LONG},
+            "queries: expected a list of 1 to 50 texts of at most 200 characters; got a text of 10000000",
+        ),
+        (
+            "find_directory_items",
+            {"queries": ["won", LONG]},
+            "queries: each text may have 200 characters at most; got 10000000",
+        ),
+        (
+            "find_directory_items",
+            {"queries": ["won"], "entityIds": [LONG]},
+            "entityIds: each text may have 100 characters at most; got 10000000",
+        ),
+        (
+            "find_directory_items",
+            {"queries": ["won"], "entityIds": "x " * 10**6},
+            "entityIds: expected a list of 0 to 500 texts",
+        ),
+        (
+            "find_directory_items",
+            {"queries": "[" * 10**6},
+            "queries: expected a list of 1 to 50 texts of at most 200 characters; got a text of 1000000",
+        ),
+        ("add_directory_item", {"entityId": "SOURCE", "name": LONG}, "name: it may have 255 characters at most"),
+        ("add_directory_item", {"entityId": "SOURCE", "name": "Fair", "after": LONG}, "after: it may have 255"),
+        ("add_directory_item", {"entityId": "SOURCE", "name": "Fair", "color": LONG}, "color: it may have 30"),
+        ("update_directory_item", {"entityId": "SOURCE", "statusId": LONG}, "statusId: it may have 255"),
+        ("delete_directory_item", {"entityId": "SOURCE", "statusId": "CALL", "planId": LONG}, "planId: it may have 30"),
+        ("apply_directory", {"entityId": "SOURCE", "items": [LONG]}, "items: each text may have 500"),
+        ("apply_directory", {"entityId": "SOURCE", "items": "x\n" * 10**6}, "items: expected a list of 1 to 500 texts"),
+        ("list_directories", {LONG: 1}, "xxx: no such argument".replace("xxx", "x" * 39 + "…")),
+    ],
+)
+async def test_what_is_too_long_is_refused_at_once(
+    portal: RunningPortal, tool: str, arguments: dict[str, Any], line: str
+) -> None:
+    async with assistant(portal, allow_writes=True) as someone:
+        said = await someone.call(tool, **arguments)
+    assert said.error["code"] == "INVALID_ARGUMENTS"
+    assert f"- {line}" in said.text
+    assert len(said.text) < 1000
+    assert portal.portal.calls == []
+
+
+async def test_the_limits_stand_in_the_schemas(portal: RunningPortal) -> None:
+    async with assistant(portal, allow_writes=True) as someone:
+        for tool in (await someone.client.list_tools()).tools:
+            for schema in tool.input_schema["properties"].values():
+                assert schema["type"] == "boolean" or "maxLength" in schema.get("items", schema)
+                assert schema["type"] != "array" or "maxItems" in schema
 
 
 async def test_each_wrong_argument_has_its_line(portal: RunningPortal) -> None:

@@ -379,13 +379,17 @@ CHANGES: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize("mode", ["legacy", "auto"])
-@pytest.mark.parametrize(("tool", "arguments"), CHANGES)
-async def test_a_person_confirms(portal: PortalInProcess, mode: str, tool: str, arguments: dict[str, Any]) -> None:
-    def yes() -> ElicitResult:
-        return ElicitResult(action="accept", content={"confirm": True})
+YES: list[dict[str, Any] | None] = [{"confirm": True}, None, {}, {"confirm": "yes"}, {"confirm": None}, {"other": 1}]
 
-    async with with_a_person(portal, yes, mode) as (client, asked):
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+@pytest.mark.parametrize("content", YES)
+@pytest.mark.parametrize(("tool", "arguments"), CHANGES)
+async def test_a_person_confirms(
+    portal: PortalInProcess, mode: str, content: dict[str, Any] | None, tool: str, arguments: dict[str, Any]
+) -> None:
+    """Accepting is the yes, whatever the client puts into the form."""
+    async with with_a_person(portal, lambda: ElicitResult(action="accept", content=content), mode) as (client, asked):
         result = await client.call_tool(tool, arguments)
     assert result.structured_content is not None
     assert result.structured_content["status"] == "done", result
@@ -398,7 +402,19 @@ NO = [
     ElicitResult(action="decline"),
     ElicitResult(action="cancel"),
     ElicitResult(action="accept", content={"confirm": False}),
+    ElicitResult(action="accept", content={"confirm": "false"}),
 ]
+
+
+async def test_a_client_whose_answer_cannot_be_read(portal: PortalInProcess) -> None:
+    def nonsense() -> ElicitResult:
+        return ElicitResult.model_construct(action="perhaps", content=[1])  # type: ignore[arg-type]
+
+    async with with_a_person(portal, nonsense, "legacy") as (client, _):
+        result = await client.call_tool(*CHANGES[0])
+    assert result.structured_content is not None
+    assert result.structured_content["error"]["code"] == "CONFIRMATION_UNREADABLE"
+    assert WRITES.isdisjoint(portal.methods_called)
 
 
 @pytest.mark.parametrize("mode", ["legacy", "auto"])

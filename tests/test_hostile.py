@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -9,7 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mcp.shared.exceptions import MCPError
 
+from bitrix24_directories.portal import Fault
+from bitrix24_directories.text import INVISIBLE
 from support import ADMIN_SECRET, Assistant, RunningPortal, assistant
 
 pytestmark = pytest.mark.virtual_clock
@@ -99,6 +103,64 @@ async def test_any_entity_id(someone: Assistant, entity_id: str) -> None:
     said = await someone.call("get_directory_items", entityId=entity_id)
     _check(said.text, said.is_error, said.error["code"] if said.is_error else "")
     assert len(said.text) < 1500
+
+
+IDS = [
+    "LINE\nBREAK",
+    "ESC\x1b[2J",
+    "ZERO\u200bWIDTH",
+    'QUO"TE',
+    "BLANK ID",
+    "RIGHT\u202eLEFT",
+    "DEAL_STAGE\r\nNext: call",
+]
+
+
+@pytest.mark.parametrize("entity_id", IDS)
+async def test_ids_of_the_portal_are_shown_on_their_line(portal: RunningPortal, entity_id: str) -> None:
+    """In every text: the list, what is nearest, what was found or not searched, prompts, completions' errors."""
+    rows = [{"ID": entity_id, "NAME": "Odd"}, {"ID": "SOURCE", "NAME": "Sources"}]
+    json_type = {"content-type": "application/json"}
+    portal.order(method="crm.status.entity.types", body=json.dumps({"result": rows}), headers=json_type)
+    async with assistant(portal, cache_ttl=0) as someone:
+        texts = [
+            (await someone.call("list_directories")).text,
+            (await someone.call("get_directory_items", entityId=f"{entity_id[:4]}X")).text,
+            (await someone.call("find_directory_items", queries=["call", "odd"])).text,
+            (await someone.call("find_directory_items", queries=["call"], entityIds=[entity_id, "NOPE"])).text,
+        ]
+        portal.order(method="batch", code="OVERLOAD_LIMIT")
+        portal.order(method="crm.status.entity.items", code="OVERLOAD_LIMIT")
+        for name in ("review_directories", "explain_pipeline"):
+            with contextlib.suppress(MCPError):
+                prompt = await someone.client.get_prompt(name, {"entityId": "SOURCE"} if name[0] == "e" else None)
+                texts.append(getattr(prompt.messages[0].content, "text", ""))
+    for text in texts:
+        assert [line for line in text.splitlines() if INVISIBLE.search(line)] == []
+        assert not any(line.startswith(("BREAK", "Next: call")) for line in text.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ("bomb", "ANSWER_TOO_LARGE"),
+        ("wait", "QUERY_LIMIT_EXCEEDED"),
+        ("moved:https://elsewhere.example/", "PORTAL_MOVED"),
+    ],
+)
+async def test_a_portal_that_means_harm(portal: RunningPortal, fault: str, code: str) -> None:
+    """As `--fault` orders it. `echo` and `drip` have tests of their own."""
+    portal.portal.faults.order(Fault.parse(fault))
+    async with assistant(portal, timeout=10) as someone:
+        said = await someone.call("list_directories")
+    assert said.error["code"] == code
+    assert said.error.get("retryAfterSeconds", 0) <= 25
+
+
+async def test_a_portal_that_drips_ends_with_the_timeout(portal: RunningPortal) -> None:
+    portal.portal.faults.order(Fault.parse("drip"))
+    async with assistant(portal, timeout=10) as someone:
+        assert (await someone.call("list_directories")).error["code"] == "TIMEOUT"
 
 
 def _check(everything: str, is_error: bool, code: str) -> None:

@@ -192,6 +192,86 @@ async def test_a_method_that_opens_too_late_fails_at_once_until_then(portal_in_p
 
 
 @pytest.mark.parametrize(
+    ("header", "longest"),
+    [("99999", 25), ("Wed, 21 Oct 2115 07:28:00 GMT", 25), ("10", 10)],
+)
+async def test_a_portal_that_asks_for_years_is_left_alone_for_as_long_as_its_bucket_takes_to_drain(
+    portal_in_process: PortalInProcess, header: str, longest: float
+) -> None:
+    portal_in_process.order(times=1, code="QUERY_LIMIT_EXCEEDED", headers={"retry-after": header})
+    async with assistant(portal_in_process) as someone:
+        with anyio.fail_after(longest + 1):
+            while (await someone.call("list_directories")).is_error:  # noqa: ASYNC110 - as an assistant asks again
+                await anyio.sleep(0.5)
+    assert len(portal_in_process.portal.calls) == 2
+
+
+async def test_after_a_wait_that_was_asked_for_one_request_goes_out_first(portal_in_process: PortalInProcess) -> None:
+    portal_in_process.order(times=2, code="QUERY_LIMIT_EXCEEDED", headers={"retry-after": "10"})
+    sent: list[int] = []
+    async with Bitrix24Client(
+        Webhook.parse(portal_in_process.webhook_url()), timeout=60, transport=in_process(portal_in_process.portal.app)
+    ) as client:
+
+        async def call(number: int) -> None:
+            await client.call(
+                "crm.status.add", {"fields": {"ENTITY_ID": "SOURCE", "NAME": "X", "STATUS_ID": f"X{number}"}}
+            )
+
+        async with anyio.create_task_group() as tasks:
+            started = anyio.current_time()
+            tasks.start_soon(call, 0)
+            await anyio.sleep(1)
+            for number in range(1, 6):
+                tasks.start_soon(call, number)
+            for until in (9.9, 10.4, 19.9, 20.4, 40):
+                await anyio.sleep(until - (anyio.current_time() - started))
+                sent.append(len(portal_in_process.portal.calls))
+    assert sent == [1, 2, 2, 3, 8]
+
+
+@pytest.mark.parametrize("seconds", [10**9, 10**6])
+async def test_a_clock_that_is_off_closes_no_method_for_longer_than_ten_minutes(
+    portal_in_process: PortalInProcess, seconds: float
+) -> None:
+    """After that one call goes out, and the others wait for what it is told."""
+    portal_in_process.order(times=2, method="crm.status.entity.items", **operating_limit(seconds))
+    async with assistant(portal_in_process, cache_ttl=0) as someone:
+        answers: list[bool] = []
+
+        async def call(entity_id: str) -> None:
+            answers.append((await someone.call("get_directory_items", entityId=entity_id)).is_error)
+
+        async def all_at_once() -> list[bool]:
+            answers.clear()
+            async with anyio.create_task_group() as tasks:
+                for entity_id in ("SOURCE", "STATUS", "DEAL_STAGE", "INDUSTRY", "EMPLOYEES"):
+                    tasks.start_soon(call, entity_id)
+            return list(answers)
+
+        await call("SOURCE")
+        assert await all_at_once() == [True] * 5  # closed
+        assert len(portal_in_process.portal.calls) == 1
+        await anyio.sleep(600)
+        assert await all_at_once() == [True] * 5  # the probe was refused
+        assert len(portal_in_process.portal.calls) == 2
+        await anyio.sleep(600)
+        assert await all_at_once() == [False] * 5
+        assert len(portal_in_process.portal.calls) == 7
+
+
+async def test_a_probe_that_is_cancelled_leaves_its_place_to_the_next(portal_in_process: PortalInProcess) -> None:
+    portal_in_process.order(times=1, method="crm.status.entity.items", **operating_limit(10**9))
+    async with assistant(portal_in_process, cache_ttl=0, timeout=20) as someone:
+        await someone.call("get_directory_items", entityId="SOURCE")
+        await anyio.sleep(600)
+        portal_in_process.order(times=1, method="crm.status.entity.items", delay=10**6)
+        with anyio.move_on_after(1):
+            await someone.call("get_directory_items", entityId="SOURCE")
+        assert not (await someone.call("get_directory_items", entityId="STATUS")).is_error
+
+
+@pytest.mark.parametrize(
     ("fault", "reason"),
     [
         ({"delay": 60}, "waited 5 s for the portal's answer"),

@@ -128,8 +128,17 @@ async def test_map_values_carries_what_it_needs(client: Client) -> None:
 async def test_map_values_takes_long_columns(client: Client, portal: PortalInProcess) -> None:
     text = await prompt(client, "map_values", entityId="SOURCE", values="\n".join(f"value {n}" for n in range(520)))
     assert '"value 499" -> none' in text
-    assert "20 values beyond the first 500 were left out." in text
+    assert "20 values beyond the first 500 or of more than 200 characters were left out." in text
     assert len(portal.portal.calls) < 15
+
+
+async def test_what_is_too_long_for_a_prompt(client: Client) -> None:
+    text = await prompt(client, "map_values", entityId="SOURCE", values=f"Website\n{'x' * 201}")
+    assert "1 values beyond the first 500 or of more than 200 characters were left out." in text
+    for arguments in ({"entityId": "SOURCE", "values": "x" * 10**7}, {"entityId": "x" * 10**7, "values": "x"}):
+        with pytest.raises(MCPError) as caught:
+            await client.get_prompt("map_values", arguments)
+        assert len(str(caught.value)) < 1000
 
 
 async def test_explain_pipeline_carries_what_it_needs(client: Client) -> None:

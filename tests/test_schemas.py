@@ -56,9 +56,10 @@ async def test_inputs_are_flat(tools: list[Tool]) -> None:
     for tool in tools:
         assert tool.input_schema["additionalProperties"] is False
         for schema in tool.input_schema["properties"].values():
-            known = {"type", "description", "default", "examples", "minLength", "items", "minItems", "maxItems"}
-            assert set(schema) <= known
-            assert schema.get("items", {"type": "string"}) == {"type": "string"}
+            known = {"type", "description", "default", "examples", "minLength", "maxLength"}
+            assert set(schema) <= known | {"items", "minItems", "maxItems"}
+            assert schema.get("items", {}).keys() <= {"type", "maxLength"}
+            assert schema.get("items", {"type": "string"})["type"] == "string"
             assert isinstance(schema.get("default", python[schema["type"]]()), python[schema["type"]])
         assert not {"$ref", "$defs", "anyOf", "oneOf", "null"} & set(_keys(tool.input_schema))
 

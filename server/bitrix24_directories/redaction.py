@@ -31,27 +31,33 @@ class Redactor:
         self._secrets = secrets
 
     def __call__(self, text: str) -> str:
-        """`text` without the secrets; decoded throughout where one was spelt in another way."""
+        """`text` without the secrets; a line in which one was spelt in another way is decoded throughout."""
         secrets = [secret for secret in self._secrets() if secret and secret not in MASK]
         for secret in secrets:
             text = text.replace(secret, MASK)
         if not secrets or not _ENCODED.search(text):
             return text
-        decoded = text
-        for _ in range(_ROUNDS):
-            decoded, before = _decoded(decoded), decoded
-            if any(secret in decoded for secret in secrets):
-                for secret in secrets:
-                    decoded = decoded.replace(secret, MASK)
-                return self(decoded)
-            if decoded == before:
-                break
-        return text
+        # Decoding may go further than what a secret was encoded by, and decode the secret itself.
+        spelt = {*secrets, *map(_wholly_decoded, secrets)} - {""}
+        return "\n".join(_without_encoded(line, spelt) for line in text.split("\n"))
 
     def values(self, value: T) -> T:
         """Parsed JSON without the secrets, in keys and values; what holds none is the same object."""
         redacted: T = _walked(value, self)
         return redacted
+
+
+def _without_encoded(line: str, secrets: Iterable[str]) -> str:
+    decoded = line
+    for _ in range(_ROUNDS):
+        before, decoded = decoded, _decoded(decoded)
+        if any(secret in decoded for secret in secrets):
+            for secret in secrets:
+                decoded = decoded.replace(secret, MASK)
+            line = decoded  # and on, for another one may be spelt in yet another way
+        elif decoded == before:
+            break
+    return line
 
 
 def _walked(value: Any, redact: Redactor) -> Any:
@@ -62,6 +68,12 @@ def _walked(value: Any, redact: Redactor) -> Any:
     if isinstance(value, dict):
         return {_walked(key, redact): _walked(item, redact) for key, item in value.items()}
     return value
+
+
+def _wholly_decoded(text: str) -> str:
+    for _ in range(_ROUNDS):
+        text = _decoded(text)
+    return text
 
 
 def _decoded(text: str) -> str:

@@ -17,13 +17,17 @@ from bitrix24_directories import __version__
 
 if TYPE_CHECKING:
     from bitrix24_directories.portal import Fault
+    from bitrix24_directories.redaction import Redactor
     from bitrix24_directories.rest import Bitrix24Error, Credentials, Transport
     from bitrix24_directories.settings import Settings
 
 DEMO_ADDRESS = "https://demo.bitrix24.example"
 DEMO_WEBHOOK = "/rest/1/demoadmin0000001/"
 
-_FAULTS = "answer this error code or HTTP status; lost:502, lost:cut, ... make changes and lose the answer"
+_FAULTS = (
+    "answer this error code or HTTP status; lost:502, lost:cut, ... make changes and lose the answer; bomb, drip, "
+    "echo, wait, moved:ADDRESS mean harm"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -176,16 +180,16 @@ def _check(args: argparse.Namespace) -> int:
     from .check import Step, check
 
     portal, settings, transport = _configured(args)
+    redact = _redactor(portal)
 
     def tell(step: Step) -> None:
-        print(f"{'✓' if step.ok else '✗'} {step.name}: {step.says.replace(chr(10), chr(10) + '  ')}")
+        print(f"{'✓' if step.ok else '✗'} {step.name}: {redact(step.says).replace(chr(10), chr(10) + '  ')}")
 
     return int(not anyio.run(partial(check, portal, settings, tell, transport=transport)))
 
 
 def _login(args: argparse.Namespace) -> int:
     from bitrix24_directories.logs import configure_logging
-    from bitrix24_directories.redaction import Redactor
     from bitrix24_directories.rest import Bitrix24Error
     from bitrix24_directories.settings import load_settings
 
@@ -194,12 +198,24 @@ def _login(args: argparse.Namespace) -> int:
     try:
         settings = load_settings(args.env_file or "")
         application = settings.application()
-        configure_logging(settings.log_level, Redactor(lambda: application.secrets))
-        login(application)
     except Bitrix24Error as exc:
         print(exc, file=sys.stderr)
         return 1
+    redact = _redactor(application)
+    configure_logging(settings.log_level, redact)
+    try:
+        login(application)
+    except Bitrix24Error as exc:
+        print(redact(str(exc)), file=sys.stderr)
+        return 1
     return 0
+
+
+def _redactor(portal: Credentials | Bitrix24Error) -> Redactor:
+    from bitrix24_directories.redaction import Redactor
+    from bitrix24_directories.rest import Bitrix24Error
+
+    return Redactor(lambda: () if isinstance(portal, Bitrix24Error) else portal.secrets)
 
 
 def _portal(args: argparse.Namespace) -> int:
@@ -227,7 +243,6 @@ def _configured(args: argparse.Namespace) -> tuple[Credentials | Bitrix24Error, 
     Logging is set up on the way, before anything can be logged that holds the secret.
     """
     from bitrix24_directories.logs import configure_logging
-    from bitrix24_directories.redaction import Redactor
     from bitrix24_directories.rest import Bitrix24Error, Webhook, in_process
     from bitrix24_directories.settings import Settings, load_settings
 
@@ -238,7 +253,7 @@ def _configured(args: argparse.Namespace) -> tuple[Credentials | Bitrix24Error, 
         portal = Webhook.parse(DEMO_ADDRESS + DEMO_WEBHOOK) if args.demo else settings.credentials()
     except Bitrix24Error as exc:
         settings, portal = Settings.model_construct(), exc
-    configure_logging(settings.log_level, Redactor(lambda: () if isinstance(portal, Bitrix24Error) else portal.secrets))
+    configure_logging(settings.log_level, _redactor(portal))
     if args.demo:
         from bitrix24_directories.portal import DemoPortal
 

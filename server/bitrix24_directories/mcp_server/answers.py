@@ -7,6 +7,7 @@ structured twin says.
 from __future__ import annotations
 
 import json
+from urllib.parse import quote
 
 from mcp_types import Annotations, CallToolResult, ContentBlock, ResourceLink, TextContent
 
@@ -26,7 +27,7 @@ from bitrix24_directories.text import one_line, shown_code
 DIRECTORIES = "bitrix24://directories"
 """The resource that lists all directories; each has its own below it."""
 
-QUERY_LIMIT = 100
+QUERY_SHOWN = 100
 
 
 def both(text: str, result: Result, *links: ResourceLink) -> CallToolResult:
@@ -38,7 +39,7 @@ def both(text: str, result: Result, *links: ResourceLink) -> CallToolResult:
 def link(entity_id: str = "") -> ResourceLink:
     """A link to a directory, or to the list of all, for clients that show people where an answer came from."""
     if entity_id:
-        uri, name = f"{DIRECTORIES}/{entity_id}", entity_id
+        uri, name = f"{DIRECTORIES}/{quote(entity_id, safe='')}", shown_code(entity_id)
     else:
         uri, name = DIRECTORIES, "directories"
     return ResourceLink(uri=uri, name=name, mime_type="text/plain", annotations=Annotations(audience=["user"]))
@@ -93,7 +94,7 @@ def found_text(result: FoundItems) -> str:
 
 
 def _query_line(found: QueryResult) -> str:
-    asked = json.dumps(one_line(found.query, QUERY_LIMIT), ensure_ascii=False)
+    asked = json.dumps(one_line(found.query, QUERY_SHOWN), ensure_ascii=False)
     listed = "; ".join(_match_text(match) for match in found.matches)
     match found.status:
         case "none" if not found.matches:

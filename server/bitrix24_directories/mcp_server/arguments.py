@@ -32,7 +32,7 @@ def tidied(tool: str, schema: Mapping[str, Any], arguments: Mapping[str, Any]) -
     unknown = [name for name in given if name not in schema["properties"]]
     if unknown:
         takes = ", ".join(schema["properties"])
-        raise _refused(tool, (f"{one_line(name, 40)}: no such argument; it takes {takes}" for name in unknown))
+        raise _refused(tool, (f"{one_line(name[:200], 40)}: no such argument; it takes {takes}" for name in unknown))
     return given
 
 
@@ -49,10 +49,24 @@ def _line(name: str, schema: Mapping[str, Any], given: Mapping[str, Any]) -> str
     value = given[name]
     if isinstance(value, str) and not value.strip():
         return f"{name}: empty; {expected}"
+    if too_long := _too_long(schema, value):
+        return f"{name}: {too_long}"
     if isinstance(value, list) and schema["type"] == "array":
         texts = all(isinstance(item, str) for item in value)
         return f"{name}: {expected}; got {len(value)}" if texts else f"{name}: {expected}; it held something else"
     return f"{name}: {expected}; got {_GOT.get(type(value), 'something else')}"
+
+
+def _too_long(schema: Mapping[str, Any], value: Any) -> str:
+    """What is said of a text, or of texts in a list, that has more characters than the schema allows; else nothing."""
+    limit = schema.get("items", schema).get("maxLength")
+    texts = [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
+    longest = max(map(len, texts), default=0)
+    if limit is None or longest <= limit:
+        return ""
+    if isinstance(value, str) and schema["type"] == "array":
+        return f"expected {_kind(schema)} of at most {limit} characters; got a text of {longest}"
+    return f"{'each text' if isinstance(value, list) else 'it'} may have {limit} characters at most; got {longest}"
 
 
 def _kind(schema: Mapping[str, Any]) -> str:

@@ -6,35 +6,51 @@ They exist only where writes are switched on. A person confirms each change thro
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
-from mcp.server.elicitation import AcceptedElicitation, ElicitationResult
+from mcp.server.elicitation import AcceptedElicitation, ElicitationResult, render_elicitation_schema
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.resolve import Elicit, Resolve
 from mcp.server.mcpserver.tools import Tool
-from mcp_types import CallToolResult, ToolAnnotations
-from pydantic import BaseModel, BeforeValidator, Field
+from mcp.shared.exceptions import MCPError
+from mcp_types import CallToolResult, ElicitResult, ToolAnnotations
+from mcp_types.version import is_version_at_least
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from bitrix24_directories.changing.changes import Changes, Planned
 from bitrix24_directories.directories.models import Change
+from bitrix24_directories.rest import Bitrix24Error, Entry
 
 from .answers import both, change_text, plan_text
 from .context import Portal
 from .tools import EntityId, published
 
-Text = Annotated[str, Field(min_length=1)]
-Color = Annotated[str, Field(description="Like #39A8EF; stages only", examples=["#39A8EF"])]
-After = Annotated[str, Field(description="Code or name of the item to stand after")]
+_ASKS_IN_ANSWERS = "2026-07-28"  # the protocol version from which on a tool's result asks, and the next call answers
+_LENGTH, _SHORT, _LINE = 255, 30, 500  # characters of a name or code, of the rest, of an item in notation
+_UNTICKED = {"false", "no", "off", "0"}
+_UNREADABLE = Entry(
+    "The client's answer to the question whether to make this change cannot be read; nothing was changed",
+    "Ask the user yourself whether to make it, and tell them that their client's answer did not come through.",
+    "input",
+)
+
+Text = Annotated[str, Field(min_length=1, max_length=_LENGTH)]
+Color = Annotated[str, Field(description="Like #39A8EF; stages only", examples=["#39A8EF"], max_length=_SHORT)]
+After = Annotated[str, Field(description="Code or name of the item to stand after", max_length=_LENGTH)]
 StatusId = Annotated[
-    str, Field(description="The item's STATUS_ID, never its numeric id", examples=["WON"], min_length=1)
+    str,
+    Field(description="The item's STATUS_ID, never its numeric id", examples=["WON"], min_length=1, max_length=_LENGTH),
 ]
-PlanId = Annotated[str, Field(description="From the plan that this call carries out")]
+PlanId = Annotated[str, Field(description="From the plan that this call carries out", max_length=_SHORT)]
 
 
 class Confirmation(BaseModel):
-    """What a person is asked."""
+    """What a person is asked. Accepting is the yes: the tick is there for clients that show no form without a field."""
 
-    confirm: bool = Field(title="Make this change", description="Bitrix24 changes at once, for all users of the portal")
+    confirm: bool = Field(
+        default=True, title="Make this change", description="Bitrix24 changes at once, for all users of the portal"
+    )
 
 
 Confirmed = ElicitationResult[Confirmation]
@@ -82,19 +98,19 @@ async def _plan_declared(entityId: str, items: list[str], ctx: Context[Portal]) 
 async def _ask_adding(
     planned: Annotated[Planned, Resolve(_plan_adding)], ctx: Context[Portal]
 ) -> Elicit[Confirmation] | Confirmation:
-    return _ask(planned, ctx)
+    return await _ask(planned, ctx)
 
 
 async def _ask_updating(
     planned: Annotated[Planned, Resolve(_plan_updating)], ctx: Context[Portal]
 ) -> Elicit[Confirmation] | Confirmation:
-    return _ask(planned, ctx)
+    return await _ask(planned, ctx)
 
 
 async def _ask_removing(
     planned: Annotated[Planned, Resolve(_plan_removing)], ctx: Context[Portal]
 ) -> Elicit[Confirmation] | Confirmation:
-    return _ask(planned, ctx)
+    return await _ask(planned, ctx)
 
 
 async def _ask_declared(
@@ -102,7 +118,7 @@ async def _ask_declared(
     planId: str,
     ctx: Context[Portal],
 ) -> Elicit[Confirmation] | Confirmation:
-    return _ask(planned, ctx) if planId == planned.plan_id else Confirmation(confirm=False)
+    return await _ask(planned, ctx) if planId == planned.plan_id else Confirmation(confirm=False)
 
 
 async def add_directory_item(
@@ -111,10 +127,12 @@ async def add_directory_item(
     ctx: Context[Portal],
     planned: Annotated[Planned, Resolve(_plan_adding)],
     answer: Annotated[Confirmed, Resolve(_ask_adding)],
-    statusId: Annotated[str, Field(description="Made from the name if empty")] = "",
+    statusId: Annotated[str, Field(description="Made from the name if empty", max_length=_LENGTH)] = "",
     after: After = "",
     color: Color = "",
-    semantics: Annotated[str, Field(description="For stages: success or failure", examples=["failure"])] = "",
+    semantics: Annotated[
+        str, Field(description="For stages: success or failure", examples=["failure"], max_length=_SHORT)
+    ] = "",
 ) -> Annotated[CallToolResult, Change]:
     """Add an item to a Bitrix24 directory, in its place: SORT, prefix and code are taken care of.
 
@@ -131,7 +149,7 @@ async def update_directory_item(
     ctx: Context[Portal],
     planned: Annotated[Planned, Resolve(_plan_updating)],
     answer: Annotated[Confirmed, Resolve(_ask_updating)],
-    name: Annotated[str, Field(description="The new name")] = "",
+    name: Annotated[str, Field(description="The new name", max_length=_LENGTH)] = "",
     color: Color = "",
     after: After = "",
 ) -> Annotated[CallToolResult, Change]:
@@ -165,7 +183,7 @@ async def delete_directory_item(
 async def apply_directory(
     entityId: EntityId,
     items: Annotated[
-        list[str],
+        list[Annotated[str, Field(max_length=_LINE)]],
         BeforeValidator(lambda given: given.splitlines() if isinstance(given, str) else given),
         Field(
             description="All items in order, as get_directory_items prints them; a bare name is a new item",
@@ -206,16 +224,39 @@ def change_tools() -> list[Tool]:
     ]
 
 
+def accept_as_yes(answers: Mapping[str, object]) -> None:
+    """Put a client's answers to elicitations into the form that was asked for."""
+    for answer in answers.values():
+        if isinstance(answer, ElicitResult):
+            answer.content = {"confirm": _agreed(answer)}
+
+
+def _agreed(answer: ElicitResult) -> bool:
+    """Accepting is the yes: clients leave the tick out, or fill it with what they like. Only taking it away is a no."""
+    tick = str((answer.content or {}).get("confirm")).strip().casefold()
+    return answer.action == "accept" and tick not in _UNTICKED
+
+
 def _can_ask(ctx: Context[Portal]) -> bool:
     """Whether the client can put a form before a person; `elicitation: {}` is how older ones say so."""
     elicitation = ctx.client_capabilities.elicitation if ctx.client_capabilities else None
     return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
 
 
-def _ask(planned: Planned, ctx: Context[Portal]) -> Elicit[Confirmation] | Confirmation:
+async def _ask(planned: Planned, ctx: Context[Portal]) -> Elicit[Confirmation] | Confirmation:
     if not planned.plan.operations or not _can_ask(ctx):
         return Confirmation(confirm=True)
-    return Elicit(plan_text(planned.answer().model_copy(update={"plan_id": None})), Confirmation)
+    question = plan_text(planned.answer().model_copy(update={"plan_id": None}))
+    if ctx.protocol_version is not None and is_version_at_least(ctx.protocol_version, _ASKS_IN_ANSWERS):
+        return Elicit(question, Confirmation)
+    # The SDK's own asking takes an accepting answer without content for a failure.
+    try:
+        answer = await ctx.session.elicit_form(
+            question, render_elicitation_schema(Confirmation), related_request_id=ctx.request_id
+        )
+    except (ValidationError, MCPError):
+        raise Bitrix24Error("CONFIRMATION_UNREADABLE", _UNREADABLE, nothing_was_done=True) from None
+    return Confirmation(confirm=_agreed(answer))
 
 
 async def _done(ctx: Context[Portal], tool: str, planned: Planned, answer: Confirmed) -> CallToolResult:

@@ -127,6 +127,7 @@ class DirectoriesServer(MCPServer[Portal]):
             lifespan=lifespan,
             cache_hints={"resources/read": CacheHint(ttl_ms=int(1000 * settings.cache_ttl))},
             middleware=[resources.what_is_left],
+            log_level=settings.log_level,
         )
         for prompt in prompts():
             self.add_prompt(prompt)
@@ -218,6 +219,10 @@ class DirectoriesServer(MCPServer[Portal]):
             raise _unknown_tool(self._schemas)
         schema = self._schemas[name]
         given = tidied(name, schema, arguments)
+        if name in CHANGING and context is not None and context.input_responses:
+            from .change_tools import accept_as_yes
+
+            accept_as_yes(context.input_responses)
         try:
             return await super().call_tool(name, given, context)
         except ToolError as exc:
@@ -265,7 +270,9 @@ class DirectoriesServer(MCPServer[Portal]):
                 text += "\nTo go on, declare the directory again with apply_directory, and show the user the new plan."
             structured |= change.structured()
         return CallToolResult(
-            content=[TextContent(type="text", text=self._redact(text))], structured_content=structured, is_error=True
+            content=[TextContent(type="text", text=self._redact(text))],
+            structured_content=self._redact.values(structured),
+            is_error=True,
         )
 
 

@@ -11,17 +11,21 @@ from mcp.server.mcpserver.tools import Tool
 from mcp_types import CallToolResult, ToolAnnotations
 from pydantic import BeforeValidator, Field, StringConstraints
 
+from bitrix24_directories.directories.directories import ENTITY_ID_LIMIT
 from bitrix24_directories.directories.models import DirectoryItems, DirectoryList, FoundItems, lean
 
 from .answers import both, directories_text, found_text, items_text, link
 from .context import Portal, directories_of
+
+QUERY_LIMIT = 200
+"""Characters of one query."""
 
 ALL: list[str] = []
 """No directories named: all of them."""
 
 EntityId = Annotated[
     str,
-    StringConstraints(strip_whitespace=True, min_length=1),
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=ENTITY_ID_LIMIT),
     Field(description="Directory id; case does not matter", examples=["DEAL_STAGE", "DEAL_STAGE_1", "SOURCE"]),
 ]
 
@@ -46,7 +50,9 @@ async def get_directory_items(
 
 async def list_directories(
     ctx: Context[Portal],
-    query: Annotated[str, Field(description="Words of the id or title", examples=["deal", "source"])] = "",
+    query: Annotated[
+        str, Field(description="Words of the id or title", examples=["deal", "source"], max_length=QUERY_LIMIT)
+    ] = "",
 ) -> Annotated[CallToolResult, DirectoryList]:
     """List the directories of this Bitrix24 portal: which exist, their entityId, and which CRM field takes their codes.
 
@@ -59,7 +65,7 @@ async def list_directories(
 
 async def find_directory_items(
     queries: Annotated[
-        list[str],
+        list[Annotated[str, Field(max_length=QUERY_LIMIT)]],
         BeforeValidator(lambda given: [given] if isinstance(given, str) else given),
         Field(
             description="1 to 50 names, codes or words", min_length=1, max_length=50, examples=[["won", "cold call"]]
@@ -67,9 +73,9 @@ async def find_directory_items(
     ],
     ctx: Context[Portal],
     entityIds: Annotated[
-        list[str],
+        list[Annotated[str, Field(max_length=ENTITY_ID_LIMIT)]],
         BeforeValidator(lambda given: re.split(r"[\s,;]+", given.strip()) if isinstance(given, str) else given),
-        Field(description="Search only these directories", examples=[["DEAL_STAGE_1"]]),
+        Field(description="Search only these directories", max_length=500, examples=[["DEAL_STAGE_1"]]),
     ] = ALL,
 ) -> Annotated[CallToolResult, FoundItems]:
     """Turn words into the right codes (STATUS_ID), or check codes, in all directories or the named ones.

@@ -17,9 +17,9 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
 from .faults import Fault, Faults
+from .faulty_answers import faulty_answer, lost_answer
 from .methods import Answer, User, run
 from .oauth import CLIENT_ID, OAuth
 from .php import as_array, param, parse_query, to_json_array
@@ -124,9 +124,9 @@ class DemoPortal:
         if fault is not None:
             await asyncio.sleep(fault.delay)
             if fault.after:
-                return _lost(fault, self._answered(method, params, authorize))
+                return lost_answer(fault, self._answered(method, params, authorize))
             if fault.replaces_answer:
-                return _faulty(fault)
+                return faulty_answer(fault, request, params)
         return self._answered(method, params, authorize)
 
     def _answered(
@@ -218,7 +218,7 @@ class DemoPortal:
         if fault is not None:
             await asyncio.sleep(fault.delay)
             if fault.replaces_answer:
-                return _faulty(fault)
+                return faulty_answer(fault, request, await _params(request))
         try:
             tokens = self.oauth.token(await _params(request))
         except PortalError as error:
@@ -286,38 +286,3 @@ def _error(error: PortalError) -> Response:
 def _changes(method: str, params: Mapping[str, Any]) -> bool:
     commands = (as_array(param(params, "cmd")) or {}).values() if method == "batch" else [method]
     return any(str(command).partition("?")[0].endswith((".add", ".update", ".delete")) for command in commands)
-
-
-class _CutResponse(Response):
-    """Half of a body that was announced whole: the server closes the connection on it."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - as ASGI calls it
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        half = bytes(self.body)[: len(self.body) // 2]
-        await send({"type": "http.response.body", "body": half, "more_body": True})
-
-
-def _lost(fault: Fault, answer: Response) -> Response:
-    """What arrives in place of the true answer to a call that was carried out."""
-    if fault.cut:
-        return _CutResponse(answer.body, answer.status_code)
-    if fault.keep is not None:
-        content = bytes(answer.body)
-        return Response(content[: int(len(content) * fault.keep)], answer.status_code, media_type="application/json")
-    if fault.silent and answer.status_code == 200:
-        content = json.loads(bytes(answer.body))
-        results = content["result"]["result"] if isinstance(content["result"], dict) else {}
-        for key in list(results)[-fault.silent :]:
-            del results[key]
-        return JSONResponse(content)
-    return _faulty(fault) if fault.replaces_answer else answer
-
-
-def _faulty(fault: Fault) -> Response:
-    if fault.code is not None and fault.body is None:
-        content = {"error": fault.code, "error_description": fault.description}
-        return JSONResponse(content, fault.http_status, fault.headers)
-    body = fault.body
-    if body is None:
-        body = f"<html><head><title>{fault.status}</title></head><body><h1>Error {fault.status}</h1></body></html>"
-    return Response(body, fault.http_status, {"content-type": "text/html"} | fault.headers)

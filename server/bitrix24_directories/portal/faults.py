@@ -5,6 +5,7 @@ Imports nothing of this package.
 
 from __future__ import annotations
 
+import gzip
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,6 +52,13 @@ LOST: dict[str, dict[str, Any]] = {
 }
 """Ways in which the answer to a change can be lost."""
 
+HOSTILE: dict[str, dict[str, Any]] = {
+    "drip": {"drip": 0.1},
+    "echo": {"echo": True},
+    "wait": {"code": "QUERY_LIMIT_EXCEEDED", "headers": {"retry-after": "99999"}},
+}
+"""What a portal may do that means harm, or is out of order."""
+
 
 @dataclass
 class Fault:
@@ -63,7 +71,8 @@ class Fault:
 
     `changes_only` spares what only reads. With `after` the call is carried out first and its true answer is lost: what
     comes instead is the fault. `keep` sends only that share of the answer's bytes as if it were all, `cut` breaks the
-    connection half-way, `silent` leaves out the last commands of a batch's answer, that many.
+    connection half-way, `silent` leaves out the last commands of a batch's answer, that many. `drip` answers a blank
+    every so many seconds, without end. `echo` answers an error that quotes the caller's secrets in many spellings.
     """
 
     method: str = ""
@@ -79,17 +88,27 @@ class Fault:
     keep: float | None = None
     cut: bool = False
     silent: int = 0
+    drip: float | None = None
+    echo: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Fault:
         """`503` is a web page with that status, `lost:WHAT` a change whose answer is lost, else an error code.
 
         WHAT is `cut` (the connection), `empty`, `truncated`, `html`, `false` (`{"result": false}`), `silent` (a batch
-        says nothing of its last command), or an HTTP status. Raises ValueError for another one.
+        says nothing of its last command), or an HTTP status. Raises ValueError for another one. `moved:ADDRESS` sends
+        callers on to it; `bomb` (packed twice, a quarter of a gigabyte), `drip`, `echo` and `wait` are HOSTILE.
         """
         what, _, how = text.partition(":")
         if what == "lost":
             return cls.lost(how)
+        if what == "moved":
+            return cls(status=307, headers={"location": how})
+        if text == "bomb":
+            packed = {"content-encoding": "gzip, gzip", "content-type": "application/json"}
+            return cls(body=gzip.compress(gzip.compress(bytes(2**28))), headers=packed)
+        if text in HOSTILE:
+            return cls(**HOSTILE[text])
         if text.isdecimal():
             return cls(status=int(text))
         return cls(code=text)
@@ -105,7 +124,8 @@ class Fault:
 
     @property
     def replaces_answer(self) -> bool:
-        return self.code is not None or self.status is not None or self.body is not None
+        replacing = (self.code, self.status, self.body, self.drip)
+        return self.echo or any(value is not None for value in replacing)
 
     @property
     def http_status(self) -> int:

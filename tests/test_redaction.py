@@ -1,0 +1,220 @@
+"""No secret appears anywhere, however a portal spells it: in results, errors, logs, printed checks, a stored log."""
+
+from __future__ import annotations
+
+import html
+import json
+import logging
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mcp import Client
+from mcp.client.stdio import stdio_client
+
+from bitrix24_directories.cli.main import main
+from bitrix24_directories.mcp_server.server import DirectoriesServer
+from bitrix24_directories.portal import Fault
+from bitrix24_directories.portal.app import ADMIN
+from bitrix24_directories.redaction import MASK, Redactor
+from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Webhook
+from bitrix24_directories.settings import Settings
+from support import ADMIN_SECRET, Assistant, RunningPortal, ask, assistant, clean_environment, spawned
+from test_oauth import application, authorised, environment, login, pair
+
+__all__ = ["authorised", "pair"]  # fixtures
+
+SECRETS = ["Demo4dmin0000001", "a.b-c_d~e%20&+<x>", "тайна"]
+
+
+def spelt(text: str) -> dict[str, str]:
+    return {
+        "as it is": text,
+        "percent": "".join(f"%{byte:02X}" for byte in text.encode()),
+        "percent, lower case": "".join(f"%{byte:02x}" for byte in text.encode()),
+        "percent, twice": quote(quote(text, safe=""), safe=""),
+        "JSON": "".join(f"\\u{ord(char):04x}" for char in text),
+        "JSON, twice": "".join(f"\\\\u{ord(char):04X}" for char in text),
+        "JavaScript": "".join(f"\\u{{{ord(char):x}}}" for char in text),
+        "entities": "".join(f"&#{ord(char)};" for char in text),
+        "entities, hexadecimal": "".join(f"&#x{ord(char):X};" for char in text),
+        "entities, twice": "".join(f"&amp;#{ord(char)};" for char in text),
+        "tags": "<i></i>".join(text) if "<" not in text else text,
+        "invisible": "\u200b".join(text),
+    }
+
+
+def revealed(text: str) -> str:
+    """What somebody who tries can read in `text`."""
+    for _ in range(3):
+        text = html.unescape(unquote(text))
+        text = re.sub(r"\\+u\{?0*([0-9a-fA-F]{2,4})\}?", lambda found: chr(int(found[1], 16)), text)
+        text = re.sub("[\u200b]|<i></i>", "", text)
+    return text
+
+
+def redactor(*secrets: str) -> Redactor:
+    return Redactor(lambda: secrets)
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+@pytest.mark.parametrize("spelling", spelt("x"))
+def test_each_spelling(secret: str, spelling: str) -> None:
+    text = f"no such address: /rest/1/{spelt(secret)[spelling]}/ was called"
+    redacted = redactor(*SECRETS)(text)
+    assert secret not in revealed(redacted)
+    assert MASK in redacted
+    assert redacted.endswith("/ was called")
+
+
+@given(
+    spellings=st.lists(st.sampled_from(list(spelt("x"))), min_size=len(SECRETS[0]), max_size=len(SECRETS[0])),
+    before=st.text("abc %&<\\u\n", max_size=9),
+    after=st.text("abc %&<\\u\n", max_size=9),
+)
+def test_each_character_in_a_spelling_of_its_own(spellings: list[str], before: str, after: str) -> None:
+    mixed = "".join(spelt(char)[spelling] for char, spelling in zip(SECRETS[0], spellings, strict=True))
+    assert SECRETS[0] not in revealed(redactor(SECRETS[0])(f"{before};{mixed};{after}"))
+
+
+@given(text=st.text(), secret=st.text(min_size=1))
+def test_whatever_the_secret_is(text: str, secret: str) -> None:
+    redacted = redactor(secret)(f"{text}{secret}{text}")
+    assert secret in MASK or secret not in redacted.replace(MASK, "")
+
+
+@given(text=st.text())
+def test_a_text_without_secrets_stays_as_it_is(text: str) -> None:
+    assert redactor("Demo4dmin0000001")(text) == text
+    assert redactor()(text) == text
+
+
+def test_structured_values_keep_their_shape() -> None:
+    given: dict[str, Any] = {"a": [1, None, True, "x SECRET y"], "SECRET": {"deep": ["%53ECRET"]}, "b": 1.5}
+    redacted = redactor("SECRET").values(given)
+    assert redacted == {"a": [1, None, True, "x *** y"], "***": {"deep": ["***"]}, "b": 1.5}
+
+
+@pytest.mark.parametrize("spelling", spelt("x"))
+@pytest.mark.parametrize("where", ["error", "error_description", "result"])
+async def test_a_portal_that_echoes_the_webhook(portal: RunningPortal, spelling: str, where: str) -> None:
+    said_back = spelt(f"/rest/1/{ADMIN_SECRET}/")[spelling]
+    rows = [{"STATUS_ID": "NEW", "NAME": said_back, "SORT": 10}, {"STATUS_ID": said_back, "NAME": "X", "SORT": 20}]
+    body = {"result": rows} if where == "result" else {"error": "ODD", "error_description": "odd"} | {where: said_back}
+    portal.order(body=json.dumps(body), headers={"content-type": "application/json"})
+    async with assistant(portal) as someone:
+        said = await someone.call("get_directory_items", entityId="STATUS")
+        found = await someone.call("find_directory_items", queries=["new"], entityIds=["STATUS"])
+    for text in (said.everything, found.everything):
+        assert ADMIN_SECRET not in revealed(text)
+    assert (await client_error(portal)).find(ADMIN_SECRET) == -1
+
+
+async def client_error(portal: RunningPortal) -> str:
+    """What a program that uses the client alone would see in a traceback."""
+    async with Bitrix24Client(Webhook.parse(portal.webhook_url())) as client:
+        try:
+            return repr(await client.call("scope"))
+        except Bitrix24Error as exc:
+            return revealed(f"{exc!r} {exc} {exc.code} {exc.words}")
+
+
+@pytest.mark.parametrize("level", ["DEBUG", "INFO"])
+async def test_an_echo_reaches_neither_results_nor_logs(portal: RunningPortal, tmp_path: Path, level: str) -> None:
+    portal.portal.faults.order(Fault.parse("echo"))
+    server = spawned(tmp_path, BITRIX24_WEBHOOK_URL=portal.webhook_url(), BITRIX24_LOG_LEVEL=level)
+    with (tmp_path / "stderr.txt").open("w+") as errors:
+        async with Client(stdio_client(server, errors)) as client:
+            said = await Assistant(client).call("list_directories")
+        errors.seek(0)
+        logged = errors.read()
+    assert "HTTP Request: POST" in logged
+    assert said.is_error
+    assert ADMIN_SECRET not in revealed(said.everything) + revealed(logged)
+
+
+async def test_an_echo_of_a_token(portal: RunningPortal, authorised: Any) -> None:
+    portal.portal.faults.order(Fault.parse("echo"))
+    said = await ask(authorised, "list_directories")
+    assert portal.portal.oauth.newest_access_token not in revealed(said.everything)
+
+
+async def test_an_authorization_server_that_echoes(portal: RunningPortal, authorised: Any) -> None:
+    portal.portal.oauth.expire_access_tokens()
+    portal.order(method="oauth/token", echo=True)
+    said = await ask(authorised, "list_directories")
+    for secret in authorised.secrets:
+        assert secret not in revealed(said.everything)
+
+
+@pytest.mark.parametrize("by", ["webhook", "application"])
+def test_check_and_login_print_no_echo(
+    portal: RunningPortal,
+    pair: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    by: str,
+) -> None:
+    portal.portal.faults.order(Fault.parse("echo"))
+    settings = {"BITRIX24_WEBHOOK_URL": portal.webhook_url()}
+    if by == "application":
+        settings = environment(portal, **{f"BITRIX24_{name.upper()}": token for name, token in pair.items()})
+    for name, value in (settings | {"BITRIX24_LOG_LEVEL": "DEBUG"}).items():
+        monkeypatch.setenv(name, value)
+    assert main(["check"]) == 1
+    out, err = capfd.readouterr()
+    for secret in (ADMIN_SECRET, *pair.values()):
+        assert secret not in revealed(out + err)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_login_logs_neither_the_code_nor_the_secret(
+    portal: RunningPortal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    """httpx logs the whole address of the token endpoint, in which both stand encoded."""
+    verbose = {"BITRIX24_LOG_LEVEL": "DEBUG", "XDG_STATE_HOME": os.environ["XDG_STATE_HOME"]}
+    monkeypatch.setattr("test_oauth.clean_environment", lambda **env: clean_environment(**(env | verbose)))
+    if fails:
+        portal.order(method="oauth/token", echo=True)
+    with login(portal, tmp_path) as (process, _):
+        code = portal.portal.oauth.authorize(ADMIN)
+        out, err = process.communicate(f"{code}\n", timeout=20)
+    assert process.returncode == int(fails)
+    assert "HTTP Request: GET" in err
+    kept = application(portal).file.read()
+    tokens = (kept.access_token, kept.refresh_token) if kept else ()
+    for secret in (code, "demo-client-secret-not-for-use", *tokens):
+        assert secret not in revealed(out + err)
+
+
+async def test_a_program_that_embeds_the_server_logs_no_secret(
+    portal: RunningPortal, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever it has set up: httpx's lines are redacted before any handler sees them."""
+    caplog.set_level(logging.DEBUG)
+    server = DirectoriesServer(Webhook.parse(portal.webhook_url()), Settings.model_construct())
+    async with Client(server) as client:
+        await Assistant(client).call("list_directories")
+        portal.order(times=1, status=302, headers={"location": f"{portal.webhook_url()}scope"})
+        await Assistant(client).call("get_directory_items", entityId="SOURCE", fresh=True)
+    ours = [record.getMessage() for record in caplog.records if record.name.startswith("http")]
+    assert any("HTTP Request: POST" in line for line in ours)
+    assert any("location" in line for line in ours)
+    assert ADMIN_SECRET not in revealed("".join(ours))
+
+
+def test_an_embedded_server_does_not_make_logs_louder() -> None:
+    for level in ("WARNING", "ERROR"):
+        server = DirectoriesServer(Webhook.parse("https://p.example/rest/1/abcdefgh12/"), Settings(log_level=level))
+        assert server.settings.log_level == level
+
+
+@pytest.mark.parametrize("make", [lambda: {"a": ["x"]}, list])
+def test_values_without_secrets_are_equal(make: Callable[[], Any]) -> None:
+    assert redactor("SECRET").values(make()) == make()
