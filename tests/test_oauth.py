@@ -278,14 +278,14 @@ def test_kill_9_at_any_moment_of_a_refresh(
     env = environment(portal, XDG_STATE_HOME=os.environ["XDG_STATE_HOME"])
     portal.order(method="oauth/token", delay=0.05)
     killed_while_refreshing = 0
-    for step in range(14):
+    for step in range(8):
         portal.portal.oauth.expire_access_tokens()
         calls, issued = len(portal.portal.calls), portal.portal.oauth.issued
         with server_process(tmp_path, env) as process:
             while len(portal.portal.calls) == calls and process.poll() is None:
                 """Until the call that finds its token expired."""
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=step * 0.03)
+                process.wait(timeout=step * 0.05)
             killed_while_refreshing += process.poll() is None
             process.send_signal(signal.SIGKILL)
         wait_for_refreshes(authorised)
@@ -293,7 +293,7 @@ def test_kill_9_at_any_moment_of_a_refresh(
         assert kept is not None
         assert portal.portal.oauth.accepts_refresh_token(kept.refresh_token)
         assert portal.portal.oauth.issued <= issued + 1
-    assert killed_while_refreshing >= 5
+    assert killed_while_refreshing >= 3
     with server_process(tmp_path, env) as process:
         assert process.wait(timeout=20) == 0
 

@@ -7,6 +7,7 @@ They exist only where writes are switched on. A person confirms each change thro
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any
 
 from mcp.server.elicitation import AcceptedElicitation, ElicitationResult, render_elicitation_schema
@@ -208,20 +209,21 @@ async def apply_directory(
     return await _done(ctx, "apply_directory", planned, answer)
 
 
-def change_tools() -> list[Tool]:
-    """The changing tools, with their published schemas and true annotations."""
+@cache
+def change_tools() -> tuple[Tool, ...]:
+    """The changing tools, with their published schemas and true annotations; made once."""
 
     def hints(*, destructive: bool, idempotent: bool) -> ToolAnnotations:
         return ToolAnnotations(
             read_only_hint=False, destructive_hint=destructive, idempotent_hint=idempotent, open_world_hint=True
         )
 
-    return [
+    return (
         published(add_directory_item, "Add an item", hints(destructive=False, idempotent=False)),
         published(update_directory_item, "Change an item", hints(destructive=True, idempotent=True)),
         published(delete_directory_item, "Delete an item", hints(destructive=True, idempotent=False)),
         published(apply_directory, "Make a directory look as declared", hints(destructive=True, idempotent=True)),
-    ]
+    )
 
 
 def accept_as_yes(answers: Mapping[str, object]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from functools import cache
 from typing import Annotated
 
 from mcp.server.mcpserver import Context
@@ -99,10 +100,12 @@ async def review_directories(ctx: Context[Portal]) -> str:
     )
 
 
-def prompts() -> list[Prompt]:
+@cache
+def prompts() -> tuple[Prompt, ...]:
+    """The prompts, made once."""
     titles: dict[Callable[..., Awaitable[str]], str] = {
         map_values: "Map values to codes",
         explain_pipeline: "Explain a pipeline",
         review_directories: "Review the directories",
     }
-    return [Prompt.from_function(function, title=title) for function, title in titles.items()]
+    return tuple(Prompt.from_function(function, title=title) for function, title in titles.items())

@@ -123,7 +123,7 @@ class DirectoriesServer(MCPServer[Portal]):
             title="Bitrix24 directories",
             instructions=INSTRUCTIONS,
             version=__version__,
-            tools=tools,
+            tools=list(tools),
             lifespan=lifespan,
             cache_hints={"resources/read": CacheHint(ttl_ms=int(1000 * settings.cache_ttl))},
             middleware=[resources.what_is_left],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from functools import cache
 from typing import Annotated
 
 from mcp.server.mcpserver import Context
@@ -90,14 +91,15 @@ async def find_directory_items(
     return both(found_text(result), result)
 
 
-def read_tools() -> list[Tool]:
-    """The tools that only read, with their published schemas."""
+@cache
+def read_tools() -> tuple[Tool, ...]:
+    """The tools that only read, with their published schemas; made once, for schemas take their time."""
     hints = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=True)
-    return [
+    return (
         published(get_directory_items, "Get the items of a Bitrix24 directory", hints),
         published(list_directories, "List the Bitrix24 directories", hints),
         published(find_directory_items, "Find the right codes for words", hints),
-    ]
+    )
 
 
 def published(function: Callable[..., Awaitable[CallToolResult]], title: str, hints: ToolAnnotations) -> Tool:
