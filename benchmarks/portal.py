@@ -1,7 +1,7 @@
-"""The demo portal with 200 directories of 8 items more, in a process of its own: `portal.py [limited|full|wide]`.
+"""The demo portal with 200 directories of 8 items more, in a process of its own: `portal.py [limited|full|wide|long]`.
 
 `limited` enforces burst 50 and 2 requests a second; `full` starts with a bucket that others have filled; `wide` has 50
-items in each directory.
+items in each directory; `long` has a directory LONG of 10,000 items.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 
 from bitrix24_directories.portal import DemoPortal, listen, server
 from bitrix24_directories.portal.app import Bucket
-from bitrix24_directories.portal.store import Directory
+from bitrix24_directories.portal.store import Directory, Item
 
 DIRECTORIES = [f"LIST_{number}" for number in range(200)]
 
@@ -22,6 +22,10 @@ def main() -> None:
         portal.store.directories[name] = Directory(name, name)
         for number in range(50 if "wide" in sys.argv else 8):
             portal.store.add(name, f"CODE_{number}", f"Name {number} of {name}")
+    if "long" in sys.argv:
+        portal.store.directories["LONG"] = Directory("LONG", "LONG")
+        for number in range(10_000):
+            portal.store.put(Item(portal.store.next_id(), "LONG", f"CODE_{number}", f"Name {number}", number))
     if {"limited", "full"} & set(sys.argv):
         portal.bucket = Bucket(50, 2, time.time, level=50 if sys.argv[1] == "full" else 0)
     listening = listen(0)
