@@ -16,7 +16,7 @@ from typing import Any
 
 import jsonschema
 from mcp import Client, StdioServerParameters
-from mcp_types import CallToolResult, ResourceLink, TextContent
+from mcp_types import CallToolResult, TextContent
 
 from bitrix24_directories.directories.cache import Cache
 from bitrix24_directories.mcp_server.server import DirectoriesServer
@@ -93,8 +93,10 @@ class Said:
 
     @property
     def error(self) -> dict[str, Any]:
+        """The facts of an error result; its words are the text's."""
         assert self.is_error, self.text
-        found: dict[str, Any] = self.structured["error"]
+        found: dict[str, Any] = dict(self.structured["error"])
+        assert self.text.startswith(f"{found.pop('message')}\nNext: {found.pop('next')}\n")
         return found
 
     @property
@@ -115,9 +117,8 @@ class Assistant:
         return self._checked(tool, await self.client.call_tool(tool, arguments))
 
     def _checked(self, tool: str, result: CallToolResult) -> Said:
-        block, *links = result.content
+        (block,) = result.content
         assert isinstance(block, TextContent)
-        assert all(isinstance(link, ResourceLink) for link in links)
         structured = result.structured_content
         assert isinstance(structured, dict)
         if (schema := self._schemas.get(tool)) is not None:

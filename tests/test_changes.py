@@ -379,11 +379,18 @@ CHANGES: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-YES: list[dict[str, Any] | None] = [{"confirm": True}, None, {}, {"confirm": "yes"}, {"confirm": None}, {"other": 1}]
+FILLED: list[dict[str, Any] | None] = [
+    None,
+    {},
+    {"confirm": True},
+    {"confirm": False},
+    {"confirm": "yes"},
+    {"other": 1},
+]
 
 
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
-@pytest.mark.parametrize("content", YES)
+@pytest.mark.parametrize("content", FILLED)
 @pytest.mark.parametrize(("tool", "arguments"), CHANGES)
 async def test_a_person_confirms(
     portal: PortalInProcess, mode: str, content: dict[str, Any] | None, tool: str, arguments: dict[str, Any]
@@ -401,8 +408,7 @@ async def test_a_person_confirms(
 NO = [
     ElicitResult(action="decline"),
     ElicitResult(action="cancel"),
-    ElicitResult(action="accept", content={"confirm": False}),
-    ElicitResult(action="accept", content={"confirm": "false"}),
+    ElicitResult(action="decline", content={"confirm": True}),
 ]
 
 
@@ -427,8 +433,13 @@ async def test_a_person_says_no(
         result = await client.call_tool(tool, arguments)
     assert not result.is_error
     assert result.structured_content is not None
-    assert result.structured_content["status"] == "declined"
-    assert "the user declined" in getattr(result.content[0], "text", "")
+    text = getattr(result.content[0], "text", "")
+    if answer.action == "cancel":
+        assert result.structured_content["status"] == "cancelled"
+        assert "closed the question without an answer. Ask them" in text
+    else:
+        assert result.structured_content["status"] == "declined"
+        assert "the user declined" in text
     assert WRITES.isdisjoint(portal.methods_called)
 
 

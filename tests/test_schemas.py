@@ -50,18 +50,31 @@ async def test_snapshot(tools: list[Tool], name: str) -> None:
     assert published == snapshot.read_text(encoding="utf-8")
 
 
-async def test_inputs_are_flat(tools: list[Tool]) -> None:
-    """Strict clients take no references, unions or nulls, and defaults only of the property's own type."""
-    python = {"string": str, "boolean": bool, "integer": int, "array": list}
+async def test_inputs_hold_to_what_each_model_api_takes(tools: list[Tool]) -> None:
+    """A rule for each keyword that one of them refuses.
+
+    OpenAI's strict mode: no `examples`, `default` or lengths; its SDK makes all else strict. google-genai's bridge: no
+    `additionalProperties`, no empty text in an `enum`. Gemini and Anthropic: no references, unions or nulls.
+    """
     for tool in tools:
-        assert tool.input_schema["additionalProperties"] is False
+        assert set(tool.input_schema) <= {"type", "properties", "required"}
+        assert tool.input_schema["type"] == "object"
         for schema in tool.input_schema["properties"].values():
-            known = {"type", "description", "default", "examples", "minLength", "maxLength"}
-            assert set(schema) <= known | {"items", "minItems", "maxItems"}
-            assert schema.get("items", {}).keys() <= {"type", "maxLength"}
-            assert schema.get("items", {"type": "string"})["type"] == "string"
-            assert isinstance(schema.get("default", python[schema["type"]]()), python[schema["type"]])
-        assert not {"$ref", "$defs", "anyOf", "oneOf", "null"} & set(_keys(tool.input_schema))
+            assert set(schema) <= {"type", "description", "enum", "items"}
+            assert schema["type"] in ("string", "boolean", "array")
+            assert schema["description"]
+            assert schema.get("items", {"type": "string"}) == {"type": "string"}
+            assert ("items" in schema) == (schema["type"] == "array")
+            assert all(schema.get("enum", ["x"]))
+
+
+async def test_outputs_hold_to_what_strict_validators_take(tools: list[Tool]) -> None:
+    """Ajv in strict mode refuses a `required` beside no `type`, and keywords that it does not know."""
+    for tool in tools:
+        assert not {"anyOf", "oneOf", "allOf", "examples"} & set(_keys(tool.output_schema))
+        for schema in _schemas(tool.output_schema):
+            assert "required" not in schema or schema["type"] == "object"
+            assert set(schema.get("required", ())) <= set(schema.get("properties", ()))
 
 
 async def test_annotations_are_true(tools: list[Tool]) -> None:
@@ -78,18 +91,19 @@ async def test_annotations_are_true(tools: list[Tool]) -> None:
         assert len(tool.description.split()) <= 90
 
 
-async def test_output_schemas_describe_results_and_errors_and_nothing_else(tools: list[Tool]) -> None:
+async def test_output_schemas_describe_results_and_errors(tools: list[Tool]) -> None:
     """The TypeScript SDK checks error results against the output schema too and hides what does not fit."""
     for tool in tools:
         schema = tool.output_schema
         assert schema is not None
         jsonschema.Draft202012Validator.check_schema(schema)
         valid = jsonschema.Draft202012Validator(schema).is_valid
-        assert valid({"error": {"code": "X", "category": "input", "retryable": False}})
-        assert not valid({"error": {"retryable": False}})
-        assert not valid({"error": {"code": "X", "category": "weather", "retryable": False}})
-        assert not valid({})
-        assert not valid({"total": 1})
+        words = {"message": "It failed.", "next": "Wait."}
+        assert valid({"error": {"code": "X", "category": "input", "retryable": False} | words})
+        assert not valid({"error": {"retryable": False} | words})
+        assert not valid({"error": {"code": "X", "category": "weather", "retryable": False} | words})
+        assert not valid({"error": {"code": "X", "retryable": False}})
+        assert not valid({"items": [{"name": "without a code"}]}) or "items" not in schema["properties"]
 
 
 async def test_what_the_tools_cost_in_context(read_tools: list[Tool]) -> None:
@@ -107,3 +121,11 @@ def _keys(schema: Any) -> list[str]:
     if isinstance(schema, list):
         return [key for value in schema for key in _keys(value)]
     return []
+
+
+def _schemas(schema: Any) -> list[dict[str, Any]]:
+    if isinstance(schema, list):
+        return [found for value in schema for found in _schemas(value)]
+    if not isinstance(schema, dict):
+        return []
+    return [schema, *(found for value in schema.values() for found in _schemas(value))]

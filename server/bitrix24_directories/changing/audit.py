@@ -48,9 +48,9 @@ class Audit:
         """Write down what became of the change with this id."""
         self._write({"id": number, "event": "outcome", **record, "outcome": outcome})
 
-    def declined(self, **record: Any) -> None:
-        """Write down a change that a person did not want."""
-        self._write({"id": secrets.token_hex(8), "event": "declined", **record})
+    def not_wanted(self, how: str, **record: Any) -> None:
+        """Write down a change to which a person said no (`declined`) or nothing (`cancelled`)."""
+        self._write({"id": secrets.token_hex(8), "event": how, **record})
 
     def _write(self, record: dict[str, Any]) -> None:
         when = datetime.now(UTC).isoformat(timespec="milliseconds")

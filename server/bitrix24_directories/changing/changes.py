@@ -14,7 +14,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 
@@ -134,12 +134,12 @@ class Changes:
             raise StoppedError(change, self._why_stopped(change, outcomes))
         return change
 
-    def decline(self, tool: str, planned: Planned) -> Change:
-        """Record that the person said no."""
+    def not_wanted(self, tool: str, planned: Planned, how: Literal["declined", "cancelled"]) -> Change:
+        """Record that the person said no, or did not answer."""
         with _audit_needed():
             for operation in planned.plan.operations:
-                self._audit.declined(**_described(tool, planned.entity_id, operation))
-        return planned.answer().model_copy(update={"status": "declined", "plan_id": None})
+                self._audit.not_wanted(how, **_described(tool, planned.entity_id, operation))
+        return planned.answer().model_copy(update={"status": how, "plan_id": None})
 
     @asynccontextmanager
     async def _turn_of(self, entity_id: str, deadline: float) -> AsyncIterator[None]:

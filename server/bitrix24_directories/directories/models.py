@@ -11,6 +11,9 @@ Semantics = Literal["process", "success", "failure"]
 Kind = Literal["stages", "list"]
 JsonSchema = dict[str, Any]
 
+WORTH_SAYING = 5
+"""Seconds from which on it is said how old an answer is."""
+
 
 def lean(schema: JsonSchema) -> None:
     """Cut a generated schema to what its readers need: no titles, no docstrings, no null for what is left out."""
@@ -37,9 +40,11 @@ class Shape(BaseModel):
 
 
 class Failure(Shape):
-    """What an error result says to programs."""
+    """What an error result says to programs, and to models that are shown structured results alone."""
 
     code: str
+    message: str
+    next: str
     http_status: int | None = None
     category: Literal["input", "configuration", "authorization", "limit", "portal", "network"] | None = None
     retryable: bool
@@ -47,16 +52,25 @@ class Failure(Shape):
 
 
 def _or_failure(schema: JsonSchema) -> None:
-    """Let a tool's schema describe its error results too: some clients check those against it and refuse the rest."""
+    """Let a tool's schema describe its error results too: some clients check those against it and refuse the rest.
+
+    Nothing is required, then: to require one or the other takes an `anyOf` that strict validators refuse.
+    """
     lean(schema)
     schema["properties"]["error"] = Failure.model_json_schema()
-    schema["anyOf"] = [{"required": schema.pop("required")}, {"required": ["error"]}]
+    del schema["required"]
 
 
 class Result(Shape):
     """A tool's whole structured result; its schema also describes `{"error": ...}`."""
 
     model_config = ConfigDict(json_schema_extra=_or_failure)
+
+    def structured(self) -> dict[str, Any]:
+        said = super().structured()
+        if said.get("ageSeconds", WORTH_SAYING) < WORTH_SAYING:
+            del said["ageSeconds"]
+        return said
 
 
 class Item(Shape):
@@ -77,7 +91,7 @@ class Item(Shape):
 class DirectoryItems(Result):
     """One directory's items in SORT order, and the fields that take their codes (`used_in` as in Directory).
 
-    `age_seconds` is left out of what was read just now.
+    `age_seconds` is None for what was read for this call; less than WORTH_SAYING is not shown.
     """
 
     entity_id: str
@@ -175,12 +189,12 @@ class Change(Result):
     """What a change would do, did, or did not do, and the directory as the portal has it now.
 
     `status`: `planned` (nothing is done yet; `plan_id` carries it out), `done`, `unchanged` (nothing to do), `declined`
-    (the person said no), `stopped` (a step was not done, or it is not known whether it was). `news` tells what has
-    changed on the portal since an earlier plan.
+    (the person said no), `cancelled` (the person did not answer), `stopped` (a step was not done, or it is not known
+    whether it was). `news` tells what has changed on the portal since an earlier plan.
     """
 
     entity_id: str
-    status: Literal["planned", "done", "unchanged", "declined", "stopped"]
+    status: Literal["planned", "done", "unchanged", "declined", "cancelled", "stopped"]
     steps: list[Step]
     plan_id: str | None = None
     news: list[str] | None = None

@@ -1,4 +1,4 @@
-"""How results leave the server: one compact text for each structured result, and links to what they came from.
+"""How results leave the server: one compact text for each structured result.
 
 One item a line, no JSON, no filler. Hosts differ in which channel a model gets to see, so a text says what its
 structured twin says.
@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 from urllib.parse import quote
 
-from mcp_types import Annotations, CallToolResult, ContentBlock, ResourceLink, TextContent
+from mcp_types import CallToolResult, TextContent
 
 from bitrix24_directories.directories.models import (
+    WORTH_SAYING,
     Change,
     Directory,
     DirectoryItems,
@@ -30,19 +31,15 @@ DIRECTORIES = "bitrix24://directories"
 QUERY_SHOWN = 100
 
 
-def both(text: str, result: Result, *links: ResourceLink) -> CallToolResult:
-    """A result in both channels, and links for those who can follow them."""
-    content: list[ContentBlock] = [TextContent(type="text", text=text), *links]
-    return CallToolResult(content=content, structured_content=result.structured())
+def both(text: str, result: Result) -> CallToolResult:
+    """A result in both channels, and nothing else: older clients lose a whole answer to a kind of block that they do
+    not know, and adapters hand models what these cannot take."""
+    return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=result.structured())
 
 
-def link(entity_id: str = "") -> ResourceLink:
-    """A link to a directory, or to the list of all, for clients that show people where an answer came from."""
-    if entity_id:
-        uri, name = f"{DIRECTORIES}/{quote(entity_id, safe='')}", shown_code(entity_id)
-    else:
-        uri, name = DIRECTORIES, "directories"
-    return ResourceLink(uri=uri, name=name, mime_type="text/plain", annotations=Annotations(audience=["user"]))
+def uri_of(entity_id: str) -> str:
+    """The resource of a directory."""
+    return f"{DIRECTORIES}/{quote(entity_id, safe='')}"
 
 
 def items_text(result: DirectoryItems) -> str:
@@ -139,6 +136,8 @@ def change_text(change: Change) -> str:
         "done": f"{change.entity_id} was changed:",
         "unchanged": f"{change.entity_id}: there was nothing to change.",
         "declined": f"Nothing was changed in {change.entity_id}: the user declined. Do not try again unless they ask.",
+        "cancelled": f"Nothing was changed in {change.entity_id}: the user closed the question without an answer. Ask "
+        "them whether it shall be done.",
         "stopped": _stopped(change),
         "planned": f"Nothing was changed in {change.entity_id} yet:",
     }[change.status]
@@ -170,7 +169,7 @@ def _steps(change: Change) -> list[str]:
 
 
 def _age(seconds: int | None) -> str:
-    return "" if seconds is None else f", read {seconds} s ago"
+    return "" if seconds is None or seconds < WORTH_SAYING else f", read {seconds} s ago"
 
 
 def _counted(number: int, one: str, many: str = "") -> str:

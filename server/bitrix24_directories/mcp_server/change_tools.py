@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from mcp.server.elicitation import AcceptedElicitation, ElicitationResult, render_elicitation_schema
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.resolve import Elicit, Resolve
-from mcp.server.mcpserver.tools import Tool
 from mcp.shared.exceptions import MCPError
 from mcp_types import CallToolResult, ElicitResult, ToolAnnotations
 from mcp_types.version import is_version_at_least
@@ -25,19 +24,17 @@ from bitrix24_directories.rest import Bitrix24Error, Entry
 
 from .answers import both, change_text, plan_text
 from .context import Portal
-from .tools import EntityId, published
+from .tools import EntityId, Published, published
 
 _ASKS_IN_ANSWERS = "2026-07-28"  # the protocol version from which on a tool's result asks, and the next call answers
 _LENGTH, _SHORT, _LINE = 255, 30, 500  # characters of a name or code, of the rest, of an item in notation
-_UNTICKED = {"false", "no", "off", "0"}
 _UNREADABLE = Entry(
     "The client's answer to the question whether to make this change cannot be read; nothing was changed",
     "Ask the user yourself whether to make it, and tell them that their client's answer did not come through.",
     "input",
 )
 
-Text = Annotated[str, Field(min_length=1, max_length=_LENGTH)]
-Color = Annotated[str, Field(description="Like #39A8EF; stages only", examples=["#39A8EF"], max_length=_SHORT)]
+Color = Annotated[str, Field(description="For stages", examples=["#39A8EF"], max_length=_SHORT)]
 After = Annotated[str, Field(description="Code or name of the item to stand after", max_length=_LENGTH)]
 StatusId = Annotated[
     str,
@@ -47,14 +44,11 @@ PlanId = Annotated[str, Field(description="From the plan that this call carries 
 
 
 class Confirmation(BaseModel):
-    """What a person is asked. Accepting is the yes: the tick is there for clients that show no form without a field."""
-
-    confirm: bool = Field(
-        default=True, title="Make this change", description="Bitrix24 changes at once, for all users of the portal"
-    )
+    """What a person is asked for: nothing but whether they accept. A box to tick would be a second yes."""
 
 
 Confirmed = ElicitationResult[Confirmation]
+Said = Literal["accept", "decline", "cancel"]
 
 
 def changes_of(ctx: Context[Portal]) -> Changes:
@@ -98,19 +92,19 @@ async def _plan_declared(entityId: str, items: list[str], ctx: Context[Portal]) 
 
 async def _ask_adding(
     planned: Annotated[Planned, Resolve(_plan_adding)], ctx: Context[Portal]
-) -> Elicit[Confirmation] | Confirmation:
+) -> Elicit[Confirmation] | Said:
     return await _ask(planned, ctx)
 
 
 async def _ask_updating(
     planned: Annotated[Planned, Resolve(_plan_updating)], ctx: Context[Portal]
-) -> Elicit[Confirmation] | Confirmation:
+) -> Elicit[Confirmation] | Said:
     return await _ask(planned, ctx)
 
 
 async def _ask_removing(
     planned: Annotated[Planned, Resolve(_plan_removing)], ctx: Context[Portal]
-) -> Elicit[Confirmation] | Confirmation:
+) -> Elicit[Confirmation] | Said:
     return await _ask(planned, ctx)
 
 
@@ -118,13 +112,13 @@ async def _ask_declared(
     planned: Annotated[Planned, Resolve(_plan_declared)],
     planId: str,
     ctx: Context[Portal],
-) -> Elicit[Confirmation] | Confirmation:
-    return await _ask(planned, ctx) if planId == planned.plan_id else Confirmation(confirm=False)
+) -> Elicit[Confirmation] | Said:
+    return await _ask(planned, ctx) if planId == planned.plan_id else "decline"
 
 
 async def add_directory_item(
     entityId: EntityId,
-    name: Text,
+    name: Annotated[str, Field(description="What people will see", min_length=1, max_length=_LENGTH)],
     ctx: Context[Portal],
     planned: Annotated[Planned, Resolve(_plan_adding)],
     answer: Annotated[Confirmed, Resolve(_ask_adding)],
@@ -132,7 +126,8 @@ async def add_directory_item(
     after: After = "",
     color: Color = "",
     semantics: Annotated[
-        str, Field(description="For stages: success or failure", examples=["failure"], max_length=_SHORT)
+        str,
+        Field(description="For stages that end", max_length=_SHORT, json_schema_extra={"enum": ["success", "failure"]}),
     ] = "",
 ) -> Annotated[CallToolResult, Change]:
     """Add an item to a Bitrix24 directory, in its place: SORT, prefix and code are taken care of.
@@ -187,7 +182,7 @@ async def apply_directory(
         list[Annotated[str, Field(max_length=_LINE)]],
         BeforeValidator(lambda given: given.splitlines() if isinstance(given, str) else given),
         Field(
-            description="All items in order, as get_directory_items prints them; a bare name is a new item",
+            description="1 to 500 items in order, as get_directory_items prints them; a bare name is a new item",
             min_length=1,
             max_length=500,
             examples=[["NEW: New", "Contract review", "WON: Deal Won [success] #7BD500", "LOSE: Deal Lost [failure]"]],
@@ -210,7 +205,7 @@ async def apply_directory(
 
 
 @cache
-def change_tools() -> tuple[Tool, ...]:
+def change_tools() -> tuple[Published, ...]:
     """The changing tools, with their published schemas and true annotations; made once."""
 
     def hints(*, destructive: bool, idempotent: bool) -> ToolAnnotations:
@@ -226,17 +221,11 @@ def change_tools() -> tuple[Tool, ...]:
     )
 
 
-def accept_as_yes(answers: Mapping[str, object]) -> None:
-    """Put a client's answers to elicitations into the form that was asked for."""
+def without_content(answers: Mapping[str, object]) -> None:
+    """Put a client's answers to elicitations into the form that was asked for, which some leave out or fill in."""
     for answer in answers.values():
         if isinstance(answer, ElicitResult):
-            answer.content = {"confirm": _agreed(answer)}
-
-
-def _agreed(answer: ElicitResult) -> bool:
-    """Accepting is the yes: clients leave the tick out, or fill it with what they like. Only taking it away is a no."""
-    tick = str((answer.content or {}).get("confirm")).strip().casefold()
-    return answer.action == "accept" and tick not in _UNTICKED
+            answer.content = {}
 
 
 def _can_ask(ctx: Context[Portal]) -> bool:
@@ -245,9 +234,9 @@ def _can_ask(ctx: Context[Portal]) -> bool:
     return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
 
 
-async def _ask(planned: Planned, ctx: Context[Portal]) -> Elicit[Confirmation] | Confirmation:
+async def _ask(planned: Planned, ctx: Context[Portal]) -> Elicit[Confirmation] | Said:
     if not planned.plan.operations or not _can_ask(ctx):
-        return Confirmation(confirm=True)
+        return "accept"
     question = plan_text(planned.answer().model_copy(update={"plan_id": None}))
     if ctx.protocol_version is not None and is_version_at_least(ctx.protocol_version, _ASKS_IN_ANSWERS):
         return Elicit(question, Confirmation)
@@ -258,15 +247,17 @@ async def _ask(planned: Planned, ctx: Context[Portal]) -> Elicit[Confirmation] |
         )
     except (ValidationError, MCPError):
         raise Bitrix24Error("CONFIRMATION_UNREADABLE", _UNREADABLE, nothing_was_done=True) from None
-    return Confirmation(confirm=_agreed(answer))
+    action: Said = answer.action
+    return action
 
 
 async def _done(ctx: Context[Portal], tool: str, planned: Planned, answer: Confirmed) -> CallToolResult:
     changes = changes_of(ctx)
-    if isinstance(answer, AcceptedElicitation) and answer.data.confirm:
-        result = await changes.carry_out(tool, planned, confirmed=_can_ask(ctx))
+    said = answer.data if isinstance(answer, AcceptedElicitation) else answer.action
+    if said in ("decline", "cancel"):
+        result = changes.not_wanted(tool, planned, "declined" if said == "decline" else "cancelled")
     else:
-        result = changes.decline(tool, planned)
+        result = await changes.carry_out(tool, planned, confirmed=_can_ask(ctx))
     return both(change_text(result), result)
 
 

@@ -13,6 +13,7 @@ from mcp.server.caching import CacheHint
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError, ToolError
+from mcp.server.mcpserver.prompts import Prompt
 from mcp.shared.exceptions import MCPError
 from mcp.shared.subscriptions import ResourceUpdated
 from mcp_types import (
@@ -44,7 +45,7 @@ from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Credentials
 from bitrix24_directories.settings import Settings
 
 from . import resources
-from .answers import DIRECTORIES, change_text, link
+from .answers import DIRECTORIES, change_text, uri_of
 from .arguments import refused, tidied
 from .context import Portal
 from .prompts import prompts
@@ -94,7 +95,7 @@ class DirectoriesServer(MCPServer[Portal]):
             from .change_tools import change_tools  # what most never need
 
             tools += change_tools()
-        self._schemas = {tool.name: tool.parameters for tool in tools}
+        self._schemas = {published.tool.name: published.arguments for published in tools}
 
         if settings.allow_writes and not isinstance(portal, Bitrix24Error):
             from bitrix24_directories.changing.changes import audit_trouble
@@ -123,7 +124,7 @@ class DirectoriesServer(MCPServer[Portal]):
             title="Bitrix24 directories",
             instructions=INSTRUCTIONS,
             version=__version__,
-            tools=list(tools),
+            tools=[published.tool for published in tools],
             lifespan=lifespan,
             cache_hints={"resources/read": CacheHint(ttl_ms=int(1000 * settings.cache_ttl))},
             middleware=[resources.what_is_left],
@@ -186,6 +187,9 @@ class DirectoriesServer(MCPServer[Portal]):
         self, name: str, arguments: dict[str, Any] | None = None, context: Context[Portal, Any] | None = None
     ) -> GetPromptResult | InputRequiredResult:
         """Render a prompt with its data, within the timeout. Raises MCPError: what happened and what to do."""
+        missing = _missing(self._prompt_manager.get_prompt(name), arguments or {})
+        if missing:
+            raise MCPError(code=INVALID_PARAMS, message=f"The prompt {name} needs {' and '.join(missing)} too")
         try:
             return await self._in_time(super().get_prompt(name, arguments, context))
         except ValueError as exc:
@@ -220,9 +224,9 @@ class DirectoriesServer(MCPServer[Portal]):
         schema = self._schemas[name]
         given = tidied(name, schema, arguments)
         if name in CHANGING and context is not None and context.input_responses:
-            from .change_tools import accept_as_yes
+            from .change_tools import without_content
 
-            accept_as_yes(context.input_responses)
+            without_content(context.input_responses)
         try:
             return await super().call_tool(name, given, context)
         except ToolError as exc:
@@ -249,7 +253,7 @@ class DirectoriesServer(MCPServer[Portal]):
     async def _announced(self, result: CallToolResult | InputRequiredResult) -> CallToolResult | InputRequiredResult:
         """Tell subscribed clients of a directory that was changed, and of the list that tells its stages."""
         if isinstance(result, CallToolResult) and (said := result.structured_content) and said.get("status") == "done":
-            for uri in (DIRECTORIES, link(said["entityId"]).uri):
+            for uri in (DIRECTORIES, uri_of(said["entityId"])):
                 await self._subscriptions.publish(ResourceUpdated(uri=uri))
                 await self._subscribers.tell(uri)
         return result
@@ -262,6 +266,8 @@ class DirectoriesServer(MCPServer[Portal]):
             category=error.category,
             retryable=error.retryable,
             retry_after_seconds=error.retry_after,
+            message=error.message,
+            next=error.todo,
         )
         text, structured = str(error), {"error": said.structured()}
         if change is not None:
@@ -311,6 +317,12 @@ def _cause(exc: BaseException, kind: type[T]) -> T | None:
 def _argument_names(invalid: ValidationError, schema: dict[str, Any]) -> list[str]:
     named = (str(error["loc"][0]) for error in invalid.errors(include_input=False) if error["loc"])
     return [name for name in dict.fromkeys(named) if name in schema["properties"]]
+
+
+def _missing(prompt: Prompt | None, given: dict[str, Any]) -> list[str]:
+    """The required arguments of a prompt that are not given, in their order."""
+    arguments = (prompt.arguments if prompt else None) or []
+    return [argument.name for argument in arguments if argument.required and not given.get(argument.name)]
 
 
 def _unknown_tool(known: dict[str, Any]) -> Bitrix24Error:

@@ -25,7 +25,8 @@ class Bitrix24Error(Exception):
     `str()` is the whole answer for an assistant: what happened with code and HTTP status, what to do next, and
     whether trying again can help. `category`, `retryable`, `http_status` and `retry_after` (seconds; both None where
     there is none) say the same to programs. `code` is Bitrix24's code where it gave one; `kind` is the catalogue's
-    row, for callers that treat one failure apart; `happened` and `todo` are the first two parts of `str()`.
+    row, for callers that treat one failure apart; `message` is the first line of `str()`, `happened` that line without
+    facts and quotes, `todo` what to do next.
     `asked_to_wait` are the seconds that the portal itself asked for, None where it did not; `words` its own text.
     `nothing_was_done` is True only where that is certain: the portal refused in a documented way, or was never asked.
     """
@@ -54,7 +55,8 @@ class Bitrix24Error(Exception):
         self.happened, self.todo = f"{entry.happened}: {detail}" if detail else entry.happened, entry.todo
         facts = self.code if http_status is None else f"{code or 'no error code'}, HTTP {http_status}"
         said = f' Bitrix24 says: "{words}"' if entry.words and words else ""
-        super().__init__(f"{self.happened} ({facts}).{said}\nNext: {entry.todo}\n{entry.again or self._retry()}")
+        self.message = f"{self.happened} ({facts}).{said}"
+        super().__init__(f"{self.message}\nNext: {entry.todo}\n{entry.again or self._retry()}")
 
     def _retry(self) -> str:
         if not self.retryable:
