@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from bitrix24_directories.cli.main import main
+from bitrix24_directories.cli.arguments import parser
+from bitrix24_directories.cli.main import COMMANDS, main
+from bitrix24_directories.rest import CATALOGUE, Entry
 from support import ADMIN_SECRET, STRANGER_SECRET, TASKS_ONLY_SECRET, RunningPortal, clean_environment
 from test_get_directory_items import DEAL_STAGE_TEXT
 
@@ -37,23 +43,70 @@ def test_call_of_a_portal_over_http(portal: RunningPortal, monkeypatch: pytest.M
     ("arguments", "code", "part"),
     [
         (["call", "--demo", "get_directory_items", "entityId=NOPE"], 1, "This portal has no directory"),
-        (["call", "--demo", "no_such_tool"], 1, "Call one of: get_directory_items"),
+        (["call", "--demo", "no_such_tool"], 2, "Call one of: get_directory_items"),
         (["call", "--demo", "--fault", "OVERLOAD_LIMIT", "list_directories"], 1, "only Bitrix24's support"),
         (["call", "--demo", "--fault", "502", "list_directories"], 1, "HTTP 502"),
         (["call", "list_directories"], 1, "BITRIX24_WEBHOOK_URL is not set"),
         (["call", "--demo", "get_directory_items", "SOURCE"], 2, "'SOURCE' is not key=value"),
+        (["call", "--demo", "get_directory_items", "entityId=A", "entityId=B"], 2, "entityId is given twice"),
+        (["call", "--demo", "get_directory_items"], 2, "- entityId: missing"),
+        (["call", "--demo"], 2, "Name a tool, or --list"),
+        (["call", "--demo", "find_directory_items", 'queries=["won", "los'], 2, "queries: expected a list of 1 to 50"),
+        (["call", "--fault", "502", "list_directories"], 2, "--fault and --lang are for the demo portal"),
+        (["check", "--lang", "ru"], 2, "--fault and --lang are for the demo portal"),
+        (["call", "--demo", "--fault", "lost:nothing", "list_directories"], 2, "--fault lost:nothing"),
     ],
 )
 @pytest.mark.usefixtures("no_pauses")
 def test_call_fails_with_an_exit_code(arguments: list[str], code: int, part: str, capsys: Output) -> None:
+    """2 is for wrong usage; what went wrong stands on stderr."""
     assert main(arguments) == code
     printed = capsys.readouterr()
-    assert part in printed.out + printed.err
+    assert part in printed.err
+    assert printed.out == ""
+
+
+def test_call_lists_the_tools(capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(["call", "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "get_directory_items: Get the items of a Bitrix24 directory" in lines
+    assert any(line.startswith("  entityId: Directory id") for line in lines)
+    assert any(line.startswith("  fresh?: Read from the portal now") for line in lines)
+    assert not any(line.startswith("apply_directory") for line in lines)
+    monkeypatch.setenv("BITRIX24_ALLOW_WRITES", "true")
+    assert main(["call", "--list"]) == 0
+    assert "apply_directory: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("given", ['["won", "lost"]', "won\nlost", "won\r\n\r\nlost\n"])
+def test_a_list_is_json_or_one_text_a_line(given: str, capsys: Output) -> None:
+    assert (
+        main(["call", "--json", "--demo", "find_directory_items", f"queries={given}", "entityIds=DEAL_STAGE, source"])
+        == 0
+    )
+    assert [found["query"] for found in json.loads(capsys.readouterr().out)["results"]] == ["won", "lost"]
+
+
+@pytest.mark.parametrize("command", ["serve", "call", "check", "login", "setup", "portal", ""])
+def test_each_help_has_an_example_that_is_understood(command: str, capsys: Output) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main([command, "--help"] if command else ["--help"])
+    _, _, examples = capsys.readouterr().out.partition("example")
+    shown = [shlex.split(line)[1:] for line in examples.splitlines()[1:] if line]
+    assert shown
+    for arguments in shown:
+        parser(COMMANDS).parse_args(arguments)
+
+
+def test_wrong_options_are_wrong_usage() -> None:
+    for arguments in (["--no-such-option"], ["no-such-command"], ["setup", "emacs"], ["portal", "--port", "x"]):
+        with pytest.raises(SystemExit, match="2"):
+            main(arguments)
 
 
 def test_call_json_of_an_error(capsys: Output) -> None:
     assert main(["call", "--demo", "--json", "get_directory_items", "entityId=NOPE"]) == 1
-    assert json.loads(capsys.readouterr().out)["error"]["code"] == "UNKNOWN_DIRECTORY"
+    assert json.loads(capsys.readouterr().err)["error"]["code"] == "UNKNOWN_DIRECTORY"
 
 
 def test_the_demo_portal_in_russian(capsys: Output) -> None:
@@ -172,3 +225,193 @@ def test_the_portal_command_says_why_it_cannot_run(portal: RunningPortal, capsys
     with pytest.raises(SystemExit, match="2"):
         main(["portal", "--port", "99999"])
     assert "must be a number from 0 to 65535" in capsys.readouterr().err
+
+
+posix = pytest.mark.skipif(os.name != "posix", reason="POSIX's files and terminals")
+
+
+@posix
+@pytest.mark.parametrize("command", ["call --demo list_directories", "check --demo", "--demo"])
+@pytest.mark.parametrize("streams", [">/dev/full", ">&-", "<&-", "<&- >&- 2>&-"])
+def test_streams_that_are_full_or_closed_are_no_crash(tmp_path: Path, command: str, streams: str) -> None:
+    line = f'"{sys.executable}" -m bitrix24_directories {command} {streams}'
+    if "<" not in streams:
+        line += " </dev/null"
+    done = subprocess.run(
+        ["/bin/sh", "-c", line], capture_output=True, cwd=tmp_path, env=clean_environment(), timeout=60, check=False
+    )
+    assert b"Traceback" not in done.stderr
+    assert b"Exception ignored" not in done.stderr
+    if streams == ">/dev/full" and command != "--demo":
+        assert done.returncode == 1
+        assert b"Standard output cannot be written to: No space left on device" in done.stderr
+
+
+def in_a_terminal(cwd: Path, *arguments: str, typed: bytes = b"", until: bytes, **environment: str) -> str:
+    """What the program shows in a terminal until `until`, with `typed` typed after its first words."""
+    import pty
+
+    controller, terminal = pty.openpty()
+    command = [sys.executable, "-m", "bitrix24_directories", *arguments]
+    with subprocess.Popen(
+        command,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        cwd=cwd,
+        env=clean_environment(**environment),
+        start_new_session=True,
+    ) as process:
+        os.close(terminal)
+        shown = b""
+        try:
+            while until not in shown:
+                part = os.read(controller, 65536)
+                shown += part
+                if typed and part:
+                    os.write(controller, typed)
+                    typed = b""
+        except OSError:  # the program has ended
+            pass
+        finally:
+            process.kill()
+            os.close(controller)
+    return shown.decode()
+
+
+@posix
+def test_in_a_terminal_the_bare_command_says_what_it_is(tmp_path: Path) -> None:
+    shown = in_a_terminal(tmp_path, until=b"Ctrl+C ends it")
+    assert "an MCP server: a client starts it" in shown
+    assert "no portal is set up" in shown
+    assert "`check`" in shown
+    assert "webhook https://demo.bitrix24.example/rest/1/…01/" in in_a_terminal(tmp_path, "--demo", until=b"Ctrl+C")
+
+
+@posix
+def test_check_asks_a_person_for_the_webhook(portal: RunningPortal, tmp_path: Path) -> None:
+    shown = in_a_terminal(tmp_path, "check", typed=portal.webhook_url().encode() + b"\n", until=b"setup --help")
+    assert "it is not shown" in shown
+    assert "reading: 19 directories" in shown
+    assert ADMIN_SECRET not in shown
+
+
+@pytest.mark.parametrize("entry", CATALOGUE.values(), ids=CATALOGUE)
+def test_each_failure_has_words_for_a_person(entry: Entry) -> None:
+    words = entry.todo_for_a_person
+    assert words[0].isupper()
+    assert words.endswith(".")
+    assert not re.search(r"the user\b|\b[Cc]all (again|the)|same (tool|call)", words)
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("https://your-portal.bitrix24.com/rest/1/your-webhook-code/", "it is still the example's"),
+        (f"'https://portal.example/rest/1/{ADMIN_SECRET}/'", "quotation marks stand around it"),
+        (f"“https://portal.example/rest/1/{ADMIN_SECRET}/”", "quotation marks stand around it"),
+        (f"https://portal.example/rest/1/\u200b{ADMIN_SECRET}/", "it holds blanks or invisible characters"),
+        (f"https://portal.example/rest/1/ {ADMIN_SECRET}/", "it holds blanks or invisible characters"),
+    ],
+)
+def test_check_says_what_is_wrong_with_the_url(
+    monkeypatch: pytest.MonkeyPatch, capsys: Output, url: str, says: str
+) -> None:
+    monkeypatch.setenv("BITRIX24_WEBHOOK_URL", url)
+    assert main(["check"]) == 1
+    printed = capsys.readouterr().out
+    assert says in printed
+    assert ADMIN_SECRET not in printed
+
+
+@pytest.mark.parametrize(
+    ("environment", "fault", "says"),
+    [
+        ({"ALL_PROXY": "http://127.0.0.1:9"}, {}, "The proxy that the environment sets"),
+        ({"HTTP_PROXY": "http://127.0.0.1:9"}, {}, "The proxy that the environment sets"),
+        ({"HTTP_PROXY": "http://[::"}, {}, "The proxy that the environment sets"),
+        ({"HTTP_PROXY": "http://proxy.invalid:3128"}, {}, "The proxy that the environment sets"),
+        ({"SSL_CERT_FILE": "/no/such/file.pem"}, {}, "trusted certificates that SSL_CERT_FILE or SSL_CERT_DIR names"),
+        ({}, {"status": 501, "body": "<h1>Not Implemented</h1>"}, "A web page came back instead of a REST answer"),
+        ({}, {"status": 405, "body": "<h1>Not Allowed</h1>"}, "A web page came back instead of a REST answer"),
+    ],
+)
+@pytest.mark.usefixtures("no_pauses")
+def test_check_names_the_right_culprit(
+    portal: RunningPortal,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Output,
+    environment: dict[str, str],
+    fault: dict[str, object],
+    says: str,
+) -> None:
+    if fault:
+        portal.order(**fault)
+    monkeypatch.setenv("BITRIX24_WEBHOOK_URL", portal.webhook_url())
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert main(["check"]) == 1
+    assert says in capsys.readouterr().out
+
+
+def test_check_of_plain_http_behind_https(
+    portal: RunningPortal, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    monkeypatch.setenv("BITRIX24_WEBHOOK_URL", portal.webhook_url().replace("http:", "https:"))
+    assert main(["check"]) == 1
+    assert "does not speak TLS (https)" in capsys.readouterr().out
+
+
+def test_a_redirect_is_logged_once(portal: RunningPortal, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
+    portal.order(times=3, status=302, headers={"location": f"{portal.webhook_url()}crm.status.entity.types"})
+    monkeypatch.setenv("BITRIX24_WEBHOOK_URL", portal.webhook_url())
+    assert main(["call", "list_directories"]) == 0
+    assert capsys.readouterr().err.count("The portal sends callers to") == 1
+
+
+def test_the_shell_completes(tmp_path: Path) -> None:
+    """As argcomplete asks: the line so far in the environment, the answer on file descriptor 8."""
+    script = f"exec 8>completed; {sys.executable} -m bitrix24_directories"
+    environment = {
+        "_ARGCOMPLETE": "1",
+        "COMP_LINE": "bitrix24-directories-mcp set",
+        "COMP_POINT": "28",
+        "_ARGCOMPLETE_IFS": "\n",
+    }
+    subprocess.run(
+        ["/bin/sh", "-c", script],
+        cwd=tmp_path,
+        env=clean_environment(**environment),
+        timeout=60,
+        check=False,
+        capture_output=True,
+    )
+    assert (tmp_path / "completed").read_text().split() == ["setup"]
+
+
+def test_a_stdin_that_cannot_be_polled_does_not_spin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """macOS answers POLLNVAL at once for some kinds of stdin; a hand-written poller does so here."""
+    import select
+
+    from bitrix24_directories.cli import lifetime
+
+    rests: list[float] = []
+
+    class Poller:
+        def register(self, *_: object) -> None: ...
+
+        def poll(self, _: float) -> list[tuple[int, int]]:
+            return [(0, select.POLLNVAL)]
+
+    def rest(seconds: float) -> None:
+        rests.append(seconds)
+        if len(rests) == 5:
+            monkeypatch.setattr(os, "getppid", lambda: -1)  # the parent has gone
+
+    ended: list[int] = []
+    monkeypatch.setattr(select, "poll", Poller)
+    monkeypatch.setattr(time, "sleep", rest)
+    monkeypatch.setattr(os, "_exit", ended.append)
+    lifetime._watch(0, os.getppid())  # noqa: SLF001
+    assert len(rests) == 6  # a rest for each look, and the grace
+    assert ended == [0]

@@ -196,12 +196,12 @@ async def test_certificate_that_is_not_trusted(tls_portal: RunningPortal) -> Non
 
 async def test_plain_http_where_tls_is_spoken(portal: RunningPortal) -> None:
     said = await ask(portal.webhook_url().replace("http://", "https://"), "list_directories")
-    assert said.error["code"] == "TLS_FAILURE"
+    assert said.error["code"] == "NOT_TLS"
 
 
 async def test_certificate_file_that_does_not_exist(portal: RunningPortal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", "does-not-exist.pem")
-    assert (await ask(portal, "list_directories")).error["code"] == "TLS_FAILURE"
+    assert (await ask(portal, "list_directories")).error["code"] == "CERTIFICATES_UNREADABLE"
 
 
 async def test_proxy_that_cannot_be_used(portal: RunningPortal, monkeypatch: pytest.MonkeyPatch) -> None:

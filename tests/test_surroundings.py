@@ -112,7 +112,7 @@ async def test_code_in_the_working_directory_never_runs_while_serving(
 def test_no_file_of_settings_is_read_unless_it_is_named(portal: RunningPortal, tmp_path: Path, capsys: Output) -> None:
     (tmp_path / ".env").write_text(f"BITRIX24_WEBHOOK_URL={portal.webhook_url()}\n")
     assert main(["call", "list_directories"]) == 1
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert "NOT_CONFIGURED" in said
     assert "in the file that --env-file or BITRIX24_ENV_FILE names" in said
     assert portal.portal.calls == []
@@ -157,7 +157,7 @@ def test_login_reads_the_named_file_too(tmp_path: Path, capsys: Output) -> None:
     [
         (None, "is no file"),
         (Path.mkdir, "is no file"),
-        (lambda path: path.write_bytes(b"BITRIX24_PLAN=\xff\xfe"), "cannot be read as UTF-8"),
+        (lambda path: path.write_text("BITRIX24_PLAN=standard", encoding="utf-16"), "may have made it UTF-16"),
         (lambda path: path.write_text("BITRIX24_PLAN=gold"), "BITRIX24_PLAN must be standard or enterprise"),
     ],
 )
@@ -167,6 +167,6 @@ def test_a_file_of_settings_that_cannot_be_read_is_named(
     if make is not None:
         make(tmp_path / "portal.env")
     assert main(["call", "--json", "--env-file", "portal.env", "list_directories"]) == 1
-    assert json.loads(capsys.readouterr().out)["error"]["code"] == "INVALID_CONFIGURATION"
+    assert json.loads(capsys.readouterr().err)["error"]["code"] == "INVALID_CONFIGURATION"
     assert main(["call", "--env-file", "portal.env", "list_directories"]) == 1
-    assert says in capsys.readouterr().out
+    assert says in capsys.readouterr().err

@@ -152,8 +152,10 @@ def load_settings(env_file: str = "") -> Settings:
         fields = sorted({str(error["loc"][0]) for error in exc.errors(include_input=False)})
         wrong = [f"BITRIX24_{field.upper()} must be {_EXPECTED[field]}" for field in fields]
         raise _misconfigured("INVALID_CONFIGURATION", "; ".join(wrong), "correct it") from None
+    except UnicodeError:
+        raise _unreadable(path, "is not saved as UTF-8 (Windows' programs may have made it UTF-16)") from None
     except (OSError, ValueError, RuntimeError):
-        raise _unreadable(path, "cannot be read as UTF-8") from None
+        raise _unreadable(path, "cannot be read") from None
 
 
 def _unreadable(path: Path | None, why: str) -> Bitrix24Error:

@@ -68,7 +68,7 @@ async def check(
             if limit.cancelled_caught:
                 raise failure("TIMEOUT", detail=f"waited {settings.timeout:g} s")
     except Bitrix24Error as exc:
-        tell(Step(step, ok=False, says=_to_a_person(exc)))
+        tell(Step(step, ok=False, says=to_a_person(exc)))
         return False
     return True
 
@@ -81,8 +81,6 @@ async def _read(directories: Directories) -> str:
     return f"{len(known)} directories; {first} has {(await directories.items(first)).total} items"
 
 
-def _to_a_person(error: Bitrix24Error) -> str:
-    """What happened and what to do, for the user whom the texts for assistants speak about."""
-    what, *_ = str(error).splitlines()
-    todo = error.todo.removeprefix("Tell the user to ").removeprefix("Tell the user that ")
-    return f"{what}\n→ {todo[:1].upper()}{todo[1:]}"
+def to_a_person(error: Bitrix24Error) -> str:
+    """What happened and what to do, for whoever reads it in a terminal."""
+    return f"{error.message}\n→ {error.todo_for_a_person}"

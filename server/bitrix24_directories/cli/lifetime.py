@@ -33,7 +33,10 @@ def _watch(stdin: int, parent: int) -> None:
     poller = select.poll()
     poller.register(stdin, getattr(select, "POLLRDHUP", 0))
     while os.getppid() == parent:
-        if any(event & ~select.POLLNVAL for _, event in poller.poll(_LOOK_SECONDS * 1000)):
+        events = [event for _, event in poller.poll(_LOOK_SECONDS * 1000)]
+        if any(event & ~select.POLLNVAL for event in events):
             break
+        if events:  # macOS cannot poll some kinds of stdin, and says so at once each time
+            time.sleep(_LOOK_SECONDS)
     time.sleep(GRACE_SECONDS)
     os._exit(0)

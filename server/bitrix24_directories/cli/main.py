@@ -1,8 +1,10 @@
-"""The command line: serve (the default), call, check, login, portal."""
+# PYTHON_ARGCOMPLETE_OK
+"""The command line's commands: serve (the default), call, check, login, setup, portal."""
 
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import sys
@@ -15,6 +17,8 @@ import anyio
 
 from bitrix24_directories import __version__
 
+from .arguments import Commands, UsageError, parser
+
 if TYPE_CHECKING:
     from bitrix24_directories.portal import Fault
     from bitrix24_directories.redaction import Redactor
@@ -24,130 +28,77 @@ if TYPE_CHECKING:
 DEMO_ADDRESS = "https://demo.bitrix24.example"
 DEMO_WEBHOOK = "/rest/1/demoadmin0000001/"
 
-_FAULTS = (
-    "answer this error code or HTTP status; lost:502, lost:cut, ... make changes and lose the answer; bomb, drip, "
-    "echo, wait, moved:ADDRESS mean harm"
-)
+# What writing to a stdout that is closed, full or gone fails with.
+_UNWRITABLE = {errno.EPIPE, errno.ENOSPC, errno.EBADF, errno.EIO, errno.ECONNRESET}
+_WRONG_USAGE = {"UNKNOWN_TOOL", "INVALID_ARGUMENTS"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 for success, 1 for failure, 2 for wrong usage."""
     _speak_utf8()
-    args = _parser().parse_args([_readable(arg) for arg in (sys.argv[1:] if argv is None else argv)])
+    whole = parser(COMMANDS)
+    if "_ARGCOMPLETE" in os.environ:  # set by the shell when it completes a line
+        import argcomplete
+
+        argcomplete.autocomplete(whole)
+    args = whole.parse_args([_readable(arg) for arg in (sys.argv[1:] if argv is None else argv)])
     try:
         code: int = args.run(args)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except KeyboardInterrupt:
         return 130
-    except _UsageError as exc:
-        print(exc, file=sys.stderr)
+    except UsageError as exc:
+        _complain(exc)
         return 2
-    except BrokenPipeError:  # whoever read our output has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as exc:
+        if exc.errno not in _UNWRITABLE:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python itself would try once more, and fail aloud
+        if exc.errno != errno.EPIPE:  # else whoever read our output has gone, and knows
+            _complain(f"Standard output cannot be written to: {exc.strerror}")
         return 1
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    # A subcommand's defaults would undo what stood before it, so subcommands have none.
-    settings = _settings_option(argument_default=argparse.SUPPRESS)
-    demo = [settings, _demo_options(argument_default=argparse.SUPPRESS)]
-    parser = argparse.ArgumentParser(
-        prog="bitrix24-directories-mcp",
-        description="MCP server for the directories of a Bitrix24 CRM. Without a command it serves MCP over stdio.",
-        parents=[_settings_option(), _demo_options()],
-    )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    parser.set_defaults(run=_serve)
-    commands = parser.add_subparsers(metavar="command")
-
-    serve = commands.add_parser("serve", parents=demo, help="serve MCP over stdio (the default)")
-    serve.set_defaults(run=_serve)
-
-    call = commands.add_parser("call", parents=demo, help="call a tool and print what an assistant would get")
-    call.add_argument("tool")
-    call.add_argument("arguments", nargs="*", metavar="key=value")
-    call.add_argument("--json", action="store_true", help="print the structured result instead of the text")
-    call.set_defaults(run=_call)
-
-    check = commands.add_parser("check", parents=demo, help="say whether the configuration works")
-    check.set_defaults(run=_check)
-
-    login = commands.add_parser(
-        "login", parents=[settings], help="authorise an application (OAuth) in a browser and keep its tokens"
-    )
-    login.set_defaults(run=_login)
-
-    portal = commands.add_parser("portal", help="run the demo portal for others to develop against")
-    portal.add_argument("--port", type=_port_number, default=8024, help="0: a free one (%(default)s)")
-    portal.add_argument("--lang", choices=["en", "ru"], default="en")
-    portal.add_argument(
-        "--fault",
-        metavar="CODE",
-        help=_FAULTS,
-    )
-    portal.add_argument("--limit", action="store_true", help="enforce the request limit (burst 50, 2 a second)")
-    portal.add_argument("--certfile", help="serve TLS with this certificate")
-    portal.add_argument("--keyfile")
-    portal.set_defaults(run=_portal)
-    return parser
-
-
-def _settings_option(argument_default: str | None = None) -> argparse.ArgumentParser:
-    option = argparse.ArgumentParser(add_help=False, argument_default=argument_default)
-    option.add_argument(
-        "--env-file",
-        metavar="FILE",
-        help="read BITRIX24_ settings from this file too (or name it in BITRIX24_ENV_FILE); no other is ever read",
-    )
-    return option
-
-
-def _demo_options(argument_default: str | None = None) -> argparse.ArgumentParser:
-    options = argparse.ArgumentParser(add_help=False, argument_default=argument_default)
-    options.add_argument("--demo", action="store_true", help="use the demo portal inside this process: no network")
-    options.add_argument("--lang", choices=["en", "ru"], help="language of the demo portal (en)")
-    options.add_argument(
-        "--fault",
-        metavar="CODE",
-        help=f"for the demo portal: {_FAULTS}",
-    )
-    return options
-
-
-def _fault(text: str) -> Fault:
-    from bitrix24_directories.portal import Fault
-
-    try:
-        return Fault.parse(text)
-    except ValueError as exc:
-        raise _UsageError(f"--fault {text}: {exc}") from None
-
-
-class _UsageError(Exception):
-    """The command line asks for something that there is not."""
-
-
-def _port_number(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError("it must be a number from 0 to 65535")
-    return int(text)
-
-
 def _serve(args: argparse.Namespace) -> int:
+    if sys.stdin is None or sys.stdout is None:
+        _complain("Standard input or output is closed: there is no MCP client to serve.")
+        return 1
     from .lifetime import end_with_client
 
     end_with_client()
     from bitrix24_directories.mcp_server.server import DirectoriesServer
 
     portal, settings, transport = _configured(args)
+    if sys.stdin.isatty():
+        _complain(_greeting(portal))
     try:
         anyio.run(DirectoriesServer(portal, settings, transport=transport).run_stdio_async)
     except BaseExceptionGroup as group:
-        _, others = group.split(BrokenPipeError)  # the client went while it was being answered
+        gone, others = group.split(lambda exc: isinstance(exc, OSError) and exc.errno in _UNWRITABLE)
         if others is not None:
             raise others from None
+        raise _first(gone) from None  # the client went while it was being answered
     return 0
+
+
+def _first(group: BaseExceptionGroup[BaseException] | None) -> BaseException:
+    found: BaseException | None = group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    assert found is not None, "the group was not empty"
+    return found
+
+
+def _greeting(portal: Credentials | Bitrix24Error) -> str:
+    from bitrix24_directories.rest import Bitrix24Error
+
+    state = "no portal is set up" if isinstance(portal, Bitrix24Error) else portal.description
+    return (
+        f"bitrix24-directories-mcp {__version__}, an MCP server: a client starts it and speaks to it here ({state}). "
+        "To look at the configuration run it with `check`, for all commands with --help; Ctrl+C ends it."
+    )
 
 
 def _call(args: argparse.Namespace) -> int:
@@ -155,37 +106,66 @@ def _call(args: argparse.Namespace) -> int:
 
     from bitrix24_directories.mcp_server.server import DirectoriesServer
 
-    arguments: dict[str, str] = {}
-    for argument in args.arguments:
-        key, equals, value = argument.partition("=")
-        if not equals:
-            print(f"{argument!r} is not key=value", file=sys.stderr)
-            return 2
-        arguments[key] = value
+    if args.tool is None and not args.list:
+        raise UsageError("Name a tool, or --list to see them.")
+    arguments = _arguments(args.arguments)
     portal, settings, transport = _configured(args)
 
     async def run() -> int:
         async with Client(DirectoriesServer(portal, settings, transport=transport)) as client:
+            if args.list:
+                for tool in (await client.list_tools()).tools:
+                    print(f"{tool.name}: {tool.title}")
+                    required = tool.input_schema.get("required", [])
+                    for name, schema in tool.input_schema["properties"].items():
+                        print(f"  {name}{'' if name in required else '?'}: {schema['description']}")
+                return 0
             result = await client.call_tool(args.tool, arguments)
+        to = sys.stderr if result.is_error else sys.stdout
         if args.json:
-            print(json.dumps(result.structured_content, ensure_ascii=False, indent=2))
+            print(json.dumps(result.structured_content, ensure_ascii=False, indent=2), file=to)
         else:
-            print(*(block.text for block in result.content if block.type == "text"), sep="\n")
-        return int(result.is_error)
+            print(*(block.text for block in result.content if block.type == "text"), sep="\n", file=to)
+        code = ((result.structured_content or {}).get("error") or {}).get("code")
+        return 2 if code in _WRONG_USAGE else int(result.is_error)
 
     return anyio.run(run)
 
 
+def _arguments(given: Sequence[str]) -> dict[str, str]:
+    arguments: dict[str, str] = {}
+    for argument in given:
+        key, equals, value = argument.partition("=")
+        if not equals:
+            raise UsageError(f"{argument!r} is not key=value")
+        if key in arguments:
+            raise UsageError(f"{key} is given twice; a list is JSON, or one text a line")
+        arguments[key] = value
+    return arguments
+
+
 def _check(args: argparse.Namespace) -> int:
+    from bitrix24_directories.rest import Bitrix24Error
+
     from .check import Step, check
+    from .setup import ask_for_webhook
 
     portal, settings, transport = _configured(args)
+    if isinstance(portal, Bitrix24Error) and portal.kind == "NOT_CONFIGURED" and _a_person_sits_there():
+        settings = ask_for_webhook(settings)
+        try:
+            portal = settings.credentials()
+        except Bitrix24Error as exc:
+            portal = exc
     redact = _redactor(portal)
 
     def tell(step: Step) -> None:
         print(f"{'✓' if step.ok else '✗'} {step.name}: {redact(step.says).replace(chr(10), chr(10) + '  ')}")
 
-    return int(not anyio.run(partial(check, portal, settings, tell, transport=transport)))
+    well = anyio.run(partial(check, portal, settings, tell, transport=transport))
+    if well and not args.demo and _a_person_sits_there():
+        print("To tell an MCP client: `bitrix24-directories-mcp setup --help`.")
+    return int(not well)
 
 
 def _login(args: argparse.Namespace) -> int:
@@ -193,29 +173,43 @@ def _login(args: argparse.Namespace) -> int:
     from bitrix24_directories.rest import Bitrix24Error
     from bitrix24_directories.settings import load_settings
 
+    from .check import to_a_person
     from .login import login
 
     try:
         settings = load_settings(args.env_file or "")
         application = settings.application()
     except Bitrix24Error as exc:
-        print(exc, file=sys.stderr)
+        _complain(to_a_person(exc))
         return 1
     redact = _redactor(application)
     configure_logging(settings.log_level, redact)
     try:
         login(application)
     except Bitrix24Error as exc:
-        print(redact(str(exc)), file=sys.stderr)
+        _complain(redact(to_a_person(exc)))
         return 1
     return 0
 
 
-def _redactor(portal: Credentials | Bitrix24Error) -> Redactor:
-    from bitrix24_directories.redaction import Redactor
+def _setup(args: argparse.Namespace) -> int:
     from bitrix24_directories.rest import Bitrix24Error
+    from bitrix24_directories.settings import ENV_FILE, load_settings
 
-    return Redactor(lambda: () if isinstance(portal, Bitrix24Error) else portal.secrets)
+    from .check import to_a_person
+    from .setup import ask_for_webhook, setup
+
+    env_file = args.env_file or os.environ.get(ENV_FILE, "")
+    try:
+        settings = load_settings(env_file)
+        nothing_set = not (settings.webhook_url.get_secret_value() or settings.portal_url or settings.client_id)
+        if args.write and nothing_set and _a_person_sits_there():
+            settings = ask_for_webhook(settings)
+        setup(args.client, settings, env_file, into_file=args.write)
+    except Bitrix24Error as exc:
+        _complain(to_a_person(exc))
+        return 1
+    return 0
 
 
 def _portal(args: argparse.Namespace) -> int:
@@ -228,13 +222,23 @@ def _portal(args: argparse.Namespace) -> int:
         running = server(portal.app, certfile=args.certfile, keyfile=args.keyfile)
         listening = listen(args.port)
     except OSError as exc:
-        print(f"The demo portal cannot run on port {args.port}: {exc}", file=sys.stderr)
+        _complain(f"The demo portal cannot run on port {args.port}: {exc}")
         return 1
     scheme = "https" if args.certfile else "http"
     print(f"Demo portal ({args.lang}) until Ctrl+C. Point a server at it with", flush=True)
     print(f"BITRIX24_WEBHOOK_URL={scheme}://127.0.0.1:{listening.getsockname()[1]}{DEMO_WEBHOOK}", flush=True)
     running.run(sockets=[listening])
     return 0
+
+
+COMMANDS: Commands = {
+    "serve": _serve,
+    "call": _call,
+    "check": _check,
+    "login": _login,
+    "setup": _setup,
+    "portal": _portal,
+}
 
 
 def _configured(args: argparse.Namespace) -> tuple[Credentials | Bitrix24Error, Settings, Transport | None]:
@@ -246,13 +250,15 @@ def _configured(args: argparse.Namespace) -> tuple[Credentials | Bitrix24Error, 
     from bitrix24_directories.rest import Bitrix24Error, Webhook, in_process
     from bitrix24_directories.settings import Settings, load_settings
 
+    if (args.fault or args.lang) and not args.demo:
+        raise UsageError("--fault and --lang are for the demo portal: add --demo.")
     portal: Credentials | Bitrix24Error
-    transport = None
+    settings, transport = Settings.model_construct(), None
     try:
         settings = load_settings(args.env_file or "")
         portal = Webhook.parse(DEMO_ADDRESS + DEMO_WEBHOOK) if args.demo else settings.credentials()
     except Bitrix24Error as exc:
-        settings, portal = Settings.model_construct(), exc
+        portal = exc
     configure_logging(settings.log_level, _redactor(portal))
     if args.demo:
         from bitrix24_directories.portal import DemoPortal
@@ -262,6 +268,31 @@ def _configured(args: argparse.Namespace) -> tuple[Credentials | Bitrix24Error, 
             demo.faults.order(_fault(args.fault))
         transport = in_process(demo.app)
     return portal, settings, transport
+
+
+def _redactor(portal: Credentials | Bitrix24Error) -> Redactor:
+    from bitrix24_directories.redaction import Redactor
+    from bitrix24_directories.rest import Bitrix24Error
+
+    return Redactor(lambda: () if isinstance(portal, Bitrix24Error) else portal.secrets)
+
+
+def _fault(text: str) -> Fault:
+    from bitrix24_directories.portal import Fault
+
+    try:
+        return Fault.parse(text)
+    except ValueError as exc:
+        raise UsageError(f"--fault {text}: {exc}") from None
+
+
+def _a_person_sits_there() -> bool:
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
+
+
+def _complain(what: object) -> None:
+    if sys.stderr is not None:
+        print(what, file=sys.stderr)
 
 
 def _speak_utf8() -> None:

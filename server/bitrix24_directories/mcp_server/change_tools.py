@@ -24,7 +24,7 @@ from bitrix24_directories.rest import Bitrix24Error, Entry
 
 from .answers import both, change_text, plan_text
 from .context import Portal
-from .tools import EntityId, Published, published
+from .tools import EntityId, Published, listed, published
 
 _ASKS_IN_ANSWERS = "2026-07-28"  # the protocol version from which on a tool's result asks, and the next call answers
 _LENGTH, _SHORT, _LINE = 255, 30, 500  # characters of a name or code, of the rest, of an item in notation
@@ -180,7 +180,7 @@ async def apply_directory(
     entityId: EntityId,
     items: Annotated[
         list[Annotated[str, Field(max_length=_LINE)]],
-        BeforeValidator(lambda given: given.splitlines() if isinstance(given, str) else given),
+        BeforeValidator(listed),
         Field(
             description="1 to 500 items in order, as get_directory_items prints them; a bare name is a new item",
             min_length=1,

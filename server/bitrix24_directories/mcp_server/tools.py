@@ -33,6 +33,23 @@ EntityId = Annotated[
 ]
 
 
+def listed(given: object) -> object:
+    """A text that was sent for a list: one entry a line. Raises ValueError for a JSON list that is broken."""
+    if not isinstance(given, str):
+        return given
+    if given.lstrip().startswith('["'):
+        raise ValueError("broken JSON")
+    return [line for line in given.splitlines() if line.strip()]
+
+
+def listed_ids(given: object) -> object:
+    """The same for directory ids, which hold neither blanks nor commas: these part them too."""
+    entries = listed(given)
+    if entries is given or not isinstance(entries, list):
+        return given
+    return [part for entry in entries for part in re.split(r"[\s,;]+", entry) if part]
+
+
 async def get_directory_items(
     entityId: EntityId,
     ctx: Context[Portal],
@@ -69,7 +86,7 @@ async def list_directories(
 async def find_directory_items(
     queries: Annotated[
         list[Annotated[str, Field(max_length=QUERY_LIMIT)]],
-        BeforeValidator(lambda given: [given] if isinstance(given, str) else given),
+        BeforeValidator(listed),
         Field(
             description="1 to 50 names, codes or words", min_length=1, max_length=50, examples=[["won", "cold call"]]
         ),
@@ -77,7 +94,7 @@ async def find_directory_items(
     ctx: Context[Portal],
     entityIds: Annotated[
         list[Annotated[str, Field(max_length=ENTITY_ID_LIMIT)]],
-        BeforeValidator(lambda given: re.split(r"[\s,;]+", given.strip()) if isinstance(given, str) else given),
+        BeforeValidator(listed_ids),
         Field(description="Search only these directories, 500 at most", max_length=500, examples=[["DEAL_STAGE_1"]]),
     ] = ALL,
 ) -> Annotated[CallToolResult, FoundItems]:

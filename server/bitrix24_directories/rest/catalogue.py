@@ -18,7 +18,8 @@ class Entry:
     """One row: `retry_after` is in seconds; `retryable` without it means soon. `words` passes the portal's text on.
 
     `category` is None only where nobody but this product's authors can mend the failure. `again` is said in place of
-    the usual last line on trying again.
+    the usual last line on trying again. `person` is `todo` for a person who reads it in a terminal; where it is left
+    out, `todo` without its "Tell the user to" says it.
     """
 
     happened: str
@@ -28,6 +29,12 @@ class Entry:
     retry_after: int | None = None
     words: bool = False
     again: str = ""
+    person: str = ""
+
+    @property
+    def todo_for_a_person(self) -> str:
+        todo = self.person or self.todo.removeprefix("Tell the user to ").removeprefix("Tell the user that ")
+        return todo[:1].upper() + todo[1:]
 
 
 _NEW_WEBHOOK = (
@@ -36,6 +43,7 @@ _NEW_WEBHOOK = (
 )
 _ADMIN = "Tell the user to ask the administrator of the Bitrix24 portal"
 _LATER = "Call the same tool again once; if it fails again, tell the user that the portal has trouble."
+_LATER_PERSON = "Try again in a minute; if it fails again, the portal has trouble."
 
 _ADDRESS = "BITRIX24_WEBHOOK_URL (or BITRIX24_PORTAL_URL)"
 _LOGIN = (
@@ -48,11 +56,13 @@ CATALOGUE: dict[str, Entry] = {
         "The portal got too many requests in a short time",
         "Wait, then make the same call again, one call at a time.",
         "limit", retryable=True, retry_after=2,
+        person="Wait a few seconds and try again; other programs may be using the portal's limit up.",
     ),
     "OPERATION_TIME_LIMIT": Entry(
         "This REST method has used up its running time for 10 minutes; other methods still work",
         "Go on with other work and make this call again later.",
         "limit", retryable=True, retry_after=600,
+        person="Try again in ten minutes.",
     ),
     "OVERLOAD_LIMIT": Entry(
         "Bitrix24 has blocked REST on this portal because of overload",
@@ -63,6 +73,7 @@ CATALOGUE: dict[str, Entry] = {
         "The portal or a proxy before it got too many requests",
         "Wait, then make the same call again.",
         "limit", retryable=True, retry_after=10, words=True,
+        person="Wait a little and try again.",
     ),
     # Who calls, and what it may do
     "NO_AUTH_FOUND": Entry(
@@ -96,6 +107,7 @@ CATALOGUE: dict[str, Entry] = {
         "An administrator has to confirm this call on the portal first",
         f"{_ADMIN} to confirm it (a notification waits there), then make the same call again.",
         "authorization",
+        person="Ask the portal's administrator to confirm it (a notification waits there), then try again.",
     ),
     "METHOD_CONFIRM_DENIED": Entry(
         "An administrator refused this call on the portal",
@@ -185,6 +197,7 @@ CATALOGUE: dict[str, Entry] = {
         "Call the same tool again once; if it fails again, tell the user to run `bitrix24-directories-mcp check` and "
         "then `bitrix24-directories-mcp login` with the same BITRIX24_ settings.",
         "configuration", retryable=True, retry_after=30,
+        person="Try again once; if it fails again, run `bitrix24-directories-mcp login` with the same settings.",
     ),
     # What is set up wrong
     "INVALID_REQUEST": Entry(
@@ -221,26 +234,34 @@ CATALOGUE: dict[str, Entry] = {
         "The portal refuses this entityId as missing or incorrect",
         "Call list_directories and use one of its entityId values.",
         "input",
+        person="See `bitrix24-directories-mcp call list_directories` for the directories that there are.",
     ),
     "ENTITY_ID_NOT_TEXT": Entry(
-        "The portal takes entityId only as text", 'Send entityId as a string such as "DEAL_STAGE".', "input"
+        "The portal takes entityId only as text", 'Send entityId as a string such as "DEAL_STAGE".', "input",
+        person="Report this: the program sent what the portal does not take.",
     ),
     "INVALID_PARAMETER": Entry(
-        "The portal refuses a parameter of the call", "Correct what the text names and call again.", "input", words=True
+        "The portal refuses a parameter of the call", "Correct what the text names and call again.", "input",
+        words=True,
+        person="Correct what the text names and try again.",
     ),
     "NOT_FOUND": Entry(
         "The portal has no such record", "Read the directory again: the item may have been removed.", "input",
         words=True,
+        person="Look at the directory again: the item may have been removed.",
     ),
     "ERROR_MANIFEST_IS_NOT_AVAILABLE": Entry(
         "The portal says that the manifest is not available", "Tell the user; nothing in this call can mend it.",
         "portal",
+        person="Check the application's installation on the portal.",
     ),
     "ERROR_BATCH_METHOD_NOT_ALLOWED": Entry(
-        "The portal does not allow this method inside a batch", "Make the calls one by one.", "input"
+        "The portal does not allow this method inside a batch", "Make the calls one by one.", "input",
+        person="Try the parts one by one.",
     ),
     "ERROR_BATCH_LENGTH_EXCEEDED": Entry(
-        "A batch held more than 50 commands", "Ask for at most 50 at a time.", "input"
+        "A batch held more than 50 commands", "Ask for at most 50 at a time.", "input",
+        person="Ask for at most 50 at a time.",
     ),
     # What a change got wrong
     "NOT_ALLOWED_TO_CHANGE": Entry(
@@ -248,15 +269,19 @@ CATALOGUE: dict[str, Entry] = {
         f"{_ADMIN} to make the change, or to use the webhook of a CRM administrator.", "authorization",
     ),
     "FIELD_MISSING": Entry(
-        "The portal misses a field of the item", "Give the item a name and a code, and call again.", "input", words=True
+        "The portal misses a field of the item", "Give the item a name and a code, and call again.", "input",
+        words=True,
+        person="Give the item a name and a code.",
     ),
     "DIRECTORY_NOT_CHANGEABLE": Entry(
         "The portal does not let this directory be changed", "Call list_directories and choose one of its directories.",
         "input",
+        person="Choose one of the directories that `bitrix24-directories-mcp call list_directories` shows.",
     ),
     "SYSTEM_ITEM": Entry(
         "This is a system item, which Bitrix24 needs; it cannot be deleted",
         "Rename it with update_directory_item instead, if its name is what disturbs.", "input",
+        person="Rename it instead, if its name is what disturbs.",
     ),
     "ITEM_IN_USE": Entry(
         "CRM records still carry this code",
@@ -266,32 +291,37 @@ CATALOGUE: dict[str, Entry] = {
     "CODE_TAKEN": Entry(
         "The directory has an item with this code already",
         "Read the directory again, and use another statusId or leave it out.", "input",
+        person="Look at the directory again, and use another code or leave it out.",
     ),
     "AFTER_WINNING_STAGE": Entry(
         "No stage may stand after the winning one", "Put it before the winning stage, or give it the meaning failure.",
         "input",
+        person="Put it before the winning stage, or give it the meaning failure.",
     ),
     "CHANGE_FAILED": Entry(
         "The portal could not make the change; a code may be too long or hold characters that it does not take",
         "Use a shorter statusId of letters A-Z, digits, _ and -, and call again.", "input", words=True,
+        person="Use a shorter code of letters A-Z, digits, _ and -.",
     ),
     # What failed on the portal's side
     "INTERNAL_SERVER_ERROR": Entry(
-        "The portal failed inside", _LATER, "portal", retryable=True, retry_after=5, words=True
+        "The portal failed inside", _LATER, "portal", person=_LATER_PERSON, retryable=True, retry_after=5, words=True
     ),
     "ERROR_UNEXPECTED_ANSWER": Entry(
-        "The portal failed inside", _LATER, "portal", retryable=True, retry_after=5, words=True
+        "The portal failed inside", _LATER, "portal", person=_LATER_PERSON, retryable=True, retry_after=5, words=True
     ),
     "SERVER_ERROR": Entry(
         "The portal, or a proxy before it, is not working at the moment (maintenance or overload)",
         _LATER,
         "portal", retryable=True, retry_after=30, words=True,
+        person=_LATER_PERSON,
     ),
     "EMPTY_ANSWER": Entry(
-        "The portal answered with nothing", _LATER, "portal", retryable=True, retry_after=5
+        "The portal answered with nothing", _LATER, "portal", person=_LATER_PERSON, retryable=True, retry_after=5
     ),
     "BROKEN_ANSWER": Entry(
-        "The portal's answer is damaged: it is not valid JSON", _LATER, "portal", retryable=True, retry_after=5
+        "The portal's answer is damaged: it is not valid JSON", _LATER, "portal",
+        person=_LATER_PERSON, retryable=True, retry_after=5,
     ),
     "ANSWER_TOO_LARGE": Entry(
         "The portal's answer is larger than 10 MiB, far more than a directory holds; it was not read to its end",
@@ -302,11 +332,13 @@ CATALOGUE: dict[str, Entry] = {
         "The portal's answer has a shape that its documentation does not describe",
         "Tell the user; the portal may be of another version. The command `bitrix24-directories-mcp check` shows more.",
         "portal",
+        person="The portal may be of another version than this program knows; please report what it answered.",
     ),
     "UNKNOWN_ERROR": Entry(
         "The portal refused the call with an error that is not documented",
         "Act on the portal's words if they are clear; otherwise show them to the user.",
         "portal", words=True,
+        person="Act on the portal's words if they are clear; otherwise ask its administrator.",
     ),
     "INTERNAL_ERROR": Entry(
         "This MCP server itself failed; that is a mistake in it, not in the call",
@@ -326,6 +358,7 @@ CATALOGUE: dict[str, Entry] = {
     "CONNECTION_LOST": Entry(
         "The connection to the portal broke before the answer was complete", _LATER,
         "network", retryable=True, retry_after=5,
+        person=_LATER_PERSON,
     ),
     "DNS_FAILURE": Entry(
         "The portal's host name cannot be resolved",
@@ -339,8 +372,16 @@ CATALOGUE: dict[str, Entry] = {
         "must name its authority's file.",
         "network",
     ),
+    "NOT_TLS": Entry(
+        "What answers at the portal's address does not speak TLS (https)",
+        f"Tell the user to check the address and port in {_ADDRESS}: plain http may be served there.", "network",
+    ),
+    "CERTIFICATES_UNREADABLE": Entry(
+        "The file or folder of trusted certificates that SSL_CERT_FILE or SSL_CERT_DIR names cannot be read",
+        "Tell the user to correct or remove that variable of the environment.", "configuration",
+    ),
     "PROXY_FAILURE": Entry(
-        "The proxy set in the environment (HTTPS_PROXY or ALL_PROXY) refused the connection",
+        "The proxy that the environment sets (HTTPS_PROXY, HTTP_PROXY or ALL_PROXY) cannot be used or does not answer",
         "Tell the user to check the proxy's address and access.",
         "network",
     ),
@@ -349,6 +390,7 @@ CATALOGUE: dict[str, Entry] = {
         "Call again once; if it happens again, tell the user to raise BITRIX24_TIMEOUT (seconds) or to check the "
         "portal.",
         "network", retryable=True, retry_after=5,
+        person="Try again; if it happens again, raise BITRIX24_TIMEOUT (seconds) or check the portal.",
     ),
 }  # fmt: skip
 """Every failure that this product knows, by code."""
@@ -398,6 +440,8 @@ NEVER_SENT = frozenset(
         "CONNECTION_FAILED",
         "DNS_FAILURE",
         "TLS_FAILURE",
+        "NOT_TLS",
+        "CERTIFICATES_UNREADABLE",
         "PROXY_FAILURE",
         "NO_TOKEN",
         "TOKENS_NOT_KEPT",
@@ -415,8 +459,11 @@ BY_STATUS = {
     401: "HTTP_UNAUTHORIZED",
     403: "HTTP_FORBIDDEN",
     404: "HTTP_NOT_FOUND",
+    405: "NOT_BITRIX24",
     410: "PORTAL_DELETED",
     429: "TOO_MANY_REQUESTS",
     500: "INTERNAL_SERVER_ERROR",
+    501: "NOT_BITRIX24",
+    505: "NOT_BITRIX24",
 }
 """HTTP status without any other clue -> its row."""

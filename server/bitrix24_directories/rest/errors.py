@@ -52,7 +52,8 @@ class Bitrix24Error(Exception):
         self.asked_to_wait, self.words = retry_after, words
         wait = entry.retry_after if retry_after is None else max(1, math.ceil(retry_after))
         self.retry_after = wait if entry.retryable else None
-        self.happened, self.todo = f"{entry.happened}: {detail}" if detail else entry.happened, entry.todo
+        self.happened = f"{entry.happened}: {detail}" if detail else entry.happened
+        self.todo, self.todo_for_a_person = entry.todo, entry.todo_for_a_person
         facts = self.code if http_status is None else f"{code or 'no error code'}, HTTP {http_status}"
         said = f' Bitrix24 says: "{words}"' if entry.words and words else ""
         self.message = f"{self.happened} ({facts}).{said}"

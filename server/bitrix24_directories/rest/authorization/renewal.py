@@ -114,8 +114,8 @@ def _run_child(order: Order) -> None:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,  # so that signals to the server's process group pass it by
-        creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        start_new_session=True,  # so that signals to the server's process group pass it by; Windows' way is below
+        creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0) | getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
     ) as child:
         said, _ = child.communicate(json.dumps(asdict(order)).encode())
     if child.returncode != 0:

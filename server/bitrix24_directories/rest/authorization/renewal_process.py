@@ -44,9 +44,9 @@ async def request_tokens(endpoint: str, grant: Mapping[str, str]) -> Tokens:
     except TimeoutError:
         raise failure("TIMEOUT", detail=f"no answer from the authorization server within {SECONDS:g} s") from None
     except (httpx.HTTPError, httpx.InvalidURL) as exc:
-        raise network_error(exc) from exc
+        raise network_error(exc, endpoint) from exc
     except OSError as exc:  # SSL_CERT_FILE names no readable certificates
-        raise failure("TLS_FAILURE") from exc
+        raise failure("CERTIFICATES_UNREADABLE") from exc
     except (ImportError, ValueError) as exc:  # a proxy in the environment that httpx cannot use
         raise failure("PROXY_FAILURE") from exc
     tokens = Tokens.read(said)

@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import stat
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -18,6 +19,7 @@ _TOKEN = re.compile(r"[!-~]{1,4096}")
 _RESERVED = 10 * 2**10
 """Bytes that a file of tokens takes at most."""
 _USER = 100
+_TRIES, _PAUSE = 40, 0.05
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class TokenFile:
                         _flush(file)
                         with contextlib.suppress(OSError):  # the blanks behind do no harm
                             file.truncate()
-                    unfinished.replace(self.path)
+                    _replace(unfinished, self.path)
                     self._flush_folder()
 
                 yield write
@@ -117,6 +119,18 @@ class TokenFile:
                 os.fsync(folder)
             finally:
                 os.close(folder)
+
+
+def _replace(unfinished: Path, path: Path) -> None:
+    """Windows refuses to replace a file while another process reads it: tokens that were paid for are tried again."""
+    for _ in range(_TRIES):
+        try:
+            unfinished.replace(path)
+        except PermissionError:
+            time.sleep(_PAUSE)
+        else:
+            return
+    unfinished.replace(path)
 
 
 def _flush(file: IO[bytes]) -> None:

@@ -9,8 +9,12 @@ from typing import Any
 
 from bitrix24_directories.rest.addresses import origin, safe_url
 from bitrix24_directories.rest.wire.exchange import Request
+from bitrix24_directories.text import INVISIBLE
 
 from .credentials import Renewal
+
+_QUOTES = "\"'`“”„‘’«»"
+_EXAMPLE = "//your-portal."
 
 _PATH = re.compile(r"(?P<before>/.*)?/rest/(?P<user>\d+)/(?P<secret>[A-Za-z0-9]{8,})(?:/[A-Za-z0-9_.]*)?/?")
 
@@ -30,7 +34,14 @@ class Webhook:
         Raises ValueError, with a message that never holds any part of the URL, when it is no such URL, or is plain
         http to another machine.
         """
-        parsed = safe_url(url.strip())
+        url = url.strip()
+        if url[:1] in _QUOTES or url[-1:] in _QUOTES:
+            raise ValueError("quotation marks stand around it, which do not belong to it")
+        if INVISIBLE.search(url) or any(char.isspace() for char in url):
+            raise ValueError("it holds blanks or invisible characters, as texts that were copied out of a page may do")
+        if _EXAMPLE in url:
+            raise ValueError("it is still the example's")
+        parsed = safe_url(url)
         if parsed.userinfo or parsed.query or parsed.fragment:
             raise ValueError("it must end after the webhook's code, without ? or # or a login")
         match = _PATH.fullmatch(parsed.path)

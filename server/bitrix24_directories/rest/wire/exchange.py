@@ -11,6 +11,8 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
@@ -27,6 +29,9 @@ USER_AGENT = f"bitrix24-directories-mcp/{__version__}"
 
 ANSWER_LIMIT = 10 * 2**20
 """Bytes of an answer that are read at most; one directory of thousands of items is a tenth of that."""
+
+# What OpenSSL says to an answer that is no TLS at all.
+_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
 
 _REDIRECTS = {301, 302, 307, 308}
 _MAX_HOPS = 3
@@ -54,6 +59,7 @@ class Exchange:
         self._redact = redact
         self._transport = transport
         self._http: httpx.AsyncClient | None = None
+        self._told: set[str] = set()
 
     async def close(self) -> None:
         if self._http is not None:
@@ -68,7 +74,7 @@ class Exchange:
         try:
             status, headers, content = await self._follow(request)
         except (httpx.HTTPError, httpx.InvalidURL) as exc:
-            raise network_error(exc) from exc
+            raise network_error(exc, request.url) from exc
         return read_answer(status, headers, content, self._redact)
 
     def _client(self) -> httpx.AsyncClient:
@@ -83,8 +89,8 @@ class Exchange:
                     transport=self._transport,
                 )
             except OSError as exc:  # SSL_CERT_FILE names no readable certificates
-                raise failure("TLS_FAILURE") from exc
-            except (ImportError, ValueError) as exc:  # a proxy in the environment that httpx cannot use
+                raise failure("CERTIFICATES_UNREADABLE") from exc
+            except (ImportError, ValueError, httpx.InvalidURL) as exc:  # a proxy that httpx cannot use
                 raise failure("PROXY_FAILURE") from exc
         return self._http
 
@@ -109,7 +115,9 @@ class Exchange:
             host = self._redact(one_line(target.host, 100))
             if origin(target) != home and self._redact(str(target)) == str(target):
                 raise failure("PORTAL_MOVED", http_status=status, detail=f"it is at {host} now")
-            logger.warning("The portal has moved to %s: update the address in the settings", host)
+            if host not in self._told:
+                self._told.add(host)
+                logger.warning("The portal sends callers to %s: update the address in the settings", host)
             url = str(target)
         raise failure("PORTAL_MOVED", http_status=status, detail="too many redirects")
 
@@ -119,13 +127,14 @@ async def _keep_location(response: httpx.Response) -> None:
     response.extensions["location"] = response.headers.pop("location", "")
 
 
-def network_error(exc: Exception) -> Bitrix24Error:
-    """What an httpx exception means."""
+def network_error(exc: Exception, url: str) -> Bitrix24Error:
+    """What an httpx exception of a request to `url` means."""
     match exc:
         case httpx.ConnectError():
-            return failure(_connect_kind(_causes(exc)))
+            kind = _connect_kind(_causes(exc))
+            return failure("PROXY_FAILURE" if kind in _NO_CONNECTION and _by_proxy(url) else kind)
         case httpx.ConnectTimeout():
-            return failure("CONNECTION_FAILED")
+            return failure("PROXY_FAILURE" if _by_proxy(url) else "CONNECTION_FAILED")
         case httpx.TimeoutException():
             return failure("TIMEOUT")
         case httpx.ProxyError():
@@ -135,9 +144,21 @@ def network_error(exc: Exception) -> Bitrix24Error:
     return failure("CONNECTION_LOST")
 
 
+_NO_CONNECTION = {"CONNECTION_REFUSED", "CONNECTION_FAILED", "DNS_FAILURE"}
+
+
+def _by_proxy(url: str) -> bool:
+    """Whether the environment sends a request to `url` through a proxy, as httpx reads it."""
+    parsed = urlsplit(url)
+    proxies = getproxies()
+    return bool({parsed.scheme, "all"} & proxies.keys()) and not proxy_bypass(parsed.hostname or "")
+
+
 def _connect_kind(causes: list[BaseException]) -> str:
     for cause in causes:
         match cause:
+            case ssl.SSLError() if any(sign in str(cause) for sign in _NO_TLS):
+                return "NOT_TLS"
             case ssl.SSLError():
                 return "TLS_FAILURE"
             case socket.gaierror():

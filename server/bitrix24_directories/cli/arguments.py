@@ -1,0 +1,113 @@
+"""What the command line takes: commands, options, and an example of each. What they do is in `main`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from bitrix24_directories import __version__
+
+from .client_files import CLIENTS
+
+Commands = dict[str, Callable[[argparse.Namespace], int]]
+
+_FAULTS = (
+    "answer this error code or HTTP status; lost:502, lost:cut, ... make changes and lose the answer; bomb, drip, "
+    "echo, wait, moved:ADDRESS mean harm"
+)
+_PROGRAM = "bitrix24-directories-mcp"
+
+
+class UsageError(Exception):
+    """The command line asks for something that there is not."""
+
+
+def parser(commands: Commands) -> argparse.ArgumentParser:
+    """The whole command line; `commands` are what its commands run, `serve` also without a command."""
+    # A subcommand's defaults would undo what stood before it, so subcommands have none.
+    settings = _settings_option(argument_default=argparse.SUPPRESS)
+    demo = [settings, _demo_options(argument_default=argparse.SUPPRESS)]
+    whole = argparse.ArgumentParser(
+        prog=_PROGRAM,
+        description="MCP server for the directories of a Bitrix24 CRM. Without a command it serves MCP over stdio.",
+        parents=[_settings_option(), _demo_options()],
+        **_example("check", "setup cursor --write", "call get_directory_items entityId=DEAL_STAGE --demo"),
+    )
+    whole.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    whole.set_defaults(run=commands["serve"])
+    subcommands = whole.add_subparsers(metavar="command")
+
+    def command(name: str, text: str, *examples: str, **more: Any) -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = subcommands.add_parser(
+            name, help=text, description=f"{text[:1].upper()}{text[1:]}.", **_example(*examples), **more
+        )
+        added.set_defaults(run=commands[name])
+        return added
+
+    command("serve", "serve MCP over stdio (the default)", "serve --env-file portal.env", parents=demo)
+
+    call = command(
+        "call",
+        "call a tool and print what an assistant would get",
+        "call --list",
+        "call get_directory_items entityId=DEAL_STAGE details=true",
+        """call find_directory_items queries='["won", "cold call"]' entityIds=DEAL_STAGE,SOURCE""",
+        parents=demo,
+    )
+    call.add_argument("tool", nargs="?")
+    call.add_argument("arguments", nargs="*", metavar="key=value", help="a list is JSON, or one text a line")
+    call.add_argument("--list", action="store_true", help="print the tools and their arguments")
+    call.add_argument("--json", action="store_true", help="print the structured result instead of the text")
+
+    command("check", "say whether the configuration works, and what to do where it does not", "check", parents=demo)
+    command("login", "authorise an application (OAuth) in a browser and keep its tokens", "login", parents=[settings])
+
+    setup = command(
+        "setup",
+        "print the configuration for an MCP client, or write it into the client's file",
+        "setup claude",
+        "setup cursor --write",
+        parents=[settings],
+    )
+    setup.add_argument("client", choices=CLIENTS)
+    setup.add_argument("--write", action="store_true", help="put it into the client's file, with a backup beside it")
+
+    portal = command("portal", "run the demo portal for others to develop against", "portal --port 8024 --lang ru")
+    portal.add_argument("--port", type=_port_number, default=8024, help="0: a free one (%(default)s)")
+    portal.add_argument("--lang", choices=["en", "ru"], default="en")
+    portal.add_argument("--fault", metavar="CODE", help=_FAULTS)
+    portal.add_argument("--limit", action="store_true", help="enforce the request limit (burst 50, 2 a second)")
+    portal.add_argument("--certfile", help="serve TLS with this certificate")
+    portal.add_argument("--keyfile")
+    return whole
+
+
+def _example(*commands: str) -> dict[str, Any]:
+    lines = "\n".join(f"  {_PROGRAM} {command}" for command in commands)
+    heading = "examples" if len(commands) > 1 else "example"
+    return {"epilog": f"{heading}:\n{lines}", "formatter_class": argparse.RawDescriptionHelpFormatter}
+
+
+def _settings_option(argument_default: str | None = None) -> argparse.ArgumentParser:
+    option = argparse.ArgumentParser(add_help=False, argument_default=argument_default)
+    option.add_argument(
+        "--env-file",
+        metavar="FILE",
+        help="read BITRIX24_ settings from this file too (or name it in BITRIX24_ENV_FILE); no other is ever read",
+    )
+    return option
+
+
+def _demo_options(argument_default: str | None = None) -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(add_help=False, argument_default=argument_default)
+    options.add_argument("--demo", action="store_true", help="use the demo portal inside this process: no network")
+    options.add_argument("--lang", choices=["en", "ru"], help="language of the demo portal (en)")
+    options.add_argument("--fault", metavar="CODE", help=f"for the demo portal: {_FAULTS}")
+    return options
+
+
+def _port_number(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError("it must be a number from 0 to 65535")
+    return int(text)

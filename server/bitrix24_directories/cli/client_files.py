@@ -1,0 +1,204 @@
+"""The MCP clients' own files: where each lies, what the server's entry looks like there, and how it gets in.
+
+A leaf: imports nothing of this package. Paths and formats are those that the clients document.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+SERVER = "bitrix24-directories"
+
+_BLANKS = re.compile(r"[ \t\r\n]*")
+
+
+@dataclass(frozen=True)
+class Client:
+    """One client: its file for all projects, and how the entry stands there.
+
+    `servers` is the key under which the servers stand (in TOML the table). `typed` clients want `"type": "stdio"`.
+    """
+
+    title: str
+    paths: Mapping[str, str]
+    servers: str
+    form: Literal["json", "toml"] = "json"
+    typed: bool = False
+    hint: str = ""
+
+    @property
+    def path(self) -> Path:
+        """The file on this system; where the client keeps one path for all systems, that."""
+        given = self.paths.get(sys.platform) or self.paths["other"]
+        folders = {"APPDATA": os.environ.get("APPDATA") or str(Path.home() / "AppData" / "Roaming")}
+        return Path(given.format(**folders)).expanduser()
+
+    def text(self, entry: Mapping[str, Any]) -> str:
+        """The entry as a whole file that holds nothing else."""
+        if self.form == "toml":
+            return _toml(self.servers, entry)
+        return json.dumps({self.servers: {SERVER: self._of(entry)}}, indent=2, ensure_ascii=False) + "\n"
+
+    def merged(self, text: str, entry: Mapping[str, Any]) -> str:
+        """`text` with the entry in it, and nothing else of it touched. Raises ValueError when it cannot be read."""
+        if not text.strip():
+            return self.text(entry)
+        if self.form == "toml":
+            return _toml_merged(text, self.servers, entry)
+        return _json_merged(text, [self.servers, SERVER], self._of(entry))
+
+    def _of(self, entry: Mapping[str, Any]) -> dict[str, Any]:
+        return ({"type": "stdio"} if self.typed else {}) | dict(entry)
+
+
+CLIENTS = {
+    "claude": Client(
+        "Claude Desktop",
+        {
+            "darwin": "~/Library/Application Support/Claude/claude_desktop_config.json",
+            "win32": "{APPDATA}/Claude/claude_desktop_config.json",
+            "other": "~/.config/Claude/claude_desktop_config.json",
+        },
+        "mcpServers",
+    ),
+    "claude-code": Client("Claude Code", {"other": "~/.claude.json"}, "mcpServers", typed=True),
+    "cursor": Client("Cursor", {"other": "~/.cursor/mcp.json"}, "mcpServers"),
+    "vscode": Client(
+        "VS Code",
+        {
+            "darwin": "~/Library/Application Support/Code/User/mcp.json",
+            "win32": "{APPDATA}/Code/User/mcp.json",
+            "other": "~/.config/Code/User/mcp.json",
+        },
+        "servers",
+        typed=True,
+    ),
+    "codex": Client("Codex", {"other": "~/.codex/config.toml"}, "mcp_servers", form="toml"),
+    "gemini": Client("Gemini CLI", {"other": "~/.gemini/settings.json"}, "mcpServers"),
+    "windsurf": Client("Windsurf", {"other": "~/.codeium/windsurf/mcp_config.json"}, "mcpServers"),
+    "zed": Client(
+        "Zed",
+        {"win32": "{APPDATA}/Zed/settings.json", "other": "~/.config/zed/settings.json"},
+        "context_servers",
+    ),
+}
+"""The clients by the names that `setup` takes."""
+
+
+def write(client: Client, entry: Mapping[str, Any]) -> Path | None:
+    """Put the entry into the client's file; gives the backup of what was there, if there was something.
+
+    The new file is as readable as the old one was, and a first one only by its owner, for it holds the secret. Raises
+    OSError, and ValueError for a file that cannot be read or holds comments.
+    """
+    path = client.path.resolve()
+    before = path.read_text(encoding="utf-8-sig") if path.exists() else ""
+    after = client.merged(before, entry)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    backup = None
+    if path.exists():
+        backup = _free(path.with_name(f"{path.name}.backup"))
+        shutil.copy2(path, backup)
+    unfinished = _free(path.with_name(f"{path.name}.new"))
+    with open(unfinished, "x", encoding="utf-8", newline="", opener=_for_the_owner) as file:
+        file.write(after)
+    if backup is not None:
+        shutil.copymode(path, unfinished)
+    unfinished.replace(path)
+    return backup
+
+
+def _for_the_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _free(path: Path) -> Path:
+    """`path`, or the first of its numbered neighbours that is not there."""
+    number, found = 1, path
+    while found.exists():
+        number += 1
+        found = path.with_name(f"{path.name}-{number}")
+    return found
+
+
+def _json_merged(text: str, keys: list[str], value: Any) -> str:
+    """JSON text with `value` at `keys`. Raises ValueError where it is no JSON of objects."""
+    json.loads(text)  # so that what stands behind a mistake is not taken for something else
+    return _put(text, _BLANKS.match(text).end(), keys, value, depth=1)  # type: ignore[union-attr]
+
+
+def _put(text: str, start: int, keys: list[str], value: Any, depth: int) -> str:
+    """`text` with `value` at `keys` of the object that begins at `start`."""
+    members, end = _members(text, start)
+    key, *deeper = keys
+    found = members.get(key)
+    if found is not None and deeper:
+        return _put(text, found[0], deeper, value, depth + 1)
+    indent = _indent(text)
+    for inner in reversed(deeper):
+        value = {inner: value}
+    shown = json.dumps(value, indent=indent, ensure_ascii=False).replace("\n", "\n" + indent * depth)
+    if found is not None:
+        return text[: found[0]] + shown + text[found[1] :]
+    line = "\r\n" if "\r\n" in text else "\n"
+    new = f"{line}{indent * depth}{json.dumps(key)}: {shown}".replace("\n", line).replace("\r\r", "\r")
+    if members:
+        last = max(until for _, until in members.values())
+        return f"{text[:last]},{new}{text[last:]}"
+    return f"{text[: start + 1]}{new}{line}{indent * (depth - 1)}{text[end - 1 :]}"
+
+
+def _members(text: str, start: int) -> tuple[dict[str, tuple[int, int]], int]:
+    """Where each value of the object at `start` begins and ends, and where the object ends. `text` is valid JSON."""
+    if text[start] != "{":
+        raise ValueError("an object was expected")
+    decoder, members = json.JSONDecoder(), dict[str, tuple[int, int]]()
+    place = _after_blanks(text, start + 1)
+    while text[place] != "}":
+        key, place = decoder.raw_decode(text, place)
+        begins = _after_blanks(text, _after_blanks(text, place) + 1)
+        _, ends = decoder.raw_decode(text, begins)
+        members[key] = (begins, ends)
+        place = _after_blanks(text, ends)
+        if text[place] == ",":
+            place = _after_blanks(text, place + 1)
+    return members, place + 1
+
+
+def _after_blanks(text: str, place: int) -> int:
+    match = _BLANKS.match(text, place)
+    return match.end() if match else place
+
+
+def _indent(text: str) -> str:
+    """What the text indents by: its shortest indentation."""
+    return min(re.findall(r"\n([ \t]+)\S", text), key=len, default="  ")
+
+
+def _toml(servers: str, entry: Mapping[str, Any]) -> str:
+    # A JSON string is a basic string of TOML, too.
+    lines = [f"[{servers}.{SERVER}]", f"command = {json.dumps(entry['command'], ensure_ascii=False)}"]
+    lines += [f"args = {json.dumps(entry['args'], ensure_ascii=False)}"] if entry.get("args") else []
+    lines += ["", f"[{servers}.{SERVER}.env]"]
+    lines += [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in entry["env"].items()]
+    return "\n".join(lines) + "\n"
+
+
+def _toml_merged(text: str, servers: str, entry: Mapping[str, Any]) -> str:
+    """TOML text with the server's tables at its end, in place of older ones of this server."""
+    table = re.escape(f"{servers}.{SERVER}")
+    older = re.compile(rf"^\[{table}(?:\.[^\]\n]*)?\][^\n]*\n(?:(?!\[)[^\n]*(?:\n|\Z))*", re.MULTILINE)
+    tomllib.loads(text)
+    kept = older.sub("", text).rstrip("\n")
+    merged = f"{kept}\n\n{_toml(servers, entry)}" if kept else _toml(servers, entry)
+    tomllib.loads(merged)  # raises where the server stands there in another form
+    return merged
