@@ -146,11 +146,11 @@ def _put(text: str, start: int, keys: list[str], value: Any, depth: int) -> str:
     indent = _indent(text)
     for inner in reversed(deeper):
         value = {inner: value}
-    shown = json.dumps(value, indent=indent, ensure_ascii=False).replace("\n", "\n" + indent * depth)
+    line = "\r\n" if "\r\n" in text else "\n"
+    shown = json.dumps(value, indent=indent, ensure_ascii=False).replace("\n", line + indent * depth)
     if found is not None:
         return text[: found[0]] + shown + text[found[1] :]
-    line = "\r\n" if "\r\n" in text else "\n"
-    new = f"{line}{indent * depth}{json.dumps(key)}: {shown}".replace("\n", line).replace("\r\r", "\r")
+    new = f"{line}{indent * depth}{json.dumps(key)}: {shown}"
     if members:
         last = max(until for _, until in members.values())
         return f"{text[:last]},{new}{text[last:]}"
