@@ -143,6 +143,8 @@ def _put(text: str, start: int, keys: list[str], value: Any, depth: int) -> str:
     found = members.get(key)
     if found is not None and deeper:
         return _put(text, found[0], deeper, value, depth + 1)
+    if found is not None and json.loads(text[found[0] : found[1]]) == value:
+        return text
     indent = _indent(text)
     for inner in reversed(deeper):
         value = {inner: value}
