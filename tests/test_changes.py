@@ -363,6 +363,7 @@ async def with_a_person(
     async def callback(context: Any, params: Any) -> ElicitResult:
         del context
         asked.append(params.message)
+        assert params.requested_schema == {"type": "object", "properties": {}}
         await anyio.sleep(120)  # people take their time
         return answer()
 

@@ -181,6 +181,7 @@ def run(cwd: Path, *arguments: str, **environment: str) -> subprocess.CompletedP
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "cp1251", "utf-8:strict"])
 def test_whatever_the_locale_everything_can_be_printed_and_read(tmp_path: Path, encoding: str) -> None:
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": encoding}
@@ -230,6 +231,7 @@ def test_the_portal_command_says_why_it_cannot_run(portal: RunningPortal, capsys
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX's files and terminals")
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize("command", ["call --demo list_directories", "check --demo", "--demo"])
 @pytest.mark.parametrize("streams", [">/dev/full", ">&-", "<&-", "<&- >&- 2>&-"])

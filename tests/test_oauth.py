@@ -135,6 +135,7 @@ async def test_a_batch_that_expires_is_repeated(portal: RunningPortal, authorise
     assert portal.methods_called.count("batch") == 2
 
 
+@pytest.mark.slow
 async def test_two_processes_refresh_once(portal: RunningPortal, pair: dict[str, str], tmp_path: Path) -> None:
     env = environment(
         portal,
@@ -269,6 +270,7 @@ def server_process(cwd: Path, env: dict[str, str]) -> Iterator[subprocess.Popen[
         yield process
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is POSIX's")
 def test_kill_9_at_any_moment_of_a_refresh(
     portal: RunningPortal, authorised: Application, pair: dict[str, str], tmp_path: Path
@@ -311,6 +313,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_the_file_is_always_a_whole_one(tmp_path: Path) -> None:
     """Killed while it does nothing but write, it leaves the old pair or the new one."""
     file = TokenFile(tmp_path / "state" / "tokens.json")

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 from mcp import Client, StdioServerParameters
 
-from bitrix24_directories.cli.main import main
+from bitrix24_directories.cli.arguments import parser
+from bitrix24_directories.cli.client_files import CLIENTS
+from bitrix24_directories.cli.main import COMMANDS, main
 from bitrix24_directories.mcp_server.server import CHANGING
 from bitrix24_directories.settings import ENV_FILE, Settings
 from support import Assistant, RunningPortal, assistant, clean_environment
@@ -47,6 +49,20 @@ async def test_each_tool_is_in_the_table_and_shown_at_work(portal: RunningPortal
     assert re.findall(r"^\| `([a-z_]+)` \|", section, re.MULTILINE) == tools
     assert set(re.findall(r"^\| `([a-z_]+)` \|", changing, re.MULTILINE)) == CHANGING
     assert {command.split()[1] for _, _, command, _ in SHOWN} >= set(tools)
+
+
+SH = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+
+
+@pytest.mark.parametrize("line", [line for line in SH if line.startswith("bitrix24-directories-mcp ")])
+def test_each_command_line_is_understood(line: str) -> None:
+    """What it then does stands in test_cli.py, test_setup.py and test_oauth.py."""
+    parser(COMMANDS).parse_args(shlex.split(line)[1:])
+
+
+def test_each_client_that_setup_knows_is_in_the_table() -> None:
+    rows = dict(re.findall(r"^\| ([\w ]+) \| `([a-z-]+)` \| ", README.split("\n## Tools\n")[0], re.MULTILINE))
+    assert rows == {client.title: name for name, client in CLIENTS.items()}
 
 
 def test_the_settings_table_is_complete() -> None:

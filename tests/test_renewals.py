@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -16,6 +18,7 @@ from bitrix24_directories.cli.main import main
 from bitrix24_directories.portal.app import ADMIN
 from bitrix24_directories.rest import Application, Bitrix24Error, failure
 from bitrix24_directories.rest.authorization import renewal, renewal_process
+from bitrix24_directories.rest.authorization import tokens as tokens_module
 from bitrix24_directories.rest.authorization.renewal import Order, Renewals
 from bitrix24_directories.rest.authorization.tokens import Tokens
 from support import Assistant, RunningPortal, ask, assistant, clean_environment
@@ -277,3 +280,47 @@ async def test_a_later_login_ends_the_pause(portal: RunningPortal, authorised: A
         issued = portal.portal.oauth.issue(ADMIN)
         keep(authorised.file, Tokens(issued["access_token"], issued["refresh_token"]))
         assert not (await someone.call("list_directories")).is_error
+
+
+async def test_windows_keeps_a_file_that_is_being_read_for_a_moment(
+    portal: RunningPortal, authorised: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fake of Windows' refusal: tokens that were paid for are put in their place as soon as it lets them."""
+    refusals = 5
+    replace = Path.replace
+
+    def refusing(self: Path, target: Path) -> Path:
+        nonlocal refusals
+        if refusals:
+            refusals -= 1
+            raise PermissionError("another process reads it")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", refusing)
+    monkeypatch.setattr(tokens_module, "_PAUSE", 0.0)
+    keep(authorised.file, Tokens("new", "pair"))
+    assert authorised.file.read() == Tokens("new", "pair")
+    refusals = 1000
+    with pytest.raises(PermissionError):
+        keep(authorised.file, Tokens("newer", "pair"))
+    assert authorised.file.read() == Tokens("new", "pair")
+    assert portal.portal.calls == []
+
+
+async def test_windows_gives_the_renewing_child_a_group_of_its_own(
+    portal: RunningPortal, authorised: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the flags as Windows numbers them: Ctrl+C in the server's console passes the child by."""
+    monkeypatch.setattr(subprocess, "CREATE_NO_WINDOW", 0x08000000, raising=False)
+    monkeypatch.setattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0x00000200, raising=False)
+    begun: list[dict[str, Any]] = []
+
+    def popen(*_: Any, **more: Any) -> Any:
+        begun.append(more)
+        raise OSError("no Windows here")
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    portal.portal.oauth.expire_access_tokens()
+    assert (await ask(authorised, "list_directories")).error["code"] == "RENEWAL_FAILED"
+    assert begun[0]["creationflags"] == 0x08000200
+    assert begun[0]["start_new_session"]

@@ -172,6 +172,7 @@ def test_stdout_carries_nothing_but_the_protocol(tmp_path: Path) -> None:
     assert {answer.get("id") for answer in answers} >= {0, 7, 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "locale",
     [

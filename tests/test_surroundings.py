@@ -76,6 +76,7 @@ def oauth_environment(portal: RunningPortal) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS, indirect=True)
 def test_code_in_the_working_directory_never_runs(portal: RunningPortal, hostile_folder: Path, way: list[str]) -> None:
     """Whatever is called: commands, and the renewal's process, which the last of them needs."""
@@ -94,6 +95,7 @@ def test_code_in_the_working_directory_never_runs(portal: RunningPortal, hostile
     assert not (hostile_folder.parent / "taken over").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS, indirect=True)
 async def test_code_in_the_working_directory_never_runs_while_serving(
     portal: RunningPortal, hostile_folder: Path, way: list[str]

@@ -16,10 +16,10 @@ from mcp.server.mcpserver.resolve import Elicit, Resolve
 from mcp.shared.exceptions import MCPError
 from mcp_types import CallToolResult, ElicitResult, ToolAnnotations
 from mcp_types.version import is_version_at_least
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from bitrix24_directories.changing.changes import Changes, Planned
-from bitrix24_directories.directories.models import Change
+from bitrix24_directories.directories.models import Change, lean
 from bitrix24_directories.rest import Bitrix24Error, Entry
 
 from .answers import both, change_text, plan_text
@@ -45,6 +45,8 @@ PlanId = Annotated[str, Field(description="From the plan that this call carries 
 
 class Confirmation(BaseModel):
     """What a person is asked for: nothing but whether they accept. A box to tick would be a second yes."""
+
+    model_config = ConfigDict(json_schema_extra=lambda schema: lean(schema))
 
 
 Confirmed = ElicitationResult[Confirmation]

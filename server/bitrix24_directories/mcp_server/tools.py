@@ -29,7 +29,7 @@ ALL: list[str] = []
 EntityId = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=ENTITY_ID_LIMIT),
-    Field(description="Directory id; case does not matter", examples=["DEAL_STAGE", "DEAL_STAGE_1", "SOURCE"]),
+    Field(description="Directory id in any letter case", examples=["DEAL_STAGE", "DEAL_STAGE_1", "SOURCE"]),
 ]
 
 
@@ -154,6 +154,6 @@ def _property_for_all_clients(schema: JsonSchema) -> JsonSchema:
     if "examples" in schema:
         shown = (one if isinstance(one, str) else json.dumps(one, ensure_ascii=False) for one in schema["examples"])
         kept["description"] += f", such as {', '.join(shown)}"
-    if limit := schema.get("items", schema).get("maxLength"):
+    if "enum" not in schema and (limit := schema.get("items", schema).get("maxLength")):
         kept["description"] += f"; at most {limit} characters{' each' if 'items' in schema else ''}"
     return kept
