@@ -77,6 +77,12 @@ def parser(commands: Commands) -> argparse.ArgumentParser:
     portal.add_argument("--port", type=_port_number, default=8024, help="0: a free one (%(default)s)")
     portal.add_argument("--lang", choices=["en", "ru"], default="en")
     portal.add_argument("--fault", metavar="CODE", help=_FAULTS)
+    portal.add_argument(
+        "--stages",
+        choices=["refuse", "first", "keep"],
+        default="keep",
+        help="a record's wrong stage is refused, swapped for the first of its meaning, or never an error (%(default)s)",
+    )
     portal.add_argument("--limit", action="store_true", help="enforce the request limit (burst 50, 2 a second)")
     portal.add_argument("--certfile", help="serve TLS with this certificate")
     portal.add_argument("--keyfile")

@@ -18,11 +18,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from .calls import Answer, User
 from .faults import Fault, Faults
 from .faulty_answers import faulty_answer, lost_answer
-from .methods import Answer, User, run
+from .methods import run
 from .oauth import CLIENT_ID, OAuth
 from .php import as_array, param, parse_query, to_json_array
+from .records import Stages
 from .seed import Language, seeded_store
 from .store import PortalError
 
@@ -63,10 +65,11 @@ class DemoPortal:
     """One portal with its directories, users, tokens, limits and ordered faults.
 
     `limit` is (burst, requests a second) or None. `strict_entity` refuses an unknown `entityId` instead of answering
-    an empty list, as the documentation's wording allows. `calls` records each REST call as (method, parameters);
-    `bucket` is open to be filled. `refuse_in_batch` makes commands for some directories (`entityId`; empty: all) fail
-    within a batch, with the error text. `fail_write` (number, "refused" or "cut off") lets the change of that number,
-    counted from 0, fail; "cut off" also keeps its answer, and that of its batch, from arriving.
+    an empty list, as the documentation's wording allows. `stages` is how a record's wrong stage is met. `calls` has
+    each REST call as (method, parameters); `bucket` is open to be filled. `refuse_in_batch` makes commands for some
+    directories (`entityId`; empty: all) fail within a batch, with the error text. `fail_write` (number, "refused" or
+    "cut off") lets the change of that number, counted from 0, fail; "cut off" also keeps its answer, and that of its
+    batch, from arriving.
     """
 
     def __init__(
@@ -75,9 +78,11 @@ class DemoPortal:
         *,
         limit: tuple[float, float] | None = None,
         strict_entity: bool = False,
+        stages: Stages = "keep",
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.store = seeded_store(language)
+        self.store.records.stages = stages
         self.oauth = OAuth(clock)
         self.faults = Faults()
         self.calls: list[tuple[str, dict[str, Any]]] = []

@@ -1,46 +1,22 @@
-"""The REST methods of the demo portal: all of `crm.status.*`, `user.current` and `scope`.
+"""The REST methods of the demo portal: all of `crm.status.*`, `user.current`, `scope`, and those of `record_methods`.
 
 Each takes the portal's store, the caller and the parameters, and returns an Answer or raises PortalError.
-Behaviour and wording are those of the REST methods of the same names. Imports only `store` and `php`.
+Behaviour and wording are those of the REST methods of the same names.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from .calls import PAGE, Answer, Method, User, integer, may_read, may_write
 from .php import as_array, param
+from .record_methods import RECORD_METHODS
 from .store import Directory, Item, PortalError, Store
-
-PAGE = 50
-
-
-@dataclass(frozen=True)
-class User:
-    """Who calls: may read CRM objects, may administer CRM, and which scopes the webhook or application has."""
-
-    id: int
-    name: str
-    reads: bool = True
-    administers: bool = True
-    scopes: tuple[str, ...] = ("crm", "user")
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A method's `result`; lists add `total` and, when more is to come, `next`."""
-
-    result: Any
-    total: int | None = None
-    next: int | None = None
-
-
-Method = Callable[[Store, User, Mapping[str, Any]], Answer]
 
 
 def entity_items(store: Store, user: User, params: Mapping[str, Any]) -> Answer:
-    _may_read(user)
+    may_read(user)
     entity_id = param(params, "entityId")
     if entity_id is None or entity_id == "":
         raise PortalError("The parameter entityId is not defined or invalid.")
@@ -52,7 +28,7 @@ def entity_items(store: Store, user: User, params: Mapping[str, Any]) -> Answer:
 
 
 def entity_types(store: Store, user: User, _params: Mapping[str, Any]) -> Answer:
-    _may_read(user)
+    may_read(user)
     return Answer([_type_row(store, directory) for directory in store.directories.values()])
 
 
@@ -83,14 +59,14 @@ def _type_row(store: Store, directory: Directory) -> dict[str, Any]:
 
 
 def status_list(store: Store, user: User, params: Mapping[str, Any]) -> Answer:
-    _may_read(user)
+    may_read(user)
     wanted = as_array(param(params, "filter")) or {}
     order = as_array(param(params, "order")) or {"SORT": "ASC"}
     rows = [row for item in store.items.values() if _matches(row := _row(store, item), wanted)]
     for field, direction in reversed(order.items()):
         if (key := _SORT_KEYS.get(field.upper())) is not None:
             rows.sort(key=key, reverse=str(direction).upper() == "DESC")
-    start = max(_integer(param(params, "start", 0)), 0)
+    start = max(integer(param(params, "start", 0)), 0)
     end = start + PAGE
     return Answer(rows[start:end], total=len(rows), next=end if end < len(rows) else None)
 
@@ -139,12 +115,12 @@ def _row(store: Store, item: Item) -> dict[str, Any]:
 
 
 def status_get(store: Store, user: User, params: Mapping[str, Any]) -> Answer:
-    _may_read(user)
-    return Answer(_row(store, store.get(_integer(param(params, "id")))))
+    may_read(user)
+    return Answer(_row(store, store.get(integer(param(params, "id")))))
 
 
 def status_fields(_store: Store, user: User, _params: Mapping[str, Any]) -> Answer:
-    _may_read(user)
+    may_read(user)
     described = {
         "ID": ("integer", "ID", "read-only"),
         "ENTITY_ID": ("string", "Entity", "required immutable"),
@@ -175,14 +151,14 @@ def status_fields(_store: Store, user: User, _params: Mapping[str, Any]) -> Answ
 
 
 def status_add(store: Store, user: User, params: Mapping[str, Any]) -> Answer:
-    _may_write(user)
+    may_write(user)
     fields = _fields(params)
     return Answer(
         store.add(
             entity_id=_text(fields, "ENTITY_ID"),
             code=_text(fields, "STATUS_ID"),
             name=_text(fields, "NAME"),
-            sort=_integer(fields.get("SORT")),
+            sort=integer(fields.get("SORT")),
             color=_text(fields, "COLOR"),
             semantics=_text(fields, "SEMANTICS"),
         )
@@ -190,21 +166,21 @@ def status_add(store: Store, user: User, params: Mapping[str, Any]) -> Answer:
 
 
 def status_update(store: Store, user: User, params: Mapping[str, Any]) -> Answer:
-    _may_write(user)
+    may_write(user)
     fields = _fields(params)
     store.update(
-        _integer(param(params, "id")),
+        integer(param(params, "id")),
         name=_text(fields, "NAME") if "NAME" in fields else None,
-        sort=_integer(fields["SORT"]) if "SORT" in fields else None,
+        sort=integer(fields["SORT"]) if "SORT" in fields else None,
         color=_text(fields, "COLOR") if "COLOR" in fields else None,
     )
     return Answer(result=True)
 
 
 def status_delete(store: Store, user: User, params: Mapping[str, Any]) -> Answer:
-    _may_write(user)
+    may_write(user)
     options = as_array(param(params, "params")) or {}
-    store.delete(_integer(param(params, "id")), forced=options.get("FORCED") == "Y")
+    store.delete(integer(param(params, "id")), forced=options.get("FORCED") == "Y")
     return Answer(result=True)
 
 
@@ -228,6 +204,7 @@ METHODS: dict[str, Method] = {
     "crm.status.delete": status_delete,
     "user.current": user_current,
     "scope": scope,
+    **RECORD_METHODS,
 }
 
 
@@ -246,16 +223,6 @@ def run(store: Store, user: User, method: str, params: Mapping[str, Any]) -> Ans
     return found(store, user, params)
 
 
-def _may_read(user: User) -> None:
-    if not user.reads:
-        raise PortalError("Access denied.")
-
-
-def _may_write(user: User) -> None:
-    if not user.administers:
-        raise PortalError("Access denied.")
-
-
 def _fields(params: Mapping[str, Any]) -> dict[str, Any]:
     fields = as_array(param(params, "fields"))
     if fields is None:
@@ -266,11 +233,3 @@ def _fields(params: Mapping[str, Any]) -> dict[str, Any]:
 def _text(fields: Mapping[str, Any], name: str) -> str:
     value = fields.get(name)
     return "" if value is None or isinstance(value, list | dict) else str(value)
-
-
-def _integer(value: Any) -> int:
-    """PHP's (int): what is no number is 0."""
-    try:
-        return int(value)
-    except (TypeError, ValueError):
-        return 0

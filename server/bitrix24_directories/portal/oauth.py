@@ -1,6 +1,6 @@
 """The demo portal's authorization server: codes, access tokens that expire, refresh tokens that rotate.
 
-Imports only `methods` (the User) and `store` (the error).
+Imports only `calls` (the User) and `store` (the error).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .methods import User
+from .calls import User
 from .store import PortalError
 
 ACCESS_SECONDS = 3600

@@ -1,13 +1,15 @@
 """What the demo portal holds when it starts: every built-in directory, in English and in Russian.
 
 Defaults are those of a fresh portal (vendor documentation and server code); around them stand what real
-portals grow: extra pipelines, a smart process, user-made codes, odd names, an empty directory. Imports only `store`.
+portals grow: extra pipelines, a smart process, user-made codes, odd names, an empty directory. Imports `record_seed`
+and `store`.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
+from .record_seed import seed_records
 from .store import Directory, Item, Store
 
 Language = Literal["en", "ru"]
@@ -220,6 +222,7 @@ def seeded_store(language: Language = "en") -> Store:
         for line in table.strip().splitlines():
             _put(store, directory, line, column)
     store.in_use.update(_IN_USE)
+    store.records = seed_records(store, column)
     return store
 
 

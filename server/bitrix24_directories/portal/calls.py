@@ -1,0 +1,55 @@
+"""What every REST method of the demo portal takes and gives: the caller, the answer, and who may read.
+
+Imports only `store`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .store import PortalError, Store
+
+PAGE = 50
+
+
+@dataclass(frozen=True)
+class User:
+    """Who calls: may read CRM objects, may administer CRM, and which scopes the webhook or application has."""
+
+    id: int
+    name: str
+    reads: bool = True
+    administers: bool = True
+    scopes: tuple[str, ...] = ("crm", "user")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A method's `result`; lists add `total` and, when more is to come, `next`."""
+
+    result: Any
+    total: int | None = None
+    next: int | None = None
+
+
+Method = Callable[[Store, User, Mapping[str, Any]], Answer]
+
+
+def may_read(user: User) -> None:
+    if not user.reads:
+        raise PortalError("Access denied.")
+
+
+def may_write(user: User) -> None:
+    if not user.administers:
+        raise PortalError("Access denied.")
+
+
+def integer(value: Any) -> int:
+    """As PHP casts: what is no number is 0."""
+    try:
+        return int(str(value))
+    except ValueError:
+        return 0

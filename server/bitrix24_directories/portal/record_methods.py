@@ -1,0 +1,230 @@
+"""The REST methods for records: `crm.item.*`, `crm.category.list`, `crm.enum.ownertype`, and the old `crm.deal.*`.
+
+Behaviour and wording are those of the REST methods of the same names. Imports `calls`, `php`, `records` and `store`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from .calls import PAGE, Answer, Method, User, integer, may_read
+from .php import as_array, param
+from .records import Values
+from .store import PortalError, Store
+
+_OLD = {"lead": 1, "deal": 2, "contact": 3, "company": 4, "quote": 7}
+_NO_PIPELINES = "Entity type is not supported"
+
+
+def item_fields(store: Store, user: User, params: Mapping[str, Any]) -> Answer:
+    may_read(user)
+    kind = store.records.type(integer(param(params, "entityTypeId")))
+    original = param(params, "useOriginalUfNames") == "Y"
+    rows = {
+        field.old_name if field.custom and original else field.name: field.described(new=True) for field in kind.fields
+    }
+    return Answer({"fields": rows})
+
+
+def item_get(store: Store, user: User, params: Mapping[str, Any]) -> Answer:
+    may_read(user)
+    values = store.records.get(integer(param(params, "entityTypeId")), integer(param(params, "id")))
+    return Answer({"item": _spelt(store, params, values)})
+
+
+def item_add(store: Store, user: User, params: Mapping[str, Any]) -> Answer:
+    may_read(user)
+    values = store.records.add(store, integer(param(params, "entityTypeId")), _fields(params))
+    return Answer({"item": _spelt(store, params, values)})
+
+
+def item_update(store: Store, user: User, params: Mapping[str, Any]) -> Answer:
+    may_read(user)
+    number, record_id = integer(param(params, "entityTypeId")), integer(param(params, "id"))
+    values = store.records.update(store, number, record_id, _fields(params))
+    return Answer({"item": _spelt(store, params, values)})
+
+
+def item_list(store: Store, user: User, params: Mapping[str, Any]) -> Answer:
+    may_read(user)
+    number = integer(param(params, "entityTypeId"))
+    kind = store.records.type(number)
+    names = {field.name: field.name for field in kind.fields} | {
+        field.old_name: field.name for field in kind.fields if field.custom
+    }
+    wanted = as_array(param(params, "filter")) or {}
+    found = [values for values in store.records.of(number) if _fits(values, wanted, names)]
+    for name, direction in reversed((as_array(param(params, "order")) or {"id": "ASC"}).items()):
+        if name in names:
+            key = partial(_sort_key, names[name])
+            found.sort(key=key, reverse=str(direction).upper() == "DESC")
+    start = integer(param(params, "start", 0))
+    first = max(start, 0)
+    page = [_selected(store, params, values) for values in found[first : first + PAGE]]
+    if start == -1:  # no count: faster, and the total means nothing
+        return Answer({"items": page}, total=0)
+    after = first + PAGE
+    return Answer({"items": page}, total=len(found), next=after if after < len(found) else None)
+
+
+def category_list(store: Store, user: User, params: Mapping[str, Any]) -> Answer:
+    may_read(user)
+    kind = store.records.type(integer(param(params, "entityTypeId")))
+    if not kind.has_pipelines:
+        raise PortalError(_NO_PIPELINES, code="ENTITY_TYPE_NOT_SUPPORTED")
+    pipelines = sorted(
+        (int(directory.category_id), directory.category_name)
+        for directory in store.directories.values()
+        if directory.entity_type_id == kind.id and directory.category_id is not None
+    )
+    rows = [
+        {
+            "id": number,
+            "name": name,
+            "sort": 100 * place,
+            "entityTypeId": kind.id,
+            "isDefault": "Y" if place == 1 else "N",
+        }
+        for place, (number, name) in enumerate(pipelines, 1)
+    ]
+    return Answer({"categories": rows}, total=len(rows))
+
+
+def owner_types(store: Store, _user: User, _params: Mapping[str, Any]) -> Answer:
+    return Answer(
+        [
+            {"ID": kind.id, "NAME": kind.name, "SYMBOL_CODE": kind.symbol, "SYMBOL_CODE_SHORT": kind.symbol[:1]}
+            for kind in store.records.types.values()
+        ]
+    )
+
+
+def _old_fields(number: int, store: Store, user: User, _params: Mapping[str, Any]) -> Answer:
+    may_read(user)
+    return Answer({field.old_name: field.described(new=False) for field in store.records.type(number).fields})
+
+
+def _old_add(number: int, store: Store, user: User, params: Mapping[str, Any]) -> Answer:
+    may_read(user)
+    return Answer(store.records.add_as_before(store, number, _fields(params)))
+
+
+def _old_update(number: int, store: Store, user: User, params: Mapping[str, Any]) -> Answer:
+    may_read(user)
+    store.records.update_as_before(number, integer(param(params, "id")), _fields(params))
+    return Answer(result=True)
+
+
+def _old_get(number: int, store: Store, user: User, params: Mapping[str, Any]) -> Answer:
+    may_read(user)
+    values = store.records.get(number, integer(param(params, "id")))
+    return Answer({field.old_name: values[field.name] for field in store.records.type(number).fields})
+
+
+def _old_methods() -> Iterator[tuple[str, Method]]:
+    verbs: dict[str, Callable[..., Answer]] = {
+        "fields": _old_fields,
+        "add": _old_add,
+        "update": _old_update,
+        "get": _old_get,
+    }
+    for name, number in _OLD.items():
+        for verb, method in verbs.items():
+            yield f"crm.{name}.{verb}", partial(method, number)
+
+
+RECORD_METHODS: dict[str, Method] = {
+    "crm.item.fields": item_fields,
+    "crm.item.get": item_get,
+    "crm.item.list": item_list,
+    "crm.item.add": item_add,
+    "crm.item.update": item_update,
+    "crm.category.list": category_list,
+    "crm.enum.ownertype": owner_types,
+    **dict(_old_methods()),
+}
+
+
+def _fields(params: Mapping[str, Any]) -> dict[str, Any]:
+    fields = as_array(param(params, "fields"))
+    if fields is None:
+        raise PortalError("Parameter 'fields' must be array.", code="100")
+    return {name: _as_list(value) for name, value in fields.items()}
+
+
+def _as_list(value: Any) -> Any:
+    """A PHP array under the indexes 0, 1, 2 …, which a query string cannot tell from an object, as a list."""
+    if isinstance(value, dict) and list(value) == [str(index) for index in range(len(value))]:
+        return list(value.values())
+    return value
+
+
+def _spelt(store: Store, params: Mapping[str, Any], values: Values) -> Values:
+    """A record as it is answered: custom fields in the spelling that was asked for."""
+    if param(params, "useOriginalUfNames") != "Y":
+        return values
+    kind = store.records.type(integer(param(params, "entityTypeId")))
+    return {field.old_name if field.custom else field.name: values[field.name] for field in kind.fields}
+
+
+def _selected(store: Store, params: Mapping[str, Any], values: Values) -> Values:
+    chosen = as_array(param(params, "select"))
+    spelt = _spelt(store, params, values)
+    if not chosen or "*" in chosen.values():
+        return spelt
+    return {name: value for name, value in spelt.items() if name in chosen.values() or name == "id"}
+
+
+def _sort_key(name: str, values: Values) -> tuple[bool, Any]:
+    value = values[name]
+    return (value is not None, value if isinstance(value, int | float) else str(value))
+
+
+_PREFIXES = ("!@", "!=", ">=", "<=", "@", "=", ">", "<", "%", "!")
+
+
+def _fits(values: Values, wanted: Mapping[str, Any], names: Mapping[str, str]) -> bool:
+    """Whether a record fits a filter, which may nest others under numbers, joined by `logic`."""
+    verdicts = []
+    for key, given in wanted.items():
+        if key == "logic":
+            continue
+        if str(key).isdecimal():
+            verdicts.append(_fits(values, as_array(given) or {}, names))
+            continue
+        prefix = next((found for found in _PREFIXES if key.startswith(found)), "")
+        name = key[len(prefix) :]
+        if name not in names:
+            raise PortalError(f"Invalid filter: field '{name}' is not allowed in filter", code="INVALID_ARG_VALUE")
+        stored = values[names[name]]
+        each = stored if isinstance(stored, list) else [stored]
+        verdicts.append(any(_holds(prefix, one, given) for one in each or [None]))
+    return any(verdicts) if str(wanted.get("logic", "")).upper() == "OR" else all(verdicts)
+
+
+def _holds(prefix: str, stored: Any, given: Any) -> bool:
+    """One condition; the database compares without letter case and blanks at the end."""
+    many = [_compared(one) for one in (as_array(given) or {"0": given}).values()]
+    value = _compared(stored)
+    match prefix:
+        case "" | "=" | "@":
+            return value in many
+        case "!" | "!=":
+            return value not in many
+        case "!@":  # null is in no list, and in no complement of one
+            return stored is not None and value not in many
+        case "%":
+            return many[0] in value
+    if stored is None:
+        return False
+    try:
+        left, right = float(value), float(many[0])
+    except ValueError:
+        return {">": value > many[0], "<": value < many[0], ">=": value >= many[0], "<=": value <= many[0]}[prefix]
+    return {">": left > right, "<": left < right, ">=": left >= right, "<=": left <= right}[prefix]
+
+
+def _compared(value: Any) -> str:
+    return "" if value is None else str(value).rstrip(" ").casefold()

@@ -1,0 +1,75 @@
+"""A few hundred plausible CRM records for the demo portal, some with codes that no directory knows.
+
+Imports `record_types`, `records` and `store`.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from .record_types import RecordType, record_types
+from .records import Records
+from .store import Store
+
+_COUNTS = {1: 90, 2: 120, 3: 60, 4: 40, 7: 20, 31: 25, 177: 30}
+_TITLES = ("Order", "Заказ"), ("Delivery", "Доставка"), ("Consulting", "Консультация"), ("Repair", "Ремонт")
+_PEOPLE = ("Ivanova", "Иванова"), ("Smith", "Смит"), ("Müller", "Мюллер"), ("García", "Гарсия"), ("Kim", "Ким")
+# What imports, deleted sources and closed open channels leave behind.
+_UNKNOWN_SOURCES = ("website", "16|WZ_C64E", "UC_DELETED", "Call ")
+_SHARE_UNKNOWN = 0.05
+
+
+_seeded: dict[int, Records] = {}
+
+
+def seed_records(store: Store, column: int) -> Records:
+    """Records of all types for a fresh `store`, the same for each portal of a language (0 English, 1 Russian)."""
+    if column not in _seeded:  # tests make thousands of portals
+        _seeded[column] = _make(store, column)
+    made = _seeded[column]
+    return Records(made.types, all={key: dict(values) for key, values in made.all.items()}, last_id=made.last_id)
+
+
+def _make(store: Store, column: int) -> Records:
+    records = Records(record_types(column))
+    chance = random.Random(20260115)
+    codes = {name: [item.status_id for item in store.of(name)] for name in store.directories}
+    for number, count in _COUNTS.items():
+        for _ in range(count):
+            _put(store, codes, records, records.types[number], chance, column)
+    return records
+
+
+def _put(
+    store: Store, codes: dict[str, list[str]], records: Records, kind: RecordType, chance: random.Random, column: int
+) -> None:
+    title = chance.choice(_TITLES)[column]
+    given: dict[str, Any] = {"title": f"{title} {records.last_id + 1}", "assignedById": 1, "opened": "Y"}
+    pipelines = [found for found in store.directories.values() if found.entity_type_id == kind.id]
+    if kind.has_pipelines:
+        given["categoryId"] = int(chance.choice(pipelines).category_id or 0)
+    stages = kind.stages_of(store, given.get("categoryId"))
+    for field in kind.fields:
+        if field.read_only or field.name in given or field.name == "categoryId":
+            continue
+        if field.name == "stageId" and stages is not None:
+            given["stageId"] = chance.choice(codes[stages.id])
+        elif field.kind == "crm_status":
+            known = codes[field.status_type]
+            chosen = chance.sample(known, min(2, len(known))) if field.multiple else chance.choice([*known, None])
+            given[field.name] = chosen
+        elif field.choices:
+            chosen_choices = [int(number) for number, _ in field.choices]
+            given[field.name] = chance.sample(chosen_choices, 2) if field.multiple else chance.choice(chosen_choices)
+        elif field.name in ("lastName", "name"):
+            given[field.name] = chance.choice(_PEOPLE)[column]
+        elif field.kind == "double":
+            given[field.name] = chance.randrange(1, 200) * 500
+        elif field.kind == "crm_currency":
+            given[field.name] = chance.choice(("RUB", "EUR", "USD"))
+        elif field.kind == "date":
+            given[field.name] = f"2026-{chance.randrange(1, 13):02}-{chance.randrange(1, 29):02}"
+    if kind.field("sourceId") is not None and chance.random() < _SHARE_UNKNOWN:
+        given["sourceId"] = chance.choice(_UNKNOWN_SOURCES)
+    records.add(store, kind.id, {name: value for name, value in given.items() if value is not None})

@@ -1,0 +1,209 @@
+"""The demo portal's kinds of CRM records and their fields, as `crm.item.fields` and `crm.deal.fields` describe them.
+
+Imports only `store`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from .store import Directory, Store
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field: its name in new methods (`sourceId`) and in old ones (`SOURCE_ID`), and what may stand in it.
+
+    `status_type` is the directory of a `crm_status` field, for stages that of the default pipeline. `choices` are the
+    (ID, VALUE) of an enumeration.
+    """
+
+    name: str
+    old_name: str
+    kind: str
+    title: str
+    status_type: str = ""
+    choices: tuple[tuple[str, str], ...] = ()
+    required: bool = False
+    read_only: bool = False
+    multiple: bool = False
+
+    @property
+    def custom(self) -> bool:
+        return self.old_name.startswith("UF_")
+
+    @property
+    def is_stage(self) -> bool:
+        return self.name == "stageId"
+
+    def described(self, *, new: bool) -> dict[str, Any]:
+        """The row of `crm.item.fields` (new) or of the type's old method."""
+        row: dict[str, Any] = {
+            "type": self.kind,
+            "isRequired": self.required,
+            "isReadOnly": self.read_only,
+            "isImmutable": False,
+            "isMultiple": self.multiple,
+            "isDynamic": self.custom,
+            "title": self.title,
+        }
+        if new:
+            row["upperName"] = self.old_name
+        if self.status_type:
+            row["statusType"] = self.status_type
+        if self.custom and self.kind == "crm_status":
+            row["settings"] = {"ENTITY_TYPE": self.status_type}
+        if self.choices:
+            row["items"] = [{"ID": number, "VALUE": value} for number, value in self.choices]
+        return row
+
+
+@dataclass(frozen=True)
+class RecordType:
+    """A kind of record: `old` is its name in old methods (`deal`), empty where there are none."""
+
+    id: int
+    name: str
+    symbol: str
+    old: str
+    fields: tuple[Field, ...]
+
+    @property
+    def has_pipelines(self) -> bool:
+        return any(field.kind == "crm_category" for field in self.fields)
+
+    def field(self, name: str) -> Field | None:
+        """The field by its new name, or a custom one by either spelling."""
+        return next((field for field in self.fields if name in _spellings(field)), None)
+
+    def stages_of(self, store: Store, category_id: Any) -> Directory | None:
+        """The directory of stages of a pipeline, or of all records where there are no pipelines."""
+        return next(
+            (
+                directory
+                for directory in store.directories.values()
+                if directory.entity_type_id == self.id
+                and (directory.category_id is None or str(directory.category_id) == str(category_id))
+            ),
+            None,
+        )
+
+
+def _spellings(field: Field) -> tuple[str, ...]:
+    return (field.name, field.old_name) if field.custom else (field.name,)
+
+
+# A line a field: old name | kind | English | Russian | flags. Flags: ! required, r read-only, m multiple, =DIRECTORY.
+_COMMON = """
+ID | integer | ID | ID | r
+TITLE | string | Name | Название |
+CREATED_TIME | datetime | Created on | Дата создания | r
+ASSIGNED_BY_ID | user | Responsible | Ответственный |
+OPENED | boolean | Available to everyone | Доступен для всех |
+"""
+_MONEY = """
+OPPORTUNITY | double | Amount | Сумма |
+CURRENCY_ID | crm_currency | Currency | Валюта |
+"""
+_TYPES = (
+    (1, "Lead", "Лид", "LEAD", "lead", _COMMON + _MONEY + """
+STAGE_ID | crm_status | Status | Стадия | =STATUS
+SOURCE_ID | crm_status | Source | Источник | =SOURCE
+HONORIFIC | crm_status | Salutation | Обращение | =HONORIFIC
+UF_CRM_1724077700 | crm_status | Partner level | Уровень партнёра | =PARTNER_LEVEL
+"""),
+    (2, "Deal", "Сделка", "DEAL", "deal", _COMMON + _MONEY + """
+CATEGORY_ID | crm_category | Pipeline | Воронка |
+STAGE_ID | crm_status | Stage | Стадия сделки | =DEAL_STAGE
+TYPE_ID | crm_status | Type | Тип | =DEAL_TYPE
+SOURCE_ID | crm_status | Source | Источник | =SOURCE
+BEGINDATE | date | Start date | Дата начала |
+CLOSEDATE | date | End date | Дата завершения |
+COMPANY_ID | crm_company | Company | Компания |
+COMMENTS | string | Comment | Комментарий |
+UF_CRM_1724077760 | crm_status | Second source | Второй источник | =SOURCE
+UF_CRM_1724077761 | crm_status | Industries concerned | Затронутые отрасли | =INDUSTRY m
+UF_CRM_1724 | enumeration | Customer size | Размер клиента |
+UF_CRM_1725 | boolean | Needs delivery | Нужна доставка |
+UF_CRM_1726 | date | Inspection on | Дата осмотра |
+UF_CRM_1727 | enumeration | Extras | Дополнительно | m
+"""),
+    (3, "Contact", "Контакт", "CONTACT", "contact", _COMMON + """
+NAME | string | First name | Имя |
+LAST_NAME | string | Last name | Фамилия | !
+TYPE_ID | crm_status | Contact type | Тип контакта | =CONTACT_TYPE
+SOURCE_ID | crm_status | Source | Источник | =SOURCE
+HONORIFIC | crm_status | Salutation | Обращение | =HONORIFIC
+"""),
+    (4, "Company", "Компания", "COMPANY", "company", _COMMON + """
+COMPANY_TYPE | crm_status | Company type | Тип компании | =COMPANY_TYPE
+INDUSTRY | crm_status | Industry | Сфера деятельности | =INDUSTRY
+EMPLOYEES | crm_status | Employees | Количество сотрудников | =EMPLOYEES
+"""),
+    (7, "Estimate", "Предложение", "QUOTE", "quote", _COMMON + _MONEY + """
+STAGE_ID | crm_status | Status | Статус | =QUOTE_STATUS
+"""),
+    (31, "Invoice", "Счёт", "SMART_INVOICE", "", _COMMON + _MONEY + """
+CATEGORY_ID | crm_category | Pipeline | Воронка |
+STAGE_ID | crm_status | Stage | Стадия | =SMART_INVOICE_STAGE_3
+PREVIOUS_STAGE_ID | crm_status | Previous stage | Предыдущая стадия | r =SMART_INVOICE_STAGE_3
+SOURCE_ID | crm_status | Source | Источник | =SOURCE
+"""),
+    (177, "Equipment rental", "Аренда оборудования", "DYNAMIC_177", "", _COMMON + """
+CATEGORY_ID | crm_category | Pipeline | Воронка |
+STAGE_ID | crm_status | Stage | Стадия | =DYNAMIC_177_STAGE_7
+PREVIOUS_STAGE_ID | crm_status | Previous stage | Предыдущая стадия | r =DYNAMIC_177_STAGE_7
+SOURCE_ID | crm_status | Source | Источник | =SOURCE
+UF_CRM_44_1724 | boolean | With operator | С оператором |
+"""),
+)  # fmt: skip
+
+# ID, English, Russian.
+_CHOICES = {
+    "UF_CRM_1724": (
+        ("77", "Small customers", "Малые клиенты"),
+        ("78", "Middle", "Средние"),
+        ("79", "Large customers", "Крупные клиенты"),
+    ),
+    "UF_CRM_1727": (("90", "Insurance", "Страховка"), ("91", "Delivery", "Доставка"), ("92", "Assembly", "Сборка")),
+}
+
+# What old methods call a field that new ones call otherwise.
+_OLD_NAMES = {(1, "STAGE_ID"): "STATUS_ID", (7, "STAGE_ID"): "STATUS_ID"}
+_NEW_NAMES = {"COMPANY_TYPE": "typeId"}
+
+
+def record_types(column: int) -> dict[int, RecordType]:
+    """All kinds of records by id, with titles in English (column 0) or Russian (1)."""
+    return {
+        number: RecordType(number, names[column], symbol, old, tuple(_fields(number, table, column)))
+        for number, *names, symbol, old, table in _TYPES
+    }
+
+
+def _fields(number: int, table: str, column: int) -> Iterator[Field]:
+    for line in filter(None, table.splitlines()):
+        upper, kind, *titles, marks = (cell.strip() for cell in line.split("|"))
+        flags = marks.split()
+        yield Field(
+            name=_NEW_NAMES.get(upper) or _new_name(upper),
+            old_name=_OLD_NAMES.get((number, upper), upper),
+            kind=kind,
+            title=titles[column],
+            status_type=next((flag[1:] for flag in flags if flag.startswith("=")), ""),
+            choices=tuple((choice, values[column]) for choice, *values in _CHOICES.get(upper, ())),
+            required="!" in flags,
+            read_only="r" in flags,
+            multiple="m" in flags,
+        )
+
+
+def _new_name(upper: str) -> str:
+    """`SOURCE_ID` -> `sourceId`, `UF_CRM_1724` -> `ufCrm_1724`, `UF_CRM_44_1724` -> `ufCrm44_1724`."""
+    if custom := re.fullmatch(r"UF_CRM_(?:(\d{1,3})_)?(\d+)", upper):
+        return f"ufCrm{custom[1] or ''}_{custom[2]}"
+    first, *others = upper.lower().split("_")
+    return first + "".join(other.capitalize() for other in others)
