@@ -16,9 +16,10 @@ from bitrix24_directories.directories.rows import read_statuses
 from bitrix24_directories.mcp_server.answers import items_text
 from bitrix24_directories.portal.app import ADMIN
 from bitrix24_directories.portal.methods import run
+from bitrix24_directories.portal.records import CrmStore
 from bitrix24_directories.portal.seed import seeded_store
 from bitrix24_directories.portal.store import Item as StoredItem
-from bitrix24_directories.portal.store import PortalError, Store
+from bitrix24_directories.portal.store import PortalError
 
 DIRECTORIES = ["DEAL_STAGE", "DEAL_STAGE_1", "DYNAMIC_177_STAGE_7", "SOURCE", "INDUSTRY"]
 NAMES = ["New", "Contract review", "Счёт", "In work", "Lost cause", "A: B", "won", "🚚", "Twin", "twin", "x" * 60]
@@ -26,18 +27,18 @@ COLOURS = ["", "", " #39A8EF", " #abcdef", " #12"]
 MEANINGS = ["", "", "", " [failure]", " [success]", " [process]"]
 
 
-def read(store: Store, entity_id: str) -> list[Item]:
+def read(store: CrmStore, entity_id: str) -> list[Item]:
     asked: dict[str, Any] = {"filter": {"ENTITY_ID": entity_id}, "order": {"SORT": "ASC", "ID": "ASC"}}
     return read_statuses(run(store, ADMIN, "crm.status.list", asked).result, entity_id)
 
 
-def carry_out(store: Store, plan: Plan) -> None:
+def carry_out(store: CrmStore, plan: Plan) -> None:
     for operation in plan.operations:
         run(store, ADMIN, operation.method, operation.params)
 
 
 @st.composite
-def directories(draw: st.DrawFn) -> tuple[Store, str]:
+def directories(draw: st.DrawFn) -> tuple[CrmStore, str]:
     """A demo portal in which one directory has been thrown about: order, equal SORTs, more items, fewer."""
     store = seeded_store()
     store.in_use.clear()
@@ -55,7 +56,7 @@ def directories(draw: st.DrawFn) -> tuple[Store, str]:
 
 
 @st.composite
-def declarations(draw: st.DrawFn, store: Store, entity_id: str) -> list[str]:
+def declarations(draw: st.DrawFn, store: CrmStore, entity_id: str) -> list[str]:
     """Some of the items there are, in any order, renamed, recoloured or as they are, and new ones between them."""
     lines: list[str] = []
     for stored in draw(st.permutations(store.of(entity_id))):

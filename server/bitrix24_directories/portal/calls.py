@@ -1,6 +1,6 @@
 """What every REST method of the demo portal takes and gives: the caller, the answer, and who may read.
 
-Imports only `store`.
+Imports `records` and `store`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .store import PortalError, Store
+from .records import CrmStore
+from .store import PortalError
 
 PAGE = 50
 
@@ -34,7 +35,7 @@ class Answer:
     next: int | None = None
 
 
-Method = Callable[[Store, User, Mapping[str, Any]], Answer]
+Method = Callable[[CrmStore, User, Mapping[str, Any]], Answer]
 
 
 def may_read(user: User) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from .calls import PAGE, Answer, Method, User, integer, may_read, may_write
 from .php import as_array, param
 from .record_methods import RECORD_METHODS
+from .records import CrmStore
 from .store import Directory, Item, PortalError, Store
 
 
@@ -208,7 +209,7 @@ METHODS: dict[str, Method] = {
 }
 
 
-def run(store: Store, user: User, method: str, params: Mapping[str, Any]) -> Answer:
+def run(store: CrmStore, user: User, method: str, params: Mapping[str, Any]) -> Answer:
     """Run one method (not `batch`). Method names are matched in lower case."""
     found = METHODS.get(method.lower())
     if found is None:

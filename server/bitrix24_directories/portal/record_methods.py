@@ -11,14 +11,14 @@ from typing import Any
 
 from .calls import PAGE, Answer, Method, User, integer, may_read
 from .php import as_array, param
-from .records import Values
-from .store import PortalError, Store
+from .records import CrmStore, Values
+from .store import PortalError
 
 _OLD = {"lead": 1, "deal": 2, "contact": 3, "company": 4, "quote": 7}
 _NO_PIPELINES = "Entity type is not supported"
 
 
-def item_fields(store: Store, user: User, params: Mapping[str, Any]) -> Answer:
+def item_fields(store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
     may_read(user)
     kind = store.records.type(integer(param(params, "entityTypeId")))
     original = param(params, "useOriginalUfNames") == "Y"
@@ -28,26 +28,26 @@ def item_fields(store: Store, user: User, params: Mapping[str, Any]) -> Answer:
     return Answer({"fields": rows})
 
 
-def item_get(store: Store, user: User, params: Mapping[str, Any]) -> Answer:
+def item_get(store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
     may_read(user)
     values = store.records.get(integer(param(params, "entityTypeId")), integer(param(params, "id")))
     return Answer({"item": _spelt(store, params, values)})
 
 
-def item_add(store: Store, user: User, params: Mapping[str, Any]) -> Answer:
+def item_add(store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
     may_read(user)
     values = store.records.add(store, integer(param(params, "entityTypeId")), _fields(params))
     return Answer({"item": _spelt(store, params, values)})
 
 
-def item_update(store: Store, user: User, params: Mapping[str, Any]) -> Answer:
+def item_update(store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
     may_read(user)
     number, record_id = integer(param(params, "entityTypeId")), integer(param(params, "id"))
     values = store.records.update(store, number, record_id, _fields(params))
     return Answer({"item": _spelt(store, params, values)})
 
 
-def item_list(store: Store, user: User, params: Mapping[str, Any]) -> Answer:
+def item_list(store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
     may_read(user)
     number = integer(param(params, "entityTypeId"))
     kind = store.records.type(number)
@@ -69,7 +69,7 @@ def item_list(store: Store, user: User, params: Mapping[str, Any]) -> Answer:
     return Answer({"items": page}, total=len(found), next=after if after < len(found) else None)
 
 
-def category_list(store: Store, user: User, params: Mapping[str, Any]) -> Answer:
+def category_list(store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
     may_read(user)
     kind = store.records.type(integer(param(params, "entityTypeId")))
     if not kind.has_pipelines:
@@ -92,7 +92,7 @@ def category_list(store: Store, user: User, params: Mapping[str, Any]) -> Answer
     return Answer({"categories": rows}, total=len(rows))
 
 
-def owner_types(store: Store, _user: User, _params: Mapping[str, Any]) -> Answer:
+def owner_types(store: CrmStore, _user: User, _params: Mapping[str, Any]) -> Answer:
     return Answer(
         [
             {"ID": kind.id, "NAME": kind.name, "SYMBOL_CODE": kind.symbol, "SYMBOL_CODE_SHORT": kind.symbol[:1]}
@@ -101,23 +101,23 @@ def owner_types(store: Store, _user: User, _params: Mapping[str, Any]) -> Answer
     )
 
 
-def _old_fields(number: int, store: Store, user: User, _params: Mapping[str, Any]) -> Answer:
+def _old_fields(number: int, store: CrmStore, user: User, _params: Mapping[str, Any]) -> Answer:
     may_read(user)
     return Answer({field.old_name: field.described(new=False) for field in store.records.type(number).fields})
 
 
-def _old_add(number: int, store: Store, user: User, params: Mapping[str, Any]) -> Answer:
+def _old_add(number: int, store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
     may_read(user)
     return Answer(store.records.add_as_before(store, number, _fields(params)))
 
 
-def _old_update(number: int, store: Store, user: User, params: Mapping[str, Any]) -> Answer:
+def _old_update(number: int, store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
     may_read(user)
     store.records.update_as_before(number, integer(param(params, "id")), _fields(params))
     return Answer(result=True)
 
 
-def _old_get(number: int, store: Store, user: User, params: Mapping[str, Any]) -> Answer:
+def _old_get(number: int, store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
     may_read(user)
     values = store.records.get(number, integer(param(params, "id")))
     return Answer({field.old_name: values[field.name] for field in store.records.type(number).fields})
@@ -161,7 +161,7 @@ def _as_list(value: Any) -> Any:
     return value
 
 
-def _spelt(store: Store, params: Mapping[str, Any], values: Values) -> Values:
+def _spelt(store: CrmStore, params: Mapping[str, Any], values: Values) -> Values:
     """A record as it is answered: custom fields in the spelling that was asked for."""
     if param(params, "useOriginalUfNames") != "Y":
         return values
@@ -169,7 +169,7 @@ def _spelt(store: Store, params: Mapping[str, Any], values: Values) -> Values:
     return {field.old_name if field.custom else field.name: values[field.name] for field in kind.fields}
 
 
-def _selected(store: Store, params: Mapping[str, Any], values: Values) -> Values:
+def _selected(store: CrmStore, params: Mapping[str, Any], values: Values) -> Values:
     chosen = as_array(param(params, "select"))
     spelt = _spelt(store, params, values)
     if not chosen or "*" in chosen.values():

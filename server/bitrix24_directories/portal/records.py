@@ -133,6 +133,13 @@ class Records:
                 values[one.name] = _stored(one, value, values[one.name])
 
 
+@dataclass
+class CrmStore(Store):
+    """All that one portal holds: directories and records."""
+
+    records: Records = field(default_factory=Records)
+
+
 def _empty(kind: RecordType) -> Values:
     return {one.name: [] if one.multiple else None for one in kind.fields}
 

@@ -1,8 +1,8 @@
 """What the demo portal holds when it starts: every built-in directory, in English and in Russian.
 
 Defaults are those of a fresh portal (vendor documentation and server code); around them stand what real
-portals grow: extra pipelines, a smart process, user-made codes, odd names, an empty directory. Imports `record_seed`
-and `store`.
+portals grow: extra pipelines, a smart process, user-made codes, odd names, an empty directory. Imports `record_seed`,
+`records` and `store`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Literal
 
 from .record_seed import seed_records
+from .records import CrmStore
 from .store import Directory, Item, Store
 
 Language = Literal["en", "ru"]
@@ -209,10 +210,10 @@ _PIPELINES = {
 _IN_USE = (("DEAL_STAGE", "PREPARATION"), ("DEAL_STAGE_1", "C1:UC_A1B2C3"), ("SOURCE", "WEB"))
 
 
-def seeded_store(language: Language = "en") -> Store:
+def seeded_store(language: Language = "en") -> CrmStore:
     """A fresh store with everything above, titles and names in `language`."""
     column = 0 if language == "en" else 1
-    store = Store()
+    store = CrmStore()
     for template, *titles, table in _BUILT_IN:
         directory = template.copy_with(
             name=titles[column],

@@ -7,10 +7,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .records import Records
 
 # Characters of STATUS_ID without its prefix; pipelines of deals pay for their prefix and its colon.
 _CODE_LENGTH = {"STATUS": 21, "QUOTE_STATUS": 22, "DEAL_STAGE": 22}
@@ -74,9 +70,8 @@ class Item:
 
 @dataclass
 class Store:
-    """All that one portal holds: directories and records. `in_use` has (directory, STATUS_ID) pairs that stay."""
+    """All directories of one portal. `in_use` holds (directory, STATUS_ID) pairs that CRM records carry."""
 
-    records: Records = field(init=False, repr=False)
     directories: dict[str, Directory] = field(default_factory=dict)
     items: dict[int, Item] = field(default_factory=dict)
     in_use: set[tuple[str, str]] = field(default_factory=set)
