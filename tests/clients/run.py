@@ -67,7 +67,7 @@ class Client:
         interpreter = self.python
         if self.npm:
             interpreter = "node" if self.script.endswith(".mjs") else sys.executable
-        for file in ("steps.py", self.script):
+        for file in ("steps.py", "steps.mjs", self.script):
             shutil.copy(HERE / file, self.folder)  # JavaScript finds its packages beside itself
         environment = {name: value for name, value in os.environ.items() if not name.startswith("BITRIX24_")}
         done = subprocess.run(

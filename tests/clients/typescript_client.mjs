@@ -1,50 +1,14 @@
-// The TypeScript client 2.x: what its client gets of the server whose command is given.
+// The TypeScript client 2.x: what it gets of the server whose command is given, in the newest protocol.
 
 import { Client } from "@modelcontextprotocol/client";
 import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
+import { accept, env, tryAll } from "./steps.mjs";
 
 const [command, ...args] = process.argv.slice(2);
-const results = { asked: 0 };
-
-async function step(name, work) {
-  try {
-    results[name] = { got: await work() };
-  } catch (error) {
-    results[name] = { failed: String(error).slice(0, 500) };
-  }
-}
-
-const textOf = (result) => result.content.map((block) => block.text).join("\n");
-
-const client = new Client({ name: "matrix", version: "1" }, { capabilities: { elicitation: {} }, versionNegotiation: { mode: "auto" } });
-client.setRequestHandler("elicitation/create", async () => {
-  results.asked += 1;
-  return { action: "accept" };
-});
-const env = { BITRIX24_ALLOW_WRITES: "true", PATH: process.env.PATH };
+const client = new Client(
+  { name: "matrix", version: "1" },
+  { capabilities: { elicitation: {} }, versionNegotiation: { mode: "auto" } },
+);
+client.setRequestHandler("elicitation/create", accept);
 await client.connect(new StdioClientTransport({ command, args, env, stderr: "ignore" }));
-await step("list", async () => (await client.listTools()).tools.map((tool) => tool.name));
-await step("call", async () => {
-  const result = await client.callTool({ name: "get_directory_items", arguments: { entityId: "DEAL_STAGE" } });
-  return textOf(result);
-});
-await step("error", async () => {
-  const result = await client.callTool({ name: "get_directory_items", arguments: { entityId: "DEAL_STAGES" } });
-  return textOf(result);
-});
-await step("ask", async () => {
-  const result = await client.callTool({ name: "add_directory_item", arguments: { entityId: "SOURCE", name: "Podcast" } });
-  return textOf(result);
-});
-await step("complete", async () => {
-  const ref = { type: "ref/resource", uri: "bitrix24://directories/{entityId}" };
-  return (await client.complete({ ref, argument: { name: "entityId", value: "deal_s" } })).completion.values;
-});
-await step("read", async () => (await client.readResource({ uri: "bitrix24://directories/SOURCE" })).contents[0].text);
-await step("subscribe", async () => {
-  const listening = await client.listen({ resourceSubscriptions: ["bitrix24://directories/SOURCE"] });
-  await listening.close();
-  return "subscribed";
-});
-console.log(JSON.stringify(results));
-await client.close();
+await tryAll(client, true, async (uri) => (await client.listen({ resourceSubscriptions: [uri] })).close());
