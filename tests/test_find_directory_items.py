@@ -311,3 +311,38 @@ def test_a_negation_that_the_name_shares_is_none() -> None:
 def codes_found(matcher: Matcher, query: str) -> tuple[str, list[str]]:
     result = matcher.find(query)
     return result.status, [match.status_id for match in result.matches]
+
+
+async def test_what_was_built_for_finding_is_used_until_a_directory_is_read_again(
+    portal: RunningPortal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = 0
+    make = Matcher.__init__
+
+    def counted(self: Matcher, contents: Any) -> None:
+        nonlocal built
+        built += 1
+        make(self, contents)
+
+    monkeypatch.setattr(Matcher, "__init__", counted)
+    async with assistant(portal, allow_writes=True) as someone:
+        for _ in range(3):
+            said = await someone.call("find_directory_items", queries=["podcast"], entityIds=["SOURCE", "STATUS"])
+            assert only(said)["status"] == "none"
+        assert built == 1 + 3  # and one for all others, each time that the named ones have nothing
+        await someone.call("add_directory_item", entityId="SOURCE", name="Podcast")
+        said = await someone.call("find_directory_items", queries=["podcast"], entityIds=["SOURCE", "STATUS"])
+        assert only(said)["status"] == "exact"
+        said = await someone.call("find_directory_items", queries=["podcast"], entityIds=["STATUS", "SOURCE"])
+        assert only(said)["status"] == "exact"
+    assert built == 6
+
+
+async def test_two_servers_never_share_what_was_built(portal: RunningPortal) -> None:
+    async with assistant(portal) as someone:
+        said = await someone.call("find_directory_items", queries=["podcast"], entityIds=["SOURCE"])
+        assert only(said)["status"] == "none"
+    portal.portal.store.add("SOURCE", "PODCAST", "Podcast", 500)
+    async with assistant(portal) as another:
+        said = await another.call("find_directory_items", queries=["podcast"], entityIds=["SOURCE"])
+        assert only(said)["status"] == "exact"

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import anyio
 
@@ -40,7 +42,7 @@ async def find_items(directories: Directories, queries: Sequence[str], entity_id
     contents = _searchable(by_id, read, unsearched)
     if not contents:
         await _explain_nothing(directories, asked, read)
-    matcher = Matcher((directory, kept.rows) for directory, kept in contents)
+    matcher = _matcher(directories, contents)
     results = {query: matcher.find(query) for query in queries}
     await _correct_record_ids(directories, results, by_id, set(asked))
     await _look_elsewhere(directories, results, [one for one in known if one.entity_id not in asked])
@@ -50,6 +52,32 @@ async def find_items(directories: Directories, queries: Sequence[str], entity_id
         unsearched=unsearched or None,
         note=note,
         age_seconds=max((age for _, kept in contents if (age := kept.age(asked_at)) is not None), default=None),
+    )
+
+
+class _Built(NamedTuple):
+    """A matcher, and what it was built of."""
+
+    contents: Sequence[tuple[Directory, Kept[Item]]]
+    matcher: Matcher
+
+
+_built: WeakKeyDictionary[Directories, _Built] = WeakKeyDictionary()
+
+
+def _matcher(directories: Directories, contents: Sequence[tuple[Directory, Kept[Item]]]) -> Matcher:
+    """The last one, as long as the cache gives the same rows: building it takes as long as finding 50 queries in it."""
+    last = _built.get(directories)
+    if last is None or not _same(last.contents, contents):
+        matcher = Matcher((directory, kept.rows) for directory, kept in contents)
+        last = _built[directories] = _Built(contents, matcher)
+    return last.matcher
+
+
+def _same(ours: Sequence[tuple[Directory, Kept[Item]]], theirs: Sequence[tuple[Directory, Kept[Item]]]) -> bool:
+    """Whether the very same rows are meant: two that are read apart may be equal in all but time."""
+    return len(ours) == len(theirs) and all(
+        one is other and kept.rows is others.rows for (one, kept), (other, others) in zip(ours, theirs, strict=True)
     )
 
 

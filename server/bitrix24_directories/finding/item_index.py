@@ -16,6 +16,8 @@ from .vocabulary import CARRY_NOTHING, NEGATIONS
 WORDS_LOOKED_AT = 24
 """Of a name; more are passed over."""
 
+_WORDS_KEPT = 5_000  # of queries, with where they stand
+
 # Which of an item's words were found is a bit mask: 50 queries over 2,000 items take 1.5 times as long with frozensets.
 _CODE = WORDS_LOOKED_AT  # bits of a code's words stand above those of the name's
 NAME_BITS = (1 << _CODE) - 1
@@ -77,6 +79,8 @@ class ItemIndex:
     def hits(self, word: Word) -> Hits:
         """Where `word` stands: itself, else what begins alike or differs by a typo."""
         if word.whole not in self._hits:
+            if len(self._hits) >= _WORDS_KEPT:
+                self._hits.clear()
             same = [(form, alike) for form, alike in ((word.whole, 1.0), (word.stem, 0.97)) if form in self._by_form]
             forms = same or [like for form in {*word} for like in similar_forms(form, self._forms)]
             found: dict[int, tuple[float, int]] = {}
