@@ -298,6 +298,19 @@ def test_check_asks_a_person_for_the_webhook(portal: RunningPortal, tmp_path: Pa
     assert ADMIN_SECRET not in shown
 
 
+@posix
+def test_setup_asks_a_person_for_the_webhook(portal: RunningPortal, tmp_path: Path) -> None:
+    shown = in_a_terminal(
+        tmp_path,
+        *("setup", "cursor", "--write"),
+        typed=portal.webhook_url().encode() + b"\n",
+        until=b"Restart the client",
+        HOME=str(tmp_path),
+    )
+    assert ADMIN_SECRET not in shown
+    assert portal.webhook_url() in (tmp_path / ".cursor" / "mcp.json").read_text()
+
+
 @pytest.mark.parametrize("entry", CATALOGUE.values(), ids=CATALOGUE)
 def test_each_failure_has_words_for_a_person(entry: Entry) -> None:
     words = entry.todo_for_a_person
@@ -389,6 +402,13 @@ def test_the_shell_completes(tmp_path: Path) -> None:
         capture_output=True,
     )
     assert (tmp_path / "completed").read_text().split() == ["setup"]
+
+
+def test_the_shells_are_told_by_the_readmes_line() -> None:
+    register = Path(sys.executable).with_name("register-python-argcomplete")
+    told = subprocess.run([register, "bitrix24-directories-mcp"], capture_output=True, text=True, check=True).stdout
+    assert "complete" in told
+    assert "bitrix24-directories-mcp" in told
 
 
 def test_a_stdin_that_cannot_be_polled_does_not_spin(monkeypatch: pytest.MonkeyPatch) -> None:
