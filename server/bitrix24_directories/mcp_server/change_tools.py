@@ -256,10 +256,10 @@ async def _ask(planned: Planned, ctx: Context[Portal]) -> Elicit[Confirmation] |
 async def _done(ctx: Context[Portal], tool: str, planned: Planned, answer: Confirmed) -> CallToolResult:
     changes = changes_of(ctx)
     said = answer.data if isinstance(answer, AcceptedElicitation) else answer.action
-    if said in ("decline", "cancel"):
-        result = changes.not_wanted(tool, planned, "declined" if said == "decline" else "cancelled")
-    else:
+    if said == "accept" or isinstance(said, Confirmation):
         result = await changes.carry_out(tool, planned, confirmed=_can_ask(ctx))
+    else:
+        result = changes.not_wanted(tool, planned, "declined" if said == "decline" else "cancelled")
     return both(change_text(result), result)
 
 
