@@ -266,3 +266,13 @@ def test_the_demo_portal_loses_answers_to_order(
     assert "PODCAST: Podcast - done" in capsys.readouterr().out.replace(" (after OTHER)", "")
     assert main([*add, "lost:sight"]) == 2
     assert "lost as cut, empty" in capsys.readouterr().err
+
+
+async def test_a_change_that_is_sent_on_to_nobody_is_unknown(portal: RunningPortal) -> None:
+    """The portal has had the call; what it did before it sent us on, nobody knows."""
+    async with assistant(portal, allow_writes=True) as someone:
+        await someone.call("get_directory_items", entityId="SOURCE")
+        nobody = portal.webhook_url().replace(portal.address, "http://127.0.0.1:9")
+        portal.order(changes_only=True, status=307, headers={"location": f"{nobody}crm.status.add"})
+        said = await someone.call("add_directory_item", **ADD)
+    never_again(said)

@@ -255,7 +255,7 @@ async def _ask(planned: Planned, ctx: Context[Portal]) -> Elicit[Confirmation] |
 
 async def _done(ctx: Context[Portal], tool: str, planned: Planned, answer: Confirmed) -> CallToolResult:
     changes = changes_of(ctx)
-    said = answer.data if isinstance(answer, AcceptedElicitation) else answer.action
+    said: Any = answer.data if isinstance(answer, AcceptedElicitation) else answer.action
     if said == "accept" or isinstance(said, Confirmation):
         result = await changes.carry_out(tool, planned, confirmed=_can_ask(ctx))
     else:

@@ -71,10 +71,7 @@ class Exchange:
         Raises Bitrix24Error for whatever keeps the portal from giving a `result`, the environment's proxy and
         certificate settings included.
         """
-        try:
-            status, headers, content = await self._follow(request)
-        except (httpx.HTTPError, httpx.InvalidURL) as exc:
-            raise network_error(exc, request.url) from exc
+        status, headers, content = await self._follow(request)
         return read_answer(status, headers, content, self._redact)
 
     def _client(self) -> httpx.AsyncClient:
@@ -104,10 +101,15 @@ class Exchange:
         for _ in range(_MAX_HOPS + 1):
             at_home = origin(httpx.URL(url)) == home
             body = {**request.params, **request.proof} if at_home else request.params
-            async with self._client().stream("POST", url, json=body) as response:
-                if response.status_code not in _REDIRECTS:
-                    return response.status_code, response.headers, await read_body(response, ANSWER_LIMIT)
-                status, location = response.status_code, response.extensions["location"]
+            try:
+                async with self._client().stream("POST", url, json=body) as response:
+                    if response.status_code not in _REDIRECTS:
+                        return response.status_code, response.headers, await read_body(response, ANSWER_LIMIT)
+                    status, location = response.status_code, response.extensions["location"]
+            except (httpx.HTTPError, httpx.InvalidURL) as exc:
+                error = network_error(exc, url)
+                error.nothing_was_done &= url == request.url  # else the portal has had the call before it sent us on
+                raise error from exc
             try:
                 target = redirected(url, location)
             except ValueError as exc:
