@@ -201,8 +201,10 @@ async def test_the_pause_grows_and_ends(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(made) == renewal.AT_ONCE
     now -= 10**6  # a clock that was put back
     await renewals.renew(order)
+    assert len(made) == renewal.AT_ONCE
     now += renewal.FIRST_PAUSE
     await renewals.renew(order)
+    assert len(made) == renewal.AT_ONCE + 1
 
 
 async def test_failures_before_anything_was_asked_cost_no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,3 +326,12 @@ async def test_windows_gives_the_renewing_child_a_group_of_its_own(
     assert (await ask(authorised, "list_directories")).error["code"] == "RENEWAL_FAILED"
     assert begun[0]["creationflags"] == 0x08000200
     assert begun[0]["start_new_session"]
+
+
+def test_secrets_are_not_collected_for_ever(portal: RunningPortal, pair: dict[str, str]) -> None:
+    """A server that runs for a year renews thousands of times, and looks for each secret in whatever it shows."""
+    app = application(portal, **pair)
+    for number in range(1000):
+        app.use(Tokens(f"access{number}", f"refresh{number}"))
+    assert len(app.secrets) < 30
+    assert {*pair.values(), "access999", "refresh999", app.client_secret} <= {*app.secrets}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import deque
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from .renewal import Order, Renewals
 from .tokens import TokenFile, Tokens, is_token
 
 _CODE_SECONDS = 20.0
+_RECENT = 20  # tokens that are looked for in whatever is shown
 
 BITRIX24_OAUTH_URL = "https://oauth.bitrix.info/oauth/token/"
 
@@ -61,7 +63,8 @@ class Application:
         self._configured = access_token, refresh_token
         self._tokens: Tokens | None = None
         self._looked = self._damaged = False
-        self._known_secrets = {secret for secret in (client_secret, access_token, refresh_token) if secret}
+        self._secrets = [secret for secret in (client_secret, access_token, refresh_token) if secret]
+        self._recent_secrets: deque[str] = deque(maxlen=_RECENT)
         self._renewing = anyio.Lock()
         self._renewals = Renewals()
 
@@ -76,7 +79,7 @@ class Application:
 
     @property
     def secrets(self) -> Collection[str]:
-        return self._known_secrets
+        return {*self._secrets, *self._recent_secrets}
 
     def authorize_url(self, state: str) -> str:
         """What a person opens to let the application in."""
@@ -88,8 +91,8 @@ class Application:
         self.hide(tokens.access_token, tokens.refresh_token)
 
     def hide(self, *secrets: str) -> None:
-        """Count `secrets` among those that must appear nowhere."""
-        self._known_secrets |= {*secrets}
+        """Count `secrets` among those that must appear nowhere, in place of the oldest ones, which are long spent."""
+        self._recent_secrets.extend(secret for secret in secrets if secret not in self._recent_secrets)
 
     def request(self, method: str, params: Mapping[str, Any]) -> Request:
         access_token = self._access_token()

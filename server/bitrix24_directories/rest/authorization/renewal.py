@@ -82,7 +82,9 @@ class Renewals:
         await anyio.to_thread.run_sync(under_way.result, abandon_on_cancel=True)
 
     def _opens_in(self) -> float:
-        since = max(0.0, self._clock() - self._ended_at)
+        now = self._clock()
+        self._ended_at = min(self._ended_at, now)  # a clock that was put back must not close this for years
+        since = now - self._ended_at
         if self._made < AT_ONCE or since >= _TOKEN_LIFE:
             return 0.0
         return min(FIRST_PAUSE * 2.0 ** (self._made - AT_ONCE), LONGEST_PAUSE) - since
