@@ -305,11 +305,11 @@ import sys
 from pathlib import Path
 from bitrix24_directories.rest.authorization.tokens import TokenFile, Tokens
 file = TokenFile(Path(sys.argv[1]))
-print(flush=True)
 while True:
     for letter in "ab":
         with file.replacement(5) as write:
             write(Tokens(letter * 4000, letter * 4000))
+        print(flush=True)
 """
 
 

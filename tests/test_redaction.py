@@ -86,7 +86,7 @@ def test_each_character_in_a_spelling_of_its_own(spellings: list[str], before: s
 @given(text=st.text(), secret=st.text(min_size=1))
 def test_whatever_the_secret_is(text: str, secret: str) -> None:
     redacted = redactor(secret)(f"{text}{secret}{text}")
-    assert secret in MASK or secret not in redacted.replace(MASK, "")
+    assert secret in MASK or not any(secret in part for part in redacted.split(MASK))
 
 
 @given(text=st.text())

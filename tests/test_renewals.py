@@ -137,8 +137,8 @@ async def test_an_authorization_server_that_takes_longer_than_the_caller_waits(
 
     monkeypatch.setattr(renewal, "_run_child", counted)
     portal.portal.oauth.expire_access_tokens()
-    portal.order(method="oauth/token", delay=2.5)
-    async with assistant(authorised, timeout=0.8) as someone:
+    portal.order(method="oauth/token", delay=4)
+    async with assistant(authorised, timeout=1.3) as someone:
         for _ in range(2):
             said = await someone.call("list_directories")
             assert said.error["code"] == "TIMEOUT"
