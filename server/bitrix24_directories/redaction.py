@@ -42,8 +42,9 @@ class Redactor:
         return "\n".join(_without_encoded(line, spelt) for line in text.split("\n"))
 
     def values(self, value: T) -> T:
-        """Parsed JSON without the secrets, in keys and values; what holds none is the same object."""
-        redacted: T = _walked(value, self)
+        """A copy of parsed JSON without the secrets, in keys and values."""
+        secrets = tuple(self._secrets())  # gathered once, not for each of its texts
+        redacted: T = _walked(value, Redactor(lambda: secrets))
         return redacted
 
 

@@ -33,7 +33,6 @@ class Client:
     servers: str
     form: Literal["json", "toml"] = "json"
     typed: bool = False
-    hint: str = ""
 
     @property
     def path(self) -> Path:
@@ -133,7 +132,7 @@ def _free(path: Path) -> Path:
 def _json_merged(text: str, keys: list[str], value: Any) -> str:
     """JSON text with `value` at `keys`. Raises ValueError where it is no JSON of objects."""
     json.loads(text)  # so that what stands behind a mistake is not taken for something else
-    return _put(text, _BLANKS.match(text).end(), keys, value, depth=1)  # type: ignore[union-attr]
+    return _put(text, _after_blanks(text, 0), keys, value, depth=1)
 
 
 def _put(text: str, start: int, keys: list[str], value: Any, depth: int) -> str:
