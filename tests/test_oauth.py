@@ -46,6 +46,12 @@ def environment(portal: RunningPortal, **more: str) -> dict[str, str]:
     } | more
 
 
+def with_tokens(portal: RunningPortal, pair: dict[str, str], **more: str) -> dict[str, str]:
+    """The environment of a process that starts with these tokens, and keeps later ones where this test does."""
+    tokens = {f"BITRIX24_{name.upper()}": token for name, token in pair.items()}
+    return environment(portal, XDG_STATE_HOME=os.environ["XDG_STATE_HOME"], **tokens, **more)
+
+
 @pytest.fixture
 def pair(portal: RunningPortal) -> dict[str, str]:
     issued = portal.portal.oauth.issue(ADMIN)
@@ -137,12 +143,7 @@ async def test_a_batch_that_expires_is_repeated(portal: RunningPortal, authorise
 
 @pytest.mark.slow
 async def test_two_processes_refresh_once(portal: RunningPortal, pair: dict[str, str], tmp_path: Path) -> None:
-    env = environment(
-        portal,
-        BITRIX24_ACCESS_TOKEN=pair["access_token"],
-        BITRIX24_REFRESH_TOKEN=pair["refresh_token"],
-        XDG_STATE_HOME=os.environ["XDG_STATE_HOME"],
-    )
+    env = with_tokens(portal, pair)
     async with Client(spawned(tmp_path, **env)) as one, Client(spawned(tmp_path, **env)) as other:
         assistants = [Assistant(one), Assistant(other)]
         for issued in (2, 3):  # in the second round both know the same newer token
@@ -333,13 +334,7 @@ def test_the_file_is_always_a_whole_one(tmp_path: Path) -> None:
 async def test_no_token_is_written_anywhere_even_at_debug_level(
     portal: RunningPortal, pair: dict[str, str], tmp_path: Path
 ) -> None:
-    env = environment(
-        portal,
-        BITRIX24_ACCESS_TOKEN=pair["access_token"],
-        BITRIX24_REFRESH_TOKEN=pair["refresh_token"],
-        BITRIX24_LOG_LEVEL="DEBUG",
-        XDG_STATE_HOME=os.environ["XDG_STATE_HOME"],
-    )
+    env = with_tokens(portal, pair, BITRIX24_LOG_LEVEL="DEBUG")
     with (tmp_path / "stderr.txt").open("w+") as errors:
         async with Client(stdio_client(spawned(tmp_path, **env), errors)) as client:
             portal.portal.oauth.expire_access_tokens()

@@ -26,7 +26,7 @@ from bitrix24_directories.redaction import MASK, Redactor
 from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Webhook
 from bitrix24_directories.settings import Settings
 from support import ADMIN_SECRET, Assistant, RunningPortal, ask, assistant, clean_environment, spawned
-from test_oauth import application, authorised, environment, login, pair
+from test_oauth import application, authorised, login, pair, with_tokens
 
 __all__ = ["authorised", "pair"]  # fixtures
 
@@ -164,7 +164,7 @@ def test_check_and_login_print_no_echo(
     portal.portal.faults.order(Fault.parse("echo"))
     settings = {"BITRIX24_WEBHOOK_URL": portal.webhook_url()}
     if by == "application":
-        settings = environment(portal, **{f"BITRIX24_{name.upper()}": token for name, token in pair.items()})
+        settings = with_tokens(portal, pair)
     for name, value in (settings | {"BITRIX24_LOG_LEVEL": "DEBUG"}).items():
         monkeypatch.setenv(name, value)
     assert main(["check"]) == 1

@@ -23,7 +23,7 @@ from bitrix24_directories.rest.authorization.renewal import Order, Renewals
 from bitrix24_directories.rest.authorization.tokens import Tokens
 from support import Assistant, RunningPortal, ask, assistant, clean_environment
 from test_network import drip, raw_server
-from test_oauth import application, authorised, environment, keep, login, pair
+from test_oauth import application, authorised, environment, keep, login, pair, with_tokens
 
 __all__ = ["authorised", "pair"]  # fixtures
 
@@ -34,12 +34,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="pipes and limits on files
 async def test_a_full_disk_is_noticed_before_the_refresh_token_is_spent(
     portal: RunningPortal, pair: dict[str, str], tmp_path: Path
 ) -> None:
-    env = environment(
-        portal,
-        BITRIX24_ACCESS_TOKEN=pair["access_token"],
-        BITRIX24_REFRESH_TOKEN=pair["refresh_token"],
-        XDG_STATE_HOME=os.environ["XDG_STATE_HOME"],
-    )
+    env = with_tokens(portal, pair)
     portal.portal.oauth.expire_access_tokens()
     no_room = ["-c", 'ulimit -f 0; exec "$@"', "-", sys.executable, "-m", "bitrix24_directories"]
     server = StdioServerParameters(command="/bin/sh", args=no_room, env=clean_environment(**env), cwd=tmp_path)
