@@ -53,10 +53,15 @@ def _type_row(store: Store, directory: Directory) -> dict[str, Any]:
         }
     if directory.category_id is not None:
         row |= {"CATEGORY_ID": directory.category_id, "CATEGORY_NAME": directory.category_name}
-        row["IS_DEFAULT_CATEGORY"] = int(directory.category_id) == 0
+        row["IS_DEFAULT_CATEGORY"] = directory.id == _first_pipeline(store, directory)
     if directory.parent_id:
         row["PARENT_ID"] = directory.parent_id
     return row
+
+
+def _first_pipeline(store: Store, like: Directory) -> str:
+    pipelines = (found for found in store.directories.values() if found.entity_type_id == like.entity_type_id)
+    return min(pipelines, key=lambda found: int(found.category_id or 0)).id
 
 
 def status_list(store: Store, user: User, params: Mapping[str, Any]) -> Answer:

@@ -23,7 +23,9 @@ def item_fields(store: CrmStore, user: User, params: Mapping[str, Any]) -> Answe
     kind = store.records.type(integer(param(params, "entityTypeId")))
     original = param(params, "useOriginalUfNames") == "Y"
     rows = {
-        field.old_name if field.custom and original else field.name: field.described(new=True) for field in kind.fields
+        field.old_name if field.custom and original else field.name: field.described(new=True)
+        for field in kind.fields
+        if field.only != "old"
     }
     return Answer({"fields": rows})
 
@@ -92,6 +94,21 @@ def category_list(store: CrmStore, user: User, params: Mapping[str, Any]) -> Ans
     return Answer({"categories": rows}, total=len(rows))
 
 
+def currency_list(store: CrmStore, user: User, _params: Mapping[str, Any]) -> Answer:
+    may_read(user)
+    rows = [
+        {
+            "CURRENCY": code,
+            "AMOUNT_CNT": "1",
+            "SORT": str(100 * place),
+            "BASE": "Y" if place == 1 else "N",
+            "FULL_NAME": name,
+        }
+        for place, (code, name) in enumerate(store.records.currencies, 1)
+    ]
+    return Answer(rows, total=len(rows))
+
+
 def owner_types(store: CrmStore, _user: User, _params: Mapping[str, Any]) -> Answer:
     return Answer(
         [
@@ -103,7 +120,8 @@ def owner_types(store: CrmStore, _user: User, _params: Mapping[str, Any]) -> Ans
 
 def _old_fields(number: int, store: CrmStore, user: User, _params: Mapping[str, Any]) -> Answer:
     may_read(user)
-    return Answer({field.old_name: field.described(new=False) for field in store.records.type(number).fields})
+    fields = store.records.type(number).fields
+    return Answer({field.old_name: field.described(new=False) for field in fields if field.only != "new"})
 
 
 def _old_add(number: int, store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
@@ -120,7 +138,8 @@ def _old_update(number: int, store: CrmStore, user: User, params: Mapping[str, A
 def _old_get(number: int, store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
     may_read(user)
     values = store.records.get(number, integer(param(params, "id")))
-    return Answer({field.old_name: values[field.name] for field in store.records.type(number).fields})
+    fields = store.records.type(number).fields
+    return Answer({field.old_name: values[field.name] for field in fields if field.only != "new"})
 
 
 def _old_methods() -> Iterator[tuple[str, Method]]:
@@ -142,6 +161,7 @@ RECORD_METHODS: dict[str, Method] = {
     "crm.item.add": item_add,
     "crm.item.update": item_update,
     "crm.category.list": category_list,
+    "crm.currency.list": currency_list,
     "crm.enum.ownertype": owner_types,
     **dict(_old_methods()),
 }
@@ -163,10 +183,13 @@ def _as_list(value: Any) -> Any:
 
 def _spelt(store: CrmStore, params: Mapping[str, Any], values: Values) -> Values:
     """A record as it is answered: custom fields in the spelling that was asked for."""
-    if param(params, "useOriginalUfNames") != "Y":
-        return values
     kind = store.records.type(integer(param(params, "entityTypeId")))
-    return {field.old_name if field.custom else field.name: values[field.name] for field in kind.fields}
+    original = param(params, "useOriginalUfNames") == "Y"
+    return {
+        field.old_name if field.custom and original else field.name: values[field.name]
+        for field in kind.fields
+        if field.only != "old"
+    }
 
 
 def _selected(store: CrmStore, params: Mapping[str, Any], values: Values) -> Values:

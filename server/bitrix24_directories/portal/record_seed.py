@@ -15,6 +15,11 @@ from .store import Store
 _COUNTS = {1: 90, 2: 120, 3: 60, 4: 40, 7: 20, 31: 25, 177: 30}
 _TITLES = ("Order", "Заказ"), ("Delivery", "Доставка"), ("Consulting", "Консультация"), ("Repair", "Ремонт")
 _PEOPLE = ("Ivanova", "Иванова"), ("Smith", "Смит"), ("Müller", "Мюллер"), ("García", "Гарсия"), ("Kim", "Ким")
+_CURRENCIES = (
+    ("RUB", "Russian Ruble", "Рубль"),
+    ("USD", "US Dollar", "Доллар США"),
+    ("EUR", "Euro", "Евро"),
+)
 # What imports, deleted sources and closed open channels leave behind.
 _UNKNOWN_SOURCES = ("website", "16|WZ_C64E", "UC_DELETED", "Call ")
 _SHARE_UNKNOWN = 0.05
@@ -28,11 +33,13 @@ def seed_records(store: Store, column: int) -> Records:
     if column not in _seeded:  # tests make thousands of portals
         _seeded[column] = _make(store, column)
     made = _seeded[column]
-    return Records(made.types, all={key: dict(values) for key, values in made.all.items()}, last_id=made.last_id)
+    return Records(
+        made.currencies, made.types, all={key: dict(values) for key, values in made.all.items()}, last_id=made.last_id
+    )
 
 
 def _make(store: Store, column: int) -> Records:
-    records = Records(record_types(column))
+    records = Records(tuple((code, names[column]) for code, *names in _CURRENCIES), record_types(column))
     chance = random.Random(20260115)
     codes = {name: [item.status_id for item in store.of(name)] for name in store.directories}
     for number, count in _COUNTS.items():

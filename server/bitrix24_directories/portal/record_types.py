@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from .store import Directory, Store
 
@@ -18,7 +18,7 @@ class Field:
     """One field: its name in new methods (`sourceId`) and in old ones (`SOURCE_ID`), and what may stand in it.
 
     `status_type` is the directory of a `crm_status` field, for stages that of the default pipeline. `choices` are the
-    (ID, VALUE) of an enumeration.
+    (ID, VALUE) of an enumeration. `only` tells of a field that the other methods do not know.
     """
 
     name: str
@@ -29,7 +29,9 @@ class Field:
     choices: tuple[tuple[str, str], ...] = ()
     required: bool = False
     read_only: bool = False
+    immutable: bool = False
     multiple: bool = False
+    only: Literal["", "old", "new"] = ""
 
     @property
     def custom(self) -> bool:
@@ -45,7 +47,7 @@ class Field:
             "type": self.kind,
             "isRequired": self.required,
             "isReadOnly": self.read_only,
-            "isImmutable": False,
+            "isImmutable": self.immutable,
             "isMultiple": self.multiple,
             "isDynamic": self.custom,
             "title": self.title,
@@ -77,7 +79,7 @@ class RecordType:
 
     def field(self, name: str) -> Field | None:
         """The field by its new name, or a custom one by either spelling."""
-        return next((field for field in self.fields if name in _spellings(field)), None)
+        return next((field for field in self.fields if name in _spellings(field) and field.only != "old"), None)
 
     def stages_of(self, store: Store, category_id: Any) -> Directory | None:
         """The directory of stages of a pipeline, or of all records where there are no pipelines."""
@@ -96,7 +98,8 @@ def _spellings(field: Field) -> tuple[str, ...]:
     return (field.name, field.old_name) if field.custom else (field.name,)
 
 
-# A line a field: old name | kind | English | Russian | flags. Flags: ! required, r read-only, m multiple, =DIRECTORY.
+# A line a field: old name | kind | English | Russian | flags. Flags: ! required, r read-only, i immutable, m multiple,
+# old and new: known to those methods alone, =DIRECTORY.
 _COMMON = """
 ID | integer | ID | ID | r
 TITLE | string | Name | Название |
@@ -108,8 +111,14 @@ _MONEY = """
 OPPORTUNITY | double | Amount | Сумма |
 CURRENCY_ID | crm_currency | Currency | Валюта |
 """
+_PEOPLE = """
+ORIGIN_ID | string | External ID | Внешний идентификатор | i
+PHONE | crm_multifield | Phone | Телефон | m old
+EMAIL | crm_multifield | E-mail | E-mail | m old
+FM | crm_multifield | Phones and addresses | Телефоны и адреса | m new
+"""
 _TYPES = (
-    (1, "Lead", "Лид", "LEAD", "lead", _COMMON + _MONEY + """
+    (1, "Lead", "Лид", "LEAD", "lead", _COMMON + _MONEY + _PEOPLE + """
 STAGE_ID | crm_status | Status | Стадия | =STATUS
 SOURCE_ID | crm_status | Source | Источник | =SOURCE
 HONORIFIC | crm_status | Salutation | Обращение | =HONORIFIC
@@ -131,14 +140,14 @@ UF_CRM_1725 | boolean | Needs delivery | Нужна доставка |
 UF_CRM_1726 | date | Inspection on | Дата осмотра |
 UF_CRM_1727 | enumeration | Extras | Дополнительно | m
 """),
-    (3, "Contact", "Контакт", "CONTACT", "contact", _COMMON + """
+    (3, "Contact", "Контакт", "CONTACT", "contact", _COMMON + _PEOPLE + """
 NAME | string | First name | Имя |
 LAST_NAME | string | Last name | Фамилия | !
 TYPE_ID | crm_status | Contact type | Тип контакта | =CONTACT_TYPE
 SOURCE_ID | crm_status | Source | Источник | =SOURCE
 HONORIFIC | crm_status | Salutation | Обращение | =HONORIFIC
 """),
-    (4, "Company", "Компания", "COMPANY", "company", _COMMON + """
+    (4, "Company", "Компания", "COMPANY", "company", _COMMON + _PEOPLE + """
 COMPANY_TYPE | crm_status | Company type | Тип компании | =COMPANY_TYPE
 INDUSTRY | crm_status | Industry | Сфера деятельности | =INDUSTRY
 EMPLOYEES | crm_status | Employees | Количество сотрудников | =EMPLOYEES
@@ -197,7 +206,9 @@ def _fields(number: int, table: str, column: int) -> Iterator[Field]:
             choices=tuple((choice, values[column]) for choice, *values in _CHOICES.get(upper, ())),
             required="!" in flags,
             read_only="r" in flags,
+            immutable="i" in flags,
             multiple="m" in flags,
+            only="old" if "old" in flags else "new" if "new" in flags else "",
         )
 
 

@@ -28,8 +28,9 @@ Values = dict[str, Any]
 
 @dataclass
 class Records:
-    """All records, by type and id."""
+    """All records, by type and id; `currencies` are (code, name), the portal's own first."""
 
+    currencies: tuple[tuple[str, str], ...] = ()
     types: dict[int, RecordType] = field(default_factory=dict)
     stages: Stages = "keep"
     all: dict[tuple[int, int], Values] = field(default_factory=dict)
@@ -72,7 +73,7 @@ class Records:
         values = _empty(kind)
         if kind.has_pipelines:
             values["categoryId"] = 0
-        self._write_as_before(kind, values, given, but=())
+        self._write_as_before(kind, values, given, adding=True)
         if values.get("stageId") is None and (stages := kind.stages_of(store, values.get("categoryId"))):
             values["stageId"] = store.of(stages.id)[0].status_id
         record_id: int = self._keep(kind, values)["id"]
@@ -81,7 +82,7 @@ class Records:
     def update_as_before(self, number: int, record_id: int, given: Mapping[str, Any]) -> None:
         """`crm.deal.update` and its like, which never change the pipeline."""
         values = dict(self.get(number, record_id))
-        self._write_as_before(self.type(number), values, given, but=("categoryId",))
+        self._write_as_before(self.type(number), values, given, adding=False)
         self.all[number, record_id] = values
 
     def _keep(self, kind: RecordType, values: Values) -> Values:
@@ -94,7 +95,7 @@ class Records:
         before = dict(values)
         for name, value in given.items():
             one = kind.field(name)
-            if one is not None and not one.read_only and one.name not in ("stageId", "categoryId"):
+            if one is not None and one.name not in ("stageId", "categoryId") and _may_be_written(one, adding=adding):
                 values[one.name] = _stored(one, value, values[one.name])
         if kind.has_pipelines:
             values["categoryId"] = self._pipeline(store, kind, given.get("categoryId"), before)
@@ -126,10 +127,10 @@ class Records:
         return int(given)
 
     @staticmethod
-    def _write_as_before(kind: RecordType, values: Values, given: Mapping[str, Any], but: tuple[str, ...]) -> None:
+    def _write_as_before(kind: RecordType, values: Values, given: Mapping[str, Any], *, adding: bool) -> None:
         for name, value in given.items():
-            one = next((found for found in kind.fields if found.old_name == name), None)
-            if one is not None and not one.read_only and one.name not in but:
+            one = next((found for found in kind.fields if found.old_name == name and found.only != "new"), None)
+            if one is not None and (adding or one.name != "categoryId") and _may_be_written(one, adding=adding):
                 values[one.name] = _stored(one, value, values[one.name])
 
 
@@ -155,6 +156,10 @@ def _first_of_same_meaning(store: Store, kind: RecordType, items: list[Item], wa
     return next((item.status_id for item in items if item.semantics == meaning), None)
 
 
+def _may_be_written(one: Field, *, adding: bool) -> bool:
+    return not one.read_only and (adding or not one.immutable)
+
+
 def _stored(one: Field, value: Any, before: Any) -> Any:
     """What stands in the field after `value` was written; `before` where it is dropped."""
     if one.multiple:
@@ -167,6 +172,8 @@ def _stored(one: Field, value: Any, before: Any) -> Any:
 
 
 def _single(one: Field, value: Any, before: Any) -> Any:
+    if one.kind == "crm_multifield":
+        return value
     if one.kind == "boolean":
         return "Y" if value is True or (isinstance(value, str) and value in ("true", "y", "Y")) else "N"
     if value is None or value is False or value in _CLEARING:
