@@ -19,8 +19,11 @@ from mcp import Client, StdioServerParameters
 from mcp_types import CallToolResult, TextContent
 
 from bitrix24_directories.directories.cache import Cache
+from bitrix24_directories.directories.field_reads import ON_EVERY_PORTAL, reads_of_map
 from bitrix24_directories.mcp_server.server import DirectoriesServer
 from bitrix24_directories.portal import DemoPortal, Fault, listen, server
+from bitrix24_directories.portal.app import ADMIN
+from bitrix24_directories.portal.methods import run
 from bitrix24_directories.rest import Bitrix24Error, Credentials, Webhook, in_process
 from bitrix24_directories.settings import Settings
 
@@ -29,6 +32,17 @@ READER_SECRET = "demoreader000007"
 STRANGER_SECRET = "demostranger0009"
 TASKS_ONLY_SECRET = "demotasksonly011"
 _USERS = {ADMIN_SECRET: 1, READER_SECRET: 7, STRANGER_SECRET: 9, TASKS_ONLY_SECRET: 11}
+
+
+SOURCE_FIELDS = [
+    "deal.SOURCE_ID",
+    "deal.UF_CRM_1724077760 (Second source)",
+    "lead.SOURCE_ID",
+    "contact.SOURCE_ID",
+    "item(31).sourceId",
+    "item(177).sourceId",
+]
+"""What takes the codes of the demo portal's SOURCE, in English."""
 
 
 @dataclass(frozen=True)
@@ -132,16 +146,38 @@ Reachable = str | RunningPortal | Credentials | Bitrix24Error
 
 @contextlib.asynccontextmanager
 async def assistant(
-    portal: Reachable, *, mode: str = "auto", cache: Cache | None = None, secret: str = ADMIN_SECRET, **settings: Any
+    portal: Reachable,
+    *,
+    mode: str = "auto",
+    cache: Cache | None = None,
+    secret: str = ADMIN_SECRET,
+    fields_kept: bool = True,
+    **settings: Any,
 ) -> AsyncIterator[Assistant]:
-    """An assistant on a server in this process that calls the portal over real HTTP, unless it is a PortalInProcess."""
+    """An assistant on a server in this process that calls the portal over real HTTP, unless it is a PortalInProcess.
+
+    The fields of records are kept already unless `fields_kept` is False, so that a test of directories sees the
+    requests for directories alone.
+    """
     transport = in_process(portal.portal.app) if isinstance(portal, PortalInProcess) else None
-    if isinstance(portal, RunningPortal):
-        portal = portal.webhook_url(secret)
-    caller = Webhook.parse(portal) if isinstance(portal, str) else portal
     configured = Settings.model_construct(**({"timeout": 20, "cache_ttl": 300} | settings))
+    cache = cache or Cache(configured.cache_ttl)
+    caller = Webhook.parse(_address(portal, secret)) if isinstance(portal, str | RunningPortal) else portal
+    if isinstance(caller, Webhook) and fields_kept:
+        keep_fields(cache, caller, portal.portal if isinstance(portal, RunningPortal) else DemoPortal())
     async with Client(DirectoriesServer(caller, configured, transport=transport, cache=cache), mode=mode) as client:
         yield Assistant(client)
+
+
+def keep_fields(cache: Cache, caller: Credentials, portal: DemoPortal) -> None:
+    """Put what the portal says of records' fields into a cache, as if it had been read just now."""
+    for read in reads_of_map((*ON_EVERY_PORTAL, 177)):
+        described = run(portal.store, ADMIN, read.method, read.params).result
+        cache.keep((caller.identity, *read.key), read.rows(described))
+
+
+def _address(portal: str | RunningPortal, secret: str) -> str:
+    return portal if isinstance(portal, str) else portal.webhook_url(secret)
 
 
 async def ask(portal: Reachable, tool: str, /, timeout: float = 20, **arguments: Any) -> Said:

@@ -74,7 +74,7 @@ async def test_a_ttl_of_zero_turns_it_off(portal: PortalInProcess) -> None:
     async with assistant(portal, cache_ttl=0) as someone:
         for _ in range(3):
             await someone.call("list_directories")
-    assert len(portal.portal.calls) == 3
+    assert portal.methods_called.count("batch") == 3
 
 
 async def test_errors_are_not_kept(someone: Assistant, portal: PortalInProcess) -> None:
@@ -113,7 +113,7 @@ async def test_equal_calls_at_once_share_one_request(portal: PortalInProcess, ca
             for _ in range(100):
                 tasks.start_soon(ask)
     assert [answer.structured["total"] for answer in said] == [8] * 100
-    assert portal.methods_called == ["crm.status.entity.items"]
+    assert portal.methods_called.count("crm.status.entity.items") == 1
 
 
 async def test_a_shared_request_outlives_the_one_who_began_it(someone: Assistant, portal: PortalInProcess) -> None:

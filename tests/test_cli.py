@@ -378,9 +378,10 @@ def test_check_of_plain_http_behind_https(
 
 
 def test_a_redirect_is_logged_once(portal: RunningPortal, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
-    portal.order(times=3, status=302, headers={"location": f"{portal.webhook_url()}crm.status.entity.types"})
+    redirect = {"location": f"{portal.webhook_url()}crm.status.entity.items"}
+    portal.order(times=3, method="crm.status.entity.items", status=302, headers=redirect)
     monkeypatch.setenv("BITRIX24_WEBHOOK_URL", portal.webhook_url())
-    assert main(["call", "list_directories"]) == 0
+    assert main(["call", "get_directory_items", "entityId=SOURCE"]) == 0
     assert capsys.readouterr().err.count("The portal sends callers to") == 1
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bitrix24_directories.directories.models import Directory, Item
 from bitrix24_directories.finding.matching import Matcher
 from bitrix24_directories.portal import DemoPortal
-from support import Assistant, PortalInProcess, RunningPortal, Said, ask, assistant
+from support import SOURCE_FIELDS, Assistant, PortalInProcess, RunningPortal, Said, ask, assistant
 
 
 async def find(portal: RunningPortal, *queries: str, **arguments: Any) -> Said:
@@ -41,14 +41,14 @@ async def test_exact(portal: RunningPortal) -> None:
                 "directory": "Sources",
                 "score": 100,
                 "reason": "this name",
-                "usedIn": ["deal.SOURCE_ID", "lead.SOURCE_ID", "contact.SOURCE_ID"],
+                "usedIn": SOURCE_FIELDS,
             }
         ],
     }
     assert said.text.splitlines() == [
         '"cold call" -> UC_C0LD01 (Cold call) in SOURCE [100, this name]: exact',
-        "SOURCE: Sources, codes for deal.SOURCE_ID, lead.SOURCE_ID, contact.SOURCE_ID",
-        "Searched 19 directories",
+        f"SOURCE: Sources, codes for {', '.join(SOURCE_FIELDS)}",
+        "Searched 21 directories",
     ]
 
 
@@ -152,7 +152,7 @@ async def test_a_batch_that_fails_in_part(portal: RunningPortal) -> None:
     said = await find(portal, "final invoice", "cold call")
     final, cold = said.structured["results"]
     assert (final["status"], cold["status"]) == ("exact", "none")
-    assert said.structured["searched"] == 18
+    assert said.structured["searched"] == 20
     (unsearched,) = said.structured["unsearched"]
     assert unsearched["entityId"] == "SOURCE"
     assert "Not searched: SOURCE, The webhook's user has no right" in said.text

@@ -186,7 +186,8 @@ async def test_existing_and_empty(portal: RunningPortal, details: bool) -> None:
     said = await ask(portal, "get_directory_items", entityId="PARTNER_LEVEL", details=details)
     assert not said.is_error
     assert said.text == "PARTNER_LEVEL: the directory exists and has no items."
-    assert said.structured == {"entityId": "PARTNER_LEVEL", "items": [], "total": 0}
+    used_in = ["lead.UF_CRM_1724077700 (Partner level)"]
+    assert said.structured == {"entityId": "PARTNER_LEVEL", "items": [], "total": 0, "usedIn": used_in}
     assert portal.methods_called[1:] == ["crm.status.entity.types"]
 
 
@@ -205,9 +206,12 @@ async def test_unknown_directory(put_on: Callable[[DemoPortal], RunningPortal], 
     assert retry == "Trying again without that change will not help."
 
 
-async def test_unknown_directory_by_its_title(russian_portal: RunningPortal) -> None:
-    said = await ask(russian_portal, "get_directory_items", entityId="источники")
-    assert "SOURCE (Источники)" in said.text
+async def test_directory_by_its_title(russian_portal: RunningPortal) -> None:
+    said = await ask(russian_portal, "get_directory_items", entityId=" источники")
+    assert said.structured["entityId"] == "SOURCE"
+    near = await ask(russian_portal, "get_directory_items", entityId="источник данных")
+    assert near.error["code"] == "UNKNOWN_DIRECTORY"
+    assert "SOURCE (Источники)" in near.text
 
 
 async def test_unknown_directory_that_resembles_none(portal: RunningPortal) -> None:

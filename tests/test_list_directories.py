@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from support import RunningPortal, ask
+from support import SOURCE_FIELDS, RunningPortal, ask
 
 
 def row(said_directories: list[dict[str, Any]], entity_id: str) -> dict[str, Any]:
@@ -35,7 +35,7 @@ async def test_all_directories(portal: RunningPortal) -> None:
         "entityId": "SOURCE",
         "name": "Sources",
         "kind": "list",
-        "usedIn": ["deal.SOURCE_ID", "lead.SOURCE_ID", "contact.SOURCE_ID"],
+        "usedIn": SOURCE_FIELDS,
     }
     lines = said.text.splitlines()
     assert lines[0] == "19 directories (entityId: title - kind, fields that take its codes)"
@@ -43,7 +43,7 @@ async def test_all_directories(portal: RunningPortal) -> None:
         "DEAL_STAGE_1: Deal stages (Wholesale) - stages for deal.STAGE_ID, pipeline 1, "
         "start C1:NEW, success C1:WON, failure C1:LOSE"
     ) in lines
-    assert "PARTNER_LEVEL: Partner levels - list" in lines
+    assert "PARTNER_LEVEL: Partner levels - list for lead.UF_CRM_1724077700 (Partner level)" in lines
 
 
 async def test_order_is_ours(portal: RunningPortal) -> None:
@@ -63,16 +63,17 @@ async def test_order_is_ours(portal: RunningPortal) -> None:
         ("SMART_INVOICE_STAGE_3", ["item(31).stageId"]),
         ("SMART_DOCUMENT_STAGE_5", ["item(36).stageId"]),
         ("DYNAMIC_177_STAGE_7", ["item(177).stageId"]),
-        ("SOURCE", ["deal.SOURCE_ID", "lead.SOURCE_ID", "contact.SOURCE_ID"]),
+        ("SOURCE", SOURCE_FIELDS),
         ("DEAL_TYPE", ["deal.TYPE_ID"]),
         ("CONTACT_TYPE", ["contact.TYPE_ID"]),
         ("COMPANY_TYPE", ["company.COMPANY_TYPE"]),
-        ("INDUSTRY", ["company.INDUSTRY"]),
+        ("INDUSTRY", ["deal.UF_CRM_1724077761 (Industries concerned)", "company.INDUSTRY"]),
         ("EMPLOYEES", ["company.EMPLOYEES"]),
         ("HONORIFIC", ["lead.HONORIFIC", "contact.HONORIFIC"]),
         ("CALL_LIST", ["call list status"]),
         ("INVOICE_STATUS", ["invoice.STATUS_ID"]),
-        ("PARTNER_LEVEL", None),
+        ("PARTNER_LEVEL", ["lead.UF_CRM_1724077700 (Partner level)"]),
+        ("OWN", None),
     ],
 )
 async def test_which_fields_take_the_codes(portal: RunningPortal, entity_id: str, used_in: list[str] | None) -> None:

@@ -245,7 +245,8 @@ async def test_a_redirect_that_carries_the_token_itself_is_followed(
 ) -> None:
     token = portal.portal.oauth.newest_access_token
     with raw_server(healthy) as (elsewhere, requests):
-        portal.order(status=302, headers={"location": f"{elsewhere}crm.status.entity.items?auth={token}"})
+        location = {"location": f"{elsewhere}crm.status.entity.items?auth={token}"}
+        portal.order(method="crm.status.entity.items", status=302, headers=location)
         said = await ask(authorised, "get_directory_items", entityId="STATUS")
     assert said.structured["total"] == 1
     (request,) = requests

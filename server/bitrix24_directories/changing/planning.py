@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from bitrix24_directories.directories.entity_ids import is_stages, prefix_of
 from bitrix24_directories.directories.models import Item, Step
 from bitrix24_directories.directories.notation import Line, coded, read_lines
-from bitrix24_directories.directories.rows import is_stages, prefix_of
 from bitrix24_directories.text import shown_code
 from bitrix24_directories.words import same_text
 

@@ -5,27 +5,47 @@ Calls the portal through `rest`, whose rows `rows` reads. Knows nothing of MCP.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import contextlib
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import anyio
 
 from bitrix24_directories.rest import Answer, Bitrix24Client, Bitrix24Error, Entry, Outcome, failure, unwrap
-from bitrix24_directories.text import one_line, shown_code
+from bitrix24_directories.text import one_line
 
 from .cache import Cache, Kept
+from .entity_ids import could_be_id
+from .field_reads import PATIENCE, Fields
+from .fields import NOTHING_READ, FieldMap, bare_directory
+from .kept_reads import Reader
 from .models import Directory, DirectoryItems, DirectoryList, Item
-from .rows import confirms, fields_text, read_directories, read_items, read_record, read_statuses, used_in
+from .naming import ENTITY_ID_LIMIT, named, only, unknown
+from .reads import TYPES, items_of
+from .rows import confirms, fields_text, read_record, read_statuses
 
-ENTITY_ID_LIMIT = 100
 MOST_ITEMS = 50_000
 """Of one directory that are read; the largest known one is a tenth of that."""
 
 _PAGES = 50  # that go out together, in one batch
-SUGGESTIONS = 5
-_CLOSE = 60
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """All lists of codes of a portal: its directories, and the enumerations of its fields."""
+
+    directories: Kept[Directory]
+    fields: FieldMap
+
+    def all(self) -> list[Directory]:
+        return [*self.directories.rows, *(one.directory for one in self.fields.enumerations.values())]
+
+    def named(self, text: str) -> list[Directory]:
+        """What `naming.named` finds in them."""
+        return named(text, self.directories.rows, self.fields)
 
 
 class Directories:
@@ -33,23 +53,44 @@ class Directories:
 
     def __init__(self, client: Bitrix24Client, cache: Cache) -> None:
         self._client = client
-        self._cache = cache
+        self.reader = Reader(client, cache)
+        self._fields = Fields(self.reader)
+        self._lists: tuple[list[Directory], Lists] | None = None
 
     async def items(self, entity_id: str, *, details: bool = False, fresh: bool = False) -> DirectoryItems:
         """One directory's items in SORT order, from `crm.status.entity.items`, or with details `crm.status.list`.
 
-        Blanks around `entity_id` and its letter case don't matter. `fresh` passes by what is kept.
+        `entity_id` may also be a field that takes codes, or a title, as `naming.named` reads them. Blanks around it and
+        its letter case don't matter. `fresh` passes by what is kept.
 
         Raises Bitrix24Error: UNKNOWN_DIRECTORY when the portal has no such directory, DIRECTORY_UNCONFIRMED when an
-        empty answer cannot be told from that, and whatever the portal or the network fails with.
+        empty answer cannot be told from that, SEVERAL_DIRECTORIES where a field has one for each pipeline, NO_CODES for
+        a field that takes none, and whatever the portal or the network fails with.
         """
-        asked_at, wanted = anyio.current_time(), entity_id.strip().upper()
+        asked_at, wanted = anyio.current_time(), entity_id.strip()
+        if could_be_id(wanted):
+            return await self._items(wanted.upper(), details=details, fresh=fresh)
+        lists = await self.lists(fresh=fresh)
+        directory = only(wanted, lists.named(wanted))
+        if directory.kind != "enumeration":
+            return await self._items(directory.entity_id, details=details, fresh=fresh)
+        values = lists.fields.enumerations[directory.entity_id].values
+        return DirectoryItems(
+            entity_id=directory.entity_id,
+            items=values.rows,
+            total=len(values.rows),
+            used_in=directory.used_in,
+            age_seconds=values.age(asked_at),
+        )
+
+    async def _items(self, wanted: str, *, details: bool, fresh: bool) -> DirectoryItems:
+        asked_at = anyio.current_time()
         refused: Bitrix24Error | None = None
         found: Kept[Item] | None = None
-        read = self._details if details else self._plain
-        if wanted.isprintable() and 0 < len(wanted) <= ENTITY_ID_LIMIT:
+        fields = NOTHING_READ
+        if len(wanted) <= ENTITY_ID_LIMIT:
             try:
-                found = await self._kept(read, wanted, fresh=fresh)
+                found, fields = await self._with_fields(self._read(wanted, details=details, fresh=fresh))
             except Bitrix24Error as exc:
                 if exc.kind != "INVALID_ENTITY_ID":
                     raise
@@ -58,43 +99,50 @@ class Directories:
             try:
                 await self._look_into_empty(wanted, refused, found.read_at if found else asked_at)
             except Bitrix24Error:
-                self._cache.forget(self._key(read, wanted))
+                self.reader.forget(_details_key(wanted) if details else items_of(wanted).key)
                 raise
         items, age = (found.rows, found.age(asked_at)) if found else ([], None)
-        return DirectoryItems(entity_id=wanted, items=items, total=len(items), used_in=used_in(wanted), age_seconds=age)
+        used_in = fields.used_in(wanted, bare_directory(wanted).entity_type_id)
+        return DirectoryItems(entity_id=wanted, items=items, total=len(items), used_in=used_in, age_seconds=age)
 
     async def search(self, query: str = "") -> DirectoryList:
-        """The portal's directories (`crm.status.entity.types`) whose id, name or pipeline holds each word of `query`.
+        """The portal's directories (`crm.status.entity.types`) whose id, name or pipeline holds each word of `query`;
+        where there is one, its fields' enumerations are searched, too.
 
         Raises Bitrix24Error when they cannot be read.
         """
         asked_at = anyio.current_time()
-        known = await self.types()
-        words = query.casefold().split()
-        fitting = [found for found in known.rows if all(word in _searchable(found) for word in words)]
-        return DirectoryList(directories=fitting, total=len(known.rows), age_seconds=known.age(asked_at))
+        lists, words = await self.lists(), query.casefold().split()
+        directories = lists.directories
+        searched = lists.all() if words else directories.rows
+        fitting = [found for found in searched if all(word in _searchable(found) for word in words)]
+        return DirectoryList(directories=fitting, total=len(directories.rows), age_seconds=directories.age(asked_at))
 
-    async def types(self) -> Kept[Directory]:
-        """All directories of the portal (`crm.status.entity.types`). Raises Bitrix24Error when they cannot be read."""
-        return await self._kept(self._types)
+    async def lists(self, *, fresh: bool = False) -> Lists:
+        """All directories (`crm.status.entity.types`) with the fields that take their codes, and all enumerations.
+
+        Raises Bitrix24Error when the directories cannot be read; where fields cannot, what is known of every portal
+        stands in for them.
+        """
+        fields, found = await self._fields.read_with([TYPES], fresh=fresh)
+        known = found[TYPES]
+        if isinstance(known, Bitrix24Error):
+            raise known
+        if self._lists is None or self._lists[0] is not known.rows or self._lists[1].fields is not fields:
+            directories = [
+                one.model_copy(update={"used_in": fields.used_in(one.entity_id, one.entity_type_id)})
+                for one in known.rows
+            ]
+            self._lists = known.rows, Lists(Kept(directories, known.read_at), fields)
+        return self._lists[1]
 
     async def many(self, entity_ids: Sequence[str]) -> dict[str, Kept[Item] | Bitrix24Error]:
         """The plain items of many directories, in one batch for each 50 that are not kept; an error for each failure.
 
         Does not tell an unknown directory from an empty one. Raises Bitrix24Error when a batch fails as a whole.
         """
-        found = {entity_id: self._cache.get(self._key(self._plain, entity_id)) for entity_id in entity_ids}
-        missing = [entity_id for entity_id, kept in found.items() if kept is None]
-        calls = {entity_id: ("crm.status.entity.items", {"entityId": entity_id}) for entity_id in missing}
-        outcomes: dict[str, Kept[Item] | Bitrix24Error] = {}
-        for entity_id, outcome in (await self._client.batch(calls)).items():
-            try:
-                rows = read_items(unwrap(outcome).result)
-            except Bitrix24Error as exc:
-                outcomes[entity_id] = exc
-            else:
-                outcomes[entity_id] = self._cache.keep(self._key(self._plain, entity_id), rows)
-        return {entity_id: kept or outcomes[entity_id] for entity_id, kept in found.items()}
+        found = await self.reader.batch(items_of(entity_id) for entity_id in entity_ids)
+        return {entity_id: found[items_of(entity_id)] for entity_id in entity_ids}
 
     async def records(self, numbers: Sequence[str]) -> dict[str, tuple[str, Item]]:
         """The directory's id and the item for each numeric record id that exists (`crm.status.get`)."""
@@ -120,26 +168,38 @@ class Directories:
                 if isinstance(outcome, Answer) and not confirms(method, outcome.result):
                     detail = "it confirms no change"
                     outcomes[place] = failure("UNEXPECTED_ANSWER", http_status=200, detail=detail)
-            for key in (self._key(self._plain, entity_id), self._key(self._details, entity_id), self._key(self._types)):
-                self._cache.forget(key)
+            self.reader.forget(items_of(entity_id).key, _details_key(entity_id), TYPES.key)
 
     async def fields_text(self) -> str:
         """The fields of an item, a line each (`crm.status.fields`). Raises Bitrix24Error when they cannot be read."""
         return fields_text((await self._client.call("crm.status.fields")).result)
 
-    async def _kept(self, read: Callable[..., Awaitable[list[T]]], *of: str, fresh: bool = False) -> Kept[T]:
-        """What `read(*of)` gave lately or gives now; an error is not kept."""
-        key = self._key(read, *of)
-        if not fresh and (kept := self._cache.get(key)) is not None:
-            return kept
-        return self._cache.keep(key, await read(*of, fresh=fresh))
+    async def _read(self, entity_id: str, *, details: bool, fresh: bool) -> Kept[Item]:
+        if details:
+            return await self.reader.made(
+                _details_key(entity_id), lambda: self._details(entity_id, fresh=fresh), fresh=fresh
+            )
+        return await self.reader.one(items_of(entity_id), fresh=fresh)
 
-    def _key(self, read: Callable[..., object], *of: str) -> tuple[object, ...]:
-        return (self._client.identity, read.__name__, *of)
+    async def _with_fields(self, work: Awaitable[T]) -> tuple[T, FieldMap]:
+        """What `work` gives, and at the same time the field map, as far as it can be had soon."""
+        fields, error = NOTHING_READ, None
 
-    async def _plain(self, entity_id: str, *, fresh: bool) -> list[Item]:
-        answer = await self._client.call("crm.status.entity.items", {"entityId": entity_id}, fresh=fresh)
-        return read_items(answer.result)
+        async def read_fields() -> None:
+            nonlocal fields
+            with anyio.move_on_after(PATIENCE), contextlib.suppress(Bitrix24Error):
+                fields, _ = await self._fields.read_with()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(read_fields)
+            try:
+                result = await work
+            except Bitrix24Error as exc:  # kept out of the task group, which would wrap it
+                error = exc
+                tasks.cancel_scope.cancel()
+        if error is not None:
+            raise error
+        return result, fields
 
     async def _details(self, entity_id: str, *, fresh: bool) -> list[Item]:
         """All pages: the first alone, for it tells how many there are; SORT alone would leave the order of equals, and
@@ -161,44 +221,26 @@ class Directories:
                 last, start = start, answer.next
         return items
 
-    async def _types(self, *, fresh: bool) -> list[Directory]:
-        return read_directories((await self._client.call("crm.status.entity.types", fresh=fresh)).result)
-
     async def _look_into_empty(self, entity_id: str, refused: Bitrix24Error | None, read_at: float) -> None:
         """Return if the directory existed at `read_at`: the portal sends an empty list for one that does not, too."""
         try:
-            known = await self.types()
+            known = await self.reader.one(TYPES)
             if known.read_at < read_at:  # the directory may have come or gone since
-                known = await self._kept(self._types, fresh=True)
+                known = await self.reader.one(TYPES, fresh=True)
         except Bitrix24Error as exc:
             raise _unconfirmed(entity_id, exc) from exc
         if all(found.entity_id != entity_id for found in known.rows):
-            raise _unknown(entity_id, known.rows)
+            raise unknown(entity_id, known.rows)
         if refused is not None:
             raise refused
 
 
+def _details_key(entity_id: str) -> tuple[str, ...]:
+    return ("details", entity_id)
+
+
 def _searchable(directory: Directory) -> str:
     return f"{directory.entity_id} {directory.name} {directory.pipeline or ''}".casefold()
-
-
-def nearest_text(entity_id: str, known: Sequence[Directory]) -> str:
-    """The closest ids of `known` with their titles; empty where nothing is close."""
-    nearest = _nearest(entity_id[:ENTITY_ID_LIMIT], known)
-    return "; ".join(f"{shown_code(found.entity_id)} ({found.name})" for found in nearest)
-
-
-def _unknown(entity_id: str, known: list[Directory]) -> Bitrix24Error:
-    nearest = nearest_text(entity_id, known)
-    todo = f"Use one of the nearest: {nearest}. " if nearest else ""
-    return Bitrix24Error(
-        "UNKNOWN_DIRECTORY",
-        Entry(
-            f'This portal has no directory "{one_line(entity_id, ENTITY_ID_LIMIT)}"',
-            f"{todo}Call list_directories to see all {len(known)} with their titles.",
-            "input",
-        ),
-    )
 
 
 def _unconfirmed(entity_id: str, cause: Bitrix24Error) -> Bitrix24Error:
@@ -216,17 +258,3 @@ def _unconfirmed(entity_id: str, cause: Bitrix24Error) -> Bitrix24Error:
         code=cause.code,
         http_status=cause.http_status,
     )
-
-
-def _nearest(entity_id: str, known: Sequence[Directory]) -> list[Directory]:
-    # Imported here: only a mistake needs it, and start-up time counts.
-    from rapidfuzz import fuzz
-
-    def words(text: str) -> str:
-        return text.casefold().replace("_", " ")
-
-    def closeness(found: Directory) -> float:
-        return max(fuzz.WRatio(words(entity_id), words(text)) for text in (found.entity_id, found.name))
-
-    ranked = sorted(known, key=closeness, reverse=True)
-    return [found for found in ranked[:SUGGESTIONS] if closeness(found) >= _CLOSE]

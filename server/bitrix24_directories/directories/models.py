@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
+from pydantic.json_schema import SkipJsonSchema
 
 Semantics = Literal["process", "success", "failure"]
-Kind = Literal["stages", "list"]
+Kind = Literal["stages", "list", "enumeration"]
 JsonSchema = dict[str, Any]
 
 WORTH_SAYING = 5
@@ -102,11 +103,11 @@ class DirectoryItems(Result):
 
 
 class Directory(Shape):
-    """One directory of a portal.
+    """One directory of a portal, or the values of a custom field of type enumeration under that field's path.
 
-    `used_in` names the fields that take its codes (`deal.STAGE_ID`); it is left out for directories that only custom
-    fields use. For stages: `pipeline` is the pipeline's name, `category_id` its number; `start`, `success` and
-    `failure` are codes.
+    `used_in` names the fields that take its codes, custom ones with their titles (`deal.STAGE_ID`, `deal.UF_CRM_1724
+    (Size)`). For stages: `pipeline` is the pipeline's name, `category_id` its number; `start`, `success` and `failure`
+    are codes; `entity_type_id` is the type of the records.
     """
 
     entity_id: str
@@ -115,13 +116,16 @@ class Directory(Shape):
     used_in: list[str] | None = None
     pipeline: str | None = None
     category_id: int | None = None
+    entity_type_id: SkipJsonSchema[int | None] = Field(default=None, exclude=True)
     start: str | None = None
     success: str | None = None
     failure: str | None = None
 
 
 class DirectoryList(Result):
-    """Directories that fit a query, and how many the portal has in all. `age_seconds` as with items."""
+    """Directories and enumerations that fit a query, and how many directories the portal has in all. `age_seconds` as
+    with items.
+    """
 
     directories: list[Directory]
     total: int

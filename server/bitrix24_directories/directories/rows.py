@@ -15,29 +15,11 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from bitrix24_directories.rest import failure
 from bitrix24_directories.text import one_line
 
+from .entity_ids import entity_type_of, is_stages
 from .models import Directory, Item, Semantics
 
 NAME_LIMIT = 200
 
-_CODES_GO_INTO = {
-    "STATUS": ["lead.STATUS_ID"],
-    "DEAL_STAGE": ["deal.STAGE_ID"],
-    "QUOTE_STATUS": ["quote.STATUS_ID"],
-    "SOURCE": ["deal.SOURCE_ID", "lead.SOURCE_ID", "contact.SOURCE_ID"],
-    "DEAL_TYPE": ["deal.TYPE_ID"],
-    "CONTACT_TYPE": ["contact.TYPE_ID"],
-    "COMPANY_TYPE": ["company.COMPANY_TYPE"],
-    "INDUSTRY": ["company.INDUSTRY"],
-    "EMPLOYEES": ["company.EMPLOYEES"],
-    "HONORIFIC": ["lead.HONORIFIC", "contact.HONORIFIC"],
-    "CALL_LIST": ["call list status"],
-    "INVOICE_STATUS": ["invoice.STATUS_ID"],
-}
-BUILT_IN = tuple(_CODES_GO_INTO)
-"""The directories that every portal has, or may have."""
-
-_PIPELINE_STAGES = re.compile(r"(DEAL|SMART_INVOICE|SMART_DOCUMENT|DYNAMIC_(?P<type>\d+))_STAGE_\d+")
-_SMART_TYPES = {"SMART_INVOICE": 31, "SMART_DOCUMENT": 36}
 _COLOR = re.compile(r"#?[0-9A-Fa-f]{3,8}")
 _MEANINGS: dict[str, Semantics] = {
     "S": "success",
@@ -143,26 +125,6 @@ def confirms(method: str, result: Any) -> bool:
     return result is True
 
 
-def is_stages(entity_id: str) -> bool:
-    return entity_id in ("STATUS", "DEAL_STAGE", "QUOTE_STATUS") or bool(_PIPELINE_STAGES.fullmatch(entity_id))
-
-
-def prefix_of(entity_id: str) -> str:
-    """What the portal puts before the codes of a pipeline's stages, colon included; empty elsewhere."""
-    match = _PIPELINE_STAGES.fullmatch(entity_id)
-    if match is None:
-        return ""
-    number = entity_id.rpartition("_")[2]
-    return f"C{number}:" if match[1] == "DEAL" else f"DT{match['type'] or _SMART_TYPES[match[1]]}_{number}:"
-
-
-def code_length(entity_id: str) -> int:
-    """How many characters a STATUS_ID may have without its prefix (crm.status.add)."""
-    if entity_id.startswith("DEAL_STAGE"):
-        return 22 - len(prefix_of(entity_id))
-    return {"STATUS": 21, "QUOTE_STATUS": 22}.get(entity_id, 50)
-
-
 def _read(result: Any, kind: type[_R], build: Callable[[_R], _M]) -> list[_M]:
     if not isinstance(result, list):
         raise failure("UNEXPECTED_ANSWER", http_status=200, detail="a list was expected")
@@ -201,9 +163,9 @@ def _directory(row: _TypeRow) -> Directory:
         entity_id=entity_id,
         name=row.name,
         kind="stages" if stages else "list",
-        used_in=used_in(entity_id, row.entity_type_id),
         pipeline=row.category_name or None,
         category_id=row.category_id,
+        entity_type_id=row.entity_type_id or entity_type_of(entity_id),
         start=_stage(row, "START_FIELD"),
         success=_stage(row, "FINAL_SUCCESS_FIELD"),
         failure=_stage(row, "FINAL_UNSUCCESS_FIELD"),
@@ -215,28 +177,6 @@ def _stage(row: _TypeRow, key: str) -> str | None:
     if not isinstance(code, str) or not code:
         return None
     return code if not row.prefix or ":" in code else f"{row.prefix}:{code}"
-
-
-def bare_directory(entity_id: str) -> Directory:
-    """What the id alone tells of a directory."""
-    return Directory(
-        entity_id=entity_id,
-        name=entity_id,
-        kind="stages" if is_stages(entity_id) else "list",
-        used_in=used_in(entity_id),
-    )
-
-
-def used_in(entity_id: str, entity_type_id: int | None = None) -> list[str] | None:
-    """The fields that take a directory's codes; None where only custom fields do."""
-    if entity_id in _CODES_GO_INTO:
-        return _CODES_GO_INTO[entity_id]
-    match = _PIPELINE_STAGES.fullmatch(entity_id)
-    if match is None:
-        return None if entity_type_id is None else [f"item({entity_type_id}).stageId"]
-    if match[1] == "DEAL":
-        return _CODES_GO_INTO["DEAL_STAGE"]
-    return [f"item({match['type'] or _SMART_TYPES[match[1]]}).stageId"]
 
 
 def _natural(entity_id: str) -> list[tuple[int, str]]:

@@ -6,16 +6,18 @@ Reads through `directories`. What could not be searched is said, never passed ov
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import anyio
 
 from bitrix24_directories.directories.cache import Kept
-from bitrix24_directories.directories.directories import Directories, nearest_text
+from bitrix24_directories.directories.directories import Directories, Lists
+from bitrix24_directories.directories.entity_ids import could_be_id
+from bitrix24_directories.directories.fields import BUILT_IN, NOTHING_READ, bare_directory
 from bitrix24_directories.directories.models import Directory, FoundItems, Item, QueryResult, Unsearched
-from bitrix24_directories.directories.rows import BUILT_IN, bare_directory
+from bitrix24_directories.directories.naming import nearest_text
 from bitrix24_directories.rest import Bitrix24Error
 
 from .matching import Matcher, record_match
@@ -25,27 +27,23 @@ _LONGEST_ID = 12
 
 
 async def find_items(directories: Directories, queries: Sequence[str], entity_ids: Sequence[str] = ()) -> FoundItems:
-    """What each of `queries` means in the named directories, or in all of the portal's.
+    """What each of `queries` means in the named directories, or in all lists of codes of the portal.
 
     Raises Bitrix24Error when nothing at all could be searched.
     """
     asked_at = anyio.current_time()
-    known, note = await _known(directories, entity_ids)
-    by_id = {directory.entity_id: directory for directory in known}
-    asked = [entity_id.strip().upper() for entity_id in entity_ids] or list(by_id)
-    read = await directories.many([entity_id for entity_id in dict.fromkeys(asked) if entity_id in by_id])
-    unsearched = [
-        Unsearched(entity_id=entity_id, why=f"no such directory; nearest: {nearest_text(entity_id, known)}")
-        for entity_id in dict.fromkeys(asked)
-        if entity_id not in by_id
-    ]
+    lists, note = await _lists(directories, entity_ids)
+    by_id = {one.entity_id: one for one in lists.all()}
+    unsearched: list[Unsearched] = []
+    asked = list(dict.fromkeys(_named(lists, entity_ids, unsearched))) or ([] if entity_ids else list(by_id))
+    read = await _read(directories, lists, asked)
     contents = _searchable(by_id, read, unsearched)
-    if not contents:
-        await _explain_nothing(directories, asked, read)
+    if not contents or (unsearched and all(one.kind == "enumeration" for one, _ in contents)):
+        await _explain_nothing(directories, entity_ids, read)
     matcher = _matcher(directories, contents)
     results = {query: matcher.find(query) for query in queries}
     await _correct_record_ids(directories, results, by_id, set(asked))
-    await _look_elsewhere(directories, results, [one for one in known if one.entity_id not in asked])
+    await _look_elsewhere(directories, results, [one for one in lists.directories.rows if one.entity_id not in asked])
     return FoundItems(
         results=[results[query] for query in queries],
         searched=len(contents),
@@ -81,17 +79,38 @@ def _same(ours: Sequence[tuple[Directory, Kept[Item]]], theirs: Sequence[tuple[D
     )
 
 
-async def _known(directories: Directories, entity_ids: Sequence[str]) -> tuple[list[Directory], str | None]:
-    """The portal's directories; where they cannot be listed, the named or the built-in ones, and a note."""
+async def _lists(directories: Directories, entity_ids: Sequence[str]) -> tuple[Lists, str | None]:
+    """The portal's lists; where they cannot be listed, the named or the built-in directories, and a note."""
     try:
-        return (await directories.types()).rows, None
+        return await directories.lists(), None
     except Bitrix24Error as exc:
         if exc.category != "authorization" and exc.kind != "ERROR_METHOD_NOT_FOUND":
             raise
         named = [entity_id.strip().upper() for entity_id in entity_ids]
         scope = "their titles and pipelines are not known" if named else "only built-in directories were searched"
         note = f"The portal's list of directories cannot be read, so {scope}: {exc.happened}"
-        return [bare_directory(entity_id) for entity_id in named or BUILT_IN], note
+        known = [bare_directory(entity_id) for entity_id in named or BUILT_IN]
+        return Lists(Kept(known, anyio.current_time()), NOTHING_READ), note
+
+
+def _named(lists: Lists, entity_ids: Sequence[str], unsearched: list[Unsearched]) -> Iterator[str]:
+    """The ids of the lists that are asked about; what names none is said in `unsearched`."""
+    for text in entity_ids:
+        try:
+            yield from (one.entity_id for one in lists.named(text.strip()))
+        except Bitrix24Error as exc:
+            entity_id, why = text.strip(), exc.happened
+            if exc.kind == "UNKNOWN_DIRECTORY":
+                entity_id = entity_id.upper() if could_be_id(entity_id) else entity_id
+                why = f"no such directory; nearest: {nearest_text(entity_id, lists.directories.rows, lists.fields)}"
+            unsearched.append(Unsearched(entity_id=entity_id, why=why))
+
+
+async def _read(directories: Directories, lists: Lists, asked: Sequence[str]) -> dict[str, Kept[Item] | Bitrix24Error]:
+    """What stands in the lists that are asked about."""
+    enumerations = lists.fields.enumerations
+    read = await directories.many([entity_id for entity_id in asked if entity_id not in enumerations])
+    return read | {path: enumerations[path].values for path in asked if path in enumerations}
 
 
 def _searchable(
@@ -107,7 +126,7 @@ def _searchable(
 
 
 async def _explain_nothing(
-    directories: Directories, asked: list[str], read: dict[str, Kept[Item] | Bitrix24Error]
+    directories: Directories, asked: Sequence[str], read: dict[str, Kept[Item] | Bitrix24Error]
 ) -> None:
     """Raise why nothing could be searched: the first failure, or that the named directory does not exist."""
     for found in read.values():

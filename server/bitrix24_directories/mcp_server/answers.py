@@ -58,11 +58,14 @@ def items_text(result: DirectoryItems) -> str:
 
 def directories_text(result: DirectoryList) -> str:
     """`DEAL_STAGE: Deal stages - stages for deal.STAGE_ID, ...`, a line a directory."""
-    found = len(result.directories)
-    if not found:
+    enumerations = sum(directory.kind == "enumeration" for directory in result.directories)
+    found = len(result.directories) - enumerations
+    if not result.directories:
         return f"None of the portal's {result.total} directories fits. Call list_directories without query to see all."
     counted = _counted(result.total, "directory", "directories")
     head = counted if found == result.total else f"{found} of {counted}"
+    if enumerations:
+        head += f" and {_counted(enumerations, 'enumeration')}"
     lines = [f"{head} (entityId: title - kind, fields that take its codes){_age(result.age_seconds)}"]
     return "\n".join(lines + [_directory_line(directory) for directory in result.directories])
 

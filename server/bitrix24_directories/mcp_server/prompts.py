@@ -11,8 +11,8 @@ from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.prompts import Prompt
 from pydantic import Field
 
-from bitrix24_directories.directories.directories import ENTITY_ID_LIMIT
 from bitrix24_directories.directories.models import DirectoryList
+from bitrix24_directories.directories.naming import ENTITY_ID_LIMIT
 from bitrix24_directories.rest import Bitrix24Error
 from bitrix24_directories.text import one_line, shown_code
 
@@ -64,7 +64,7 @@ async def explain_pipeline(entityId: EntityId, ctx: Context[Portal]) -> str:
     """Explain the stages of a pipeline"""
     directories = directories_of(ctx)
     items = await directories.items(entityId, details=True)
-    known = (await directories.types()).rows
+    known = (await directories.lists()).directories.rows
     row = [found for found in known if found.entity_id == items.entity_id]
     return (
         "Explain this Bitrix24 pipeline to someone who will work in it: what each stage means and when a record moves "
@@ -79,7 +79,7 @@ async def review_directories(ctx: Context[Portal]) -> str:
     from bitrix24_directories.directories.review import troubles
 
     directories = directories_of(ctx)
-    known = (await directories.types()).rows
+    known = (await directories.lists()).directories.rows
     read = await directories.many([found.entity_id for found in known])
     lines: list[str] = []
     for directory in known:

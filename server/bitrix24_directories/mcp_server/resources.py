@@ -80,7 +80,7 @@ async def complete(directories: Directories, typed: str) -> Completion:
     def fits(found: Directory) -> bool:
         return wanted in found.entity_id.casefold() or wanted in found.name.casefold()
 
-    ids = [found.entity_id for found in (await directories.types()).rows if fits(found)]
+    ids = [found.entity_id for found in (await directories.lists()).directories.rows if fits(found)]
     ids.sort(key=lambda entity_id: not entity_id.casefold().startswith(wanted))
     return Completion(values=ids[:_COMPLETIONS], total=len(ids), has_more=len(ids) > _COMPLETIONS)
 

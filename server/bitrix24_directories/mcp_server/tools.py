@@ -14,8 +14,8 @@ from mcp.server.mcpserver.tools import Tool
 from mcp_types import CallToolResult, ToolAnnotations
 from pydantic import BeforeValidator, Field, StringConstraints
 
-from bitrix24_directories.directories.directories import ENTITY_ID_LIMIT
 from bitrix24_directories.directories.models import DirectoryItems, DirectoryList, FoundItems, JsonSchema, lean
+from bitrix24_directories.directories.naming import ENTITY_ID_LIMIT
 
 from .answers import both, directories_text, found_text, items_text
 from .context import Portal, directories_of

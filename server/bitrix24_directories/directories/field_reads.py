@@ -1,0 +1,117 @@
+"""Reads the portal's field map: the kinds of records, and the fields of each, in as few batches as can be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import anyio
+
+from bitrix24_directories.rest import Bitrix24Error
+
+from .cache import Kept
+from .field_rows import both_spellings
+from .fields import FIRST_SMART_PROCESS, OLD_METHODS, TYPE_NAMES, Field, FieldMap, RecordType
+from .kept_reads import Read, Reader, ReadRows
+from .reads import OWNERS, new_fields_of, old_fields_of
+
+PATIENCE = 5.0
+"""Seconds that an answer waits for fields that only add to it."""
+
+ON_EVERY_PORTAL = (1, 2, 3, 4, 7, 31)
+"""Types whose fields can be asked for before it is known which types there are."""
+
+Found = dict[Read[Any], ReadRows]
+
+
+class Fields:
+    """The field map of the portal behind `reader`; what was read is kept as directories are."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._turn = anyio.Lock()  # so that calls at the same time read it once
+        self._built_of: list[list[Any]] = []
+        self._built = FieldMap([], {})
+
+    async def read_with(self, reads: Iterable[Read[Any]] = (), *, fresh: bool = False) -> tuple[FieldMap, Found]:
+        """The field map, and what came of `reads`, which go out with it.
+
+        Types whose fields the portal refuses, or does not give in time, have none. Raises Bitrix24Error when nothing at
+        all can be read.
+        """
+        if not fresh and (known := self._kept()) is not None:
+            return known, await self._reader.batch(reads)
+        async with self._turn:
+            found = await self._reader.batch([*reads_of_map(ON_EVERY_PORTAL), *reads], fresh=fresh)
+            others = [new_fields_of(type_id) for type_id in _other_types(found)]
+            with anyio.move_on_after(PATIENCE):
+                found |= await self._batch_or_errors(others, fresh=fresh)
+            self._remember_refusals(found)
+            return self._map(found), found
+
+    def _kept(self) -> FieldMap | None:
+        """The field map, if all of it was read lately."""
+        found: Found = dict(self._reader.kept(reads_of_map(ON_EVERY_PORTAL)))
+        needed = reads_of_map((*ON_EVERY_PORTAL, *_other_types(found)))
+        found = dict(self._reader.kept(needed))
+        return self._map(found) if len(found) == len(needed) else None
+
+    async def _batch_or_errors(self, reads: list[Read[Any]], *, fresh: bool) -> Found:
+        try:
+            return await self._reader.batch(reads, fresh=fresh)
+        except Bitrix24Error as exc:
+            return dict.fromkeys(reads, exc)
+
+    def _remember_refusals(self, found: Found) -> None:
+        """Keep that there is nothing to be had, or each answer would ask for it again."""
+        for read, outcome in found.items():
+            if isinstance(outcome, Bitrix24Error) and not outcome.retryable and "fields" in read.key[0]:
+                self._reader.keep(read, [])
+
+    def _map(self, found: Found) -> FieldMap:
+        """The last one, as long as the cache gives the same rows."""
+        type_ids = [*ON_EVERY_PORTAL, *_other_types(found)]
+        built_of = [rows(found, read) for read in reads_of_map(type_ids)]
+        same = len(built_of) == len(self._built_of)
+        if not same or any(one is not other for one, other in zip(built_of, self._built_of, strict=True)):
+            titled = {one.id: one for one in rows(found, OWNERS)}
+            types = [titled.get(type_id, RecordType(type_id)) for type_id in type_ids]
+            read_at = min((kept.read_at for kept in found.values() if isinstance(kept, Kept)), default=0.0)
+            self._built = FieldMap(types, {type_id: fields_of(found, type_id) for type_id in type_ids}, read_at)
+            self._built_of = built_of
+        return self._built
+
+
+def has_fields(type_id: int) -> bool:
+    """Whether `crm.item.fields` knows a type: `crm.enum.ownertype` lists activities and the like, too."""
+    return type_id in TYPE_NAMES or type_id >= FIRST_SMART_PROCESS
+
+
+def _other_types(found: Found) -> list[int]:
+    return [one.id for one in rows(found, OWNERS) if one.id not in ON_EVERY_PORTAL and has_fields(one.id)]
+
+
+def reads_of_fields(type_id: int) -> list[Read[Field]]:
+    """What tells all fields of a type."""
+    return [new_fields_of(type_id)] + ([old_fields_of(type_id)] if type_id in OLD_METHODS else [])
+
+
+def reads_of_map(type_ids: Iterable[int]) -> list[Read[Any]]:
+    """What tells all types, and all fields of some."""
+    reads: list[Read[Any]] = [OWNERS]
+    for type_id in type_ids:
+        reads += reads_of_fields(type_id)
+    return reads
+
+
+def fields_of(found: Mapping[Read[Any], ReadRows], type_id: int) -> list[Field]:
+    """The fields of a type out of what `reads_of_fields` found; none where they could not be read."""
+    new = rows(found, new_fields_of(type_id))
+    old = rows(found, old_fields_of(type_id)) if type_id in OLD_METHODS else []
+    return both_spellings(type_id, new, old) if new else []
+
+
+def rows(found: Mapping[Read[Any], ReadRows], read: Read[Any]) -> list[Any]:
+    """What was found for a read; nothing where it failed."""
+    outcome = found.get(read)
+    return outcome.rows if isinstance(outcome, Kept) else []

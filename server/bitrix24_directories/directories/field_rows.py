@@ -1,0 +1,125 @@
+"""From what the portal says of kinds of records and their fields to `fields`. Nothing here calls anybody.
+
+`crm.item.fields` and the old `crm.deal.fields` describe the same fields under two spellings; each has some that the
+other lacks (`fm`, `PHONE`). `statusType` comes as a text, as `{"ID": ...}` or as a list of either.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from bitrix24_directories.rest import failure
+from bitrix24_directories.text import one_line
+
+from .fields import Field, RecordType
+from .models import Item
+from .rows import NAME_LIMIT
+
+_NAME = re.compile(r"\w{1,100}")
+_CUSTOM = re.compile(r"ufCrm(\d*)_?(\w*)")
+
+# What old methods call a field otherwise than `upperName` says.
+_OLD_NAMES = {(1, "stageId"): "STATUS_ID", (7, "stageId"): "STATUS_ID", (4, "typeId"): "COMPANY_TYPE"}
+
+
+def read_types(result: Any) -> list[RecordType]:
+    """Kinds of records from `crm.enum.ownertype`. Rows without a number are left out."""
+    if not isinstance(result, list):
+        raise failure("UNEXPECTED_ANSWER", http_status=200, detail="a list was expected")
+    rows = [row for row in result if isinstance(row, dict) and str(row.get("ID", "")).isdecimal()]
+    return [RecordType(int(row["ID"]), _text(row.get("NAME")), _text(row.get("SYMBOL_CODE"))) for row in rows]
+
+
+def read_currencies(result: Any) -> list[Item]:
+    """Currencies as items from `crm.currency.list`."""
+    if not isinstance(result, list):
+        raise failure("UNEXPECTED_ANSWER", http_status=200, detail="a list was expected")
+    rows = [row for row in result if isinstance(row, dict) and isinstance(row.get("CURRENCY"), str)]
+    return [
+        Item(status_id=row["CURRENCY"], name=_text(row.get("FULL_NAME")), sort=10 * place)
+        for place, row in enumerate(rows, 1)
+    ]
+
+
+def read_new_fields(result: Any) -> list[Field]:
+    """Fields from `crm.item.fields`; `old_name` is what `upperName` says."""
+    rows = result.get("fields") if isinstance(result, dict) else None
+    return [
+        replace(field, name=name, old_name=_text(row.get("upperName")) or _upper(name))
+        for name, row, field in _described(rows)
+    ]
+
+
+def read_old_fields(result: Any) -> list[Field]:
+    """Fields from `crm.deal.fields` and its like, without new names."""
+    return [replace(field, old_name=name) for name, _, field in _described(result)]
+
+
+def both_spellings(type_id: int, new: Sequence[Field], old: Sequence[Field]) -> list[Field]:
+    """One list of what the two methods told; where the old one told nothing, names are taken as they should be."""
+    by_old_name = {field.old_name: field for field in old}
+    merged: list[Field] = []
+    for field in new:
+        old_name = _OLD_NAMES.get((type_id, field.name), field.old_name)
+        if old and old_name not in by_old_name:
+            old_name = field.old_name if field.old_name in by_old_name else ""
+        by_old_name.pop(old_name, None)
+        merged.append(replace(field, old_name=old_name))
+    return merged + list(by_old_name.values())
+
+
+def _described(rows: Any) -> Iterator[tuple[str, Mapping[str, Any], Field]]:
+    if not isinstance(rows, dict):
+        raise failure("UNEXPECTED_ANSWER", http_status=200, detail="an object was expected")
+    for name, row in rows.items():
+        if not _NAME.fullmatch(name):
+            continue
+        described: Mapping[str, Any] = row if isinstance(row, dict) else {}
+        field = Field(
+            name="",
+            old_name="",
+            kind=_text(described.get("type")),
+            title=_text(described.get("title")),
+            directories=tuple(_directories(described)),
+            choices=tuple(_choices(described.get("items"))),
+            required=described.get("isRequired") is True,
+            read_only=described.get("isReadOnly") is True,
+            immutable=described.get("isImmutable") is True,
+            multiple=described.get("isMultiple") is True,
+        )
+        yield name, described, field
+
+
+def _directories(row: Mapping[str, Any]) -> Iterator[str]:
+    """The directories of a `crm_status` field, which a custom field tells in its settings as well."""
+    settings = row.get("settings")
+    told = row.get("statusType") or (settings.get("ENTITY_TYPE") if isinstance(settings, dict) else None)
+    for one in told if isinstance(told, list) else [told]:
+        entity_id = one.get("ID") if isinstance(one, dict) else one
+        if isinstance(entity_id, str) and entity_id and row.get("type") == "crm_status":
+            yield entity_id.upper()
+
+
+def _choices(rows: Any) -> list[Item]:
+    """An enumeration's values; none where one of them cannot be read, for the rest would pass for all."""
+    listed = rows if isinstance(rows, list) else []
+    if not all(isinstance(row, dict) and isinstance(row.get("ID"), str | int) for row in listed):
+        return []
+    return [
+        Item(status_id=str(row["ID"]), name=_text(row.get("VALUE")), sort=10 * place)
+        for place, row in enumerate(listed, 1)
+    ]
+
+
+def _upper(name: str) -> str:
+    """`sourceId` -> `SOURCE_ID`, `ufCrm44_1724` -> `UF_CRM_44_1724`: how `crm.item.fields` makes `upperName`."""
+    if custom := _CUSTOM.fullmatch(name):
+        return "_".join(["UF_CRM", *(part for part in custom.groups() if part)])
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).upper()
+
+
+def _text(value: Any) -> str:
+    return one_line(str(value), NAME_LIMIT) if isinstance(value, str | int) else ""

@@ -1,0 +1,227 @@
+"""The portal's kinds of records and their fields: what they are called, and which take the codes of a directory.
+
+Pure: nothing here calls anybody.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+from .cache import Kept
+from .entity_ids import entity_type_of
+from .models import Directory, Item
+
+TYPE_NAMES = {2: "deal", 1: "lead", 3: "contact", 4: "company", 7: "quote", 31: "invoice", 36: "document"}
+"""Built-in kinds of records by `entityTypeId`, in the order in which they are named."""
+
+OLD_METHODS = frozenset((1, 2, 3, 4, 7))
+"""Types that have methods of their own beside `crm.item.*`, with other spellings: `crm.deal.add`."""
+
+FIRST_SMART_PROCESS = 128
+
+# What takes a directory's codes on every portal: (directory, type, field). No method describes the last two.
+_EVERYWHERE = (
+    ("STATUS", 1, "lead.STATUS_ID"),
+    ("DEAL_STAGE", 2, "deal.STAGE_ID"),
+    ("QUOTE_STATUS", 7, "quote.STATUS_ID"),
+    ("SOURCE", 2, "deal.SOURCE_ID"),
+    ("SOURCE", 1, "lead.SOURCE_ID"),
+    ("SOURCE", 3, "contact.SOURCE_ID"),
+    ("DEAL_TYPE", 2, "deal.TYPE_ID"),
+    ("CONTACT_TYPE", 3, "contact.TYPE_ID"),
+    ("COMPANY_TYPE", 4, "company.COMPANY_TYPE"),
+    ("INDUSTRY", 4, "company.INDUSTRY"),
+    ("EMPLOYEES", 4, "company.EMPLOYEES"),
+    ("HONORIFIC", 1, "lead.HONORIFIC"),
+    ("HONORIFIC", 3, "contact.HONORIFIC"),
+    ("CALL_LIST", 0, "call list status"),
+    ("INVOICE_STATUS", 0, "invoice.STATUS_ID"),
+)
+BUILT_IN = tuple(dict.fromkeys(entity_id for entity_id, _, _ in _EVERYWHERE))
+"""The directories that every portal has, or may have."""
+
+_TITLED = re.compile(r"(?P<path>.*\S)\s+\(.*\)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class RecordType:
+    """A kind of record: its `entityTypeId`, its title in the portal's language, and `DYNAMIC_177` or the like."""
+
+    id: int
+    title: str = ""
+    symbol: str = ""
+
+    @property
+    def key(self) -> str:
+        """What stands before the dot of a field: `deal`, or `item(177)` where records are items for REST."""
+        return TYPE_NAMES[self.id] if self.id in OLD_METHODS else f"item({self.id})"
+
+    @property
+    def shown(self) -> str:
+        """What a text calls one record of this kind."""
+        return TYPE_NAMES.get(self.id) or self.title or self.key
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """All that the kind may be called, in lower case."""
+        name = TYPE_NAMES.get(self.id, "")
+        plural = f"{name[:-1]}ies" if name.endswith("y") else f"{name}s"
+        called = (self.key, f"item({self.id})", str(self.id), self.symbol, self.title, name, name and plural)
+        return frozenset(folded(text) for text in called if text)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field: `name` in `crm.item.*` (stageId), `old_name` in `crm.deal.*` (STAGE_ID); empty where they have none.
+
+    `directories` take the place of a `crm_status` field's directory, for stages that of the default pipeline alone;
+    `choices` are an enumeration's, the ID in `status_id`. In custom fields of types without old methods `old_name` is
+    the original spelling, which `crm.item.*` takes too.
+    """
+
+    name: str
+    old_name: str
+    kind: str
+    title: str
+    directories: tuple[str, ...] = ()
+    choices: tuple[Item, ...] = ()
+    required: bool = False
+    read_only: bool = False
+    immutable: bool = False
+    multiple: bool = False
+
+    @property
+    def custom(self) -> bool:
+        return self.old_name.startswith("UF_")
+
+    @property
+    def is_stage(self) -> bool:
+        return self.name == "stageId"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldOf:
+    """A field of a kind of record."""
+
+    type: RecordType
+    field: Field
+
+    @property
+    def path(self) -> str:
+        """`deal.STAGE_ID`, `item(177).stageId`."""
+        spelt = self.field.old_name if self.type.id in OLD_METHODS else self.field.name
+        return f"{self.type.key}.{spelt or self.field.name}"
+
+    @property
+    def shown(self) -> str:
+        """The path, with the title of a custom field."""
+        return f"{self.path} ({self.field.title})" if self.field.custom and self.field.title else self.path
+
+
+class Enumeration(NamedTuple):
+    """The values of a custom field, as a directory under the field's path."""
+
+    directory: Directory
+    values: Kept[Item]
+
+
+class FieldMap:
+    """All kinds of records of a portal with the fields of those that could be read; the others have none.
+
+    `enumerations` holds by path the lists that custom fields hold themselves. `read_at` is the time of the oldest part.
+    """
+
+    def __init__(
+        self, types: Sequence[RecordType], fields: Mapping[int, Sequence[Field]], read_at: float = math.inf
+    ) -> None:
+        order = [*TYPE_NAMES]
+        self.types = sorted(types, key=lambda one: (order.index(one.id) if one.id in order else len(order), one.id))
+        self._fields = fields
+        self._takes: defaultdict[str | int, list[str]] = defaultdict(list)  # by directory, stages by type
+        for one in self.all():
+            for taken in [one.type.id] if one.field.is_stage else one.field.directories:
+                if not one.field.read_only:
+                    self._takes[taken].append(one.shown)
+        self.enumerations = {
+            one.path: Enumeration(
+                Directory(entity_id=one.path, name=one.field.title, kind="enumeration", used_in=[one.shown]),
+                Kept(list(one.field.choices), read_at),
+            )
+            for one in self.all()
+            if one.field.choices
+        }
+
+    def all(self) -> Iterator[FieldOf]:
+        """Every field, in the order of types."""
+        for kind in self.types:
+            for field in self._fields.get(kind.id, ()):
+                yield FieldOf(kind, field)
+
+    def used_in(self, entity_id: str, entity_type_id: int | None) -> list[str] | None:
+        """The fields that take a directory's codes, `entity_type_id` being the type whose stages it holds.
+
+        What is known of every portal stands in for types whose fields cannot be read.
+        """
+        found = [*self._takes.get(entity_id, [])]
+        if entity_type_id is not None:
+            found += self._takes.get(entity_type_id) or _stage_field(entity_id, entity_type_id)
+        unread = (path for of, kind, path in _EVERYWHERE if of == entity_id and not self._fields.get(kind))
+        return [*dict.fromkeys([*found, *unread])] or None
+
+    def named(self, text: str) -> list[FieldOf]:
+        """The fields that a text means: a type and a field with a dot between, each by name or title, or a field's
+        title alone. Names come before titles."""
+        titled = _TITLED.fullmatch(text)
+        for path in (text, *([titled["path"]] if titled else [])):
+            parts = path.split(".")
+            for place in range(1, len(parts)):
+                left, right = folded(".".join(parts[:place])), ".".join(parts[place:]).strip()
+                inside = [one for one in self.all() if left in one.type.names]
+                found = [one for one in inside if _same_name(one.field, right)]
+                found = found or [one for one in inside if folded(one.field.title) == folded(right)]
+                if found:
+                    return found
+        return [one for one in self.all() if one.field.title and folded(one.field.title) == folded(text)]
+
+
+def bare_directory(entity_id: str) -> Directory:
+    """What the id alone tells of a directory."""
+    entity_type_id = entity_type_of(entity_id)
+    return Directory(
+        entity_id=entity_id,
+        name=entity_id,
+        kind="list" if entity_type_id is None else "stages",
+        used_in=NOTHING_READ.used_in(entity_id, entity_type_id),
+        entity_type_id=entity_type_id,
+    )
+
+
+def _stage_field(entity_id: str, entity_type_id: int) -> list[str]:
+    """The stage field of a type whose fields are not known."""
+    if entity_type_id in OLD_METHODS:
+        return [path for _, kind, path in _EVERYWHERE if kind == entity_type_id][:1]
+    return [] if entity_id in BUILT_IN else [f"item({entity_type_id}).stageId"]
+
+
+def folded(text: str) -> str:
+    """For comparing what people call things."""
+    return " ".join(text.casefold().split())
+
+
+def _same_name(field: Field, name: str) -> bool:
+    return folded_name(name) in (folded_name(field.name), folded_name(field.old_name)) and bool(folded_name(name))
+
+
+def folded_name(name: str) -> str:
+    """For comparing field names that differ in letter case and underscores alone."""
+    return name.replace("_", "").casefold()
+
+
+NOTHING_READ = FieldMap([], {})
+"""What is known of every portal."""
