@@ -32,9 +32,9 @@ def shown_code(code: str) -> str:
     return code if code and _NOT_PLAIN.search(code) is None else quoted(code)
 
 
-def quoted(text: str) -> str:
-    """`text` as a JSON string in which everything can be seen."""
-    return INVISIBLE.sub(_escaped, json.dumps(text, ensure_ascii=False))
+def quoted(value: object) -> str:
+    """A text, or anything else that JSON knows, as JSON in which everything can be seen."""
+    return INVISIBLE.sub(_escaped, json.dumps(value, ensure_ascii=False))
 
 
 def bare_code(code: str) -> str:

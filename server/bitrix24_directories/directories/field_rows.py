@@ -44,6 +44,14 @@ def read_currencies(result: Any) -> list[Item]:
     ]
 
 
+def read_listed_records(result: Any) -> list[dict[str, Any]]:
+    """Records as `crm.item.list` gives them."""
+    rows = result.get("items") if isinstance(result, dict) else None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise failure("UNEXPECTED_ANSWER", http_status=200, detail="a list of items was expected")
+    return rows
+
+
 def read_new_fields(result: Any) -> list[Field]:
     """Fields from `crm.item.fields`; `old_name` is what `upperName` says."""
     rows = result.get("fields") if isinstance(result, dict) else None

@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+import anyio
+
 from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, unwrap
 
 from .cache import Cache, Kept
@@ -21,12 +23,15 @@ ReadRows = Kept[Any] | Bitrix24Error
 
 @dataclass(frozen=True)
 class Read(Generic[T]):
-    """One REST call and how its `result` becomes rows. `key` tells it from all others."""
+    """One REST call and how its `result` becomes rows. `key` tells it from all others; `keep` is False for what must
+    be asked anew each time.
+    """
 
     key: tuple[str, ...]
     method: str
     params: Mapping[str, Any] = field(hash=False)
     rows: Callable[[Any], list[T]] = field(hash=False, compare=False)
+    keep: bool = True
 
 
 class Reader:
@@ -37,7 +42,13 @@ class Reader:
         self._cache = cache
 
     def keep(self, read: Read[T], rows: list[T]) -> None:
-        self._cache.keep((self._client.identity, *read.key), rows)
+        """Let `rows` be what `read` gives for a while."""
+        self._keep(self._client.identity, read, rows)
+
+    def _keep(self, identity: tuple[str, ...], read: Read[T], rows: list[T]) -> Kept[T]:
+        if read.keep:
+            return self._cache.keep((identity, *read.key), rows)
+        return Kept(rows, anyio.current_time())
 
     def forget(self, *keys: tuple[str, ...]) -> None:
         for key in keys:
@@ -49,7 +60,7 @@ class Reader:
         async def ask() -> list[T]:
             return read.rows((await self._client.call(read.method, read.params, fresh=fresh)).result)
 
-        return await self.made(read.key, ask, fresh=fresh)
+        return await self.made(read.key, ask, fresh=fresh) if read.keep else Kept(await ask(), anyio.current_time())
 
     async def made(self, key: tuple[str, ...], make: Callable[[], Awaitable[list[T]]], *, fresh: bool) -> Kept[T]:
         """What `make` gave lately under `key`, or gives now: for what takes more than one call."""
@@ -86,5 +97,5 @@ class Reader:
             except Bitrix24Error as exc:
                 found[read] = exc
             else:
-                found[read] = self._cache.keep((identity, *read.key), rows)
+                found[read] = self._keep(identity, read, rows)
         return found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .field_rows import read_currencies, read_new_fields, read_old_fields, read_types
+from typing import Any
+
+from .field_rows import read_currencies, read_listed_records, read_new_fields, read_old_fields, read_types
 from .fields import TYPE_NAMES, Field, RecordType
 from .kept_reads import Read
 from .models import Directory, Item
@@ -30,3 +32,15 @@ def new_fields_of(type_id: int) -> Read[Field]:
 def old_fields_of(type_id: int) -> Read[Field]:
     """The same as the methods of its own know them, for the types that have some."""
     return Read(("old fields", str(type_id)), f"crm.{TYPE_NAMES[type_id]}.fields", {}, read_old_fields)
+
+
+def record_of(type_id: int, record_id: int) -> Read[dict[str, Any]]:
+    """A record's id and pipeline, nothing else of it; no row where there is none that the caller may read."""
+    params = {
+        "entityTypeId": type_id,
+        "filter": {"=id": record_id},
+        "select": ["id", "categoryId"],
+        "order": {"id": "ASC"},
+        "start": -1,
+    }
+    return Read(("record", str(type_id), str(record_id)), "crm.item.list", params, read_listed_records, keep=False)

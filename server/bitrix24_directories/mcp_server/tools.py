@@ -19,6 +19,7 @@ from bitrix24_directories.directories.naming import ENTITY_ID_LIMIT
 
 from .answers import both, directories_text, found_text, items_text
 from .context import Portal, directories_of
+from .record_tools import check_record
 
 QUERY_LIMIT = 200
 """Characters of one query."""
@@ -118,6 +119,7 @@ def read_tools() -> tuple[Published, ...]:
         published(get_directory_items, "Get the items of a Bitrix24 directory", hints),
         published(list_directories, "List the Bitrix24 directories", hints),
         published(find_directory_items, "Find the right codes for words", hints),
+        published(check_record, "Check a record before it is written", hints),
     )
 
 

@@ -1,0 +1,217 @@
+"""What a record is checked against: its type, fields, pipelines and lists of codes, read in two batches from cold.
+
+Reads through `directories`; judges nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bitrix24_directories.directories.cache import Kept
+from bitrix24_directories.directories.directories import Directories
+from bitrix24_directories.directories.field_reads import fields_of, has_fields, reads_of_fields, rows
+from bitrix24_directories.directories.fields import TYPE_NAMES, Field, RecordType, folded
+from bitrix24_directories.directories.kept_reads import Read, ReadRows
+from bitrix24_directories.directories.models import Directory
+from bitrix24_directories.directories.reads import CURRENCIES, OWNERS, TYPES, items_of, new_fields_of, record_of
+from bitrix24_directories.rest import Bitrix24Error, Entry, failure
+from bitrix24_directories.text import one_line
+
+from .codes import CodeList
+from .spelling import read_keys
+from .stages import Pipeline
+
+_LISTED = 20
+_SHOWN = 60
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """All that there is to know about one type of records, and about the record's pipeline where it exists.
+
+    `lists` has the directories by id, an unknown one empty; `currencies` is None where they cannot be read.
+    """
+
+    type: RecordType
+    fields: Sequence[Field]
+    pipelines: Sequence[Pipeline]
+    lists: dict[str, CodeList]
+    currencies: CodeList | None
+    record_id: int | None
+    record_pipeline: int | None
+
+
+class Gathering:
+    """Reads what is known about `entity` as far as `keys`, the names of fields, need it."""
+
+    def __init__(self, directories: Directories, entity: str, keys: Sequence[str], record_id: int | None) -> None:
+        self._reader = directories.reader
+        self._entity, self._keys, self._record_id = entity, keys, record_id
+        self._found: dict[Read[Any], ReadRows] = {}
+
+    async def gather(self) -> Knowledge:
+        """Raises Bitrix24Error: UNKNOWN_RECORD_TYPE, RECORD_NOT_FOUND, and what reading fails with."""
+        number = _number_of(self._entity)
+        await self._read([TYPES, OWNERS, *(self._of_type(number) if number else ())])
+        kind = self._type()
+        if kind.id != number:
+            await self._read([*self._of_type(kind.id), *self._whatever_may_be_needed(kind)])
+        if not rows(self._found, new_fields_of(kind.id)):  # it may be kept that they could not be had
+            self._found |= await self._reader.batch([new_fields_of(kind.id)], fresh=True)
+        await self._read(self._needed(kind))
+        return self._knowledge(kind)
+
+    async def gather_again(self, asked_at: float) -> Knowledge | None:
+        """The same with all that was kept before `asked_at` read anew; None where nothing was."""
+        old = [read for read, kept in self._found.items() if isinstance(kept, Kept) and kept.read_at < asked_at]
+        if not old:
+            return None
+        self._found |= await self._reader.batch(old, fresh=True)
+        kind = self._type()
+        await self._read(self._needed(kind))
+        return self._knowledge(kind)
+
+    async def _read(self, reads: Iterable[Read[Any]]) -> None:
+        self._found |= await self._reader.batch([read for read in dict.fromkeys(reads) if read not in self._found])
+
+    def _of_type(self, type_id: int) -> list[Read[Any]]:
+        record = [] if self._record_id is None else [record_of(type_id, self._record_id)]
+        return [*reads_of_fields(type_id), *record]
+
+    def _type(self) -> RecordType:
+        wanted = folded(self._entity)
+        known: list[RecordType] = [one for one in rows(self._found, OWNERS) if has_fields(one.id)]
+        known += [RecordType(type_id) for type_id in TYPE_NAMES if all(one.id != type_id for one in known)]
+        titled = [one for one in known if folded(one.title) == wanted]
+        named = [one for one in known if wanted in one.names and one not in titled] or titled
+        if len(named) == 1:
+            return named[0]
+        number = _number_of(self._entity)
+        if isinstance(error := self._found[OWNERS], Bitrix24Error):
+            if number is None:
+                raise error
+            return RecordType(number)
+        raise _unknown_type(self._entity, known)
+
+    def _directories(self) -> list[Directory]:
+        if isinstance(error := self._found[TYPES], Bitrix24Error):
+            raise error
+        return rows(self._found, TYPES)
+
+    def _whatever_may_be_needed(self, kind: RecordType) -> list[Read[Any]]:
+        """Before the fields of a type are known: its stages and all lists, to spare a third batch."""
+        ids = [one.entity_id for one in self._directories() if one.kind == "list" or one.entity_type_id == kind.id]
+        return [CURRENCIES, *map(items_of, ids)]
+
+    def _needed(self, kind: RecordType) -> list[Read[Any]]:
+        """The lists that the named fields take codes from; of stages those of all pipelines."""
+        needed: list[Read[Any]] = []
+        for key in read_keys(kind.id, self._fields(kind), self._keys):
+            if key.field is None:
+                continue
+            if key.field.is_stage:
+                needed += [items_of(one.entity_id) for one in self._stages_of(kind)]
+            elif key.field.kind == "crm_currency":
+                needed.append(CURRENCIES)
+            else:
+                needed += map(items_of, key.field.directories)
+        return needed
+
+    def _stages_of(self, kind: RecordType) -> list[Directory]:
+        return [one for one in self._directories() if one.entity_type_id == kind.id]
+
+    def _fields(self, kind: RecordType) -> list[Field]:
+        for read in reads_of_fields(kind.id):
+            outcome = self._found[read]
+            if isinstance(outcome, Bitrix24Error) and (outcome.retryable or read == new_fields_of(kind.id)):
+                raise outcome
+        fields = fields_of(self._found, kind.id)
+        if not fields:
+            raise failure("UNEXPECTED_ANSWER", http_status=200, detail=f"the fields of {kind.shown} are empty")
+        return fields
+
+    def _knowledge(self, kind: RecordType) -> Knowledge:
+        fields = self._fields(kind)
+        lists: dict[str, CodeList] = {}
+        known = {one.entity_id: one for one in self._directories()}
+        for read, outcome in self._found.items():
+            if read.key[0] != "items":
+                continue
+            if isinstance(outcome, Bitrix24Error):
+                raise outcome
+            entity_id = read.key[1]
+            gone = Directory(entity_id=entity_id, name=f"{entity_id} (a directory that is gone)", kind="list")
+            lists[entity_id] = CodeList(known.get(entity_id, gone), outcome.rows)
+        stage = next((one for one in fields if one.is_stage), None)
+        pipelines = [
+            Pipeline(one, lists[one.entity_id].items if one.entity_id in lists else (), _is_default(one, stage))
+            for one in self._stages_of(kind)
+        ]
+        return Knowledge(
+            type=kind,
+            fields=fields,
+            pipelines=pipelines,
+            lists=lists,
+            currencies=self._currencies(),
+            record_id=self._record_id,
+            record_pipeline=self._record_pipeline(kind),
+        )
+
+    def _currencies(self) -> CodeList | None:
+        outcome = self._found.get(CURRENCIES)
+        if isinstance(outcome, Bitrix24Error) and outcome.retryable:
+            raise outcome
+        listed = Directory(entity_id="currencies", name="the portal's currencies", kind="list")
+        return CodeList(listed, outcome.rows) if isinstance(outcome, Kept) else None
+
+    def _record_pipeline(self, kind: RecordType) -> int | None:
+        if self._record_id is None:
+            return None
+        outcome = self._found[record_of(kind.id, self._record_id)]
+        if isinstance(outcome, Bitrix24Error):
+            raise outcome
+        row = next((row for row in outcome.rows if str(row.get("id")) == str(self._record_id)), None)
+        if row is None:
+            raise _no_record(kind, self._record_id)
+        number = str(row.get("categoryId"))
+        return int(number) if number.isdecimal() else None
+
+
+def _is_default(directory: Directory, stage: Field | None) -> bool:
+    return stage is not None and directory.entity_id in stage.directories
+
+
+def _number_of(entity: str) -> int | None:
+    """The `entityTypeId` that a text names without the portal's help."""
+    wanted = folded(entity)
+    for type_id in TYPE_NAMES:
+        if wanted in RecordType(type_id).names:
+            return type_id
+    digits = wanted.removeprefix("dynamic_").removeprefix("item(").removesuffix(")")
+    return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 10 else None
+
+
+def _unknown_type(entity: str, known: Sequence[RecordType]) -> Bitrix24Error:
+    titled = [f"{one.shown} ({one.id})" for one in known]
+    listed = ", ".join(titled[:_LISTED]) + (f", and {len(titled) - _LISTED} more" if len(titled) > _LISTED else "")
+    return Bitrix24Error(
+        "UNKNOWN_RECORD_TYPE",
+        Entry(
+            f'This portal has no kind of records "{one_line(entity, _SHOWN)}", or several that are called so',
+            f"Use one of these, by name or number: {listed}.",
+            "input",
+        ),
+    )
+
+
+def _no_record(kind: RecordType, record_id: int) -> Bitrix24Error:
+    return Bitrix24Error(
+        "RECORD_NOT_FOUND",
+        Entry(
+            f"There is no {kind.shown} {record_id}, or the webhook's user may not read it",
+            "Make sure of the record's id with the user; leave recordId out to check a new record.",
+            "input",
+        ),
+    )

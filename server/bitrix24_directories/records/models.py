@@ -1,0 +1,54 @@
+"""What a check says of a record and of each of its fields. A leaf beside the shapes of `directories`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, WithJsonSchema
+from pydantic.json_schema import SkipJsonSchema
+
+from bitrix24_directories.directories.models import Result, Shape
+
+Outcome = Literal["right", "likely", "changed", "ambiguous", "wrong", "dropped", "clears", "unchecked"]
+
+
+class CheckedField(Shape):
+    """One field as it was given, and what is to be written into it.
+
+    `right`: may be written as it stands; `likely`: `code` is what the words mean; `changed`: `code` is the same in the
+    form that Bitrix24 keeps; `unchecked`: of a kind that is not checked, passed on. The rest is left out of what is to
+    be written: `ambiguous` (one of `candidates`), `wrong` (no code of its list), `dropped` (no field that can be
+    written), `clears` (would empty the field). `given` is left out where it is right; `write_as` is the field's name
+    where another was given; `name` belongs to the code, where the two differ; `candidates` are codes with their names,
+    `SALE (Sales)`; `otherwise` is what Bitrix24 would do with it as it was given.
+    """
+
+    field: str
+    outcome: Outcome
+    write_as: str | None = None
+    given: str | None = None
+    code: str | None = None
+    name: str | None = None
+    candidates: list[str] | None = None
+    note: str | None = None
+    otherwise: str | None = None
+
+
+class CheckedRecord(Result):
+    """A record as a whole. `ok`: everything given may be written as it stands, in the spelling in which it came.
+
+    `entity` is what a text calls it; `write` is what to write, `open` names the fields that are left out of it,
+    `missing` the required ones that were not given, if this is a new record. `category_id` and `pipeline` are the
+    record's own, where stages depend on them; `pipeline_added` where they only follow from its stage.
+    """
+
+    entity_type_id: int
+    entity: SkipJsonSchema[str] = Field(default="", exclude=True)
+    ok: bool
+    pipeline: str | None = None
+    category_id: int | None = None
+    pipeline_added: bool | None = None
+    fields: list[CheckedField]
+    write: Annotated[dict[str, Any], WithJsonSchema({"type": "object"})]
+    open: list[str] | None = None
+    missing: list[str] | None = None

@@ -1,0 +1,99 @@
+"""Judges a record's pipeline and its stage, which has to be one of that pipeline. Pure.
+
+Facts: stages are checked against the directory of the record's own `categoryId`, never against the field's
+`statusType`, which is the default pipeline's; a new record without a pipeline lands in that one; what becomes of a
+wrong stage depends on the portal's age. Codes of other pipelines are known by their prefix, and have a twin here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bitrix24_directories.directories.models import Directory, Item
+from bitrix24_directories.text import bare_code
+from bitrix24_directories.words import same_text
+
+from .codes import SHOWN, CodeList, code_text, judge_code
+from .verdicts import Verdict
+
+WRONG_IN_OLD_METHODS = "store it raw, or take another stage"
+WRONG_IN_NEW_METHODS = "refuse it, keep the old stage or take another"
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """A pipeline with its stages; types without pipelines have one, whose number is None."""
+
+    directory: Directory
+    items: Sequence[Item]
+    default: bool
+
+    @property
+    def number(self) -> int | None:
+        return self.directory.category_id
+
+    @property
+    def name(self) -> str:
+        return self.directory.pipeline or self.directory.name
+
+    @property
+    def codes(self) -> Mapping[str, Item]:
+        return {item.status_id: item for item in self.items}
+
+
+def judge_pipeline(value: Any, pipelines: Sequence[Pipeline]) -> Verdict:
+    """A pipeline by its number or name; the value to write is the number."""
+    items = [Item(status_id=str(one.number), name=one.name, sort=0) for one in pipelines]
+    known = CodeList(Directory(entity_id="pipelines", name="the pipelines", kind="list"), items)
+    verdict = judge_code(value, [known], "refuse it, or take the main pipeline")
+    return replace(verdict, value=int(verdict.value) if verdict.writes else None)
+
+
+def pipeline_of_stage(value: Any, pipelines: Sequence[Pipeline]) -> list[Pipeline]:
+    """The pipelines that a stage may mean where nothing else names one: by its whole code, else by its words."""
+    text = code_text(value)
+    verdicts = [(one, judge_stage_of(value, one, "")) for one in pipelines]
+    return (
+        [one for one in pipelines if text in one.codes]
+        or [one for one, verdict in verdicts if verdict.writes]
+        or [one for one, verdict in verdicts if verdict.outcome == "ambiguous"]
+    )
+
+
+def judge_stage_of(value: Any, pipeline: Pipeline, otherwise: str) -> Verdict:
+    """A stage among those of one pipeline, whatever the others have."""
+    return judge_code(value, [CodeList(pipeline.directory, pipeline.items)], otherwise)
+
+
+def judge_stage(value: Any, own: Pipeline, pipelines: Sequence[Pipeline], otherwise: str) -> Verdict:
+    """A stage of a record in the pipeline `own`; a code of another pipeline is answered with its twin there."""
+    verdict = judge_stage_of(value, own, otherwise)
+    if verdict.outcome == "right":
+        return verdict
+    text = code_text(value).strip().casefold()
+    for other in pipelines:
+        for item in other.items if other is not own else ():
+            if item.status_id.casefold() == text:
+                return _twin(item, other, own, otherwise)
+    return verdict
+
+
+def _twin(item: Item, other: Pipeline, own: Pipeline, otherwise: str) -> Verdict:
+    """The stage of `own` that is what `item` is in `other`: by code or meaning, and by name; both if they differ."""
+    twins: dict[str, Item] = {}
+    directory, ours = other.directory, own.directory
+    for theirs, our in ((directory.success, ours.success), (directory.failure, ours.failure)):
+        if item.status_id == theirs and our is not None and our in own.codes:
+            twins[our] = own.codes[our]
+    for one in own.items:
+        same_code = bare_code(one.status_id).casefold() == bare_code(item.status_id).casefold()
+        if same_code or (one.name and same_text(one.name) == same_text(item.name)):
+            twins[one.status_id] = one
+    note = f"{item.status_id} ({item.name}) is of {other.name}"
+    if len(twins) == 1:
+        (found,) = twins.values()
+        return Verdict("likely", found.status_id, found.name, note=note, otherwise=otherwise)
+    near = tuple(twins.values()) or tuple(own.items[:SHOWN])
+    return Verdict("ambiguous" if twins else "wrong", candidates=near, note=note, otherwise=otherwise)
