@@ -64,6 +64,7 @@ calls = st.sampled_from(
         ("get_directory_items", {"entityId": "SOURCE"}),
         ("get_directory_items", {"entityId": "SOURCE", "details": True}),
         ("list_directories", {}),
+        ("check_record", {"entity": "deal", "fields": {"SOURCE_ID": "CALL", "STAGE_ID": "won"}, "recordId": "5"}),
     ]
 )
 
@@ -87,9 +88,11 @@ async def test_anything_a_portal_may_send(
 
 @settings(max_examples=200)
 @given(
-    tool=st.one_of(st.sampled_from(["get_directory_items", "list_directories"]), st.text()),
+    tool=st.one_of(st.sampled_from(["get_directory_items", "list_directories", "check_record"]), st.text()),
     arguments=st.dictionaries(
-        st.one_of(st.sampled_from(["entityId", "details", "query", "entity_id"]), st.text()), anything, max_size=4
+        st.one_of(st.sampled_from(["entityId", "details", "query", "entity", "fields", "recordId"]), st.text()),
+        anything,
+        max_size=4,
     ),
 )
 async def test_anything_a_model_may_pass(someone: Assistant, tool: str, arguments: dict[str, Any]) -> None:
@@ -103,6 +106,13 @@ async def test_any_entity_id(someone: Assistant, entity_id: str) -> None:
     said = await someone.call("get_directory_items", entityId=entity_id)
     _check(said.text, said.is_error, said.error["code"] if said.is_error else "")
     assert len(said.text) < 1500
+
+
+@settings(max_examples=300)
+@given(fields=st.one_of(anything, st.dictionaries(st.sampled_from(["STAGE_ID", "SOURCE_ID", "UF_CRM_1727"]), anything)))
+async def test_any_fields_of_a_record(someone: Assistant, fields: Any) -> None:
+    said = await someone.call("check_record", entity="deal", fields=fields)
+    _check(said.everything, said.is_error, said.error["code"] if said.is_error else "")
 
 
 IDS = [

@@ -63,8 +63,13 @@ async def test_resources_say_what_the_tools_say(client: Client) -> None:
 
 
 async def test_fields(client: Client) -> None:
-    text = await text_of(client, "bitrix24://fields")
-    assert "STATUS_ID: string, Status ID [required, immutable]" in text.splitlines()
+    lines = (await text_of(client, "bitrix24://fields")).splitlines()
+    assert "deal.STAGE_ID: Stage - DEAL_STAGE, DEAL_STAGE_1, DEAL_STAGE_2" in lines
+    assert "deal.UF_CRM_1724: Customer size - 77 Small customers; 78 Middle; 79 Large customers" in lines
+    assert "lead.UF_CRM_1724077700: Partner level - PARTNER_LEVEL" in lines
+    assert "item(177).sourceId: Source - SOURCE" in lines
+    assert not [line for line in lines if "previousStageId" in line]  # read-only
+    assert "STATUS_ID: string, Status ID [required, immutable]" in lines
 
 
 async def test_how_long_a_client_may_keep_a_resource(portal: PortalInProcess) -> None:
@@ -108,6 +113,8 @@ async def test_completion_from_the_portals_own_directories(client: Client) -> No
         assert completed.values == ["DEAL_STAGE", "DEAL_STAGE_1", "DEAL_STAGE_2"]
     by_title = await client.complete(template, {"name": "entityId", "value": "Wholesale"})
     assert by_title.completion.values == ["DEAL_STAGE_1"]
+    field = await client.complete(template, {"name": "entityId", "value": "deal.s"})
+    assert field.completion.values == ["deal.STAGE_ID", "deal.SOURCE_ID"]
     other = await client.complete(PromptReference(name="map_values"), {"name": "values", "value": "w"})
     assert other.completion.values == []
 

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import anyio
 
 from bitrix24_directories.directories.directories import Directories
+from bitrix24_directories.directories.entity_ids import could_be_id
 from bitrix24_directories.directories.models import Change, Item, Step
 from bitrix24_directories.directories.notation import coded
 from bitrix24_directories.rest import Bitrix24Error, Entry, Outcome, current_wait, failure
@@ -213,6 +214,8 @@ class Changes:
     async def _reading(self, entity_id: str) -> AsyncIterator[tuple[str, list[Item]]]:
         with anyio.move_on_after(self._timeout):
             found = await self._directories.items(entity_id, details=True, fresh=True)
+            if not could_be_id(found.entity_id):
+                raise _no_directory(found.entity_id)
             yield found.entity_id, found.items
             return
         raise failure("TIMEOUT", detail=f"waited {self._timeout:g} s for {current_wait().given_up}")
@@ -250,6 +253,18 @@ def _audit_needed() -> Iterator[None]:
         yield
     except OSError as exc:
         raise _audit_failed(exc) from None
+
+
+def _no_directory(path: str) -> Bitrix24Error:
+    return Bitrix24Error(
+        "NOT_A_DIRECTORY",
+        Entry(
+            f"The values of {path} are the field's own and stand in no directory, so they cannot be changed here",
+            "Tell the user to change them in Bitrix24, in the settings of that field.",
+            "input",
+        ),
+        nothing_was_done=True,
+    )
 
 
 def audit_trouble(path: str) -> Bitrix24Error | None:

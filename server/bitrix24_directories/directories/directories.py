@@ -18,10 +18,10 @@ from bitrix24_directories.text import one_line
 from .cache import Cache, Kept
 from .entity_ids import could_be_id
 from .field_reads import PATIENCE, Fields
-from .fields import NOTHING_READ, FieldMap, bare_directory
+from .fields import NOTHING_READ, FieldMap, FieldOf, bare_directory
 from .kept_reads import Reader
 from .models import Directory, DirectoryItems, DirectoryList, Item
-from .naming import ENTITY_ID_LIMIT, named, only, unknown
+from .naming import ENTITY_ID_LIMIT, lists_of, named, only, unknown
 from .reads import TYPES, items_of
 from .rows import confirms, fields_text, read_record, read_statuses
 
@@ -42,6 +42,10 @@ class Lists:
 
     def all(self) -> list[Directory]:
         return [*self.directories.rows, *(one.directory for one in self.fields.enumerations.values())]
+
+    def of(self, field: FieldOf) -> list[Directory]:
+        """The directories whose codes a field takes, or the enumeration that it holds."""
+        return list(lists_of(field, self.directories.rows, self.fields))
 
     def named(self, text: str) -> list[Directory]:
         """What `naming.named` finds in them."""

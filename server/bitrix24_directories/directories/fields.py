@@ -119,6 +119,10 @@ class FieldOf:
         return f"{self.type.key}.{spelt or self.field.name}"
 
     @property
+    def takes_codes(self) -> bool:
+        return self.field.is_stage or bool(self.field.directories or self.field.choices)
+
+    @property
     def shown(self) -> str:
         """The path, with the title of a custom field."""
         return f"{self.path} ({self.field.title})" if self.field.custom and self.field.title else self.path
@@ -142,6 +146,7 @@ class FieldMap:
     ) -> None:
         order = [*TYPE_NAMES]
         self.types = sorted(types, key=lambda one: (order.index(one.id) if one.id in order else len(order), one.id))
+        self.read_at = read_at
         self._fields = fields
         self._takes: defaultdict[str | int, list[str]] = defaultdict(list)  # by directory, stages by type
         for one in self.all():
@@ -219,8 +224,8 @@ def _same_name(field: Field, name: str) -> bool:
 
 
 def folded_name(name: str) -> str:
-    """For comparing field names that differ in letter case and underscores alone."""
-    return name.replace("_", "").casefold()
+    """For comparing field names that differ in letter case, underscores and blanks alone."""
+    return "".join(name.replace("_", "").split()).casefold()
 
 
 NOTHING_READ = FieldMap([], {})

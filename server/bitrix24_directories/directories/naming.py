@@ -30,7 +30,7 @@ def named(text: str, directories: Sequence[Directory], fields: FieldMap) -> list
     if found:
         return found
     meant = fields.named(text)
-    lists = {one.entity_id: one for field in meant for one in _lists_of(field, directories, fields)}
+    lists = {one.entity_id: one for field in meant for one in lists_of(field, directories, fields)}
     if lists:
         return list(lists.values())
     raise _no_codes(meant[0], directories) if meant else unknown(text, directories, fields)
@@ -56,7 +56,7 @@ def nearest_text(text: str, directories: Sequence[Directory], fields: FieldMap |
     """The closest directories and fields with their titles; empty where nothing is close."""
     known = [(one.entity_id, one.name) for one in directories]
     if fields is not None and "." in text:
-        known += [(one.path, one.field.title) for one in fields.all() if _takes_codes(one)]
+        known += [(one.path, one.field.title) for one in fields.all() if one.takes_codes]
     return "; ".join(f"{shown_code(name)} ({title})" for name, title in _nearest(text[:ENTITY_ID_LIMIT], known))
 
 
@@ -74,17 +74,14 @@ def unknown(text: str, directories: Sequence[Directory], fields: FieldMap | None
     )
 
 
-def _lists_of(one: FieldOf, directories: Sequence[Directory], fields: FieldMap) -> Iterator[Directory]:
+def lists_of(one: FieldOf, directories: Sequence[Directory], fields: FieldMap) -> Iterator[Directory]:
+    """The directories whose codes a field takes, or the enumeration that it holds."""
     if one.field.is_stage:
         yield from (found for found in directories if found.entity_type_id == one.type.id)
     elif one.path in fields.enumerations:
         yield fields.enumerations[one.path].directory
     else:
         yield from (found for found in directories if found.entity_id in one.field.directories)
-
-
-def _takes_codes(one: FieldOf) -> bool:
-    return one.field.is_stage or bool(one.field.directories or one.field.choices)
 
 
 def _no_codes(one: FieldOf, directories: Sequence[Directory]) -> Bitrix24Error:

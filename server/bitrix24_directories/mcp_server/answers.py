@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from mcp_types import CallToolResult, TextContent
 
+from bitrix24_directories.directories.directories import Lists
 from bitrix24_directories.directories.models import (
     WORTH_SAYING,
     Change,
@@ -22,7 +23,7 @@ from bitrix24_directories.directories.models import (
     QueryResult,
     Result,
 )
-from bitrix24_directories.directories.notation import item_line
+from bitrix24_directories.directories.notation import item_line, shown_name
 from bitrix24_directories.text import one_line, shown_code
 
 DIRECTORIES = "bitrix24://directories"
@@ -79,6 +80,20 @@ def _directory_line(directory: Directory) -> str:
     codes = {"start": directory.start, "success": directory.success, "failure": directory.failure}
     parts += [f"{meaning} {shown_code(code)}" for meaning, code in codes.items() if code is not None]
     return ", ".join(parts)
+
+
+def fields_text(lists: Lists) -> str:
+    """`deal.SOURCE_ID: Source - SOURCE`, a line for each field of records that takes codes."""
+    lines = ["Fields of records that take codes (field: title - their directories, or their own values)"]
+    for one in lists.fields.all():
+        if one.field.read_only or not one.takes_codes:
+            continue
+        if one.path in lists.fields.enumerations:
+            values = "; ".join(f"{shown_code(item.status_id)} {shown_name(item.name)}" for item in one.field.choices)
+        else:
+            values = ", ".join(shown_code(found.entity_id) for found in lists.of(one))
+        lines.append(f"{one.path}: {one.field.title} - {values or 'a directory that is gone'}")
+    return "\n".join(lines)
 
 
 def found_text(result: FoundItems) -> str:

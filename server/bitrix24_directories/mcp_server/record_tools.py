@@ -17,7 +17,7 @@ from bitrix24_directories.text import one_line, quoted, shown_code
 from .answers import both
 from .context import Portal, directories_of
 
-MOST_FIELDS = 200
+MOST_FIELDS, VALUE_LIMIT = 200, 65_535
 _SHOWN = 60
 
 
@@ -34,6 +34,9 @@ def pairs(given: object) -> list[tuple[str, Any]]:
     found = list(_pairs(given))
     if not 0 < len(found) <= MOST_FIELDS:
         raise _refused(f"expected 1 to {MOST_FIELDS} fields such as STAGE_ID=WON; got {len(found)}")
+    longest = max(len(text) for pair in found for text in pair if isinstance(text, str))
+    if longest > VALUE_LIMIT:
+        raise _refused(f"each may have {VALUE_LIMIT} characters at most; got {longest}")
     return found
 
 
@@ -88,22 +91,22 @@ async def check_record(
     fields: Annotated[
         list[tuple[str, Any]],
         BeforeValidator(pairs),
-        WithJsonSchema({"type": "array", "items": {"type": "string"}}),
-        Field(description="NAME=value each", examples=[["STAGE_ID=Deal Won", "SOURCE_ID=CALL"]]),
+        WithJsonSchema({"type": "array", "items": {"type": "string", "maxLength": VALUE_LIMIT}}),
+        Field(description=f"1 to {MOST_FIELDS} NAME=value", examples=[["STAGE_ID=Deal Won", "SOURCE_ID=CALL"]]),
     ],
     ctx: Context[Portal],
     recordId: Annotated[
         str,
         BeforeValidator(_as_text),
         StringConstraints(strip_whitespace=True, max_length=15, pattern=r"^[0-9]*$"),
-        Field(description="Id of the record that is changed"),
+        Field(description="Of the record to be updated; empty for a new one"),
     ] = "",
 ) -> Annotated[CallToolResult, CheckedRecord]:
-    """Check a whole CRM record before you write it: codes, pipeline, custom fields, dates, names of fields.
+    """Check a CRM record before it is added or updated: field names, pipeline, stage, codes, custom fields, dates.
 
-    Use it before any add or update: Bitrix24 stores wrong codes, swaps stages and drops unknown fields without an
-    error. Values may be codes or the user's words; fields old or new names (STAGE_ID, stageId) or titles. Write exactly
-    what comes back under Write, and settle with the user what is left out.
+    Use it before every write: Bitrix24 stores wrong codes, swaps stages and drops unknown fields without an error.
+    Fields are old or new names (STAGE_ID, stageId) or titles, values codes or the user's words. Then write exactly what
+    stands under Write, and settle with the user what is left out.
     """
     from bitrix24_directories.records.check import check_record as check  # its matcher is needed by this tool alone
 
@@ -127,12 +130,12 @@ def record_text(result: CheckedRecord, record_id: int | None) -> str:
 def _head(result: CheckedRecord, record_id: int | None) -> str:
     record = result.entity if record_id is None else f"{result.entity} {record_id}"
     if result.pipeline is not None:
-        added = ", added" if result.pipeline_added else ""
-        record += f" in {result.pipeline} (CATEGORY_ID {result.category_id}{added})"
+        why = {"stage": ", added", "default": ", if it is new", None: ""}[result.pipeline_from]
+        record += f" in {result.pipeline} (CATEGORY_ID {result.category_id}{why})"
     if result.ok:
         return f"{record}: may be written as it stands"
     changes, total = sum(field.outcome in ("likely", "changed") for field in result.fields), len(result.fields)
-    return f"{record}: {changes} of {total} field{'' if total == 1 else 's'} need{'s' if changes == 1 else ''} a change"
+    return f"{record}: {changes} of {total} fields need{'s' if changes == 1 else ''} a change"
 
 
 def _field_line(field: CheckedField, write: dict[str, Any]) -> str:

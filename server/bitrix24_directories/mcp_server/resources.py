@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
+import anyio
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.session import ServerSession
@@ -24,7 +25,7 @@ from mcp_types import (
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.models import Directory
 
-from .answers import DIRECTORIES, directories_text, items_text
+from .answers import DIRECTORIES, directories_text, fields_text, items_text
 
 FIELDS = "bitrix24://fields"
 _AGE = "ageSeconds"
@@ -41,8 +42,8 @@ RESOURCES = [
     Resource(
         uri=FIELDS,
         name="fields",
-        title="Fields of a directory item",
-        description="What an item of a directory consists of in Bitrix24 REST (crm.status.fields)",
+        title="Bitrix24 fields that take codes",
+        description="The fields of records that take codes, custom ones included, with their directories or values",
         mime_type="text/plain",
     ),
 ]
@@ -66,7 +67,10 @@ async def read(directories: Directories, uri: str) -> ReadResourceContents | Non
         listed = await directories.search()
         return _contents(directories_text(listed), listed.age_seconds)
     if uri == FIELDS:
-        return _contents(await directories.fields_text(), None)
+        lists = await directories.lists()
+        text = f"{fields_text(lists)}\n\n{await directories.fields_text()}"
+        read_at = min(lists.fields.read_at, lists.directories.read_at)
+        return _contents(text, int(anyio.current_time() - read_at))
     if uri.startswith(f"{DIRECTORIES}/"):
         items = await directories.items(unquote(uri.removeprefix(f"{DIRECTORIES}/")))
         return _contents(items_text(items), items.age_seconds)
@@ -74,13 +78,15 @@ async def read(directories: Directories, uri: str) -> ReadResourceContents | Non
 
 
 async def complete(directories: Directories, typed: str) -> Completion:
-    """The ids of directories whose id or title holds what was typed, ids that begin with it first."""
-    wanted = typed.casefold()
+    """The ids of directories whose id or title holds what was typed, those that begin with it first; fields by dots."""
+    wanted, lists = typed.casefold(), await directories.lists()
 
     def fits(found: Directory) -> bool:
         return wanted in found.entity_id.casefold() or wanted in found.name.casefold()
 
-    ids = [found.entity_id for found in (await directories.lists()).directories.rows if fits(found)]
+    ids = [found.entity_id for found in lists.directories.rows if fits(found)]
+    if "." in wanted:
+        ids += [one.path for one in lists.fields.all() if one.takes_codes and wanted in one.path.casefold()]
     ids.sort(key=lambda entity_id: not entity_id.casefold().startswith(wanted))
     return Completion(values=ids[:_COMPLETIONS], total=len(ids), has_more=len(ids) > _COMPLETIONS)
 

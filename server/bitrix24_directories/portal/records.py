@@ -176,12 +176,12 @@ def _single(one: Field, value: Any, before: Any) -> Any:
         return value
     if one.kind == "boolean":
         return "Y" if value is True or (isinstance(value, str) and value in ("true", "y", "Y")) else "N"
+    text = str(value)
+    if one.kind == "crm_category":  # 0 is a pipeline
+        return int(text) if text.isdecimal() else before
     if value is None or value is False or value in _CLEARING:
         return None
-    text = str(value)
     match one.kind:
-        case "crm_category":
-            return int(text) if text.isdecimal() else before
         case "integer" | "user" | "crm_company":
             return int(text) if text.lstrip("-").isdecimal() else before
         case "double":

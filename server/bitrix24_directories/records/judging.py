@@ -19,7 +19,7 @@ from bitrix24_directories.text import one_line, shown_code
 
 from .codes import CodeList, code_text, judge_code
 from .knowledge import Knowledge
-from .models import CheckedField, CheckedRecord
+from .models import CheckedField, CheckedRecord, PipelineFrom
 from .spelling import Key, read_keys, spelt, style_of
 from .stages import (
     WRONG_IN_NEW_METHODS,
@@ -34,6 +34,7 @@ from .verdicts import DROP, STORE_RAW, Verdict, boolean, clears, day, moment, nu
 
 _NEVER_MOVED = "crm.deal.update never changes the pipeline; for crm.item.update spell all as categoryId, stageId"
 REFUSE_SINGLE = "refuse a single value"
+NOTHING = object()
 _SHOWN = 100
 _MOST_CANDIDATES = 12
 OPEN = ("ambiguous", "wrong", "dropped", "clears")
@@ -42,6 +43,9 @@ OPEN = ("ambiguous", "wrong", "dropped", "clears")
 RECORDS = frozenset(("user", "employee", "crm_lead", "crm_deal", "crm_contact", "crm_company", "crm_quote"))
 CHECKED = RECORDS | {"crm_status", "enumeration", "crm_currency", "boolean", "integer", "double", "date", "datetime"}
 """Kinds of fields whose values are looked at; the others pass."""
+
+TEXTS = frozenset(("string", "text", "char", "url"))
+"""Kinds that take any one text."""
 
 
 class Judge:
@@ -54,14 +58,14 @@ class Judge:
         self._keys = read_keys(known.type.id, known.fields, list(given))
         self._stage_otherwise = WRONG_IN_OLD_METHODS if self._style == "old" else WRONG_IN_NEW_METHODS
         self._category = self._judge_category()
-        self._own, self._follows = self._own_pipeline()
+        self._own, self._pipeline_from = self._own_pipeline()
 
     def record(self) -> CheckedRecord:
         """What is said of the record as a whole; a pipeline that is right is said with it alone."""
         fields: list[CheckedField] = []
         write: dict[str, Any] = {}
         seen: list[Field] = []
-        if self._follows and self._own and (category := self._field("crm_category")):
+        if self._pipeline_from == "stage" and self._own and (category := self._field("crm_category")):
             write[spelt(category, self._style)] = self._own.number
         for key in self._keys:
             verdict = self._judge(key, seen)
@@ -73,10 +77,10 @@ class Judge:
         return CheckedRecord(
             entity_type_id=self._known.type.id,
             entity=self._known.type.shown,
-            ok=not self._follows and all(one.outcome in ("right", "unchecked") for one in fields),
+            ok=self._pipeline_from != "stage" and all(one.outcome in ("right", "unchecked") for one in fields),
             pipeline=self._own.name if self._own and self._own.number is not None else None,
             category_id=self._own.number if self._own else None,
-            pipeline_added=self._follows or None,
+            pipeline_from=self._pipeline_from if self._own and self._own.number is not None else None,
             fields=fields,
             write=write,
             open=[one.field for one in fields if one.outcome in OPEN] or None,
@@ -130,11 +134,14 @@ class Judge:
 
     def _judge_list(self, field: Field, given: Any) -> Verdict:
         """The values of a multiple field, which have to come as a list."""
-        if field.kind not in CHECKED:
-            single = not isinstance(given, list) and field.kind != "crm_multifield" and not clears(given)
-            return Verdict("changed", [given], otherwise=REFUSE_SINGLE) if single else Verdict("unchecked", given)
         if clears(given):
             return Verdict("clears", otherwise="change nothing, or clear the field")
+        if field.kind not in CHECKED:
+            if isinstance(given, list):
+                return Verdict("unchecked", given)
+            if field.kind == "crm_multifield":
+                return Verdict("wrong", note='expected [{"VALUE": "...", "VALUE_TYPE": "WORK"}]', otherwise=DROP)
+            return Verdict("changed", [given], otherwise=REFUSE_SINGLE)
         judged = [self._judge_value(field, one) for one in self._parts(field, given)]
         for verdict in judged:
             if not verdict.writes:
@@ -161,17 +168,20 @@ class Judge:
             return boolean(value)
         if clears(value):
             return Verdict("clears", note="send it only if that is meant", otherwise="clear the field")
-        if field.kind not in CHECKED:
+        if field.kind not in CHECKED | TEXTS:
             return Verdict("unchecked", value)
         if isinstance(value, list) and len(value) == 1:
             verdict = self._judge_value(field, value[0])
-            return replace(verdict, outcome="changed", otherwise=DROP) if verdict.outcome == "right" else verdict
+            as_it_was = verdict.outcome in ("right", "unchecked")
+            return replace(verdict, outcome="changed", otherwise=DROP) if as_it_was else verdict
         if isinstance(value, list | dict):
             return Verdict("wrong", note="it takes one value", otherwise=DROP)
         return self._judge_single(field, value)
 
     def _judge_single(self, field: Field, value: Any) -> Verdict:
         match field.kind:
+            case kind if kind in TEXTS:
+                return Verdict("unchecked", value)
             case "integer" | "double":
                 return number(value, whole=field.kind == "integer")
             case "date":
@@ -192,17 +202,17 @@ class Judge:
         return next((one for one in self._known.fields if one.kind == kind and not one.read_only), None)
 
     def _value_of(self, field: Field | None) -> Any:
-        """The one value that was given for a field; None where there is none."""
+        """The one value that was given for a field; NOTHING where there is none."""
         values = next((self._given[key.given] for key in self._keys if key.field is field and field), [])
-        return values[0] if len(values) == 1 else None
+        return values[0] if len(values) == 1 else NOTHING
 
     def _judge_category(self) -> Verdict | None:
         """The pipeline that was given; None where none was, or where there are none to choose from."""
         value, record_id = self._value_of(self._field("crm_category")), self._known.record_id
         choices = [one for one in self._known.pipelines if one.number is not None]
-        if value is None or not choices:
+        if value is NOTHING or not choices:
             return None
-        if value in ("", []):
+        if value in (None, "", [], {}):
             return Verdict("clears", otherwise="take the main pipeline, or change nothing")
         verdict = judge_pipeline(value, choices)
         moves = verdict.writes and record_id is not None and verdict.value != self._known.record_pipeline
@@ -210,22 +220,23 @@ class Judge:
             return Verdict("dropped", note=_NEVER_MOVED, otherwise=DROP)
         return verdict
 
-    def _own_pipeline(self) -> tuple[Pipeline | None, bool]:
-        """The pipeline that the record is in or comes into, and whether that only follows from its stage."""
+    def _own_pipeline(self) -> tuple[Pipeline | None, PipelineFrom | None]:
+        """The pipeline that the record is in or comes into, and where neither it nor the record was given, from what
+        that follows."""
         pipelines, stage = self._known.pipelines, self._value_of(self._stage_field())
         if self._category is not None:
             chosen = self._category.value if self._category.writes else object()
-            return next((one for one in pipelines if one.number == chosen), None), False
+            return next((one for one in pipelines if one.number == chosen), None), None
         if len(pipelines) == 1:
-            return pipelines[0], False
+            return pipelines[0], None
         if self._known.record_id is not None:
-            return next((one for one in pipelines if one.number == self._known.record_pipeline), None), False
-        if stage is None or isinstance(stage, list | dict):
-            return None, False
+            return next((one for one in pipelines if one.number == self._known.record_pipeline), None), None
+        if stage is NOTHING or clears(stage) or isinstance(stage, list | dict):
+            return None, None
         possible = pipeline_of_stage(stage, pipelines) or [one for one in pipelines if one.default]
         if len(possible) == 1:
-            return possible[0], not possible[0].default
-        return None, False
+            return possible[0], "default" if possible[0].default else "stage"
+        return None, None
 
     def _stage_field(self) -> Field | None:
         return next((one for one in self._known.fields if one.is_stage), None)
@@ -237,7 +248,7 @@ class Judge:
             return Verdict("wrong", note="it takes one code", otherwise=self._stage_otherwise)
         if self._own is not None:
             verdict = judge_stage(value, self._own, self._known.pipelines, self._stage_otherwise)
-            if self._follows and verdict.writes:
+            if self._pipeline_from == "stage" and verdict.writes:
                 main = next((one.name for one in self._known.pipelines if one.default), "the main pipeline")
                 return replace(verdict, note=f"{self._own.name} follows from it", otherwise=f"put it into {main}")
             return verdict
@@ -284,7 +295,7 @@ def _from_json(value: Any) -> Any:
 
 
 def _checked(key: Key, values: Sequence[Any], verdict: Verdict) -> CheckedField:
-    said = verdict.outcome not in ("right", "unchecked")
+    said = verdict.outcome not in ("right", "unchecked", "dropped")
     given = values[0] if len(values) == 1 else values
     shown = one_line(code_text(given), _SHOWN) if said else None
     candidates = [
@@ -296,7 +307,7 @@ def _checked(key: Key, values: Sequence[Any], verdict: Verdict) -> CheckedField:
         write_as=key.write_as if verdict.writes and key.write_as != key.given else None,
         given=shown,
         code=code_text(verdict.value) if said and verdict.writes else None,
-        name=verdict.name if verdict.name != shown else None,
+        name=verdict.name if verdict.name not in ("", shown) else None,
         candidates=candidates[:_MOST_CANDIDATES] or None,
         note=verdict.note or None,
         otherwise=verdict.otherwise or None,

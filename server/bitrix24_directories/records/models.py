@@ -11,6 +11,8 @@ from bitrix24_directories.directories.models import Result, Shape
 
 Outcome = Literal["right", "likely", "changed", "ambiguous", "wrong", "dropped", "clears", "unchecked"]
 
+PipelineFrom = Literal["stage", "default"]
+
 
 class CheckedField(Shape):
     """One field as it was given, and what is to be written into it.
@@ -18,9 +20,9 @@ class CheckedField(Shape):
     `right`: may be written as it stands; `likely`: `code` is what the words mean; `changed`: `code` is the same in the
     form that Bitrix24 keeps; `unchecked`: of a kind that is not checked, passed on. The rest is left out of what is to
     be written: `ambiguous` (one of `candidates`), `wrong` (no code of its list), `dropped` (no field that can be
-    written), `clears` (would empty the field). `given` is left out where it is right; `write_as` is the field's name
-    where another was given; `name` belongs to the code, where the two differ; `candidates` are codes with their names,
-    `SALE (Sales)`; `otherwise` is what Bitrix24 would do with it as it was given.
+    written), `clears` (would empty the field). `given` is left out where it is right, unchecked or dropped; `write_as`
+    is the field's name where another was given; `name` belongs to the code, where the two differ; `candidates` are
+    codes with their names, `SALE (Sales)`; `otherwise` is what Bitrix24 would do with it as it was given.
     """
 
     field: str
@@ -39,7 +41,8 @@ class CheckedRecord(Result):
 
     `entity` is what a text calls it; `write` is what to write, `open` names the fields that are left out of it,
     `missing` the required ones that were not given, if this is a new record. `category_id` and `pipeline` are the
-    record's own, where stages depend on them; `pipeline_added` where they only follow from its stage.
+    record's own, where stages depend on them. Where neither the pipeline nor the record was given, `pipeline_from`
+    tells why: the `stage` is of no other, so that it is added to `write`; or it is the `default` of new records.
     """
 
     entity_type_id: int
@@ -47,7 +50,7 @@ class CheckedRecord(Result):
     ok: bool
     pipeline: str | None = None
     category_id: int | None = None
-    pipeline_added: bool | None = None
+    pipeline_from: PipelineFrom | None = None
     fields: list[CheckedField]
     write: Annotated[dict[str, Any], WithJsonSchema({"type": "object"})]
     open: list[str] | None = None

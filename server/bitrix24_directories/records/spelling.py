@@ -16,8 +16,8 @@ from bitrix24_directories.directories.fields import OLD_METHODS, Field, folded, 
 Style = Literal["old", "new"]
 
 _LIKE_A_NAME = re.compile("[A-Z0-9_]+")
-_NEAREST = 3
-_CLOSE = 60
+_NEAREST = 2
+_CLOSE = 75
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ from bitrix24_directories.words import same_text
 from .codes import SHOWN, CodeList, code_text, judge_code
 from .verdicts import Verdict
 
-WRONG_IN_OLD_METHODS = "store it raw, or take another stage"
-WRONG_IN_NEW_METHODS = "refuse it, keep the old stage or take another"
+WRONG_IN_OLD_METHODS = "store it raw or swap it"
+WRONG_IN_NEW_METHODS = "refuse, ignore or swap it"
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,8 +53,8 @@ class Verdict:
 
 
 def clears(value: Any) -> bool:
-    """Whether a value empties its field."""
-    return value is None or value in ("", "0", [], {}) or (value == 0 and not isinstance(value, bool))
+    """Whether a value empties its field, unless that is a boolean."""
+    return value is None or value is False or value in ("", "0", [], {}) or (value == 0 and not isinstance(value, bool))
 
 
 def boolean(value: Any) -> Verdict:
@@ -162,9 +162,11 @@ def _real(text: str) -> bool:
 
 def record_id(value: Any) -> Verdict:
     """The id of a user or of another record; whether there is one is not looked at."""
-    text = str(value).strip() if not isinstance(value, bool) else ""
+    text = str(value) if not isinstance(value, bool) else ""
     if text.isascii() and text.isdecimal():
         return Verdict("unchecked", value)
+    if text.isascii() and text.strip().isdecimal():
+        return Verdict("changed", int(text), otherwise=DROP)
     return Verdict("wrong", note="expected an id, a whole number", otherwise=DROP)
 
 
