@@ -40,7 +40,25 @@ BARE = (str(HERE / "bare_server.py"),)
 OURS = ("-m", "bitrix24_directories")
 GET = "get_directory_items"
 FIND = "find_directory_items"
+CHECK = "check_record"
 STAGES = {"entityId": "DEAL_STAGE"}
+RECORD = {
+    "entity": "deal",
+    "fields": [
+        "CATEGORY_ID=1",
+        "STAGE_ID=Deal Won",
+        "SOURCE_ID=CALL",
+        "UF_CRM_1724=Large",
+        "OPENED=yes",
+        "STAGE=won",
+        "TYPE_ID=service",
+        "TITLE=Order 5",
+    ],
+}
+RIGHT = {
+    "entity": "deal",
+    "fields": ["CATEGORY_ID=1", "STAGE_ID=C1:WON", "SOURCE_ID=CALL", "UF_CRM_1724=79", "OPENED=Y", "TYPE_ID=SALE"],
+}
 
 
 @dataclass(frozen=True)
@@ -170,14 +188,72 @@ def tokens() -> Iterator[Figure]:
         listed = server.tools
         result = server.call(GET, **STAGES)
         response = httpx.post(f"{webhook}crm.status.entity.items", json=STAGES).json()
+        checked = server.call(CHECK, **RECORD)
     shown = [{key: tool[key] for key in ("name", "description", "inputSchema")} for tool in listed["tools"]]
-    yield Figure("name, description and input schema of all read tools, in tokens", count(shown), 800)
-    yield Figure("the whole `tools/list`, in tokens", count(listed), 2000)
+    yield Figure("name, description and input schema of all read tools, in tokens", count(shown), 900)
+    (record,) = (tool for tool in shown if tool["name"] == CHECK)
+    yield Figure("the same of check_record alone", count(record), 300)
+    yield Figure("the whole `tools/list`, in tokens", count(listed), 2300)
     text, structured = count(result["content"][0]["text"]), count(result["structuredContent"])
     yield Figure("the documented 8 items: text, in tokens of the REST response", text / count(response), 0.35)
     yield Figure(
         "the documented 8 items: structured, in tokens of the REST response", structured / count(response), 0.70
     )
+    yield Figure(
+        "a record of 8 fields, 5 of them not right: text, in tokens", count(checked["content"][0]["text"]), 250
+    )
+    yield Figure("the same: structured, in tokens", count(checked["structuredContent"]), 250)
+
+
+def records() -> Iterator[Figure]:
+    """A check from cold, with a new server each time, against the same two batches with bare httpx; and a kept one."""
+    with portal() as webhook:
+        requests = asyncio.run(cold_check(webhook, count_requests=True))
+        yield Figure("a record checked from cold: HTTP requests", requests, 2)
+        bare, cold = side_by_side(
+            20,
+            lambda: asyncio.run(two_batches(webhook)),
+            lambda: asyncio.run(cold_check(webhook, count_requests=False)),
+        )
+        yield Figure("the same, against the same two batches with a bare `httpx.AsyncClient`", cold / bare, 2)
+        with Server(*OURS, BITRIX24_WEBHOOK_URL=webhook) as server:
+            server.call(CHECK, **RIGHT)
+            server.call(GET, **STAGES)
+            before = called(webhook)
+            got, kept = side_by_side(300, lambda: server.timed(GET, **STAGES), lambda: server.timed(CHECK, **RIGHT))
+            yield Figure("a record checked with all kept: HTTP requests", called(webhook) - before, 0)
+            yield Figure("the same, against one cached call", kept / got, 2)
+
+
+def called(webhook: str) -> int:
+    """REST calls that the portal has had."""
+    calls: int = httpx.get(f"{webhook.partition('/rest/')[0]}/demo/calls").json()["calls"]
+    return calls
+
+
+async def cold_check(webhook: str, *, count_requests: bool) -> float:
+    """Seconds that a new server takes to check a record, or how many requests it makes."""
+    server = DirectoriesServer(Webhook.parse(webhook), Settings.model_construct())
+    async with Client(server) as client:
+        before = called(webhook) if count_requests else 0
+        started = time.perf_counter()
+        result = await client.call_tool(CHECK, RECORD)
+        seconds = time.perf_counter() - started
+    assert not result.is_error
+    return called(webhook) - before if count_requests else seconds
+
+
+async def two_batches(webhook: str) -> float:
+    """Seconds that the calls behind a check take without a server: types and fields first, then the directories."""
+    first = ["crm.status.entity.types", "crm.enum.ownertype", "crm.item.fields?entityTypeId=2", "crm.deal.fields"]
+    directories = ["DEAL_STAGE", "DEAL_STAGE_1", "DEAL_STAGE_2", "SOURCE", "DEAL_TYPE"]
+    second = [f"crm.status.entity.items?entityId={entity_id}" for entity_id in directories]
+    started = time.perf_counter()
+    async with httpx.AsyncClient() as client:
+        for commands in (first, second):
+            cmd = {f"c{place}": command for place, command in enumerate(commands)}
+            (await client.post(f"{webhook}batch", json={"halt": 0, "cmd": cmd})).raise_for_status().json()
+    return time.perf_counter() - started
 
 
 def finding() -> Iterator[Figure]:
@@ -238,7 +314,7 @@ def memory() -> Iterator[Figure]:
     yield Figure("memory after 10,000 calls, against after 100", resident[1] / resident[0], 1.1)
 
 
-MEASURES = {measure.__name__: measure for measure in (start_up, calls, load, tokens, finding, memory)}
+MEASURES = {measure.__name__: measure for measure in (start_up, calls, load, tokens, records, finding, memory)}
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""The tool that checks a record: its schema, what it takes for fields, and its text. What it does is in `records`."""
+"""The tool that checks records: its schema and its text. What it does is in `records`."""
 
 from __future__ import annotations
 
@@ -8,73 +8,13 @@ from typing import Annotated, Any
 from mcp.server.mcpserver import Context
 from mcp_types import CallToolResult
 from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
-from pydantic_core import from_json
 
-from bitrix24_directories.records.models import CheckedField, CheckedRecord
-from bitrix24_directories.rest import Bitrix24Error, Entry
-from bitrix24_directories.text import one_line, quoted, shown_code
+from bitrix24_directories.records.models import CheckedField, CheckedRecord, RecordVerdict
+from bitrix24_directories.text import quoted, shown_code
 
 from .answers import both
 from .context import Portal, directories_of
-
-MOST_FIELDS, VALUE_LIMIT = 200, 65_535
-_SHOWN = 60
-
-
-def pairs(given: object) -> list[tuple[str, Any]]:
-    """Fields and values out of `NAME=value` lines, objects, or JSON of either.
-
-    Raises Bitrix24Error (INVALID_ARGUMENTS) for what is none of these.
-    """
-    if isinstance(given, str):
-        text = given.strip()
-        given = (
-            _from_json(text) if text.startswith(("{", "[")) else [line for line in text.splitlines() if line.strip()]
-        )
-    found = list(_pairs(given))
-    if not 0 < len(found) <= MOST_FIELDS:
-        raise _refused(f"expected 1 to {MOST_FIELDS} fields such as STAGE_ID=WON; got {len(found)}")
-    longest = max(len(text) for pair in found for text in pair if isinstance(text, str))
-    if longest > VALUE_LIMIT:
-        raise _refused(f"each may have {VALUE_LIMIT} characters at most; got {longest}")
-    return found
-
-
-def _pairs(given: object) -> Iterator[tuple[str, Any]]:
-    for one in given if isinstance(given, list) else [given]:
-        if isinstance(one, str) and one.lstrip().startswith("{"):
-            one = _from_json(one)
-        if isinstance(one, dict):
-            yield from ((str(name), value) for name, value in one.items())
-        elif isinstance(one, str):
-            yield _pair(one)
-        else:
-            raise _refused("expected a list of texts such as STAGE_ID=WON, or an object")
-
-
-def _pair(line: str) -> tuple[str, str]:
-    sign = "=" if "=" in line else ":"
-    name, found, value = line.partition(sign)
-    if not (found and name.strip()):
-        raise _refused(f"{quoted(one_line(line, _SHOWN))} is not NAME=value")
-    spaced = sign == ":" or name != name.rstrip()
-    return name.strip(), value.strip() if spaced else value
-
-
-def _from_json(text: str) -> Any:
-    try:
-        return from_json(text, allow_inf_nan=False)
-    except ValueError:
-        raise _refused("broken JSON") from None
-
-
-def _refused(why: str) -> Bitrix24Error:
-    return Bitrix24Error(
-        "INVALID_ARGUMENTS",
-        Entry(
-            "check_record was called with wrong arguments", f"Correct them and call again:\n- fields: {why}", "input"
-        ),
-    )
+from .record_arguments import MOST_FIELDS, MOST_RECORDS, VALUE_LIMIT, read_records, refused_fields
 
 
 def _as_text(given: object) -> object:
@@ -89,10 +29,13 @@ async def check_record(
         Field(description="deal, lead, contact, company, quote, invoice, or a smart process's title or number"),
     ],
     fields: Annotated[
-        list[tuple[str, Any]],
-        BeforeValidator(pairs),
+        list[list[tuple[str, Any]]],
+        BeforeValidator(read_records),
         WithJsonSchema({"type": "array", "items": {"type": "string", "maxLength": VALUE_LIMIT}}),
-        Field(description=f"1 to {MOST_FIELDS} NAME=value", examples=[["STAGE_ID=Deal Won", "SOURCE_ID=CALL"]]),
+        Field(
+            description=f"1 to {MOST_FIELDS} NAME=value, or a JSON object for each of up to {MOST_RECORDS} records",
+            examples=[["STAGE_ID=Deal Won", "SOURCE_ID=CALL"]],
+        ),
     ],
     ctx: Context[Portal],
     recordId: Annotated[
@@ -111,31 +54,46 @@ async def check_record(
     from bitrix24_directories.records.check import check_record as check  # its matcher is needed by this tool alone
 
     record_id = int(recordId) if recordId else None
+    if record_id is not None and len(fields) > 1:
+        raise refused_fields("with recordId it has to be one record")
     result = await check(directories_of(ctx), entity, fields, record_id)
     return both(record_text(result, record_id), result)
 
 
 def record_text(result: CheckedRecord, record_id: int | None) -> str:
-    """A line on the record, a line a field, and what to write, such as `STAGE_ID: "won" -> C1:WON (Won), likely`."""
-    lines = [_head(result, record_id), *(_field_line(field, result.write) for field in result.fields)]
-    if result.write:
-        lines.append(f"Write: {quoted(result.write)}")
-    if result.open:
-        lines.append(f"Left out, to be settled first: {', '.join(result.open)}")
-    if result.missing:
-        lines.append(f"Missing, if this is a new record: {', '.join(result.missing)}")
+    """A line on the record, a line a field, and what to write, such as `STAGE_ID: "won" -> C1:WON (Won), likely`; of
+    several records each has its number."""
+    name = result.entity if record_id is None else f"{result.entity} {record_id}"
+    if result.records is None:
+        return "\n".join(_lines(name, result))
+    fine = sum(record.ok for record in result.records)
+    lines = [f"{fine} of {len(result.records)} {result.entity} records may be written as they stand"]
+    for number, record in enumerate(result.records, 1):
+        lines += _lines(f"{number}. {name}", record)
     return "\n".join(lines)
 
 
-def _head(result: CheckedRecord, record_id: int | None) -> str:
-    record = result.entity if record_id is None else f"{result.entity} {record_id}"
-    if result.pipeline is not None:
-        why = {"stage": ", added", "default": ", if it is new", None: ""}[result.pipeline_from]
-        record += f" in {result.pipeline} (CATEGORY_ID {result.category_id}{why})"
-    if result.ok:
-        return f"{record}: may be written as it stands"
-    changes, total = sum(field.outcome in ("likely", "changed") for field in result.fields), len(result.fields)
-    return f"{record}: {changes} of {total} fields need{'s' if changes == 1 else ''} a change"
+def _lines(name: str, record: RecordVerdict) -> Iterator[str]:
+    yield _head(name, record)
+    write = record.write or {}
+    for field in record.fields or ():
+        yield _field_line(field, write)
+    if write:
+        yield f"Write: {quoted(write)}"
+    if record.open:
+        yield f"Left out, to be settled first: {', '.join(record.open)}"
+    if record.missing:
+        yield f"Missing, if this is a new record: {', '.join(record.missing)}"
+
+
+def _head(name: str, record: RecordVerdict) -> str:
+    if record.pipeline is not None:
+        why = {"stage": ", added", "default": ", if it is new", None: ""}[record.pipeline_from]
+        name += f" in {record.pipeline} (CATEGORY_ID {record.category_id}{why})"
+    if record.ok:
+        return f"{name}: may be written as it stands"
+    changes = sum(field.outcome in ("likely", "changed") for field in record.fields or ())
+    return f"{name}: {changes} of {record.given} fields need{'s' if changes == 1 else ''} a change"
 
 
 def _field_line(field: CheckedField, write: dict[str, Any]) -> str:
@@ -156,6 +114,6 @@ def _field_line(field: CheckedField, write: dict[str, Any]) -> str:
         case "ambiguous":
             return f"{name}: {given} is ambiguous: {listed}; ask the user" + (f" ({why})" if why else "")
         case "dropped":
-            return f"{name}: {', '.join(filter(None, (field.note, would)))}" + (f"; nearest {listed}" if listed else "")
+            return f"{name}: {field.note or 'no such field'}, Bitrix24 would drop it{listed and f'; nearest {listed}'}"
         case "wrong" | "clears":
             return f"{name}: {given}, {why}" + (f"; perhaps {listed}" if listed else "")

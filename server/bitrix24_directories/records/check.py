@@ -14,26 +14,47 @@ from bitrix24_directories.directories.directories import Directories
 
 from .judging import Judge
 from .knowledge import Gathering
-from .models import CheckedRecord
+from .models import CheckedRecord, RecordVerdict
 
 _CERTAIN = ("right", "unchecked", "changed", "clears")
 
 
 async def check_record(
-    directories: Directories, entity: str, given: Sequence[tuple[str, Any]], record_id: int | None = None
+    directories: Directories, entity: str, records: Sequence[Sequence[tuple[str, Any]]], record_id: int | None = None
 ) -> CheckedRecord:
-    """Check the fields `given` (key, value) of a record of the kind `entity`; a new one unless `record_id` names it.
+    """Check the fields (key, value) of a record of the kind `entity`, or of several; new ones unless `record_id` names
+    one that there is.
 
     Raises Bitrix24Error: UNKNOWN_RECORD_TYPE, RECORD_NOT_FOUND, and whatever keeps fields or lists from being read.
     """
     asked_at = anyio.current_time()
+    given = [_by_key(record) for record in records]
+    keys = list(dict.fromkeys(key for fields in given for key in fields))
+    gathering = Gathering(directories, entity, keys, record_id)
+    known = await gathering.gather()
+    verdicts = [Judge(known, fields).record() for fields in given]
+    if any(field.outcome not in _CERTAIN for verdict in verdicts for field in verdict.fields or ()):
+        again = await gathering.gather_again(asked_at)
+        if again is not None:
+            known, verdicts = again, [Judge(again, fields).record() for fields in given]
+    kind = known.type
+    if len(verdicts) == 1:
+        return CheckedRecord(entity_type_id=kind.id, entity=kind.shown, **dict(verdicts[0]))
+    return CheckedRecord(
+        entity_type_id=kind.id,
+        entity=kind.shown,
+        ok=all(verdict.ok for verdict in verdicts),
+        records=[_without_what_is_right(verdict) for verdict in verdicts],
+    )
+
+
+def _by_key(record: Sequence[tuple[str, Any]]) -> dict[str, list[Any]]:
     fields: dict[str, list[Any]] = {}
-    for key, value in given:
+    for key, value in record:
         fields.setdefault(key, []).append(value)
-    gathering = Gathering(directories, entity, list(fields), record_id)
-    checked = Judge(await gathering.gather(), fields).record()
-    if any(field.outcome not in _CERTAIN for field in checked.fields):
-        known = await gathering.gather_again(asked_at)
-        if known is not None:
-            checked = Judge(known, fields).record()
-    return checked
+    return fields
+
+
+def _without_what_is_right(verdict: RecordVerdict) -> RecordVerdict:
+    told = [field for field in verdict.fields or () if field.outcome not in ("right", "unchecked")]
+    return verdict.model_copy(update={"fields": told or None})

@@ -19,7 +19,7 @@ from bitrix24_directories.text import one_line, shown_code
 
 from .codes import CodeList, code_text, judge_code
 from .knowledge import Knowledge
-from .models import CheckedField, CheckedRecord, PipelineFrom
+from .models import CheckedField, PipelineFrom, RecordVerdict
 from .spelling import Key, read_keys, spelt, style_of
 from .stages import (
     WRONG_IN_NEW_METHODS,
@@ -60,7 +60,7 @@ class Judge:
         self._category = self._judge_category()
         self._own, self._pipeline_from = self._own_pipeline()
 
-    def record(self) -> CheckedRecord:
+    def record(self) -> RecordVerdict:
         """What is said of the record as a whole; a pipeline that is right is said with it alone."""
         fields: list[CheckedField] = []
         write: dict[str, Any] = {}
@@ -74,9 +74,8 @@ class Judge:
             if not (verdict is self._category and verdict.outcome == "right" and key.given == key.write_as):
                 fields.append(_checked(key, self._given[key.given], verdict))
             seen += [key.field] if key.field else []
-        return CheckedRecord(
-            entity_type_id=self._known.type.id,
-            entity=self._known.type.shown,
+        return RecordVerdict(
+            given=len(fields),
             ok=self._pipeline_from != "stage" and all(one.outcome in ("right", "unchecked") for one in fields),
             pipeline=self._own.name if self._own and self._own.number is not None else None,
             category_id=self._own.number if self._own else None,
@@ -100,9 +99,9 @@ class Judge:
             named = tuple(option(spelt(one, self._style) or one.name, one.title) for one in key.candidates)
             if key.ambiguous:
                 return Verdict("ambiguous", candidates=named, note="several fields are called so", otherwise=DROP)
-            return Verdict("dropped", candidates=named, note="no such field", otherwise=DROP)
+            return Verdict("dropped", candidates=named)
         if trouble := self._cannot_be_written(key, field, seen):
-            return Verdict("dropped", note=trouble, otherwise=DROP)
+            return Verdict("dropped", note=trouble)
         verdict = self._judge_values(field, self._given[key.given])
         if key.given != key.write_as and verdict.outcome in ("right", "unchecked"):
             return replace(verdict, outcome="changed", otherwise=f"drop {key.given}")
@@ -217,7 +216,7 @@ class Judge:
         verdict = judge_pipeline(value, choices)
         moves = verdict.writes and record_id is not None and verdict.value != self._known.record_pipeline
         if moves and self._style == "old":
-            return Verdict("dropped", note=_NEVER_MOVED, otherwise=DROP)
+            return Verdict("dropped", note=_NEVER_MOVED)
         return verdict
 
     def _own_pipeline(self) -> tuple[Pipeline | None, PipelineFrom | None]:

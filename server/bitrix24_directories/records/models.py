@@ -19,10 +19,11 @@ class CheckedField(Shape):
 
     `right`: may be written as it stands; `likely`: `code` is what the words mean; `changed`: `code` is the same in the
     form that Bitrix24 keeps; `unchecked`: of a kind that is not checked, passed on. The rest is left out of what is to
-    be written: `ambiguous` (one of `candidates`), `wrong` (no code of its list), `dropped` (no field that can be
-    written), `clears` (would empty the field). `given` is left out where it is right, unchecked or dropped; `write_as`
-    is the field's name where another was given; `name` belongs to the code, where the two differ; `candidates` are
-    codes with their names, `SALE (Sales)`; `otherwise` is what Bitrix24 would do with it as it was given.
+    be written: `ambiguous` (one of `candidates`), `wrong` (no code of its list), `clears` (would empty the field),
+    `dropped` (no such field, or one that cannot be written, as `note` then says: Bitrix24 would drop it without a
+    word). `given` is left out where it is right, unchecked or dropped; `write_as` is the field's name where another was
+    given; `name` belongs to the code, where the two differ; `candidates` are codes with their names, `SALE (Sales)`;
+    `otherwise` is what Bitrix24 would do with it as it was given.
     """
 
     field: str
@@ -36,22 +37,32 @@ class CheckedField(Shape):
     otherwise: str | None = None
 
 
-class CheckedRecord(Result):
-    """A record as a whole. `ok`: everything given may be written as it stands, in the spelling in which it came.
+class RecordVerdict(Shape):
+    """What is said of one record. `ok`: everything given may be written as it stands, in the spelling in which it came.
 
-    `entity` is what a text calls it; `write` is what to write, `open` names the fields that are left out of it,
-    `missing` the required ones that were not given, if this is a new record. `category_id` and `pipeline` are the
-    record's own, where stages depend on them. Where neither the pipeline nor the record was given, `pipeline_from`
-    tells why: the `stage` is of no other, so that it is added to `write`; or it is the `default` of new records.
+    `write` is what to write, `open` names the fields that are left out of it, `missing` the required ones that were not
+    given, if this is a new record; `given` counts the fields. `category_id` and `pipeline` are the record's own, where
+    stages depend on them. Where neither the pipeline nor the record was given, `pipeline_from` tells why: the `stage`
+    is of no other, so that it is added to `write`; or it is the `default` of new records.
     """
 
-    entity_type_id: int
-    entity: SkipJsonSchema[str] = Field(default="", exclude=True)
     ok: bool
     pipeline: str | None = None
     category_id: int | None = None
     pipeline_from: PipelineFrom | None = None
-    fields: list[CheckedField]
-    write: Annotated[dict[str, Any], WithJsonSchema({"type": "object"})]
+    given: SkipJsonSchema[int] = Field(default=0, exclude=True)
+    fields: list[CheckedField] | None = None
+    write: Annotated[dict[str, Any] | None, WithJsonSchema({"type": "object"})] = None
     open: list[str] | None = None
     missing: list[str] | None = None
+
+
+class CheckedRecord(RecordVerdict, Result):
+    """A record as a whole; or several in `records`, of whose fields only those are said that are not right.
+
+    `entity` is what a text calls them; `ok` means all of them.
+    """
+
+    entity_type_id: int
+    entity: SkipJsonSchema[str] = Field(default="", exclude=True)
+    records: list[RecordVerdict] | None = None
