@@ -668,3 +668,27 @@ async def test_what_was_said_is_what_is_stored(
         "STAGE_ID": "C1:WON",
         "OPENED": "Y",
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "outcome", "written"),
+    [
+        ("SOURCE_ID", "звонок", "likely", "CALL"),
+        ("Источник", "холодный звонк", "likely", "UC_C0LD01"),
+        ("CATEGORY_ID", "Опт", "likely", 1),
+        ("CURRENCY_ID", "рубль", "likely", "RUB"),
+        ("Размер клиента", "крупные", "likely", 79),
+        ("Нужна доставка", "да", "changed", "Y"),
+        ("Дата осмотра", "15.01.2026", "changed", "2026-01-15"),
+        ("Сумма", "1\u00a0500,50", "changed", 1500.5),
+        ("Затронутые отрасли", "Финансы; Доставка", "likely", ["FINANCE", "DELIVERY"]),
+        ("TYPE_ID", "услуга", "likely", "SERVICES"),
+        ("SOURCE_ID", "единорог", "wrong", None),
+    ],
+)
+async def test_values_in_russian(
+    russian_portal: RunningPortal, name: str, value: Any, outcome: str, written: Any
+) -> None:
+    said = await check(russian_portal, {name: value}, "Сделка")
+    assert only(said)["outcome"] == outcome, said.text
+    assert list(said.structured["write"].values()) == ([] if written is None else [written])

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 from bitrix24_directories.directories.models import Directory, Item
 from bitrix24_directories.finding.matching import Matcher
@@ -22,11 +24,17 @@ SHOWN = 12
 """Items of a list that are all shown where nothing fits."""
 
 
-class CodeList(NamedTuple):
+@dataclass(frozen=True)
+class CodeList:
     """A list of codes: what it is called in texts, and its items."""
 
     directory: Directory
     items: Sequence[Item]
+
+    @cached_property
+    def matcher(self) -> Matcher:
+        """Made once: many records may be looked up in a long list."""
+        return Matcher([(self.directory, self.items)])
 
 
 def code_text(value: Any) -> str:
@@ -53,7 +61,8 @@ def judge_code(value: Any, lists: Sequence[CodeList], otherwise: str) -> Verdict
         return Verdict("wrong", note=f"{called} has no items", otherwise=otherwise)
     found = None
     if text.strip() and len(text) <= WORDS_LIMIT:
-        found = Matcher((of.directory, of.items) for of in lists).find(text)
+        matcher = lists[0].matcher if len(lists) == 1 else Matcher((of.directory, of.items) for of in lists)
+        found = matcher.find(text)
         matches = [Item(status_id=one.status_id, name=one.name, sort=0) for one in found.matches]
         if found.status in ("exact", "likely"):
             return Verdict("likely", matches[0].status_id, matches[0].name, otherwise=otherwise)

@@ -146,7 +146,7 @@ class Gathering:
             lists[entity_id] = CodeList(known.get(entity_id, gone), outcome.rows)
         stage = next((one for one in fields if one.is_stage), None)
         pipelines = [
-            Pipeline(one, lists[one.entity_id].items if one.entity_id in lists else (), _is_default(one, stage))
+            Pipeline(lists.get(one.entity_id, CodeList(one, ())), _is_default(one, stage))
             for one in self._stages_of(kind)
         ]
         return Knowledge(

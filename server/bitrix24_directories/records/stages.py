@@ -26,9 +26,16 @@ WRONG_IN_NEW_METHODS = "refuse, ignore or swap it"
 class Pipeline:
     """A pipeline with its stages; types without pipelines have one, whose number is None."""
 
-    directory: Directory
-    items: Sequence[Item]
+    stages: CodeList
     default: bool
+
+    @property
+    def directory(self) -> Directory:
+        return self.stages.directory
+
+    @property
+    def items(self) -> Sequence[Item]:
+        return self.stages.items
 
     @property
     def number(self) -> int | None:
@@ -64,7 +71,7 @@ def pipeline_of_stage(value: Any, pipelines: Sequence[Pipeline]) -> list[Pipelin
 
 def judge_stage_of(value: Any, pipeline: Pipeline, otherwise: str) -> Verdict:
     """A stage among those of one pipeline, whatever the others have."""
-    return judge_code(value, [CodeList(pipeline.directory, pipeline.items)], otherwise)
+    return judge_code(value, [pipeline.stages], otherwise)
 
 
 def judge_stage(value: Any, own: Pipeline, pipelines: Sequence[Pipeline], otherwise: str) -> Verdict:
