@@ -24,7 +24,7 @@ from bitrix24_directories.mcp_server.server import DirectoriesServer
 from bitrix24_directories.portal import DemoPortal, Fault, listen, server
 from bitrix24_directories.portal.app import ADMIN
 from bitrix24_directories.portal.methods import run
-from bitrix24_directories.rest import Bitrix24Error, Credentials, Webhook, in_process
+from bitrix24_directories.rest import Answer, Bitrix24Error, Credentials, Webhook, in_process
 from bitrix24_directories.settings import Settings
 
 ADMIN_SECRET = "demoadmin0000001"
@@ -172,7 +172,7 @@ async def assistant(
 def keep_fields(cache: Cache, caller: Credentials, portal: DemoPortal) -> None:
     """Put what the portal says of records' fields into a cache, as if it had been read just now."""
     for read in reads_of_map((*ON_EVERY_PORTAL, 177)):
-        described = run(portal.store, ADMIN, read.method, read.params).result
+        described = Answer(run(portal.store, ADMIN, read.method, read.params).result)
         cache.keep((caller.identity, *read.key), read.rows(described))
 
 

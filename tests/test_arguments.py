@@ -147,4 +147,7 @@ async def test_each_wrong_argument_has_its_line(portal: RunningPortal) -> None:
 async def test_unknown_tool(portal: RunningPortal) -> None:
     said = await ask(portal, "crm_deal_add")
     assert said.error["code"] == "UNKNOWN_TOOL"
-    assert "Call one of: get_directory_items, list_directories, find_directory_items, check_record." in said.text
+    assert (
+        "Call one of: get_directory_items, list_directories, find_directory_items, check_record, get_directory_usage."
+        in said.text
+    )

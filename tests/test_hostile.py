@@ -64,6 +64,7 @@ calls = st.sampled_from(
         ("get_directory_items", {"entityId": "SOURCE"}),
         ("get_directory_items", {"entityId": "SOURCE", "details": True}),
         ("list_directories", {}),
+        ("get_directory_usage", {"entityId": "SOURCE"}),
         ("check_record", {"entity": "deal", "fields": {"SOURCE_ID": "CALL", "STAGE_ID": "won"}, "recordId": "5"}),
     ]
 )

@@ -104,7 +104,7 @@ async def test_misconfigured_it_still_starts_and_says_what_to_set(
     with (tmp_path / "stderr.txt").open("w+") as errors:
         async with Client(stdio_client(spawned(tmp_path, **environment), errors)) as client:
             said = await Assistant(client).call("get_directory_items", entityId="DEAL_STAGE")
-            assert len((await client.list_tools()).tools) == 4
+            assert len((await client.list_tools()).tools) == 5
         errors.seek(0)
         assert ADMIN_SECRET not in errors.read()
     assert said.error["category"] == "configuration"

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
-from bitrix24_directories.rest import failure
+from bitrix24_directories.rest import Answer, failure
 from bitrix24_directories.text import one_line
 
 from .fields import Field, RecordType
@@ -23,6 +23,13 @@ _CUSTOM = re.compile(r"ufCrm(\d*)_?(\w*)")
 
 # What old methods call a field otherwise than `upperName` says.
 _OLD_NAMES = {(1, "stageId"): "STATUS_ID", (7, "stageId"): "STATUS_ID", (4, "typeId"): "COMPANY_TYPE"}
+
+
+class CountedRecords(NamedTuple):
+    """How many records fit, and the first of them."""
+
+    total: int
+    first: list[dict[str, Any]]
 
 
 def read_types(result: Any) -> list[RecordType]:
@@ -50,6 +57,13 @@ def read_listed_records(result: Any) -> list[dict[str, Any]]:
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise failure("UNEXPECTED_ANSWER", http_status=200, detail="a list of items was expected")
     return rows
+
+
+def read_counted_records(answer: Answer) -> list[CountedRecords]:
+    """How many records there are in all, and those of the first page."""
+    if answer.total is None:
+        raise failure("UNEXPECTED_ANSWER", http_status=200, detail="the list of items does not say how many there are")
+    return [CountedRecords(answer.total, read_listed_records(answer.result))]
 
 
 def read_new_fields(result: Any) -> list[Field]:

@@ -168,6 +168,10 @@ class FieldMap:
             for field in self._fields.get(kind.id, ()):
                 yield FieldOf(kind, field)
 
+    def unread(self) -> list[RecordType]:
+        """The types whose fields could not be read."""
+        return [kind for kind in self.types if not self._fields.get(kind.id)]
+
     def used_in(self, entity_id: str, entity_type_id: int | None) -> list[str] | None:
         """The fields that take a directory's codes, `entity_type_id` being the type whose stages it holds.
 

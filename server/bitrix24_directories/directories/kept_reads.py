@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 import anyio
 
-from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, unwrap
+from bitrix24_directories.rest import Answer, Bitrix24Client, Bitrix24Error, unwrap
 
 from .cache import Cache, Kept
 
@@ -23,14 +23,14 @@ ReadRows = Kept[Any] | Bitrix24Error
 
 @dataclass(frozen=True)
 class Read(Generic[T]):
-    """One REST call and how its `result` becomes rows. `key` tells it from all others; `keep` is False for what must
-    be asked anew each time.
+    """One REST call and how its answer becomes rows. `key` tells it from all others; `keep` is False for what must be
+    asked anew each time.
     """
 
     key: tuple[str, ...]
     method: str
     params: Mapping[str, Any] = field(hash=False)
-    rows: Callable[[Any], list[T]] = field(hash=False, compare=False)
+    rows: Callable[[Answer], list[T]] = field(hash=False, compare=False)
     keep: bool = True
 
 
@@ -58,7 +58,7 @@ class Reader:
         """What `read` gave lately, or gives now. Raises Bitrix24Error, which is not kept."""
 
         async def ask() -> list[T]:
-            return read.rows((await self._client.call(read.method, read.params, fresh=fresh)).result)
+            return read.rows(await self._client.call(read.method, read.params, fresh=fresh))
 
         return await self.made(read.key, ask, fresh=fresh) if read.keep else Kept(await ask(), anyio.current_time())
 
@@ -93,7 +93,7 @@ class Reader:
         outcomes = await self._client.batch({key: (read.method, read.params) for key, read in missing.items()})
         for key, read in missing.items():
             try:
-                rows = read.rows(unwrap(outcomes[key]).result)
+                rows = read.rows(unwrap(outcomes[key]))
             except Bitrix24Error as exc:
                 found[read] = exc
             else:

@@ -2,36 +2,55 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
-from .field_rows import read_currencies, read_listed_records, read_new_fields, read_old_fields, read_types
+from bitrix24_directories.rest import Answer
+
+from .field_rows import (
+    CountedRecords,
+    read_counted_records,
+    read_currencies,
+    read_listed_records,
+    read_new_fields,
+    read_old_fields,
+    read_types,
+)
 from .fields import TYPE_NAMES, Field, RecordType
 from .kept_reads import Read
 from .models import Directory, Item
 from .rows import read_directories, read_items
 
-TYPES: Read[Directory] = Read(("directories",), "crm.status.entity.types", {}, read_directories)
+T = TypeVar("T")
+
+
+def _of_result(read: Callable[[Any], list[T]]) -> Callable[[Answer], list[T]]:
+    return lambda answer: read(answer.result)
+
+
+TYPES: Read[Directory] = Read(("directories",), "crm.status.entity.types", {}, _of_result(read_directories))
 """All directories, without the fields that take their codes."""
 
-OWNERS: Read[RecordType] = Read(("record types",), "crm.enum.ownertype", {}, read_types)
+OWNERS: Read[RecordType] = Read(("record types",), "crm.enum.ownertype", {}, _of_result(read_types))
 """All kinds of records."""
 
-CURRENCIES: Read[Item] = Read(("currencies",), "crm.currency.list", {}, read_currencies)
+CURRENCIES: Read[Item] = Read(("currencies",), "crm.currency.list", {}, _of_result(read_currencies))
 
 
 def items_of(entity_id: str) -> Read[Item]:
     """The items of a directory; an unknown one has none."""
-    return Read(("items", entity_id), "crm.status.entity.items", {"entityId": entity_id}, read_items)
+    return Read(("items", entity_id), "crm.status.entity.items", {"entityId": entity_id}, _of_result(read_items))
 
 
 def new_fields_of(type_id: int) -> Read[Field]:
     """A type's fields as `crm.item.*` knows them."""
-    return Read(("fields", str(type_id)), "crm.item.fields", {"entityTypeId": type_id}, read_new_fields)
+    return Read(("fields", str(type_id)), "crm.item.fields", {"entityTypeId": type_id}, _of_result(read_new_fields))
 
 
 def old_fields_of(type_id: int) -> Read[Field]:
     """The same as the methods of its own know them, for the types that have some."""
-    return Read(("old fields", str(type_id)), f"crm.{TYPE_NAMES[type_id]}.fields", {}, read_old_fields)
+    return Read(("old fields", str(type_id)), f"crm.{TYPE_NAMES[type_id]}.fields", {}, _of_result(read_old_fields))
 
 
 def record_of(type_id: int, record_id: int) -> Read[dict[str, Any]]:
@@ -43,4 +62,20 @@ def record_of(type_id: int, record_id: int) -> Read[dict[str, Any]]:
         "order": {"id": "ASC"},
         "start": -1,
     }
-    return Read(("record", str(type_id), str(record_id)), "crm.item.list", params, read_listed_records, keep=False)
+    return Read(
+        ("record", str(type_id), str(record_id)), "crm.item.list", params, _of_result(read_listed_records), keep=False
+    )
+
+
+def records_with(type_id: int, fitting: Mapping[str, Any], select: Sequence[str]) -> Read[CountedRecords]:
+    """How many records fit a filter of `crm.item.list`, as far as the caller may read them, and the first 50 of them
+    with `select` alone. The only row."""
+    params = {
+        "entityTypeId": type_id,
+        "filter": dict(fitting),
+        "select": list(select),
+        "order": {"id": "ASC"},
+        "start": 0,  # -1 would be far cheaper, and its total means nothing
+    }
+    key = ("records", str(type_id), json.dumps(params, sort_keys=True))
+    return Read(key, "crm.item.list", params, read_counted_records)

@@ -46,11 +46,11 @@ def uri_of(entity_id: str) -> str:
 def items_text(result: DirectoryItems) -> str:
     """`DEAL_STAGE: 8 items, in order (code: name)`, then `NEW: New` and so on."""
     if not result.items:
-        return f"{shown_code(result.entity_id)}: the directory exists and has no items{_age(result.age_seconds)}."
+        return f"{shown_code(result.entity_id)}: the directory exists and has no items{shown_age(result.age_seconds)}."
     detailed = result.items[0].id is not None
     notation = "code: name [meaning] colour (id)" if detailed else "code: name"
-    counted = _counted(result.total, "item")
-    lines = [f"{shown_code(result.entity_id)}: {counted}, in order ({notation}){_age(result.age_seconds)}"]
+    head = f"{shown_code(result.entity_id)}: {counted(result.total, 'item')}, in order ({notation})"
+    lines = [f"{head}{shown_age(result.age_seconds)}"]
     lines += [item_line(item) for item in result.items]
     if result.used_in:
         lines.append(f"The codes go into {', '.join(result.used_in)}")
@@ -63,11 +63,11 @@ def directories_text(result: DirectoryList) -> str:
     found = len(result.directories) - enumerations
     if not result.directories:
         return f"None of the portal's {result.total} directories fits. Call list_directories without query to see all."
-    counted = _counted(result.total, "directory", "directories")
-    head = counted if found == result.total else f"{found} of {counted}"
+    whole = counted(result.total, "directory", "directories")
+    head = whole if found == result.total else f"{found} of {whole}"
     if enumerations:
-        head += f" and {_counted(enumerations, 'enumeration')}"
-    lines = [f"{head} (entityId: title - kind, fields that take its codes){_age(result.age_seconds)}"]
+        head += f" and {counted(enumerations, 'enumeration')}"
+    lines = [f"{head} (entityId: title - kind, fields that take its codes){shown_age(result.age_seconds)}"]
     return "\n".join(lines + [_directory_line(directory) for directory in result.directories])
 
 
@@ -104,7 +104,7 @@ def found_text(result: FoundItems) -> str:
     lines += [f"Not searched: {shown_code(one.entity_id)}, {one.why}" for one in result.unsearched or ()]
     if result.note:
         lines.append(result.note)
-    lines.append(f"Searched {_counted(result.searched, 'directory', 'directories')}{_age(result.age_seconds)}")
+    lines.append(f"Searched {counted(result.searched, 'directory', 'directories')}{shown_age(result.age_seconds)}")
     return "\n".join(lines)
 
 
@@ -186,9 +186,11 @@ def _steps(change: Change) -> list[str]:
     return lines
 
 
-def _age(seconds: int | None) -> str:
+def shown_age(seconds: int | None) -> str:
+    """What a text's first line says of an answer out of the cache."""
     return "" if seconds is None or seconds < WORTH_SAYING else f", read {seconds} s ago"
 
 
-def _counted(number: int, one: str, many: str = "") -> str:
+def counted(number: int, one: str, many: str = "") -> str:
+    """`1 item`, `2 items`."""
     return f"{number} {one if number == 1 else many or f'{one}s'}"

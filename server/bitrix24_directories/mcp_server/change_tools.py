@@ -24,7 +24,8 @@ from bitrix24_directories.rest import Bitrix24Error, Entry
 
 from .answers import both, change_text, plan_text
 from .context import Portal
-from .tools import EntityId, Published, listed, published
+from .entity_argument import EntityId
+from .tools import Published, listed, published
 
 _ASKS_IN_ANSWERS = "2026-07-28"  # the protocol version from which on a tool's result asks, and the next call answers
 _LENGTH, _SHORT, _LINE = 255, 30, 500  # characters of a name or code, of the rest, of an item in notation

@@ -45,7 +45,7 @@ async def check_record(
         Field(description="Of the record to be updated; empty for a new one"),
     ] = "",
 ) -> Annotated[CallToolResult, CheckedRecord]:
-    """Check a CRM record before it is added or updated: field names, pipeline, stage, codes, custom fields, dates.
+    """Check a CRM record before it is added or updated: field names, pipeline, stage, codes, dates.
 
     Use it before every write: Bitrix24 stores wrong codes, swaps stages and drops unknown fields without an error.
     Fields are old or new names (STAGE_ID, stageId) or titles, values codes or the user's words. Then write exactly what

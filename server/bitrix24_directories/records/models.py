@@ -66,3 +66,44 @@ class CheckedRecord(RecordVerdict, Result):
     entity_type_id: int
     entity: SkipJsonSchema[str] = Field(default="", exclude=True)
     records: list[RecordVerdict] | None = None
+
+
+class UsedItem(Shape):
+    """An item and how many records carry its code; None where that could not be counted.
+
+    `fields` parts the count where several fields take the codes; a record that has it in two of them counts in each.
+    """
+
+    status_id: str
+    name: str
+    count: int | None = None
+    fields: Annotated[dict[str, int] | None, WithJsonSchema({"type": "object"})] = None
+
+
+class UnknownCode(Shape):
+    """A code that records carry in a field and that the directory does not have: how many, and the first ones' ids.
+
+    `perhaps` says what it may be, or where it comes from.
+    """
+
+    code: str
+    field: str
+    count: int
+    ids: list[int]
+    perhaps: str | None = None
+
+
+class DirectoryUsage(Result):
+    """How many records carry each code of a directory, as far as the caller may read them.
+
+    `records` counts each record once; None where that could not be counted. `partial` says what is missing from the
+    counts. As the portal compares, neither letter case nor blanks at the end of a code matter.
+    """
+
+    entity_id: str
+    fields: list[str]
+    records: int | None = None
+    items: list[UsedItem]
+    unknown: list[UnknownCode] | None = None
+    partial: list[str] | None = None
+    age_seconds: int | None = None

@@ -1,0 +1,76 @@
+"""The tool that tells who carries a directory's codes: its schema and its text. What it does is in `records`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Annotated
+
+from mcp.server.mcpserver import Context
+from mcp_types import CallToolResult
+from pydantic import Field
+
+from bitrix24_directories.records.models import DirectoryUsage, UnknownCode, UsedItem
+from bitrix24_directories.text import quoted, shown_code
+
+from .answers import both, counted, shown_age
+from .context import Portal, directories_of
+from .entity_argument import EntityId
+
+
+async def get_directory_usage(
+    entityId: EntityId,
+    ctx: Context[Portal],
+    fresh: Annotated[bool, Field(description="Count now, not from the cache")] = False,
+) -> Annotated[CallToolResult, DirectoryUsage]:
+    """Count the CRM records that carry each code of a directory, and find codes in records that it does not have.
+
+    Use it before deleting an item, or to find what imports and deleted sources left behind. Example: "SOURCE" gives
+    lines such as "CALL: Call - 310 deals, 402 leads".
+    """
+    from bitrix24_directories.records.usage import usage  # its matcher is needed by few
+
+    result = await usage(directories_of(ctx), entityId, fresh=fresh)
+    return both(usage_text(result), result)
+
+
+def usage_text(result: DirectoryUsage) -> str:
+    """`CALL: Call - 310 deals, 402 leads` a line an item, then the codes that the directory does not have."""
+    names = _names(result.fields)
+    records = "an unknown number of records" if result.records is None else counted(result.records, "record")
+    where = f" in {', '.join(result.fields)}" if result.fields else ""
+    lines = [f"{shown_code(result.entity_id)}: {records}{where}{shown_age(result.age_seconds)}"]
+    lines += [f"{shown_code(item.status_id)}: {item.name} - {_uses(item, names)}" for item in result.items]
+    if result.unknown:
+        lines.append(f"Not in the directory: {counted(sum(one.count for one in result.unknown), 'value')}")
+        lines += [_unknown_line(one, names) for one in result.unknown]
+    lines += [f"Not counted: {what}" for what in result.partial or ()]
+    return "\n".join([*lines, "Counted as the webhook's user sees them."])
+
+
+def _names(fields: list[str]) -> dict[str, tuple[str, str]]:
+    """What one and more records with a code in a field are called: `deal` and `deals`, or the field itself where a type
+    has several, and where records are items for REST."""
+    paths = [field.partition(" (")[0] for field in fields]
+    types = Counter(path.rpartition(".")[0] for path in paths)
+    names: dict[str, tuple[str, str]] = {}
+    for path in paths:
+        kind = path.rpartition(".")[0]
+        plural = "companies" if kind == "company" else f"{kind}s"
+        names[path] = (path, path) if types[kind] > 1 or kind.startswith("item(") else (kind, plural)
+    return names
+
+
+def _uses(item: UsedItem, names: dict[str, tuple[str, str]]) -> str:
+    if item.count is None:
+        return "not counted"
+    if not item.count:
+        return "unused"
+    parted = item.fields or dict.fromkeys(names, item.count)
+    return ", ".join(counted(count, *names[path]) for path, count in parted.items())
+
+
+def _unknown_line(one: UnknownCode, names: dict[str, tuple[str, str]]) -> str:
+    more = ", ..." if one.count > len(one.ids) else ""
+    perhaps = f" - perhaps {one.perhaps}" if one.perhaps else ""
+    records = counted(one.count, *names[one.field])
+    return f"{quoted(one.code)}: {records} ({', '.join(map(str, one.ids))}{more}){perhaps}"

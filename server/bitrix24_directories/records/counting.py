@@ -1,0 +1,109 @@
+"""Counts of records: which are asked for, and what came of them. Asks through `directories`; means nothing by them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+
+from bitrix24_directories.directories.cache import Kept
+from bitrix24_directories.directories.field_rows import CountedRecords
+from bitrix24_directories.directories.fields import FieldOf
+from bitrix24_directories.directories.kept_reads import Read, Reader, ReadRows
+from bitrix24_directories.directories.reads import records_with
+from bitrix24_directories.rest import Bitrix24Error, current_wait, failure
+
+_BATCH = 50
+_RESERVE = 1.0  # seconds of the timeout that are left for the answer
+
+
+@dataclass(frozen=True)
+class Place:
+    """A field whose values are counted, in the records of one pipeline where it is a stage."""
+
+    of: FieldOf
+    category_id: int | None = None
+
+    def with_code(self, code: str) -> Read[CountedRecords]:
+        return self._records({f"={self.name}": code}, ["id"])
+
+    def with_none_of(self, codes: Iterable[str]) -> Read[CountedRecords]:
+        """Records that carry another code than these, and which."""
+        return self._records({f"!@{self.name}": list(codes), f"!={self.name}": ""}, ["id", self.name])
+
+    @property
+    def name(self) -> str:
+        return self.of.field.name
+
+    def pipeline(self) -> dict[str, Any]:
+        return {} if self.category_id is None else {"categoryId": self.category_id}
+
+    def _records(self, fitting: dict[str, Any], select: list[str]) -> Read[CountedRecords]:
+        return records_with(self.of.type.id, self.pipeline() | fitting, select)
+
+
+class Counting:
+    """Asks for counts, 50 a request, for as long as the caller's deadline allows."""
+
+    def __init__(self, reader: Reader, *, fresh: bool) -> None:
+        self._reader = reader
+        self._fresh = fresh
+        self._found: dict[Read[Any], ReadRows] = {}
+        self._asked = 0
+        self._error: Bitrix24Error | None = None
+
+    async def ask(self, reads: Iterable[Read[CountedRecords]]) -> None:
+        """Raises Bitrix24Error when nothing at all could be counted so far."""
+        new = [read for read in dict.fromkeys(reads) if read not in self._found]
+        self._asked += len(new)
+        for start in range(0, len(new), _BATCH):
+            if self._error is None:
+                await self._ask_some(new[start : start + _BATCH])
+        if self._error is not None and not any(isinstance(outcome, Kept) for outcome in self._found.values()):
+            raise self._error
+
+    async def _ask_some(self, reads: Sequence[Read[CountedRecords]]) -> None:
+        counted = current_wait().waiting_for(
+            f"the portal to count records ({len(self._found)} of {self._asked} counts)"
+        )
+        with (
+            counted,
+            anyio.move_on_after(anyio.current_effective_deadline() - anyio.current_time() - _RESERVE) as scope,
+        ):
+            try:
+                self._found |= await self._reader.batch(reads, fresh=self._fresh)
+            except Bitrix24Error as exc:
+                self._error = exc
+        if scope.cancelled_caught:
+            self._error = failure("TIMEOUT", detail="the portal has not counted all records in time")
+        failed = [outcome for outcome in self._found.values() if isinstance(outcome, Bitrix24Error)]
+        if len(failed) == len(self._found) and failed:
+            self._error = failed[0]
+
+    def total(self, read: Read[CountedRecords]) -> int | None:
+        outcome = self._found.get(read)
+        return outcome.rows[0].total if isinstance(outcome, Kept) else None
+
+    def first(self, read: Read[CountedRecords]) -> list[dict[str, Any]]:
+        outcome = self._found.get(read)
+        return outcome.rows[0].first if isinstance(outcome, Kept) else []
+
+    def sum_of(self, reads: Sequence[Read[CountedRecords]]) -> int | None:
+        totals = [self.total(read) for read in reads]
+        known = [total for total in totals if total is not None]
+        return sum(known) if totals and len(known) == len(totals) else None
+
+    def missing(self, reads: Sequence[Read[CountedRecords]]) -> str:
+        """How many of `reads` gave no count, and why; empty where all did."""
+        failed = [self._found.get(read) for read in reads]
+        errors = [outcome for outcome in failed if not isinstance(outcome, Kept)]
+        if not errors:
+            return ""
+        why = next((one for one in errors if isinstance(one, Bitrix24Error)), self._error)
+        return f"{len(errors)} of {len(reads)} counts could not be made{f': {why.happened}' if why else ''}"
+
+    def age(self, asked_at: float) -> int | None:
+        ages = (kept.age(asked_at) for kept in self._found.values() if isinstance(kept, Kept))
+        return max((age for age in ages if age is not None), default=None)

@@ -1,0 +1,194 @@
+"""Counts which records carry the codes of a directory, and finds the codes that it does not have.
+
+Only ids, codes and counts are read, never a record's content. Facts (`crm.item.list`): totals count what the caller may
+read; `{"!@field": codes, "!=field": ""}` are the records whose code is none of these, `!@` alone drops nulls and keeps
+empty ones; the comparison ignores letter case and blanks at the end.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import anyio
+
+from bitrix24_directories.directories.directories import Directories, Lists
+from bitrix24_directories.directories.entity_ids import could_be_id
+from bitrix24_directories.directories.field_rows import CountedRecords
+from bitrix24_directories.directories.kept_reads import Read, ReadRows
+from bitrix24_directories.directories.models import Directory, Item
+from bitrix24_directories.directories.naming import only
+from bitrix24_directories.directories.reads import records_with
+from bitrix24_directories.finding.matching import Matcher
+from bitrix24_directories.text import shown_code
+
+from .codes import WORDS_LIMIT, CodeList
+from .counting import Counting, Place
+from .models import DirectoryUsage, UnknownCode, UsedItem
+
+_BATCH = 50
+_CHANNEL = re.compile(r"\d+\|")  # open channels make their sources' codes of a number and a name
+_ROUNDS = 5  # in each of which up to a page of unknown codes comes to light
+_IDS = 5
+_RESERVE = 1.0  # seconds of the timeout that are left for the answer
+
+Found = dict[Read[Any], ReadRows]
+
+
+async def usage(directories: Directories, entity_id: str, *, fresh: bool = False) -> DirectoryUsage:
+    """How many records carry each code of the directory, or field, `entity_id`, and which codes it does not have.
+
+    What cannot be counted, or not before the caller's deadline, is said in `partial`. Raises Bitrix24Error when the
+    directory cannot be read or is not to be told, and when nothing at all can be counted.
+    """
+    asked_at, text = anyio.current_time(), entity_id.strip()
+    lists = await directories.lists()
+    directory = only(text, lists.named(text))
+    items = (await directories.items(directory.entity_id, fresh=fresh)).items
+    named = [] if could_be_id(text) else lists.fields.named(text)
+    places = [place for place in _places(lists, directory) if not named or place.of in named]
+    counting = Counting(directories.reader, fresh=fresh)
+    codes = [item.status_id for item in items]
+    questions = [place.with_code(code) for place in places for code in codes]
+    await counting.ask([*(place.with_none_of(codes) for place in places), *_records(places), *questions])
+    unknown: list[UnknownCode] = []
+    unlisted: list[str] = []
+    for place in places:
+        found, left = await _unknown(counting, place, items, directory)
+        unknown += found
+        unlisted += [f"{left} more records carry yet other codes in {place.of.path}"] if left else []
+    partial = [*_unread(lists, directory), *unlisted]
+    for place in places:
+        missing = counting.missing([place.with_none_of(codes), *(place.with_code(code) for code in codes)])
+        partial += [f"{place.of.path}: {missing}"] if missing else []
+    return DirectoryUsage(
+        entity_id=directory.entity_id,
+        fields=[place.of.shown for place in places],
+        records=counting.sum_of(_records(places)),
+        items=[_used(counting, places, item) for item in items],
+        unknown=unknown or None,
+        partial=partial or None,
+        age_seconds=counting.age(asked_at),
+    )
+
+
+def _places(lists: Lists, directory: Directory) -> list[Place]:
+    """The fields that take the directory's codes and can be counted."""
+    with_pipelines = {one.type.id for one in lists.fields.all() if one.field.kind == "crm_category"}
+    places: list[Place] = []
+    for one in lists.fields.all():
+        if one.takes_codes and one.field.name and not one.field.read_only and directory in lists.of(one):
+            in_one = one.field.is_stage and one.type.id in with_pipelines
+            places.append(Place(one, directory.category_id if in_one else None))
+    return places
+
+
+def _records(places: Sequence[Place]) -> list[Read[CountedRecords]]:
+    """For each type how many records carry any code at all, those with several in several fields once."""
+    by_type: defaultdict[int, list[Place]] = defaultdict(list)
+    for place in places:
+        by_type[place.of.type.id].append(place)
+    reads: list[Read[CountedRecords]] = []
+    for type_id, some in by_type.items():
+        filled: dict[str, Any] = {f"!={some[0].name}": ""}
+        if len(some) > 1:
+            each = {str(number): {f"!={place.name}": ""} for number, place in enumerate(some)}
+            filled = {"0": {"logic": "OR"} | each}
+        reads.append(records_with(type_id, some[0].pipeline() | filled, ["id"]))
+    return reads
+
+
+def _unread(lists: Lists, directory: Directory) -> Iterator[str]:
+    """What takes the codes, or may take them, and cannot be counted."""
+    counted = {place.of.shown for place in _places(lists, directory)}
+    for path in directory.used_in or ():
+        if path not in counted:
+            yield f"{path} cannot be counted"
+    for kind in lists.fields.unread():
+        if directory.entity_type_id in (None, kind.id):
+            yield f"the fields of {kind.shown} cannot be read"
+
+
+def _used(counting: Counting, places: Sequence[Place], item: Item) -> UsedItem:
+    counts = {place.of.path: counting.total(place.with_code(item.status_id)) for place in places}
+    known = {path: count for path, count in counts.items() if count is not None}
+    whole = sum(known.values()) if counts and len(known) == len(counts) else None
+    parted = {path: count for path, count in known.items() if count} if len(places) > 1 else {}
+    return UsedItem(status_id=item.status_id, name=item.name, count=whole, fields=parted or None)
+
+
+async def _unknown(
+    counting: Counting, place: Place, items: Sequence[Item], directory: Directory
+) -> tuple[list[UnknownCode], int]:
+    """The codes that records carry in a field and that the directory does not have, and how many carry others still."""
+    codes = [item.status_id for item in items]
+    read = place.with_none_of(codes)
+    left = counting.total(read)
+    if not left:
+        return [], 0
+    found = _ids_by_code(counting.first(read), place, codes)
+    counts = {code: len(ids) for code, ids in found.items()}
+    left -= len(counting.first(read))
+    if left > 0:
+        counts, found, left = await _beyond_the_first_page(counting, place, codes, list(found))
+    matcher = CodeList(directory, items).matcher
+    listed = [
+        UnknownCode(code=code, field=place.of.path, count=counts[code], ids=ids[:_IDS], perhaps=_perhaps(matcher, code))
+        for code, ids in found.items()
+    ]
+    return listed, left
+
+
+async def _beyond_the_first_page(
+    counting: Counting, place: Place, codes: Sequence[str], new: Sequence[str]
+) -> tuple[dict[str, int], dict[str, list[int]], int]:
+    """The count and the first ids of each unknown code, and how many records carry others still."""
+    seen: list[str] = []
+    counts: dict[str, int] = {}
+    ids: dict[str, list[int]] = {}
+    left = 0
+    for _ in range(_ROUNDS):
+        seen += new
+        rest = place.with_none_of([*codes, *seen])
+        await counting.ask([rest, *map(place.with_code, new)])
+        for code in new:
+            counts[code] = counting.total(place.with_code(code)) or 0
+            ids[code] = [_id_of(record) for record in counting.first(place.with_code(code))]
+        left = counting.total(rest) or 0
+        new = list(_ids_by_code(counting.first(rest), place, [*codes, *seen]))
+        if not left or not new:
+            break
+    return counts, ids, left
+
+
+def _ids_by_code(records: Sequence[dict[str, Any]], place: Place, known: Sequence[str]) -> dict[str, list[int]]:
+    """The ids of records by each of their codes that is not `known`, as the portal compares codes."""
+    folded = {_folded(code) for code in known}
+    found: dict[str, list[int]] = {}
+    for record in records:
+        value = record.get(place.name)
+        for code in value if isinstance(value, list) else [value]:
+            if code not in (None, "") and _folded(str(code)) not in folded:
+                found.setdefault(str(code), []).append(_id_of(record))
+    return found
+
+
+def _folded(code: str) -> str:
+    return code.rstrip(" ").casefold()
+
+
+def _id_of(record: dict[str, Any]) -> int:
+    text = str(record.get("id"))
+    return int(text) if text.isdecimal() else 0
+
+
+def _perhaps(matcher: Matcher, code: str) -> str | None:
+    if _CHANNEL.match(code):
+        return "a channel's own code"
+    found = matcher.find(code[:WORDS_LIMIT])
+    if found.status not in ("exact", "likely"):
+        return None
+    (match,) = found.matches
+    return f"{shown_code(match.status_id)} ({match.name})"
