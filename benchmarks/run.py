@@ -41,6 +41,7 @@ OURS = ("-m", "bitrix24_directories")
 GET = "get_directory_items"
 FIND = "find_directory_items"
 CHECK = "check_record"
+USAGE = "get_directory_usage"
 STAGES = {"entityId": "DEAL_STAGE"}
 RECORD = {
     "entity": "deal",
@@ -55,6 +56,7 @@ RECORD = {
         "TITLE=Order 5",
     ],
 }
+COUNTED = {"entityId": "COUNTED"}
 RIGHT = {
     "entity": "deal",
     "fields": ["CATEGORY_ID=1", "STAGE_ID=C1:WON", "SOURCE_ID=CALL", "UF_CRM_1724=79", "OPENED=Y", "TYPE_ID=SALE"],
@@ -189,6 +191,7 @@ def tokens() -> Iterator[Figure]:
         result = server.call(GET, **STAGES)
         response = httpx.post(f"{webhook}crm.status.entity.items", json=STAGES).json()
         checked = server.call(CHECK, **RECORD)
+        used = server.call(USAGE, **STAGES)
     shown = [{key: tool[key] for key in ("name", "description", "inputSchema")} for tool in listed["tools"]]
     yield Figure("name, description and input schema of all read tools, in tokens", count(shown), 900)
     (record,) = (tool for tool in shown if tool["name"] == CHECK)
@@ -203,19 +206,21 @@ def tokens() -> Iterator[Figure]:
         "a record of 8 fields, 5 of them not right: text, in tokens", count(checked["content"][0]["text"]), 250
     )
     yield Figure("the same: structured, in tokens", count(checked["structuredContent"]), 250)
+    yield Figure("the usage of 8 stages: text, in tokens", count(used["content"][0]["text"]), 200)
+    yield Figure("the same: structured, in tokens", count(used["structuredContent"]), 200)
 
 
 def records() -> Iterator[Figure]:
     """A check from cold, with a new server each time, against the same two batches with bare httpx; and a kept one."""
     with portal() as webhook:
-        requests = asyncio.run(cold_check(webhook, count_requests=True))
+        requests = asyncio.run(cold(webhook, CHECK, RECORD, count_requests=True))
         yield Figure("a record checked from cold: HTTP requests", requests, 2)
-        bare, cold = side_by_side(
+        bare, first = side_by_side(
             20,
             lambda: asyncio.run(two_batches(webhook)),
-            lambda: asyncio.run(cold_check(webhook, count_requests=False)),
+            lambda: asyncio.run(cold(webhook, CHECK, RECORD, count_requests=False)),
         )
-        yield Figure("the same, against the same two batches with a bare `httpx.AsyncClient`", cold / bare, 2)
+        yield Figure("the same, against the same two batches with a bare `httpx.AsyncClient`", first / bare, 2)
         with Server(*OURS, BITRIX24_WEBHOOK_URL=webhook) as server:
             server.call(CHECK, **RIGHT)
             server.call(GET, **STAGES)
@@ -225,19 +230,45 @@ def records() -> Iterator[Figure]:
             yield Figure("the same, against one cached call", kept / got, 2)
 
 
+def usage() -> Iterator[Figure]:
+    """Counting a directory of 12 codes in 3 fields from cold, against a request for each count."""
+    with portal("counted") as webhook:
+        requests = asyncio.run(cold(webhook, USAGE, COUNTED, count_requests=True))
+        yield Figure("the usage of 12 codes in 3 fields from cold: HTTP requests", requests, 3)
+        one_by_one, together = side_by_side(
+            5,
+            lambda: asyncio.run(counts_one_by_one(webhook)),
+            lambda: asyncio.run(cold(webhook, USAGE, COUNTED, count_requests=False)),
+        )
+        yield Figure(
+            "the same, against one request for each count with a bare `httpx.AsyncClient`", together / one_by_one, 1
+        )
+
+
+async def counts_one_by_one(webhook: str) -> float:
+    """Seconds that 12 codes in 3 fields take where each is counted by itself."""
+    started = time.perf_counter()
+    async with httpx.AsyncClient() as client:
+        for type_id in (1, 2, 3):
+            for number in range(12):
+                params = {"entityTypeId": type_id, "filter": {"=ufCrm_1": f"CODE_{number}"}, "select": ["id"]}
+                (await client.post(f"{webhook}crm.item.list", json=params)).raise_for_status().json()
+    return time.perf_counter() - started
+
+
 def called(webhook: str) -> int:
     """REST calls that the portal has had."""
     calls: int = httpx.get(f"{webhook.partition('/rest/')[0]}/demo/calls").json()["calls"]
     return calls
 
 
-async def cold_check(webhook: str, *, count_requests: bool) -> float:
-    """Seconds that a new server takes to check a record, or how many requests it makes."""
+async def cold(webhook: str, tool: str, arguments: dict[str, Any], *, count_requests: bool) -> float:
+    """Seconds that a new server takes for its first call, or how many requests it makes."""
     server = DirectoriesServer(Webhook.parse(webhook), Settings.model_construct())
     async with Client(server) as client:
         before = called(webhook) if count_requests else 0
         started = time.perf_counter()
-        result = await client.call_tool(CHECK, RECORD)
+        result = await client.call_tool(tool, arguments)
         seconds = time.perf_counter() - started
     assert not result.is_error
     return called(webhook) - before if count_requests else seconds
@@ -314,7 +345,7 @@ def memory() -> Iterator[Figure]:
     yield Figure("memory after 10,000 calls, against after 100", resident[1] / resident[0], 1.1)
 
 
-MEASURES = {measure.__name__: measure for measure in (start_up, calls, load, tokens, records, finding, memory)}
+MEASURES = {measure.__name__: measure for measure in (start_up, calls, load, tokens, records, usage, finding, memory)}
 
 
 def main() -> int:

@@ -19,7 +19,7 @@ from .cache import Cache, Kept
 from .entity_ids import could_be_id
 from .field_reads import PATIENCE, Fields
 from .fields import NOTHING_READ, FieldMap, FieldOf, bare_directory
-from .kept_reads import Reader
+from .kept_reads import Read, Reader
 from .models import Directory, DirectoryItems, DirectoryList, Item
 from .naming import ENTITY_ID_LIMIT, lists_of, named, only, unknown
 from .reads import TYPES, items_of
@@ -122,13 +122,14 @@ class Directories:
         fitting = [found for found in searched if all(word in _searchable(found) for word in words)]
         return DirectoryList(directories=fitting, total=len(directories.rows), age_seconds=directories.age(asked_at))
 
-    async def lists(self, *, fresh: bool = False) -> Lists:
+    async def lists(self, *, fresh: bool = False, along: Sequence[Read[Any]] = ()) -> Lists:
         """All directories (`crm.status.entity.types`) with the fields that take their codes, and all enumerations.
 
+        What is read `along` goes out with them and is kept, so that it costs no request of its own.
         Raises Bitrix24Error when the directories cannot be read; where fields cannot, what is known of every portal
         stands in for them.
         """
-        fields, found = await self._fields.read_with([TYPES], fresh=fresh)
+        fields, found = await self._fields.read_with([TYPES, *along], fresh=fresh)
         known = found[TYPES]
         if isinstance(known, Bitrix24Error):
             raise known
