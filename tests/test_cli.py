@@ -71,7 +71,7 @@ def test_call_lists_the_tools(capsys: Output, monkeypatch: pytest.MonkeyPatch) -
     lines = capsys.readouterr().out.splitlines()
     assert "get_directory_items: Get the items of a Bitrix24 directory" in lines
     assert any(line.startswith("  entityId: Directory id") for line in lines)
-    assert any(line.startswith("  fresh?: Read from the portal now") for line in lines)
+    assert any(line.startswith("  fresh?: Read now") for line in lines)
     assert not any(line.startswith("apply_directory") for line in lines)
     monkeypatch.setenv("BITRIX24_ALLOW_WRITES", "true")
     assert main(["call", "--list"]) == 0

@@ -24,6 +24,12 @@ ADD: dict[str, Any] = {"entityId": "SOURCE", "name": "Podcast", "after": "WEB"}
 HOW = [*(how for how in LOST if how != "silent"), "500", "502", "504"]
 
 
+@pytest.fixture(autouse=True)
+def _without_records(portal: RunningPortal) -> None:
+    """No record carries what is to be deleted."""
+    portal.portal.store.records.all.clear()
+
+
 def named(portal: RunningPortal, name: str) -> list[str]:
     return [item.status_id for item in portal.portal.store.of("SOURCE") if item.name == name]
 
@@ -118,7 +124,6 @@ STEPS = ["CALL: Call", "EMAIL: E-Mail", "One", "Two", "Three", "WEB: Website"]
 @pytest.mark.parametrize("batch", [True, False])
 @pytest.mark.parametrize("how", [*HOW, "silent"])
 async def test_many_changes_whose_answer_is_lost(portal: RunningPortal, how: str, batch: bool) -> None:
-    portal.portal.store.in_use.clear()
     async with assistant(portal, allow_writes=True) as someone:
         plan = await someone.call("apply_directory", entityId="SOURCE", items=STEPS)
         if not batch:

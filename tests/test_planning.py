@@ -41,7 +41,7 @@ def carry_out(store: CrmStore, plan: Plan) -> None:
 def directories(draw: st.DrawFn) -> tuple[CrmStore, str]:
     """A demo portal in which one directory has been thrown about: order, equal SORTs, more items, fewer."""
     store = seeded_store()
-    store.in_use.clear()
+    store.records.all.clear()
     entity_id = draw(st.sampled_from(DIRECTORIES))
     for stored in store.of(entity_id):
         if draw(st.integers(0, 3)) == 0 and not stored.system:

@@ -11,10 +11,10 @@ import json
 import logging
 import secrets
 from collections import OrderedDict, defaultdict
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 
@@ -29,6 +29,9 @@ from bitrix24_directories.words import same_text
 from .audit import Audit
 from .planning import Operation, Plan, Planner, differences
 from .stopped import StoppedError
+
+if TYPE_CHECKING:
+    from bitrix24_directories.records.usage import Uses
 
 logger = logging.getLogger(__name__)
 
@@ -91,12 +94,28 @@ class Changes:
     async def plan_removing(self, entity_id: str, code: str) -> Planned:
         """Plan to delete an item. Raises Bitrix24Error as plan_adding does."""
         async with self._reading(entity_id) as (entity_id, items):
-            return self._planned(entity_id, items, _one(Planner(entity_id, items).remove(_by_code(items, code))))
+            item = _by_code(items, code)
+            plan = await self._counted(entity_id, items, lambda planner: planner.remove(item))
+            return self._planned(entity_id, items, _one(plan))
 
     async def plan_declared(self, entity_id: str, lines: Sequence[str]) -> Planned:
         """Plan all that makes a directory look as declared. Raises Bitrix24Error when it cannot be read."""
         async with self._reading(entity_id) as (entity_id, items):
-            return self._planned(entity_id, items, Planner(entity_id, items).declare(lines))
+            plan = await self._counted(entity_id, items, lambda planner: planner.declare(lines))
+            return self._planned(entity_id, items, plan)
+
+    async def _counted(self, entity_id: str, items: list[Item], make: Callable[[Planner], Plan]) -> Plan:
+        """A plan that removes nothing which records carry, and says what is known of each removal."""
+        plan = make(Planner(entity_id, items))
+        gone = [operation.step.status_id for operation in plan.removals if operation.step.status_id]
+        if not gone:
+            return plan
+        found = await self._uses(entity_id, gone)
+        if found.carried:
+            plan = make(Planner(entity_id, items, found.carried))
+        for operation in plan.removals:
+            operation.step = operation.step.model_copy(update={"why": found.none_found})
+        return plan
 
     def news(self, plan_id: str, planned: Planned) -> list[str]:
         """Why `planned` is another plan than the one that `plan_id` stands for."""
@@ -119,6 +138,7 @@ class Changes:
             # A person may have taken their time, or another call its turn.
             if confirmed or self._written_at.get(planned.entity_id, 0.0) >= planned.read_at:
                 await self._make_sure_unchanged(planned, deadline)
+            await self._make_sure_unused(planned, deadline)
             lines = self._intend(tool, planned)
             outcomes: list[Outcome | None] = []
             calls = [(operation.method, operation.params) for operation in planned.plan.operations]
@@ -161,6 +181,26 @@ class Changes:
                 if items != planned.items:
                     news = list(differences(planned.items, items))
                     raise _refused(f"the directory has changed since it was planned: {'; '.join(news)}", "Call again")
+        if scope.cancelled_caught:
+            raise failure("TIMEOUT", detail=f"waited {self._timeout:g} s; nothing was changed", never_sent=True)
+
+    async def _uses(self, entity_id: str, codes: Sequence[str]) -> Uses:
+        from bitrix24_directories.records.usage import uses  # what only removals need
+
+        return await uses(self._directories, entity_id, codes)
+
+    async def _make_sure_unused(self, planned: Planned, deadline: float) -> None:
+        """Count once more what is to go: the portal itself lets codes go that records carry."""
+        gone = [operation.step.status_id for operation in planned.plan.removals if operation.step.status_id]
+        if not gone:
+            return
+        with anyio.CancelScope(deadline=deadline) as scope:
+            found = await self._uses(planned.entity_id, gone)
+            if found.carried:
+                listed = "; ".join(f"{shown_code(code)} by {records}" for code, records in found.carried.items())
+                raise _refused(
+                    f"records carry by now what was to be removed: {listed}", "Move them first, or call again"
+                )
         if scope.cancelled_caught:
             raise failure("TIMEOUT", detail=f"waited {self._timeout:g} s; nothing was changed", never_sent=True)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -44,6 +44,10 @@ class Plan:
     refused: list[Step] = field(default_factory=list)
 
     @property
+    def removals(self) -> list[Operation]:
+        return [operation for operation in self.operations if operation.method == "crm.status.delete"]
+
+    @property
     def steps(self) -> list[Step]:
         return [operation.step for operation in self.operations] + self.refused
 
@@ -61,9 +65,13 @@ class _Wanted:
 
 
 class Planner:
-    """Plans changes of one directory, given its items with details in their order."""
+    """Plans changes of one directory, given its items with details in their order.
 
-    def __init__(self, entity_id: str, items: Sequence[Item]) -> None:
+    `carried` tells by code of items that records carry, and which: Bitrix24 itself looks at stages alone.
+    """
+
+    def __init__(self, entity_id: str, items: Sequence[Item], carried: Mapping[str, str] | None = None) -> None:
+        self._carried = carried or {}
         self._entity_id = entity_id
         self._items = list(items)
         self._stages = is_stages(entity_id)
@@ -162,8 +170,8 @@ class Planner:
         return self._plan(self._with_winner_last(wanted), [])
 
     def remove(self, item: Item) -> Plan:
-        if item.system:
-            return Plan(refused=[_refused_system(item)])
+        if (stays := self._stays(item)) is not None:
+            return Plan(refused=[stays])
         return self._plan([self._kept(one) for one in self._items if one is not item], [item])
 
     def _told_apart(self, wanted: list[_Wanted]) -> Iterator[_Wanted]:
@@ -237,7 +245,7 @@ class Planner:
     def _undeclared(self, wanted: list[_Wanted], *, all_read: bool) -> tuple[list[_Wanted], list[Item]]:
         """Items that are not declared: those that stay, and those that go.
 
-        System items stay, and all of them when a line was refused, for it may have meant one.
+        System items stay, those that records carry, and all of them when a line was refused, for it may have meant one.
         """
         declared = {one.item.status_id for one in wanted if one.item is not None}
         kept: list[_Wanted] = []
@@ -245,12 +253,22 @@ class Planner:
         for item in self._items:
             if item.status_id in declared:
                 continue
-            if all_read and not item.system:
+            stays = self._stays(item) or (None if all_read else _refused_unsure(item))
+            if stays is None:
                 gone.append(item)
             else:
-                self._refused.append(_refused_system(item) if item.system else _refused_unsure(item))
+                self._refused.append(stays)
                 kept.append(self._kept(item))
         return kept, gone
+
+    def _stays(self, item: Item) -> Step | None:
+        """The step that says why an item cannot be removed."""
+        if item.system:
+            return _refused_system(item)
+        if (records := self._carried.get(item.status_id)) is not None:
+            why = f"records carry it ({records}) and would be left with a code that nobody can read; move them first"
+            return Step(action="refused", status_id=item.status_id, name=item.name, why=why)
+        return None
 
     def _arranged(self, wanted: list[_Wanted], kept: list[_Wanted]) -> list[_Wanted]:
         """The declared order, with the kept ones after the same item as now.

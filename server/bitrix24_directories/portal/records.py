@@ -140,6 +140,14 @@ class CrmStore(Store):
 
     records: Records = field(default_factory=Records)
 
+    def stands_in_the_way(self, item: Item) -> bool:
+        """Records do so in stages alone: of sources, types and the rest the portal keeps no account."""
+        directory = self.directories[item.entity_id]
+        return directory.is_stages and any(
+            number == directory.entity_type_id and values.get("stageId") == item.status_id
+            for (number, _), values in self.records.all.items()
+        )
+
 
 def _empty(kind: RecordType) -> Values:
     return {one.name: [] if one.multiple else None for one in kind.fields}

@@ -206,9 +206,6 @@ _PIPELINES = {
     "DYNAMIC_177_STAGE_8": ("Abroad", "Заграница"),
 }
 
-# Items that CRM records use, so that deleting them fails as it does on a portal at work.
-_IN_USE = (("DEAL_STAGE", "PREPARATION"), ("DEAL_STAGE_1", "C1:UC_A1B2C3"), ("SOURCE", "WEB"))
-
 
 def seeded_store(language: Language = "en") -> CrmStore:
     """A fresh store with everything above, titles and names in `language`."""
@@ -222,7 +219,6 @@ def seeded_store(language: Language = "en") -> CrmStore:
         store.directories[directory.id] = directory
         for line in table.strip().splitlines():
             _put(store, directory, line, column)
-    store.in_use.update(_IN_USE)
     store.records = seed_records(store, column)
     return store
 

@@ -70,11 +70,10 @@ class Item:
 
 @dataclass
 class Store:
-    """All directories of one portal. `in_use` holds (directory, STATUS_ID) pairs that CRM records carry."""
+    """All directories of one portal."""
 
     directories: dict[str, Directory] = field(default_factory=dict)
     items: dict[int, Item] = field(default_factory=dict)
-    in_use: set[tuple[str, str]] = field(default_factory=set)
     last_id: int = 0
 
     def next_id(self) -> int:
@@ -145,9 +144,13 @@ class Store:
             raise PortalError(
                 'CRM System Status can be deleted only if parameter FORCED is specified and equal to "Y".'
             )
-        if (item.entity_id, item.status_id) in self.in_use:
+        if self.stands_in_the_way(item):
             raise PortalError("There are active items in this status.")
         del self.items[item_id]
+
+    def stands_in_the_way(self, item: Item) -> bool:  # noqa: ARG002 - for stores that hold records
+        """Whether records keep an item from being deleted."""
+        return False
 
     def _refuse_past_winning(self, entity_id: str, sort: int, semantics: str) -> None:
         winning = self.winning(entity_id)

@@ -29,6 +29,9 @@ class Place:
     def with_code(self, code: str) -> Read[CountedRecords]:
         return self._records({f"={self.name}": code}, ["id"])
 
+    def with_any_of(self, codes: Iterable[str]) -> Read[CountedRecords]:
+        return self._records({f"@{self.name}": list(codes)}, ["id"])
+
     def with_none_of(self, codes: Iterable[str]) -> Read[CountedRecords]:
         """Records that carry another code than these, and which."""
         return self._records({f"!@{self.name}": list(codes), f"!={self.name}": ""}, ["id", self.name])

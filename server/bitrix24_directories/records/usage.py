@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
@@ -17,24 +18,21 @@ import anyio
 from bitrix24_directories.directories.directories import Directories, Lists
 from bitrix24_directories.directories.entity_ids import could_be_id
 from bitrix24_directories.directories.field_rows import CountedRecords
-from bitrix24_directories.directories.kept_reads import Read, ReadRows
+from bitrix24_directories.directories.kept_reads import Read
 from bitrix24_directories.directories.models import Directory, Item
 from bitrix24_directories.directories.naming import only
 from bitrix24_directories.directories.reads import items_of, records_with
 from bitrix24_directories.finding.matching import Matcher
+from bitrix24_directories.rest import Bitrix24Error
 from bitrix24_directories.text import shown_code
 
 from .codes import WORDS_LIMIT, CodeList
 from .counting import Counting, Place
 from .models import DirectoryUsage, UnknownCode, UsedItem
 
-_BATCH = 50
 _CHANNEL = re.compile(r"\d+\|")  # open channels make their sources' codes of a number and a name
 _ROUNDS = 5  # in each of which up to a page of unknown codes comes to light
 _IDS = 5
-_RESERVE = 1.0  # seconds of the timeout that are left for the answer
-
-Found = dict[Read[Any], ReadRows]
 
 
 async def usage(directories: Directories, entity_id: str, *, fresh: bool = False) -> DirectoryUsage:
@@ -72,6 +70,44 @@ async def usage(directories: Directories, entity_id: str, *, fresh: bool = False
         partial=partial or None,
         age_seconds=counting.age(asked_at),
     )
+
+
+@dataclass(frozen=True)
+class Uses:
+    """Which of some codes records carry, as `3 in lead.SOURCE_ID`, and what keeps that from being the whole truth."""
+
+    carried: dict[str, str]
+    uncounted: list[str]
+
+    @property
+    def none_found(self) -> str:
+        """What is to be said of a code that is not carried."""
+        if not self.uncounted:
+            return "no record that this user may read carries it"
+        return f"whether records carry it is not known for certain: {'; '.join(self.uncounted)}"
+
+
+async def uses(directories: Directories, entity_id: str, codes: Sequence[str]) -> Uses:
+    """Count now which of `codes` records carry, in every field that takes them now. What cannot be counted is said."""
+    try:
+        lists = await directories.lists(fresh=True)
+        directory = only(entity_id, lists.named(entity_id))
+        places, counting = _places(lists, directory), Counting(directories.reader, fresh=True)
+        await counting.ask([place.with_any_of(codes) for place in places])
+        carrying = [place for place in places if counting.total(place.with_any_of(codes))]
+        await counting.ask([place.with_code(code) for place in carrying for code in codes])
+    except Bitrix24Error as exc:
+        return Uses({}, [exc.happened])
+    carried: dict[str, str] = {}
+    for code in codes:
+        counts = [(place.of.path, counting.total(place.with_code(code))) for place in carrying]
+        told = [f"{'some' if count is None else count} in {path}" for path, count in counts if count != 0]
+        if told:
+            carried[code] = ", ".join(told)
+    missing = {place.of.path: counting.missing([place.with_any_of(codes)]) for place in places}
+    missing |= {place.of.path: counting.missing([place.with_code(code) for code in codes]) for place in carrying}
+    uncounted = [f"{path}: {what}" for path, what in missing.items() if what]
+    return Uses(carried, [*_unread(lists, directory), *uncounted])
 
 
 def _places(lists: Lists, directory: Directory) -> list[Place]:

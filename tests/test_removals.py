@@ -1,0 +1,138 @@
+"""Deleting looks first: the portal itself lets a source go that records carry, and they are left with a raw code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from support import PortalInProcess, Said, assistant
+
+pytestmark = pytest.mark.virtual_clock
+
+Values = dict[str, Any]
+
+
+@pytest.fixture
+def emptied(portal: PortalInProcess) -> PortalInProcess:
+    """A portal with a lead and a deal, both without a source."""
+    records = portal.portal.store.records
+    lead, deal = records.of(1)[0], records.of(2)[0]
+    records.all = {(1, lead["id"]): lead | {"sourceId": None}, (2, deal["id"]): deal | {"sourceId": None}}
+    deal = records.all[2, deal["id"]]
+    deal["ufCrm_1724077760"], deal["ufCrm_1724077761"] = None, []
+    return portal
+
+
+def record(portal: PortalInProcess, number: int) -> Values:
+    return portal.portal.store.records.of(number)[0]
+
+
+def codes(portal: PortalInProcess, entity_id: str) -> list[str]:
+    return [item.status_id for item in portal.portal.store.of(entity_id)]
+
+
+async def delete(portal: PortalInProcess, entity_id: str, code: str) -> Said:
+    """Both steps of a client that cannot ask a person; the first answer where it is the last."""
+    async with assistant(portal, allow_writes=True) as someone:
+        planned = await someone.call("delete_directory_item", entityId=entity_id, statusId=code)
+        if "planId" not in planned.structured:
+            return planned
+        plan_id = planned.structured["planId"]
+        return await someone.call("delete_directory_item", entityId=entity_id, statusId=code, planId=plan_id)
+
+
+@pytest.mark.parametrize(
+    ("number", "field", "value", "where"),
+    [
+        (1, "sourceId", "WEB", "1 in lead.SOURCE_ID"),
+        (2, "sourceId", "web", "1 in deal.SOURCE_ID"),
+        (2, "ufCrm_1724077760", "WEB", "1 in deal.UF_CRM_1724077760"),
+    ],
+)
+async def test_what_records_carry_is_not_deleted(
+    emptied: PortalInProcess, number: int, field: str, value: str, where: str
+) -> None:
+    record(emptied, number)[field] = value
+    said = await delete(emptied, "SOURCE", "WEB")
+    assert said.error["code"] == "CHANGE_REFUSED"
+    assert f"records carry it ({where})" in said.text
+    assert "WEB" in codes(emptied, "SOURCE")
+    assert "crm.status.delete" not in str(emptied.portal.calls)
+
+
+async def test_codes_in_multiple_fields_and_in_several_fields(emptied: PortalInProcess) -> None:
+    record(emptied, 2)["ufCrm_1724077761"] = ["IT", "FINANCE"]
+    said = await delete(emptied, "INDUSTRY", "FINANCE")
+    assert "1 in deal.UF_CRM_1724077761" in said.text
+    record(emptied, 1)["sourceId"] = record(emptied, 2)["sourceId"] = "WEB"
+    both = await delete(emptied, "SOURCE", "WEB")
+    assert "records carry it (1 in deal.SOURCE_ID, 1 in lead.SOURCE_ID)" in both.text
+
+
+async def test_what_no_record_carries_is_deleted(emptied: PortalInProcess) -> None:
+    record(emptied, 1)["sourceId"] = "CALL"
+    async with assistant(emptied, allow_writes=True) as someone:
+        planned = await someone.call("delete_directory_item", entityId="SOURCE", statusId="WEB")
+    assert "- remove WEB: Website - no record that this user may read carries it" in planned.text
+    said = await delete(emptied, "SOURCE", "WEB")
+    assert said.structured["status"] == "done"
+    assert "WEB" not in codes(emptied, "SOURCE")
+
+
+async def test_a_record_that_comes_between_plan_and_deletion(emptied: PortalInProcess) -> None:
+    async with assistant(emptied, allow_writes=True) as someone:
+        arguments = {"entityId": "SOURCE", "statusId": "WEB"}
+        planned = await someone.call("delete_directory_item", **arguments)
+        record(emptied, 1)["sourceId"] = "WEB"
+        said = await someone.call("delete_directory_item", **arguments, planId=planned.structured["planId"])
+    assert said.error["code"] == "CHANGE_REFUSED"
+    assert "WEB" in codes(emptied, "SOURCE")
+
+
+async def test_apply_keeps_what_records_carry(emptied: PortalInProcess) -> None:
+    record(emptied, 1)["sourceId"] = "WEB"
+    async with assistant(emptied, allow_writes=True) as someone:
+        items = [code for code in codes(emptied, "SOURCE") if code not in ("WEB", "EMAIL")]
+        planned = await someone.call("apply_directory", entityId="SOURCE", items=items)
+        steps = {step["statusId"]: step for step in planned.structured["steps"]}
+        assert steps["WEB"]["action"] == "refused"
+        assert "1 in lead.SOURCE_ID" in steps["WEB"]["why"]
+        assert steps["EMAIL"]["action"] == "remove"
+        plan_id = planned.structured["planId"]
+        done = await someone.call("apply_directory", entityId="SOURCE", items=items, planId=plan_id)
+    assert done.structured["status"] == "done"
+    assert "WEB" in codes(emptied, "SOURCE")
+    assert "EMAIL" not in codes(emptied, "SOURCE")
+
+
+async def test_who_cannot_count_is_told_so_and_decides(emptied: PortalInProcess) -> None:
+    async with assistant(emptied, allow_writes=True) as someone:
+        await someone.call("list_directories")
+        emptied.order(method="batch", status=404, code="ERROR_METHOD_NOT_FOUND")
+        emptied.order(method="crm.item.list", code="", description="Access denied.")
+        planned = await someone.call("delete_directory_item", entityId="SOURCE", statusId="WEB")
+    assert "whether records carry it is not known for certain: The webhook's user has no right" in planned.text
+    said = await delete(emptied, "SOURCE", "WEB")
+    assert said.structured["status"] == "done"
+
+
+async def test_a_directory_whose_fields_no_method_knows(emptied: PortalInProcess) -> None:
+    async with assistant(emptied, allow_writes=True) as someone:
+        planned = await someone.call("delete_directory_item", entityId="INVOICE_STATUS", statusId="S")
+    assert "not known for certain: invoice.STATUS_ID cannot be counted" in planned.text
+
+
+async def test_stages_are_looked_at_too(portal: PortalInProcess) -> None:
+    stage = next(deal["stageId"] for deal in portal.portal.store.records.of(2) if deal["stageId"] == "PREPARATION")
+    said = await delete(portal, "DEAL_STAGE", stage)
+    assert said.error["code"] == "CHANGE_REFUSED"
+    assert " in deal.STAGE_ID)" in said.text
+
+
+async def test_counting_many_codes_costs_a_count_for_each_field(emptied: PortalInProcess) -> None:
+    record(emptied, 1)["sourceId"] = "CALL"
+    async with assistant(emptied, allow_writes=True) as someone:
+        emptied.portal.calls.clear()
+        await someone.call("apply_directory", entityId="SOURCE", items=["CALL"])
+    assert str(emptied.portal.calls).count("crm.item.list") == 6
