@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from bitrix24_directories.directories.cache import ROWS_LIMIT, Cache
-from support import READER_SECRET, STRANGER_SECRET, Assistant, PortalInProcess, assistant
+from support import READER_SECRET, SOURCE_FIELDS, STRANGER_SECRET, Assistant, PortalInProcess, assistant
 
 pytestmark = pytest.mark.virtual_clock
 
@@ -75,6 +75,19 @@ async def test_a_ttl_of_zero_turns_it_off(portal: PortalInProcess) -> None:
         for _ in range(3):
             await someone.call("list_directories")
     assert portal.methods_called.count("batch") == 3
+
+
+async def test_with_the_cache_off_an_answer_costs_one_request_all_the_same(portal: PortalInProcess) -> None:
+    """Which fields take the codes is no part of what was asked for, and read at most every five minutes."""
+    async with assistant(portal, cache_ttl=0) as someone:
+        for _ in range(3):
+            said = await someone.call("get_directory_items", entityId="SOURCE")
+            assert said.structured["usedIn"] == SOURCE_FIELDS
+        assert portal.methods_called.count("crm.status.entity.items") == 3
+        assert len(portal.portal.calls) == 5
+        await anyio.sleep(300)
+        await someone.call("get_directory_items", entityId="SOURCE")
+        assert len(portal.portal.calls) == 8
 
 
 async def test_errors_are_not_kept(someone: Assistant, portal: PortalInProcess) -> None:

@@ -188,6 +188,8 @@ class Directories:
 
     async def _with_fields(self, work: Awaitable[T]) -> tuple[T, FieldMap]:
         """What `work` gives, and at the same time the field map, as far as it can be had soon."""
+        if (known := self._fields.lately()) is not None:
+            return await work, known
         fields, error = NOTHING_READ, None
 
         async def read_fields() -> None:

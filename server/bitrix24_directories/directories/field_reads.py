@@ -18,6 +18,8 @@ from .reads import OWNERS, new_fields_of, old_fields_of
 PATIENCE = 5.0
 """Seconds that an answer waits for fields that only add to it."""
 
+_LATELY = 300.0  # seconds for which an answer names the same fields, although nothing else may be kept
+
 ON_EVERY_PORTAL = (1, 2, 3, 4, 7, 31)
 """Types whose fields can be asked for before it is known which types there are."""
 
@@ -32,6 +34,12 @@ class Fields:
         self._turn = anyio.Lock()  # so that calls at the same time read it once
         self._built_of: list[list[Any]] = []
         self._built = FieldMap([], {})
+        self._built_for: tuple[str, ...] | None = None
+
+    def lately(self) -> FieldMap | None:
+        """The last whole field map of this caller, if it is not older than the cache's default; costs nothing."""
+        fits = self._built_for == self._reader.identity and anyio.current_time() - self._built.read_at < _LATELY
+        return self._built if fits else None
 
     async def read_with(self, reads: Iterable[Read[Any]] = (), *, fresh: bool = False) -> tuple[FieldMap, Found]:
         """The field map, and what came of `reads`, which go out with it.
@@ -47,14 +55,19 @@ class Fields:
             with anyio.move_on_after(PATIENCE):
                 found |= await self._batch_or_errors(others, fresh=fresh)
             self._remember_refusals(found)
-            return self._map(found), found
+            field_map = self._map(found)
+            self._built_for = self._reader.identity if _whole(found) else None
+            return field_map, found
 
     def _kept(self) -> FieldMap | None:
         """The field map, if all of it was read lately."""
         found: Found = dict(self._reader.kept(reads_of_map(ON_EVERY_PORTAL)))
         needed = reads_of_map((*ON_EVERY_PORTAL, *_other_types(found)))
         found = dict(self._reader.kept(needed))
-        return self._map(found) if len(found) == len(needed) else None
+        if len(found) < len(needed):
+            return None
+        self._built_for = self._reader.identity
+        return self._map(found)
 
     async def _batch_or_errors(self, reads: list[Read[Any]], *, fresh: bool) -> Found:
         try:
@@ -80,6 +93,12 @@ class Fields:
             self._built = FieldMap(types, {type_id: fields_of(found, type_id) for type_id in type_ids}, read_at)
             self._built_of = built_of
         return self._built
+
+
+def _whole(found: Found) -> bool:
+    """Whether nothing is missing that could be had another time."""
+    outcomes = [found.get(read) for read in reads_of_map((*ON_EVERY_PORTAL, *_other_types(found)))]
+    return not any(one is None or (isinstance(one, Bitrix24Error) and one.retryable) for one in outcomes)
 
 
 def has_fields(type_id: int) -> bool:

@@ -41,6 +41,11 @@ class Reader:
         self._client = client
         self._cache = cache
 
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """Whose reads these are. Raises Bitrix24Error as a call would."""
+        return self._client.identity
+
     def keep(self, read: Read[T], rows: list[T]) -> None:
         """Let `rows` be what `read` gives for a while."""
         self._keep(self._client.identity, read, rows)
