@@ -73,6 +73,20 @@ def parser(commands: Commands) -> argparse.ArgumentParser:
     setup.add_argument("client", choices=CLIENTS)
     setup.add_argument("--write", action="store_true", help="put it into the client's file, with a backup beside it")
 
+    report = command(
+        "report",
+        "count who carries which code; exits 1 where a record holds an unknown one, 2 where it cannot be told",
+        "report",
+        "report SOURCE lead.SOURCE_ID --csv",
+        "report --html report.html",
+        parents=demo,
+    )
+    report.add_argument("entity_ids", nargs="*", metavar="entityId", help="a directory or a field; all without any")
+    shape = report.add_mutually_exclusive_group()
+    shape.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    shape.add_argument("--csv", action="store_true", help="print a row for each code in each field")
+    shape.add_argument("--html", metavar="FILE", help="write one HTML file, the stages as bars in their colours")
+
     portal = command("portal", "run the demo portal for others to develop against", "portal --port 8024 --lang ru")
     portal.add_argument("--port", type=_port_number, default=8024, help="0: a free one (%(default)s)")
     portal.add_argument("--lang", choices=["en", "ru"], default="en")

@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""The command line's commands: serve (the default), call, check, login, setup, portal."""
+"""The command line's commands: serve (the default), call, check, login, setup, portal, report."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from io import TextIOWrapper
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -231,6 +232,37 @@ def _portal(args: argparse.Namespace) -> int:
     return 0
 
 
+def _report(args: argparse.Namespace) -> int:
+    from bitrix24_directories.rest import Bitrix24Error
+
+    from . import report
+    from .check import to_a_person
+
+    portal, settings, transport = _configured(args)
+    redact = _redactor(portal)
+    try:
+        if isinstance(portal, Bitrix24Error):
+            raise portal
+        counting = partial(report.counted, portal, settings, transport, args.entity_ids, colours=bool(args.html))
+        parts = anyio.run(counting)
+    except Bitrix24Error as exc:
+        _complain(redact(to_a_person(exc)))
+        return 2
+    if args.html:
+        try:
+            report.write_page(parts, Path(args.html))
+        except OSError as exc:
+            raise UsageError(f"{args.html} cannot be written: {exc.strerror}") from None
+        print(f"Written to {args.html}")
+    elif args.json:
+        report.print_json(parts, sys.stdout)
+    elif args.csv:
+        report.print_csv(parts, sys.stdout)
+    else:
+        report.print_tables(parts)
+    return report.exit_code(parts)
+
+
 COMMANDS: Commands = {
     "serve": _serve,
     "call": _call,
@@ -238,6 +270,7 @@ COMMANDS: Commands = {
     "login": _login,
     "setup": _setup,
     "portal": _portal,
+    "report": _report,
 }
 
 

@@ -14,7 +14,7 @@ from pydantic import Field
 from bitrix24_directories.directories.models import DirectoryList
 from bitrix24_directories.directories.naming import ENTITY_ID_LIMIT
 from bitrix24_directories.rest import Bitrix24Error
-from bitrix24_directories.text import shown_code
+from bitrix24_directories.text import quoted, shown_code
 
 from .answers import directories_text, found_text, items_text
 from .context import Portal, directories_of
@@ -79,8 +79,9 @@ async def explain_pipeline(entityId: EntityId, ctx: Context[Portal]) -> str:
 
 
 async def review_directories(ctx: Context[Portal]) -> str:
-    """Review all directories for trouble: duplicate names, foreign codes, missing final stages, empty lists"""
+    """Review all directories for trouble: duplicate names, foreign codes, missing final stages, codes nobody knows"""
     from bitrix24_directories.directories.review import troubles
+    from bitrix24_directories.records.usage import usages
 
     directories = directories_of(ctx)
     known = (await directories.lists()).directories.rows
@@ -95,6 +96,13 @@ async def review_directories(ctx: Context[Portal]) -> str:
                 f"{shown_code(directory.entity_id)} ({directory.name}): {said}"
                 for said in troubles(directory, items.rows)
             ]
+    for directory, usage in await usages(directories, [], lambda _done, _of: None):
+        if not isinstance(usage, Bitrix24Error):
+            carried = (
+                f"{one.count} records carry {quoted(one.code)} in {one.field}, which it does not have"
+                for one in usage.unknown or ()
+            )
+            lines += [f"{shown_code(directory.entity_id)} ({directory.name}): {said}" for said in carried]
     found = "\n".join(lines) or "Nothing that looks wrong was found."
     return (
         "Review the directories of this Bitrix24 portal with its administrator. Below is what a check found. Say which "

@@ -15,7 +15,9 @@ from bitrix24_directories.directories.kept_reads import Read, Reader, ReadRows
 from bitrix24_directories.directories.reads import records_with
 from bitrix24_directories.rest import Bitrix24Error, current_wait, failure
 
-_BATCH = 50
+BATCH = 50
+"""Counts in one request."""
+
 _RESERVE = 1.0  # seconds of the timeout that are left for the answer
 
 
@@ -61,11 +63,13 @@ class Counting:
         """Raises Bitrix24Error when nothing at all could be counted so far."""
         new = [read for read in dict.fromkeys(reads) if read not in self._found]
         self._asked += len(new)
-        for start in range(0, len(new), _BATCH):
+        for start in range(0, len(new), BATCH):
             if self._error is None:
-                await self._ask_some(new[start : start + _BATCH])
-        if self._error is not None and not any(isinstance(outcome, Kept) for outcome in self._found.values()):
-            raise self._error
+                await self._ask_some(new[start : start + BATCH])
+        if not any(isinstance(outcome, Kept) for outcome in self._found.values()):
+            errors = (outcome for outcome in self._found.values() if isinstance(outcome, Bitrix24Error))
+            if (error := self._error or next(errors, None)) is not None:
+                raise error
 
     async def _ask_some(self, reads: Sequence[Read[CountedRecords]]) -> None:
         counted = current_wait().waiting_for(
@@ -81,9 +85,6 @@ class Counting:
                 self._error = exc
         if scope.cancelled_caught:
             self._error = failure("TIMEOUT", detail="the portal has not counted all records in time")
-        failed = [outcome for outcome in self._found.values() if isinstance(outcome, Bitrix24Error)]
-        if len(failed) == len(self._found) and failed:
-            self._error = failed[0]
 
     def total(self, read: Read[CountedRecords]) -> int | None:
         outcome = self._found.get(read)

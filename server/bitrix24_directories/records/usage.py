@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ from bitrix24_directories.rest import Bitrix24Error
 from bitrix24_directories.text import shown_code
 
 from .codes import WORDS_LIMIT, CodeList
-from .counting import Counting, Place
+from .counting import BATCH, Counting, Place
 from .models import DirectoryUsage, UnknownCode, UsedItem
 
 _CHANNEL = re.compile(r"\d+\|")  # open channels make their sources' codes of a number and a name
@@ -49,8 +49,7 @@ async def usage(directories: Directories, entity_id: str, *, fresh: bool = False
     places = [place for place in _places(lists, directory) if not named or place.of in named]
     counting = Counting(directories.reader, fresh=fresh)
     codes = [item.status_id for item in items]
-    questions = [place.with_code(code) for place in places for code in codes]
-    await counting.ask([*(place.with_none_of(codes) for place in places), *_records(places), *questions])
+    await counting.ask(_questions(places, codes))
     unknown: list[UnknownCode] = []
     unlisted: list[str] = []
     for place in places:
@@ -70,6 +69,46 @@ async def usage(directories: Directories, entity_id: str, *, fresh: bool = False
         partial=partial or None,
         age_seconds=counting.age(asked_at),
     )
+
+
+async def usages(
+    directories: Directories, named: Sequence[str], told: Callable[[int, int], None]
+) -> list[tuple[Directory, DirectoryUsage | Bitrix24Error]]:
+    """The usage of the named directories and fields, or of all of the portal's lists, with an error for each failure.
+
+    All counts go out together, 50 a request; `told` hears how many of how many were made. Raises Bitrix24Error for what
+    names no directory, and when nothing at all can be counted.
+    """
+    lists = await directories.lists()
+    targets = [(one, text) for text in named for one in lists.named(text.strip())]
+    wanted = [(one, text if len(lists.named(text.strip())) == 1 else one.entity_id) for one, text in targets]
+    wanted = wanted or [(one, one.entity_id) for one in lists.all()]
+    read = await directories.many([one.entity_id for one, _ in wanted if one.kind != "enumeration"])
+    questions: list[Read[CountedRecords]] = []
+    for one, _ in wanted:
+        kept = read.get(one.entity_id) or lists.fields.enumerations[one.entity_id].values
+        items = [] if isinstance(kept, Bitrix24Error) else kept.rows
+        questions += _questions(_places(lists, one), [item.status_id for item in items])
+    questions = list(dict.fromkeys(questions))
+    counting = Counting(directories.reader, fresh=False)
+    for start in range(0, len(questions), BATCH):
+        told(start, len(questions))
+        await counting.ask(questions[start : start + BATCH])
+    told(len(questions), len(questions))
+    return [(one, await _usage_or_error(directories, text)) for one, text in wanted]
+
+
+async def _usage_or_error(directories: Directories, entity_id: str) -> DirectoryUsage | Bitrix24Error:
+    try:
+        return await usage(directories, entity_id)
+    except Bitrix24Error as exc:
+        return exc
+
+
+def _questions(places: Sequence[Place], codes: Sequence[str]) -> list[Read[CountedRecords]]:
+    """All that is asked about a directory at first."""
+    each = [place.with_code(code) for place in places for code in codes]
+    return [*(place.with_none_of(codes) for place in places), *_records(places), *each]
 
 
 @dataclass(frozen=True)

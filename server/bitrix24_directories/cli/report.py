@@ -1,0 +1,147 @@
+"""Who carries which code, for the whole portal and for a person: a table, JSON, CSV or one HTML file.
+
+What is counted stands in `records.usage`; the file itself in `report_page`.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Column, Table
+from rich.text import Text
+
+from bitrix24_directories.directories.cache import Cache
+from bitrix24_directories.directories.directories import Directories
+from bitrix24_directories.directories.models import Directory, Item
+from bitrix24_directories.records.models import DirectoryUsage
+from bitrix24_directories.records.usage import usages
+from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Credentials, Transport
+from bitrix24_directories.settings import Settings
+from bitrix24_directories.text import shown_code
+
+from .report_page import Part, page
+
+_KEPT = 24 * 3600.0  # seconds: what was counted for one directory is not counted again for the next
+_COLUMNS = ("directory", "title", "code", "name", "in the directory", "records", "field", "first ids")
+
+
+async def counted(
+    portal: Credentials, settings: Settings, transport: Transport | None, named: Sequence[str], *, colours: bool
+) -> list[Part]:
+    """Count, with a bar on stderr where a person looks. Raises Bitrix24Error when nothing at all can be counted."""
+    bar = Progress(
+        TextColumn("Counting"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+        transient=True,
+    )
+    async with Bitrix24Client(portal, timeout=settings.timeout, plan=settings.limits, transport=transport) as client:
+        directories = Directories(client, Cache(_KEPT))
+        with bar:
+            task = bar.add_task("counts", total=None)
+            found = await usages(directories, named, lambda done, of: bar.update(task, completed=done, total=of))
+        return [Part(one, usage, await _colours(directories, one) if colours else {}) for one, usage in found]
+
+
+async def _colours(directories: Directories, directory: Directory) -> dict[str, str]:
+    if directory.kind != "stages":
+        return {}
+    items: list[Item] = []
+    try:
+        items = (await directories.items(directory.entity_id, details=True)).items
+    except Bitrix24Error:
+        return {}  # they only adorn
+    return {item.status_id: item.color for item in items if item.color}
+
+
+def exit_code(parts: Sequence[Part]) -> int:
+    """1 where a record holds a code that its directory does not have, else 2 where a directory could not be counted."""
+    if any(isinstance(part.usage, DirectoryUsage) and part.usage.unknown for part in parts):
+        return 1
+    return 2 if any(isinstance(part.usage, Bitrix24Error) for part in parts) else 0
+
+
+def print_tables(parts: Sequence[Part]) -> None:
+    console = Console()
+    for part in parts:
+        usage = part.usage
+        if isinstance(usage, Bitrix24Error):
+            console.print(Text(_title(part.directory)), Text(f"could not be counted: {usage.message}"), sep="\n")
+            continue
+        title = Text("\n".join([_title(part.directory), *usage.fields]))
+        table = Table("code", "name", Column("records", justify="right"), "where", title=title, title_justify="left")
+        for item in usage.items:
+            count = "not counted" if item.count is None else str(item.count)
+            where = ", ".join(f"{path} {number}" for path, number in (item.fields or {}).items())
+            table.add_row(Text(item.status_id), Text(item.name), Text(count), Text(where))
+        for one in usage.unknown or ():
+            why = f"perhaps {one.perhaps}" if one.perhaps else "not in the directory"
+            where = f"{one.field}: {', '.join(map(str, one.ids))}{', ...' if one.count > len(one.ids) else ''}"
+            row = (Text(one.code), Text(why), Text(str(one.count)), Text(where))
+            table.add_row(*row, style="red")
+        console.print(table)
+        for what in usage.partial or ():
+            console.print(Text(f"Not counted: {what}"))
+    console.print("Counted as the webhook's user sees them.")
+
+
+def _title(directory: Directory) -> str:
+    return f"{shown_code(directory.entity_id)}: {directory.name}"
+
+
+def print_json(parts: Sequence[Part], to: TextIO) -> None:
+    told = [
+        {"name": part.directory.name}
+        | (
+            {"entityId": part.directory.entity_id, "error": {"code": part.usage.code, "message": part.usage.message}}
+            if isinstance(part.usage, Bitrix24Error)
+            else part.usage.structured()
+        )
+        for part in parts
+    ]
+    to.write(json.dumps(told, ensure_ascii=False, indent=2) + "\n")
+
+
+def print_csv(parts: Sequence[Part], to: TextIO) -> None:
+    """A row for each code in each field; a spreadsheet takes no name for a formula."""
+    writer = csv.writer(to, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for part in parts:
+        for row in _rows(part):
+            writer.writerow([_no_formula(cell) for cell in row])
+
+
+def _rows(part: Part) -> Iterator[Sequence[object]]:
+    usage, directory = part.usage, part.directory
+    if isinstance(usage, Bitrix24Error):
+        yield directory.entity_id, directory.name, "", f"could not be counted: {usage.message}", "", "", "", ""
+        return
+    paths = [path.partition(" (")[0] for path in usage.fields]
+    for item in usage.items:
+        start = (directory.entity_id, directory.name, item.status_id, item.name, "yes")
+        if item.count is None:
+            yield *start, "not counted", "", ""
+        for path in paths if item.count is not None else ():
+            yield *start, item.count if len(paths) == 1 else (item.fields or {}).get(path, 0), path, ""
+    for one in usage.unknown or ():
+        ids = " ".join(map(str, one.ids))
+        yield directory.entity_id, directory.name, one.code, one.perhaps or "", "no", one.count, one.field, ids
+
+
+def _no_formula(cell: object) -> object:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t")) else cell
+
+
+def write_page(parts: Sequence[Part], path: Path) -> None:
+    """Raises OSError where the file cannot be written."""
+    path.write_text(page(parts), encoding="utf-8")

@@ -1,0 +1,94 @@
+"""The report as one HTML file: nothing is loaded from elsewhere, nothing runs, and text is only ever text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from html import escape
+
+from bitrix24_directories.directories.models import Directory
+from bitrix24_directories.records.models import DirectoryUsage
+from bitrix24_directories.rest import Bitrix24Error
+
+_COLOUR = re.compile(r"#[0-9A-Fa-f]{3,8}")
+_HEAD = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<title>Codes in CRM records</title>
+<style>
+:root { color-scheme: light dark; --text: #1b1f24; --back: #fff; --bar: #8a94a6; --bad: #b3261e; --line: #d5dae1 }
+@media (prefers-color-scheme: dark) {
+  :root { --text: #e6e9ee; --back: #16181c; --bar: #78829a; --bad: #ff8a80; --line: #383d45 }
+}
+body { font: 15px/1.4 system-ui, sans-serif; color: var(--text); background: var(--back); margin: 2rem auto;
+  max-width: 60rem; padding: 0 1rem }
+table { border-collapse: collapse; width: 100%; margin-bottom: 2rem }
+caption { text-align: start; font-weight: 600; padding: .5rem 0 }
+th, td { text-align: start; padding: .25rem .5rem; border-bottom: 1px solid var(--line); vertical-align: top;
+  overflow-wrap: anywhere }
+td.n { text-align: end; font-variant-numeric: tabular-nums }
+td.b { width: 35% }
+.bar { display: block; height: .8rem; background: var(--bar); border: 1px solid var(--line) }
+.bad { color: var(--bad) }
+</style>
+</head>
+<body>
+<h1>Codes in CRM records</h1>
+<p>Counted as the webhook's user sees them.</p>
+"""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One directory of a report; `colours` are those of its stages, by code."""
+
+    directory: Directory
+    usage: DirectoryUsage | Bitrix24Error
+    colours: dict[str, str] = field(default_factory=dict)
+
+
+def page(parts: Sequence[Part]) -> str:
+    """The whole file."""
+    return _HEAD + "\n".join(line for part in parts for line in _section(part)) + "\n</body>\n</html>\n"
+
+
+def _section(part: Part) -> Iterator[str]:
+    title = _text(f"{part.directory.entity_id}: {part.directory.name}")
+    usage = part.usage
+    if isinstance(usage, Bitrix24Error):
+        yield f"<h2>{title}</h2><p class=bad>Could not be counted: {_text(usage.message)}</p>"
+        return
+    yield f"<table><caption>{title}<br><small>{_text(', '.join(usage.fields))}</small></caption>"
+    yield "<thead><tr><th>Code<th>Name<th>Records<th>Share</thead><tbody>"
+    yield from _rows(part, usage)
+    yield "</tbody></table>"
+    yield from (f"<p class=bad>Not counted: {_text(what)}</p>" for what in usage.partial or ())
+
+
+def _rows(part: Part, usage: DirectoryUsage) -> Iterator[str]:
+    most = max((item.count or 0 for item in usage.items), default=0) or 1
+    for item in usage.items:
+        width = 100 * (item.count or 0) / most
+        colour = part.colours.get(item.status_id, "")
+        style = f"width:{width:.1f}%" + (f";background:{colour}" if _COLOUR.fullmatch(colour) else "")
+        count = "not counted" if item.count is None else item.count
+        where = ", ".join(f"{path} {number}" for path, number in (item.fields or {}).items())
+        bar = f'<span class="bar" style="{style}"></span>' if item.count else ""
+        number = f'<td class=n title="{escape(where)}">{count}'
+        yield f"<tr><td>{_text(item.status_id)}<td>{_text(item.name)}{number}<td class=b>{bar}</tr>"
+    for one in usage.unknown or ():
+        why = f"perhaps {one.perhaps}" if one.perhaps else "not in the directory"
+        ids = ", ".join(map(str, one.ids)) + (", ..." if one.count > len(one.ids) else "")
+        yield (
+            f"<tr class=bad><td>{_text(one.code)}<td>unknown, {_text(why)}<td class=n>{one.count}"
+            f"<td class=b>{_text(one.field)}: {ids}</tr>"
+        )
+
+
+def _text(text: str) -> str:
+    """A text of the portal's, in its own direction."""
+    return f"<bdi>{escape(text)}</bdi>" if text else ""
