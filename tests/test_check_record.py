@@ -596,6 +596,19 @@ async def test_two_batches_from_cold_for_a_smart_process(portal: RunningPortal, 
     assert portal.methods_called == ["batch", "batch"]
 
 
+async def test_a_list_that_cannot_be_read_matters_only_where_it_is_needed(portal: RunningPortal) -> None:
+    portal.portal.refuse_in_batch["INDUSTRY"] = "Access denied."
+    async with assistant(portal, fields_kept=False) as someone:
+        rental = await someone.call("check_record", entity="Equipment rental", fields={"sourceId": "CALL"})
+        assert rental.structured["ok"]
+        company = await someone.call("check_record", entity="company", fields={"INDUSTRY": "IT", "TITLE": "x"})
+        assert company.structured["ok"]  # a single call is no batch
+        both = {"INDUSTRY": "IT", "EMPLOYEES": "EMPLOYEES_1", "COMPANY_TYPE": "PARTNER"}
+    async with assistant(portal) as another:
+        said = await another.call("check_record", entity="company", fields=both)
+    assert said.error["code"] == "CRM_ACCESS_DENIED"
+
+
 async def test_what_was_added_a_moment_ago_is_not_called_wrong(portal: RunningPortal) -> None:
     async with assistant(portal) as someone:
         await someone.call("check_record", entity="deal", fields={"SOURCE_ID": "CALL"})

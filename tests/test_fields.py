@@ -39,6 +39,7 @@ from support import SOURCE_FIELDS, RunningPortal, ask, assistant
         ("lead sources", None),
         ("Estimate.Status", "QUOTE_STATUS"),
         ("Deal stages (Wholesale)", "DEAL_STAGE_1"),
+        ("industries", "INDUSTRY"),
     ],
 )
 async def test_a_field_stands_for_its_directory(portal: RunningPortal, field: str, directory: str | None) -> None:

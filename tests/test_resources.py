@@ -128,6 +128,17 @@ async def test_map_values_carries_what_it_needs(client: Client) -> None:
     assert "open questions" in text
 
 
+async def test_map_values_takes_a_field(client: Client) -> None:
+    text = await prompt(client, "map_values", entityId="lead.SOURCE_ID", values="Website")
+    assert '"Website" -> WEB (Website) in SOURCE [100, this name]: exact' in text
+    assert "SOURCE: 13 items, in order (code: name)" in text
+    assert "check it whole with check_record" in text
+    sizes = await prompt(client, "map_values", entityId="deal.UF_CRM_1724", values="large")
+    assert '"large" -> 79 (Large customers) in deal.UF_CRM_1724' in sizes
+    with pytest.raises(MCPError, match="has a directory for each pipeline"):
+        await prompt(client, "map_values", entityId="deal.STAGE_ID", values="won")
+
+
 async def test_map_values_takes_long_columns(client: Client, portal: PortalInProcess) -> None:
     text = await prompt(client, "map_values", entityId="SOURCE", values="\n".join(f"value {n}" for n in range(520)))
     assert '"value 499" -> none' in text
@@ -155,6 +166,7 @@ async def test_review_directories_carries_what_it_found(client: Client, portal: 
     text = await prompt(client, "review_directories")
     assert "PARTNER_LEVEL (Partner levels): it is empty" in text
     assert "SOURCE (Sources): 2 items are called alike, cold Call: UC_DOUBLE, UC_C0LD01" in text
+    assert 'SOURCE (Sources): 4 records carry "website" in deal.SOURCE_ID, which it does not have' in text
 
 
 @pytest.mark.parametrize(

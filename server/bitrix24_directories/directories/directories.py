@@ -71,11 +71,22 @@ class Directories:
         empty answer cannot be told from that, SEVERAL_DIRECTORIES where a field has one for each pipeline, NO_CODES for
         a field that takes none, and whatever the portal or the network fails with.
         """
-        asked_at, wanted = anyio.current_time(), entity_id.strip()
-        if could_be_id(wanted):
+        wanted = entity_id.strip()
+        if not could_be_id(wanted):
+            return await self._called(wanted, details=details, fresh=fresh)
+        try:
             return await self._items(wanted.upper(), details=details, fresh=fresh)
-        lists = await self.lists(fresh=fresh)
-        directory = only(wanted, lists.named(wanted))
+        except Bitrix24Error as exc:
+            if exc.kind != "UNKNOWN_DIRECTORY":
+                raise
+            with contextlib.suppress(Bitrix24Error):  # a title of one word looks like an id
+                return await self._called(wanted, details=details, fresh=fresh)
+            raise
+
+    async def _called(self, text: str, *, details: bool, fresh: bool) -> DirectoryItems:
+        """The items of the directory that a field or a title means."""
+        asked_at, lists = anyio.current_time(), await self.lists(fresh=fresh)
+        directory = only(text, lists.named(text))
         if directory.kind != "enumeration":
             return await self._items(directory.entity_id, details=details, fresh=fresh)
         values = lists.fields.enumerations[directory.entity_id].values

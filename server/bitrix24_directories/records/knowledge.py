@@ -135,12 +135,15 @@ class Gathering:
     def _knowledge(self, kind: RecordType) -> Knowledge:
         fields = self._fields(kind)
         lists: dict[str, CodeList] = {}
+        needed = set(self._needed(kind))
         known = {one.entity_id: one for one in self._directories()}
         for read, outcome in self._found.items():
             if read.key[0] != "items":
                 continue
             if isinstance(outcome, Bitrix24Error):
-                raise outcome
+                if read in needed:
+                    raise outcome
+                continue  # it was read for the case that it might be needed
             entity_id = read.key[1]
             gone = Directory(entity_id=entity_id, name=f"{entity_id} (a directory that is gone)", kind="list")
             lists[entity_id] = CodeList(known.get(entity_id, gone), outcome.rows)
@@ -154,7 +157,7 @@ class Gathering:
             fields=fields,
             pipelines=pipelines,
             lists=lists,
-            currencies=self._currencies(),
+            currencies=self._currencies() if CURRENCIES in needed else None,
             record_id=self._record_id,
             record_pipeline=self._record_pipeline(kind),
         )
