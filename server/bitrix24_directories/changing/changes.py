@@ -20,14 +20,15 @@ import anyio
 
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.entity_ids import could_be_id
-from bitrix24_directories.directories.models import Change, Item, Step
-from bitrix24_directories.directories.notation import coded
+from bitrix24_directories.directories.models import Change, Item
 from bitrix24_directories.rest import Bitrix24Error, Entry, Outcome, current_wait, failure
 from bitrix24_directories.text import one_line, shown_code
-from bitrix24_directories.words import same_text
 
 from .audit import Audit
-from .planning import Operation, Plan, Planner, differences
+from .operations import Operation, Plan
+from .outcomes import judged, of_a_change, why_stopped
+from .planning import Planner, differences
+from .refusals import item_named, item_with_code, no_directory, refused, whole
 from .stopped import StoppedError
 
 if TYPE_CHECKING:
@@ -77,26 +78,26 @@ class Changes:
         """Plan a new item. Raises Bitrix24Error: CHANGE_REFUSED by the portal's rules, and what reading fails with."""
         async with self._reading(entity_id) as (entity_id, items):
             planner = Planner(entity_id, items)
-            place = _found(items, after) if after else None
+            place = item_named(items, after) if after else None
             plan = planner.add(one_line(name, 255), code=code, after=place, color=color, meaning=meaning)
-            return self._planned(entity_id, items, _one(plan))
+            return self._planned(entity_id, items, whole(plan))
 
     async def plan_updating(
         self, entity_id: str, code: str, *, name: str = "", color: str = "", after: str = ""
     ) -> Planned:
         """Plan another name, colour or place. Raises Bitrix24Error as plan_adding does."""
         async with self._reading(entity_id) as (entity_id, items):
-            item = _by_code(items, code)
-            place = _found(items, after) if after else None
+            item = item_with_code(items, code)
+            place = item_named(items, after) if after else None
             plan = Planner(entity_id, items).update(item, name=one_line(name, 255), color=color, after=place)
-            return self._planned(entity_id, items, _one(plan))
+            return self._planned(entity_id, items, whole(plan))
 
     async def plan_removing(self, entity_id: str, code: str) -> Planned:
         """Plan to delete an item. Raises Bitrix24Error as plan_adding does."""
         async with self._reading(entity_id) as (entity_id, items):
-            item = _by_code(items, code)
+            item = item_with_code(items, code)
             plan = await self._counted(entity_id, items, lambda planner: planner.remove(item))
-            return self._planned(entity_id, items, _one(plan))
+            return self._planned(entity_id, items, whole(plan))
 
     async def plan_declared(self, entity_id: str, lines: Sequence[str]) -> Planned:
         """Plan all that makes a directory look as declared. Raises Bitrix24Error when it cannot be read."""
@@ -147,12 +148,12 @@ class Changes:
                     await self._directories.write(planned.entity_id, calls, outcomes)
             finally:
                 with anyio.CancelScope(shield=True):
-                    outcomes = [_of_a_change(one) for one in outcomes] + [None] * (len(calls) - len(outcomes))
+                    outcomes = [of_a_change(one) for one in outcomes] + [None] * (len(calls) - len(outcomes))
                     change = await self._settled(planned, outcomes)
                     self._record(planned, lines, change)
                     self._written_at[planned.entity_id] = anyio.current_time()
         if change.status == "stopped":
-            raise StoppedError(change, self._why_stopped(change, outcomes))
+            raise StoppedError(change, why_stopped(change, outcomes, self._timeout))
         return change
 
     def not_wanted(self, tool: str, planned: Planned, how: Literal["declined", "cancelled"]) -> Change:
@@ -180,7 +181,7 @@ class Changes:
             async with self._reading(planned.entity_id) as (_, items):
                 if items != planned.items:
                     news = list(differences(planned.items, items))
-                    raise _refused(f"the directory has changed since it was planned: {'; '.join(news)}", "Call again")
+                    raise refused(f"the directory has changed since it was planned: {'; '.join(news)}", "Call again")
         if scope.cancelled_caught:
             raise failure("TIMEOUT", detail=f"waited {self._timeout:g} s; nothing was changed", never_sent=True)
 
@@ -198,7 +199,7 @@ class Changes:
             found = await self._uses(planned.entity_id, gone)
             if found.carried:
                 listed = "; ".join(f"{shown_code(code)} by {records}" for code, records in found.carried.items())
-                raise _refused(
+                raise refused(
                     f"records carry by now what was to be removed: {listed}", "Move them first, or call again"
                 )
         if scope.cancelled_caught:
@@ -209,7 +210,7 @@ class Changes:
         sent = any(outcome is not None for outcome in outcomes)
         items = await self._read_again(planned.entity_id) if sent else planned.items
         steps = [
-            operation.step.model_copy(update=_judged(operation, outcome, items))
+            operation.step.model_copy(update=judged(operation, outcome, items))
             for operation, outcome in zip(planned.plan.operations, outcomes, strict=True)
         ]
         return Change(
@@ -219,27 +220,6 @@ class Changes:
             news=None if items is not None else ["the directory could not be read again: read it before going on"],
             items=items or [],
         )
-
-    def _why_stopped(self, change: Change, outcomes: Sequence[Outcome | None]) -> Bitrix24Error:
-        """What to tell, and what to do next: never to call again where a change may still be carried out."""
-        errors = [outcome for outcome in outcomes if isinstance(outcome, Bitrix24Error)]
-        unknown = [step for step in change.steps if step.outcome == "unknown"]
-        if not errors:
-            detail = f"waited {self._timeout:g} s for the portal to take the change; it was not sent"
-            return failure("TIMEOUT", detail=detail, never_sent=True)
-        if not unknown:
-            return errors[0]
-        cause = next((error for error in errors if not error.nothing_was_done), errors[0])
-        entry = Entry(
-            f"Whether {'the change was' if len(change.steps) == 1 else 'all changes were'} made is not known, for the "
-            f"portal's answer was lost: {cause.happened}",
-            f"Do not send it again now, since it may still be carried out. In a minute or two read {change.entity_id} "
-            f"with get_directory_items (details and fresh) and look whether {'; '.join(map(_sign_of, unknown))}. "
-            "Tell the user what you find, and go on from there.",
-            cause.category,
-            again="Sending the same change again before that could make it twice.",
-        )
-        return Bitrix24Error("CHANGE_UNKNOWN", entry, http_status=cause.http_status)
 
     async def _read_again(self, entity_id: str) -> list[Item] | None:
         """The directory after a change; None where it cannot be read."""
@@ -255,7 +235,7 @@ class Changes:
         with anyio.move_on_after(self._timeout):
             found = await self._directories.items(entity_id, details=True, fresh=True)
             if not could_be_id(found.entity_id):
-                raise _no_directory(found.entity_id)
+                raise no_directory(found.entity_id)
             yield found.entity_id, found.items
             return
         raise failure("TIMEOUT", detail=f"waited {self._timeout:g} s for {current_wait().given_up}")
@@ -295,18 +275,6 @@ def _audit_needed() -> Iterator[None]:
         raise _audit_failed(exc) from None
 
 
-def _no_directory(path: str) -> Bitrix24Error:
-    return Bitrix24Error(
-        "NOT_A_DIRECTORY",
-        Entry(
-            f"The values of {path} are the field's own and stand in no directory, so they cannot be changed here",
-            "Tell the user to change them in Bitrix24, in the settings of that field.",
-            "input",
-        ),
-        nothing_was_done=True,
-    )
-
-
 def audit_trouble(path: str) -> Bitrix24Error | None:
     """What is wrong with an audit log at `path`; None where it can be written."""
     try:
@@ -330,90 +298,3 @@ def _described(tool: str, entity_id: str, operation: Operation) -> dict[str, Any
     after = None if operation.method == "crm.status.delete" else operation.params["fields"]
     code = operation.step.status_id
     return {"tool": tool, "entityId": entity_id, "statusId": code, "before": before, "after": after}
-
-
-def _sign_of(step: Step) -> str:
-    """How to see in the directory that a step was carried out."""
-    code = shown_code(step.status_id or "")
-    match step.action:
-        case "add":
-            return f"{code} ({step.name}) is there"
-        case "remove":
-            return f"{code} ({step.name}) is gone"
-    return f"{code} is as it was to be ({step.name}: {', '.join(step.changes or ())})"
-
-
-def _of_a_change(outcome: Outcome | None) -> Outcome | None:
-    """To read, a user needs other rights than to change; the portal has one text for both."""
-    if isinstance(outcome, Bitrix24Error) and outcome.kind == "CRM_ACCESS_DENIED":
-        return failure("NOT_ALLOWED_TO_CHANGE", http_status=outcome.http_status, never_sent=True)
-    return outcome
-
-
-def _judged(operation: Operation, outcome: Outcome | None, items: list[Item] | None) -> dict[str, str]:
-    """What became of one operation: done, not done or unknown, and why."""
-    if outcome is None:
-        return {"outcome": "not done"}
-    if not isinstance(outcome, Bitrix24Error):
-        return {"outcome": "done"}
-    if outcome.nothing_was_done:
-        return {"outcome": "not done", "why": outcome.happened}
-    if items is None:
-        return {"outcome": "unknown", "why": "the answer was lost, and the directory could not be read again"}
-    if _stands(operation, items):
-        return {"outcome": "done"}
-    return {"outcome": "unknown", "why": "the answer was lost, and the directory does not show the change so far"}
-
-
-def _stands(operation: Operation, items: Sequence[Item]) -> bool:
-    """Whether the directory looks as if the operation had been done."""
-    item = next((one for one in items if one.status_id == operation.step.status_id), None)
-    if operation.method == "crm.status.delete" or item is None:
-        return (operation.method == "crm.status.delete") == (item is None)
-    fields = operation.params["fields"]
-    color = item.color or ""
-    there = (item.sort, item.name, color)
-    return there == (fields["SORT"], fields.get("NAME", item.name), fields.get("COLOR", color))
-
-
-def _one(plan: Plan) -> Plan:
-    """The plan of a single change. Raises CHANGE_REFUSED where nothing is left of it."""
-    refused = [step for step in plan.refused if step.action == "refused"]
-    if refused and not plan.operations:
-        raise _refused("; ".join(f"{step.name}: {step.why}" for step in refused))
-    return plan
-
-
-def _found(items: Sequence[Item], text: str) -> Item:
-    """An item by code or name."""
-    found = coded(items, text.strip()) or [item for item in items if same_text(item.name) == same_text(text)]
-    if len(found) != 1:
-        raise _refused(
-            f'"{one_line(text, 100)}" is {"several items" if found else "no item"} of the directory, by code and name',
-            _use_one_of(found or items),
-        )
-    return found[0]
-
-
-def _by_code(items: Sequence[Item], code: str) -> Item:
-    """An item by its STATUS_ID, with or without the pipeline's prefix; never by its numeric record id."""
-    wanted = code.strip()
-    found = coded(items, wanted)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise _refused(f'"{one_line(code, 100)}" fits several codes of the directory', _use_one_of(found))
-    record = next((item for item in items if str(item.id) == wanted), None)
-    hint = f"; {wanted} is the record id of {shown_code(record.status_id)} ({record.name})" if record else ""
-    raise _refused(
-        f'"{one_line(code, 100)}" is no STATUS_ID of the directory{hint}',
-        _use_one_of(items),
-    )
-
-
-def _use_one_of(items: Sequence[Item]) -> str:
-    return f"Use one of its codes: {', '.join(shown_code(item.status_id) for item in items)}"
-
-
-def _refused(happened: str, todo: str = "Correct it and call again") -> Bitrix24Error:
-    return Bitrix24Error("CHANGE_REFUSED", Entry(f"Nothing was changed: {happened}", f"{todo}.", "input"))

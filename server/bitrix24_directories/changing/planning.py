@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
 from bitrix24_directories.directories.entity_ids import is_stages, prefix_of
 from bitrix24_directories.directories.models import Item, Step
@@ -20,36 +20,11 @@ from bitrix24_directories.text import shown_code
 from bitrix24_directories.words import same_text
 
 from .item_codes import checked_code, made_code
+from .operations import Operation, Plan, deletion, refused_carried, refused_system, refused_unsure
 from .sorting import sorts_for
 
 _COLOR = re.compile(r"#[0-9A-Fa-f]{6}")
 _SEMANTICS = {"success": "S", "failure": "F"}
-
-
-@dataclass(slots=True)
-class Operation:
-    """One call to make, with the step that it is; `item` is what it works on, None for a new one."""
-
-    method: Literal["crm.status.add", "crm.status.update", "crm.status.delete"]
-    params: dict[str, Any]
-    step: Step
-    item: Item | None = None
-
-
-@dataclass(slots=True)
-class Plan:
-    """Operations in an order that the portal accepts, and the refused lines besides."""
-
-    operations: list[Operation] = field(default_factory=list)
-    refused: list[Step] = field(default_factory=list)
-
-    @property
-    def removals(self) -> list[Operation]:
-        return [operation for operation in self.operations if operation.method == "crm.status.delete"]
-
-    @property
-    def steps(self) -> list[Step]:
-        return [operation.step for operation in self.operations] + self.refused
 
 
 @dataclass(slots=True)
@@ -253,7 +228,7 @@ class Planner:
         for item in self._items:
             if item.status_id in declared:
                 continue
-            stays = self._stays(item) or (None if all_read else _refused_unsure(item))
+            stays = self._stays(item) or (None if all_read else refused_unsure(item))
             if stays is None:
                 gone.append(item)
             else:
@@ -264,11 +239,9 @@ class Planner:
     def _stays(self, item: Item) -> Step | None:
         """The step that says why an item cannot be removed."""
         if item.system:
-            return _refused_system(item)
-        if (records := self._carried.get(item.status_id)) is not None:
-            why = f"records carry it ({records}) and would be left with a code that nobody can read; move them first"
-            return Step(action="refused", status_id=item.status_id, name=item.name, why=why)
-        return None
+            return refused_system(item)
+        records = self._carried.get(item.status_id)
+        return None if records is None else refused_carried(item, records)
 
     def _arranged(self, wanted: list[_Wanted], kept: list[_Wanted]) -> list[_Wanted]:
         """The declared order, with the kept ones after the same item as now.
@@ -325,7 +298,7 @@ class Planner:
                 adds.append(self._addition(one, sort, after))
             elif (operation := self._correction(one, one.item, sort, after)) is not None:
                 updates.append(operation)
-        deletions = [_deletion(item) for item in removed]
+        deletions = [deletion(item) for item in removed]
         # A new winning stage is refused while the old one is there; all other removals come last, when the rest stands.
         first = [one for one in deletions if one.item is not None and one.item.semantics == "success"]
         last = [one for one in deletions if one not in first]
@@ -401,18 +374,3 @@ def differences(before: Sequence[Item], now: Sequence[Item]) -> Iterator[str]:
 
 def _described(item: Item) -> str:
     return f"{item.name}, SORT {item.sort}, colour {item.color or 'none'}"
-
-
-def _deletion(item: Item) -> Operation:
-    step = Step(action="remove", status_id=item.status_id, name=item.name)
-    return Operation("crm.status.delete", {"id": item.id}, step, item)
-
-
-def _refused_unsure(item: Item) -> Step:
-    why = "it is kept, because a line above was refused and may have meant it"
-    return Step(action="refused", status_id=item.status_id, name=item.name, why=why)
-
-
-def _refused_system(item: Item) -> Step:
-    why = "it is a system item, which Bitrix24 needs; rename it instead"
-    return Step(action="refused", status_id=item.status_id, name=item.name, why=why)

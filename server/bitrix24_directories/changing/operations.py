@@ -1,0 +1,54 @@
+"""The calls that a plan consists of, each with the step that people see, and the steps that are refused. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from bitrix24_directories.directories.models import Item, Step
+
+
+@dataclass(slots=True)
+class Operation:
+    """One call to make, with the step that it is; `item` is what it works on, None for a new one."""
+
+    method: Literal["crm.status.add", "crm.status.update", "crm.status.delete"]
+    params: dict[str, Any]
+    step: Step
+    item: Item | None = None
+
+
+@dataclass(slots=True)
+class Plan:
+    """Operations in an order that the portal accepts, and the refused lines besides."""
+
+    operations: list[Operation] = field(default_factory=list)
+    refused: list[Step] = field(default_factory=list)
+
+    @property
+    def removals(self) -> list[Operation]:
+        return [operation for operation in self.operations if operation.method == "crm.status.delete"]
+
+    @property
+    def steps(self) -> list[Step]:
+        return [operation.step for operation in self.operations] + self.refused
+
+
+def deletion(item: Item) -> Operation:
+    step = Step(action="remove", status_id=item.status_id, name=item.name)
+    return Operation("crm.status.delete", {"id": item.id}, step, item)
+
+
+def refused_unsure(item: Item) -> Step:
+    why = "it is kept, because a line above was refused and may have meant it"
+    return Step(action="refused", status_id=item.status_id, name=item.name, why=why)
+
+
+def refused_system(item: Item) -> Step:
+    why = "it is a system item, which Bitrix24 needs; rename it instead"
+    return Step(action="refused", status_id=item.status_id, name=item.name, why=why)
+
+
+def refused_carried(item: Item, records: str) -> Step:
+    why = f"records carry it ({records}) and would be left with a code that nobody can read; move them first"
+    return Step(action="refused", status_id=item.status_id, name=item.name, why=why)

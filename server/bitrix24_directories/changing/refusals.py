@@ -1,0 +1,68 @@
+"""What is refused before anything is sent: items that are not to be told, and plans of which nothing is left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bitrix24_directories.directories.models import Item
+from bitrix24_directories.directories.notation import coded
+from bitrix24_directories.rest import Bitrix24Error, Entry
+from bitrix24_directories.text import one_line, shown_code
+from bitrix24_directories.words import same_text
+
+from .operations import Plan
+
+
+def whole(plan: Plan) -> Plan:
+    """The plan of a single change. Raises CHANGE_REFUSED where nothing is left of it."""
+    steps = [step for step in plan.refused if step.action == "refused"]
+    if steps and not plan.operations:
+        raise refused("; ".join(f"{step.name}: {step.why}" for step in steps))
+    return plan
+
+
+def item_named(items: Sequence[Item], text: str) -> Item:
+    """An item by code or name."""
+    found = coded(items, text.strip()) or [item for item in items if same_text(item.name) == same_text(text)]
+    if len(found) != 1:
+        raise refused(
+            f'"{one_line(text, 100)}" is {"several items" if found else "no item"} of the directory, by code and name',
+            _use_one_of(found or items),
+        )
+    return found[0]
+
+
+def item_with_code(items: Sequence[Item], code: str) -> Item:
+    """An item by its STATUS_ID, with or without the pipeline's prefix; never by its numeric record id."""
+    wanted = code.strip()
+    found = coded(items, wanted)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise refused(f'"{one_line(code, 100)}" fits several codes of the directory', _use_one_of(found))
+    record = next((item for item in items if str(item.id) == wanted), None)
+    hint = f"; {wanted} is the record id of {shown_code(record.status_id)} ({record.name})" if record else ""
+    raise refused(
+        f'"{one_line(code, 100)}" is no STATUS_ID of the directory{hint}',
+        _use_one_of(items),
+    )
+
+
+def no_directory(path: str) -> Bitrix24Error:
+    return Bitrix24Error(
+        "NOT_A_DIRECTORY",
+        Entry(
+            f"The values of {path} are the field's own and stand in no directory, so they cannot be changed here",
+            "Tell the user to change them in Bitrix24, in the settings of that field.",
+            "input",
+        ),
+        nothing_was_done=True,
+    )
+
+
+def refused(happened: str, todo: str = "Correct it and call again") -> Bitrix24Error:
+    return Bitrix24Error("CHANGE_REFUSED", Entry(f"Nothing was changed: {happened}", f"{todo}.", "input"))
+
+
+def _use_one_of(items: Sequence[Item]) -> str:
+    return f"Use one of its codes: {', '.join(shown_code(item.status_id) for item in items)}"
