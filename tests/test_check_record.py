@@ -313,6 +313,21 @@ async def test_twins_by_meaning_code_and_name(portal: RunningPortal) -> None:
     assert "APOLOGY (Analyzing Cause of Loss) is of General" in lonely.text
 
 
+@pytest.mark.parametrize(
+    ("entity", "fields", "whose"),
+    [
+        ("lead", {"STATUS_ID": "C1:WON"}, "deals in pipeline 1"),
+        ("deal", {"CATEGORY_ID": 1, "STAGE_ID": "C42:NEW"}, "deals in pipeline 42"),
+        ("quote", {"STATUS_ID": "dt177_7:NEW"}, "type 177, pipeline 7"),
+        ("deal", {"CATEGORY_ID": 1, "STAGE_ID": "C1:GONE"}, ""),
+    ],
+)
+async def test_a_foreign_prefix_is_explained(portal: RunningPortal, entity: str, fields: Values, whose: str) -> None:
+    said = await check(portal, fields, entity)
+    assert only(said)["outcome"] == "wrong"
+    assert (f"its prefix is that of {whose}" in said.text) == bool(whose)
+
+
 async def test_a_record_that_exists_has_its_own_pipeline(portal: RunningPortal) -> None:
     record = await _deal(portal, 1)
     said = await check(portal, ["STAGE_ID=won"], recordId=record)
@@ -350,7 +365,7 @@ async def test_a_record_that_is_not_there(portal: RunningPortal, record: str) ->
 async def test_a_records_id_that_is_none(portal: RunningPortal) -> None:
     said = await ask(portal, "check_record", entity="deal", fields=["TITLE=x"], recordId="D_5")
     assert said.error["code"] == "INVALID_ARGUMENTS"
-    assert "recordId" in said.text
+    assert "- recordId: expected the record's number, such as 15" in said.text
 
 
 async def test_leads_and_quotes_have_one_list_of_stages(portal: RunningPortal) -> None:

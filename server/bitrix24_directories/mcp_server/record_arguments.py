@@ -29,27 +29,27 @@ def read_records(given: object) -> list[Pairs]:
     several = len(entries) > 1 and all(isinstance(one, dict) for one in entries)
     records = [list(_pairs([one])) for one in entries] if several else [list(_pairs(entries))]
     if len(records) > MOST_RECORDS:
-        raise refused_fields(f"expected {MOST_RECORDS} records at most; got {len(records)}")
+        raise refused_argument("fields", f"expected {MOST_RECORDS} records at most; got {len(records)}")
     for record in records:
         _make_sure_of(record)
     return records
 
 
-def refused_fields(why: str) -> Bitrix24Error:
+def refused_argument(name: str, why: str) -> Bitrix24Error:
     return Bitrix24Error(
         "INVALID_ARGUMENTS",
         Entry(
-            "check_record was called with wrong arguments", f"Correct them and call again:\n- fields: {why}", "input"
+            "check_record was called with wrong arguments", f"Correct them and call again:\n- {name}: {why}", "input"
         ),
     )
 
 
 def _make_sure_of(record: Pairs) -> None:
     if not 0 < len(record) <= MOST_FIELDS:
-        raise refused_fields(f"expected 1 to {MOST_FIELDS} fields such as STAGE_ID=WON; got {len(record)}")
+        raise refused_argument("fields", f"expected 1 to {MOST_FIELDS} fields such as STAGE_ID=WON; got {len(record)}")
     longest = max(len(text) for pair in record for text in pair if isinstance(text, str))
     if longest > VALUE_LIMIT:
-        raise refused_fields(f"each may have {VALUE_LIMIT} characters at most; got {longest}")
+        raise refused_argument("fields", f"each may have {VALUE_LIMIT} characters at most; got {longest}")
 
 
 def _opened(entry: object) -> object:
@@ -64,14 +64,14 @@ def _pairs(entries: Iterable[object]) -> Iterator[tuple[str, Any]]:
         elif isinstance(one, str):
             yield _pair(one)
         else:
-            raise refused_fields("expected a list of texts such as STAGE_ID=WON, or an object")
+            raise refused_argument("fields", "expected a list of texts such as STAGE_ID=WON, or an object")
 
 
 def _pair(line: str) -> tuple[str, str]:
     sign = "=" if "=" in line else ":"
     name, found, value = line.partition(sign)
     if not (found and name.strip()):
-        raise refused_fields(f"{quoted(one_line(line, _SHOWN))} is not NAME=value")
+        raise refused_argument("fields", f"{quoted(one_line(line, _SHOWN))} is not NAME=value")
     spaced = sign == ":" or name != name.rstrip()
     return name.strip(), value.strip() if spaced else value
 
@@ -80,4 +80,4 @@ def _from_json(text: str) -> Any:
     try:
         return from_json(text, allow_inf_nan=False)
     except ValueError:
-        raise refused_fields("broken JSON") from None
+        raise refused_argument("fields", "broken JSON") from None

@@ -14,7 +14,7 @@ from bitrix24_directories.text import quoted, shown_code
 
 from .answers import both
 from .context import Portal, directories_of
-from .record_arguments import MOST_FIELDS, MOST_RECORDS, VALUE_LIMIT, read_records, refused_fields
+from .record_arguments import MOST_FIELDS, MOST_RECORDS, VALUE_LIMIT, read_records, refused_argument
 
 
 def _as_text(given: object) -> object:
@@ -41,7 +41,7 @@ async def check_record(
     recordId: Annotated[
         str,
         BeforeValidator(_as_text),
-        StringConstraints(strip_whitespace=True, max_length=15, pattern=r"^[0-9]*$"),
+        StringConstraints(strip_whitespace=True, max_length=15),
         Field(description="Of the record to be updated; empty for a new one"),
     ] = "",
 ) -> Annotated[CallToolResult, CheckedRecord]:
@@ -53,9 +53,11 @@ async def check_record(
     """
     from bitrix24_directories.records.check import check_record as check  # its matcher is needed by this tool alone
 
+    if recordId and not (recordId.isascii() and recordId.isdecimal()):
+        raise refused_argument("recordId", "expected the record's number, such as 15, or nothing for a new record")
     record_id = int(recordId) if recordId else None
     if record_id is not None and len(fields) > 1:
-        raise refused_fields("with recordId it has to be one record")
+        raise refused_argument("fields", "with recordId it has to be one record")
     result = await check(directories_of(ctx), entity, fields, record_id)
     return both(record_text(result, record_id), result)
 

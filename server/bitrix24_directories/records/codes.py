@@ -20,7 +20,7 @@ from .verdicts import Verdict
 WORDS_LIMIT = 200
 """Characters of a value that are looked for among names."""
 
-SHOWN = 12
+SHOWN = 20
 """Items of a list that are all shown where nothing fits."""
 
 

@@ -36,7 +36,7 @@ _NEVER_MOVED = "crm.deal.update never changes the pipeline; for crm.item.update 
 REFUSE_SINGLE = "refuse a single value"
 NOTHING = object()
 _SHOWN = 100
-_MOST_CANDIDATES = 12
+_MOST_CANDIDATES = 20
 OPEN = ("ambiguous", "wrong", "dropped", "clears")
 """Outcomes of what is left out of what is to be written."""
 

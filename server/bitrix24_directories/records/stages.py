@@ -7,6 +7,7 @@ wrong stage depends on the portal's age. Codes of other pipelines are known by t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +18,8 @@ from bitrix24_directories.words import same_text
 
 from .codes import SHOWN, CodeList, code_text, judge_code
 from .verdicts import Verdict
+
+_PREFIX = re.compile(r"(?:c(?P<deal>\d+)|dt(?P<type>\d+)_(?P<number>\d+)):")
 
 WRONG_IN_OLD_METHODS = "store it raw or swap it"
 WRONG_IN_NEW_METHODS = "refuse, ignore or swap it"
@@ -84,7 +87,19 @@ def judge_stage(value: Any, own: Pipeline, pipelines: Sequence[Pipeline], otherw
         for item in other.items if other is not own else ():
             if item.status_id.casefold() == text:
                 return _twin(item, other, own, otherwise)
+    if verdict.outcome == "wrong" and (whose := _foreign_prefix(text, own)):
+        return replace(verdict, note=f"{verdict.note}; its prefix is that of {whose}")
     return verdict
+
+
+def _foreign_prefix(text: str, own: Pipeline) -> str:
+    """The pipeline that a code's prefix names, where it is not `own`: the prefix alone tells type and pipeline."""
+    match = _PREFIX.match(text)
+    if match is None or any(code.casefold().startswith(match[0]) for code in own.codes):
+        return ""
+    return (
+        f"deals in pipeline {match['deal']}" if match["deal"] else f"type {match['type']}, pipeline {match['number']}"
+    )
 
 
 def _twin(item: Item, other: Pipeline, own: Pipeline, otherwise: str) -> Verdict:
