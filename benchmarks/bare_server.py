@@ -5,10 +5,14 @@ The result is what `get_directory_items` answers for DEAL_STAGE of the demo port
 
 from __future__ import annotations
 
-from typing import Annotated, TypedDict
+import sys
+from typing import Annotated, Any, TypedDict
 
-from mcp.server.mcpserver import MCPServer
-from mcp_types import CallToolResult, TextContent
+_modules: dict[str, Any] = sys.modules
+_modules["rich"] = None  # it is installed for our report alone, and httpx and the SDK would import it
+
+from mcp.server.mcpserver import MCPServer  # noqa: E402
+from mcp_types import CallToolResult, TextContent  # noqa: E402
 
 STAGES = {
     "NEW": "New",

@@ -140,6 +140,14 @@ def test_the_named_file_of_settings_is_read(
     assert main(command) == 1  # the environment wins
 
 
+def test_serving_does_not_pay_for_what_only_a_report_needs(tmp_path: Path) -> None:
+    """httpx and the SDK import rich where they find it."""
+    command = [sys.executable, "-X", "importtime", "-m", "bitrix24_directories", "--demo"]
+    served = subprocess.run(command, stdin=subprocess.DEVNULL, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "mcp.server.mcpserver" in served.stderr
+    assert "rich._extension" not in served.stderr  # what comes with the package itself
+
+
 async def test_the_server_reads_the_named_file_too(portal: RunningPortal, tmp_path: Path) -> None:
     (tmp_path / "portal.env").write_text(f"BITRIX24_WEBHOOK_URL={portal.webhook_url()}\n")
     for arguments in (["--env-file", "portal.env"], ["serve", "--env-file", "portal.env"]):

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -69,6 +69,8 @@ def _serve(args: argparse.Namespace) -> int:
     from .lifetime import end_with_client
 
     end_with_client()
+    modules: dict[str, Any] = sys.modules
+    modules["rich"] = None  # httpx and the SDK import it where it is installed: a fifth of a second, for `report` alone
     from bitrix24_directories.mcp_server.server import DirectoriesServer
 
     portal, settings, transport = _configured(args)
