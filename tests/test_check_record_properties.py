@@ -138,7 +138,7 @@ def assert_stored(store: CrmStore, kind: RecordType, wrote: Values, record_id: i
 
 
 @given(record=records())
-@settings(max_examples=300)
+@settings(max_examples=200)
 async def test_what_is_said_is_what_is_stored(assistants: dict[str, Assistant], record: Any) -> None:
     language, number, fields, changes = record
     store = STORES[language]

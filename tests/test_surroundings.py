@@ -140,6 +140,7 @@ def test_the_named_file_of_settings_is_read(
     assert main(command) == 1  # the environment wins
 
 
+@pytest.mark.slow
 def test_serving_does_not_pay_for_what_only_a_report_needs(tmp_path: Path) -> None:
     """httpx and the SDK import rich where they find it."""
     command = [sys.executable, "-X", "importtime", "-m", "bitrix24_directories", "--demo"]
