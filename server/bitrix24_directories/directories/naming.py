@@ -5,13 +5,16 @@ Pure: nothing here calls anybody. What names nothing is refused with the nearest
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from bitrix24_directories.rest import Bitrix24Error, Entry
 from bitrix24_directories.text import one_line, shown_code
 
 from .fields import FieldMap, FieldOf, folded
 from .models import Directory
+
+T = TypeVar("T")
 
 ENTITY_ID_LIMIT = 100
 SUGGESTIONS = 5
@@ -57,7 +60,8 @@ def nearest_text(text: str, directories: Sequence[Directory], fields: FieldMap |
     known = [(one.entity_id, one.name) for one in directories]
     if fields is not None and "." in text:
         known += [(one.path, one.field.title) for one in fields.all() if one.takes_codes]
-    return "; ".join(f"{shown_code(name)} ({title})" for name, title in _nearest(text[:ENTITY_ID_LIMIT], known))
+    found = nearest(text[:ENTITY_ID_LIMIT], known, lambda one: one, most=SUGGESTIONS, close=_CLOSE)
+    return "; ".join(f"{shown_code(name)} ({title})" for name, title in found)
 
 
 def unknown(text: str, directories: Sequence[Directory], fields: FieldMap | None = None) -> Bitrix24Error:
@@ -102,15 +106,16 @@ def _no_codes(one: FieldOf, directories: Sequence[Directory]) -> Bitrix24Error:
     )
 
 
-def _nearest(text: str, known: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+def nearest(text: str, known: Iterable[T], called: Callable[[T], Iterable[str]], *, most: int, close: float) -> list[T]:
+    """Those of `known` that `text` may be a misspelling of by one of their names, the closest first; `close` is out of
+    100."""
     # Imported here: only a mistake needs it, and start-up time counts.
     from rapidfuzz import fuzz
 
     def words(text: str) -> str:
         return text.casefold().replace("_", " ")
 
-    def closeness(found: tuple[str, str]) -> float:
-        return max(fuzz.WRatio(words(text), words(one)) for one in found)
-
-    ranked = sorted(known, key=closeness, reverse=True)
-    return [found for found in ranked[:SUGGESTIONS] if closeness(found) >= _CLOSE]
+    wanted = words(text)
+    ranked = [(max((fuzz.WRatio(wanted, words(name)) for name in called(one)), default=0.0), one) for one in known]
+    ranked.sort(key=lambda found: found[0], reverse=True)
+    return [one for closeness, one in ranked[:most] if closeness >= close]

@@ -14,9 +14,9 @@ from bitrix24_directories.directories.directories import Directories
 
 from .judging import Judge
 from .knowledge import Gathering
-from .models import CheckedRecord, RecordVerdict
+from .models import AS_IT_STANDS, CheckedRecord, RecordVerdict
 
-_CERTAIN = ("right", "unchecked", "changed", "clears")
+_CERTAIN = (*AS_IT_STANDS, "changed", "clears")
 
 
 async def check_record(
@@ -56,5 +56,5 @@ def _by_key(record: Sequence[tuple[str, Any]]) -> dict[str, list[Any]]:
 
 
 def _without_what_is_right(verdict: RecordVerdict) -> RecordVerdict:
-    told = [field for field in verdict.fields or () if field.outcome not in ("right", "unchecked")]
+    told = [field for field in verdict.fields or () if field.outcome not in AS_IT_STANDS]
     return verdict.model_copy(update={"fields": told or None})

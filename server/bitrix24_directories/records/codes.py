@@ -15,7 +15,7 @@ from bitrix24_directories.directories.models import Directory, Item
 from bitrix24_directories.finding.matching import Matcher
 from bitrix24_directories.words import same_text
 
-from .verdicts import Verdict
+from .verdicts import Verdict, option
 
 WORDS_LIMIT = 200
 """Characters of a value that are looked for among names."""
@@ -59,14 +59,14 @@ def judge_code(value: Any, lists: Sequence[CodeList], otherwise: str) -> Verdict
     called = " or ".join(dict.fromkeys(of.directory.name or of.directory.entity_id for of in lists))
     if not items:
         return Verdict("wrong", note=f"{called} has no items", otherwise=otherwise)
-    found = None
+    matches: tuple[Item, ...] = ()
     if text.strip() and len(text) <= WORDS_LIMIT:
         matcher = lists[0].matcher if len(lists) == 1 else Matcher((of.directory, of.items) for of in lists)
         found = matcher.find(text)
-        matches = [Item(status_id=one.status_id, name=one.name, sort=0) for one in found.matches]
+        matches = tuple(option(one.status_id, one.name) for one in found.matches)
         if found.status in ("exact", "likely"):
             return Verdict("likely", matches[0].status_id, matches[0].name, otherwise=otherwise)
         if found.status == "ambiguous":
-            return Verdict("ambiguous", candidates=tuple(matches), otherwise=otherwise)
-    near = tuple(items) if len(items) <= SHOWN else tuple(matches) if found else ()
+            return Verdict("ambiguous", candidates=matches, otherwise=otherwise)
+    near = tuple(items) if len(items) <= SHOWN else matches
     return Verdict("wrong", candidates=near, note=f"no code or name of {called}", otherwise=otherwise)

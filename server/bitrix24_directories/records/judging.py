@@ -19,7 +19,7 @@ from bitrix24_directories.text import one_line, shown_code
 
 from .codes import CodeList, code_text, judge_code
 from .knowledge import Knowledge
-from .models import CheckedField, PipelineFrom, RecordVerdict
+from .models import AS_IT_STANDS, CheckedField, PipelineFrom, RecordVerdict
 from .spelling import Key, read_keys, spelt, style_of
 from .stages import (
     WRONG_IN_NEW_METHODS,
@@ -55,7 +55,7 @@ class Judge:
         self._known = known
         self._given = given
         self._style = style_of(known.type.id, known.fields, list(given))
-        self._keys = read_keys(known.type.id, known.fields, list(given))
+        self._keys = read_keys(known.fields, list(given), self._style)
         self._stage_otherwise = WRONG_IN_OLD_METHODS if self._style == "old" else WRONG_IN_NEW_METHODS
         self._category = self._judge_category()
         self._own, self._pipeline_from = self._own_pipeline()
@@ -76,7 +76,7 @@ class Judge:
             seen += [key.field] if key.field else []
         return RecordVerdict(
             given=len(fields),
-            ok=self._pipeline_from != "stage" and all(one.outcome in ("right", "unchecked") for one in fields),
+            ok=self._pipeline_from != "stage" and all(one.outcome in AS_IT_STANDS for one in fields),
             pipeline=self._own.name if self._own and self._own.number is not None else None,
             category_id=self._own.number if self._own else None,
             pipeline_from=self._pipeline_from if self._own and self._own.number is not None else None,
@@ -103,7 +103,7 @@ class Judge:
         if trouble := self._cannot_be_written(key, field, seen):
             return Verdict("dropped", note=trouble)
         verdict = self._judge_values(field, self._given[key.given])
-        if key.given != key.write_as and verdict.outcome in ("right", "unchecked"):
+        if key.given != key.write_as and verdict.outcome in AS_IT_STANDS:
             return replace(verdict, outcome="changed", otherwise=f"drop {key.given}")
         return verdict
 
@@ -171,8 +171,7 @@ class Judge:
             return Verdict("unchecked", value)
         if isinstance(value, list) and len(value) == 1:
             verdict = self._judge_value(field, value[0])
-            as_it_was = verdict.outcome in ("right", "unchecked")
-            return replace(verdict, outcome="changed", otherwise=DROP) if as_it_was else verdict
+            return replace(verdict, outcome="changed", otherwise=DROP) if verdict.outcome in AS_IT_STANDS else verdict
         if isinstance(value, list | dict):
             return Verdict("wrong", note="it takes one value", otherwise=DROP)
         return self._judge_single(field, value)
@@ -294,7 +293,7 @@ def _from_json(value: Any) -> Any:
 
 
 def _checked(key: Key, values: Sequence[Any], verdict: Verdict) -> CheckedField:
-    said = verdict.outcome not in ("right", "unchecked", "dropped")
+    said = verdict.outcome not in (*AS_IT_STANDS, "dropped")
     given = values[0] if len(values) == 1 else values
     shown = one_line(code_text(given), _SHOWN) if said else None
     candidates = [

@@ -5,7 +5,7 @@ Reads through `directories`; judges nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from bitrix24_directories.rest import Bitrix24Error, Entry, failure
 from bitrix24_directories.text import one_line
 
 from .codes import CodeList
-from .spelling import read_keys
+from .spelling import read_keys, style_of
 from .stages import Pipeline
 
 _LISTED = 20
@@ -60,8 +60,7 @@ class Gathering:
             await self._read([*self._of_type(kind.id), *self._whatever_may_be_needed(kind)])
         if not rows(self._found, new_fields_of(kind.id)):  # it may be kept that they could not be had
             self._found |= await self._reader.batch([new_fields_of(kind.id)], fresh=True)
-        await self._read(self._needed(kind))
-        return self._knowledge(kind)
+        return await self._rest(kind)
 
     async def gather_again(self, asked_at: float) -> Knowledge | None:
         """The same with all that was kept before `asked_at` read anew; None where nothing was."""
@@ -69,9 +68,14 @@ class Gathering:
         if not old:
             return None
         self._found |= await self._reader.batch(old, fresh=True)
-        kind = self._type()
-        await self._read(self._needed(kind))
-        return self._knowledge(kind)
+        return await self._rest(self._type())
+
+    async def _rest(self, kind: RecordType) -> Knowledge:
+        """What the fields of the type lead to, read where it is not found yet."""
+        fields = self._fields(kind)
+        needed = self._needed(kind, fields)
+        await self._read(needed)
+        return self._knowledge(kind, fields, frozenset(needed))
 
     async def _read(self, reads: Iterable[Read[Any]]) -> None:
         self._found |= await self._reader.batch([read for read in dict.fromkeys(reads) if read not in self._found])
@@ -105,10 +109,10 @@ class Gathering:
         ids = [one.entity_id for one in self._directories() if one.kind == "list" or one.entity_type_id == kind.id]
         return [CURRENCIES, *map(items_of, ids)]
 
-    def _needed(self, kind: RecordType) -> list[Read[Any]]:
+    def _needed(self, kind: RecordType, fields: Sequence[Field]) -> list[Read[Any]]:
         """The lists that the named fields take codes from; of stages those of all pipelines."""
         needed: list[Read[Any]] = []
-        for key in read_keys(kind.id, self._fields(kind), self._keys):
+        for key in read_keys(fields, self._keys, style_of(kind.id, fields, self._keys)):
             if key.field is None:
                 continue
             if key.field.is_stage:
@@ -132,10 +136,8 @@ class Gathering:
             raise failure("UNEXPECTED_ANSWER", http_status=200, detail=f"the fields of {kind.shown} are empty")
         return fields
 
-    def _knowledge(self, kind: RecordType) -> Knowledge:
-        fields = self._fields(kind)
+    def _knowledge(self, kind: RecordType, fields: Sequence[Field], needed: Collection[Read[Any]]) -> Knowledge:
         lists: dict[str, CodeList] = {}
-        needed = set(self._needed(kind))
         known = {one.entity_id: one for one in self._directories()}
         for read, outcome in self._found.items():
             if read.key[0] != "items":

@@ -11,6 +11,9 @@ from bitrix24_directories.directories.models import Result, Shape
 
 Outcome = Literal["right", "likely", "changed", "ambiguous", "wrong", "dropped", "clears", "unchecked"]
 
+AS_IT_STANDS: tuple[Outcome, ...] = ("right", "unchecked")
+"""Outcomes of what may be written as it was given."""
+
 PipelineFrom = Literal["stage", "default"]
 
 

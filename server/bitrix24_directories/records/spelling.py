@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bitrix24_directories.directories.fields import OLD_METHODS, Field, folded, folded_name
+from bitrix24_directories.directories.naming import nearest
 
 Style = Literal["old", "new"]
 
@@ -53,9 +54,8 @@ def spelt(field: Field, style: Style, given: str = "") -> str:
     return given if field.custom and field.name and given == field.old_name else field.name
 
 
-def read_keys(type_id: int, fields: Sequence[Field], keys: Sequence[str]) -> list[Key]:
+def read_keys(fields: Sequence[Field], keys: Sequence[str], style: Style) -> list[Key]:
     """What each key means: a name in either spelling, whatever its letter case and underscores, or a title."""
-    style = style_of(type_id, fields, keys)
     exact = {key: field for key in keys for field in fields if key and key in (field.name, field.old_name)}
     taken = [id(field) for field in exact.values()]
     free = [field for field in fields if id(field) not in taken]
@@ -79,12 +79,8 @@ def _loosely(key: str, fields: Sequence[Field]) -> list[Field]:
 
 
 def _nearest(key: str, fields: Sequence[Field]) -> list[Field]:
-    from rapidfuzz import fuzz  # only a mistake needs it
+    def names(field: Field) -> tuple[str, ...]:
+        return field.name, field.old_name, field.title
 
-    def closeness(field: Field) -> float:
-        words = key.casefold().replace("_", " ")
-        names = (text.casefold().replace("_", " ") for text in (field.name, field.old_name, field.title) if text)
-        return max((fuzz.WRatio(words, name) for name in names), default=0.0)
-
-    ranked = sorted((field for field in fields if not field.read_only), key=closeness, reverse=True)
-    return [field for field in ranked[:_NEAREST] if closeness(field) >= _CLOSE]
+    writable = (field for field in fields if not field.read_only)
+    return nearest(key, writable, names, most=_NEAREST, close=_CLOSE)

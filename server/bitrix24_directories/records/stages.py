@@ -17,7 +17,7 @@ from bitrix24_directories.text import bare_code
 from bitrix24_directories.words import same_text
 
 from .codes import SHOWN, CodeList, code_text, judge_code
-from .verdicts import Verdict
+from .verdicts import Verdict, option
 
 _PREFIX = re.compile(r"(?:c(?P<deal>\d+)|dt(?P<type>\d+)_(?P<number>\d+)):")
 
@@ -55,7 +55,7 @@ class Pipeline:
 
 def judge_pipeline(value: Any, pipelines: Sequence[Pipeline]) -> Verdict:
     """A pipeline by its number or name; the value to write is the number."""
-    items = [Item(status_id=str(one.number), name=one.name, sort=0) for one in pipelines]
+    items = [option(str(one.number), one.name) for one in pipelines]
     known = CodeList(Directory(entity_id="pipelines", name="the pipelines", kind="list"), items)
     verdict = judge_code(value, [known], "refuse it, or take the main pipeline")
     return replace(verdict, value=int(verdict.value) if verdict.writes else None)
@@ -64,12 +64,11 @@ def judge_pipeline(value: Any, pipelines: Sequence[Pipeline]) -> Verdict:
 def pipeline_of_stage(value: Any, pipelines: Sequence[Pipeline]) -> list[Pipeline]:
     """The pipelines that a stage may mean where nothing else names one: by its whole code, else by its words."""
     text = code_text(value)
+    if whole := [one for one in pipelines if text in one.codes]:
+        return whole
     verdicts = [(one, judge_stage_of(value, one, "")) for one in pipelines]
-    return (
-        [one for one in pipelines if text in one.codes]
-        or [one for one, verdict in verdicts if verdict.writes]
-        or [one for one, verdict in verdicts if verdict.outcome == "ambiguous"]
-    )
+    found = [one for one, verdict in verdicts if verdict.writes]
+    return found or [one for one, verdict in verdicts if verdict.outcome == "ambiguous"]
 
 
 def judge_stage_of(value: Any, pipeline: Pipeline, otherwise: str) -> Verdict:

@@ -22,6 +22,7 @@ DROP, STORE_RAW, STORE_N = "drop it", "store it raw", "store N"
 _YES = frozenset({"y", "yes", "true", "1", "on", "да", "так", "иә", "sí", "si", "sim", "tak", "ja", "oui", "evet"})
 _NO = frozenset({"n", "no", "false", "0", "off", "нет", "ні", "жоқ", "não", "nie", "nein", "non", "hayır"})
 _PLAIN = re.compile(r"-?\d+(?:\.\d+)?", re.ASCII)
+_SCIENTIFIC = re.compile(r"-?\d+(?:\.\d+)?[eE][-+]?\d{1,3}", re.ASCII)
 _GROUPED = r"\d{1,3}(?:%s\d{3})+"
 _BLANKS = "[ \u00a0\u202f'’]"
 _DATE = re.compile(r"(\d{4})-(\d{2})-(\d{2})", re.ASCII)
@@ -71,7 +72,7 @@ def boolean(value: Any) -> Verdict:
 def number(value: Any, *, whole: bool) -> Verdict:
     """A number in the form that the portal keeps, `1500.5`."""
     given = repr(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-    meant = list(_numbers(given.strip())) if isinstance(given, str) else []
+    meant = _numbers(given.strip()) if isinstance(given, str) else []
     if whole:
         meant = [one for one in meant if one == one.to_integral_value()]
     if not meant:
@@ -87,13 +88,8 @@ def number(value: Any, *, whole: bool) -> Verdict:
 
 def _numbers(text: str) -> list[Decimal]:
     """All that a text may mean: "1,500" is 1500 to some and 1.5 to others."""
-    if _PLAIN.fullmatch(text.removeprefix("+")):
+    if _PLAIN.fullmatch(text.removeprefix("+")) or _SCIENTIFIC.fullmatch(text):
         return [Decimal(text)]
-    try:
-        if re.fullmatch(r"-?\d+(?:\.\d+)?[eE][-+]?\d{1,3}", text, re.ASCII):
-            return [Decimal(text)]
-    except ArithmeticError:
-        return []
     sign, bare = ("-", text[1:]) if text.startswith("-") else ("", text)
     for blank, point in ((_BLANKS, "[.,]"), (r"\.", ","), (",", r"\.")):
         if match := re.fullmatch(rf"({_GROUPED % blank})(?:{point}(\d+))?", bare, re.ASCII):
