@@ -22,7 +22,7 @@ DROP, STORE_RAW, STORE_N = "drop it", "store it raw", "store N"
 _YES = frozenset({"y", "yes", "true", "1", "on", "да", "так", "иә", "sí", "si", "sim", "tak", "ja", "oui", "evet"})
 _NO = frozenset({"n", "no", "false", "0", "off", "нет", "ні", "жоқ", "não", "nie", "nein", "non", "hayır"})
 _PLAIN = re.compile(r"-?\d+(?:\.\d+)?", re.ASCII)
-_SCIENTIFIC = re.compile(r"-?\d+(?:\.\d+)?[eE][-+]?\d{1,3}", re.ASCII)
+_DECIMAL = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d{1,3})?", re.ASCII)
 _GROUPED = r"\d{1,3}(?:%s\d{3})+"
 _BLANKS = "[ \u00a0\u202f'’]"
 _DATE = re.compile(r"(\d{4})-(\d{2})-(\d{2})", re.ASCII)
@@ -88,7 +88,7 @@ def number(value: Any, *, whole: bool) -> Verdict:
 
 def _numbers(text: str) -> list[Decimal]:
     """All that a text may mean: "1,500" is 1500 to some and 1.5 to others."""
-    if _PLAIN.fullmatch(text.removeprefix("+")) or _SCIENTIFIC.fullmatch(text):
+    if _DECIMAL.fullmatch(text):
         return [Decimal(text)]
     sign, bare = ("-", text[1:]) if text.startswith("-") else ("", text)
     for blank, point in ((_BLANKS, "[.,]"), (r"\.", ","), (",", r"\.")):
