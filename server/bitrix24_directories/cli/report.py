@@ -81,13 +81,9 @@ def print_tables(parts: Sequence[Part]) -> None:
         title = Text("\n".join([_title(part.directory), *usage.fields]))
         table = Table("code", "name", Column("records", justify="right"), "where", title=title, title_justify="left")
         for item in usage.items:
-            count = "not counted" if item.count is None else str(item.count)
-            where = ", ".join(f"{path} {number}" for path, number in (item.fields or {}).items())
-            table.add_row(Text(item.status_id), Text(item.name), Text(count), Text(where))
+            table.add_row(Text(item.status_id), Text(item.name), Text(item.count_text), Text(item.fields_text))
         for one in usage.unknown or ():
-            why = f"perhaps {one.perhaps}" if one.perhaps else "not in the directory"
-            where = f"{one.field}: {', '.join(map(str, one.ids))}{', ...' if one.count > len(one.ids) else ''}"
-            row = (Text(one.code), Text(why), Text(str(one.count)), Text(where))
+            row = (Text(one.code), Text(one.why_text), Text(str(one.count)), Text(f"{one.field}: {one.ids_text}"))
             table.add_row(*row, style="red")
         console.print(table)
         for what in usage.partial or ():
@@ -126,11 +122,11 @@ def _rows(part: Part) -> Iterator[Sequence[object]]:
     if isinstance(usage, Bitrix24Error):
         yield directory.entity_id, directory.name, "", f"could not be counted: {usage.message}", "", "", "", ""
         return
-    paths = [path.partition(" (")[0] for path in usage.fields]
+    paths = usage.paths
     for item in usage.items:
         start = (directory.entity_id, directory.name, item.status_id, item.name, "yes")
         if item.count is None:
-            yield *start, "not counted", "", ""
+            yield *start, item.count_text, "", ""
         for path in paths if item.count is not None else ():
             yield *start, item.count if len(paths) == 1 else (item.fields or {}).get(path, 0), path, ""
     for one in usage.unknown or ():

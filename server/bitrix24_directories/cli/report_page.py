@@ -75,17 +75,13 @@ def _rows(part: Part, usage: DirectoryUsage) -> Iterator[str]:
         width = 100 * (item.count or 0) / most
         colour = part.colours.get(item.status_id, "")
         style = f"width:{width:.1f}%" + (f";background:{colour}" if _COLOUR.fullmatch(colour) else "")
-        count = "not counted" if item.count is None else item.count
-        where = ", ".join(f"{path} {number}" for path, number in (item.fields or {}).items())
         bar = f'<span class="bar" style="{style}"></span>' if item.count else ""
-        number = f'<td class=n title="{escape(where)}">{count}'
+        number = f'<td class=n title="{escape(item.fields_text)}">{item.count_text}'
         yield f"<tr><td>{_text(item.status_id)}<td>{_text(item.name)}{number}<td class=b>{bar}</tr>"
     for one in usage.unknown or ():
-        why = f"perhaps {one.perhaps}" if one.perhaps else "not in the directory"
-        ids = ", ".join(map(str, one.ids)) + (", ..." if one.count > len(one.ids) else "")
         yield (
-            f"<tr class=bad><td>{_text(one.code)}<td>unknown, {_text(why)}<td class=n>{one.count}"
-            f"<td class=b>{_text(one.field)}: {ids}</tr>"
+            f"<tr class=bad><td>{_text(one.code)}<td>unknown, {_text(one.why_text)}<td class=n>{one.count}"
+            f"<td class=b>{_text(one.field)}: {one.ids_text}</tr>"
         )
 
 

@@ -12,7 +12,16 @@ from typing import Any, TypeVar
 
 import anyio
 
-from bitrix24_directories.rest import Answer, Bitrix24Client, Bitrix24Error, Entry, Outcome, failure, unwrap
+from bitrix24_directories.rest import (
+    BATCH_LENGTH,
+    Answer,
+    Bitrix24Client,
+    Bitrix24Error,
+    Entry,
+    Outcome,
+    failure,
+    unwrap,
+)
 from bitrix24_directories.text import one_line
 
 from .cache import Cache, Kept
@@ -27,8 +36,6 @@ from .rows import confirms, fields_text, read_record, read_statuses
 
 MOST_ITEMS = 50_000
 """Of one directory that are read; the largest known one is a tenth of that."""
-
-_PAGES = 50  # that go out together, in one batch
 
 T = TypeVar("T")
 
@@ -160,6 +167,12 @@ class Directories:
         found = await self.reader.batch(items_of(entity_id) for entity_id in entity_ids)
         return {entity_id: found[items_of(entity_id)] for entity_id in entity_ids}
 
+    async def contents(self, lists: Lists, ids: Sequence[str]) -> dict[str, Kept[Item] | Bitrix24Error]:
+        """The same for lists of any kind: an enumeration's values came with its field."""
+        enumerations = lists.fields.enumerations
+        read = await self.many([entity_id for entity_id in ids if entity_id not in enumerations])
+        return read | {path: enumerations[path].values for path in ids if path in enumerations}
+
     async def records(self, numbers: Sequence[str]) -> dict[str, tuple[str, Item]]:
         """The directory's id and the item for each numeric record id that exists (`crm.status.get`)."""
         calls = {number: ("crm.status.get", {"id": int(number)}) for number in numbers}
@@ -230,7 +243,7 @@ class Directories:
             if not last < start <= MOST_ITEMS:
                 raise failure("UNEXPECTED_ANSWER", http_status=200, detail="the next page does not lie ahead")
             expected = range(start, first.total or 0, first.next or 1) or range(start, start + 1)
-            calls = {str(place): ("crm.status.list", params | {"start": place}) for place in expected[:_PAGES]}
+            calls = {str(place): ("crm.status.list", params | {"start": place}) for place in expected[:BATCH_LENGTH]}
             for place, outcome in (await self._client.batch(calls)).items():
                 if int(place) != start:  # the page before does not lead here
                     break

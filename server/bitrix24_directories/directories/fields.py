@@ -122,6 +122,12 @@ class FieldOf:
     def takes_codes(self) -> bool:
         return self.field.is_stage or bool(self.field.directories or self.field.choices)
 
+    def takes(self, directory: Directory) -> bool:
+        """Whether its codes are those of a directory, or of the enumeration that it holds itself."""
+        if self.field.is_stage:
+            return directory.entity_type_id == self.type.id
+        return directory.entity_id in self.field.directories or directory.entity_id == self.path
+
     @property
     def shown(self) -> str:
         """The path, with the title of a custom field."""

@@ -80,12 +80,10 @@ def unknown(text: str, directories: Sequence[Directory], fields: FieldMap | None
 
 def lists_of(one: FieldOf, directories: Sequence[Directory], fields: FieldMap) -> Iterator[Directory]:
     """The directories whose codes a field takes, or the enumeration that it holds."""
-    if one.field.is_stage:
-        yield from (found for found in directories if found.entity_type_id == one.type.id)
-    elif one.path in fields.enumerations:
+    if one.path in fields.enumerations and not one.field.is_stage:
         yield fields.enumerations[one.path].directory
     else:
-        yield from (found for found in directories if found.entity_id in one.field.directories)
+        yield from (found for found in directories if one.takes(found))
 
 
 def _no_codes(one: FieldOf, directories: Sequence[Directory]) -> Bitrix24Error:

@@ -36,7 +36,7 @@ async def find_items(directories: Directories, queries: Sequence[str], entity_id
     by_id = {one.entity_id: one for one in lists.all()}
     unsearched: list[Unsearched] = []
     asked = list(dict.fromkeys(_named(lists, entity_ids, unsearched))) or ([] if entity_ids else list(by_id))
-    read = await _read(directories, lists, asked)
+    read = await directories.contents(lists, asked)
     contents = _searchable(by_id, read, unsearched)
     if not contents or (unsearched and all(one.kind == "enumeration" for one, _ in contents)):
         await _explain_nothing(directories, entity_ids, read)
@@ -104,13 +104,6 @@ def _named(lists: Lists, entity_ids: Sequence[str], unsearched: list[Unsearched]
                 entity_id = entity_id.upper() if could_be_id(entity_id) else entity_id
                 why = f"no such directory; nearest: {nearest_text(entity_id, lists.directories.rows, lists.fields)}"
             unsearched.append(Unsearched(entity_id=entity_id, why=why))
-
-
-async def _read(directories: Directories, lists: Lists, asked: Sequence[str]) -> dict[str, Kept[Item] | Bitrix24Error]:
-    """What stands in the lists that are asked about."""
-    enumerations = lists.fields.enumerations
-    read = await directories.many([entity_id for entity_id in asked if entity_id not in enumerations])
-    return read | {path: enumerations[path].values for path in asked if path in enumerations}
 
 
 def _searchable(

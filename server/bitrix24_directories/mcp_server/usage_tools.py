@@ -35,7 +35,7 @@ async def get_directory_usage(
 
 def usage_text(result: DirectoryUsage) -> str:
     """`CALL: Call - 310 deals, 402 leads` a line an item, then the codes that the directory does not have."""
-    names = _names(result.fields)
+    names = _names(result.paths)
     records = "an unknown number of records" if result.records is None else counted(result.records, "record")
     where = f" in {', '.join(result.fields)}" if result.fields else ""
     lines = [f"{shown_code(result.entity_id)}: {records}{where}{shown_age(result.age_seconds)}"]
@@ -47,10 +47,9 @@ def usage_text(result: DirectoryUsage) -> str:
     return "\n".join([*lines, "Counted as the webhook's user sees them."])
 
 
-def _names(fields: list[str]) -> dict[str, tuple[str, str]]:
+def _names(paths: list[str]) -> dict[str, tuple[str, str]]:
     """What one and more records with a code in a field are called: `deal` and `deals`, or the field itself where a type
     has several, and where records are items for REST."""
-    paths = [field.partition(" (")[0] for field in fields]
     types = Counter(path.rpartition(".")[0] for path in paths)
     names: dict[str, tuple[str, str]] = {}
     for path in paths:
@@ -62,7 +61,7 @@ def _names(fields: list[str]) -> dict[str, tuple[str, str]]:
 
 def _uses(item: UsedItem, names: dict[str, tuple[str, str]]) -> str:
     if item.count is None:
-        return "not counted"
+        return item.count_text
     if not item.count:
         return "unused"
     parted = item.fields or dict.fromkeys(names, item.count)
@@ -70,7 +69,6 @@ def _uses(item: UsedItem, names: dict[str, tuple[str, str]]) -> str:
 
 
 def _unknown_line(one: UnknownCode, names: dict[str, tuple[str, str]]) -> str:
-    more = ", ..." if one.count > len(one.ids) else ""
     perhaps = f" - perhaps {one.perhaps}" if one.perhaps else ""
     records = counted(one.count, *names[one.field])
-    return f"{quoted(one.code)}: {records} ({', '.join(map(str, one.ids))}{more}){perhaps}"
+    return f"{quoted(one.code)}: {records} ({one.ids_text}){perhaps}"

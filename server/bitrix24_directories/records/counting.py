@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,7 @@ from bitrix24_directories.directories.field_rows import CountedRecords
 from bitrix24_directories.directories.fields import FieldOf
 from bitrix24_directories.directories.kept_reads import Read, Reader, ReadRows
 from bitrix24_directories.directories.reads import records_with
-from bitrix24_directories.rest import Bitrix24Error, current_wait, failure
-
-BATCH = 50
-"""Counts in one request."""
+from bitrix24_directories.rest import BATCH_LENGTH, Bitrix24Error, current_wait, failure
 
 _RESERVE = 1.0  # seconds of the timeout that are left for the answer
 
@@ -50,11 +47,17 @@ class Place:
 
 
 class Counting:
-    """Asks for counts, 50 a request, for as long as the caller's deadline allows."""
+    """Asks for counts, a batch at a time, for as long as the caller's deadline allows.
 
-    def __init__(self, reader: Reader, *, fresh: bool) -> None:
+    `told` hears how many of how many were made.
+    """
+
+    def __init__(
+        self, reader: Reader, *, fresh: bool = False, told: Callable[[int, int], None] = lambda _made, _of: None
+    ) -> None:
         self._reader = reader
         self._fresh = fresh
+        self._told = told
         self._found: dict[Read[Any], ReadRows] = {}
         self._asked = 0
         self._error: Bitrix24Error | None = None
@@ -63,9 +66,10 @@ class Counting:
         """Raises Bitrix24Error when nothing at all could be counted so far."""
         new = [read for read in dict.fromkeys(reads) if read not in self._found]
         self._asked += len(new)
-        for start in range(0, len(new), BATCH):
+        for start in range(0, len(new), BATCH_LENGTH):
             if self._error is None:
-                await self._ask_some(new[start : start + BATCH])
+                await self._ask_some(new[start : start + BATCH_LENGTH])
+                self._told(len(self._found), self._asked)
         if not any(isinstance(outcome, Kept) for outcome in self._found.values()):
             errors = (outcome for outcome in self._found.values() if isinstance(outcome, Bitrix24Error))
             if (error := self._error or next(errors, None)) is not None:

@@ -82,6 +82,14 @@ class UsedItem(Shape):
     count: int | None = None
     fields: Annotated[dict[str, int] | None, WithJsonSchema({"type": "object"})] = None
 
+    @property
+    def count_text(self) -> str:
+        return "not counted" if self.count is None else str(self.count)
+
+    @property
+    def fields_text(self) -> str:
+        return ", ".join(f"{path} {count}" for path, count in (self.fields or {}).items())
+
 
 class UnknownCode(Shape):
     """A code that records carry in a field and that the directory does not have: how many, and the first ones' ids.
@@ -94,6 +102,15 @@ class UnknownCode(Shape):
     count: int
     ids: list[int]
     perhaps: str | None = None
+
+    @property
+    def ids_text(self) -> str:
+        """The ids for a text, with a sign that there are more."""
+        return ", ".join(map(str, self.ids)) + (", ..." if self.count > len(self.ids) else "")
+
+    @property
+    def why_text(self) -> str:
+        return f"perhaps {self.perhaps}" if self.perhaps else "not in the directory"
 
 
 class DirectoryUsage(Result):
@@ -110,3 +127,8 @@ class DirectoryUsage(Result):
     unknown: list[UnknownCode] | None = None
     partial: list[str] | None = None
     age_seconds: int | None = None
+
+    @property
+    def paths(self) -> list[str]:
+        """The fields without the titles of custom ones, as the counts name them."""
+        return [field.partition(" (")[0] for field in self.fields]

@@ -27,7 +27,7 @@ from bitrix24_directories.rest import Bitrix24Error
 from bitrix24_directories.text import shown_code
 
 from .codes import WORDS_LIMIT, CodeList
-from .counting import BATCH, Counting, Place
+from .counting import Counting, Place
 from .models import DirectoryUsage, UnknownCode, UsedItem
 
 _CHANNEL = re.compile(r"\d+\|")  # open channels make their sources' codes of a number and a name
@@ -46,7 +46,8 @@ async def usage(directories: Directories, entity_id: str, *, fresh: bool = False
     directory = only(text, lists.named(text))
     items = (await directories.items(directory.entity_id, fresh=fresh)).items
     named = [] if could_be_id(text) else lists.fields.named(text)
-    places = [place for place in _places(lists, directory) if not named or place.of in named]
+    every = _places(lists, directory)
+    places = [place for place in every if not named or place.of in named]
     counting = Counting(directories.reader, fresh=fresh)
     codes = [item.status_id for item in items]
     await counting.ask(_questions(places, codes))
@@ -56,7 +57,7 @@ async def usage(directories: Directories, entity_id: str, *, fresh: bool = False
         found, left = await _unknown(counting, place, items, directory)
         unknown += found
         unlisted += [f"{left} more records carry yet other codes in {place.of.path}"] if left else []
-    partial = [*_unread(lists, directory), *unlisted]
+    partial = [*_unread(lists, directory, every), *unlisted]
     for place in places:
         missing = counting.missing([place.with_none_of(codes), *(place.with_code(code) for code in codes)])
         partial += [f"{place.of.path}: {missing}"] if missing else []
@@ -80,21 +81,18 @@ async def usages(
     names no directory, and when nothing at all can be counted.
     """
     lists = await directories.lists()
-    targets = [(one, text) for text in named for one in lists.named(text.strip())]
-    wanted = [(one, text if len(lists.named(text.strip())) == 1 else one.entity_id) for one, text in targets]
+    wanted: list[tuple[Directory, str]] = []
+    for text in named:
+        found = lists.named(text.strip())
+        wanted += [(one, text if len(found) == 1 else one.entity_id) for one in found]
     wanted = wanted or [(one, one.entity_id) for one in lists.all()]
-    read = await directories.many([one.entity_id for one, _ in wanted if one.kind != "enumeration"])
+    read = await directories.contents(lists, [one.entity_id for one, _ in wanted])
     questions: list[Read[CountedRecords]] = []
     for one, _ in wanted:
-        kept = read.get(one.entity_id) or lists.fields.enumerations[one.entity_id].values
+        kept = read[one.entity_id]
         items = [] if isinstance(kept, Bitrix24Error) else kept.rows
         questions += _questions(_places(lists, one), [item.status_id for item in items])
-    questions = list(dict.fromkeys(questions))
-    counting = Counting(directories.reader, fresh=False)
-    for start in range(0, len(questions), BATCH):
-        told(start, len(questions))
-        await counting.ask(questions[start : start + BATCH])
-    told(len(questions), len(questions))
+    await Counting(directories.reader, told=told).ask(questions)
     return [(one, await _usage_or_error(directories, text)) for one, text in wanted]
 
 
@@ -146,7 +144,7 @@ async def uses(directories: Directories, entity_id: str, codes: Sequence[str]) -
     missing = {place.of.path: counting.missing([place.with_any_of(codes)]) for place in places}
     missing |= {place.of.path: counting.missing([place.with_code(code) for code in codes]) for place in carrying}
     uncounted = [f"{path}: {what}" for path, what in missing.items() if what]
-    return Uses(carried, [*_unread(lists, directory), *uncounted])
+    return Uses(carried, [*_unread(lists, directory, places), *uncounted])
 
 
 def _places(lists: Lists, directory: Directory) -> list[Place]:
@@ -154,7 +152,7 @@ def _places(lists: Lists, directory: Directory) -> list[Place]:
     with_pipelines = {one.type.id for one in lists.fields.all() if one.field.kind == "crm_category"}
     places: list[Place] = []
     for one in lists.fields.all():
-        if one.takes_codes and one.field.name and not one.field.read_only and directory in lists.of(one):
+        if one.field.name and not one.field.read_only and one.takes(directory):
             in_one = one.field.is_stage and one.type.id in with_pipelines
             places.append(Place(one, directory.category_id if in_one else None))
     return places
@@ -175,9 +173,9 @@ def _records(places: Sequence[Place]) -> list[Read[CountedRecords]]:
     return reads
 
 
-def _unread(lists: Lists, directory: Directory) -> Iterator[str]:
-    """What takes the codes, or may take them, and cannot be counted."""
-    counted = {place.of.shown for place in _places(lists, directory)}
+def _unread(lists: Lists, directory: Directory, places: Sequence[Place]) -> Iterator[str]:
+    """What takes the codes, or may take them, and is none of the `places` that can be counted."""
+    counted = {place.of.shown for place in places}
     for path in directory.used_in or ():
         if path not in counted:
             yield f"{path} cannot be counted"

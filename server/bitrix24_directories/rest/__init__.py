@@ -9,8 +9,10 @@ from .errors import Bitrix24Error, clean, failure
 from .limits.pacing import ENTERPRISE, STANDARD, Plan
 from .limits.waiting import Waiting, current_wait
 from .wire.answers import Answer, Outcome, capture, unwrap
+from .wire.batches import BATCH_LENGTH
 
 __all__ = [
+    "BATCH_LENGTH",
     "BITRIX24_OAUTH_URL",
     "CATALOGUE",
     "ENTERPRISE",
