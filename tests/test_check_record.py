@@ -532,7 +532,7 @@ async def test_required_fields_are_named(portal: RunningPortal) -> None:
         ("CURRENCY_ID", "EUR", "right", "EUR"),
         ("CURRENCY_ID", "eur", "likely", "EUR"),
         ("CURRENCY_ID", "US dollar", "likely", "USD"),
-        ("CURRENCY_ID", "XXX", "wrong", None),
+        ("CURRENCY_ID", "ZZZ", "wrong", None),
         ("OPPORTUNITY", 1500, "right", 1500),
         ("OPPORTUNITY", "1500.50", "right", "1500.50"),
         ("OPPORTUNITY", "1 500,50", "changed", 1500.5),

@@ -108,10 +108,9 @@ class Changes:
     async def _counted(self, entity_id: str, items: list[Item], make: Callable[[Planner], Plan]) -> Plan:
         """A plan that removes nothing which records carry, and says what is known of each removal."""
         plan = make(Planner(entity_id, items))
-        gone = [operation.step.status_id for operation in plan.removals if operation.step.status_id]
-        if not gone:
+        if not plan.gone:
             return plan
-        found = await self._uses(entity_id, gone)
+        found = await self._uses(entity_id, plan.gone)
         if found.carried:
             plan = make(Planner(entity_id, items, found.carried))
         for operation in plan.removals:
@@ -136,10 +135,11 @@ class Changes:
             return planned.answer()
         deadline = anyio.current_time() + self._timeout
         async with self._turn_of(planned.entity_id, deadline):
-            # A person may have taken their time, or another call its turn.
-            if confirmed or self._written_at.get(planned.entity_id, 0.0) >= planned.read_at:
-                await self._make_sure_unchanged(planned, deadline)
-            await self._make_sure_unused(planned, deadline)
+            with self._until(deadline):
+                # A person may have taken their time, or another call its turn.
+                if confirmed or self._written_at.get(planned.entity_id, 0.0) >= planned.read_at:
+                    await self._make_sure_unchanged(planned)
+                await self._make_sure_unused(planned)
             lines = self._intend(tool, planned)
             outcomes: list[Outcome | None] = []
             calls = [(operation.method, operation.params) for operation in planned.plan.operations]
@@ -176,34 +176,30 @@ class Changes:
         finally:
             turn.release()
 
-    async def _make_sure_unchanged(self, planned: Planned, deadline: float) -> None:
+    @contextmanager
+    def _until(self, deadline: float) -> Iterator[None]:
+        """What comes before anything is sent. Raises Bitrix24Error (TIMEOUT) when it takes longer."""
         with anyio.CancelScope(deadline=deadline) as scope:
-            async with self._reading(planned.entity_id) as (_, items):
-                if items != planned.items:
-                    news = list(differences(planned.items, items))
-                    raise refused(f"the directory has changed since it was planned: {'; '.join(news)}", "Call again")
+            yield
         if scope.cancelled_caught:
             raise failure("TIMEOUT", detail=f"waited {self._timeout:g} s; nothing was changed", never_sent=True)
+
+    async def _make_sure_unchanged(self, planned: Planned) -> None:
+        async with self._reading(planned.entity_id) as (_, items):
+            if items != planned.items:
+                news = list(differences(planned.items, items))
+                raise refused(f"the directory has changed since it was planned: {'; '.join(news)}", "Call again")
 
     async def _uses(self, entity_id: str, codes: Sequence[str]) -> Uses:
         from bitrix24_directories.records.usage import uses  # what only removals need
 
         return await uses(self._directories, entity_id, codes)
 
-    async def _make_sure_unused(self, planned: Planned, deadline: float) -> None:
+    async def _make_sure_unused(self, planned: Planned) -> None:
         """Count once more what is to go: the portal itself lets codes go that records carry."""
-        gone = [operation.step.status_id for operation in planned.plan.removals if operation.step.status_id]
-        if not gone:
-            return
-        with anyio.CancelScope(deadline=deadline) as scope:
-            found = await self._uses(planned.entity_id, gone)
-            if found.carried:
-                listed = "; ".join(f"{shown_code(code)} by {records}" for code, records in found.carried.items())
-                raise refused(
-                    f"records carry by now what was to be removed: {listed}", "Move them first, or call again"
-                )
-        if scope.cancelled_caught:
-            raise failure("TIMEOUT", detail=f"waited {self._timeout:g} s; nothing was changed", never_sent=True)
+        if planned.plan.gone and (carried := (await self._uses(planned.entity_id, planned.plan.gone)).carried):
+            listed = "; ".join(f"{shown_code(code)} by {records}" for code, records in carried.items())
+            raise refused(f"records carry by now what was to be removed: {listed}", "Move them first, or call again")
 
     async def _settled(self, planned: Planned, outcomes: Sequence[Outcome | None]) -> Change:
         """What became of each step, by the portal's answers, or where one was lost by what stands there now."""

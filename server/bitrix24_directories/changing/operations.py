@@ -30,6 +30,11 @@ class Plan:
         return [operation for operation in self.operations if operation.method == "crm.status.delete"]
 
     @property
+    def gone(self) -> list[str]:
+        """The codes that would be removed."""
+        return [item.status_id for operation in self.removals if (item := operation.item) is not None]
+
+    @property
     def steps(self) -> list[Step]:
         return [operation.step for operation in self.operations] + self.refused
 

@@ -6,9 +6,9 @@ Calls the portal through `rest`, whose rows `rows` reads. Knows nothing of MCP.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import anyio
 
@@ -36,8 +36,6 @@ from .rows import confirms, fields_text, read_record, read_statuses
 
 MOST_ITEMS = 50_000
 """Of one directory that are read; the largest known one is a tenth of that."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +110,7 @@ class Directories:
         fields = NOTHING_READ
         if len(wanted) <= ENTITY_ID_LIMIT:
             try:
-                found, fields = await self._with_fields(self._read(wanted, details=details, fresh=fresh))
+                found, fields = await self._read_with_fields(wanted, details=details, fresh=fresh)
             except Bitrix24Error as exc:
                 if exc.kind != "INVALID_ENTITY_ID":
                     raise
@@ -210,10 +208,10 @@ class Directories:
             )
         return await self.reader.one(items_of(entity_id), fresh=fresh)
 
-    async def _with_fields(self, work: Awaitable[T]) -> tuple[T, FieldMap]:
-        """What `work` gives, and at the same time the field map, as far as it can be had soon."""
+    async def _read_with_fields(self, entity_id: str, *, details: bool, fresh: bool) -> tuple[Kept[Item], FieldMap]:
+        """The items, and at the same time the field map, as far as it can be had soon."""
         if (known := self._fields.lately()) is not None:
-            return await work, known
+            return await self._read(entity_id, details=details, fresh=fresh), known
         fields, error = NOTHING_READ, None
 
         async def read_fields() -> None:
@@ -224,13 +222,13 @@ class Directories:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(read_fields)
             try:
-                result = await work
+                items = await self._read(entity_id, details=details, fresh=fresh)
             except Bitrix24Error as exc:  # kept out of the task group, which would wrap it
                 error = exc
                 tasks.cancel_scope.cancel()
         if error is not None:
             raise error
-        return result, fields
+        return items, fields
 
     async def _details(self, entity_id: str, *, fresh: bool) -> list[Item]:
         """All pages: the first alone, for it tells how many there are; SORT alone would leave the order of equals, and

@@ -50,21 +50,21 @@ class Fields:
         if not fresh and (known := self._kept()) is not None:
             return known, await self._reader.batch(reads)
         async with self._turn:
+            identity = self._reader.identity
             found = await self._reader.batch([*reads_of_map(ON_EVERY_PORTAL), *reads], fresh=fresh)
             others = [new_fields_of(type_id) for type_id in _other_types(found)]
             with anyio.move_on_after(PATIENCE):
                 found |= await self._batch_or_errors(others, fresh=fresh)
             self._remember_refusals(found)
             field_map = self._map(found)
-            self._built_for = self._reader.identity if _whole(found) else None
+            self._built_for = identity if _whole(found) else None
             return field_map, found
 
     def _kept(self) -> FieldMap | None:
         """The field map, if all of it was read lately."""
         found: Found = dict(self._reader.kept(reads_of_map(ON_EVERY_PORTAL)))
-        needed = reads_of_map((*ON_EVERY_PORTAL, *_other_types(found)))
-        found = dict(self._reader.kept(needed))
-        if len(found) < len(needed):
+        found |= self._reader.kept(map(new_fields_of, _other_types(found)))
+        if len(found) < len(reads_of_map((*ON_EVERY_PORTAL, *_other_types(found)))):
             return None
         self._built_for = self._reader.identity
         return self._map(found)

@@ -16,7 +16,7 @@ from bitrix24_directories.text import one_line
 
 from .fields import Field, RecordType
 from .models import Item
-from .rows import NAME_LIMIT
+from .rows import NAME_LIMIT, keyed, listed
 
 _NAME = re.compile(r"\w{1,100}")
 _CUSTOM = re.compile(r"ufCrm(\d*)_?(\w*)")
@@ -34,17 +34,13 @@ class CountedRecords(NamedTuple):
 
 def read_types(result: Any) -> list[RecordType]:
     """Kinds of records from `crm.enum.ownertype`. Rows without a number are left out."""
-    if not isinstance(result, list):
-        raise failure("UNEXPECTED_ANSWER", http_status=200, detail="a list was expected")
-    rows = [row for row in result if isinstance(row, dict) and str(row.get("ID", "")).isdecimal()]
+    rows = [row for row in listed(result) if isinstance(row, dict) and str(row.get("ID", "")).isdecimal()]
     return [RecordType(int(row["ID"]), _text(row.get("NAME")), _text(row.get("SYMBOL_CODE"))) for row in rows]
 
 
 def read_currencies(result: Any) -> list[Item]:
     """Currencies as items from `crm.currency.list`."""
-    if not isinstance(result, list):
-        raise failure("UNEXPECTED_ANSWER", http_status=200, detail="a list was expected")
-    rows = [row for row in result if isinstance(row, dict) and isinstance(row.get("CURRENCY"), str)]
+    rows = [row for row in listed(result) if isinstance(row, dict) and isinstance(row.get("CURRENCY"), str)]
     return [
         Item(status_id=row["CURRENCY"], name=_text(row.get("FULL_NAME")), sort=10 * place)
         for place, row in enumerate(rows, 1)
@@ -94,9 +90,7 @@ def both_spellings(type_id: int, new: Sequence[Field], old: Sequence[Field]) -> 
 
 
 def _described(rows: Any) -> Iterator[tuple[str, Mapping[str, Any], Field]]:
-    if not isinstance(rows, dict):
-        raise failure("UNEXPECTED_ANSWER", http_status=200, detail="an object was expected")
-    for name, row in rows.items():
+    for name, row in keyed(rows).items():
         if not _NAME.fullmatch(name):
             continue
         described: Mapping[str, Any] = row if isinstance(row, dict) else {}
@@ -127,12 +121,12 @@ def _directories(row: Mapping[str, Any]) -> Iterator[str]:
 
 def _choices(rows: Any) -> list[Item]:
     """An enumeration's values; none where one of them cannot be read, for the rest would pass for all."""
-    listed = rows if isinstance(rows, list) else []
-    if not all(isinstance(row, dict) and isinstance(row.get("ID"), str | int) for row in listed):
+    values = rows if isinstance(rows, list) else []
+    if not all(isinstance(row, dict) and isinstance(row.get("ID"), str | int) for row in values):
         return []
     return [
         Item(status_id=str(row["ID"]), name=_text(row.get("VALUE")), sort=10 * place)
-        for place, row in enumerate(listed, 1)
+        for place, row in enumerate(values, 1)
     ]
 
 

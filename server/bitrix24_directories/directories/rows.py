@@ -100,10 +100,8 @@ def read_record(result: Any) -> tuple[str, Item]:
 
 def fields_text(result: Any) -> str:
     """`STATUS_ID: string, Status ID [required, immutable]` and so on, from `crm.status.fields`."""
-    if not isinstance(result, dict):
-        raise failure("UNEXPECTED_ANSWER", http_status=200, detail="an object was expected")
     lines = ["Fields of a directory item in Bitrix24 REST (field: type, title [what holds of it])"]
-    for name, row in result.items():
+    for name, row in keyed(result).items():
         described = row if isinstance(row, dict) else {}
         flags = [flag for key, flag in _FLAGS.items() if described.get(key) is True]
         kind, title = (one_line(str(described.get(key) or ""), NAME_LIMIT) for key in ("type", "title"))
@@ -118,6 +116,20 @@ def read_directories(result: Any) -> list[Directory]:
     )
 
 
+def listed(result: Any) -> list[Any]:
+    """A method's result that has to be a list. Raises Bitrix24Error (UNEXPECTED_ANSWER)."""
+    if not isinstance(result, list):
+        raise failure("UNEXPECTED_ANSWER", http_status=200, detail="a list was expected")
+    return result
+
+
+def keyed(result: Any) -> dict[str, Any]:
+    """The same for an object."""
+    if not isinstance(result, dict):
+        raise failure("UNEXPECTED_ANSWER", http_status=200, detail="an object was expected")
+    return result
+
+
 def confirms(method: str, result: Any) -> bool:
     """Whether the `result` of a changing method says that the change was made: a new id, or true."""
     if method == "crm.status.add":
@@ -126,10 +138,8 @@ def confirms(method: str, result: Any) -> bool:
 
 
 def _read(result: Any, kind: type[_R], build: Callable[[_R], _M]) -> list[_M]:
-    if not isinstance(result, list):
-        raise failure("UNEXPECTED_ANSWER", http_status=200, detail="a list was expected")
     try:
-        return [build(kind.model_validate(row)) for row in result]
+        return [build(kind.model_validate(row)) for row in listed(result)]
     except ValidationError as exc:
         keys = sorted({str(error["loc"][0]) for error in exc.errors(include_input=False) if error["loc"]})
         raise failure(
