@@ -10,7 +10,7 @@ import selectors
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from bitrix24_directories.mcp_server.server import DirectoriesServer
 from bitrix24_directories.portal import DemoPortal, Fault, listen, server
 from bitrix24_directories.portal.app import ADMIN
 from bitrix24_directories.portal.methods import run
+from bitrix24_directories.portal.record_types import RecordType
 from bitrix24_directories.rest import Answer, Bitrix24Error, Credentials, Webhook, in_process
 from bitrix24_directories.settings import Settings
 
@@ -169,11 +170,30 @@ async def assistant(
         yield Assistant(client)
 
 
+_Described = dict[tuple[str, ...], list[Any]]
+_described: list[tuple[dict[int, RecordType], _Described]] = []
+
+
 def keep_fields(cache: Cache, caller: Credentials, portal: DemoPortal) -> None:
     """Put what the portal says of records' fields into a cache, as if it had been read just now."""
-    for read in reads_of_map((*ON_EVERY_PORTAL, 177)):
-        described = Answer(run(portal.store, ADMIN, read.method, read.params).result)
-        cache.keep((caller.identity, *read.key), read.rows(described))
+    types = portal.store.records.types  # the same for all portals of a language
+    described = next((found for of, found in _described if of is types), None)
+    if described is None:
+        reads = reads_of_map((*ON_EVERY_PORTAL, 177))
+        described = {
+            read.key: read.rows(Answer(run(portal.store, ADMIN, read.method, read.params).result)) for read in reads
+        }
+        _described.append((types, described))
+    for key, rows in described.items():
+        cache.keep((caller.identity, *key), rows)
+
+
+def change_field(portal: DemoPortal, number: int, old_name: str, **changes: Any) -> None:
+    """Let one portal describe a field otherwise."""
+    records = portal.store.records
+    kind = records.types[number]
+    fields = (replace(field, **changes) if field.old_name == old_name else field for field in kind.fields)
+    records.types = records.types | {number: replace(kind, fields=tuple(fields))}
 
 
 def _address(portal: str | RunningPortal, secret: str) -> str:

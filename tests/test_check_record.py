@@ -12,7 +12,7 @@ import pytest
 from bitrix24_directories.portal import DemoPortal
 from bitrix24_directories.portal.php import parse_query
 from bitrix24_directories.portal.records import Stages
-from support import READER_SECRET, RunningPortal, Said, ask, assistant
+from support import READER_SECRET, RunningPortal, Said, ask, assistant, change_field
 from test_portal import result
 
 Values = dict[str, Any]
@@ -446,15 +446,9 @@ async def test_fields_that_cannot_be_written(
 
 
 async def test_titles_that_several_fields_bear(portal: RunningPortal) -> None:
-    fields = portal.portal.store.records.types[2].fields
-    type_field, source = (next(found for found in fields if found.name == name) for name in ("typeId", "sourceId"))
-    object.__setattr__(type_field, "title", "Kind")
-    object.__setattr__(source, "title", "Kind")
-    try:
-        said = await ask(portal, "check_record", entity="deal", fields={"kind": "SALE"})
-    finally:
-        object.__setattr__(type_field, "title", "Type")
-        object.__setattr__(source, "title", "Source")
+    for old_name in ("TYPE_ID", "SOURCE_ID"):
+        change_field(portal.portal, 2, old_name, title="Kind")
+    said = await ask(portal, "check_record", entity="deal", fields={"kind": "SALE"})
     assert only(said)["outcome"] == "ambiguous"
     assert only(said)["candidates"] == ["TYPE_ID (Kind)", "SOURCE_ID (Kind)"]
 
@@ -480,113 +474,6 @@ async def test_required_fields_are_named(portal: RunningPortal) -> None:
     assert "Missing, if this is a new record: LAST_NAME" in said.text
     record = portal.portal.store.records.of(3)[0]["id"]
     assert "missing" not in (await check(portal, ["NAME=Ann"], "contact", recordId=record)).structured
-
-
-# Values
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "outcome", "written"),
-    [
-        ("SOURCE_ID", "CALL", "right", "CALL"),
-        ("SOURCE_ID", "call", "likely", "CALL"),
-        ("SOURCE_ID", "CALL ", "likely", "CALL"),
-        ("SOURCE_ID", "cold call", "likely", "UC_C0LD01"),
-        ("SOURCE_ID", "unicorn", "wrong", None),
-        ("SOURCE_ID", 79, "wrong", None),
-        ("SOURCE_ID", ["CALL"], "changed", "CALL"),
-        ("SOURCE_ID", ["CALL", "WEB"], "wrong", None),
-        ("SOURCE_ID", {"ID": "CALL"}, "wrong", None),
-        ("SOURCE_ID", "", "clears", None),
-        ("SOURCE_ID", None, "clears", None),
-        ("SOURCE_ID", "x" * 5000, "wrong", None),
-        ("UF_CRM_1724077760", "WEB", "right", "WEB"),
-        ("UF_CRM_1724077761", ["IT", "DELIVERY"], "right", ["IT", "DELIVERY"]),
-        ("UF_CRM_1724077761", "IT", "changed", ["IT"]),
-        ("UF_CRM_1724077761", "IT, delivery", "likely", ["IT", "DELIVERY"]),
-        ("UF_CRM_1724077761", '["IT"]', "right", ["IT"]),
-        ("UF_CRM_1724077761", ["IT", "unicorn"], "wrong", None),
-        ("UF_CRM_1724077761", [], "clears", None),
-        ("UF_CRM_1724", 79, "right", 79),
-        ("UF_CRM_1724", "79", "right", 79),
-        ("UF_CRM_1724", "Large customers", "likely", 79),
-        ("UF_CRM_1724", 80, "wrong", None),
-        ("UF_CRM_1724", "huge", "wrong", None),
-        ("UF_CRM_1724", 0, "clears", None),
-        ("UF_CRM_1727", [90, "Assembly"], "likely", [90, 92]),
-        ("UF_CRM_1725", True, "right", True),
-        ("UF_CRM_1725", "Y", "right", "Y"),
-        ("UF_CRM_1725", "1", "changed", "Y"),
-        ("UF_CRM_1725", 1, "changed", "Y"),
-        ("UF_CRM_1725", "да", "changed", "Y"),
-        ("UF_CRM_1725", "no", "changed", "N"),
-        ("UF_CRM_1725", "maybe", "wrong", None),
-        ("UF_CRM_1725", "", "wrong", None),
-        ("UF_CRM_1726", "2026-01-15", "right", "2026-01-15"),
-        ("UF_CRM_1726", "15.01.2026", "changed", "2026-01-15"),
-        ("UF_CRM_1726", "2026-01-15T09:00:00+03:00", "changed", "2026-01-15"),
-        ("UF_CRM_1726", "1/15/2026", "changed", "2026-01-15"),
-        ("UF_CRM_1726", "1/2/2026", "ambiguous", None),
-        ("UF_CRM_1726", "2026-02-30", "wrong", None),
-        ("UF_CRM_1726", "tomorrow", "wrong", None),
-        ("CURRENCY_ID", "EUR", "right", "EUR"),
-        ("CURRENCY_ID", "eur", "likely", "EUR"),
-        ("CURRENCY_ID", "US dollar", "likely", "USD"),
-        ("CURRENCY_ID", "ZZZ", "wrong", None),
-        ("OPPORTUNITY", 1500, "right", 1500),
-        ("OPPORTUNITY", "1500.50", "right", "1500.50"),
-        ("OPPORTUNITY", "1 500,50", "changed", 1500.5),
-        ("OPPORTUNITY", "1.500,50", "changed", 1500.5),
-        ("OPPORTUNITY", "1,500,000", "changed", 1500000),
-        ("OPPORTUNITY", "1,500", "ambiguous", None),
-        ("OPPORTUNITY", "12,5", "changed", 12.5),
-        ("OPPORTUNITY", 1e22, "changed", 10**22),
-        ("OPPORTUNITY", "+5", "changed", 5),
-        ("OPPORTUNITY", "+-5", "wrong", None),
-        ("OPPORTUNITY", "1e3", "changed", 1000),
-        ("OPPORTUNITY", "much", "wrong", None),
-        ("OPPORTUNITY", True, "wrong", None),
-        ("OPPORTUNITY", 0, "clears", None),
-        ("COMPANY_ID", "5", "unchecked", "5"),
-        ("ASSIGNED_BY_ID", "Ivan", "wrong", None),
-        ("COMMENTS", "any = text", "unchecked", "any = text"),
-        ("COMMENTS", "", "clears", None),
-    ],
-)
-async def test_values(portal: RunningPortal, name: str, value: Any, outcome: str, written: Any) -> None:
-    said = await check(portal, {name: value})
-    assert only(said)["outcome"] == outcome, said.text
-    assert said.structured["write"].get(name) == written
-    assert (name in said.structured.get("open", [])) == (written is None)
-    assert said.structured["ok"] == (outcome in ("right", "unchecked"))
-    if outcome not in ("right", "unchecked"):
-        assert only(said).get("otherwise") or outcome == "changed"
-
-
-async def test_a_field_given_twice(portal: RunningPortal) -> None:
-    twice = await check(portal, ["SOURCE_ID=CALL", "SOURCE_ID=WEB"])
-    assert only(twice)["outcome"] == "wrong"
-    many = await check(portal, ["UF_CRM_1724077761=IT", "UF_CRM_1724077761=DELIVERY"])
-    assert many.structured["write"] == {"UF_CRM_1724077761": ["IT", "DELIVERY"]}
-
-
-async def test_an_id_that_is_also_a_text_of_its_list(portal: RunningPortal) -> None:
-    """An enumeration of sizes, whose texts are numbers like their ids."""
-    field = next(found for found in portal.portal.store.records.types[2].fields if found.old_name == "UF_CRM_1724")
-    before = field.choices
-    object.__setattr__(field, "choices", (("77", "79"), ("79", "200")))
-    try:
-        said = await ask(portal, "check_record", entity="deal", fields={"UF_CRM_1724": 79})
-    finally:
-        object.__setattr__(field, "choices", before)
-    assert only(said)["outcome"] == "ambiguous"
-    assert only(said)["candidates"] == ["79 (200)", "77 (79)"]
-
-
-async def test_an_empty_directory_and_one_that_is_gone(portal: RunningPortal) -> None:
-    assert "Partner levels has no items" in (await one(portal, "UF_CRM_1724077700", "GOLD", "lead"))["note"]
-    del portal.portal.store.directories["PARTNER_LEVEL"]
-    assert "gone" in (await one(portal, "UF_CRM_1724077700", "GOLD", "lead"))["note"]
 
 
 # Reading
@@ -699,27 +586,3 @@ async def test_what_was_said_is_what_is_stored(
         "STAGE_ID": "C1:WON",
         "OPENED": "Y",
     }
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "outcome", "written"),
-    [
-        ("SOURCE_ID", "звонок", "likely", "CALL"),
-        ("Источник", "холодный звонк", "likely", "UC_C0LD01"),
-        ("CATEGORY_ID", "Опт", "likely", 1),
-        ("CURRENCY_ID", "рубль", "likely", "RUB"),
-        ("Размер клиента", "крупные", "likely", 79),
-        ("Нужна доставка", "да", "changed", "Y"),
-        ("Дата осмотра", "15.01.2026", "changed", "2026-01-15"),
-        ("Сумма", "1\u00a0500,50", "changed", 1500.5),
-        ("Затронутые отрасли", "Финансы; Доставка", "likely", ["FINANCE", "DELIVERY"]),
-        ("TYPE_ID", "услуга", "likely", "SERVICES"),
-        ("SOURCE_ID", "единорог", "wrong", None),
-    ],
-)
-async def test_values_in_russian(
-    russian_portal: RunningPortal, name: str, value: Any, outcome: str, written: Any
-) -> None:
-    said = await check(russian_portal, {name: value}, "Сделка")
-    assert only(said)["outcome"] == outcome, said.text
-    assert list(said.structured["write"].values()) == ([] if written is None else [written])

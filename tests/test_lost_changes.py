@@ -61,6 +61,7 @@ async def test_a_change_whose_answer_is_lost_is_settled_by_reading(portal: Runni
     assert named(portal, "Podcast") == ["PODCAST"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["502", "cut"])
 async def test_over_stdio(portal: RunningPortal, tmp_path: Path, how: str) -> None:
     portal.portal.faults.order(Fault.lost(how))
@@ -219,6 +220,7 @@ async def test_a_process_killed_half_way_leaves_its_intent(portal: RunningPortal
     assert (intent["event"], intent["statusId"]) == ("intent", "PODCAST")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="pipes and devices in the file system")
 @pytest.mark.parametrize("what", ["pipe", "device", "folder", "link to a pipe", "foreign link", "no folder"])
 async def test_an_audit_log_that_is_no_file_is_refused_at_start(

@@ -66,6 +66,7 @@ def test_printed_it_is_what_the_client_documents(
     assert ADMIN_SECRET not in out + err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CLIENTS)
 async def test_written_it_starts_the_server(
     portal: RunningPortal, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -120,6 +120,7 @@ def test_no_file_of_settings_is_read_unless_it_is_named(portal: RunningPortal, t
     assert portal.portal.calls == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [
@@ -149,6 +150,7 @@ def test_serving_does_not_pay_for_what_only_a_report_needs(tmp_path: Path) -> No
     assert "rich._extension" not in served.stderr  # what comes with the package itself
 
 
+@pytest.mark.slow
 async def test_the_server_reads_the_named_file_too(portal: RunningPortal, tmp_path: Path) -> None:
     (tmp_path / "portal.env").write_text(f"BITRIX24_WEBHOOK_URL={portal.webhook_url()}\n")
     for arguments in (["--env-file", "portal.env"], ["serve", "--env-file", "portal.env"]):

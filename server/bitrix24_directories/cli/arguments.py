@@ -75,7 +75,7 @@ def parser(commands: Commands) -> argparse.ArgumentParser:
 
     report = command(
         "report",
-        "count who carries which code; exits 1 where a record holds an unknown one, 2 where it cannot be told",
+        "count who carries which code; exits 1 where a record holds an unknown one, 2 where counting failed",
         "report",
         "report SOURCE lead.SOURCE_ID --csv",
         "report --html report.html",

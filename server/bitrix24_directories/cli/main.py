@@ -8,7 +8,8 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
@@ -44,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argcomplete.autocomplete(whole)
     args = whole.parse_args([_readable(arg) for arg in (sys.argv[1:] if argv is None else argv)])
     try:
-        code: int = args.run(args)
+        with nullcontext() if args.run is _report else _without_rich():
+            code: int = args.run(args)
         if sys.stdout is not None:
             sys.stdout.flush()
     except KeyboardInterrupt:
@@ -62,6 +64,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
+@contextmanager
+def _without_rich() -> Iterator[None]:
+    """Only a report needs it; httpx and the SDK import it where it is installed, a fifth of a second at each start."""
+    modules: dict[str, Any] = sys.modules
+    if "rich" in modules:
+        yield
+        return
+    modules["rich"] = None  # as Python itself marks what cannot be imported
+    try:
+        yield
+    finally:
+        del modules["rich"]
+
+
 def _serve(args: argparse.Namespace) -> int:
     if sys.stdin is None or sys.stdout is None:
         _complain("Standard input or output is closed: there is no MCP client to serve.")
@@ -69,8 +85,6 @@ def _serve(args: argparse.Namespace) -> int:
     from .lifetime import end_with_client
 
     end_with_client()
-    modules: dict[str, Any] = sys.modules
-    modules["rich"] = None  # httpx and the SDK import it where it is installed: a fifth of a second, for `report` alone
     from bitrix24_directories.mcp_server.server import DirectoriesServer
 
     portal, settings, transport = _configured(args)
