@@ -32,7 +32,7 @@ from .refusals import item_named, item_with_code, no_directory, refused, whole
 from .stopped import StoppedError
 
 if TYPE_CHECKING:
-    from bitrix24_directories.records.usage import Uses
+    from bitrix24_directories.records.carriers import Carriers
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ class Changes:
         plan = make(Planner(entity_id, items))
         if not plan.gone:
             return plan
-        found = await self._uses(entity_id, plan.gone)
+        found = await self._carriers(entity_id, plan.gone)
         if found.carried:
             plan = make(Planner(entity_id, items, found.carried))
         for operation in plan.removals:
@@ -190,14 +190,14 @@ class Changes:
                 news = list(differences(planned.items, items))
                 raise refused(f"the directory has changed since it was planned: {'; '.join(news)}", "Call again")
 
-    async def _uses(self, entity_id: str, codes: Sequence[str]) -> Uses:
-        from bitrix24_directories.records.usage import uses  # what only removals need
+    async def _carriers(self, entity_id: str, codes: Sequence[str]) -> Carriers:
+        from bitrix24_directories.records.carriers import carriers  # what only removals need
 
-        return await uses(self._directories, entity_id, codes)
+        return await carriers(self._directories, entity_id, codes)
 
     async def _make_sure_unused(self, planned: Planned) -> None:
         """Count once more what is to go: the portal itself lets codes go that records carry."""
-        if planned.plan.gone and (carried := (await self._uses(planned.entity_id, planned.plan.gone)).carried):
+        if planned.plan.gone and (carried := (await self._carriers(planned.entity_id, planned.plan.gone)).carried):
             listed = "; ".join(f"{shown_code(code)} by {records}" for code, records in carried.items())
             raise refused(f"records carry by now what was to be removed: {listed}", "Move them first, or call again")
 

@@ -197,6 +197,10 @@ class Directories:
                     outcomes[place] = failure("UNEXPECTED_ANSWER", http_status=200, detail=detail)
             self.reader.forget(items_of(entity_id).key, _details_key(entity_id), TYPES.key)
 
+    async def write_each(self, calls: Sequence[tuple[str, dict[str, Any]]], outcomes: list[Outcome]) -> None:
+        """Make at most 50 calls that do not depend on each other, as Bitrix24Client.change_each says."""
+        await self._client.change_each(calls, outcomes)
+
     async def fields_text(self) -> str:
         """The fields of an item, a line each (`crm.status.fields`). Raises Bitrix24Error when they cannot be read."""
         return fields_text((await self._client.call("crm.status.fields")).result)

@@ -67,6 +67,20 @@ def record_of(type_id: int, record_id: int) -> Read[dict[str, Any]]:
     )
 
 
+def records_after(
+    type_id: int, fitting: Mapping[str, Any], select: Sequence[str], after: int = 0
+) -> Read[dict[str, Any]]:
+    """The next 50 records, by id, that fit a filter of `crm.item.list`; not counted, which is far cheaper."""
+    params = {
+        "entityTypeId": type_id,
+        "filter": {**fitting, ">id": after},
+        "select": list(select),
+        "order": {"id": "ASC"},
+        "start": -1,
+    }
+    return Read((), "crm.item.list", params, _of_result(read_listed_records), keep=False)
+
+
 def records_with(type_id: int, fitting: Mapping[str, Any], select: Sequence[str]) -> Read[CountedRecords]:
     """How many records fit a filter of `crm.item.list`, as far as the caller may read them, and the first 50 of them
     with `select` alone. The only row."""

@@ -32,8 +32,8 @@ BATCH_LENGTH = 50
 _CUT_OFF = "(cut off)"
 
 ADMIN = User(1, "Demo Administrator")
-READER = User(7, "Demo Reader", administers=False)
-STRANGER = User(9, "Demo Stranger", reads=False, administers=False)
+READER = User(7, "Demo Reader", changes=False, administers=False)
+STRANGER = User(9, "Demo Stranger", reads=False, changes=False, administers=False)
 TASKS_ONLY = User(11, "Demo Planner", scopes=("task",))
 
 WEBHOOKS = {

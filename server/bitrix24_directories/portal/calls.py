@@ -17,11 +17,12 @@ PAGE = 50
 
 @dataclass(frozen=True)
 class User:
-    """Who calls: may read CRM objects, may administer CRM, and which scopes the webhook or application has."""
+    """Who calls: what of CRM one may read, change and administer, and which scopes the webhook or application has."""
 
     id: int
     name: str
     reads: bool = True
+    changes: bool = True
     administers: bool = True
     scopes: tuple[str, ...] = ("crm", "user")
 
@@ -41,6 +42,11 @@ Method = Callable[[CrmStore, User, Mapping[str, Any]], Answer]
 def may_read(user: User) -> None:
     if not user.reads:
         raise PortalError("Access denied.")
+
+
+def may_change(user: User) -> None:
+    if not user.changes:
+        raise PortalError("Access denied.", code="ACCESS_DENIED")
 
 
 def may_write(user: User) -> None:

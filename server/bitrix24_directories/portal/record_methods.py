@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from .calls import PAGE, Answer, Method, User, integer, may_read
+from .calls import PAGE, Answer, Method, User, integer, may_change, may_read
 from .php import as_array, param
 from .records import CrmStore, Values
 from .store import PortalError
@@ -37,13 +37,13 @@ def item_get(store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
 
 
 def item_add(store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
-    may_read(user)
+    may_change(user)
     values = store.records.add(store, integer(param(params, "entityTypeId")), _fields(params))
     return Answer({"item": _spelt(store, params, values)})
 
 
 def item_update(store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
-    may_read(user)
+    may_change(user)
     number, record_id = integer(param(params, "entityTypeId")), integer(param(params, "id"))
     values = store.records.update(store, number, record_id, _fields(params))
     return Answer({"item": _spelt(store, params, values)})
@@ -125,12 +125,12 @@ def _old_fields(number: int, store: CrmStore, user: User, _params: Mapping[str, 
 
 
 def _old_add(number: int, store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
-    may_read(user)
+    may_change(user)
     return Answer(store.records.add_as_before(store, number, _fields(params)))
 
 
 def _old_update(number: int, store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
-    may_read(user)
+    may_change(user)
     store.records.update_as_before(number, integer(param(params, "id")), _fields(params))
     return Answer(result=True)
 

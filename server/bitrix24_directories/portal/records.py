@@ -55,15 +55,14 @@ class Records:
         kind = self.type(number)
         values = _empty(kind)
         self._write(store, kind, values, given, adding=True)
-        missing = [one.title for one in kind.fields if one.required and values[one.name] in (None, [])]
-        if missing:
-            raise PortalError(f'Required field "{missing[0]}" is not filled', code="CRM_FIELD_ERROR_REQUIRED")
+        _refuse_missing(kind, values)
         return self._keep(kind, values)
 
     def update(self, store: Store, number: int, record_id: int, given: Mapping[str, Any]) -> Values:
         """`crm.item.update`: the record as it is stored then."""
         values = dict(self.get(number, record_id))
         self._write(store, self.type(number), values, given, adding=False)
+        _refuse_missing(self.type(number), values)
         self.all[number, record_id] = values
         return values
 
@@ -147,6 +146,12 @@ class CrmStore(Store):
             number == directory.entity_type_id and values.get("stageId") == item.status_id
             for (number, _), values in self.records.all.items()
         )
+
+
+def _refuse_missing(kind: RecordType, values: Values) -> None:
+    missing = [one.title for one in kind.fields if one.required and values[one.name] in (None, [])]
+    if missing:
+        raise PortalError(f'Required field "{missing[0]}" is not filled', code="CRM_FIELD_ERROR_REQUIRED")
 
 
 def _empty(kind: RecordType) -> Values:

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import anyio
 
-from bitrix24_directories.directories.directories import Directories, Lists
+from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.entity_ids import could_be_id
 from bitrix24_directories.directories.field_rows import CountedRecords
 from bitrix24_directories.directories.kept_reads import Read
@@ -26,6 +25,7 @@ from bitrix24_directories.finding.matching import Matcher
 from bitrix24_directories.rest import Bitrix24Error
 from bitrix24_directories.text import shown_code
 
+from .carriers import places_of, unread_in
 from .codes import WORDS_LIMIT, CodeList
 from .counting import Counting, Place
 from .models import DirectoryUsage, UnknownCode, UsedItem
@@ -46,7 +46,7 @@ async def usage(directories: Directories, entity_id: str, *, fresh: bool = False
     directory = only(text, lists.named(text))
     items = (await directories.items(directory.entity_id, fresh=fresh)).items
     named = [] if could_be_id(text) else lists.fields.named(text)
-    every = _places(lists, directory)
+    every = places_of(lists, directory)
     places = [place for place in every if not named or place.of in named]
     counting = Counting(directories.reader, fresh=fresh)
     codes = [item.status_id for item in items]
@@ -57,7 +57,7 @@ async def usage(directories: Directories, entity_id: str, *, fresh: bool = False
         found, left = await _unknown(counting, place, items, directory)
         unknown += found
         unlisted += [f"{left} more records carry yet other codes in {place.of.path}"] if left else []
-    partial = [*_unread(lists, directory, every), *unlisted]
+    partial = [*unread_in(lists, directory, every), *unlisted]
     for place in places:
         missing = counting.missing([place.with_none_of(codes), *(place.with_code(code) for code in codes)])
         partial += [f"{place.of.path}: {missing}"] if missing else []
@@ -91,7 +91,7 @@ async def usages(
     for one, _ in wanted:
         kept = read[one.entity_id]
         items = [] if isinstance(kept, Bitrix24Error) else kept.rows
-        questions += _questions(_places(lists, one), [item.status_id for item in items])
+        questions += _questions(places_of(lists, one), [item.status_id for item in items])
     await Counting(directories.reader, told=told).ask(questions)
     return [(one, await _usage_or_error(directories, text)) for one, text in wanted]
 
@@ -109,55 +109,6 @@ def _questions(places: Sequence[Place], codes: Sequence[str]) -> list[Read[Count
     return [*(place.with_none_of(codes) for place in places), *_records(places), *each]
 
 
-@dataclass(frozen=True)
-class Uses:
-    """Which of some codes records carry, as `3 in lead.SOURCE_ID`, and what keeps that from being the whole truth."""
-
-    carried: dict[str, str]
-    uncounted: list[str]
-
-    @property
-    def none_found(self) -> str:
-        """What is to be said of a code that is not carried."""
-        if not self.uncounted:
-            return "no record that this user may read carries it"
-        return f"whether records carry it is not known for certain: {'; '.join(self.uncounted)}"
-
-
-async def uses(directories: Directories, entity_id: str, codes: Sequence[str]) -> Uses:
-    """Count now which of `codes` records carry, in every field that takes them now. What cannot be counted is said."""
-    try:
-        lists = await directories.lists(fresh=True)
-        directory = only(entity_id, lists.named(entity_id))
-        places, counting = _places(lists, directory), Counting(directories.reader, fresh=True)
-        await counting.ask([place.with_any_of(codes) for place in places])
-        carrying = [place for place in places if counting.total(place.with_any_of(codes))]
-        await counting.ask([place.with_code(code) for place in carrying for code in codes])
-    except Bitrix24Error as exc:
-        return Uses({}, [exc.happened])
-    carried: dict[str, str] = {}
-    for code in codes:
-        counts = [(place.of.path, counting.total(place.with_code(code))) for place in carrying]
-        told = [f"{'some' if count is None else count} in {path}" for path, count in counts if count != 0]
-        if told:
-            carried[code] = ", ".join(told)
-    missing = {place.of.path: counting.missing([place.with_any_of(codes)]) for place in places}
-    missing |= {place.of.path: counting.missing([place.with_code(code) for code in codes]) for place in carrying}
-    uncounted = [f"{path}: {what}" for path, what in missing.items() if what]
-    return Uses(carried, [*_unread(lists, directory, places), *uncounted])
-
-
-def _places(lists: Lists, directory: Directory) -> list[Place]:
-    """The fields that take the directory's codes and can be counted."""
-    with_pipelines = {one.type.id for one in lists.fields.all() if one.field.kind == "crm_category"}
-    places: list[Place] = []
-    for one in lists.fields.all():
-        if one.field.name and not one.field.read_only and one.takes(directory):
-            in_one = one.field.is_stage and one.type.id in with_pipelines
-            places.append(Place(one, directory.category_id if in_one else None))
-    return places
-
-
 def _records(places: Sequence[Place]) -> list[Read[CountedRecords]]:
     """For each type how many records carry any code at all, those with several in several fields once."""
     by_type: defaultdict[int, list[Place]] = defaultdict(list)
@@ -171,17 +122,6 @@ def _records(places: Sequence[Place]) -> list[Read[CountedRecords]]:
             filled = {"0": {"logic": "OR"} | each}
         reads.append(records_with(type_id, some[0].pipeline() | filled, ["id"]))
     return reads
-
-
-def _unread(lists: Lists, directory: Directory, places: Sequence[Place]) -> Iterator[str]:
-    """What takes the codes, or may take them, and is none of the `places` that can be counted."""
-    counted = {place.of.shown for place in places}
-    for path in directory.used_in or ():
-        if path not in counted:
-            yield f"{path} cannot be counted"
-    for kind in lists.fields.unread():
-        if directory.entity_type_id in (None, kind.id):
-            yield f"the fields of {kind.shown} cannot be read"
 
 
 def _used(counting: Counting, places: Sequence[Place], item: Item) -> UsedItem:

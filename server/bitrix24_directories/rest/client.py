@@ -147,6 +147,26 @@ class Bitrix24Client:
                     outcomes += [exc] * len(group)
         outcomes += [None] * len(pending)
 
+    async def change_each(self, calls: Sequence[tuple[str, Mapping[str, Any]]], outcomes: list[Outcome]) -> None:
+        """Make at most 50 calls, some of them changing, that do not depend on each other, in one request.
+
+        `outcomes` gets one for each call, as with `change`; one that the portal says nothing of is an error.
+        Raises Bitrix24Error when a request fails as a whole; `outcomes` then holds those of the requests before it.
+        """
+        group = [Call(method, params) for method, params in calls]
+        if self._batch_works:
+            try:
+                answer = await self._retried("batch", batch_params(group), repeatable=False)
+            except Bitrix24Error as exc:
+                if exc.kind not in _NO_BATCH or not exc.nothing_was_done:
+                    raise
+                self._batch_works = False
+            else:
+                outcomes += read_batch(answer, group)
+                return
+        for call in group:
+            outcomes.append(await capture(self.call(call.method, call.params)))
+
     async def _change(self, group: list[Call]) -> Sequence[Outcome | None]:
         if len(group) == 1:
             return [await self._retried(group[0].method, group[0].params, repeatable=False)]

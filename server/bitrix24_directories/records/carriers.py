@@ -1,0 +1,90 @@
+"""Counts now which records carry some codes of a directory, before anything is done to its items or to the records.
+
+Asks through `directories`. Facts: as `usage`, which tells the same of a whole directory, out of the cache where it can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from bitrix24_directories.directories.directories import Directories, Lists
+from bitrix24_directories.directories.models import Directory
+from bitrix24_directories.directories.naming import only
+from bitrix24_directories.rest import Bitrix24Error
+
+from .counting import Counting, Place
+
+
+@dataclass(frozen=True)
+class Carriers:
+    """How many records carry each of some codes, and what keeps that from being the whole truth (`uncounted`).
+
+    `places` are all fields that take the codes; `counts` are by code and path, None where there are some and how many
+    is not known; a code that no record carries has none.
+    """
+
+    places: Sequence[Place] = ()
+    counts: dict[str, dict[str, int | None]] = field(default_factory=dict)
+    uncounted: Sequence[str] = ()
+
+    @property
+    def carried(self) -> dict[str, str]:
+        """The codes that records carry, with how many and where, as `3 in lead.SOURCE_ID`."""
+        return {code: ", ".join(counted_in(of)) for code, of in self.counts.items() if of}
+
+    @property
+    def none_found(self) -> str:
+        """What is to be said of a code that is not carried."""
+        if not self.uncounted:
+            return "no record that this user may read carries it"
+        return f"whether records carry it is not known for certain: {'; '.join(self.uncounted)}"
+
+
+def counted_in(counts: dict[str, int | None]) -> Iterator[str]:
+    """`3 in lead.SOURCE_ID` for each field."""
+    return (f"{'some' if count is None else count} in {path}" for path, count in counts.items())
+
+
+async def carriers(directories: Directories, entity_id: str, codes: Sequence[str]) -> Carriers:
+    """Count now which of `codes` records carry, in every field that takes them now. What cannot be counted is said."""
+    try:
+        lists = await directories.lists(fresh=True)
+        directory = only(entity_id, lists.named(entity_id))
+        places, counting = places_of(lists, directory), Counting(directories.reader, fresh=True)
+        await counting.ask([place.with_any_of(codes) for place in places])
+        carrying = [place for place in places if counting.total(place.with_any_of(codes))]
+        await counting.ask([place.with_code(code) for place in carrying for code in codes])
+    except Bitrix24Error as exc:
+        return Carriers(uncounted=[exc.happened])
+    counts = {
+        code: {place.of.path: count for place in carrying if (count := counting.total(place.with_code(code))) != 0}
+        for code in codes
+    }
+    missing = {place.of.path: counting.missing([place.with_any_of(codes)]) for place in places}
+    missing |= {place.of.path: counting.missing([place.with_code(code) for code in codes]) for place in carrying}
+    uncounted = [f"{path}: {what}" for path, what in missing.items() if what]
+    found = {code: of for code, of in counts.items() if of}
+    return Carriers(places, found, [*unread_in(lists, directory, places), *uncounted])
+
+
+def places_of(lists: Lists, directory: Directory) -> list[Place]:
+    """The fields that take the directory's codes and can be counted."""
+    with_pipelines = {one.type.id for one in lists.fields.all() if one.field.kind == "crm_category"}
+    places: list[Place] = []
+    for one in lists.fields.all():
+        if one.field.name and not one.field.read_only and one.takes(directory):
+            in_one = one.field.is_stage and one.type.id in with_pipelines
+            places.append(Place(one, directory.category_id if in_one else None))
+    return places
+
+
+def unread_in(lists: Lists, directory: Directory, places: Sequence[Place]) -> Iterator[str]:
+    """What takes the codes, or may take them, and is none of the `places` that can be counted."""
+    counted = {place.of.shown for place in places}
+    for path in directory.used_in or ():
+        if path not in counted:
+            yield f"{path} cannot be counted"
+    for kind in lists.fields.unread():
+        if directory.entity_type_id in (None, kind.id):
+            yield f"the fields of {kind.shown} cannot be read"
