@@ -117,6 +117,45 @@ async def test_who_cannot_count_is_told_so_and_decides(emptied: PortalInProcess)
     assert said.structured["status"] == "done"
 
 
+async def test_a_plan_that_was_counted_is_not_carried_out_uncounted(emptied: PortalInProcess) -> None:
+    arguments = {"entityId": "SOURCE", "statusId": "WEB"}
+    async with assistant(emptied, allow_writes=True) as someone:
+        planned = await someone.call("delete_directory_item", **arguments)
+        emptied.order(method="batch", status=404, code="ERROR_METHOD_NOT_FOUND")
+        emptied.order(method="crm.item.list", code="", description="Access denied.")
+        said = await someone.call("delete_directory_item", **arguments, planId=planned.structured["planId"])
+    assert said.structured["status"] == "planned"
+    assert "not known for certain" in said.text
+    assert "whether records could be counted, is not as in that plan" in said.text
+    assert "WEB" in codes(emptied, "SOURCE")
+
+
+async def test_counting_that_fails_right_before_the_removal(emptied: PortalInProcess) -> None:
+    """Six counts are made for the plan, one in each field; the seventh is the first of those before the removal."""
+    emptied.portal.store.records.all = {}
+    arguments = {"entityId": "SOURCE", "statusId": "WEB"}
+    async with assistant(emptied, allow_writes=True) as someone:
+        planned = await someone.call("delete_directory_item", **arguments)
+        batches = emptied.methods_called.count("batch")
+        emptied.portal.calls.clear()
+        await someone.call("delete_directory_item", **arguments)
+        assert emptied.methods_called.count("batch") <= batches
+        faults = iter([None] * emptied.methods_called.count("batch"))
+        real = emptied.portal.faults.take
+
+        def take(method: str, **more: Any) -> Any:
+            if method == "batch" and next(faults, "now") == "now":
+                emptied.order(method="batch", code="ACCESS_DENIED")
+                emptied.order(method="crm.item.list", code="ACCESS_DENIED")
+            return real(method, **more)
+
+        emptied.portal.faults.take = take  # type: ignore[method-assign]
+        said = await someone.call("delete_directory_item", **arguments, planId=planned.structured["planId"])
+    assert said.error["code"] == "CHANGE_REFUSED"
+    assert "before the removal whether records carry it is not known for certain" in said.text
+    assert "WEB" in codes(emptied, "SOURCE")
+
+
 async def test_a_directory_whose_fields_no_method_knows(emptied: PortalInProcess) -> None:
     async with assistant(emptied, allow_writes=True) as someone:
         planned = await someone.call("delete_directory_item", entityId="INVOICE_STATUS", statusId="S")

@@ -1,5 +1,7 @@
 """The audit log: JSON lines for every change, tried or done, on stderr and in a file if one is set. A leaf.
 
+A change is that of an item of a directory, or of a field of a record.
+
 Before a change is sent there is an `intent` line, after it an `outcome` line with the same `id`; so whatever ends the
 process in between leaves a trace.
 """
@@ -11,6 +13,7 @@ import logging
 import os
 import secrets
 import stat
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,14 +27,20 @@ _FLAGS |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os
 
 
 class Audit:
-    """Writes to stderr through logging, and to `path` where it is not empty.
+    """Writes to stderr through logging unless it is `quiet`, and to `path` where it is not empty.
 
     Every method raises OSError where that is no regular file that can be written: a pipe, a device, a folder, or a link
     to somebody else's file.
     """
 
-    def __init__(self, path: str = "") -> None:
+    def __init__(self, path: str = "", *, quiet: bool = False) -> None:
         self._path = path
+        self._quiet = quiet
+
+    @property
+    def kept(self) -> bool:
+        """Whether it is written to a file."""
+        return bool(self._path)
 
     def make_sure(self) -> None:
         """No change may go unrecorded: find out before it is tried."""
@@ -40,25 +49,39 @@ class Audit:
 
     def intend(self, **record: Any) -> str:
         """Write down what is about to be sent; gives the id for its outcome."""
-        number = secrets.token_hex(8)
-        self._write({"id": number, "event": "intent", **record})
+        (number,) = self.intend_all([record])
         return number
+
+    def intend_all(self, records: Sequence[Mapping[str, Any]]) -> list[str]:
+        """The same for what is sent together."""
+        numbers = [secrets.token_hex(8) for _ in records]
+        self._write(
+            *({"id": number, "event": "intent", **record} for number, record in zip(numbers, records, strict=True))
+        )
+        return numbers
 
     def outcome(self, number: str, outcome: str, **record: Any) -> None:
         """Write down what became of the change with this id."""
-        self._write({"id": number, "event": "outcome", **record, "outcome": outcome})
+        self.outcomes([(number, outcome, record)])
+
+    def outcomes(self, all_of_them: Iterable[tuple[str, str, Mapping[str, Any]]]) -> None:
+        """The same for what was sent together."""
+        self._write(
+            *({"id": number, "event": "outcome", **of, "outcome": outcome} for number, outcome, of in all_of_them)
+        )
 
     def not_wanted(self, how: str, **record: Any) -> None:
         """Write down a change to which a person said no (`declined`) or nothing (`cancelled`)."""
         self._write({"id": secrets.token_hex(8), "event": how, **record})
 
-    def _write(self, record: dict[str, Any]) -> None:
+    def _write(self, *records: dict[str, Any]) -> None:
         when = datetime.now(UTC).isoformat(timespec="milliseconds")
-        line = json.dumps({"when": when} | record, ensure_ascii=False)
-        logger.info("%s", line)
+        lines = [json.dumps({"when": when} | record, ensure_ascii=False) for record in records]
+        for line in () if self._quiet else lines:
+            logger.info("%s", line)
         if self._path:
             with os.fdopen(self._open(), "a", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(f"{line}\n")
+                file.writelines(f"{line}\n" for line in lines)
 
     def _open(self) -> int:
         path = Path(self._path)

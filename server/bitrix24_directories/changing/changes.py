@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import secrets
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -30,6 +30,7 @@ from .outcomes import judged, of_a_change, why_stopped
 from .planning import Planner, differences
 from .refusals import item_named, item_with_code, no_directory, refused, whole
 from .stopped import StoppedError
+from .turns import Turns
 
 if TYPE_CHECKING:
     from bitrix24_directories.records.carriers import Carriers
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _PLANS = 100
+_OTHERWISE = "what was asked for, or whether records could be counted, is not as in that plan"
 _READ_AGAIN_SECONDS = 10.0
 """To tell what was done when a change was cut off, on top of the timeout."""
 
@@ -50,6 +52,8 @@ class Planned:
     plan: Plan
     plan_id: str
     read_at: float
+    counted: bool
+    """Whether all records that may carry what is to go could be counted."""
 
     def answer(self, news: list[str] | None = None) -> Change:
         """What would be done; nothing is yet."""
@@ -63,14 +67,13 @@ class Planned:
 class Changes:
     """The changes of one portal's directories, one at a time for each directory."""
 
-    def __init__(self, directories: Directories, audit: Audit, timeout: float) -> None:
+    def __init__(self, directories: Directories, audit: Audit, turns: Turns, timeout: float) -> None:
         self._directories = directories
         self._audit = audit
         self._timeout = timeout
         self._salt = secrets.token_hex(8)
         self._seen: OrderedDict[str, list[Item]] = OrderedDict()
-        self._turn: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
-        self._written_at: dict[str, float] = {}
+        self._turns = turns
 
     async def plan_adding(
         self, entity_id: str, name: str, *, code: str = "", after: str = "", color: str = "", meaning: str = ""
@@ -96,33 +99,44 @@ class Changes:
         """Plan to delete an item. Raises Bitrix24Error as plan_adding does."""
         async with self._reading(entity_id) as (entity_id, items):
             item = item_with_code(items, code)
-            plan = await self._counted(entity_id, items, lambda planner: planner.remove(item))
-            return self._planned(entity_id, items, whole(plan))
+            plan, counted = await self._counted(entity_id, items, lambda planner: planner.remove(item))
+            return self._planned(entity_id, items, whole(plan), counted=counted)
 
     async def plan_declared(self, entity_id: str, lines: Sequence[str]) -> Planned:
         """Plan all that makes a directory look as declared. Raises Bitrix24Error when it cannot be read."""
         async with self._reading(entity_id) as (entity_id, items):
-            plan = await self._counted(entity_id, items, lambda planner: planner.declare(lines))
-            return self._planned(entity_id, items, plan)
+            plan, counted = await self._counted(entity_id, items, lambda planner: planner.declare(lines))
+            return self._planned(entity_id, items, plan, counted=counted)
 
-    async def _counted(self, entity_id: str, items: list[Item], make: Callable[[Planner], Plan]) -> Plan:
-        """A plan that removes nothing which records carry, and says what is known of each removal."""
+    async def _counted(self, entity_id: str, items: list[Item], make: Callable[[Planner], Plan]) -> tuple[Plan, bool]:
+        """A plan that removes nothing which records carry, and says what is known of each removal; and whether all
+        that may carry it could be counted."""
         plan = make(Planner(entity_id, items))
         if not plan.gone:
-            return plan
+            return plan, True
         found = await self._carriers(entity_id, plan.gone)
         if found.carried:
             plan = make(Planner(entity_id, items, found.carried))
         for operation in plan.removals:
             operation.step = operation.step.model_copy(update={"why": found.none_found})
-        return plan
+        return plan, not found.uncounted
+
+    async def remove_unused(self, tool: str, entity_id: str, codes: Sequence[str]) -> Change:
+        """Delete the items with `codes`, for whose deletion a person has agreed before.
+
+        Raises as carry_out does: CHANGE_REFUSED where a record carries one by now, or where that cannot be counted.
+        """
+        async with self._reading(entity_id) as (entity_id, items):
+            plan = Planner(entity_id, items).remove(*(item for item in items if item.status_id in codes))
+            planned = self._planned(entity_id, items, plan)
+        return await self.carry_out(tool, planned, confirmed=False)
 
     def news(self, plan_id: str, planned: Planned) -> list[str]:
         """Why `planned` is another plan than the one that `plan_id` stands for."""
         before = self._seen.get(plan_id)
         if before is None:
             return ["this planId is not known here: it may be of another directory, or of an earlier run"]
-        return list(differences(before, planned.items)) or ["the declared items are others than those of that plan"]
+        return list(differences(before, planned.items)) or [_OTHERWISE]
 
     async def carry_out(self, tool: str, planned: Planned, *, confirmed: bool) -> Change:
         """Do what was planned, if the directory is still as it was, and read it again.
@@ -134,10 +148,10 @@ class Changes:
         if not planned.plan.operations:
             return planned.answer()
         deadline = anyio.current_time() + self._timeout
-        async with self._turn_of(planned.entity_id, deadline):
-            with self._until(deadline):
+        async with self._turns.of(planned.entity_id, deadline):
+            with self._turns.until(deadline):
                 # A person may have taken their time, or another call its turn.
-                if confirmed or self._written_at.get(planned.entity_id, 0.0) >= planned.read_at:
+                if confirmed or self._turns.written_since(planned.entity_id, planned.read_at):
                     await self._make_sure_unchanged(planned)
                 await self._make_sure_unused(planned)
             lines = self._intend(tool, planned)
@@ -151,38 +165,17 @@ class Changes:
                     outcomes = [of_a_change(one) for one in outcomes] + [None] * (len(calls) - len(outcomes))
                     change = await self._settled(planned, outcomes)
                     self._record(planned, lines, change)
-                    self._written_at[planned.entity_id] = anyio.current_time()
+                    self._turns.written(planned.entity_id)
         if change.status == "stopped":
             raise StoppedError(change, why_stopped(change, outcomes, self._timeout))
         return change
 
     def not_wanted(self, tool: str, planned: Planned, how: Literal["declined", "cancelled"]) -> Change:
         """Record that the person said no, or did not answer."""
-        with _audit_needed():
+        with audit_needed():
             for operation in planned.plan.operations:
                 self._audit.not_wanted(how, **_described(tool, planned.entity_id, operation))
         return planned.answer().model_copy(update={"status": how, "plan_id": None})
-
-    @asynccontextmanager
-    async def _turn_of(self, entity_id: str, deadline: float) -> AsyncIterator[None]:
-        turn = self._turn[entity_id]
-        with anyio.CancelScope(deadline=deadline) as scope:
-            await turn.acquire()
-        if scope.cancelled_caught:
-            detail = f"waited {self._timeout:g} s behind another change of {entity_id}; nothing was changed"
-            raise failure("TIMEOUT", detail=detail, never_sent=True)
-        try:
-            yield
-        finally:
-            turn.release()
-
-    @contextmanager
-    def _until(self, deadline: float) -> Iterator[None]:
-        """What comes before anything is sent. Raises Bitrix24Error (TIMEOUT) when it takes longer."""
-        with anyio.CancelScope(deadline=deadline) as scope:
-            yield
-        if scope.cancelled_caught:
-            raise failure("TIMEOUT", detail=f"waited {self._timeout:g} s; nothing was changed", never_sent=True)
 
     async def _make_sure_unchanged(self, planned: Planned) -> None:
         async with self._reading(planned.entity_id) as (_, items):
@@ -197,9 +190,14 @@ class Changes:
 
     async def _make_sure_unused(self, planned: Planned) -> None:
         """Count once more what is to go: the portal itself lets codes go that records carry."""
-        if planned.plan.gone and (carried := (await self._carriers(planned.entity_id, planned.plan.gone)).carried):
-            listed = "; ".join(f"{shown_code(code)} by {records}" for code, records in carried.items())
+        if not planned.plan.gone:
+            return
+        found = await self._carriers(planned.entity_id, planned.plan.gone)
+        if found.carried:
+            listed = "; ".join(f"{shown_code(code)} by {records}" for code, records in found.carried.items())
             raise refused(f"records carry by now what was to be removed: {listed}", "Move them first, or call again")
+        if planned.counted and found.uncounted:
+            raise refused(f"before the removal {found.none_found}", "Call again")
 
     async def _settled(self, planned: Planned, outcomes: Sequence[Outcome | None]) -> Change:
         """What became of each step, by the portal's answers, or where one was lost by what stands there now."""
@@ -236,18 +234,18 @@ class Changes:
             return
         raise failure("TIMEOUT", detail=f"waited {self._timeout:g} s for {current_wait().given_up}")
 
-    def _planned(self, entity_id: str, items: list[Item], plan: Plan) -> Planned:
-        state = [entity_id, [item.structured() for item in items], [one.params for one in plan.operations]]
+    def _planned(self, entity_id: str, items: list[Item], plan: Plan, *, counted: bool = True) -> Planned:
+        state = [entity_id, [item.structured() for item in items], [one.params for one in plan.operations], counted]
         digest = hashlib.sha256(f"{self._salt}{json.dumps(state, ensure_ascii=False)}".encode()).hexdigest()[:12]
         self._seen[digest] = items
         self._seen.move_to_end(digest)
         if len(self._seen) > _PLANS:
             self._seen.popitem(last=False)
-        return Planned(entity_id, items, plan, digest, anyio.current_time())
+        return Planned(entity_id, items, plan, digest, anyio.current_time(), counted)
 
     def _intend(self, tool: str, planned: Planned) -> list[str]:
         """Record what is about to be sent. Raises Bitrix24Error (AUDIT_LOG_FAILED) where that cannot be done."""
-        with _audit_needed():
+        with audit_needed():
             self._audit.make_sure()
             return [
                 self._audit.intend(**_described(tool, planned.entity_id, operation))
@@ -264,7 +262,8 @@ class Changes:
 
 
 @contextmanager
-def _audit_needed() -> Iterator[None]:
+def audit_needed() -> Iterator[None]:
+    """What cannot be done unrecorded. Raises Bitrix24Error (AUDIT_LOG_FAILED) where the log cannot be written."""
     try:
         yield
     except OSError as exc:

@@ -144,10 +144,13 @@ class Planner:
             wanted.insert(places.index(after) + 1 if after in places else self._items.index(item), changed)
         return self._plan(self._with_winner_last(wanted), [])
 
-    def remove(self, item: Item) -> Plan:
-        if (stays := self._stays(item)) is not None:
-            return Plan(refused=[stays])
-        return self._plan([self._kept(one) for one in self._items if one is not item], [item])
+    def remove(self, *items: Item) -> Plan:
+        """Without `items`, but for those that stay."""
+        self._refused += [stays for item in items if (stays := self._stays(item)) is not None]
+        gone = [item for item in items if self._stays(item) is None]
+        if not gone:
+            return Plan(refused=self._refused)
+        return self._plan([self._kept(one) for one in self._items if one not in gone], gone)
 
     def _told_apart(self, wanted: list[_Wanted]) -> Iterator[_Wanted]:
         """All but new items without a code that are called like another: the next declaration could not tell them."""

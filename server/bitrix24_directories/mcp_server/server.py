@@ -116,8 +116,10 @@ class DirectoriesServer(MCPServer[Portal]):
                 if settings.allow_writes:
                     from bitrix24_directories.changing.audit import Audit
                     from bitrix24_directories.changing.changes import Changes
+                    from bitrix24_directories.changing.turns import Turns
 
-                    self._changes = Changes(self._portal, Audit(settings.audit_log), settings.timeout)
+                    turns = Turns(settings.timeout)
+                    self._changes = Changes(self._portal, Audit(settings.audit_log), turns, settings.timeout)
                 yield self._portal
 
         super().__init__(
