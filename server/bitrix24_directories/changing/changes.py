@@ -11,9 +11,9 @@ import json
 import logging
 import secrets
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
@@ -54,6 +54,8 @@ class Planned:
     read_at: float
     counted: bool
     """Whether all records that may carry what is to go could be counted."""
+    part_of: Mapping[str, Any] = field(default_factory=dict)
+    """What stands in the audit log besides, of the merge that this is a part of."""
 
     def answer(self, news: list[str] | None = None) -> Change:
         """What would be done; nothing is yet."""
@@ -121,14 +123,16 @@ class Changes:
             operation.step = operation.step.model_copy(update={"why": found.none_found})
         return plan, not found.uncounted
 
-    async def remove_unused(self, tool: str, entity_id: str, codes: Sequence[str]) -> Change:
-        """Delete the items with `codes`, for whose deletion a person has agreed before.
+    async def remove_unused(
+        self, tool: str, entity_id: str, codes: Sequence[str], *, part_of: Mapping[str, Any]
+    ) -> Change:
+        """Delete the items with `codes`, to whose deletion a person has agreed before.
 
         Raises as carry_out does: CHANGE_REFUSED where a record carries one by now, or where that cannot be counted.
         """
         async with self._reading(entity_id) as (entity_id, items):
             plan = Planner(entity_id, items).remove(*(item for item in items if item.status_id in codes))
-            planned = self._planned(entity_id, items, plan)
+            planned = replace(self._planned(entity_id, items, plan), part_of=part_of)
         return await self.carry_out(tool, planned, confirmed=False)
 
     def news(self, plan_id: str, planned: Planned) -> list[str]:
@@ -248,7 +252,7 @@ class Changes:
         with audit_needed():
             self._audit.make_sure()
             return [
-                self._audit.intend(**_described(tool, planned.entity_id, operation))
+                self._audit.intend(**planned.part_of | _described(tool, planned.entity_id, operation))
                 for operation in planned.plan.operations
             ]
 

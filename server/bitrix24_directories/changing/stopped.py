@@ -1,14 +1,19 @@
-"""The error of a change that stopped half-way; apart from `changes`, which a server without writes does not load."""
+"""The error of a change, or of a merge, that stopped half-way; a server without writes loads no more of this room."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from bitrix24_directories.directories.models import Change
 from bitrix24_directories.rest import Bitrix24Error
+
+if TYPE_CHECKING:
+    from .merge_models import Merge
 
 
 class StoppedError(Exception):
     """A step failed; `change` tells what was done and what was not, `error` why."""
 
-    def __init__(self, change: Change, error: Bitrix24Error) -> None:
+    def __init__(self, change: Change | Merge, error: Bitrix24Error) -> None:
         super().__init__(str(error))
         self.change, self.error = change, error

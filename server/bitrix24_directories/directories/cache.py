@@ -39,6 +39,11 @@ class Cache:
     def forget(self, key: Hashable) -> None:
         self._kept.pop(key, None)
 
+    def forget_all(self, start: tuple[Hashable, ...]) -> None:
+        """Forget what is kept under keys that are tuples beginning so."""
+        for key in [key for key in self._kept if isinstance(key, tuple) and key[: len(start)] == start]:
+            self.forget(key)
+
     def keep(self, key: Hashable, rows: list[T]) -> Kept[T]:
         kept = Kept(rows, anyio.current_time())
         if len(rows) < ROWS_LIMIT:

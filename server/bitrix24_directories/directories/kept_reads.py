@@ -59,6 +59,10 @@ class Reader:
         for key in keys:
             self._cache.forget((self._client.identity, *key))
 
+    def forget_all(self, *start: str) -> None:
+        """The same for all keys that begin so."""
+        self._cache.forget_all((self._client.identity, *start))
+
     async def one(self, read: Read[T], *, fresh: bool = False) -> Kept[T]:
         """What `read` gave lately, or gives now. Raises Bitrix24Error, which is not kept."""
 

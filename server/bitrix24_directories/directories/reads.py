@@ -24,6 +24,9 @@ from .rows import read_directories, read_items
 
 T = TypeVar("T")
 
+COUNTS = "records"
+"""What the keys of all counts begin with."""
+
 
 def _of_result(read: Callable[[Any], list[T]]) -> Callable[[Answer], list[T]]:
     return lambda answer: read(answer.result)
@@ -91,5 +94,5 @@ def records_with(type_id: int, fitting: Mapping[str, Any], select: Sequence[str]
         "order": {"id": "ASC"},
         "start": 0,  # -1 would be far cheaper, and its total means nothing
     }
-    key = ("records", str(type_id), json.dumps(params, sort_keys=True))
+    key = (COUNTS, str(type_id), json.dumps(params, sort_keys=True))
     return Read(key, "crm.item.list", params, read_counted_records)

@@ -1,57 +1,36 @@
-"""The tools that change directories: schemas, descriptions, and the asking of a person. What they do is in `changes`.
+"""The tools that change directories: schemas and descriptions. What they do is in `changes`.
 
-They exist only where writes are switched on. A person confirms each change through the client where the client can ask
-(elicitation, in the form of either protocol era); where it cannot, deleting and applying take two calls.
+They exist only where writes are switched on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from mcp.server.elicitation import AcceptedElicitation, ElicitationResult, render_elicitation_schema
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.resolve import Elicit, Resolve
-from mcp.shared.exceptions import MCPError
-from mcp_types import CallToolResult, ElicitResult, ToolAnnotations
-from mcp_types.version import is_version_at_least
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from mcp_types import CallToolResult, ToolAnnotations
+from pydantic import BeforeValidator, Field
 
 from bitrix24_directories.changing.changes import Changes, Planned
-from bitrix24_directories.directories.models import Change, lean
-from bitrix24_directories.rest import Bitrix24Error, Entry
+from bitrix24_directories.directories.models import Change
 
 from .answers import both, change_text, plan_text
+from .asking import Confirmation, Confirmed, Said, ask, can_ask, not_wanted
 from .context import Portal
 from .entity_argument import EntityId
 from .tools import Published, listed, published
 
-_ASKS_IN_ANSWERS = "2026-07-28"  # the protocol version from which on a tool's result asks, and the next call answers
-_LENGTH, _SHORT, _LINE = 255, 30, 500  # characters of a name or code, of the rest, of an item in notation
-_UNREADABLE = Entry(
-    "The client's answer to the question whether to make this change cannot be read; nothing was changed",
-    "Ask the user yourself whether to make it, and tell them that their client's answer did not come through.",
-    "input",
-)
+LENGTH, _SHORT, _LINE = 255, 30, 500  # characters of a name or code, of the rest, of an item in notation
 
 Color = Annotated[str, Field(description="For stages", examples=["#39A8EF"], max_length=_SHORT)]
-After = Annotated[str, Field(description="Code or name of the item to stand after", max_length=_LENGTH)]
+After = Annotated[str, Field(description="Code or name of the item to stand after", max_length=LENGTH)]
 StatusId = Annotated[
     str,
-    Field(description="The item's STATUS_ID, never its numeric id", examples=["WON"], min_length=1, max_length=_LENGTH),
+    Field(description="The item's STATUS_ID, never its numeric id", examples=["WON"], min_length=1, max_length=LENGTH),
 ]
 PlanId = Annotated[str, Field(description="From the plan that this call carries out", max_length=_SHORT)]
-
-
-class Confirmation(BaseModel):
-    """What a person is asked for: nothing but whether they accept. A box to tick would be a second yes."""
-
-    model_config = ConfigDict(json_schema_extra=lambda schema: lean(schema))
-
-
-Confirmed = ElicitationResult[Confirmation]
-Said = Literal["accept", "decline", "cancel"]
 
 
 def changes_of(ctx: Context[Portal]) -> Changes:
@@ -121,11 +100,11 @@ async def _ask_declared(
 
 async def add_directory_item(
     entityId: EntityId,
-    name: Annotated[str, Field(description="What people will see", min_length=1, max_length=_LENGTH)],
+    name: Annotated[str, Field(description="What people will see", min_length=1, max_length=LENGTH)],
     ctx: Context[Portal],
     planned: Annotated[Planned, Resolve(_plan_adding)],
     answer: Annotated[Confirmed, Resolve(_ask_adding)],
-    statusId: Annotated[str, Field(description="Made from the name if empty", max_length=_LENGTH)] = "",
+    statusId: Annotated[str, Field(description="Made from the name if empty", max_length=LENGTH)] = "",
     after: After = "",
     color: Color = "",
     semantics: Annotated[
@@ -148,7 +127,7 @@ async def update_directory_item(
     ctx: Context[Portal],
     planned: Annotated[Planned, Resolve(_plan_updating)],
     answer: Annotated[Confirmed, Resolve(_ask_updating)],
-    name: Annotated[str, Field(description="The new name", max_length=_LENGTH)] = "",
+    name: Annotated[str, Field(description="The new name", max_length=LENGTH)] = "",
     color: Color = "",
     after: After = "",
 ) -> Annotated[CallToolResult, Change]:
@@ -174,7 +153,7 @@ async def delete_directory_item(
     call again with it when they agree.
     """
     del entityId, statusId
-    if not _can_ask(ctx) and planId != planned.plan_id:
+    if not can_ask(ctx) and planId != planned.plan_id:
         return _shown(ctx, planned, planId)
     return await _done(ctx, "delete_directory_item", planned, answer)
 
@@ -224,43 +203,19 @@ def change_tools() -> tuple[Published, ...]:
     )
 
 
-def without_content(answers: Mapping[str, object]) -> None:
-    """Put a client's answers to elicitations into the form that was asked for, which some leave out or fill in."""
-    for answer in answers.values():
-        if isinstance(answer, ElicitResult):
-            answer.content = {}
-
-
-def _can_ask(ctx: Context[Portal]) -> bool:
-    """Whether the client can put a form before a person; `elicitation: {}` is how older ones say so."""
-    elicitation = ctx.client_capabilities.elicitation if ctx.client_capabilities else None
-    return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
-
-
 async def _ask(planned: Planned, ctx: Context[Portal]) -> Elicit[Confirmation] | Said:
-    if not planned.plan.operations or not _can_ask(ctx):
+    if not planned.plan.operations or not can_ask(ctx):
         return "accept"
-    question = plan_text(planned.answer().model_copy(update={"plan_id": None}))
-    if ctx.protocol_version is not None and is_version_at_least(ctx.protocol_version, _ASKS_IN_ANSWERS):
-        return Elicit(question, Confirmation)
-    # The SDK's own asking takes an accepting answer without content for a failure.
-    try:
-        answer = await ctx.session.elicit_form(
-            question, render_elicitation_schema(Confirmation), related_request_id=ctx.request_id
-        )
-    except (ValidationError, MCPError):
-        raise Bitrix24Error("CONFIRMATION_UNREADABLE", _UNREADABLE, nothing_was_done=True) from None
-    action: Said = answer.action
-    return action
+    return await ask(plan_text(planned.answer().model_copy(update={"plan_id": None})), ctx)
 
 
 async def _done(ctx: Context[Portal], tool: str, planned: Planned, answer: Confirmed) -> CallToolResult:
     changes = changes_of(ctx)
-    said: Any = answer.data if isinstance(answer, AcceptedElicitation) else answer.action
-    if said == "accept" or isinstance(said, Confirmation):
-        result = await changes.carry_out(tool, planned, confirmed=_can_ask(ctx))
+    how = not_wanted(answer)
+    if how is None:
+        result = await changes.carry_out(tool, planned, confirmed=can_ask(ctx))
     else:
-        result = changes.not_wanted(tool, planned, "declined" if said == "decline" else "cancelled")
+        result = changes.not_wanted(tool, planned, how)
     return both(change_text(result), result)
 
 

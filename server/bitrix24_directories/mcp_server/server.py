@@ -63,8 +63,17 @@ INSTRUCTIONS = (
 
 if TYPE_CHECKING:
     from bitrix24_directories.changing.changes import Changes
+    from bitrix24_directories.changing.merge_models import Merge
+    from bitrix24_directories.changing.merging import Merges
 
-CHANGING = {"add_directory_item", "update_directory_item", "delete_directory_item", "apply_directory"}
+CHANGING = {
+    "add_directory_item",
+    "update_directory_item",
+    "delete_directory_item",
+    "apply_directory",
+    "merge_directory_items",
+}
+_CHANGED = ("done", "incomplete")  # what a result's status is after something was changed
 
 T = TypeVar("T")
 
@@ -91,11 +100,13 @@ class DirectoriesServer(MCPServer[Portal]):
         self._redact = Redactor(lambda: () if isinstance(portal, Bitrix24Error) else portal.secrets)
         self._portal: Portal = failure("INTERNAL_ERROR")  # until the lifespan begins, before any request
         self._changes: Changes | None = None
+        self._merges: Merges | None = None
         tools = read_tools()
         if settings.allow_writes:
             from .change_tools import change_tools  # what most never need
+            from .merge_tools import merge_tools
 
-            tools += change_tools()
+            tools += change_tools() + merge_tools()
         self._schemas = {published.tool.name: published.arguments for published in tools}
 
         if settings.allow_writes and not isinstance(portal, Bitrix24Error):
@@ -116,10 +127,12 @@ class DirectoriesServer(MCPServer[Portal]):
                 if settings.allow_writes:
                     from bitrix24_directories.changing.audit import Audit
                     from bitrix24_directories.changing.changes import Changes
+                    from bitrix24_directories.changing.merging import Merges
                     from bitrix24_directories.changing.turns import Turns
 
-                    turns = Turns(settings.timeout)
-                    self._changes = Changes(self._portal, Audit(settings.audit_log), turns, settings.timeout)
+                    audit, turns = Audit(settings.audit_log), Turns(settings.timeout)
+                    self._changes = Changes(self._portal, audit, turns, settings.timeout)
+                    self._merges = Merges(self._portal, self._changes, audit, turns, settings.timeout, settings.limits)
                 yield self._portal
 
         super().__init__(
@@ -164,6 +177,12 @@ class DirectoriesServer(MCPServer[Portal]):
         self._directories()
         assert self._changes is not None, "the changing tools are there only with writes allowed"
         return self._changes
+
+    def merges(self) -> Merges:
+        """What merges codes. Raises Bitrix24Error where there is no portal."""
+        self._directories()
+        assert self._merges is not None, "the changing tools are there only with writes allowed"
+        return self._merges
 
     async def list_resources(self) -> list[Resource]:
         return resources.RESOURCES
@@ -229,7 +248,7 @@ class DirectoriesServer(MCPServer[Portal]):
         schema = self._schemas[name]
         given = tidied(name, schema, arguments)
         if name in CHANGING and context is not None and context.input_responses:
-            from .change_tools import without_content
+            from .asking import without_content
 
             without_content(context.input_responses)
         try:
@@ -257,13 +276,14 @@ class DirectoriesServer(MCPServer[Portal]):
 
     async def _announced(self, result: CallToolResult | InputRequiredResult) -> CallToolResult | InputRequiredResult:
         """Tell subscribed clients of a directory that was changed, and of the list that tells its stages."""
-        if isinstance(result, CallToolResult) and (said := result.structured_content) and said.get("status") == "done":
+        said = result.structured_content if isinstance(result, CallToolResult) else None
+        if said and said.get("status") in _CHANGED:
             for uri in (DIRECTORIES, uri_of(said["entityId"])):
                 await self._subscriptions.publish(ResourceUpdated(uri=uri))
                 await self._subscribers.tell(uri)
         return result
 
-    def _failed(self, error: Bitrix24Error, change: Change | None = None) -> CallToolResult:
+    def _failed(self, error: Bitrix24Error, change: Change | Merge | None = None) -> CallToolResult:
         logger.info("Answered %s", error.code)
         said = Failure(
             code=error.code,
@@ -275,11 +295,15 @@ class DirectoriesServer(MCPServer[Portal]):
             next=error.todo,
         )
         text, structured = str(error), {"error": said.structured()}
-        if change is not None:
+        if isinstance(change, Change):
             text = f"{text}\n{change_text(change)}"
             if len(change.steps) > 1 and error.code != "CHANGE_UNKNOWN":
                 text += "\nTo go on, declare the directory again with apply_directory, and show the user the new plan."
-            structured |= change.structured()
+        elif change is not None:
+            from .merge_tools import merge_text
+
+            text = f"{text}\n{merge_text(change)}"
+        structured |= change.structured() if change is not None else {}
         return CallToolResult(
             content=[TextContent(type="text", text=self._redact(text))],
             structured_content=self._redact.values(structured),

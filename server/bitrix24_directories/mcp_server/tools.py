@@ -49,6 +49,14 @@ def listed_ids(given: object) -> object:
     return [one for words in parts for one in (words if all(map(could_be_id, words)) else [" ".join(words)])]
 
 
+def listed_codes(given: object) -> object:
+    """The same for codes: commas part them too."""
+    entries = listed(given)
+    if entries is given or not isinstance(entries, list):
+        return given
+    return [code for entry in entries for part in re.split("[,;]", entry) if (code := part.strip())]
+
+
 async def get_directory_items(
     entityId: EntityId,
     ctx: Context[Portal],

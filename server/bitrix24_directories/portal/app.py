@@ -69,7 +69,8 @@ class DemoPortal:
     each REST call as (method, parameters); `bucket` is open to be filled. `refuse_in_batch` makes commands for some
     directories (`entityId`; empty: all) fail within a batch, with the error text. `fail_write` (number, "refused" or
     "cut off") lets the change of that number, counted from 0, fail; "cut off" also keeps its answer, and that of its
-    batch, from arriving.
+    batch, from arriving. `meanwhile` is called with each method and its parameters right before it is answered, the
+    commands of a batch included: what it does, others do; a PortalError of its own is the answer.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class DemoPortal:
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.refuse_in_batch: dict[str, str] = {}
         self.fail_write: tuple[int, str] | None = None
+        self.meanwhile: Callable[[str, Mapping[str, Any]], None] = lambda _method, _params: None
         self.bucket = Bucket(*limit, clock) if limit else None
         self._strict_entity = strict_entity
         self._clock = clock
@@ -143,6 +145,7 @@ class DemoPortal:
                 self.bucket.add()
             user = authorize(params)
             if method == "batch":
+                self.meanwhile(method, params)
                 return JSONResponse({"result": self._batch(user, params), "time": self._time(method, started)})
             answer = self._run(user, method, params)
         except PortalError as error:
@@ -154,6 +157,7 @@ class DemoPortal:
         return JSONResponse(body | {"time": self._time(method, started)})
 
     def _run(self, user: User, method: str, params: Mapping[str, Any]) -> Answer:
+        self.meanwhile(method, params)
         if method == "crm.status.entity.items" and self._strict_entity:
             entity_id = param(params, "entityId")
             if isinstance(entity_id, str) and entity_id.upper() not in self.store.directories:

@@ -12,7 +12,7 @@ from bitrix24_directories.directories.cache import Kept
 from bitrix24_directories.directories.field_rows import CountedRecords
 from bitrix24_directories.directories.fields import FieldOf
 from bitrix24_directories.directories.kept_reads import Read, Reader, ReadRows
-from bitrix24_directories.directories.reads import records_with
+from bitrix24_directories.directories.reads import records_after, records_with
 from bitrix24_directories.rest import BATCH_LENGTH, Bitrix24Error, current_wait, failure
 
 _RESERVE = 1.0  # seconds of the timeout that are left for the answer
@@ -34,6 +34,12 @@ class Place:
     def with_none_of(self, codes: Iterable[str]) -> Read[CountedRecords]:
         """Records that carry another code than these, and which."""
         return self._records({f"!@{self.name}": list(codes), f"!={self.name}": ""}, ["id", self.name])
+
+    def carrying(self, codes: Iterable[str], *, after: int) -> Read[dict[str, Any]]:
+        """The next 50 records by id that carry any of these, with what they carry; not counted."""
+        return records_after(
+            self.of.type.id, self.pipeline() | {f"@{self.name}": list(codes)}, ["id", self.name], after
+        )
 
     @property
     def name(self) -> str:

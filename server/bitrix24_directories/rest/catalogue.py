@@ -303,6 +303,12 @@ CATALOGUE: dict[str, Entry] = {
         "Use a shorter statusId of letters A-Z, digits, _ and -, and call again.", "input", words=True,
         person="Use a shorter code of letters A-Z, digits, _ and -.",
     ),
+    "RECORD_REFUSED": Entry(
+        "The portal refused to store the record so",
+        "Act on the portal's words: a field may be required, a stage closed to this user, or the type locked.",
+        "input", words=True,
+        person="Look at the record in Bitrix24: a field may be required, a stage closed to this user.",
+    ),
     # What failed on the portal's side
     "INTERNAL_SERVER_ERROR": Entry(
         "The portal failed inside", _LATER, "portal", person=_LATER_PERSON, retryable=True, retry_after=5, words=True
@@ -401,6 +407,11 @@ BY_CODE = {code.upper(): code for code in CATALOGUE} | {
     "INVALID_ARG_VALUE": "INVALID_PARAMETER",
     "100": "INVALID_PARAMETER",
     "ERROR_NOT_FOUND": "NOT_FOUND",
+    "CRM_FIELD_ERROR_VALUE_NOT_VALID": "RECORD_REFUSED",
+    "CRM_FIELD_ERROR_REQUIRED": "RECORD_REFUSED",
+    "CRM_FIELD_ERROR_CATEGORY_NOT_AVAILABLE": "RECORD_REFUSED",
+    "UPDATE_DYNAMIC_ITEM_RESTRICTED": "RECORD_REFUSED",
+    "-": "RECORD_REFUSED",
 }
 """A portal's code in upper case -> its row."""
 
@@ -419,6 +430,7 @@ BY_TEXT = (
     ("the parameter entityid is not defined or invalid", "INVALID_ENTITY_ID"),
     ("identifier of the directory is not specified or is incorrect", "INVALID_ENTITY_ID"),
     ("access denied", "CRM_ACCESS_DENIED"),
+    ("insufficient permissions to change the stage", "RECORD_REFUSED"),
     ("is required", "FIELD_MISSING"),
     ("must be array", "FIELD_MISSING"),
     ("entity type is not supported", "DIRECTORY_NOT_CHANGEABLE"),

@@ -1,0 +1,188 @@
+"""Which codes of a directory may be merged into one, and what that would do. Pure: nothing here calls anybody.
+
+Facts: Bitrix24 compares codes without letter case and blanks at the end; system items cannot be deleted; a stage of
+another meaning would win or lose the records.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bitrix24_directories.directories.entity_ids import is_stages
+from bitrix24_directories.directories.models import Item
+from bitrix24_directories.records.carriers import Carriers
+from bitrix24_directories.records.counting import Place
+from bitrix24_directories.rest import Plan
+from bitrix24_directories.text import quoted, shown_code
+from bitrix24_directories.words import same_text
+
+from .merge_models import Merge, MergedCode
+from .moving import MOST_AT_ONCE, Rule
+from .refusals import item_named, refused
+
+AUTOMATION = "Bitrix24's automation runs for each record whose stage changes"
+
+
+def folded(code: str) -> str:
+    """As the portal compares codes."""
+    return code.rstrip(" ").casefold()
+
+
+def merging(codes: Sequence[str], into: str) -> Rule:
+    """What becomes of a field's value; in multiple fields the other values stay."""
+    gone = {folded(code) for code in codes}
+
+    def rule(value: Any) -> Any:
+        if not isinstance(value, list):
+            return into if folded(str(value)) in gone else value
+        if not any(folded(str(one)) in gone for one in value):
+            return value
+        return list(dict.fromkeys(into if folded(str(one)) in gone else one for one in value))
+
+    return rule
+
+
+@dataclass(frozen=True)
+class MergeCodes:
+    """Codes of a directory, the items among them, and the item whose code their records are to carry.
+
+    Made by `of`, which refuses what would do harm.
+    """
+
+    entity_id: str
+    into: Item
+    codes: tuple[str, ...]
+    items: Mapping[str, Item]
+    named: Mapping[str, Item]
+    """Items by the text of a code that is in truth their name."""
+
+    @classmethod
+    def of(cls, entity_id: str, items: Sequence[Item], codes: Sequence[str], into: str) -> MergeCodes:
+        """Raises Bitrix24Error (CHANGE_REFUSED) for codes that cannot be told apart, or stages of another meaning."""
+        target, items_by_code = item_named(items, into), {item.status_id for item in items}
+        alike = {folded(code): code for code in reversed(codes)}  # what Bitrix24 does not tell apart counts once
+        wanted = tuple(code for code in dict.fromkeys(codes) if code in items_by_code or alike[folded(code)] == code)
+        known = {item.status_id: item for item in items if item.status_id in wanted}
+        for code in wanted:
+            _refuse_unfit(code, target, items, known)
+        if is_stages(entity_id):
+            for item in known.values():
+                _refuse_other_meaning(item, target)
+        named = {
+            code: item
+            for code in wanted
+            if code not in known
+            for item in items
+            if same_text(item.name) == same_text(code)
+        }
+        return cls(entity_id, target, wanted, known, named)
+
+    @property
+    def key(self) -> str:
+        """Tells this merge from others in the audit log, today and after a restart."""
+        return _digest([self.entity_id, sorted(self.codes), self.into.status_id])
+
+    @property
+    def rule(self) -> Rule:
+        return merging(self.codes, self.into.status_id)
+
+    def plan_id(self, salt: str, places: Sequence[Place]) -> str:
+        """The same for as long as the codes, their names and the fields are: counts may change."""
+        names = [(code, item.name, item.semantics, item.system) for code, item in sorted(self.items.items())]
+        to = (self.into.status_id, self.into.name, self.into.semantics)
+        return _digest([salt, self.key, to, names, sorted(place.of.path for place in places)])
+
+    def deletable(self, found: Carriers) -> list[Item]:
+        """The items that are to go when no record carries them: only where all records can be counted."""
+        return [] if found.uncounted else [item for item in self.items.values() if not item.system]
+
+    def planned(self, found: Carriers) -> list[MergedCode]:
+        gone = self.deletable(found)
+        return [self._planned(code, found, gone) for code in self.codes]
+
+    def _planned(self, code: str, found: Carriers, gone: Sequence[Item]) -> MergedCode:
+        item = self.items.get(code)
+        counts = {path: count for path, count in found.counts.get(code, {}).items() if count is not None}
+        why = None
+        if item is None and code not in found.counts:
+            why = f"neither the directory has it nor {found.none_found.replace('no record', 'a record', 1)}"
+            if (named := self.named.get(code)) is not None:
+                why += f"; it is the name of {shown_code(named.status_id)}: give that code"
+        elif item is not None and item.system:
+            why = "a system item, which Bitrix24 needs"
+        elif item is not None and item not in gone:
+            why = found.none_found
+        stays = None if item is None else "to be deleted" if item in gone else "stays"
+        return MergedCode(status_id=code, name=item and item.name, fields=counts or None, item=stays, why=why)
+
+    def result(self, status: Any, codes: list[MergedCode], **more: Any) -> Merge:
+        return Merge(
+            entity_id=self.entity_id,
+            into=self.into.status_id,
+            name=self.into.name,
+            status=status,
+            codes=codes,
+            **more,
+        )
+
+
+def records_to_move(found: Carriers) -> int:
+    """Values, to be exact; what could not be counted is not among them."""
+    return sum(count or 0 for of in found.counts.values() for count in of.values())
+
+
+def notes(merge: MergeCodes, found: Carriers, limits: Plan, *, logged: bool) -> Iterator[str]:
+    """What else a person should know before they agree."""
+    if (records := records_to_move(found)) and is_stages(merge.entity_id):
+        yield AUTOMATION
+    if records:
+        requests = math.ceil(records / MOST_AT_ONCE) + 5
+        seconds = math.ceil(max(0.0, requests - limits.burst) / limits.per_second)
+        yield (
+            f"about {requests} requests; the portal's limits alone take {seconds} s"
+            if seconds
+            else (f"about {requests} requests")
+        )
+    if records and not logged:
+        yield "BITRIX24_AUDIT_LOG is not set, so `bitrix24-directories-mcp undo` could not take it back"
+    yield from (f"not counted and so not moved: {what}" for what in found.uncounted)
+
+
+def _refuse_unfit(code: str, target: Item, items: Sequence[Item], known: Mapping[str, Item]) -> None:
+    if not code.strip():
+        raise refused("a code is empty", "Leave it out, and call again")
+    if folded(code) == folded(target.status_id):
+        raise refused(
+            f"{quoted(code)} cannot be merged into {shown_code(target.status_id)}: to Bitrix24 they are the same code",
+            "Leave it out, and call again",
+        )
+    alike = [item for item in items if folded(item.status_id) == folded(code) and item.status_id != code]
+    if alike and code not in known:
+        raise refused(
+            f"Bitrix24 does not tell {quoted(code)} from {shown_code(alike[0].status_id)} ({alike[0].name})",
+            f"If its records are to be moved, write {shown_code(alike[0].status_id)}",
+        )
+    if alike:
+        raise refused(
+            f"Bitrix24 does not tell the records of {shown_code(code)} from those of {shown_code(alike[0].status_id)}",
+            "Tell the user to move them in Bitrix24",
+        )
+
+
+def _refuse_other_meaning(item: Item, target: Item) -> None:
+    meanings = [one.semantics or "process" for one in (item, target)]
+    if meanings[0] != meanings[1]:
+        raise refused(
+            f"{shown_code(item.status_id)} ({item.name}) is a stage of {meanings[0]}, "
+            f"{shown_code(target.status_id)} ({target.name}) one of {meanings[1]}: its records would change meaning",
+            "Choose a stage of the same meaning, or tell the user to move the records in Bitrix24",
+        )
+
+
+def _digest(state: Any) -> str:
+    return hashlib.sha256(json.dumps(state, ensure_ascii=False).encode()).hexdigest()[:12]

@@ -1,0 +1,117 @@
+"""One run of a merge: field by field, record by record in the order of ids, for as long as there is time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import takewhile
+from typing import Any
+
+import anyio
+
+from bitrix24_directories.directories.kept_reads import Read
+from bitrix24_directories.records.counting import Place
+from bitrix24_directories.rest import failure
+
+from .merge_models import NotMoved
+from .merge_plan import MergeCodes
+from .moving import Move, Moved, Mover, Sent, record_id_of, same
+
+_LOST_IN_A_ROW = 2
+_RESERVE = 2.0  # seconds of a call that are left for its answer
+
+Told = Callable[[int], None]
+"""Hears how many values are moved so far."""
+
+
+@dataclass
+class Progress:
+    """How far a merge has come to which a person agreed."""
+
+    after: dict[str, int] = field(default_factory=dict)
+    """By field the id up to which its records have been tried."""
+    moved: int = 0
+    not_moved: dict[tuple[str, int], NotMoved] = field(default_factory=dict)
+
+    def add(self, moved: Sequence[Moved]) -> None:
+        for one in moved:
+            path = one.move.place.of.path
+            key = (path, one.move.record_id)
+            if one.outcome == "moved":
+                self.moved += 1
+                self.not_moved.pop(key, None)
+            elif one.outcome != "not sent":
+                self.not_moved[key] = NotMoved(record=one.move.record, field=path, why=one.why)
+
+
+@dataclass
+class MergeRun:
+    """Moves the records of a merge; what it has done by then stands in `progress`, however it ends."""
+
+    merge: MergeCodes
+    mover: Mover
+    progress: Progress
+    told: Told
+    _lost: int = 0
+
+    async def move(self, places: Sequence[Place]) -> bool:
+        """Whether all records of `places` have been tried; False where the time was up before.
+
+        Raises Bitrix24Error when the portal, or reading from it, fails.
+        """
+        for place in places:
+            if not await self._move_in(place):
+                return False
+        return True
+
+    async def _move_in(self, place: Place) -> bool:
+        path = place.of.path
+        rows = await self.mover.read(self._next(place))
+        while rows:
+            moves = self._moves(place, rows)
+            some = moves[: self.mover.at_once]
+            if anyio.current_time() + 2 * self.mover.took + _RESERVE > self.mover.deadline:
+                return False
+            # Those of a page that do not go now are read anew, so that none is written long after it was read.
+            last = some[-1].record_id if len(some) < len(moves) else record_id_of(rows[-1])
+            if not some:
+                self.progress.after[path] = last
+                rows = await self.mover.read(self._next(place))
+                continue
+            sent = await self.mover.send(some, self._next(place, last))
+            self.progress.add(sent.moved)
+            self.told(self.progress.moved)
+            if not self._went(path, sent, last):
+                return False
+            rows = await self.mover.read(self._next(place)) if sent.following is None else sent.following
+        return True
+
+    def _went(self, path: str, sent: Sent, last: int) -> bool:
+        """Take note of how far it went; False where the time was up. Raises the error that keeps from going on."""
+        open_outcomes = ("not sent", "unknown") if sent.error is not None else ("not sent",)
+        settled = [*takewhile(lambda one: one.outcome not in open_outcomes, sent.moved)]
+        if len(settled) == len(sent.moved):
+            self.progress.after[path] = last
+        elif settled:
+            self.progress.after[path] = settled[-1].move.record_id
+        self._lost = self._lost + 1 if sent.error is not None else 0
+        if sent.error is not None and (sent.error.nothing_was_done or self._lost >= _LOST_IN_A_ROW):
+            raise sent.error
+        return sent.all_sent or sent.error is not None
+
+    def _next(self, place: Place, after: int | None = None) -> Read[dict[str, Any]]:
+        """The next records by id that carry a code that is to go."""
+        last = self.progress.after.get(place.of.path, 0) if after is None else after
+        return place.carrying(self.merge.codes, after=last)
+
+    def _moves(self, place: Place, rows: Sequence[dict[str, Any]]) -> list[Move]:
+        """Those of the records whose value the merge changes. Raises UNEXPECTED_ANSWER for rows in no order of ids."""
+        ids = [record_id_of(row) for row in rows]
+        if ids != sorted(set(ids)) or ids[0] <= self.progress.after.get(place.of.path, 0):
+            raise failure("UNEXPECTED_ANSWER", http_status=200, detail="the next records do not lie ahead")
+        moves = [
+            Move(place, number, row[place.name], self.merge.rule)
+            for number, row in zip(ids, rows, strict=True)
+            if place.name in row
+        ]
+        return [move for move in moves if not same(move.old, move.new)]

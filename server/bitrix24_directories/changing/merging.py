@@ -1,0 +1,244 @@
+"""Makes several codes of a directory one: moves the records that carry them to another code, then deletes the items.
+
+`merge_plan` knows what may be merged, `moving` writes, `changes` deletes. What is left to do is found by asking the
+portal anew, so that a merge may end anywhere, in this process or another, and go on with the same call.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import anyio
+
+from bitrix24_directories.directories.directories import Directories
+from bitrix24_directories.directories.entity_ids import could_be_id
+from bitrix24_directories.directories.models import Change, Step
+from bitrix24_directories.directories.reads import COUNTS
+from bitrix24_directories.records.carriers import Carriers, carriers
+from bitrix24_directories.records.counting import Place
+from bitrix24_directories.rest import Bitrix24Error, Plan, current_wait, failure
+
+from .audit import Audit
+from .changes import Changes, audit_needed
+from .merge_models import Merge, MergedCode, MergeStatus
+from .merge_plan import MergeCodes, notes, records_to_move
+from .merge_run import MergeRun, Progress, Told
+from .moving import Mover
+from .refusals import no_directory, refused
+from .stopped import StoppedError
+from .turns import Turns
+
+_UNDER_WAY = 100
+_SHOWN = 20
+"""Records that are named in an answer; the audit log has all."""
+
+
+@dataclass(frozen=True)
+class PlannedMerge:
+    """What merging would do to a portal as it was when it was counted."""
+
+    merge: MergeCodes
+    found: Carriers
+    plan_id: str
+    codes: list[MergedCode]
+    notes: list[str]
+    moved_before: int
+    """What this process has moved before, under the same plan."""
+
+    @property
+    def records(self) -> int:
+        """How many values there are to move, as far as they can be counted."""
+        return records_to_move(self.found)
+
+    @property
+    def to_move(self) -> list[Place]:
+        """The fields with something to move that can be written."""
+        paths = {path for of in self.found.counts.values() for path in of}
+        return [place for place in self.found.places if place.of.path in paths and not place.of.field.immutable]
+
+    @property
+    def does_something(self) -> bool:
+        return bool(self.found.counts) or any(code.item == "to be deleted" for code in self.codes)
+
+    def answer(self, news: list[str] | None = None) -> Merge:
+        """What would be done; nothing is yet."""
+        return self.merge.result(
+            "planned" if self.does_something else "unchanged",
+            self.codes,
+            left=self.records or None,
+            plan_id=self.plan_id if self.does_something else None,
+            notes=[*(news or ()), *self.notes] or None,
+        )
+
+
+class Merges:
+    """The merges of one portal; `limits` are the portal's."""
+
+    def __init__(
+        self, directories: Directories, changes: Changes, audit: Audit, turns: Turns, timeout: float, limits: Plan
+    ) -> None:
+        self._directories = directories
+        self._changes = changes
+        self._audit = audit
+        self._turns = turns
+        self._timeout = timeout
+        self._limits = limits
+        self._salt = secrets.token_hex(8)
+        self._under_way: OrderedDict[str, Progress] = OrderedDict()
+
+    async def plan(self, entity_id: str, codes: Sequence[str], into: str) -> PlannedMerge:
+        """Count what merging `codes` into the item `into` (code or name) would move.
+
+        Raises Bitrix24Error: CHANGE_REFUSED for what would do harm, and what reading fails with.
+        """
+        with anyio.move_on_after(self._timeout):
+            directory = await self._directories.items(entity_id, details=True, fresh=True)
+            if not could_be_id(directory.entity_id):
+                raise no_directory(directory.entity_id)
+            merge = MergeCodes.of(directory.entity_id, directory.items, codes, into)
+            found = await carriers(self._directories, merge.entity_id, merge.codes)
+            plan_id = merge.plan_id(self._salt, found.places)
+            said = list(notes(merge, found, self._limits, logged=self._audit.kept))
+            before = self._under_way[plan_id].moved if plan_id in self._under_way else 0
+            return PlannedMerge(merge, found, plan_id, merge.planned(found), said, before)
+        raise failure("TIMEOUT", detail=f"waited {self._timeout:g} s for {current_wait().given_up}")
+
+    def agreed(self, planned: PlannedMerge) -> bool:
+        """Whether a person has agreed to this very plan before, and it is not yet done."""
+        return planned.plan_id in self._under_way
+
+    async def carry_out(
+        self,
+        tool: str,
+        planned: PlannedMerge,
+        *,
+        confirmed: bool,
+        to_the_end: bool = False,
+        told: Told = lambda _moved: None,
+    ) -> Merge:
+        """Move records for as long as the timeout allows, or `to_the_end`; then delete the items that none carries.
+
+        Raises StoppedError when the portal fails on the way, and Bitrix24Error where nothing was moved yet. What has
+        left for the portal is waited for and recorded although the call is cancelled.
+        """
+        merge = planned.merge
+        until = anyio.current_time() + self._timeout
+        async with self._turns.of(merge.entity_id, until):
+            with self._turns.until(until):
+                if confirmed:
+                    await self._make_sure_unchanged(planned)
+            with audit_needed():
+                self._audit.make_sure()
+            progress = self._progress(planned)
+            described = self.described(tool, merge)
+            mover = Mover(self._directories, self._audit, described, float("inf") if to_the_end else until)
+            try:
+                all_tried = await MergeRun(merge, mover, progress, told).move(planned.to_move)
+            except Bitrix24Error as exc:
+                raise StoppedError(_so_far(planned, progress, "stopped"), exc) from None
+            finally:
+                self._directories.reader.forget_all(COUNTS)
+        if not all_tried:
+            return _so_far(planned, progress, "moving")
+        progress.after.clear()  # whoever goes on after this looks at all that is left
+        return await self._finished(tool, planned, progress)
+
+    def _progress(self, planned: PlannedMerge) -> Progress:
+        progress = self._under_way.setdefault(planned.plan_id, Progress())
+        self._under_way.move_to_end(planned.plan_id)
+        if len(self._under_way) > _UNDER_WAY:
+            self._under_way.popitem(last=False)
+        return progress
+
+    def not_wanted(self, tool: str, planned: PlannedMerge, how: Literal["declined", "cancelled"]) -> Merge:
+        """Record that the person said no, or did not answer."""
+        with audit_needed():
+            self._audit.not_wanted(how, **self.described(tool, planned.merge), codes=list(planned.merge.codes))
+        return planned.answer().model_copy(update={"status": how, "plan_id": None})
+
+    def described(self, tool: str, merge: MergeCodes) -> dict[str, Any]:
+        """What stands in each line of the audit log."""
+        portal = self._directories.reader.identity[0]
+        return {
+            "tool": tool,
+            "merge": merge.key,
+            "portal": portal,
+            "entityId": merge.entity_id,
+            "into": merge.into.status_id,
+        }
+
+    async def _make_sure_unchanged(self, planned: PlannedMerge) -> None:
+        merge = planned.merge
+        now = await self.plan(merge.entity_id, merge.codes, merge.into.status_id)
+        if now.plan_id != planned.plan_id:
+            raise refused(
+                "the directory, or the fields that take its codes, have changed since it was planned", "Call again"
+            )
+
+    async def _finished(self, tool: str, planned: PlannedMerge, progress: Progress) -> Merge:
+        """Delete what a fresh count finds empty, and say what is left."""
+        merge = planned.merge
+        found = await self._counted(merge)
+        left = records_to_move(found)
+        gone = [item.status_id for item in merge.deletable(found) if item.status_id not in found.counts]
+        codes = [code for code in merge.planned(found) if code.item]
+        steps: list[Step] = []
+        described = self.described(tool, merge)
+        try:
+            if gone:
+                steps = (await self._changes.remove_unused(tool, merge.entity_id, gone, part_of=described)).steps
+        except StoppedError as exc:
+            steps = exc.change.steps if isinstance(exc.change, Change) else []
+            raise StoppedError(_so_far(planned, progress, "stopped", _after(codes, steps), left), exc.error) from None
+        except Bitrix24Error as exc:
+            raise StoppedError(_so_far(planned, progress, "stopped", _after(codes, steps), left), exc) from None
+        del self._under_way[planned.plan_id]
+        status: MergeStatus = "incomplete" if left or found.uncounted else "done"
+        return _so_far(planned, progress, status, _after(codes, steps), left)
+
+    async def _counted(self, merge: MergeCodes) -> Carriers:
+        with anyio.fail_after(self._timeout):
+            return await carriers(self._directories, merge.entity_id, merge.codes)
+
+
+def _so_far(
+    planned: PlannedMerge,
+    progress: Progress,
+    status: MergeStatus,
+    codes: Sequence[MergedCode] = (),
+    left: int | None = None,
+) -> Merge:
+    """What a merge has come to; where it was not counted anew, `left` is what is left of the plan."""
+    not_moved = list(progress.not_moved.values())
+    if left is None:
+        left = max(0, planned.records + planned.moved_before - progress.moved)
+    return planned.merge.result(
+        status,
+        list(codes),
+        moved=progress.moved,
+        left=left,
+        not_moved=not_moved[:_SHOWN] or None,
+        not_moved_total=len(not_moved) or None,
+        notes=[f"not counted: {what}" for what in planned.found.uncounted] or None,
+    )
+
+
+def _after(codes: Sequence[MergedCode], steps: Sequence[Step]) -> list[MergedCode]:
+    """What has become of the items."""
+    outcomes = {step.status_id: step for step in steps}
+    said: list[MergedCode] = []
+    for code in codes:
+        step = outcomes.get(code.status_id)
+        item, why = code.item, code.why
+        if step is not None and step.outcome == "done":
+            item, why = "deleted", None
+        elif step is not None and step.outcome == "unknown":
+            item, why = "unknown", step.why
+        elif item == "to be deleted":
+            item, why = "stays", (step and step.why) or "records carry it still"
+        said.append(code.model_copy(update={"item": item, "why": why, "fields": None}))
+    return said

@@ -1,0 +1,295 @@
+"""Writes other codes into records, as many with one request as a portal does in a few seconds.
+
+Finds out what became of each.
+
+Asks and writes through `directories`. Facts (`crm.item.update`): it answers with the record as stored, and seldom with
+an error; a wrong stage is kept or swapped in silence. There is no compare-and-set: so each request reads the records
+right before it writes them, and what somebody else had changed by then is put back.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import anyio
+
+from bitrix24_directories.directories.directories import Directories
+from bitrix24_directories.directories.kept_reads import Read
+from bitrix24_directories.directories.reads import records_after
+from bitrix24_directories.records.counting import Place
+from bitrix24_directories.rest import BATCH_LENGTH, Answer, Bitrix24Error, Outcome, current_wait
+from bitrix24_directories.text import quoted
+
+from .audit import Audit
+from .changes import audit_needed
+
+logger = logging.getLogger(__name__)
+
+MOST_AT_ONCE = BATCH_LENGTH - 2
+"""Records in one request, which also reads them before and reads the next ones after."""
+
+_FIRST_AT_ONCE = 12
+_SECONDS = 4.0  # that a request should take: a portal may need a second for each record, and ends it after 60
+_LOOK_SECONDS = 10.0  # to find out what became of a request whose answer was lost
+_LOST = "the answer was lost"
+
+Rule = Callable[[Any], Any]
+"""From what stands in a field to what should; the same where nothing is to be changed."""
+
+
+@dataclass(frozen=True)
+class Move:
+    """What is to be written into a field of a record, in which `old` stood when it was read."""
+
+    place: Place
+    record_id: int
+    old: Any
+    rule: Rule
+
+    @property
+    def new(self) -> Any:
+        return self.rule(self.old)
+
+    @property
+    def record(self) -> str:
+        return f"{self.place.of.type.shown} {self.record_id}"
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What became of a move; of what was `not sent`, nothing. `was` is what stood there right before."""
+
+    move: Move
+    outcome: Literal["moved", "not moved", "unknown", "not sent"]
+    why: str = ""
+    was: Any = None
+
+
+@dataclass
+class Sent:
+    """What became of each move of a request, the records that were read along with it, and what stopped it."""
+
+    moved: list[Moved]
+    following: list[dict[str, Any]] | None = None
+    error: Bitrix24Error | None = None
+
+    @property
+    def all_sent(self) -> bool:
+        return all(one.outcome != "not sent" for one in self.moved)
+
+
+@dataclass
+class Mover:
+    """Sends moves, not later than `deadline`. `described` stands in each intent of the audit log."""
+
+    directories: Directories
+    audit: Audit
+    described: Mapping[str, Any]
+    deadline: float
+    at_once: int = _FIRST_AT_ONCE
+    """How many go into the next request."""
+    took: float = field(default=1.0)
+    """Seconds of the last request."""
+
+    async def read(self, reading: Read[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The records of `reading`. Raises Bitrix24Error."""
+        return (await self.directories.reader.one(reading, fresh=True)).rows
+
+    async def send(self, moves: Sequence[Move], following: Read[dict[str, Any]] | None = None) -> Sent:
+        """Write moves of one place, and read `following` after them.
+
+        What has left is waited for and written down although the caller is cancelled. Raises Bitrix24Error
+        (AUDIT_LOG_FAILED) where nothing could be sent for want of it.
+        """
+        sent = await self._sent(moves, following)
+        back = [_put_back(one) for one in sent.moved if one.outcome == "moved" and _overwritten(one)]
+        if back:
+            corrected = await self._sent(back)
+            verdicts = {one.move.record_id: one for one in corrected.moved}
+            sent.moved = [_after_correction(one, verdicts.get(one.move.record_id)) for one in sent.moved]
+            sent.error = sent.error or corrected.error
+        return sent
+
+    async def _sent(self, moves: Sequence[Move], following: Read[dict[str, Any]] | None = None) -> Sent:
+        before = values_of(moves[0].place, [move.record_id for move in moves])
+        calls: list[tuple[str, dict[str, Any]]] = [(before.method, dict(before.params)), *map(_update, moves)]
+        if following is not None:
+            calls.append((following.method, dict(following.params)))
+        with audit_needed():
+            lines = self.audit.intend_all([dict(self.described) | _described(move) for move in moves])
+        outcomes: list[Outcome] = []
+        error: Bitrix24Error | None = None
+        started = anyio.current_time()
+        try:
+            with anyio.CancelScope(deadline=self.deadline), current_wait().waiting_for("the portal to move records"):
+                await self.directories.write_each(calls, outcomes)
+        except Bitrix24Error as exc:
+            error = exc
+        finally:
+            self._adapt(anyio.current_time() - started, lost=error is not None)
+            with anyio.CancelScope(shield=True):
+                sent = await self._judged(moves, before, outcomes, error)
+                self._record(lines, sent.moved)
+        if following is not None and len(outcomes) == len(calls) and isinstance(read := outcomes[-1], Answer):
+            sent.following = following.rows(read)
+        return sent
+
+    def _adapt(self, took: float, *, lost: bool) -> None:
+        self.took = took
+        if lost:
+            self.at_once = max(1, self.at_once // 2)
+        elif took > _SECONDS:
+            self.at_once = max(1, int(self.at_once * _SECONDS / took))
+        elif took < _SECONDS / 2:
+            self.at_once = min(MOST_AT_ONCE, self.at_once * 2)
+
+    async def _judged(
+        self,
+        moves: Sequence[Move],
+        before: Read[dict[str, Any]],
+        outcomes: Sequence[Outcome],
+        error: Bitrix24Error | None,
+    ) -> Sent:
+        found: dict[int, Any] = {}
+        if outcomes and isinstance(first := outcomes[0], Answer):
+            found = _by_id(before.rows(first), moves[0].place)
+        nothing_sent = error is None or error.nothing_was_done
+        verdicts = [
+            _judged(move, outcome, found.get(move.record_id, move.old))
+            for move, outcome in zip(moves, outcomes[1:], strict=False)
+        ]
+        verdicts += [Moved(move, "not sent" if nothing_sent else "unknown") for move in moves[len(verdicts) :]]
+        verdicts = await self._looked_at(verdicts)
+        for outcome in outcomes:
+            if isinstance(outcome, Bitrix24Error) and outcome.nothing_was_done and outcome.retryable:
+                error = error or outcome
+        return Sent(verdicts, error=error)
+
+    async def _looked_at(self, verdicts: list[Moved]) -> list[Moved]:
+        """What became of moves whose answers were lost, by what stands there now."""
+        lost = [one.move for one in verdicts if one.outcome == "unknown"]
+        if not lost:
+            return verdicts
+        now: dict[int, Any] | None = None
+        with anyio.move_on_after(_LOOK_SECONDS, shield=True):
+            try:
+                rows = await self.read(values_of(lost[0].place, [move.record_id for move in lost]))
+                now = _by_id(rows, lost[0].place)
+            except Bitrix24Error:
+                now = None
+        return [_by_what_stands(one, now) if one.outcome == "unknown" else one for one in verdicts]
+
+    def _record(self, lines: Sequence[str], moved: Sequence[Moved]) -> None:
+        said = [
+            (line, f"{one.outcome}: {one.why}" if one.why else one.outcome, _outcome_of(one))
+            for line, one in zip(lines, moved, strict=True)
+        ]
+        try:
+            self.audit.outcomes(said)
+        except OSError:  # it could be written a moment ago; the lines are on stderr, and the records are moved
+            logger.exception("The audit log's file could not be written")
+
+
+def values_of(place: Place, ids: Sequence[int]) -> Read[dict[str, Any]]:
+    """What stands now in a field of some records."""
+    return records_after(place.of.type.id, {"@id": list(ids)}, ["id", place.name])
+
+
+def record_id_of(record: Mapping[str, Any]) -> int:
+    """0 where the portal gave none."""
+    text = str(record.get("id"))
+    return int(text) if text.isdecimal() else 0
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values of a field are the same: the portal answers 4 for "4", and null for an empty text."""
+    return _texts(one) == _texts(other)
+
+
+def shown_value(value: Any) -> str:
+    return ", ".join(map(quoted, _texts(value))) or "nothing"
+
+
+def _texts(value: Any) -> list[str]:
+    values = value if isinstance(value, list) else [value]
+    return [str(one) for one in values if one not in (None, "")]
+
+
+def _update(move: Move) -> tuple[str, dict[str, Any]]:
+    place = move.place
+    return "crm.item.update", {
+        "entityTypeId": place.of.type.id,
+        "id": move.record_id,
+        "fields": {place.name: move.new},
+    }
+
+
+def _described(move: Move) -> dict[str, Any]:
+    return {
+        "entityTypeId": move.place.of.type.id,
+        "recordId": move.record_id,
+        "field": move.place.name,
+        "old": move.old,
+        "new": move.new,
+    }
+
+
+def _outcome_of(one: Moved) -> dict[str, Any]:
+    said = {"entityTypeId": one.move.place.of.type.id, "recordId": one.move.record_id}
+    return said if one.outcome != "moved" or same(one.was, one.move.old) else said | {"was": one.was}
+
+
+def _by_id(rows: Sequence[dict[str, Any]], place: Place) -> dict[int, Any]:
+    return {record_id_of(row): row[place.name] for row in rows if place.name in row}
+
+
+def _judged(move: Move, outcome: Outcome, was: Any) -> Moved:
+    if isinstance(outcome, Bitrix24Error):
+        if not outcome.nothing_was_done:
+            return Moved(move, "unknown", outcome.words or outcome.happened)
+        if outcome.retryable:
+            return Moved(move, "not sent")
+        return Moved(move, "not moved", outcome.words or outcome.happened)
+    item = outcome.result.get("item") if isinstance(outcome.result, dict) else None
+    if not isinstance(item, dict) or move.place.name not in item:
+        return Moved(move, "unknown")
+    stored = item[move.place.name]
+    if same(stored, move.new):
+        return Moved(move, "moved", was=was)
+    if not same(was, move.old) and same(stored, was):
+        return Moved(move, "not moved", f"somebody had just changed it to {shown_value(was)}")
+    kept = "kept" if same(stored, was) else "put"
+    return Moved(move, "not moved", f"Bitrix24 {kept} {shown_value(stored)}")
+
+
+def _by_what_stands(one: Moved, now: Mapping[int, Any] | None) -> Moved:
+    move = one.move
+    if now is None or move.record_id not in now:
+        return Moved(move, "unknown", f"{one.why or _LOST}; the record could not be read again")
+    if same(now[move.record_id], move.new):
+        return Moved(move, "moved", was=move.old)
+    return Moved(move, "unknown", f"{one.why or _LOST}; the record does not show the change so far")
+
+
+def _overwritten(one: Moved) -> bool:
+    """Whether what somebody else had just written was written over."""
+    return not same(one.move.rule(one.was), one.move.new)
+
+
+def _put_back(one: Moved) -> Move:
+    right = one.move.rule(one.was)
+    return replace(one.move, old=one.move.new, rule=lambda _: right)
+
+
+def _after_correction(one: Moved, correction: Moved | None) -> Moved:
+    if correction is None:
+        return one
+    if correction.outcome != "moved":
+        why = f"somebody changed it to {shown_value(one.was)} at the same time, and that was written over"
+        return Moved(one.move, "unknown", why)
+    if same(one.was, correction.move.new):
+        return Moved(one.move, "not moved", f"somebody had just changed it to {shown_value(one.was)}")
+    return one

@@ -1,0 +1,154 @@
+"""The tool that makes several codes one: its schema and its texts. What it does is in `changing.merging`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Annotated, Any
+
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.resolve import Elicit, Resolve
+from mcp_types import CallToolResult, ToolAnnotations
+from pydantic import BeforeValidator, Field
+
+from bitrix24_directories.changing.merge_models import Merge, MergedCode
+from bitrix24_directories.changing.merging import Merges, PlannedMerge
+from bitrix24_directories.text import quoted, shown_code
+
+from .answers import both, counted
+from .asking import Confirmation, Confirmed, Said, ask, can_ask, not_wanted
+from .change_tools import LENGTH, PlanId
+from .context import Portal
+from .entity_argument import EntityId
+from .tools import Published, listed_codes, published
+
+_ELSEWHERE = "a new plan, since the directory, its fields or the arguments are not as in the plan of that planId"
+_ITEMS = {
+    "to be deleted": "the item is deleted then",
+    "stays": "the item stays",
+    "deleted": "the item is deleted",
+    "unknown": "whether the item is deleted is not known",
+}
+
+
+def merges_of(ctx: Context[Portal]) -> Merges:
+    server: Any = ctx.mcp_server
+    merges: Merges = server.merges()
+    return merges
+
+
+async def _plan(entityId: str, codes: list[str], into: str, ctx: Context[Portal]) -> PlannedMerge:
+    return await merges_of(ctx).plan(entityId, codes, into)
+
+
+async def _ask(
+    planned: Annotated[PlannedMerge, Resolve(_plan)], planId: str, ctx: Context[Portal]
+) -> Elicit[Confirmation] | Said:
+    if planId != planned.plan_id or not planned.does_something:
+        return "decline"  # nothing is carried out: the answer is a plan
+    if not can_ask(ctx) or merges_of(ctx).agreed(planned):
+        return "accept"
+    return await ask(merge_text(planned.answer().model_copy(update={"plan_id": None})), ctx)
+
+
+async def merge_directory_items(
+    entityId: EntityId,
+    codes: Annotated[
+        list[Annotated[str, Field(max_length=LENGTH)]],
+        BeforeValidator(listed_codes),
+        Field(
+            description="1 to 50 codes that are to go, also such as the directory does not have",
+            min_length=1,
+            max_length=50,
+            examples=[["UC_WEB2", "website"]],
+        ),
+    ],
+    into: Annotated[
+        str,
+        Field(
+            description="Code or name of the item that replaces them", examples=["WEB"], min_length=1, max_length=LENGTH
+        ),
+    ],
+    ctx: Context[Portal],
+    planned: Annotated[PlannedMerge, Resolve(_plan)],
+    answer: Annotated[Confirmed, Resolve(_ask)],
+    planId: PlanId = "",
+) -> Annotated[CallToolResult, Merge]:
+    """Make several codes of a Bitrix24 directory one: every CRM record that carries one gets another, then items go.
+
+    The first call answers with the plan and a planId, and changes nothing: show it to the user. Call again with the
+    same arguments and that planId to carry it out, and again for as long as the answer says that records are left.
+    """
+    del entityId, codes, into
+    if planId != planned.plan_id or not planned.does_something:
+        result = planned.answer([_ELSEWHERE] if planId and planned.does_something else None)
+    elif (how := not_wanted(answer)) is not None:
+        result = merges_of(ctx).not_wanted("merge_directory_items", planned, how)
+    else:
+        asked = can_ask(ctx) and not merges_of(ctx).agreed(planned)
+        result = await merges_of(ctx).carry_out("merge_directory_items", planned, confirmed=asked)
+    return both(merge_text(result), result)
+
+
+@cache
+def merge_tools() -> tuple[Published, ...]:
+    """The tool with its published schema; made once."""
+    hints = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=True)
+    return (published(merge_directory_items, "Make several codes one", hints),)
+
+
+def merge_text(merge: Merge) -> str:
+    """What would be moved, or what was, and what is left."""
+    lines = [
+        _head(merge),
+        *map(_code_line, merge.codes),
+        *_not_moved(merge),
+        *(f"- {note}" for note in merge.notes or ()),
+    ]
+    if merge.plan_id:
+        lines.append(f"Show this to the user; when they agree, make the same call again with planId {merge.plan_id}")
+    return "\n".join(lines)
+
+
+def _head(merge: Merge) -> str:
+    into, where = f"{shown_code(merge.into)} ({merge.name})", shown_code(merge.entity_id)
+    so_far = f"{where}: {counted(merge.moved or 0, 'value')} of records moved to {into}"
+    left = merge.left or 0
+    match merge.status:
+        case "planned" if left:
+            return f"Plan for {where}; nothing is changed yet: {counted(left, 'value')} of records go to {into}"
+        case "planned":
+            return f"Plan for {where}; nothing is changed yet: no record has to be moved to {into}"
+        case "unchanged":
+            return f"Nothing to do for {where}: there is nothing to move to {into}, and no item to delete."
+        case "declined":
+            return f"Nothing was changed in {where}: the user declined. Do not try again unless they ask."
+        case "cancelled":
+            return (
+                f"Nothing was changed in {where}: the user closed the question without an answer. Ask them whether it "
+                "shall be done."
+            )
+        case "moving":
+            return f"{so_far}, about {left} left. Make the same call again, with the same planId, to go on."
+        case "stopped":
+            return f"{so_far}, about {left} left; to go on, make the same call again."
+        case "incomplete":
+            return f"{so_far}, {left} left. What is left needs a person, or a new plan."
+    return f"{so_far}, none left."
+
+
+def _code_line(code: MergedCode) -> str:
+    name = f" ({code.name})" if code.name is not None else ""
+    shown = quoted(code.status_id) if code.name is None else shown_code(code.status_id)
+    parts = [f"{count} in {path}" for path, count in (code.fields or {}).items()]
+    said = [", ".join(parts)] if parts else []
+    said += [_ITEMS[code.item]] if code.item else []
+    said += [code.why] if code.why else []
+    return f"- {shown}{name}: {'; '.join(said)}"
+
+
+def _not_moved(merge: Merge) -> Iterator[str]:
+    for one in merge.not_moved or ():
+        yield f"- not moved: {one.record} ({one.field}): {one.why}"
+    if (more := (merge.not_moved_total or 0) - len(merge.not_moved or ())) > 0:
+        yield f"- and {more} more, which the audit log names"

@@ -1,0 +1,410 @@
+"""merge_directory_items through the front door: what moves, what stays, what is named, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from bitrix24_directories.portal import Fault
+from bitrix24_directories.portal.store import PortalError
+from support import READER_SECRET, Assistant, PortalInProcess, Said, assistant, change_field
+
+pytestmark = pytest.mark.virtual_clock
+
+TOOL = "merge_directory_items"
+LEAD, DEAL, CONTACT = 1, 2, 3
+Values = dict[str, Any]
+
+
+@pytest.fixture
+def small(portal: PortalInProcess) -> PortalInProcess:
+    """A portal with three leads, two deals and a contact, none of which has a source or an industry."""
+    records = portal.portal.store.records
+    kept = [*records.of(LEAD)[:3], *records.of(DEAL)[:2], *records.of(CONTACT)[:1]]
+    records.all = {key: values for key, values in records.all.items() if values in kept}
+    for values in records.all.values():
+        values["sourceId"] = None
+    for deal in records.of(DEAL):
+        deal |= {"ufCrm_1724077760": None, "ufCrm_1724077761": [], "categoryId": 0, "stageId": "NEW"}
+    return portal
+
+
+def records(portal: PortalInProcess, number: int) -> list[Values]:
+    return portal.portal.store.records.of(number)
+
+
+def sources(portal: PortalInProcess, number: int = LEAD) -> list[Any]:
+    return [values["sourceId"] for values in records(portal, number)]
+
+
+def put(portal: PortalInProcess, values: Iterable[Any], number: int = LEAD, field: str = "sourceId") -> None:
+    for record, value in zip(records(portal, number), values, strict=False):
+        record[field] = value
+
+
+def codes(portal: PortalInProcess, entity_id: str) -> list[str]:
+    return [item.status_id for item in portal.portal.store.of(entity_id)]
+
+
+def arguments(entity_id: str, codes: list[str], into: str) -> dict[str, Any]:
+    return {"entityId": entity_id, "codes": codes, "into": into}
+
+
+async def merge(someone: Assistant, entity_id: str, codes: list[str], into: str) -> Said:
+    """Both steps of a client that cannot ask a person; the first answer where it is the last."""
+    planned = await someone.call(TOOL, **arguments(entity_id, codes, into))
+    if "planId" not in planned.structured:
+        return planned
+    return await someone.call(TOOL, **arguments(entity_id, codes, into), planId=planned.structured["planId"])
+
+
+def updates(portal: PortalInProcess) -> int:
+    return str(portal.portal.calls).count("crm.item.update")
+
+
+async def test_the_plan_changes_nothing_and_says_what_would_move(small: PortalInProcess) -> None:
+    put(small, ["EMAIL", "website", "CALL"])
+    put(small, ["EMAIL"], DEAL)
+    before = deepcopy(small.portal.store.records.all)
+    async with assistant(small, allow_writes=True) as someone:
+        said = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL", "website", "CALL", "PARTNER"], "Website"))
+    assert said.text.splitlines()[:6] == [
+        "Plan for SOURCE; nothing is changed yet: 4 values of records go to WEB (Website)",
+        "- EMAIL (E-Mail): 1 in deal.SOURCE_ID, 1 in lead.SOURCE_ID; the item is deleted then",
+        '- "website": 1 in lead.SOURCE_ID',
+        "- CALL (Call): 1 in lead.SOURCE_ID; the item stays; a system item, which Bitrix24 needs",
+        "- PARTNER (Existing Client): the item is deleted then",
+        "- about 6 requests",
+    ]
+    assert said.structured["codes"][0]["fields"] == {"deal.SOURCE_ID": 1, "lead.SOURCE_ID": 1}
+    assert "BITRIX24_AUDIT_LOG is not set" in said.text
+    assert small.portal.store.records.all == before
+    assert updates(small) == 0
+
+
+async def test_records_move_and_the_emptied_items_go(small: PortalInProcess, tmp_path: Path) -> None:
+    put(small, ["EMAIL", "website", "PARTNER"])
+    put(small, ["CALL", "EMAIL"], DEAL, "ufCrm_1724077760")
+    log = tmp_path / "audit.jsonl"
+    async with assistant(small, allow_writes=True, audit_log=str(log)) as someone:
+        said = await merge(someone, "SOURCE", ["EMAIL", "website"], "WEB")
+        again = await merge(someone, "SOURCE", ["EMAIL", "website"], "WEB")
+    assert said.structured["status"] == "done"
+    assert (said.structured["moved"], said.structured["left"]) == (3, 0)
+    assert said.text == (
+        "SOURCE: 3 values of records moved to WEB (Website), none left.\n- EMAIL (E-Mail): the item is deleted"
+    )
+    assert sources(small) == ["WEB", "WEB", "PARTNER"]
+    assert [deal["ufCrm_1724077760"] for deal in records(small, DEAL)] == ["CALL", "WEB"]
+    assert "EMAIL" not in codes(small, "SOURCE")
+    assert again.structured["status"] == "unchanged"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    intents = [line for line in lines if line["event"] == "intent" and "recordId" in line]
+    outcomes = {line["id"]: line["outcome"] for line in lines if line["event"] == "outcome"}
+    assert [(line["entityTypeId"], line["field"], line["old"], line["new"]) for line in intents] == [
+        (DEAL, "ufCrm_1724077760", "EMAIL", "WEB"),
+        (LEAD, "sourceId", "EMAIL", "WEB"),
+        (LEAD, "sourceId", "website", "WEB"),
+    ]
+    assert {outcomes[line["id"]] for line in intents} == {"moved"}
+
+
+async def test_other_values_of_multiple_fields_stay(small: PortalInProcess) -> None:
+    put(small, [["IT", "FINANCE"], ["MANUFACTURING", "FINANCE", "IT"]], DEAL, "ufCrm_1724077761")
+    async with assistant(small, allow_writes=True) as someone:
+        said = await merge(someone, "INDUSTRY", ["FINANCE"], "IT")
+    assert said.structured["status"] == "done", said.text
+    assert [deal["ufCrm_1724077761"] for deal in records(small, DEAL)] == [["IT"], ["MANUFACTURING", "IT"]]
+
+
+async def test_stages_move_within_their_pipeline_only(small: PortalInProcess) -> None:
+    put(small, [0, 1], DEAL, "categoryId")
+    put(small, ["PREPARATION", "C1:NEW"], DEAL, "stageId")
+    async with assistant(small, allow_writes=True) as someone:
+        planned = await someone.call(TOOL, **arguments("DEAL_STAGE", ["PREPARATION"], "EXECUTING"))
+        assert "Bitrix24's automation runs for each record whose stage changes" in planned.text
+        said = await merge(someone, "DEAL_STAGE", ["PREPARATION"], "EXECUTING")
+    assert said.structured["status"] == "done", said.text
+    assert [deal["stageId"] for deal in records(small, DEAL)] == ["EXECUTING", "C1:NEW"]
+    assert "PREPARATION" not in codes(small, "DEAL_STAGE")
+
+
+@pytest.mark.parametrize(
+    ("entity_id", "gone", "into", "words"),
+    [
+        ("DEAL_STAGE", ["LOSE"], "WON", "LOSE (Deal Lost) is a stage of failure, WON (Deal Won) one of success"),
+        ("DEAL_STAGE", ["NEW"], "LOSE", "would change meaning"),
+        ("SOURCE", ["WEB"], "WEB", "to Bitrix24 they are the same code"),
+        ("SOURCE", ["web "], "WEB", "to Bitrix24 they are the same code"),
+        ("SOURCE", ["call"], "WEB", 'does not tell "call" from CALL (Call)'),
+        ("SOURCE", ["EMAIL"], "Fax", '"Fax" is no item of the directory'),
+        ("SOURCE", ["EMAIL", " "], "WEB", "a code is empty"),
+        ("deal.UF_CRM_1724", ["77"], "78", "stand in no directory"),
+        ("SOURCE_9", ["EMAIL"], "WEB", "no directory"),
+    ],
+)
+async def test_what_would_do_harm_is_refused(
+    small: PortalInProcess, entity_id: str, gone: list[str], into: str, words: str
+) -> None:
+    put(small, ["EMAIL", "WEB", "call"])
+    async with assistant(small, allow_writes=True) as someone:
+        said = await someone.call(TOOL, **arguments(entity_id, gone, into))
+    assert said.is_error
+    assert words in said.text
+    assert updates(small) == 0
+
+
+async def test_a_name_instead_of_a_code(small: PortalInProcess) -> None:
+    async with assistant(small, allow_writes=True) as someone:
+        said = await someone.call(TOOL, **arguments("SOURCE", ["E-Mail"], "WEB"))
+    assert said.structured["status"] == "unchanged"
+    assert "it is the name of EMAIL: give that code" in said.text
+
+
+async def test_codes_in_one_text(small: PortalInProcess) -> None:
+    put(small, ["EMAIL", "website"])
+    async with assistant(small, allow_writes=True) as someone:
+        said = await someone.call(TOOL, entityId="SOURCE", codes="EMAIL, website", into="WEB")
+    assert [code["statusId"] for code in said.structured["codes"]] == ["EMAIL", "website"]
+
+
+async def test_another_spelling_of_the_same_code_moves_with_it(small: PortalInProcess) -> None:
+    put(small, ["EMAIL", "email", "Email "])
+    async with assistant(small, allow_writes=True) as someone:
+        said = await merge(someone, "SOURCE", ["EMAIL", "email"], "WEB")
+    assert said.structured["status"] == "done"
+    assert sources(small) == ["WEB"] * 3
+
+
+async def test_a_record_that_is_refused_is_named_and_keeps_its_item(small: PortalInProcess) -> None:
+    change_field(small.portal, LEAD, "TITLE", required=True)
+    put(small, ["EMAIL", "EMAIL", "EMAIL"])
+    put(small, ["x", "", "y"], field="title")
+    records(small, LEAD)[1]["title"] = None
+    number = records(small, LEAD)[1]["id"]
+    async with assistant(small, allow_writes=True) as someone:
+        said = await merge(someone, "SOURCE", ["EMAIL"], "WEB")
+        assert said.structured["status"] == "incomplete"
+        assert f'- not moved: lead {number} (lead.SOURCE_ID): Required field "Name" is not filled' in said.text
+        assert "EMAIL (E-Mail): the item stays; records carry it still" in said.text
+        assert sources(small) == ["WEB", "EMAIL", "WEB"]
+        records(small, LEAD)[1]["title"] = "z"
+        done = await merge(someone, "SOURCE", ["EMAIL"], "WEB")
+    assert done.structured["status"] == "done"
+    assert sources(small) == ["WEB", "WEB", "WEB"]
+
+
+@pytest.mark.parametrize("how", ["refuse", "keep", "first"])
+async def test_a_stage_that_the_portal_does_not_take(small: PortalInProcess, how: Any) -> None:
+    """As somebody deletes the stage between plan and move, whatever the portal's age."""
+    small.portal.store.records.stages = how
+    put(small, ["PREPARATION", "PREPARATION"], DEAL, "stageId")
+    gone = next(item for item in small.portal.store.of("DEAL_STAGE") if item.status_id == "EXECUTING")
+
+    def meanwhile(method: str, _params: Values) -> None:
+        if method == "crm.item.update":
+            small.portal.store.items.pop(gone.id, None)
+
+    small.portal.meanwhile = meanwhile
+    async with assistant(small, allow_writes=True) as someone:
+        said = await merge(someone, "DEAL_STAGE", ["PREPARATION"], "EXECUTING")
+    assert said.structured["status"] == "incomplete"
+    assert (said.structured["moved"], said.structured["left"]) == (0, 2)
+    assert said.structured["notMovedTotal"] == 2
+    expected = {"refuse": 'Invalid value for field "Stage"', "keep": 'Bitrix24 kept "PREPARATION"'}
+    assert expected.get(how, expected["refuse"]) in said.text
+    assert [deal["stageId"] for deal in records(small, DEAL)] == ["PREPARATION"] * 2
+    assert "PREPARATION" in codes(small, "DEAL_STAGE")
+
+
+async def test_who_may_not_change_records(small: PortalInProcess) -> None:
+    put(small, ["EMAIL"] * 3)
+    async with assistant(small, allow_writes=True, secret=READER_SECRET) as someone:
+        said = await merge(someone, "SOURCE", ["EMAIL"], "WEB")
+    assert said.structured["status"] == "incomplete"
+    assert said.structured["notMovedTotal"] == 3
+    assert sources(small) == ["EMAIL"] * 3
+
+
+async def test_what_cannot_be_counted_keeps_the_item(small: PortalInProcess) -> None:
+    put(small, ["EMAIL", "EMAIL"])
+
+    def meanwhile(method: str, params: Values) -> None:
+        if method == "crm.item.list" and str(params["entityTypeId"]) == "3":
+            raise PortalError("Access denied.", code="ACCESS_DENIED")
+
+    small.portal.meanwhile = meanwhile
+    async with assistant(small, allow_writes=True) as someone:
+        planned = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"))
+        assert "- not counted and so not moved: contact.SOURCE_ID: 1 of 1 counts could not be made" in planned.text
+        assert "EMAIL (E-Mail): 2 in lead.SOURCE_ID; the item stays; whether" in planned.text
+        said = await merge(someone, "SOURCE", ["EMAIL"], "WEB")
+    assert said.structured["status"] == "incomplete"
+    assert (said.structured["moved"], said.structured["left"]) == (2, 0)
+    assert "EMAIL" in codes(small, "SOURCE")
+
+
+async def test_a_plan_of_other_fields_or_names_is_another_plan(small: PortalInProcess) -> None:
+    put(small, ["EMAIL"])
+    async with assistant(small, allow_writes=True) as someone:
+        planned = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"))
+        web = next(item for item in small.portal.store.of("SOURCE") if item.status_id == "WEB")
+        small.portal.store.items[web.id] = replace(web, name="Web shop")
+        said = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"), planId=planned.structured["planId"])
+        other = await someone.call(TOOL, **arguments("SOURCE", ["PARTNER"], "WEB"), planId=said.structured["planId"])
+    assert said.structured["status"] == other.structured["status"] == "planned"
+    assert said.structured["planId"] != planned.structured["planId"]
+    assert "- a new plan, since the directory, its fields or the arguments are not as in the plan" in said.text
+    assert sources(small) == ["EMAIL", None, None]
+
+
+async def test_new_records_do_not_change_the_plan(small: PortalInProcess) -> None:
+    put(small, ["EMAIL"])
+    async with assistant(small, allow_writes=True) as someone:
+        planned = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"))
+        put(small, ["EMAIL", "EMAIL"])
+        said = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"), planId=planned.structured["planId"])
+    assert (said.structured["status"], said.structured["moved"]) == ("done", 2)
+
+
+def many_leads(portal: PortalInProcess, number: int, source: str = "EMAIL") -> None:
+    store = portal.portal.store.records
+    like = records(portal, LEAD)[0]
+    store.all = {(LEAD, place): like | {"id": place, "sourceId": source} for place in range(1, number + 1)}
+    store.last_id = number
+
+
+async def test_as_far_as_the_timeout_allows_and_then_on(portal: PortalInProcess) -> None:
+    many_leads(portal, 400)
+    portal.order(method="batch", delay=2.5, changes_only=True)
+    answers: list[Said] = []
+    async with assistant(portal, allow_writes=True, timeout=20) as someone:
+        planned = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"))
+        plan_id = planned.structured["planId"]
+        while not answers or answers[-1].structured["status"] == "moving":
+            started = anyio.current_time()
+            answers.append(await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"), planId=plan_id))
+            assert anyio.current_time() - started < 21
+    assert len(answers) > 1
+    first = answers[0].structured
+    assert first["moved"] + first["left"] == 400
+    assert f"about {first['left']} left. Make the same call again, with the same planId, to go on." in answers[0].text
+    assert answers[-1].structured["status"] == "done"
+    assert answers[-1].structured["moved"] == 400
+    assert set(sources(portal)) == {"WEB"}
+    assert updates(portal) == 400
+
+
+async def test_requests_of_a_merge(portal: PortalInProcess) -> None:
+    """One for each 48 records, from the third on, and some for plan, count and deletion."""
+    many_leads(portal, 480)
+    async with assistant(portal, allow_writes=True) as someone:
+        planned = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"))
+        portal.portal.calls.clear()
+        await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"), planId=planned.structured["planId"])
+    writing = [params for method, params in portal.portal.calls if "crm.item.update" in str(params)]
+    assert len(writing) == 12
+    assert len(portal.portal.calls) <= 12 + 18
+
+
+@pytest.mark.parametrize("how", ["html", "502", "empty", "truncated", "silent", "false"])
+async def test_an_answer_that_is_lost_is_looked_up(portal: PortalInProcess, how: str) -> None:
+    many_leads(portal, 30)
+    fault = Fault.lost(how)
+    fault.method, fault.times = "batch", 1
+    portal.portal.faults.order(fault)
+    async with assistant(portal, allow_writes=True) as someone:
+        said = await merge(someone, "SOURCE", ["EMAIL"], "WEB")
+    assert said.structured["status"] == "done", said.text
+    assert said.structured["moved"] == 30
+    assert updates(portal) == 30
+    assert "notMoved" not in said.structured
+
+
+async def test_a_request_that_never_arrives_is_sent_again(portal: PortalInProcess) -> None:
+    many_leads(portal, 30)
+    portal.order(method="batch", changes_only=True, times=1, status=502)
+    async with assistant(portal, allow_writes=True) as someone:
+        said = await merge(someone, "SOURCE", ["EMAIL"], "WEB")
+    assert said.structured["status"] == "done", said.text
+    assert said.structured["moved"] == 30
+
+
+async def test_a_portal_that_goes_away_stops_the_merge_and_it_goes_on_later(portal: PortalInProcess) -> None:
+    many_leads(portal, 60)
+    async with assistant(portal, allow_writes=True) as someone:
+        planned = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"))
+        plan_id = planned.structured["planId"]
+        portal.order(method="batch", changes_only=True, status=502)
+        said = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"), planId=plan_id)
+        assert said.is_error
+        assert said.structured["status"] == "stopped"
+        assert said.structured["moved"] == 0
+        assert "0 values of records moved to WEB (Website), about 60 left" in said.text
+        portal.portal.faults.clear()
+        done = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"), planId=plan_id)
+    assert done.structured["status"] == "done"
+    assert done.structured["moved"] == 60
+    assert "notMoved" not in done.structured
+
+
+async def test_what_somebody_changed_meanwhile_is_put_back(small: PortalInProcess) -> None:
+    put(small, ["EMAIL", "EMAIL", "EMAIL"])
+    put(small, [["FINANCE"], ["FINANCE", "IT"]], DEAL, "ufCrm_1724077761")
+    changed = records(small, LEAD)[1]["id"]
+    faster = iter([lambda: put(small, ["EMAIL", "PARTNER"])])
+
+    def meanwhile(method: str, params: Values) -> None:
+        if method == "batch" and "crm.item.update" in str(params):
+            next(faster, lambda: None)()
+
+    small.portal.meanwhile = meanwhile
+    async with assistant(small, allow_writes=True) as someone:
+        said = await merge(someone, "SOURCE", ["EMAIL"], "WEB")
+        assert sources(small) == ["WEB", "PARTNER", "WEB"]
+        line = f'- not moved: lead {changed} (lead.SOURCE_ID): somebody had just changed it to "PARTNER"'
+        assert line in said.text
+        assert said.structured["status"] == "done"
+        assert said.structured["moved"] == 2
+        faster = iter([lambda: put(small, [["FINANCE", "OTHER"]], DEAL, "ufCrm_1724077761")])
+        said = await merge(someone, "INDUSTRY", ["FINANCE"], "IT")
+    assert [deal["ufCrm_1724077761"] for deal in records(small, DEAL)] == [["IT", "OTHER"], ["IT"]]
+    assert said.structured["moved"] == 2
+
+
+async def test_counts_that_were_kept_are_forgotten(small: PortalInProcess) -> None:
+    put(small, ["EMAIL"])
+    async with assistant(small, allow_writes=True) as someone:
+        before = await someone.call("get_directory_usage", entityId="SOURCE")
+        await merge(someone, "SOURCE", ["EMAIL"], "WEB")
+        after = await someone.call("get_directory_usage", entityId="SOURCE")
+    counts = [{item["statusId"]: item["count"] for item in said.structured["items"]} for said in (before, after)]
+    assert (counts[0]["WEB"], counts[1]["WEB"]) == (0, 1)
+
+
+async def test_without_batches(small: PortalInProcess) -> None:
+    put(small, ["EMAIL", "website"])
+    small.order(method="batch", status=404, code="ERROR_METHOD_NOT_FOUND")
+    async with assistant(small, allow_writes=True) as someone:
+        said = await merge(someone, "SOURCE", ["EMAIL", "website"], "WEB")
+    assert said.structured["status"] == "done"
+    assert sources(small) == ["WEB", "WEB", None]
+
+
+async def test_an_audit_log_that_cannot_be_written(small: PortalInProcess, tmp_path: Path) -> None:
+    put(small, ["EMAIL"])
+    log = tmp_path / "logs" / "audit.jsonl"
+    log.parent.mkdir()
+    async with assistant(small, allow_writes=True, audit_log=str(log)) as someone:
+        planned = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"))
+        log.parent.rename(tmp_path / "elsewhere")
+        said = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"), planId=planned.structured["planId"])
+    assert said.error["code"] == "AUDIT_LOG_FAILED"
+    assert sources(small) == ["EMAIL", None, None]
