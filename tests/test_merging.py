@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -81,7 +81,7 @@ async def test_the_plan_changes_nothing_and_says_what_would_move(small: PortalIn
         '- "website": 1 in lead.SOURCE_ID',
         "- CALL (Call): 1 in lead.SOURCE_ID; the item stays; a system item, which Bitrix24 needs",
         "- PARTNER (Existing Client): the item is deleted then",
-        "- about 6 requests",
+        "- about 11 requests",
     ]
     assert said.structured["codes"][0]["fields"] == {"deal.SOURCE_ID": 1, "lead.SOURCE_ID": 1}
     assert "BITRIX24_AUDIT_LOG is not set" in said.text
@@ -208,7 +208,7 @@ async def test_a_stage_that_the_portal_does_not_take(small: PortalInProcess, how
     put(small, ["PREPARATION", "PREPARATION"], DEAL, "stageId")
     gone = next(item for item in small.portal.store.of("DEAL_STAGE") if item.status_id == "EXECUTING")
 
-    def meanwhile(method: str, _params: Values) -> None:
+    def meanwhile(method: str, _params: Mapping[str, Any]) -> None:
         if method == "crm.item.update":
             small.portal.store.items.pop(gone.id, None)
 
@@ -236,7 +236,7 @@ async def test_who_may_not_change_records(small: PortalInProcess) -> None:
 async def test_what_cannot_be_counted_keeps_the_item(small: PortalInProcess) -> None:
     put(small, ["EMAIL", "EMAIL"])
 
-    def meanwhile(method: str, params: Values) -> None:
+    def meanwhile(method: str, params: Mapping[str, Any]) -> None:
         if method == "crm.item.list" and str(params["entityTypeId"]) == "3":
             raise PortalError("Access denied.", code="ACCESS_DENIED")
 
@@ -361,7 +361,7 @@ async def test_what_somebody_changed_meanwhile_is_put_back(small: PortalInProces
     changed = records(small, LEAD)[1]["id"]
     faster = iter([lambda: put(small, ["EMAIL", "PARTNER"])])
 
-    def meanwhile(method: str, params: Values) -> None:
+    def meanwhile(method: str, params: Mapping[str, Any]) -> None:
         if method == "batch" and "crm.item.update" in str(params):
             next(faster, lambda: None)()
 

@@ -11,7 +11,7 @@ import json
 import logging
 import secrets
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -54,7 +54,7 @@ class Planned:
     read_at: float
     counted: bool
     """Whether all records that may carry what is to go could be counted."""
-    part_of: Mapping[str, Any] = field(default_factory=dict)
+    part_of: dict[str, Any] = field(default_factory=dict)
     """What stands in the audit log besides, of the merge that this is a part of."""
 
     def answer(self, news: list[str] | None = None) -> Change:
@@ -124,7 +124,7 @@ class Changes:
         return plan, not found.uncounted
 
     async def remove_unused(
-        self, tool: str, entity_id: str, codes: Sequence[str], *, part_of: Mapping[str, Any]
+        self, tool: str, entity_id: str, codes: Sequence[str], *, part_of: dict[str, Any]
     ) -> Change:
         """Delete the items with `codes`, to whose deletion a person has agreed before.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ from .merge_models import Merge, MergedCode
 from .moving import MOST_AT_ONCE, Rule
 from .refusals import item_named, refused
 
+_OTHER_REQUESTS = 7  # to count what is left, and to delete
 AUTOMATION = "Bitrix24's automation runs for each record whose stage changes"
 
 
@@ -141,7 +143,7 @@ def notes(merge: MergeCodes, found: Carriers, limits: Plan, *, logged: bool) -> 
     if (records := records_to_move(found)) and is_stages(merge.entity_id):
         yield AUTOMATION
     if records:
-        requests = math.ceil(records / MOST_AT_ONCE) + 5
+        requests = _OTHER_REQUESTS + sum(1 + math.ceil(count / MOST_AT_ONCE) for count in _by_field(found).values())
         seconds = math.ceil(max(0.0, requests - limits.burst) / limits.per_second)
         yield (
             f"about {requests} requests; the portal's limits alone take {seconds} s"
@@ -151,6 +153,13 @@ def notes(merge: MergeCodes, found: Carriers, limits: Plan, *, logged: bool) -> 
     if records and not logged:
         yield "BITRIX24_AUDIT_LOG is not set, so `bitrix24-directories-mcp undo` could not take it back"
     yield from (f"not counted and so not moved: {what}" for what in found.uncounted)
+
+
+def _by_field(found: Carriers) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for of in found.counts.values():
+        counts.update({path: count or 0 for path, count in of.items()})
+    return counts
 
 
 def _refuse_unfit(code: str, target: Item, items: Sequence[Item], known: Mapping[str, Item]) -> None:

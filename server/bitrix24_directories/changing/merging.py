@@ -16,7 +16,7 @@ import anyio
 
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.entity_ids import could_be_id
-from bitrix24_directories.directories.models import Change, Step
+from bitrix24_directories.directories.models import Step
 from bitrix24_directories.directories.reads import COUNTS
 from bitrix24_directories.records.carriers import Carriers, carriers
 from bitrix24_directories.records.counting import Place
@@ -29,7 +29,7 @@ from .merge_plan import MergeCodes, notes, records_to_move
 from .merge_run import MergeRun, Progress, Told
 from .moving import Mover
 from .refusals import no_directory, refused
-from .stopped import StoppedError
+from .stopped import MergeStoppedError, StoppedError
 from .turns import Turns
 
 _UNDER_WAY = 100
@@ -122,7 +122,7 @@ class Merges:
     ) -> Merge:
         """Move records for as long as the timeout allows, or `to_the_end`; then delete the items that none carries.
 
-        Raises StoppedError when the portal fails on the way, and Bitrix24Error where nothing was moved yet. What has
+        Raises MergeStoppedError when the portal fails on the way, and Bitrix24Error where nothing was moved. What has
         left for the portal is waited for and recorded although the call is cancelled.
         """
         merge = planned.merge
@@ -134,18 +134,19 @@ class Merges:
             with audit_needed():
                 self._audit.make_sure()
             progress = self._progress(planned)
+            before = progress.moved
             described = self.described(tool, merge)
             mover = Mover(self._directories, self._audit, described, float("inf") if to_the_end else until)
             try:
                 all_tried = await MergeRun(merge, mover, progress, told).move(planned.to_move)
             except Bitrix24Error as exc:
-                raise StoppedError(_so_far(planned, progress, "stopped"), exc) from None
+                raise MergeStoppedError(_so_far(planned, progress, "stopped"), exc) from None
             finally:
                 self._directories.reader.forget_all(COUNTS)
         if not all_tried:
             return _so_far(planned, progress, "moving")
         progress.after.clear()  # whoever goes on after this looks at all that is left
-        return await self._finished(tool, planned, progress)
+        return await self._finished(tool, planned, progress, moved_some=progress.moved > before)
 
     def _progress(self, planned: PlannedMerge) -> Progress:
         progress = self._under_way.setdefault(planned.plan_id, Progress())
@@ -179,11 +180,13 @@ class Merges:
                 "the directory, or the fields that take its codes, have changed since it was planned", "Call again"
             )
 
-    async def _finished(self, tool: str, planned: PlannedMerge, progress: Progress) -> Merge:
-        """Delete what a fresh count finds empty, and say what is left."""
+    async def _finished(self, tool: str, planned: PlannedMerge, progress: Progress, *, moved_some: bool) -> Merge:
+        """Delete what a fresh count finds empty, and say what is left, which may have come meanwhile."""
         merge = planned.merge
         found = await self._counted(merge)
         left = records_to_move(found)
+        if moved_some and left > len(progress.not_moved):
+            return _so_far(planned, progress, "moving", left=left)
         gone = [item.status_id for item in merge.deletable(found) if item.status_id not in found.counts]
         codes = [code for code in merge.planned(found) if code.item]
         steps: list[Step] = []
@@ -192,10 +195,10 @@ class Merges:
             if gone:
                 steps = (await self._changes.remove_unused(tool, merge.entity_id, gone, part_of=described)).steps
         except StoppedError as exc:
-            steps = exc.change.steps if isinstance(exc.change, Change) else []
-            raise StoppedError(_so_far(planned, progress, "stopped", _after(codes, steps), left), exc.error) from None
+            codes = _after(codes, exc.change.steps)
+            raise MergeStoppedError(_so_far(planned, progress, "stopped", codes, left), exc.error) from None
         except Bitrix24Error as exc:
-            raise StoppedError(_so_far(planned, progress, "stopped", _after(codes, steps), left), exc) from None
+            raise MergeStoppedError(_so_far(planned, progress, "stopped", _after(codes, steps), left), exc) from None
         del self._under_way[planned.plan_id]
         status: MergeStatus = "incomplete" if left or found.uncounted else "done"
         return _so_far(planned, progress, status, _after(codes, steps), left)

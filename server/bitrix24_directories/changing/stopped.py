@@ -1,4 +1,4 @@
-"""The error of a change, or of a merge, that stopped half-way; a server without writes loads no more of this room."""
+"""The errors of a change, and of a merge, that stopped half-way; a server without writes loads no more of this room."""
 
 from __future__ import annotations
 
@@ -14,6 +14,14 @@ if TYPE_CHECKING:
 class StoppedError(Exception):
     """A step failed; `change` tells what was done and what was not, `error` why."""
 
-    def __init__(self, change: Change | Merge, error: Bitrix24Error) -> None:
+    def __init__(self, change: Change, error: Bitrix24Error) -> None:
         super().__init__(str(error))
         self.change, self.error = change, error
+
+
+class MergeStoppedError(Exception):
+    """A merge failed on the way; `merge` tells what it had come to, `error` why."""
+
+    def __init__(self, merge: Merge, error: Bitrix24Error) -> None:
+        super().__init__(str(error))
+        self.merge, self.error = merge, error

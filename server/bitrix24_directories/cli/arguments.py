@@ -87,6 +87,30 @@ def parser(commands: Commands) -> argparse.ArgumentParser:
     shape.add_argument("--csv", action="store_true", help="print a row for each code in each field")
     shape.add_argument("--html", metavar="FILE", help="write one HTML file, the stages as bars in their colours")
 
+    merge = command(
+        "merge",
+        "make several codes of a directory one: move the records that carry them, then delete the items",
+        "merge SOURCE UC_WEB2 website --into WEB --log merge.jsonl",
+        parents=demo,
+    )
+    merge.add_argument("entity_id", metavar="entityId", help="the directory")
+    merge.add_argument(
+        "codes", nargs="+", metavar="code", help="a code that is to go, of the directory or unknown to it"
+    )
+    merge.add_argument("--into", required=True, metavar="CODE", help="the item whose code the records get")
+    merge.add_argument("--log", metavar="FILE", help="write down each record here, for undo (or BITRIX24_AUDIT_LOG)")
+    merge.add_argument("--yes", action="store_true", help="carry it out without asking")
+
+    undo = command(
+        "undo",
+        "take a merge back by its log: what still carries the new code gets its old one again",
+        "undo merge.jsonl",
+        parents=demo,
+    )
+    undo.add_argument("file", metavar="FILE", help="the log of the merge")
+    undo.add_argument("--merge", metavar="ID", help="which merge, where the log holds several")
+    undo.add_argument("--yes", action="store_true", help="carry it out without asking")
+
     portal = command("portal", "run the demo portal for others to develop against", "portal --port 8024 --lang ru")
     portal.add_argument("--port", type=_port_number, default=8024, help="0: a free one (%(default)s)")
     portal.add_argument("--lang", choices=["en", "ru"], default="en")

@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""The command line's commands: serve (the default), call, check, login, setup, portal, report."""
+"""The command line's commands: serve (the default), call, check, login, setup, portal, report, merge, undo."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from io import TextIOWrapper
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -20,15 +19,10 @@ import anyio
 from bitrix24_directories import __version__
 
 from .arguments import Commands, UsageError, parser
+from .configured import DEMO_WEBHOOK, a_person_sits_there, complain, configured, fault, redactor
 
 if TYPE_CHECKING:
-    from bitrix24_directories.portal import Fault
-    from bitrix24_directories.redaction import Redactor
-    from bitrix24_directories.rest import Bitrix24Error, Credentials, Transport
-    from bitrix24_directories.settings import Settings
-
-DEMO_ADDRESS = "https://demo.bitrix24.example"
-DEMO_WEBHOOK = "/rest/1/demoadmin0000001/"
+    from bitrix24_directories.rest import Bitrix24Error, Credentials
 
 # What writing to a stdout that is closed, full or gone fails with.
 _UNWRITABLE = {errno.EPIPE, errno.ENOSPC, errno.EBADF, errno.EIO, errno.ECONNRESET}
@@ -45,28 +39,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         argcomplete.autocomplete(whole)
     args = whole.parse_args([_readable(arg) for arg in (sys.argv[1:] if argv is None else argv)])
     try:
-        with nullcontext() if args.run is _report else _without_rich():
+        with nullcontext() if args.run in _WITH_RICH else _without_rich():
             code: int = args.run(args)
         if sys.stdout is not None:
             sys.stdout.flush()
     except KeyboardInterrupt:
         return 130
     except UsageError as exc:
-        _complain(exc)
+        complain(exc)
         return 2
     except OSError as exc:
         if exc.errno not in _UNWRITABLE:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python itself would try once more, and fail aloud
         if exc.errno != errno.EPIPE:  # else whoever read our output has gone, and knows
-            _complain(f"Standard output cannot be written to: {exc.strerror}")
+            complain(f"Standard output cannot be written to: {exc.strerror}")
         return 1
     return code
 
 
 @contextmanager
 def _without_rich() -> Iterator[None]:
-    """Only a report needs it; httpx and the SDK import it where it is installed, a fifth of a second at each start."""
+    """Tables and bars need it; httpx and the SDK import it where it is installed, a fifth of a second at each start."""
     modules: dict[str, Any] = sys.modules
     if "rich" in modules:
         yield
@@ -80,16 +74,16 @@ def _without_rich() -> Iterator[None]:
 
 def _serve(args: argparse.Namespace) -> int:
     if sys.stdin is None or sys.stdout is None:
-        _complain("Standard input or output is closed: there is no MCP client to serve.")
+        complain("Standard input or output is closed: there is no MCP client to serve.")
         return 1
     from .lifetime import end_with_client
 
     end_with_client()
     from bitrix24_directories.mcp_server.server import DirectoriesServer
 
-    portal, settings, transport = _configured(args)
+    portal, settings, transport = configured(args)
     if sys.stdin.isatty():
-        _complain(_greeting(portal))
+        complain(_greeting(portal))
     try:
         anyio.run(DirectoriesServer(portal, settings, transport=transport).run_stdio_async)
     except BaseExceptionGroup as group:
@@ -126,7 +120,7 @@ def _call(args: argparse.Namespace) -> int:
     if args.tool is None and not args.list:
         raise UsageError("Name a tool, or --list to see them.")
     arguments = _arguments(args.arguments)
-    portal, settings, transport = _configured(args)
+    portal, settings, transport = configured(args)
 
     async def run() -> int:
         async with Client(DirectoriesServer(portal, settings, transport=transport)) as client:
@@ -167,20 +161,20 @@ def _check(args: argparse.Namespace) -> int:
     from .check import Step, check
     from .setup import ask_for_webhook
 
-    portal, settings, transport = _configured(args)
-    if isinstance(portal, Bitrix24Error) and portal.kind == "NOT_CONFIGURED" and _a_person_sits_there():
+    portal, settings, transport = configured(args)
+    if isinstance(portal, Bitrix24Error) and portal.kind == "NOT_CONFIGURED" and a_person_sits_there():
         settings = ask_for_webhook(settings)
         try:
             portal = settings.credentials()
         except Bitrix24Error as exc:
             portal = exc
-    redact = _redactor(portal)
+    redact = redactor(portal)
 
     def tell(step: Step) -> None:
         print(f"{'✓' if step.ok else '✗'} {step.name}: {redact(step.says).replace(chr(10), chr(10) + '  ')}")
 
     well = anyio.run(partial(check, portal, settings, tell, transport=transport))
-    if well and not args.demo and _a_person_sits_there():
+    if well and not args.demo and a_person_sits_there():
         print("To tell an MCP client: `bitrix24-directories-mcp setup --help`.")
     return int(not well)
 
@@ -197,14 +191,14 @@ def _login(args: argparse.Namespace) -> int:
         settings = load_settings(args.env_file or "")
         application = settings.application()
     except Bitrix24Error as exc:
-        _complain(to_a_person(exc))
+        complain(to_a_person(exc))
         return 1
-    redact = _redactor(application)
+    redact = redactor(application)
     configure_logging(settings.log_level, redact)
     try:
         login(application)
     except Bitrix24Error as exc:
-        _complain(redact(to_a_person(exc)))
+        complain(redact(to_a_person(exc)))
         return 1
     return 0
 
@@ -220,11 +214,11 @@ def _setup(args: argparse.Namespace) -> int:
     try:
         settings = load_settings(env_file)
         nothing_set = not (settings.webhook_url.get_secret_value() or settings.portal_url or settings.client_id)
-        if args.write and nothing_set and _a_person_sits_there():
+        if args.write and nothing_set and a_person_sits_there():
             settings = ask_for_webhook(settings)
         setup(args.client, settings, env_file, into_file=args.write)
     except Bitrix24Error as exc:
-        _complain(to_a_person(exc))
+        complain(to_a_person(exc))
         return 1
     return 0
 
@@ -234,12 +228,12 @@ def _portal(args: argparse.Namespace) -> int:
 
     portal = DemoPortal(args.lang, limit=(50, 2) if args.limit else None, stages=args.stages)
     if args.fault:
-        portal.faults.order(_fault(args.fault))
+        portal.faults.order(fault(args.fault))
     try:
         running = server(portal.app, certfile=args.certfile, keyfile=args.keyfile)
         listening = listen(args.port)
     except OSError as exc:
-        _complain(f"The demo portal cannot run on port {args.port}: {exc}")
+        complain(f"The demo portal cannot run on port {args.port}: {exc}")
         return 1
     scheme = "https" if args.certfile else "http"
     print(f"Demo portal ({args.lang}) until Ctrl+C. Point a server at it with", flush=True)
@@ -249,34 +243,21 @@ def _portal(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
-    from bitrix24_directories.rest import Bitrix24Error
+    from .report import report
 
-    from . import report
-    from .check import to_a_person
+    return report(args)
 
-    portal, settings, transport = _configured(args)
-    redact = _redactor(portal)
-    try:
-        if isinstance(portal, Bitrix24Error):
-            raise portal
-        counting = partial(report.counted, portal, settings, transport, args.entity_ids, colours=bool(args.html))
-        parts = anyio.run(counting)
-    except Bitrix24Error as exc:
-        _complain(redact(to_a_person(exc)))
-        return 2
-    if args.html:
-        try:
-            report.write_page(parts, Path(args.html))
-        except OSError as exc:
-            raise UsageError(f"{args.html} cannot be written: {exc.strerror}") from None
-        print(f"Written to {args.html}")
-    elif args.json:
-        report.print_json(parts, sys.stdout)
-    elif args.csv:
-        report.print_csv(parts, sys.stdout)
-    else:
-        report.print_tables(parts)
-    return report.exit_code(parts)
+
+def _merge(args: argparse.Namespace) -> int:
+    from .merge import merge
+
+    return merge(args)
+
+
+def _undo(args: argparse.Namespace) -> int:
+    from .merge import undo
+
+    return undo(args)
 
 
 COMMANDS: Commands = {
@@ -287,61 +268,10 @@ COMMANDS: Commands = {
     "setup": _setup,
     "portal": _portal,
     "report": _report,
+    "merge": _merge,
+    "undo": _undo,
 }
-
-
-def _configured(args: argparse.Namespace) -> tuple[Credentials | Bitrix24Error, Settings, Transport | None]:
-    """What to call with (or why there is nothing to call with), the settings, and the demo's transport.
-
-    Logging is set up on the way, before anything can be logged that holds the secret.
-    """
-    from bitrix24_directories.logs import configure_logging
-    from bitrix24_directories.rest import Bitrix24Error, Webhook, in_process
-    from bitrix24_directories.settings import Settings, load_settings
-
-    if (args.fault or args.lang) and not args.demo:
-        raise UsageError("--fault and --lang are for the demo portal: add --demo.")
-    portal: Credentials | Bitrix24Error
-    settings, transport = Settings.model_construct(), None
-    try:
-        settings = load_settings(args.env_file or "")
-        portal = Webhook.parse(DEMO_ADDRESS + DEMO_WEBHOOK) if args.demo else settings.credentials()
-    except Bitrix24Error as exc:
-        portal = exc
-    configure_logging(settings.log_level, _redactor(portal))
-    if args.demo:
-        from bitrix24_directories.portal import DemoPortal
-
-        demo = DemoPortal(args.lang or "en")
-        if args.fault:
-            demo.faults.order(_fault(args.fault))
-        transport = in_process(demo.app)
-    return portal, settings, transport
-
-
-def _redactor(portal: Credentials | Bitrix24Error) -> Redactor:
-    from bitrix24_directories.redaction import Redactor
-    from bitrix24_directories.rest import Bitrix24Error
-
-    return Redactor(lambda: () if isinstance(portal, Bitrix24Error) else portal.secrets)
-
-
-def _fault(text: str) -> Fault:
-    from bitrix24_directories.portal import Fault
-
-    try:
-        return Fault.parse(text)
-    except ValueError as exc:
-        raise UsageError(f"--fault {text}: {exc}") from None
-
-
-def _a_person_sits_there() -> bool:
-    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
-
-
-def _complain(what: object) -> None:
-    if sys.stderr is not None:
-        print(what, file=sys.stderr)
+_WITH_RICH = (_report, _merge, _undo)
 
 
 def _speak_utf8() -> None:

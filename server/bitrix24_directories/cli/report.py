@@ -5,13 +5,16 @@ What is counted stands in `records.usage`; the file itself in `report_page`.
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
+import anyio
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
@@ -26,10 +29,40 @@ from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Credentials
 from bitrix24_directories.settings import Settings
 from bitrix24_directories.text import shown_code
 
+from .arguments import UsageError
+from .check import to_a_person
+from .configured import complain, configured, redactor
 from .report_page import Part, page
 
 _KEPT = 24 * 3600.0  # seconds: what was counted for one directory is not counted again for the next
 _COLUMNS = ("directory", "title", "code", "name", "in the directory", "records", "field", "first ids")
+
+
+def report(args: argparse.Namespace) -> int:
+    """Count and print, or write; gives the exit code."""
+    portal, settings, transport = configured(args)
+    redact = redactor(portal)
+    try:
+        if isinstance(portal, Bitrix24Error):
+            raise portal
+        counting = partial(counted, portal, settings, transport, args.entity_ids, colours=bool(args.html))
+        parts = anyio.run(counting)
+    except Bitrix24Error as exc:
+        complain(redact(to_a_person(exc)))
+        return 2
+    if args.html:
+        try:
+            write_page(parts, Path(args.html))
+        except OSError as exc:
+            raise UsageError(f"{args.html} cannot be written: {exc.strerror}") from None
+        print(f"Written to {args.html}")
+    elif args.json:
+        print_json(parts, sys.stdout)
+    elif args.csv:
+        print_csv(parts, sys.stdout)
+    else:
+        print_tables(parts)
+    return exit_code(parts)
 
 
 async def counted(

@@ -36,7 +36,7 @@ from mcp_types import (
 from pydantic import AnyUrl, ValidationError
 
 from bitrix24_directories import __version__
-from bitrix24_directories.changing.stopped import StoppedError
+from bitrix24_directories.changing.stopped import MergeStoppedError, StoppedError
 from bitrix24_directories.directories.cache import Cache
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.models import Change, Failure
@@ -169,6 +169,8 @@ class DirectoriesServer(MCPServer[Portal]):
             return await self._in_time(work, waiting)
         except StoppedError as exc:
             return self._failed(exc.error, exc.change)
+        except MergeStoppedError as exc:
+            return self._failed(exc.error, exc.merge)
         except Bitrix24Error as exc:
             return self._failed(exc)
 
@@ -255,7 +257,7 @@ class DirectoriesServer(MCPServer[Portal]):
             return await super().call_tool(name, given, context)
         except ToolError as exc:
             match exc.__cause__:
-                case Bitrix24Error() | StoppedError() as error:
+                case Bitrix24Error() | StoppedError() | MergeStoppedError() as error:
                     raise error from None
                 case ValidationError() as invalid if wrong := _argument_names(invalid, schema):
                     raise refused(name, schema, given, wrong) from None

@@ -1,0 +1,208 @@
+"""Takes a merge back by its audit log: the deleted items first, then the records that still carry the new code.
+
+`merge_log` reads the log, `moving` writes, `changes` adds items. What has been changed since stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from bitrix24_directories.directories.directories import Directories
+from bitrix24_directories.directories.models import Item
+from bitrix24_directories.directories.naming import only
+from bitrix24_directories.records.carriers import places_of
+from bitrix24_directories.records.counting import Place
+from bitrix24_directories.rest import Bitrix24Error
+from bitrix24_directories.text import shown_code
+
+from .audit import Audit
+from .changes import Changes
+from .merge_log import UNDO, LoggedMerge, Where
+from .merge_plan import folded
+from .moving import Move, Mover, Rule, record_id_of, same, values_of
+from .refusals import refused
+from .stopped import StoppedError
+
+_AT_ONCE = 50  # records whose values one call reads
+_TRIES = 3
+
+Told = Callable[[int], None]
+
+
+def restoring(into: str, old: Any, new: Any) -> Rule:
+    """What becomes of a field that a merge made `new` out of `old`: only the merged code is taken back."""
+
+    def rule(value: Any) -> Any:
+        if not isinstance(value, list) or not isinstance(old, list):
+            return old if folded(str(value)) == folded(into) else value
+        if same(value, new):
+            return old
+        kept = {folded(str(one)) for one in old if folded(str(one)) == folded(into)}
+        gone = [one for one in old if folded(str(one)) not in {folded(str(other)) for other in new}]
+        restored: list[Any] = []
+        for one in value:
+            merged = folded(str(one)) == folded(into)
+            restored += gone if merged else []
+            restored += [one] if not merged or folded(str(one)) in kept else []
+        return list(dict.fromkeys(restored))
+
+    return rule
+
+
+@dataclass
+class Undoing:
+    """What taking a merge back would do: items to add again, fields to write, and what stays as it is."""
+
+    merge: LoggedMerge
+    items: list[Item]
+    moves: list[Move]
+    changed_since: int
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def does_something(self) -> bool:
+        return bool(self.items or self.moves)
+
+
+@dataclass
+class Undone:
+    """What was put back, and what was not, with why."""
+
+    items: list[str] = field(default_factory=list)
+    moved: int = 0
+    not_moved: list[str] = field(default_factory=list)
+    error: Bitrix24Error | None = None
+
+
+class Undo:
+    """Takes merges of one portal back."""
+
+    def __init__(self, directories: Directories, changes: Changes, audit: Audit) -> None:
+        self._directories = directories
+        self._changes = changes
+        self._audit = audit
+
+    async def plan(self, merge: LoggedMerge) -> Undoing:
+        """Look what is there of a merge. Raises Bitrix24Error: CHANGE_REFUSED for another portal's, and as reading."""
+        portal = self._directories.reader.identity[0]
+        if merge.portal != portal:
+            raise refused(f"that merge was made on {merge.portal}, and this is {portal}", "Use that portal's settings")
+        items = (await self._directories.items(merge.entity_id, details=True, fresh=True)).items
+        there = {item.status_id for item in items}
+        lists = await self._directories.lists(fresh=True)
+        directory = only(merge.entity_id, lists.named(merge.entity_id))
+        places = {(place.of.type.id, place.name): place for place in places_of(lists, directory)}
+        undoing = Undoing(merge, [item for code, item in merge.deleted.items() if code not in there], [], 0)
+        for (type_id, name), wheres in _by_field(merge).items():
+            place = places.get((type_id, name))
+            if place is None:
+                undoing.notes.append(f"the field {name} of type {type_id} does not take these codes any more")
+                continue
+            values = await self._values(place, [where.record_id for where in wheres])
+            moves = [self._move(place, where, merge, values) for where in wheres if where.record_id in values]
+            undoing.moves += [move for move in moves if not same(move.old, move.new)]
+        undoing.changed_since = len(merge.moves) - len(undoing.moves)
+        return undoing
+
+    async def carry_out(self, undoing: Undoing, told: Told = lambda _moved: None) -> Undone:
+        """Add the items, then put the codes back, to the end. What failed on the way stands in the answer."""
+        undone = Undone()
+        described = self._described(undoing.merge)
+        for item in undoing.items:
+            try:
+                await self._add(undoing.merge, item, described)
+            except Bitrix24Error as exc:
+                undone.error = exc
+                return undone  # to put its code back into records would orphan them
+            undone.items.append(item.status_id)
+        mover = Mover(self._directories, self._audit, described, float("inf"))
+        for moves in _by_place(undoing.moves):
+            if not await self._put_back(mover, moves, undone, told):
+                break
+        return undone
+
+    async def _put_back(self, mover: Mover, moves: Sequence[Move], undone: Undone, told: Told) -> bool:
+        """Whether it went to the end."""
+        left, tries = list(moves), 0
+        while left:
+            sent = await mover.send(left[: mover.at_once])
+            settled = [one for one in sent.moved if one.outcome not in ("not sent", "unknown") or sent.error is None]
+            undone.moved += sum(one.outcome == "moved" for one in settled)
+            undone.not_moved += [f"{one.move.record}: {one.why}" for one in settled if one.outcome != "moved"]
+            told(undone.moved)
+            done = {one.move.record_id for one in settled}
+            left = [move for move in left if move.record_id not in done]
+            tries = tries + 1 if sent.error is not None else 0
+            if sent.error is not None and (sent.error.nothing_was_done or tries >= _TRIES):
+                undone.error = sent.error
+                return False
+        return True
+
+    async def _add(self, merge: LoggedMerge, item: Item, described: dict[str, Any]) -> None:
+        """Add an item where it stood. Raises Bitrix24Error."""
+        there = (await self._directories.items(merge.entity_id, details=True, fresh=True)).items
+        before = [one for one in there if one.sort <= item.sort]
+        planned = await self._changes.plan_adding(
+            merge.entity_id,
+            item.name,
+            code=item.status_id,
+            after=before[-1].status_id if before else "",
+            color=item.color or "",
+            meaning=item.semantics if item.semantics in ("success", "failure") else "",
+        )
+        try:
+            await self._changes.carry_out(UNDO, replace(planned, part_of=described), confirmed=False)
+        except StoppedError as exc:
+            raise exc.error from None
+
+    async def _values(self, place: Place, ids: Sequence[int]) -> dict[int, Any]:
+        reads = [values_of(place, ids[start : start + _AT_ONCE]) for start in range(0, len(ids), _AT_ONCE)]
+        found = await self._directories.reader.batch(reads, fresh=True)
+        values: dict[int, Any] = {}
+        for read in reads:
+            kept = found[read]
+            if isinstance(kept, Bitrix24Error):
+                raise kept
+            values |= {record_id_of(row): row[place.name] for row in kept.rows if place.name in row}
+        return values
+
+    def _move(self, place: Place, where: Where, merge: LoggedMerge, values: Mapping[int, Any]) -> Move:
+        old, new = merge.moves[where]
+        return Move(place, where.record_id, values[where.record_id], restoring(merge.into, old, new))
+
+    def _described(self, merge: LoggedMerge) -> dict[str, Any]:
+        return {
+            "tool": UNDO,
+            "merge": merge.key,
+            "portal": merge.portal,
+            "entityId": merge.entity_id,
+            "into": merge.into,
+        }
+
+
+def undoing_text(undoing: Undoing) -> str:
+    """What would be put back, for a person."""
+    merge = undoing.merge
+    lines = [f"Merge {merge.key} of {shown_code(merge.entity_id)} into {shown_code(merge.into)}, begun {merge.began}:"]
+    lines += [f"- {shown_code(item.status_id)} ({item.name}) is added again" for item in undoing.items]
+    lines.append(f"- {len(undoing.moves)} values of records get their old code back")
+    if undoing.changed_since:
+        lines.append(f"- {undoing.changed_since} do not carry {shown_code(merge.into)} any more, and stay as they are")
+    return "\n".join([*lines, *(f"- {note}" for note in undoing.notes)])
+
+
+def _by_field(merge: LoggedMerge) -> dict[tuple[int, str], list[Where]]:
+    found: defaultdict[tuple[int, str], list[Where]] = defaultdict(list)
+    for where in merge.moves:
+        found[where.type_id, where.field].append(where)
+    return found
+
+
+def _by_place(moves: Sequence[Move]) -> list[list[Move]]:
+    found: defaultdict[str, list[Move]] = defaultdict(list)
+    for move in moves:
+        found[move.place.of.path].append(move)
+    return list(found.values())

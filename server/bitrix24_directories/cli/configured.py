@@ -1,0 +1,72 @@
+"""What every command needs: the settings, who calls which portal, and words for the person at the terminal."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from .arguments import UsageError
+
+if TYPE_CHECKING:
+    from bitrix24_directories.portal import Fault
+    from bitrix24_directories.redaction import Redactor
+    from bitrix24_directories.rest import Bitrix24Error, Credentials, Transport
+    from bitrix24_directories.settings import Settings
+
+DEMO_ADDRESS = "https://demo.bitrix24.example"
+DEMO_WEBHOOK = "/rest/1/demoadmin0000001/"
+
+
+def configured(args: argparse.Namespace) -> tuple[Credentials | Bitrix24Error, Settings, Transport | None]:
+    """What to call with (or why there is nothing to call with), the settings, and the demo's transport.
+
+    Logging is set up on the way, before anything can be logged that holds the secret.
+    """
+    from bitrix24_directories.logs import configure_logging
+    from bitrix24_directories.rest import Bitrix24Error, Webhook, in_process
+    from bitrix24_directories.settings import Settings, load_settings
+
+    if (args.fault or args.lang) and not args.demo:
+        raise UsageError("--fault and --lang are for the demo portal: add --demo.")
+    portal: Credentials | Bitrix24Error
+    settings, transport = Settings.model_construct(), None
+    try:
+        settings = load_settings(args.env_file or "")
+        portal = Webhook.parse(DEMO_ADDRESS + DEMO_WEBHOOK) if args.demo else settings.credentials()
+    except Bitrix24Error as exc:
+        portal = exc
+    configure_logging(settings.log_level, redactor(portal))
+    if args.demo:
+        from bitrix24_directories.portal import DemoPortal
+
+        demo = DemoPortal(args.lang or "en")
+        if args.fault:
+            demo.faults.order(fault(args.fault))
+        transport = in_process(demo.app)
+    return portal, settings, transport
+
+
+def redactor(portal: Credentials | Bitrix24Error) -> Redactor:
+    from bitrix24_directories.redaction import Redactor
+    from bitrix24_directories.rest import Bitrix24Error
+
+    return Redactor(lambda: () if isinstance(portal, Bitrix24Error) else portal.secrets)
+
+
+def fault(text: str) -> Fault:
+    from bitrix24_directories.portal import Fault
+
+    try:
+        return Fault.parse(text)
+    except ValueError as exc:
+        raise UsageError(f"--fault {text}: {exc}") from None
+
+
+def a_person_sits_there() -> bool:
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
+
+
+def complain(what: object) -> None:
+    if sys.stderr is not None:
+        print(what, file=sys.stderr)

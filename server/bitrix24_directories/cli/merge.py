@@ -1,0 +1,195 @@
+"""Makes several codes one, and takes that back, for a person: a plan, a question, and a bar to the end.
+
+What is done stands in `changing.merging` and `changing.undoing`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import anyio
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from bitrix24_directories.changing.audit import Audit
+from bitrix24_directories.changing.changes import Changes, audit_trouble
+from bitrix24_directories.changing.merge_log import LoggedMerge, merges_in
+from bitrix24_directories.changing.merge_models import Merge
+from bitrix24_directories.changing.merging import Merges, PlannedMerge
+from bitrix24_directories.changing.stopped import MergeStoppedError
+from bitrix24_directories.changing.turns import Turns
+from bitrix24_directories.changing.undoing import Undo, undoing_text
+from bitrix24_directories.directories.cache import Cache
+from bitrix24_directories.directories.directories import Directories
+from bitrix24_directories.mcp_server.merge_tools import merge_text
+from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error
+from bitrix24_directories.text import shown_code
+
+from .arguments import UsageError
+from .check import to_a_person
+from .configured import a_person_sits_there, complain, configured, redactor
+
+_TRIES = 5
+"""In a row that moved nothing, before a portal that fails is given up."""
+
+
+class _UnwantedError(Exception):
+    """A person said no."""
+
+
+@dataclass(frozen=True)
+class _Tools:
+    merges: Merges
+    undo: Undo
+
+
+def merge(args: argparse.Namespace) -> int:
+    """Plan, ask and carry out; gives the exit code: 0 where nothing is left to do."""
+    return _run(args, partial(_merge, args), lambda audit_log: args.log or audit_log)
+
+
+def undo(args: argparse.Namespace) -> int:
+    """The same for taking a merge back."""
+    try:
+        with Path(args.file).open(encoding="utf-8", errors="replace") as lines:
+            merges = merges_in(lines)
+    except OSError as exc:
+        raise UsageError(f"{args.file} cannot be read: {exc.strerror}") from None
+    return _run(args, partial(_undo, args, _chosen(args, merges)), lambda _: args.file)
+
+
+def _run(args: argparse.Namespace, work: Callable[[_Tools], Awaitable[int]], log_of: Callable[[str], str]) -> int:
+    portal, settings, transport = configured(args)
+    redact = redactor(portal)
+    log = log_of(settings.audit_log)
+    if not log:
+        raise UsageError("Where shall each record be written down? Name a file with --log, or in BITRIX24_AUDIT_LOG.")
+
+    async def run() -> int:
+        if isinstance(portal, Bitrix24Error):
+            raise portal
+        if trouble := audit_trouble(log):
+            raise trouble
+        async with Bitrix24Client(
+            portal, timeout=settings.timeout, plan=settings.limits, transport=transport
+        ) as client:
+            directories = Directories(client, Cache(settings.cache_ttl))
+            audit, turns = Audit(log, quiet=True), Turns(settings.timeout)
+            changes = Changes(directories, audit, turns, settings.timeout)
+            merges = Merges(directories, changes, audit, turns, settings.timeout, settings.limits)
+            return await work(_Tools(merges, Undo(directories, changes, audit)))
+
+    try:
+        if not settings.allow_writes:
+            complain("Changes are switched off: set BITRIX24_ALLOW_WRITES=true to let this program make them.")
+            return 1
+        return anyio.run(run)
+    except _UnwantedError:
+        print("Nothing was changed.")
+        return 1
+    except Bitrix24Error as exc:
+        complain(redact(to_a_person(exc)))
+        return 1
+
+
+async def _merge(args: argparse.Namespace, tools: _Tools) -> int:
+    merges = tools.merges
+    planned = await merges.plan(args.entity_id, args.codes, args.into)
+    print(merge_text(planned.answer().model_copy(update={"plan_id": None})))
+    if not planned.does_something:
+        return 0
+    _ask(args)
+    confirmed, tries = True, 0
+    with _bar("Moving", planned.records) as told:
+        while True:
+            before = planned.moved_before
+            result, error = await _once(merges, planned, told, confirmed=confirmed)
+            tries = tries + 1 if result.moved == before else 0
+            confirmed = False
+            if error is None and result.status != "moving":
+                break
+            if error is not None and (not error.retryable or tries >= _TRIES):
+                break
+            await anyio.sleep(error.retry_after or 1 if error is not None else 0)
+            planned = await merges.plan(args.entity_id, args.codes, args.into)
+    print(merge_text(result))
+    if error is not None:
+        raise error
+    return 0 if result.status == "done" else 1
+
+
+async def _once(
+    merges: Merges, planned: PlannedMerge, told: Callable[[int], None], *, confirmed: bool
+) -> tuple[Merge, Bitrix24Error | None]:
+    try:
+        return await merges.carry_out("merge", planned, confirmed=confirmed, to_the_end=True, told=told), None
+    except MergeStoppedError as exc:
+        return exc.merge, exc.error
+
+
+async def _undo(args: argparse.Namespace, merge: LoggedMerge, tools: _Tools) -> int:
+    undoing = await tools.undo.plan(merge)
+    print(undoing_text(undoing))
+    if not undoing.does_something:
+        return 0
+    _ask(args)
+    with _bar("Putting back", len(undoing.moves)) as told:
+        undone = await tools.undo.carry_out(undoing, told)
+    print(f"{undone.moved} values of records got their old code back.")
+    for code in undone.items:
+        print(f"- {shown_code(code)} was added again")
+    for what in undone.not_moved:
+        print(f"- not put back: {what}")
+    if undone.error is not None:
+        raise undone.error
+    return int(bool(undone.not_moved))
+
+
+def _chosen(args: argparse.Namespace, merges: Sequence[LoggedMerge]) -> LoggedMerge:
+    """The merge to take back. Raises UsageError where it is not plain which."""
+    wanted = [one for one in merges if args.merge in (None, one.key)]
+    if len(wanted) == 1:
+        return wanted[0]
+    listed = "\n".join(
+        f"  {one.key}: {', '.join(map(shown_code, one.codes))} into {shown_code(one.into)} in "
+        f"{shown_code(one.entity_id)}, {len(one.moves)} values, begun {one.began}"
+        for one in merges
+    )
+    if not merges:
+        raise UsageError(f"{args.file} holds no merge.")
+    if not wanted:
+        raise UsageError(f"{args.file} holds no merge {args.merge}, but these:\n{listed}")
+    raise UsageError(f"{args.file} holds several merges; choose one with --merge ID:\n{listed}")
+
+
+def _ask(args: argparse.Namespace) -> None:
+    """Raises UsageError where nobody can be asked, and UnwantedError where the answer is not yes."""
+    if args.yes:
+        return
+    if not a_person_sits_there():
+        raise UsageError("Nobody can be asked here: add --yes to carry it out.")
+    if input("Carry it out? [y/N] ").strip().casefold() not in ("y", "yes"):
+        raise _UnwantedError
+
+
+@contextmanager
+def _bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr where a person looks; gives what hears how far it is."""
+    bar = Progress(
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task("values", total=total)
+        yield lambda done: bar.update(task, completed=done)
