@@ -9,14 +9,15 @@ import os
 import selectors
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import anyio
 import jsonschema
 from mcp import Client, StdioServerParameters
-from mcp_types import CallToolResult, TextContent
+from mcp_types import CallToolResult, ElicitResult, TextContent
 
 from bitrix24_directories.directories.cache import Cache
 from bitrix24_directories.directories.field_reads import ON_EVERY_PORTAL, reads_of_map
@@ -168,6 +169,26 @@ async def assistant(
         keep_fields(cache, caller, portal.portal if isinstance(portal, RunningPortal) else DemoPortal())
     async with Client(DirectoriesServer(caller, configured, transport=transport, cache=cache), mode=mode) as client:
         yield Assistant(client)
+
+
+@contextlib.asynccontextmanager
+async def with_a_person(
+    portal: PortalInProcess, answer: Callable[[], ElicitResult], mode: str
+) -> AsyncIterator[tuple[Client, list[str]]]:
+    """A client that asks a person; gives it and what the person was asked."""
+    asked: list[str] = []
+
+    async def callback(context: Any, params: Any) -> ElicitResult:
+        del context
+        asked.append(params.message)
+        assert params.requested_schema == {"type": "object", "properties": {}}
+        await anyio.sleep(120)  # people take their time
+        return answer()
+
+    settings = Settings.model_construct(allow_writes=True, log_level="ERROR")
+    server = DirectoriesServer(Webhook.parse(portal.webhook_url()), settings, transport=in_process(portal.portal.app))
+    async with Client(server, mode=mode, elicitation_callback=callback) as client:
+        yield client, asked
 
 
 _Described = dict[tuple[str, ...], list[Any]]

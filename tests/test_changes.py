@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from bitrix24_directories.mcp_server.server import CHANGING, DirectoriesServer
 from bitrix24_directories.portal import DemoPortal
 from bitrix24_directories.rest import Webhook, in_process
 from bitrix24_directories.settings import Settings
-from support import READER_SECRET, Assistant, PortalInProcess, RunningPortal, ask, assistant
+from support import READER_SECRET, Assistant, PortalInProcess, RunningPortal, ask, assistant, with_a_person
 
 pytestmark = pytest.mark.virtual_clock
 
@@ -188,7 +188,7 @@ async def test_an_item_in_use_is_explained(someone: Assistant, portal: PortalInP
     portal.order(method="crm.status.delete", code="", description="There are active items in this status.")
     said = await twice(someone, "delete_directory_item", entityId="SOURCE", statusId="WEB")
     assert said.error["code"] == "ITEM_IN_USE"
-    assert "move those records to another item first" in said.text
+    assert "Move those records to another item first, with merge_directory_items" in said.text
     assert "Nothing was changed in SOURCE" in said.text
     assert "WEB" in codes(portal, "SOURCE")
 
@@ -352,26 +352,6 @@ async def test_a_failure_at_every_step_tells_what_was_done_and_what_was_not(
     if finished.structured["status"] == "planned":
         await twice(someone, "apply_directory", entityId="DEAL_STAGE_2", items=STEPS)
     assert codes(portal, "DEAL_STAGE_2") == ["C2:NEW", "C2:ONE", "C2:TWO", "C2:WON", "C2:LOSE", "C2:THREE"]
-
-
-@contextlib.asynccontextmanager
-async def with_a_person(
-    portal: PortalInProcess, answer: Callable[[], ElicitResult], mode: str
-) -> AsyncIterator[tuple[Client, list[str]]]:
-    """A client that asks a person; gives it and what the person was asked."""
-    asked: list[str] = []
-
-    async def callback(context: Any, params: Any) -> ElicitResult:
-        del context
-        asked.append(params.message)
-        assert params.requested_schema == {"type": "object", "properties": {}}
-        await anyio.sleep(120)  # people take their time
-        return answer()
-
-    settings = Settings.model_construct(allow_writes=True, log_level="ERROR")
-    server = DirectoriesServer(Webhook.parse(portal.webhook_url()), settings, transport=in_process(portal.portal.app))
-    async with Client(server, mode=mode, elicitation_callback=callback) as client:
-        yield client, asked
 
 
 CHANGES: list[tuple[str, dict[str, Any]]] = [

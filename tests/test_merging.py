@@ -6,15 +6,18 @@ import json
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
+from mcp_types import ElicitResult
 
 from bitrix24_directories.portal import Fault
 from bitrix24_directories.portal.store import PortalError
-from support import READER_SECRET, Assistant, PortalInProcess, Said, assistant, change_field
+from support import READER_SECRET, Assistant, PortalInProcess, Said, assistant, change_field, with_a_person
 
 pytestmark = pytest.mark.virtual_clock
 
@@ -408,3 +411,97 @@ async def test_an_audit_log_that_cannot_be_written(small: PortalInProcess, tmp_p
         said = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"), planId=planned.structured["planId"])
     assert said.error["code"] == "AUDIT_LOG_FAILED"
     assert sources(small) == ["EMAIL", None, None]
+
+
+def yes() -> ElicitResult:
+    return ElicitResult(action="accept")
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_a_person_is_asked_once_for_the_whole_merge(portal: PortalInProcess, mode: str) -> None:
+    many_leads(portal, 200)
+    portal.order(method="batch", delay=12, changes_only=True)
+    said: list[dict[str, Any]] = []
+    async with with_a_person(portal, yes, mode) as (client, asked):
+        planned = (await client.call_tool(TOOL, arguments("SOURCE", ["EMAIL"], "WEB"))).structured_content
+        assert planned is not None
+        assert not asked
+        again = arguments("SOURCE", ["EMAIL"], "WEB") | {"planId": planned["planId"]}
+        while not said or said[-1]["status"] == "moving":
+            said.append((await client.call_tool(TOOL, again)).structured_content or {})
+    assert len(said) > 1
+    assert said[-1]["status"] == "done"
+    assert set(sources(portal)) == {"WEB"}
+    (question,) = set(asked)
+    assert question.startswith("Plan for SOURCE; nothing is changed yet: 200 values of records go to WEB (Website)")
+    assert "planId" not in question
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+@pytest.mark.parametrize(("action", "status"), [("decline", "declined"), ("cancel", "cancelled")])
+async def test_a_person_says_no(small: PortalInProcess, mode: str, action: Any, status: str) -> None:
+    put(small, ["EMAIL"])
+    async with with_a_person(small, lambda: ElicitResult(action=action), mode) as (client, _):
+        planned = (await client.call_tool(TOOL, arguments("SOURCE", ["EMAIL"], "WEB"))).structured_content or {}
+        again = arguments("SOURCE", ["EMAIL"], "WEB") | {"planId": planned["planId"]}
+        said = (await client.call_tool(TOOL, again)).structured_content or {}
+    assert said["status"] == status
+    assert sources(small) == ["EMAIL", None, None]
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_a_directory_that_changes_while_a_person_thinks(small: PortalInProcess, mode: str) -> None:
+    put(small, ["EMAIL"])
+
+    def meanwhile() -> ElicitResult:
+        web = next(item for item in small.portal.store.of("SOURCE") if item.status_id == "WEB")
+        small.portal.store.items[web.id] = replace(web, name="Web shop")
+        return ElicitResult(action="accept")
+
+    async with with_a_person(small, meanwhile, mode) as (client, _):
+        planned = (await client.call_tool(TOOL, arguments("SOURCE", ["EMAIL"], "WEB"))).structured_content or {}
+        again = arguments("SOURCE", ["EMAIL"], "WEB") | {"planId": planned["planId"]}
+        said = (await client.call_tool(TOOL, again)).structured_content or {}
+    assert said.get("status") == "planned" or said["error"]["code"] == "CHANGE_REFUSED"
+    assert sources(small) == ["EMAIL", None, None]
+
+
+async def test_progress_tells_how_far_it_is(portal: PortalInProcess) -> None:
+    many_leads(portal, 100)
+    portal.order(method="batch", delay=3, changes_only=True)
+    told: list[str | None] = []
+
+    async def tell(progress: float, total: float | None, message: str | None) -> None:
+        del progress, total
+        told.append(message)
+
+    async with assistant(portal, mode="legacy", allow_writes=True) as someone:
+        planned = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"))
+        again = arguments("SOURCE", ["EMAIL"], "WEB") | {"planId": planned.structured["planId"]}
+        await someone.client.call_tool(TOOL, again, progress_callback=tell)
+    await anyio.lowlevel.checkpoint()
+    assert any("the portal to move records (12 of 100 are moved)" in (message or "") for message in told), told
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_a_call_that_is_cancelled_loses_nothing(portal: PortalInProcess, tmp_path: Path, mode: str) -> None:
+    many_leads(portal, 100)
+    portal.order(method="batch", delay=3, changes_only=True)
+    log = tmp_path / "log"
+    async with assistant(portal, allow_writes=True, audit_log=str(log), mode=mode) as someone:
+        planned = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"))
+        again = arguments("SOURCE", ["EMAIL"], "WEB") | {"planId": planned.structured["planId"]}
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(someone.call, TOOL, **again))
+            await anyio.sleep(4)
+            tasks.cancel_scope.cancel()
+        await anyio.sleep(5)  # what has left is waited for
+        moved = sources(portal).count("WEB")
+        assert 0 < moved < 100
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        outcomes = [line["outcome"] for line in lines if line["event"] == "outcome"]
+        assert (len(outcomes), {*outcomes}) == (moved, {"moved"})
+        portal.portal.faults.clear()
+        done = await someone.call(TOOL, **again)
+    assert done.structured["status"] == "done"
+    assert set(sources(portal)) == {"WEB"}

@@ -19,7 +19,13 @@ from support import RunningPortal, assistant
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 READ_TOOLS = ["get_directory_items", "list_directories", "find_directory_items", "check_record", "get_directory_usage"]
-CHANGE_TOOLS = ["add_directory_item", "update_directory_item", "delete_directory_item", "apply_directory"]
+CHANGE_TOOLS = [
+    "add_directory_item",
+    "update_directory_item",
+    "delete_directory_item",
+    "apply_directory",
+    "merge_directory_items",
+]
 
 
 @pytest.fixture
@@ -83,7 +89,7 @@ async def test_annotations_are_true(tools: list[Tool]) -> None:
         assert tool.annotations is not None
         assert tool.annotations.open_world_hint
         assert tool.annotations.read_only_hint == (tool.name in READ_TOOLS)
-        may_destroy = tool.name in ("update_directory_item", "delete_directory_item", "apply_directory")
+        may_destroy = tool.name in CHANGE_TOOLS and tool.name != "add_directory_item"
         assert tool.annotations.destructive_hint == may_destroy
         again_changes = tool.name in ("add_directory_item", "delete_directory_item")
         assert tool.annotations.idempotent_hint != again_changes

@@ -23,7 +23,7 @@ INSTALLED = ROOT / ".clients"
 PAGE = ROOT / "docs" / "CLIENTS.md"
 SERVER = [str(Path(sys.executable).with_name("bitrix24-directories-mcp")), "--demo"]
 STEPS = ("list", "convert", "call", "error", "ask", "complete", "read", "subscribe")
-TOOLS = 9
+TOOLS = 10
 
 
 class NotInstalledError(Exception):

@@ -199,7 +199,10 @@ class Changes:
         found = await self._carriers(planned.entity_id, planned.plan.gone)
         if found.carried:
             listed = "; ".join(f"{shown_code(code)} by {records}" for code, records in found.carried.items())
-            raise refused(f"records carry by now what was to be removed: {listed}", "Move them first, or call again")
+            raise refused(
+                f"records carry by now what was to be removed: {listed}",
+                "Move them first with merge_directory_items, or call again",
+            )
         if planned.counted and found.uncounted:
             raise refused(f"before the removal {found.none_found}", "Call again")
 

@@ -8,10 +8,11 @@ from itertools import takewhile
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 
 from bitrix24_directories.directories.kept_reads import Read
 from bitrix24_directories.records.counting import Place
-from bitrix24_directories.rest import failure
+from bitrix24_directories.rest import current_wait, failure
 
 from .merge_models import NotMoved
 from .merge_plan import MergeCodes
@@ -51,6 +52,8 @@ class MergeRun:
     merge: MergeCodes
     mover: Mover
     progress: Progress
+    total: int
+    """Values that there are to move, with those that are moved already."""
     told: Told
     _lost: int = 0
 
@@ -64,10 +67,19 @@ class MergeRun:
                 return False
         return True
 
+    async def _send(self, moves: Sequence[Move], following: Read[dict[str, Any]]) -> Sent:
+        far = f"{self.progress.moved} of {self.total} are moved"
+        with current_wait().waiting_for(f"the portal to move records ({far})"):
+            sent = await self.mover.send(moves, following)
+        self.progress.add(sent.moved)
+        self.told(self.progress.moved)
+        return sent
+
     async def _move_in(self, place: Place) -> bool:
         path = place.of.path
         rows = await self.mover.read(self._next(place))
         while rows:
+            await anyio.lowlevel.checkpoint_if_cancelled()  # what is sent is not cancelled, and may follow at once
             moves = self._moves(place, rows)
             some = moves[: self.mover.at_once]
             if anyio.current_time() + 2 * self.mover.took + _RESERVE > self.mover.deadline:
@@ -78,9 +90,7 @@ class MergeRun:
                 self.progress.after[path] = last
                 rows = await self.mover.read(self._next(place))
                 continue
-            sent = await self.mover.send(some, self._next(place, last))
-            self.progress.add(sent.moved)
-            self.told(self.progress.moved)
+            sent = await self._send(some, self._next(place, last))
             if not self._went(path, sent, last):
                 return False
             rows = await self.mover.read(self._next(place)) if sent.following is None else sent.following

@@ -55,6 +55,11 @@ class PlannedMerge:
         return records_to_move(self.found)
 
     @property
+    def total(self) -> int:
+        """The same, with what has been moved before."""
+        return self.records + self.moved_before
+
+    @property
     def to_move(self) -> list[Place]:
         """The fields with something to move that can be written."""
         paths = {path for of in self.found.counts.values() for path in of}
@@ -138,7 +143,7 @@ class Merges:
             described = self.described(tool, merge)
             mover = Mover(self._directories, self._audit, described, float("inf") if to_the_end else until)
             try:
-                all_tried = await MergeRun(merge, mover, progress, told).move(planned.to_move)
+                all_tried = await MergeRun(merge, mover, progress, planned.total, told).move(planned.to_move)
             except Bitrix24Error as exc:
                 raise MergeStoppedError(_so_far(planned, progress, "stopped"), exc) from None
             finally:
@@ -218,7 +223,7 @@ def _so_far(
     """What a merge has come to; where it was not counted anew, `left` is what is left of the plan."""
     not_moved = list(progress.not_moved.values())
     if left is None:
-        left = max(0, planned.records + planned.moved_before - progress.moved)
+        left = max(0, planned.total - progress.moved)
     return planned.merge.result(
         status,
         list(codes),

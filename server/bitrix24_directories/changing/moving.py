@@ -20,7 +20,7 @@ from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.kept_reads import Read
 from bitrix24_directories.directories.reads import records_after
 from bitrix24_directories.records.counting import Place
-from bitrix24_directories.rest import BATCH_LENGTH, Answer, Bitrix24Error, Outcome, current_wait
+from bitrix24_directories.rest import BATCH_LENGTH, Answer, Bitrix24Error, Outcome
 from bitrix24_directories.text import quoted
 
 from .audit import Audit
@@ -124,7 +124,7 @@ class Mover:
         error: Bitrix24Error | None = None
         started = anyio.current_time()
         try:
-            with anyio.CancelScope(deadline=self.deadline), current_wait().waiting_for("the portal to move records"):
+            with anyio.CancelScope(deadline=self.deadline):
                 await self.directories.write_each(calls, outcomes)
         except Bitrix24Error as exc:
             error = exc

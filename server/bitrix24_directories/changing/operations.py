@@ -55,5 +55,8 @@ def refused_system(item: Item) -> Step:
 
 
 def refused_carried(item: Item, records: str) -> Step:
-    why = f"records carry it ({records}) and would be left with a code that nobody can read; move them first"
+    why = (
+        f"records carry it ({records}) and would be left with a code that nobody can read; move them first with "
+        "merge_directory_items"
+    )
     return Step(action="refused", status_id=item.status_id, name=item.name, why=why)

@@ -57,7 +57,7 @@ async def merge_directory_items(
         list[Annotated[str, Field(max_length=LENGTH)]],
         BeforeValidator(listed_codes),
         Field(
-            description="1 to 50 codes that are to go, also such as the directory does not have",
+            description="1 to 50 codes that are to go; records may carry them though no directory has them",
             min_length=1,
             max_length=50,
             examples=[["UC_WEB2", "website"]],

@@ -285,8 +285,9 @@ CATALOGUE: dict[str, Entry] = {
     ),
     "ITEM_IN_USE": Entry(
         "CRM records still carry this code",
-        "Tell the user to move those records to another item first; or rename the item instead of deleting it.",
+        "Move those records to another item first, with merge_directory_items; or rename the item instead.",
         "input",
+        person="Move those records to another item first; or rename the item instead of deleting it.",
     ),
     "CODE_TAKEN": Entry(
         "The directory has an item with this code already",
