@@ -7,21 +7,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import anyio
 import bpe_openai
 import httpx
 import psutil
+from figures import HERE, Figure, called, portal, side_by_side
+from large import merging, report
 from mcp import Client
 from portal import DIRECTORIES
 from stdio import Server
@@ -32,9 +29,8 @@ from bitrix24_directories.portal import DemoPortal, Language
 from bitrix24_directories.rest import Webhook, in_process
 from bitrix24_directories.settings import Settings
 
-HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent / "tests"))
-from corpus import Case, corpus  # noqa: E402 - the tests' own
+from corpus import Case, corpus
 
 BARE = (str(HERE / "bare_server.py"),)
 OURS = ("-m", "bitrix24_directories")
@@ -61,41 +57,6 @@ RIGHT = {
     "entity": "deal",
     "fields": ["CATEGORY_ID=1", "STAGE_ID=C1:WON", "SOURCE_ID=CALL", "UF_CRM_1724=79", "OPENED=Y", "TYPE_ID=SALE"],
 }
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One row of the table: `value` must not be over `bar`."""
-
-    name: str
-    value: float
-    bar: float
-    unit: str = ""
-
-    @property
-    def met(self) -> bool:
-        return self.value <= self.bar
-
-    def __str__(self) -> str:
-        value = f"{self.value:.3g}" if self.value < 1000 else f"{self.value:.0f}"
-        met = "yes" if self.met else "NO"
-        return f"| {self.name} | {value}{self.unit} | ≤ {self.bar:g}{self.unit} | {met} |"
-
-
-@contextlib.contextmanager
-def portal(*options: str) -> Iterator[str]:
-    """A portal in a process of its own; gives the webhook's URL."""
-    command = [sys.executable, str(HERE / "portal.py"), *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        yield process.stdout.readline().strip()
-        process.terminate()
-
-
-def side_by_side(rounds: int, *measures: Callable[[], float]) -> list[float]:
-    """The median of each measure, taken in turns so that whatever else the machine does hits all alike."""
-    taken = [[measure() for measure in measures] for _ in range(rounds)]
-    return [statistics.median(column) for column in zip(*taken, strict=True)]
 
 
 def start_up() -> Iterator[Figure]:
@@ -263,12 +224,6 @@ async def counts_one_by_one(webhook: str) -> float:
     return time.perf_counter() - started
 
 
-def called(webhook: str) -> int:
-    """REST calls that the portal has had."""
-    calls: int = httpx.get(f"{webhook.partition('/rest/')[0]}/demo/calls").json()["calls"]
-    return calls
-
-
 async def cold(webhook: str, tool: str, arguments: dict[str, Any], *, count_requests: bool) -> float:
     """Seconds that a new server takes for its first call, or how many requests it makes."""
     server = DirectoriesServer(Webhook.parse(webhook), Settings.model_construct())
@@ -352,7 +307,10 @@ def memory() -> Iterator[Figure]:
     yield Figure("memory after 10,000 calls, against after 100", resident[1] / resident[0], 1.1)
 
 
-MEASURES = {measure.__name__: measure for measure in (start_up, calls, load, tokens, records, usage, finding, memory)}
+MEASURES = {
+    measure.__name__: measure
+    for measure in (start_up, calls, load, tokens, records, usage, report, merging, finding, memory)
+}
 
 
 def main() -> int:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -303,3 +307,37 @@ def test_only_what_was_planned_moves_and_undo_restores_it(
         assert main(["undo", str(log), "--yes"]) == 0
     assert portals.portal.portal.store.records.all == before
     assert items(portals.portal, entity_id) == had
+
+
+@pytest.mark.slow
+def test_killed_anywhere_it_goes_on_and_can_be_taken_back(
+    people: RunningPortal, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Killed with -9 right when its first, second, ... request with changes has come to the portal."""
+    store = people.portal.store.records
+    like = store.of(LEAD)[0]
+    store.all = {(LEAD, number): like | {"id": number, "sourceId": "EMAIL"} for number in range(1, 401)}
+    before, log = snapshot(people), tmp_path / "log"
+    command = [sys.executable, "-m", "bitrix24_directories", "merge", "SOURCE", "EMAIL", "--into", "WEB"]
+    for requests in (1, 2, 3):
+        came = threading.Semaphore(0)
+
+        def meanwhile(method: str, params: Mapping[str, Any], came: threading.Semaphore = came) -> None:
+            if method == "batch" and "crm.item.update" in str(params):
+                came.release()
+
+        people.portal.meanwhile = meanwhile
+        with subprocess.Popen([*command, "--log", str(log), "--yes"], stdout=subprocess.DEVNULL) as process:
+            for _ in range(requests):
+                assert came.acquire(timeout=20)
+            process.kill()
+    people.portal.meanwhile = lambda _method, _params: None
+    moved = sum(lead["sourceId"] == "WEB" for lead in records(people, LEAD))
+    assert 0 < moved < 400
+    code, said = run(capsys, "merge", "SOURCE", "EMAIL", "--into", "WEB", "--log", str(log), "--yes")
+    assert code == 0, said
+    assert "values of records moved to WEB (Website), none left." in said
+    assert {lead["sourceId"] for lead in records(people, LEAD)} == {"WEB"}
+    code, said = run(capsys, "undo", str(log), "--yes")
+    assert code == 0, said
+    assert snapshot(people) == before

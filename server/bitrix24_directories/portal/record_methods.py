@@ -5,6 +5,7 @@ Behaviour and wording are those of the REST methods of the same names. Imports `
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -56,8 +57,8 @@ def item_list(store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
     names = {field.name: field.name for field in kind.fields} | {
         field.old_name: field.name for field in kind.fields if field.custom
     }
-    wanted = as_array(param(params, "filter")) or {}
-    found = [values for values in store.records.of(number) if _fits(values, wanted, names)]
+    fits = _fitting(as_array(param(params, "filter")) or {}, names)
+    found = [values for values in store.records.of(number) if fits(values)]
     for name, direction in reversed((as_array(param(params, "order")) or {"id": "ASC"}).items()):
         if name in names:
             key = partial(_sort_key, names[name])
@@ -208,45 +209,56 @@ def _sort_key(name: str, values: Values) -> tuple[bool, Any]:
 _PREFIXES = ("!@", "!=", ">=", "<=", "@", "=", ">", "<", "%", "!")
 
 
-def _fits(values: Values, wanted: Mapping[str, Any], names: Mapping[str, str]) -> bool:
+def _fitting(wanted: Mapping[str, Any], names: Mapping[str, str]) -> Callable[[Values], bool]:
     """Whether a record fits a filter, which may nest others under numbers, joined by `logic`."""
-    verdicts = []
+    conditions: list[Callable[[Values], bool]] = []
     for key, given in wanted.items():
         if key == "logic":
             continue
         if str(key).isdecimal():
-            verdicts.append(_fits(values, as_array(given) or {}, names))
+            conditions.append(_fitting(as_array(given) or {}, names))
             continue
         prefix = next((found for found in _PREFIXES if key.startswith(found)), "")
         name = key[len(prefix) :]
         if name not in names:
             raise PortalError(f"Invalid filter: field '{name}' is not allowed in filter", code="INVALID_ARG_VALUE")
-        stored = values[names[name]]
-        each = stored if isinstance(stored, list) else [stored]
-        verdicts.append(any(_holds(prefix, one, given) for one in each or [None]))
-    return any(verdicts) if str(wanted.get("logic", "")).upper() == "OR" else all(verdicts)
+        conditions.append(partial(_any_holds, names[name], _condition(prefix, given)))
+    joined = any if str(wanted.get("logic", "")).upper() == "OR" else all
+    return lambda values: joined(condition(values) for condition in conditions)
 
 
-def _holds(prefix: str, stored: Any, given: Any) -> bool:
+def _any_holds(name: str, holds: Callable[[Any], bool], values: Values) -> bool:
+    stored = values[name]
+    if isinstance(stored, list):
+        return any(holds(one) for one in stored or [None])
+    return holds(stored)
+
+
+def _condition(prefix: str, given: Any) -> Callable[[Any], bool]:
     """One condition; the database compares without letter case and blanks at the end."""
-    many = [_compared(one) for one in (as_array(given) or {"0": given}).values()]
-    value = _compared(stored)
+    first, *_ = many = [_compared(one) for one in (as_array(given) or {"0": given}).values()]
+    among = frozenset(many)
     match prefix:
         case "" | "=" | "@":
-            return value in many
+            return lambda stored: _compared(stored) in among
         case "!" | "!=":
-            return value not in many
+            return lambda stored: _compared(stored) not in among
         case "!@":  # null is in no list, and in no complement of one
-            return stored is not None and value not in many
+            return lambda stored: stored is not None and _compared(stored) not in among
         case "%":
-            return many[0] in value
+            return lambda stored: first in _compared(stored)
+    return partial(_in_order, prefix, first)
+
+
+def _in_order(prefix: str, given: str, stored: Any) -> bool:
     if stored is None:
         return False
-    try:
-        left, right = float(value), float(many[0])
-    except ValueError:
-        return {">": value > many[0], "<": value < many[0], ">=": value >= many[0], "<=": value <= many[0]}[prefix]
-    return {">": left > right, "<": left < right, ">=": left >= right, "<=": left <= right}[prefix]
+    left: Any = _compared(stored)
+    right: Any = given
+    with contextlib.suppress(ValueError):
+        left, right = float(left), float(right)
+    orders: dict[str, bool] = {">": left > right, "<": left < right, ">=": left >= right, "<=": left <= right}
+    return orders[prefix]
 
 
 def _compared(value: Any) -> str:

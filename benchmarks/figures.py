@@ -1,0 +1,56 @@
+"""What the measures share: figures with their bars, a portal in a process of its own, medians side by side."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One row of the table: `value` must not be over `bar`."""
+
+    name: str
+    value: float
+    bar: float
+    unit: str = ""
+
+    @property
+    def met(self) -> bool:
+        return self.value <= self.bar
+
+    def __str__(self) -> str:
+        value = f"{self.value:.3g}" if self.value < 1000 else f"{self.value:.0f}"
+        met = "yes" if self.met else "NO"
+        return f"| {self.name} | {value}{self.unit} | ≤ {self.bar:g}{self.unit} | {met} |"
+
+
+@contextlib.contextmanager
+def portal(*options: str) -> Iterator[str]:
+    """A portal in a process of its own; gives the webhook's URL."""
+    command = [sys.executable, str(HERE / "portal.py"), *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+        process.terminate()
+
+
+def side_by_side(rounds: int, *measures: Callable[[], float]) -> list[float]:
+    """The median of each measure, taken in turns so that whatever else the machine does hits all alike."""
+    taken = [[measure() for measure in measures] for _ in range(rounds)]
+    return [statistics.median(column) for column in zip(*taken, strict=True)]
+
+
+def called(webhook: str) -> int:
+    """REST calls that the portal has had."""
+    calls: int = httpx.get(f"{webhook.partition('/rest/')[0]}/demo/calls").json()["calls"]
+    return calls

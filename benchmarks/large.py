@@ -1,0 +1,121 @@
+"""What is done to many records: a report on 100,000 of them, and merging 10,000, also when it is killed on the way."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+from figures import Figure, called, portal
+
+KILLS = 50
+MERGE = ("merge", "SOURCE", "EMAIL", "--into", "WEB", "--yes", "--log")
+Record = dict[str, Any]
+
+
+def report() -> Iterator[Figure]:
+    """As a process, whose memory is its own, under the portal's limit."""
+    with portal("large", "limited") as webhook:
+        before = called(webhook)
+        started = time.perf_counter()
+        process = _run(webhook, "report", "--csv", plan="standard")
+        code, memory = _waited(process)
+        seconds = time.perf_counter() - started
+        requests = called(webhook) - before
+        assert code == 1, "records hold codes that no directory has"
+        assert process.stdout is not None
+        counts = len(process.stdout.read().splitlines())
+    yield Figure("a report on 100,000 records over 40 directories at burst 50, 2/s: HTTP requests", requests, 50)
+    yield Figure("the same, with the demo portal's own time for counting", seconds, 60, " s")
+    yield Figure("the same: requests against one for each count that it prints", requests / counts, 0.1)
+    yield Figure("the same: memory at most", memory / 2**20, 150, " MiB")
+
+
+def merging() -> Iterator[Figure]:
+    with tempfile.TemporaryDirectory() as folder:
+        log = str(Path(folder) / "log")
+        with portal("merged") as webhook:
+            before, started = called(webhook), time.perf_counter()
+            assert _waited(_run(webhook, *MERGE, log))[0] == 0
+            seconds, requests = time.perf_counter() - started, called(webhook) - before
+        yield Figure("merging 10,000 records: HTTP requests", requests, 250)
+        yield Figure("the same without a limit, with plan and start of the program", seconds, 40, " s")
+        with portal("merged", "limited") as webhook:
+            started = time.perf_counter()
+            assert _waited(_run(webhook, *MERGE, f"{log}2", plan="standard"))[0] == 0
+            seconds = time.perf_counter() - started
+        yield Figure("the same at burst 50, 2/s, against what the limit alone takes", seconds / _limit(requests), 1.15)
+        yield from _killed(f"{log}3")
+
+
+def _killed(log: str) -> Iterator[Figure]:
+    chance = random.Random(14)
+    with portal("merged") as webhook:
+        before = _leads(webhook)
+        started = time.perf_counter()
+        assert _waited(_run(webhook, "report", "SOURCE", "--csv"))[0] == 1
+        ready = time.perf_counter() - started  # about what it takes to the first record
+        kills = 0
+        while kills < KILLS:
+            process = _run(webhook, *MERGE, log)
+            timer = threading.Timer(chance.uniform(0.3 * ready, 1.6 * ready), os.kill, (process.pid, signal.SIGKILL))
+            timer.start()
+            killed = _waited(process)[0] == -signal.SIGKILL
+            timer.cancel()
+            kills += killed
+            if not killed:  # it came to its end: from the start again
+                break
+        while _waited(_run(webhook, *MERGE, log))[0] != 0:
+            pass
+        merged = _leads(webhook)
+        expected = [lead | {"sourceId": "WEB"} if lead["sourceId"] == "EMAIL" else lead for lead in before]
+        wrong = sum(now != then for now, then in zip(merged, expected, strict=True))
+        yield Figure("the same, killed with -9 and gone on with: times killed, short of 50", KILLS - kills, 0)
+        yield Figure("the same: records that are not as they should be in the end", wrong, 0)
+        assert _waited(_run(webhook, "undo", log, "--yes"))[0] == 0
+        undone = sum(now != then for now, then in zip(_leads(webhook), before, strict=True))
+        yield Figure("the same, taken back with `undo`: records that are not as they were", undone, 0)
+
+
+def _run(webhook: str, *arguments: str, plan: str = "enterprise") -> subprocess.Popen[str]:
+    """The larger plan's limit of 250 requests at once is none for what is measured without one."""
+    environment = os.environ | {"BITRIX24_WEBHOOK_URL": webhook, "BITRIX24_ALLOW_WRITES": "true", "BITRIX24_PLAN": plan}
+    command = [sys.executable, "-m", "bitrix24_directories", *arguments]
+    output = subprocess.PIPE if arguments[0] == "report" else subprocess.DEVNULL
+    return subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.DEVNULL, text=True)
+
+
+def _waited(process: subprocess.Popen[str]) -> tuple[int, int]:
+    """The exit status, and the most memory in bytes."""
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return process.returncode, usage.ru_maxrss * 1024
+
+
+def _limit(requests: int) -> float:
+    """Seconds that so many requests take at least at a burst of 50 and 2 a second."""
+    return max(1.0, (requests - 50) / 2)
+
+
+def _leads(webhook: str) -> list[Record]:
+    """Every lead, whole."""
+    leads: list[Record] = []
+    with httpx.Client(timeout=60) as client:
+        while True:
+            after = leads[-1]["id"] if leads else 0
+            command = "crm.item.list?entityTypeId=1&order[id]=ASC&start=-1&filter[>id]="
+            commands = {f"c{place}": f"{command}{after + 50 * place}" for place in range(50)}
+            answer = client.post(f"{webhook}batch", json={"halt": 0, "cmd": commands}).json()["result"]["result"]
+            pages = [record for page in answer.values() for record in page["items"]]
+            if not pages:
+                return leads
+            leads += pages
