@@ -18,7 +18,7 @@ MAP = (Path(__file__).parent.parent / "docs" / "ARCHITECTURE.md").read_text(enco
 
 ROOMS = ["cli", "mcp_server", "changing", "records", "finding", "directories", "settings", "rest", "portal", "ground"]
 GROUND = {"", "text", "words", "redaction", "logs"}
-REST = ["client", "authorization", "limits", "wire", "ground"]
+REST = ["client", "link", "authorization", "limits", "wire", "ground"]
 REST_GROUND = {"addresses", "errors", "catalogue"}
 
 MODULES = {

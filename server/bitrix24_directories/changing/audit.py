@@ -27,14 +27,15 @@ _FLAGS |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os
 
 
 class Audit:
-    """Writes to stderr through logging unless it is `quiet`, and to `path` where it is not empty.
+    """Writes to stderr through logging unless it is `quiet`, and to `path` where there is one; `person` is who calls.
 
     Every method raises OSError where that is no regular file that can be written: a pipe, a device, a folder, or a link
     to somebody else's file.
     """
 
-    def __init__(self, path: str = "", *, quiet: bool = False) -> None:
+    def __init__(self, path: str = "", *, quiet: bool = False, person: str = "") -> None:
         self._path = path
+        self._said = {"person": person} if person else {}
         self._quiet = quiet
 
     @property
@@ -76,7 +77,7 @@ class Audit:
 
     def _write(self, *records: dict[str, Any]) -> None:
         when = datetime.now(UTC).isoformat(timespec="milliseconds")
-        lines = [json.dumps({"when": when} | record, ensure_ascii=False) for record in records]
+        lines = [json.dumps({"when": when} | self._said | record, ensure_ascii=False) for record in records]
         for line in () if self._quiet else lines:
             logger.info("%s", line)
         if self._path:

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from mcp.server.elicitation import AcceptedElicitation, ElicitationResult, render_elicitation_schema
-from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.resolve import Elicit
 from mcp.shared.exceptions import MCPError
 from mcp_types import ElicitResult
@@ -19,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from bitrix24_directories.directories.models import lean
 from bitrix24_directories.rest import Bitrix24Error, Entry
 
-from .context import Portal
+from .context import Calls
 
 _ASKS_IN_ANSWERS = "2026-07-28"  # the protocol version from which on a tool's result asks, and the next call answers
 _UNREADABLE = Entry(
@@ -39,13 +38,13 @@ Confirmed = ElicitationResult[Confirmation]
 Said = Literal["accept", "decline", "cancel"]
 
 
-def can_ask(ctx: Context[Portal]) -> bool:
+def can_ask(ctx: Calls) -> bool:
     """Whether the client can put a form before a person; `elicitation: {}` is how older ones say so."""
     elicitation = ctx.client_capabilities.elicitation if ctx.client_capabilities else None
     return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
 
 
-async def ask(question: str, ctx: Context[Portal]) -> Elicit[Confirmation] | Said:
+async def ask(question: str, ctx: Calls) -> Elicit[Confirmation] | Said:
     """What the person says, or what lets the client ask. Raises Bitrix24Error (CONFIRMATION_UNREADABLE)."""
     if ctx.protocol_version is not None and is_version_at_least(ctx.protocol_version, _ASKS_IN_ANSWERS):
         return Elicit(question, Confirmation)

@@ -6,9 +6,8 @@ They exist only where writes are switched on.
 from __future__ import annotations
 
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated
 
-from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.resolve import Elicit, Resolve
 from mcp_types import CallToolResult, ToolAnnotations
 from pydantic import BeforeValidator, Field
@@ -18,7 +17,7 @@ from bitrix24_directories.directories.models import Change
 
 from .answers import both, change_text, plan_text
 from .asking import Confirmation, Confirmed, Said, ask, can_ask, not_wanted
-from .context import Portal
+from .context import Calls, calling
 from .entity_argument import EntityId
 from .tools import Published, listed, published
 
@@ -33,9 +32,9 @@ StatusId = Annotated[
 PlanId = Annotated[str, Field(description="From the plan that this call carries out", max_length=_SHORT)]
 
 
-def changes_of(ctx: Context[Portal]) -> Changes:
-    server: Any = ctx.mcp_server
-    changes: Changes = server.changes()
+def changes_of(_: Calls) -> Changes:
+    changes = calling.get().changes
+    assert changes is not None, "the changing tools are there only with writes allowed"
     return changes
 
 
@@ -46,7 +45,7 @@ async def _plan_adding(
     after: str,
     color: str,
     semantics: str,
-    ctx: Context[Portal],
+    ctx: Calls,
 ) -> Planned:
     return await changes_of(ctx).plan_adding(
         entityId, name, code=statusId, after=after, color=color, meaning=semantics.strip().lower()
@@ -59,33 +58,31 @@ async def _plan_updating(
     name: str,
     color: str,
     after: str,
-    ctx: Context[Portal],
+    ctx: Calls,
 ) -> Planned:
     return await changes_of(ctx).plan_updating(entityId, statusId, name=name, color=color, after=after)
 
 
-async def _plan_removing(entityId: str, statusId: str, ctx: Context[Portal]) -> Planned:
+async def _plan_removing(entityId: str, statusId: str, ctx: Calls) -> Planned:
     return await changes_of(ctx).plan_removing(entityId, statusId)
 
 
-async def _plan_declared(entityId: str, items: list[str], ctx: Context[Portal]) -> Planned:
+async def _plan_declared(entityId: str, items: list[str], ctx: Calls) -> Planned:
     return await changes_of(ctx).plan_declared(entityId, items)
 
 
-async def _ask_adding(
-    planned: Annotated[Planned, Resolve(_plan_adding)], ctx: Context[Portal]
-) -> Elicit[Confirmation] | Said:
+async def _ask_adding(planned: Annotated[Planned, Resolve(_plan_adding)], ctx: Calls) -> Elicit[Confirmation] | Said:
     return await _ask(planned, ctx)
 
 
 async def _ask_updating(
-    planned: Annotated[Planned, Resolve(_plan_updating)], ctx: Context[Portal]
+    planned: Annotated[Planned, Resolve(_plan_updating)], ctx: Calls
 ) -> Elicit[Confirmation] | Said:
     return await _ask(planned, ctx)
 
 
 async def _ask_removing(
-    planned: Annotated[Planned, Resolve(_plan_removing)], ctx: Context[Portal]
+    planned: Annotated[Planned, Resolve(_plan_removing)], ctx: Calls
 ) -> Elicit[Confirmation] | Said:
     return await _ask(planned, ctx)
 
@@ -93,7 +90,7 @@ async def _ask_removing(
 async def _ask_declared(
     planned: Annotated[Planned, Resolve(_plan_declared)],
     planId: str,
-    ctx: Context[Portal],
+    ctx: Calls,
 ) -> Elicit[Confirmation] | Said:
     return await _ask(planned, ctx) if planId == planned.plan_id else "decline"
 
@@ -101,7 +98,7 @@ async def _ask_declared(
 async def add_directory_item(
     entityId: EntityId,
     name: Annotated[str, Field(description="What people will see", min_length=1, max_length=LENGTH)],
-    ctx: Context[Portal],
+    ctx: Calls,
     planned: Annotated[Planned, Resolve(_plan_adding)],
     answer: Annotated[Confirmed, Resolve(_ask_adding)],
     statusId: Annotated[str, Field(description="Made from the name if empty", max_length=LENGTH)] = "",
@@ -124,7 +121,7 @@ async def add_directory_item(
 async def update_directory_item(
     entityId: EntityId,
     statusId: StatusId,
-    ctx: Context[Portal],
+    ctx: Calls,
     planned: Annotated[Planned, Resolve(_plan_updating)],
     answer: Annotated[Confirmed, Resolve(_ask_updating)],
     name: Annotated[str, Field(description="The new name", max_length=LENGTH)] = "",
@@ -142,7 +139,7 @@ async def update_directory_item(
 async def delete_directory_item(
     entityId: EntityId,
     statusId: StatusId,
-    ctx: Context[Portal],
+    ctx: Calls,
     planned: Annotated[Planned, Resolve(_plan_removing)],
     answer: Annotated[Confirmed, Resolve(_ask_removing)],
     planId: PlanId = "",
@@ -170,7 +167,7 @@ async def apply_directory(
             examples=[["NEW: New", "Contract review", "WON: Deal Won [success] #7BD500", "LOSE: Deal Lost [failure]"]],
         ),
     ],
-    ctx: Context[Portal],
+    ctx: Calls,
     planned: Annotated[Planned, Resolve(_plan_declared)],
     answer: Annotated[Confirmed, Resolve(_ask_declared)],
     planId: PlanId = "",
@@ -203,13 +200,13 @@ def change_tools() -> tuple[Published, ...]:
     )
 
 
-async def _ask(planned: Planned, ctx: Context[Portal]) -> Elicit[Confirmation] | Said:
+async def _ask(planned: Planned, ctx: Calls) -> Elicit[Confirmation] | Said:
     if not planned.plan.operations or not can_ask(ctx):
         return "accept"
     return await ask(plan_text(planned.answer().model_copy(update={"plan_id": None})), ctx)
 
 
-async def _done(ctx: Context[Portal], tool: str, planned: Planned, answer: Confirmed) -> CallToolResult:
+async def _done(ctx: Calls, tool: str, planned: Planned, answer: Confirmed) -> CallToolResult:
     changes = changes_of(ctx)
     how = not_wanted(answer)
     if how is None:
@@ -219,7 +216,7 @@ async def _done(ctx: Context[Portal], tool: str, planned: Planned, answer: Confi
     return both(change_text(result), result)
 
 
-def _shown(ctx: Context[Portal], planned: Planned, plan_id: str) -> CallToolResult:
+def _shown(ctx: Calls, planned: Planned, plan_id: str) -> CallToolResult:
     news = changes_of(ctx).news(plan_id, planned) if plan_id else None
     result = planned.answer(news)
     return both(plan_text(result), result)

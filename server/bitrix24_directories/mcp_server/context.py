@@ -1,19 +1,23 @@
-"""What tools, prompts and resources work with: the portal's directories, or why there is no portal to ask."""
+"""What tools, prompts and resources work with: whoever calls now, and their view of the portal."""
 
 from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Any
 
 from mcp.server.mcpserver import Context
 
 from bitrix24_directories.directories.directories import Directories
-from bitrix24_directories.rest import Bitrix24Error
 
-Portal = Directories | Bitrix24Error
-"""The portal's directories, or the error that stands in their place."""
+from .callers import Caller
+
+calling: ContextVar[Caller] = ContextVar("calling")
+"""Who calls, set by the server around all that is done for one call."""
+
+Calls = Context[None, Any]
+"""The SDK's context of one call."""
 
 
-def directories_of(ctx: Context[Portal]) -> Directories:
-    """The portal's directories. Raises the Bitrix24Error that stands in their place while there is no portal."""
-    portal = ctx.request_context.lifespan_context
-    if isinstance(portal, Bitrix24Error):
-        raise portal
-    return portal
+def directories_of(_: Calls) -> Directories:
+    """The portal's directories, as the caller sees them."""
+    return calling.get().directories

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated
 
-from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.resolve import Elicit, Resolve
 from mcp_types import CallToolResult, ToolAnnotations
 from pydantic import BeforeValidator, Field
@@ -18,7 +17,7 @@ from bitrix24_directories.text import quoted, shown_code
 from .answers import both, counted
 from .asking import Confirmation, Confirmed, Said, ask, can_ask, not_wanted
 from .change_tools import LENGTH, PlanId
-from .context import Portal
+from .context import Calls, calling
 from .entity_argument import EntityId
 from .tools import Published, listed_codes, published
 
@@ -31,18 +30,18 @@ _ITEMS = {
 }
 
 
-def merges_of(ctx: Context[Portal]) -> Merges:
-    server: Any = ctx.mcp_server
-    merges: Merges = server.merges()
+def merges_of(_: Calls) -> Merges:
+    merges = calling.get().merges
+    assert merges is not None, "the changing tools are there only with writes allowed"
     return merges
 
 
-async def _plan(entityId: str, codes: list[str], into: str, ctx: Context[Portal]) -> PlannedMerge:
+async def _plan(entityId: str, codes: list[str], into: str, ctx: Calls) -> PlannedMerge:
     return await merges_of(ctx).plan(entityId, codes, into)
 
 
 async def _ask(
-    planned: Annotated[PlannedMerge, Resolve(_plan)], planId: str, ctx: Context[Portal]
+    planned: Annotated[PlannedMerge, Resolve(_plan)], planId: str, ctx: Calls
 ) -> Elicit[Confirmation] | Said:
     if planId != planned.plan_id or not planned.does_something:
         return "decline"  # nothing is carried out: the answer is a plan
@@ -69,7 +68,7 @@ async def merge_directory_items(
             description="Code or name of the item that replaces them", examples=["WEB"], min_length=1, max_length=LENGTH
         ),
     ],
-    ctx: Context[Portal],
+    ctx: Calls,
     planned: Annotated[PlannedMerge, Resolve(_plan)],
     answer: Annotated[Confirmed, Resolve(_ask)],
     planId: PlanId = "",

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import Annotated
 
-from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.prompts import Prompt
 from pydantic import Field
 
@@ -17,7 +16,7 @@ from bitrix24_directories.rest import Bitrix24Error
 from bitrix24_directories.text import quoted, shown_code
 
 from .answers import directories_text, found_text, items_text
-from .context import Portal, directories_of
+from .context import Calls, directories_of
 from .tools import QUERY_LIMIT
 
 _GROUP = 50
@@ -40,7 +39,7 @@ async def map_values(
         ),
     ],
     entityId: EntityId,
-    ctx: Context[Portal],
+    ctx: Calls,
 ) -> str:
     """Map the values of a spreadsheet column to the codes of a directory"""
     from bitrix24_directories.finding.find import find_items
@@ -64,7 +63,7 @@ async def map_values(
     )
 
 
-async def explain_pipeline(entityId: EntityId, ctx: Context[Portal]) -> str:
+async def explain_pipeline(entityId: EntityId, ctx: Calls) -> str:
     """Explain the stages of a pipeline"""
     directories = directories_of(ctx)
     items = await directories.items(entityId, details=True)
@@ -78,7 +77,7 @@ async def explain_pipeline(entityId: EntityId, ctx: Context[Portal]) -> str:
     )
 
 
-async def review_directories(ctx: Context[Portal]) -> str:
+async def review_directories(ctx: Calls) -> str:
     """Review all directories for trouble: duplicate names, foreign codes, missing final stages, codes nobody knows"""
     from bitrix24_directories.directories.review import troubles
     from bitrix24_directories.records.usage import usages

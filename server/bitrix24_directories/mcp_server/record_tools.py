@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from mcp.server.mcpserver import Context
 from mcp_types import CallToolResult
 from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
 
@@ -13,7 +12,7 @@ from bitrix24_directories.records.models import CheckedField, CheckedRecord, Rec
 from bitrix24_directories.text import quoted, shown_code
 
 from .answers import both
-from .context import Portal, directories_of
+from .context import Calls, directories_of
 from .record_arguments import MOST_FIELDS, MOST_RECORDS, VALUE_LIMIT, read_records, refused_argument
 
 
@@ -37,7 +36,7 @@ async def check_record(
             examples=[["STAGE_ID=Deal Won", "SOURCE_ID=CALL"]],
         ),
     ],
-    ctx: Context[Portal],
+    ctx: Calls,
     recordId: Annotated[
         str,
         BeforeValidator(_as_text),

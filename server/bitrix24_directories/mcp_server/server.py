@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, cast
 
 import anyio
 from mcp.server.caching import CacheHint
 from mcp.server.lowlevel.helper_types import ReadResourceContents
-from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError, ToolError
 from mcp.server.mcpserver.prompts import Prompt
 from mcp.shared.exceptions import MCPError
@@ -33,6 +34,7 @@ from mcp_types import (
     TextContent,
     UnsubscribeRequestParams,
 )
+from mcp_types import Tool as MCPTool
 from pydantic import AnyUrl, ValidationError
 
 from bitrix24_directories import __version__
@@ -41,14 +43,16 @@ from bitrix24_directories.directories.cache import Cache
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.models import Change, Failure
 from bitrix24_directories.redaction import Redactor
-from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Credentials, Entry, Transport, Waiting, failure
+from bitrix24_directories.rest import Bitrix24Error, Credentials, Entry, Transport, Waiting, failure
 from bitrix24_directories.settings import Settings
 
 from . import resources
 from .answers import DIRECTORIES, change_text, uri_of
 from .arguments import refused, tidied
-from .context import Portal
+from .callers import Caller, Callers, OneCaller
+from .context import Calls, calling
 from .prompts import prompts
+from .scopes import needed_for
 from .tools import read_tools
 
 INSTRUCTIONS = (
@@ -62,9 +66,7 @@ INSTRUCTIONS = (
 )
 
 if TYPE_CHECKING:
-    from bitrix24_directories.changing.changes import Changes
     from bitrix24_directories.changing.merge_models import Merge
-    from bitrix24_directories.changing.merging import Merges
 
 CHANGING = {
     "add_directory_item",
@@ -80,27 +82,29 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
-class DirectoriesServer(MCPServer[Portal]):
+class DirectoriesServer(MCPServer[None]):
     """An MCPServer whose failures all reach the assistant as answers: what happened, what to do, whether to retry.
 
-    `portal` is who calls which portal, or the error that each tool answers while there is none; `transport` replaces
-    the network; a `cache` may serve several servers, as its keys hold the portal and the caller.
+    `portal` is who calls which portal, or the error that each tool answers while there is none, or all who may call;
+    `transport` replaces the network; a `cache` may serve several servers, as its keys hold the portal and the caller.
+    `options` are the SDK's own.
     """
 
     def __init__(
         self,
-        portal: Credentials | Bitrix24Error,
+        portal: Credentials | Bitrix24Error | Callers,
         settings: Settings | None = None,
         *,
         transport: Transport | None = None,
         cache: Cache | None = None,
+        **options: Any,
     ) -> None:
         settings = settings or Settings.model_construct()
         self._timeout = settings.timeout
-        self._redact = Redactor(lambda: () if isinstance(portal, Bitrix24Error) else portal.secrets)
-        self._portal: Portal = failure("INTERNAL_ERROR")  # until the lifespan begins, before any request
-        self._changes: Changes | None = None
-        self._merges: Merges | None = None
+        self._callers = (
+            portal if isinstance(portal, Callers) else OneCaller(portal, settings, transport=transport, cache=cache)
+        )
+        self._redact = Redactor(self._callers.secrets)
         tools = read_tools()
         if settings.allow_writes:
             from .change_tools import change_tools  # what most never need
@@ -109,31 +113,10 @@ class DirectoriesServer(MCPServer[Portal]):
             tools += change_tools() + merge_tools()
         self._schemas = {published.tool.name: published.arguments for published in tools}
 
-        if settings.allow_writes and not isinstance(portal, Bitrix24Error):
-            from bitrix24_directories.changing.changes import audit_trouble
-
-            portal = audit_trouble(settings.audit_log) or portal
-
         @asynccontextmanager
-        async def lifespan(_: MCPServer[Portal]) -> AsyncIterator[Portal]:
-            if isinstance(portal, Bitrix24Error):
-                self._portal = portal
-                yield portal
-                return
-            async with Bitrix24Client(
-                portal, timeout=settings.timeout, plan=settings.limits, transport=transport
-            ) as client:
-                self._portal = Directories(client, cache or Cache(settings.cache_ttl))
-                if settings.allow_writes:
-                    from bitrix24_directories.changing.audit import Audit
-                    from bitrix24_directories.changing.changes import Changes
-                    from bitrix24_directories.changing.merging import Merges
-                    from bitrix24_directories.changing.turns import Turns
-
-                    audit, turns = Audit(settings.audit_log), Turns(settings.timeout)
-                    self._changes = Changes(self._portal, audit, turns, settings.timeout)
-                    self._merges = Merges(self._portal, self._changes, audit, turns, settings.timeout, settings.limits)
-                yield self._portal
+        async def lifespan(_: MCPServer[None]) -> AsyncIterator[None]:
+            async with self._callers.running():
+                yield
 
         super().__init__(
             "bitrix24-directories",
@@ -145,6 +128,7 @@ class DirectoriesServer(MCPServer[Portal]):
             cache_hints={"resources/read": CacheHint(ttl_ms=int(1000 * settings.cache_ttl))},
             middleware=[resources.what_is_left],
             log_level=settings.log_level,
+            **options,
         )
         for prompt in prompts():
             self.add_prompt(prompt)
@@ -155,7 +139,7 @@ class DirectoriesServer(MCPServer[Portal]):
         cast("Any", self).completion()(self._complete)  # the SDK has left it untyped
 
     async def call_tool(
-        self, name: str, arguments: dict[str, Any], context: Context[Portal, Any] | None = None
+        self, name: str, arguments: dict[str, Any], context: Calls | None = None
     ) -> CallToolResult | InputRequiredResult:
         """Run a tool. Whatever fails comes back as a result with `is_error`, and everything within the timeout."""
         waiting = Waiting()
@@ -174,17 +158,10 @@ class DirectoriesServer(MCPServer[Portal]):
         except Bitrix24Error as exc:
             return self._failed(exc)
 
-    def changes(self) -> Changes:
-        """What changes directories. Raises Bitrix24Error where there is no portal."""
-        self._directories()
-        assert self._changes is not None, "the changing tools are there only with writes allowed"
-        return self._changes
-
-    def merges(self) -> Merges:
-        """What merges codes. Raises Bitrix24Error where there is no portal."""
-        self._directories()
-        assert self._merges is not None, "the changing tools are there only with writes allowed"
-        return self._merges
+    async def list_tools(self) -> list[MCPTool]:
+        """Those that whoever calls may use."""
+        scopes = self._callers.scopes()
+        return [tool for tool in await super().list_tools() if {*needed_for(tool.name)} <= {*scopes}]
 
     async def list_resources(self) -> list[Resource]:
         return resources.RESOURCES
@@ -195,11 +172,11 @@ class DirectoriesServer(MCPServer[Portal]):
     async def read_resource(
         self,
         uri: AnyUrl | str,
-        context: Context[Portal, Any] | None = None,  # noqa: ARG002 - the base class's signature
+        context: Calls | None = None,  # noqa: ARG002 - the base class's signature
     ) -> Iterable[ReadResourceContents]:
         """Read a resource within the timeout. Raises ResourceError, whose text says what happened and what to do."""
         try:
-            contents = await self._in_time(resources.read(self._directories(), str(uri)))
+            contents = await self._in_time(self._with_directories(partial(resources.read, uri=str(uri))))
         except Bitrix24Error as exc:
             kind = ResourceNotFoundError if exc.category == "input" else ResourceError
             raise kind(self._redact(str(exc))) from None
@@ -208,14 +185,14 @@ class DirectoriesServer(MCPServer[Portal]):
         return [contents]
 
     async def get_prompt(
-        self, name: str, arguments: dict[str, Any] | None = None, context: Context[Portal, Any] | None = None
+        self, name: str, arguments: dict[str, Any] | None = None, context: Calls | None = None
     ) -> GetPromptResult | InputRequiredResult:
         """Render a prompt with its data, within the timeout. Raises MCPError: what happened and what to do."""
         missing = _missing(self._prompt_manager.get_prompt(name), arguments or {})
         if missing:
             raise MCPError(code=INVALID_PARAMS, message=f"The prompt {name} needs {' and '.join(missing)} too")
         try:
-            return await self._in_time(super().get_prompt(name, arguments, context))
+            return await self._in_time(self._prompted(name, arguments, context))
         except ValueError as exc:
             error = _cause(exc, Bitrix24Error)
             if error is None:
@@ -235,13 +212,13 @@ class DirectoriesServer(MCPServer[Portal]):
         if argument.name != "entityId":
             return None
         try:
-            return await self._in_time(resources.complete(self._directories(), argument.value))
+            return await self._in_time(self._with_directories(partial(resources.complete, typed=argument.value)))
         except Bitrix24Error as exc:
             logger.info("Nothing to complete: %s", exc.code)
             return None
 
     async def _call(
-        self, name: str, arguments: dict[str, Any], context: Context[Portal, Any] | None
+        self, name: str, arguments: dict[str, Any], context: Calls | None
     ) -> CallToolResult | InputRequiredResult:
         if name not in self._schemas:
             raise _unknown_tool(self._schemas)
@@ -253,8 +230,10 @@ class DirectoriesServer(MCPServer[Portal]):
             from .asking import without_content
 
             without_content(context.input_responses)
+        self._make_sure_of(name)
         try:
-            return await super().call_tool(name, given, context)
+            async with self._calling():
+                return await super().call_tool(name, given, context)
         except ToolError as exc:
             match exc.__cause__:
                 case Bitrix24Error() | StoppedError() | MergeStoppedError() as error:
@@ -271,10 +250,33 @@ class DirectoriesServer(MCPServer[Portal]):
             return await work
         raise failure("TIMEOUT", detail=f"waited {self._timeout:g} s for {waiting.given_up}")
 
-    def _directories(self) -> Directories:
-        if isinstance(self._portal, Bitrix24Error):
-            raise self._portal
-        return self._portal
+    @asynccontextmanager
+    async def _calling(self) -> AsyncIterator[Caller]:
+        """Let whoever calls be the one that tools work for. Raises Bitrix24Error where the portal does not let them."""
+        caller = await self._callers.admitted()
+        token = calling.set(caller)
+        try:
+            yield caller
+        finally:
+            calling.reset(token)
+
+    def _make_sure_of(self, what: str) -> None:
+        """Raises Bitrix24Error (INSUFFICIENT_SCOPE) for what whoever calls may not do here."""
+        missing = [scope for scope in needed_for(what) if scope not in self._callers.scopes()]
+        if missing:
+            raise _out_of_scope(what, missing)
+
+    async def _with_directories(self, work: Callable[[Directories], Awaitable[T]]) -> T:
+        self._make_sure_of("resources")
+        async with self._calling() as caller:
+            return await work(caller.directories)
+
+    async def _prompted(
+        self, name: str, arguments: dict[str, Any] | None, context: Calls | None
+    ) -> GetPromptResult | InputRequiredResult:
+        self._make_sure_of("prompts")
+        async with self._calling():
+            return await super().get_prompt(name, arguments, context)
 
     async def _announced(self, result: CallToolResult | InputRequiredResult) -> CallToolResult | InputRequiredResult:
         """Tell subscribed clients of a directory that was changed, and of the list that tells its stages."""
@@ -313,11 +315,11 @@ class DirectoriesServer(MCPServer[Portal]):
         )
 
 
-def _wants_progress(context: Context[Portal, Any] | None) -> TypeGuard[Context[Portal, Any]]:
+def _wants_progress(context: Calls | None) -> TypeGuard[Calls]:
     return context is not None and "progress_token" in (context.request_context.meta or {})
 
 
-async def _telling(context: Context[Portal, Any], waiting: Waiting, timeout: float, work: Awaitable[T]) -> T:
+async def _telling(context: Calls, waiting: Waiting, timeout: float, work: Awaitable[T]) -> T:
     """Do `work`, and tell the client each second, from the first on, what it waits for."""
 
     async def tell() -> None:
@@ -354,6 +356,18 @@ def _missing(prompt: Prompt | None, given: dict[str, Any]) -> list[str]:
     """The required arguments of a prompt that are not given, in their order."""
     arguments = (prompt.arguments if prompt else None) or []
     return [argument.name for argument in arguments if argument.required and not given.get(argument.name)]
+
+
+def _out_of_scope(what: str, missing: Sequence[str]) -> Bitrix24Error:
+    return Bitrix24Error(
+        "INSUFFICIENT_SCOPE",
+        Entry(
+            f"{what} takes {' and '.join(missing)} here, which this token does not have",
+            "Tell the user to ask whoever keeps this server for a token that has it.",
+            "authorization",
+        ),
+        nothing_was_done=True,
+    )
 
 
 def _secret_given() -> Bitrix24Error:

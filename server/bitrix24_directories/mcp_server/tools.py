@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Annotated
 
-from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.tools import Tool
 from mcp_types import CallToolResult, ToolAnnotations
 from pydantic import BeforeValidator, Field
@@ -19,7 +18,7 @@ from bitrix24_directories.directories.models import DirectoryItems, DirectoryLis
 from bitrix24_directories.directories.naming import ENTITY_ID_LIMIT
 
 from .answers import both, directories_text, found_text, items_text
-from .context import Portal, directories_of
+from .context import Calls, directories_of
 from .entity_argument import EntityId
 from .record_tools import check_record
 from .usage_tools import get_directory_usage
@@ -59,7 +58,7 @@ def listed_codes(given: object) -> object:
 
 async def get_directory_items(
     entityId: EntityId,
-    ctx: Context[Portal],
+    ctx: Calls,
     details: Annotated[
         bool, Field(description="Add id, colour, system flag and, for stages, success or failure")
     ] = False,
@@ -76,7 +75,7 @@ async def get_directory_items(
 
 
 async def list_directories(
-    ctx: Context[Portal],
+    ctx: Calls,
     query: Annotated[
         str, Field(description="Words of the id or title", examples=["deal", "source"], max_length=QUERY_LIMIT)
     ] = "",
@@ -98,7 +97,7 @@ async def find_directory_items(
             description="1 to 50 names, codes or words", min_length=1, max_length=50, examples=[["won", "cold call"]]
         ),
     ],
-    ctx: Context[Portal],
+    ctx: Calls,
     entityIds: Annotated[
         list[Annotated[str, Field(max_length=ENTITY_ID_LIMIT)]],
         BeforeValidator(listed_ids),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import Annotated
 
-from mcp.server.mcpserver import Context
 from mcp_types import CallToolResult
 from pydantic import Field
 
@@ -13,13 +12,13 @@ from bitrix24_directories.records.models import DirectoryUsage, UnknownCode, Use
 from bitrix24_directories.text import quoted, shown_code
 
 from .answers import both, counted, shown_age
-from .context import Portal, directories_of
+from .context import Calls, directories_of
 from .entity_argument import EntityId
 
 
 async def get_directory_usage(
     entityId: EntityId,
-    ctx: Context[Portal],
+    ctx: Calls,
     fresh: Annotated[bool, Field(description="Count now, not from the cache")] = False,
 ) -> Annotated[CallToolResult, DirectoryUsage]:
     """Count the CRM records that carry each code of a directory, and find codes in records that it does not have.

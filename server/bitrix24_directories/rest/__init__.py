@@ -8,6 +8,7 @@ from .client import Bitrix24Client, Transport, in_process
 from .errors import Bitrix24Error, clean, failure
 from .limits.pacing import ENTERPRISE, STANDARD, Plan
 from .limits.waiting import Waiting, current_wait
+from .link import Link
 from .wire.answers import Answer, Outcome, capture, unwrap
 from .wire.batches import BATCH_LENGTH
 
@@ -24,6 +25,7 @@ __all__ = [
     "Category",
     "Credentials",
     "Entry",
+    "Link",
     "Outcome",
     "Plan",
     "Transport",

@@ -21,10 +21,11 @@ from bitrix24_directories.redaction import Redactor
 
 from .authorization.credentials import Credentials, Renewal
 from .errors import Bitrix24Error, failure
-from .limits.pacing import STANDARD, Bucket, MethodLimits, Plan, Retries, is_read, time_left
+from .limits.pacing import STANDARD, MethodLimits, Plan, Retries, is_read, time_left
 from .limits.queue import Queue
 from .limits.shared_calls import SharedCall
 from .limits.waiting import current_wait
+from .link import Link
 from .wire.answers import Answer, Outcome, capture
 from .wire.batches import BATCH_LENGTH, Call, batch_params, read_batch, read_halting_batch
 from .wire.exchange import Exchange
@@ -46,7 +47,8 @@ class Bitrix24Client:
 
     To be made in an event loop, and entered as an async context manager before the first call. `timeout` is what a
     caller will wait, in seconds; one attempt of a read gets half of it, so that a second one is possible. `transport`
-    replaces the network.
+    replaces the network. Several callers of one portal share a `link` instead of a `plan` and a `transport`; whoever
+    made it closes it, and keeps their secrets out of the network's logs.
     """
 
     def __init__(
@@ -56,13 +58,16 @@ class Bitrix24Client:
         timeout: float = 30,
         plan: Plan = STANDARD,
         transport: Transport | None = None,
+        link: Link | None = None,
     ) -> None:
         self._credentials = credentials
         self._timeout = timeout
         self._redact = Redactor(lambda: credentials.secrets)
-        self._exchange = Exchange(self._redact, transport)
+        self._link = link or Link(plan, transport)
+        self._owns_link = link is None
+        self._exchange = Exchange(self._redact, self._link.connections)
         self._logs = ExitStack()
-        self._bucket = Bucket(plan)
+        self._bucket = self._link.bucket
         self._methods = MethodLimits()
         self._tasks = anyio.create_task_group()
         self._queue = Queue(self._bucket, self._tasks, self._send)
@@ -72,7 +77,8 @@ class Bitrix24Client:
 
     async def __aenter__(self) -> Self:
         await self._tasks.__aenter__()
-        self._logs.enter_context(network_logs_redacted(self._redact))
+        if self._owns_link:
+            self._logs.enter_context(network_logs_redacted(self._redact))
         return self
 
     async def __aexit__(
@@ -82,8 +88,9 @@ class Bitrix24Client:
         try:
             await self._tasks.__aexit__(None, None, None)
         finally:
-            with anyio.CancelScope(shield=True):
-                await self._exchange.close()
+            if self._owns_link:
+                with anyio.CancelScope(shield=True):
+                    await self._link.close()
             self._logs.close()
 
     @property
@@ -256,10 +263,13 @@ class Bitrix24Client:
             with anyio.fail_after(limit, shield=not repeatable):
                 answer = await self._exchange.post(request)
         except TimeoutError:
+            self._link.note(reached=False)
             raise failure("TIMEOUT", detail=f"no answer within {limit:.3g} s") from None
         except Bitrix24Error as exc:
+            self._link.note(reached=exc.category != "network")
             if exc.kind == "QUERY_LIMIT_EXCEEDED":
                 self._bucket.refused(sent_at, exc.asked_to_wait)
             raise
+        self._link.note(reached=True)
         self._bucket.accepted()
         return answer

@@ -10,6 +10,7 @@ import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -49,33 +50,21 @@ class Request:
     proof: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-class Exchange:
-    """Posts JSON to a portal. `redact` knows the secrets that no answer may show; `transport` replaces the network.
-
-    How long an answer may take is the caller's to bound.
+class Connections:
+    """Connections to a portal, kept for all who call it; `transport` replaces the network. Cookies are not taken: what
+    a portal gives to one caller is not for another.
     """
 
-    def __init__(self, redact: Redactor, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        self._redact = redact
+    def __init__(self, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self._transport = transport
         self._http: httpx.AsyncClient | None = None
-        self._told: set[str] = set()
 
-    async def close(self) -> None:
-        if self._http is not None:
-            await self._http.aclose()
+    @property
+    def http(self) -> httpx.AsyncClient:
+        """Made for the first call: reading the certificates takes its time, and start-up time counts.
 
-    async def post(self, request: Request) -> Answer:
-        """The answer to one POST.
-
-        Raises Bitrix24Error for whatever keeps the portal from giving a `result`, the environment's proxy and
-        certificate settings included.
+        Raises Bitrix24Error where the environment's proxy or certificates cannot be used.
         """
-        status, headers, content = await self._follow(request)
-        return read_answer(status, headers, content, self._redact)
-
-    def _client(self) -> httpx.AsyncClient:
-        """Made for the first call: reading the certificates takes its time, and start-up time counts."""
         if self._http is None:
             try:
                 self._http = httpx.AsyncClient(
@@ -89,7 +78,33 @@ class Exchange:
                 raise failure("CERTIFICATES_UNREADABLE") from exc
             except (ImportError, ValueError, httpx.InvalidURL) as exc:  # a proxy that httpx cannot use
                 raise failure("PROXY_FAILURE") from exc
+            self._http.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
         return self._http
+
+    async def close(self) -> None:
+        if self._http is not None:
+            await self._http.aclose()
+
+
+class Exchange:
+    """Posts JSON to a portal. `redact` knows the secrets that no answer may show.
+
+    How long an answer may take is the caller's to bound.
+    """
+
+    def __init__(self, redact: Redactor, connections: Connections) -> None:
+        self._redact = redact
+        self._connections = connections
+        self._told: set[str] = set()
+
+    async def post(self, request: Request) -> Answer:
+        """The answer to one POST.
+
+        Raises Bitrix24Error for whatever keeps the portal from giving a `result`, the environment's proxy and
+        certificate settings included.
+        """
+        status, headers, content = await self._follow(request)
+        return read_answer(status, headers, content, self._redact)
 
     async def _follow(self, request: Request) -> tuple[int, httpx.Headers, bytes]:
         """Follow a renamed portal's redirects by hand: a client's own following turns POST into GET.
@@ -102,7 +117,7 @@ class Exchange:
             at_home = origin(httpx.URL(url)) == home
             body = {**request.params, **request.proof} if at_home else request.params
             try:
-                async with self._client().stream("POST", url, json=body) as response:
+                async with self._connections.http.stream("POST", url, json=body) as response:
                     if response.status_code not in _REDIRECTS:
                         return response.status_code, response.headers, await read_body(response, ANSWER_LIMIT)
                     status, location = response.status_code, response.extensions["location"]

@@ -1,0 +1,119 @@
+"""Who calls, and what the tools work with for them: one caller on stdio, each person of a team over HTTP."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Collection
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bitrix24_directories.directories.cache import Cache
+from bitrix24_directories.directories.directories import Directories
+from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Credentials, Transport, failure
+from bitrix24_directories.settings import Settings
+
+from .scopes import SCOPES
+
+if TYPE_CHECKING:
+    from bitrix24_directories.changing.changes import Changes
+    from bitrix24_directories.changing.merging import Merges
+
+
+@dataclass
+class Caller:
+    """One who calls: what they may do here, and their own view of a portal, as the portal's rights have it.
+
+    `changes` and `merges` are None where writes are switched off. `portal` tells portals apart.
+    """
+
+    directories: Directories
+    changes: Changes | None = None
+    merges: Merges | None = None
+    scopes: Collection[str] = SCOPES
+    portal: str = ""
+
+
+class Callers(ABC):
+    """All who may call a server."""
+
+    @abstractmethod
+    def running(self) -> AbstractAsyncContextManager[None]:
+        """To be entered before the first call."""
+
+    @abstractmethod
+    async def admitted(self) -> Caller:
+        """Who calls now, if the portal lets them in. Raises Bitrix24Error where there is none, or it does not."""
+
+    @abstractmethod
+    def scopes(self) -> Collection[str]:
+        """What whoever calls now may do here."""
+
+    @abstractmethod
+    def secrets(self) -> Collection[str]:
+        """All that must appear nowhere."""
+
+    def portal(self) -> str:
+        """Tells whose news whoever calls now hears."""
+        return ""
+
+
+class OneCaller(Callers):
+    """The one whose client has started this process; or the error that stands in their place."""
+
+    def __init__(
+        self,
+        portal: Credentials | Bitrix24Error,
+        settings: Settings,
+        *,
+        transport: Transport | None = None,
+        cache: Cache | None = None,
+    ) -> None:
+        self._portal = portal
+        self._settings = settings
+        self._transport = transport
+        self._cache = cache
+        self._caller: Caller | Bitrix24Error = failure("INTERNAL_ERROR")  # until it runs, before any request
+        if settings.allow_writes and not isinstance(portal, Bitrix24Error):
+            from bitrix24_directories.changing.changes import audit_trouble
+
+            self._portal = audit_trouble(settings.audit_log) or portal
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        settings = self._settings
+        if isinstance(self._portal, Bitrix24Error):
+            self._caller = self._portal
+            yield
+            return
+        async with Bitrix24Client(
+            self._portal, timeout=settings.timeout, plan=settings.limits, transport=self._transport
+        ) as client:
+            self._caller = caller_of(Directories(client, self._cache or Cache(settings.cache_ttl)), settings)
+            yield
+
+    async def admitted(self) -> Caller:
+        if isinstance(self._caller, Bitrix24Error):
+            raise self._caller
+        return self._caller
+
+    def scopes(self) -> Collection[str]:
+        return SCOPES
+
+    def secrets(self) -> Collection[str]:
+        return () if isinstance(self._portal, Bitrix24Error) else self._portal.secrets
+
+
+def caller_of(directories: Directories, settings: Settings, *, name: str = "") -> Caller:
+    """A caller with what `settings` allow; `name` stands in the audit log."""
+    if not settings.allow_writes:
+        return Caller(directories)
+    from bitrix24_directories.changing.audit import Audit  # what most never need
+    from bitrix24_directories.changing.changes import Changes
+    from bitrix24_directories.changing.merging import Merges
+    from bitrix24_directories.changing.turns import Turns
+
+    audit, turns = Audit(settings.audit_log, person=name), Turns(settings.timeout)
+    changes = Changes(directories, audit, turns, settings.timeout)
+    merges = Merges(directories, changes, audit, turns, settings.timeout, settings.limits)
+    return Caller(directories, changes, merges)
