@@ -16,7 +16,10 @@ ROOT = Path(bitrix24_directories.__file__).parent
 NAME = bitrix24_directories.__name__
 MAP = (Path(__file__).parent.parent / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
 
-ROOMS = ["cli", "mcp_server", "changing", "records", "finding", "directories", "settings", "rest", "portal", "ground"]
+ROOMS = [
+    *("cli", "team", "mcp_server", "changing", "records", "finding", "directories", "settings"),
+    *("rest", "portal", "ground"),
+]
 GROUND = {"", "text", "words", "redaction", "logs"}
 REST = ["client", "link", "authorization", "limits", "wire", "ground"]
 REST_GROUND = {"addresses", "errors", "catalogue"}

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from bitrix24_directories import __version__
+from bitrix24_directories.cli.arguments import parser
+from bitrix24_directories.cli.main import COMMANDS as COMMANDS_OF_THE_PROGRAM
 from bitrix24_directories.cli.main import main
 
 ROOT = Path(__file__).parent.parent
@@ -48,6 +50,20 @@ def test_the_benchmarks_run_by_their_command() -> None:
     _, *arguments = shlex.split(part)
     ran = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
     assert ran.stdout.startswith("| figure | measured | bar | met |")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        line
+        for text in DOCUMENTS.values()
+        for block in re.findall(r"```shell\n(.*?)```", text, re.DOTALL)
+        for line in block.splitlines()
+        if line.startswith("bitrix24-directories-mcp ")
+    ],
+)
+def test_commands_of_an_administrator_are_such(command: str) -> None:
+    parser(COMMANDS_OF_THE_PROGRAM).parse_args(shlex.split(command)[1:])
 
 
 @pytest.mark.parametrize(("command", "output"), SHOWN)

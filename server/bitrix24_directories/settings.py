@@ -41,6 +41,7 @@ _EXPECTED = {
     "timeout": "a number of seconds from 0.1 to 3600, such as 30",
     "plan": "standard or enterprise",
     "allow_writes": "true or false",
+    "access_ttl": "a number of seconds from 0 (asked for each call) to 86400, such as 3600",
     "log_level": "DEBUG, INFO, WARNING, ERROR or CRITICAL",
 }
 
@@ -70,6 +71,16 @@ class Settings(BaseSettings):
     allow_writes: bool = False
     audit_log: str = ""
     log_level: LogLevel = "WARNING"
+    people: str = ""
+    access_ttl: float = Field(3600, ge=0, le=86400, allow_inf_nan=False)
+    public_url: str = ""
+    allowed_hosts: str = ""
+    allowed_origins: str = ""
+    jwt_issuer: str = ""
+    jwt_audience: str = ""
+    jwt_jwks_url: str = ""
+    jwt_name_claim: str = "email"
+    jwt_scope_claim: str = "scope"
 
     def credentials(self) -> Credentials:
         """The inbound webhook or the application to call with.

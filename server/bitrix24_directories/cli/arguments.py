@@ -45,7 +45,16 @@ def parser(commands: Commands) -> argparse.ArgumentParser:
         added.set_defaults(run=commands[name])
         return added
 
-    command("serve", "serve MCP over stdio (the default)", "serve --env-file portal.env", parents=demo)
+    serve = command(
+        "serve",
+        "serve MCP over stdio (the default), or a team over HTTP",
+        "serve --env-file portal.env",
+        "serve --http 8080",
+        parents=demo,
+    )
+    serve.add_argument(
+        "--http", metavar="[HOST:]PORT", help="serve over HTTP instead, on this machine alone unless a host is named"
+    )
 
     call = command(
         "call",
@@ -110,6 +119,31 @@ def parser(commands: Commands) -> argparse.ArgumentParser:
     undo.add_argument("file", metavar="FILE", help="the log of the merge")
     undo.add_argument("--merge", metavar="ID", help="which merge, where the log holds several")
     undo.add_argument("--yes", action="store_true", help="carry it out without asking")
+
+    person = command(
+        "person",
+        "keep the file of people who may call a team's server (BITRIX24_PEOPLE)",
+        "person add anna --webhook-file webhook.txt --write",
+        "person rotate anna",
+    )
+    what = person.add_subparsers(metavar="what", required=True)
+    for name, text in {
+        "add": "let somebody in; prints their token, once",
+        "list": "print who may call",
+        "remove": "let somebody in no more",
+        "rotate": "give somebody another token, in place of theirs; prints it, once",
+    }.items():
+        one = what.add_parser(name, help=text, description=f"{text[:1].upper()}{text[1:]}.", parents=[settings])
+        one.set_defaults(run=commands["person"], what=name)
+        if name != "list":
+            one.add_argument("name")
+        if name == "add":
+            one.add_argument(
+                "--webhook-file",
+                metavar="FILE",
+                help="holds the URL of their own inbound webhook (-: standard input); the shared one reads without it",
+            )
+            one.add_argument("--write", action="store_true", help="let them change directories and merge codes")
 
     portal = command("portal", "run the demo portal for others to develop against", "portal --port 8024 --lang ru")
     portal.add_argument("--port", type=_port_number, default=8024, help="0: a free one (%(default)s)")

@@ -1,5 +1,6 @@
 # PYTHON_ARGCOMPLETE_OK
-"""The command line's commands: serve (the default), call, check, login, setup, portal, report, merge, undo."""
+"""The command line's commands: serve (the default), call, check, login, setup, portal, report, merge, undo,
+person."""
 
 from __future__ import annotations
 
@@ -73,6 +74,10 @@ def _without_rich() -> Iterator[None]:
 
 
 def _serve(args: argparse.Namespace) -> int:
+    if getattr(args, "http", None):
+        from .team import serve_http
+
+        return serve_http(args)
     if sys.stdin is None or sys.stdout is None:
         complain("Standard input or output is closed: there is no MCP client to serve.")
         return 1
@@ -254,6 +259,12 @@ def _merge(args: argparse.Namespace) -> int:
     return merge(args)
 
 
+def _person(args: argparse.Namespace) -> int:
+    from .team import person
+
+    return person(args)
+
+
 def _undo(args: argparse.Namespace) -> int:
     from .merge import undo
 
@@ -270,6 +281,7 @@ COMMANDS: Commands = {
     "report": _report,
     "merge": _merge,
     "undo": _undo,
+    "person": _person,
 }
 _WITH_RICH = (_report, _merge, _undo)
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from typing import Any, Generic, NamedTuple, TypeVar
+from weakref import WeakValueDictionary
 
 import anyio
-from cachetools import TTLCache
+from cachetools import LRUCache, TTLCache
 
 T = TypeVar("T")
 
 ROWS_LIMIT = 50_000
 """Rows kept in all; the longest unused go first."""
+_MEMOS = 100  # owners
 
 
 class Kept(NamedTuple, Generic[T]):
@@ -29,12 +31,31 @@ class Cache:
     """Lists of rows by key, each for `ttl` seconds; 0 keeps nothing. To be used in an event loop."""
 
     def __init__(self, ttl: float) -> None:
+        self.hits = self.misses = 0
+        self._memos: LRUCache[Hashable, dict[str, Any]] = LRUCache(_MEMOS)
+        self._turns: WeakValueDictionary[Hashable, anyio.Lock] = WeakValueDictionary()
         self._kept: TTLCache[Hashable, Kept[Any]] = TTLCache(
             ROWS_LIMIT, ttl, timer=anyio.current_time, getsizeof=lambda kept: len(kept.rows) + 1
         )
 
+    def memos(self, owner: Hashable) -> dict[str, Any]:
+        """What is made of the rows of one owner, and worth keeping for as long as they stay the same."""
+        return self._memos.setdefault(owner, {})
+
+    def turn(self, key: Hashable) -> anyio.Lock:
+        """Held by whoever reads what all who ask for it at the same time are given."""
+        lock = self._turns.get(key)
+        if lock is None:
+            lock = self._turns[key] = anyio.Lock()
+        return lock
+
     def get(self, key: Hashable) -> Kept[Any] | None:
-        return self._kept.get(key)
+        kept: Kept[Any] | None = self._kept.get(key)
+        if kept is None:
+            self.misses += 1
+        else:
+            self.hits += 1
+        return kept
 
     def forget(self, key: Hashable) -> None:
         self._kept.pop(key, None)

@@ -6,7 +6,7 @@ Calls the portal through `rest`, whose rows `rows` reads. Knows nothing of MCP.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,13 +58,15 @@ class Lists:
 
 
 class Directories:
-    """The directories of the portal behind `client`; what was read stays in `cache` for a while."""
+    """The directories of the portal behind `client`; what was read stays in `cache` for a while, for the `owner` that
+    `Reader` tells of."""
 
-    def __init__(self, client: Bitrix24Client, cache: Cache) -> None:
+    def __init__(
+        self, client: Bitrix24Client, cache: Cache, owner: Callable[[], tuple[str, ...]] | None = None
+    ) -> None:
         self._client = client
-        self.reader = Reader(client, cache)
+        self.reader = Reader(client, cache, owner)
         self._fields = Fields(self.reader)
-        self._lists: tuple[list[Directory], Lists] | None = None
 
     async def items(self, entity_id: str, *, details: bool = False, fresh: bool = False) -> DirectoryItems:
         """One directory's items in SORT order, from `crm.status.entity.items`, or with details `crm.status.list`.
@@ -149,13 +151,14 @@ class Directories:
         known = found[TYPES]
         if isinstance(known, Bitrix24Error):
             raise known
-        if self._lists is None or self._lists[0] is not known.rows or self._lists[1].fields is not fields:
+        made: tuple[list[Directory], Lists] | None = self.reader.memos.get("lists")
+        if made is None or made[0] is not known.rows or made[1].fields is not fields:
             directories = [
                 one.model_copy(update={"used_in": fields.used_in(one.entity_id, one.entity_type_id)})
                 for one in known.rows
             ]
-            self._lists = known.rows, Lists(Kept(directories, known.read_at), fields)
-        return self._lists[1]
+            made = self.reader.memos["lists"] = known.rows, Lists(Kept(directories, known.read_at), fields)
+        return made[1]
 
     async def many(self, entity_ids: Sequence[str]) -> dict[str, Kept[Item] | Bitrix24Error]:
         """The plain items of many directories, in one batch for each 50 that are not kept; an error for each failure.

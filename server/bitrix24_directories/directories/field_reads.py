@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
@@ -26,20 +27,32 @@ ON_EVERY_PORTAL = (1, 2, 3, 4, 7, 31)
 Found = dict[Read[Any], ReadRows]
 
 
+@dataclass
+class _Built:
+    """The last field map, the rows that it was made of, and whether it lacks nothing that could be had another time."""
+
+    of: list[list[Any]] = field(default_factory=list)
+    map: FieldMap = field(default_factory=lambda: FieldMap([], {}))
+    whole: bool = False
+    turn: anyio.Lock = field(default_factory=anyio.Lock)
+    """So that calls at the same time read it once."""
+
+
 class Fields:
     """The field map of the portal behind `reader`; what was read is kept as directories are."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._turn = anyio.Lock()  # so that calls at the same time read it once
-        self._built_of: list[list[Any]] = []
-        self._built = FieldMap([], {})
-        self._built_for: tuple[str, ...] | None = None
+
+    @property
+    def _last(self) -> _Built:
+        built: _Built = self._reader.memos.setdefault("fields", _Built())
+        return built
 
     def lately(self) -> FieldMap | None:
-        """The last whole field map of this caller, if it is not older than the cache's default; costs nothing."""
-        fits = self._built_for == self._reader.identity and anyio.current_time() - self._built.read_at < _LATELY
-        return self._built if fits else None
+        """The last whole field map, if it is not older than the cache's default; costs nothing."""
+        last = self._last
+        return last.map if last.whole and anyio.current_time() - last.map.read_at < _LATELY else None
 
     async def read_with(self, reads: Iterable[Read[Any]] = (), *, fresh: bool = False) -> tuple[FieldMap, Found]:
         """The field map, and what came of `reads`, which go out with it.
@@ -47,27 +60,27 @@ class Fields:
         Types whose fields the portal refuses, or does not give in time, have none. Raises Bitrix24Error when nothing at
         all can be read.
         """
-        if not fresh and (known := self._kept()) is not None:
+        last = self._last
+        if not fresh and (known := self._kept(last)) is not None:
             return known, await self._reader.batch(reads)
-        async with self._turn:
-            identity = self._reader.identity
+        async with last.turn:
             found = await self._reader.batch([*reads_of_map(ON_EVERY_PORTAL), *reads], fresh=fresh)
             others = [new_fields_of(type_id) for type_id in _other_types(found)]
             with anyio.move_on_after(PATIENCE):
                 found |= await self._batch_or_errors(others, fresh=fresh)
             self._remember_refusals(found)
-            field_map = self._map(found)
-            self._built_for = identity if _whole(found) else None
+            field_map = _map(found, last)
+            last.whole = _whole(found)
             return field_map, found
 
-    def _kept(self) -> FieldMap | None:
+    def _kept(self, last: _Built) -> FieldMap | None:
         """The field map, if all of it was read lately."""
         found: Found = dict(self._reader.kept(reads_of_map(ON_EVERY_PORTAL)))
         found |= self._reader.kept(map(new_fields_of, _other_types(found)))
         if len(found) < len(reads_of_map((*ON_EVERY_PORTAL, *_other_types(found)))):
             return None
-        self._built_for = self._reader.identity
-        return self._map(found)
+        last.whole = True
+        return _map(found, last)
 
     async def _batch_or_errors(self, reads: list[Read[Any]], *, fresh: bool) -> Found:
         try:
@@ -81,18 +94,19 @@ class Fields:
             if isinstance(outcome, Bitrix24Error) and not outcome.retryable and "fields" in read.key[0]:
                 self._reader.keep(read, [])
 
-    def _map(self, found: Found) -> FieldMap:
-        """The last one, as long as the cache gives the same rows."""
-        type_ids = [*ON_EVERY_PORTAL, *_other_types(found)]
-        built_of = [rows(found, read) for read in reads_of_map(type_ids)]
-        same = len(built_of) == len(self._built_of)
-        if not same or any(one is not other for one, other in zip(built_of, self._built_of, strict=True)):
-            titled = {one.id: one for one in rows(found, OWNERS)}
-            types = [titled.get(type_id, RecordType(type_id)) for type_id in type_ids]
-            read_at = min((kept.read_at for kept in found.values() if isinstance(kept, Kept)), default=0.0)
-            self._built = FieldMap(types, {type_id: fields_of(found, type_id) for type_id in type_ids}, read_at)
-            self._built_of = built_of
-        return self._built
+
+def _map(found: Found, last: _Built) -> FieldMap:
+    """The last one, as long as the cache gives the same rows."""
+    type_ids = [*ON_EVERY_PORTAL, *_other_types(found)]
+    built_of = [rows(found, read) for read in reads_of_map(type_ids)]
+    same = len(built_of) == len(last.of)
+    if not same or any(one is not other for one, other in zip(built_of, last.of, strict=True)):
+        titled = {one.id: one for one in rows(found, OWNERS)}
+        types = [titled.get(type_id, RecordType(type_id)) for type_id in type_ids]
+        read_at = min((kept.read_at for kept in found.values() if isinstance(kept, Kept)), default=0.0)
+        last.map = FieldMap(types, {type_id: fields_of(found, type_id) for type_id in type_ids}, read_at)
+        last.of = built_of
+    return last.map
 
 
 def _whole(found: Found) -> bool:

@@ -5,7 +5,8 @@ Calls the portal through `rest` and keeps rows in `cache`; knows nothing of what
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -16,6 +17,9 @@ from bitrix24_directories.rest import Answer, Bitrix24Client, Bitrix24Error, unw
 from .cache import Cache, Kept
 
 T = TypeVar("T")
+
+PERSONAL = "records"
+"""What the keys of reads begin with that depend on the caller's own rights."""
 
 ReadRows = Kept[Any] | Bitrix24Error
 """What came of one read among many."""
@@ -35,33 +39,58 @@ class Read(Generic[T]):
 
 
 class Reader:
-    """Makes reads for one caller of one portal."""
+    """Makes reads for one caller of one portal.
 
-    def __init__(self, client: Bitrix24Client, cache: Cache) -> None:
+    What is the portal's (its directories, its fields) is kept for the `owner` that is given, such as all who see the
+    same of it; what is the caller's own (PERSONAL) for the caller alone, as everything is without an owner.
+    """
+
+    def __init__(
+        self, client: Bitrix24Client, cache: Cache, owner: Callable[[], tuple[str, ...]] | None = None
+    ) -> None:
         self._client = client
         self._cache = cache
+        self._owner = owner
 
     @property
     def identity(self) -> tuple[str, ...]:
         """Whose reads these are. Raises Bitrix24Error as a call would."""
         return self._client.identity
 
+    @property
+    def memos(self) -> dict[str, Any]:
+        """What is made of what is the portal's."""
+        return self._cache.memos(self._owner() if self._owner else self.identity)
+
+    def _kept_as(self, key: tuple[str, ...]) -> tuple[Any, ...]:
+        shared = self._owner is not None and key[:1] != (PERSONAL,)
+        return (self._owner() if shared and self._owner else self.identity, *key)
+
+    @asynccontextmanager
+    async def _turn(self, *keys: tuple[str, ...], fresh: bool) -> AsyncIterator[None]:
+        """Let one caller read what several who share it ask for at the same time."""
+        if self._owner is None or fresh or any(key[:1] == (PERSONAL,) for key in keys):
+            yield
+            return
+        async with self._cache.turn(self._kept_as(keys[0] if len(keys) == 1 else ("batch",))):
+            yield
+
     def keep(self, read: Read[T], rows: list[T]) -> None:
         """Let `rows` be what `read` gives for a while."""
-        self._keep(self._client.identity, read, rows)
+        self._keep(self._kept_as(read.key), read, rows)
 
-    def _keep(self, identity: tuple[str, ...], read: Read[T], rows: list[T]) -> Kept[T]:
+    def _keep(self, owned: tuple[Any, ...], read: Read[T], rows: list[T]) -> Kept[T]:
         if read.keep:
-            return self._cache.keep((identity, *read.key), rows)
+            return self._cache.keep(owned, rows)
         return Kept(rows, anyio.current_time())
 
     def forget(self, *keys: tuple[str, ...]) -> None:
         for key in keys:
-            self._cache.forget((self._client.identity, *key))
+            self._cache.forget(self._kept_as(key))
 
     def forget_all(self, *start: str) -> None:
         """The same for all keys that begin so."""
-        self._cache.forget_all((self._client.identity, *start))
+        self._cache.forget_all(self._kept_as(start))
 
     async def one(self, read: Read[T], *, fresh: bool = False) -> Kept[T]:
         """What `read` gave lately, or gives now. Raises Bitrix24Error, which is not kept."""
@@ -73,15 +102,17 @@ class Reader:
 
     async def made(self, key: tuple[str, ...], make: Callable[[], Awaitable[list[T]]], *, fresh: bool) -> Kept[T]:
         """What `make` gave lately under `key`, or gives now: for what takes more than one call."""
-        owned = (self._client.identity, *key)
+        owned = self._kept_as(key)
         if not fresh and (kept := self._cache.get(owned)) is not None:
             return kept
-        return self._cache.keep(owned, await make())
+        async with self._turn(key, fresh=fresh):
+            if not fresh and (kept := self._cache.get(owned)) is not None:  # by now
+                return kept
+            return self._cache.keep(owned, await make())
 
     def kept(self, reads: Iterable[Read[Any]]) -> dict[Read[Any], Kept[Any]]:
         """Those of `reads` that were made lately, and what they gave."""
-        identity = self._client.identity
-        found = ((read, self._cache.get((identity, *read.key))) for read in reads)
+        found = ((read, self._cache.get(self._kept_as(read.key))) for read in reads)
         return {read: kept for read, kept in found if kept is not None}
 
     async def batch(self, reads: Iterable[Read[Any]], *, fresh: bool = False) -> dict[Read[Any], ReadRows]:
@@ -89,9 +120,18 @@ class Reader:
 
         Raises Bitrix24Error when a batch fails as a whole.
         """
-        wanted, identity = list(reads), self._client.identity
+        wanted = list(reads)
         found: dict[Read[Any], ReadRows] = {} if fresh else dict(self.kept(wanted))
-        missing = {str(place): read for place, read in enumerate(wanted) if read not in found}
+        if len(missing := [read for read in wanted if read not in found]) > 1:
+            async with self._turn(*(read.key for read in missing), fresh=fresh):
+                found |= {} if fresh else self.kept(missing)
+                return found | await self._batch([read for read in missing if read not in found], fresh=fresh)
+        return found | await self._batch(missing, fresh=fresh)
+
+    async def _batch(self, reads: Sequence[Read[Any]], *, fresh: bool) -> dict[Read[Any], ReadRows]:
+        found: dict[Read[Any], ReadRows] = {}
+        missing = {str(place): read for place, read in enumerate(reads)}
+        owned = {key: self._kept_as(read.key) for key, read in missing.items()}  # as it was asked for
         if len(missing) == 1:  # as a call of its own it shares its request with equal ones
             (read,) = missing.values()
             try:
@@ -106,5 +146,5 @@ class Reader:
             except Bitrix24Error as exc:
                 found[read] = exc
             else:
-                found[read] = self._keep(identity, read, rows)
+                found[read] = self._keep(owned[key], read, rows)
         return found

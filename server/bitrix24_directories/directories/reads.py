@@ -18,13 +18,13 @@ from .field_rows import (
     read_types,
 )
 from .fields import TYPE_NAMES, Field, RecordType
-from .kept_reads import Read
+from .kept_reads import PERSONAL, Read
 from .models import Directory, Item
 from .rows import read_directories, read_items
 
 T = TypeVar("T")
 
-COUNTS = "records"
+COUNTS = PERSONAL
 """What the keys of all counts begin with."""
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import anyio
+
 from bitrix24_directories.directories.cache import Cache
 from bitrix24_directories.directories.directories import Directories
-from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Credentials, Transport, failure
+from bitrix24_directories.logs import network_logs_redacted
+from bitrix24_directories.redaction import Redactor
+from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Credentials, Link, Transport, failure
 from bitrix24_directories.settings import Settings
 
 from .scopes import SCOPES
@@ -53,6 +57,14 @@ class Callers(ABC):
     def secrets(self) -> Collection[str]:
         """All that must appear nowhere."""
 
+    @abstractmethod
+    def links(self) -> Mapping[str, Link]:
+        """The portals that have been called so far, by address."""
+
+    def told(self, tool: str, outcome: str, seconds: float) -> None:
+        """Hear of a call that has ended: `ok`, or the code of its error."""
+        del tool, outcome, seconds
+
     def portal(self) -> str:
         """Tells whose news whoever calls now hears."""
         return ""
@@ -71,7 +83,7 @@ class OneCaller(Callers):
     ) -> None:
         self._portal = portal
         self._settings = settings
-        self._transport = transport
+        self._link = Link(settings.limits, transport)
         self._cache = cache
         self._caller: Caller | Bitrix24Error = failure("INTERNAL_ERROR")  # until it runs, before any request
         if settings.allow_writes and not isinstance(portal, Bitrix24Error):
@@ -86,11 +98,15 @@ class OneCaller(Callers):
             self._caller = self._portal
             yield
             return
-        async with Bitrix24Client(
-            self._portal, timeout=settings.timeout, plan=settings.limits, transport=self._transport
-        ) as client:
-            self._caller = caller_of(Directories(client, self._cache or Cache(settings.cache_ttl)), settings)
-            yield
+        logs = network_logs_redacted(Redactor(self.secrets))
+        with logs:
+            async with Bitrix24Client(self._portal, timeout=settings.timeout, link=self._link) as client:
+                self._caller = caller_of(Directories(client, self._cache or Cache(settings.cache_ttl)), settings)
+                try:
+                    yield
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await self._link.close()
 
     async def admitted(self) -> Caller:
         if isinstance(self._caller, Bitrix24Error):
@@ -102,6 +118,9 @@ class OneCaller(Callers):
 
     def secrets(self) -> Collection[str]:
         return () if isinstance(self._portal, Bitrix24Error) else self._portal.secrets
+
+    def links(self) -> Mapping[str, Link]:
+        return {} if isinstance(self._portal, Bitrix24Error) else {self._portal.identity[0]: self._link}
 
 
 def caller_of(directories: Directories, settings: Settings, *, name: str = "") -> Caller:

@@ -15,6 +15,7 @@ from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError, ToolError
 from mcp.server.mcpserver.prompts import Prompt
+from mcp.server.subscriptions import ListenHandler
 from mcp.shared.exceptions import MCPError
 from mcp.shared.subscriptions import ResourceUpdated
 from mcp_types import (
@@ -31,6 +32,7 @@ from mcp_types import (
     ResourceTemplate,
     ResourceTemplateReference,
     SubscribeRequestParams,
+    SubscriptionsListenRequestParams,
     TextContent,
     UnsubscribeRequestParams,
 )
@@ -66,6 +68,9 @@ INSTRUCTIONS = (
 )
 
 if TYPE_CHECKING:
+    from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+    from mcp.server.transport_security import TransportSecuritySettings
+
     from bitrix24_directories.changing.merge_models import Merge
 
 CHANGING = {
@@ -132,6 +137,9 @@ class DirectoriesServer(MCPServer[None]):
         )
         for prompt in prompts():
             self.add_prompt(prompt)
+        self.listeners = ListenHandler(self._subscriptions)
+        listen = self.listeners.__call__
+        self._lowlevel_server.add_request_handler("subscriptions/listen", SubscriptionsListenRequestParams, listen)
         self._subscribers = resources.Subscribers()
         subscribe, unsubscribe = self._subscribers.subscribe, self._subscribers.unsubscribe
         self._lowlevel_server.add_request_handler("resources/subscribe", SubscribeRequestParams, subscribe)
@@ -142,6 +150,17 @@ class DirectoriesServer(MCPServer[None]):
         self, name: str, arguments: dict[str, Any], context: Calls | None = None
     ) -> CallToolResult | InputRequiredResult:
         """Run a tool. Whatever fails comes back as a result with `is_error`, and everything within the timeout."""
+        started, outcome = anyio.current_time(), "cancelled"
+        try:
+            result = await self._answered(name, arguments, context)
+            outcome = _outcome(result)
+        finally:
+            self._callers.told(name if name in self._schemas else "", outcome, anyio.current_time() - started)
+        return result
+
+    async def _answered(
+        self, name: str, arguments: dict[str, Any], context: Calls | None
+    ) -> CallToolResult | InputRequiredResult:
         waiting = Waiting()
         work = self._call(name, arguments, context)
         if _wants_progress(context):
@@ -157,6 +176,14 @@ class DirectoriesServer(MCPServer[None]):
             return self._failed(exc.error, exc.merge)
         except Bitrix24Error as exc:
             return self._failed(exc)
+
+    def over_http(self, security: TransportSecuritySettings, body_limit: int) -> StreamableHTTPSessionManager:
+        """What serves this server over HTTP without sessions, in both protocol eras; to be run once."""
+        from mcp.server.streamable_http_manager import StreamableHTTPSessionManager  # what stdio does not need
+
+        return StreamableHTTPSessionManager(
+            self._lowlevel_server, stateless=True, security_settings=security, max_request_body_size=body_limit
+        )
 
     async def list_tools(self) -> list[MCPTool]:
         """Those that whoever calls may use."""
@@ -313,6 +340,11 @@ class DirectoriesServer(MCPServer[None]):
             structured_content=self._redact.values(structured),
             is_error=True,
         )
+
+
+def _outcome(result: CallToolResult | InputRequiredResult) -> str:
+    said = result.structured_content if isinstance(result, CallToolResult) else None
+    return str(said["error"]["code"]) if said and "error" in said else "ok"
 
 
 def _wants_progress(context: Calls | None) -> TypeGuard[Calls]:

@@ -1,0 +1,118 @@
+"""The commands of a team's server: serve over HTTP, and keep the file of people.
+
+What they do stands in `team`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from pathlib import Path
+
+from bitrix24_directories.logs import configure_logging
+from bitrix24_directories.mcp_server.callers import Callers, OneCaller
+from bitrix24_directories.mcp_server.scopes import READING, SCOPES
+from bitrix24_directories.mcp_server.server import DirectoriesServer
+from bitrix24_directories.redaction import Redactor
+from bitrix24_directories.rest import Bitrix24Error, Webhook
+from bitrix24_directories.settings import load_settings
+from bitrix24_directories.team.news import PortalNews
+from bitrix24_directories.team.people import People, PeopleError
+from bitrix24_directories.team.serving import HttpServer, ServingError, application, is_loopback, listen
+from bitrix24_directories.team.team import Team
+from bitrix24_directories.team.tokens import Tokens
+
+from .arguments import UsageError
+from .check import to_a_person
+from .configured import complain, configured
+
+
+def serve_http(args: argparse.Namespace) -> int:
+    """Serve until SIGTERM or SIGINT; gives the exit code."""
+    host, port = _address(args.http)
+    portal, settings, transport = configured(args)
+    verify = None
+    try:
+        callers: Callers = OneCaller(portal, settings, transport=transport)
+        if settings.people:
+            people = People(Path(settings.people).expanduser())
+            people.make_sure()
+            shared = None if isinstance(portal, Bitrix24Error) else portal
+            team = Team(people, settings, shared, transport=transport)
+            with contextlib.suppress(ImportError):  # of the extra
+                from bitrix24_directories.team.metrics import Metrics
+
+                team.metrics = Metrics(team.portals, team.connected)
+            callers, verify = team, Tokens(people, settings).verify
+        elif settings.jwt_issuer:
+            raise ServingError("BITRIX24_JWT_ISSUER says who calls; BITRIX24_PEOPLE has to say as whom on Bitrix24.")
+        elif isinstance(portal, Bitrix24Error):
+            raise portal
+        server = DirectoriesServer(callers, settings, subscriptions=PortalNews(callers.portal))
+        configure_logging(settings.log_level, Redactor(callers.secrets))  # the SDK has set up its own
+        app = application(server, callers, settings, verify, beyond_loopback=not is_loopback(host))
+        listening = listen(host, port)
+    except Bitrix24Error as exc:
+        complain(to_a_person(exc))
+        return 1
+    except (PeopleError, ServingError) as exc:
+        complain(exc)
+        return 1
+    except OSError as exc:
+        complain(f"Nothing can be served on {args.http}: {exc.strerror or exc}")
+        return 1
+    name = f"[{host}]" if ":" in host else host
+    complain(f"Serving MCP on http://{name}:{listening.getsockname()[1]}/mcp until SIGTERM or Ctrl+C")
+    HttpServer(app, server).run(sockets=[listening])
+    return 0
+
+
+def person(args: argparse.Namespace) -> int:
+    """Add, list, remove or rotate; prints a token alone on stdout. Gives the exit code."""
+    try:
+        settings = load_settings(args.env_file or "")
+        if not settings.people:
+            raise UsageError("Which file holds the people? Name it in BITRIX24_PEOPLE.")
+        people = People(Path(settings.people).expanduser())
+        match args.what:
+            case "add":
+                print(people.add(args.name, SCOPES if args.write else READING, _webhook(args)))
+            case "rotate":
+                print(people.rotate(args.name))
+            case "remove":
+                people.remove(args.name)
+            case _:
+                people.make_sure()
+                for one in people.all():
+                    portal = f"webhook of user {one.webhook.user} on {one.webhook.address}" if one.webhook else "shared"
+                    print(f"{one.name}: {' '.join(one.scopes)} ({portal})")
+    except Bitrix24Error as exc:
+        complain(to_a_person(exc))
+        return 1
+    except PeopleError as exc:
+        complain(exc)
+        return 1
+    return 0
+
+
+def _webhook(args: argparse.Namespace) -> Webhook | None:
+    """The person's own webhook, from a file or standard input: an argument stands in the history of the shell."""
+    if not args.webhook_file:
+        if args.write:
+            raise UsageError("Through the shared webhook people only read: give --webhook-file to let them write.")
+        return None
+    try:
+        text = sys.stdin.read() if args.webhook_file == "-" else Path(args.webhook_file).read_text(encoding="utf-8-sig")
+        return Webhook.parse(text)
+    except (OSError, UnicodeError) as exc:
+        raise UsageError(f"{args.webhook_file} cannot be read: {exc}") from None
+    except ValueError as exc:
+        raise UsageError(f"{args.webhook_file} holds no inbound webhook's URL: {exc}") from None
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not port.isdecimal() or int(port) > 65535 or (colon and not host):
+        raise UsageError(f"--http takes a port, or a host and a port: 8080, 0.0.0.0:8080; not {text}")
+    return host.strip("[]") or "127.0.0.1", int(port)

@@ -1,0 +1,138 @@
+"""Each person's own client of their portal, and what of the portal they share with all who see the same of it.
+
+Directories and fields are the portal's: kept once for all whom it shows the same pipelines, and given to a person whose
+own credentials it has accepted within the access time. Counts are each person's own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import anyio
+
+from bitrix24_directories.directories.cache import Cache
+from bitrix24_directories.directories.directories import Directories
+from bitrix24_directories.directories.fields import FIRST_SMART_PROCESS
+from bitrix24_directories.directories.reads import OWNERS, TYPES
+from bitrix24_directories.mcp_server.callers import Caller, caller_of
+from bitrix24_directories.rest import Answer, Bitrix24Client, Bitrix24Error, Credentials, Link, Outcome, failure
+from bitrix24_directories.settings import Settings
+
+from .people import Person
+
+_WITH_PIPELINES = (2, 31, 36)
+_OF_TYPES = "crm.category.list"
+
+
+class Portal:
+    """One portal: its limit, its connections, and what is kept of it. `type_ids` are those with pipelines, as far as
+    they are known."""
+
+    def __init__(self, address: str, settings: Settings, link: Link) -> None:
+        self.address = address
+        self.link = link
+        self.cache = Cache(settings.cache_ttl)
+        self.type_ids: tuple[int, ...] = _WITH_PIPELINES
+
+
+class Member:
+    """One person on their portal. To be made in an event loop; `run` keeps the client for as long as it runs."""
+
+    def __init__(self, person: Person, credentials: Credentials, portal: Portal, settings: Settings) -> None:
+        self.person = person
+        self.credentials = credentials
+        self.portal = portal
+        self.used_at = anyio.current_time()
+        self._settings = settings
+        self._accepted_at: float | None = None
+        self._view = ""
+        self._turn = anyio.Lock()
+        self._caller: Caller | None = None
+        self._client: Bitrix24Client | None = None
+        self._end = anyio.Event()
+
+    async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        async with Bitrix24Client(
+            self.credentials, timeout=self._settings.timeout, link=self.portal.link
+        ) as self._client:
+            directories = Directories(self._client, self.portal.cache, self._owner)
+            self._caller = caller_of(directories, self._settings, name=self.person.name)
+            task_status.started()
+            await self._end.wait()
+
+    def end(self) -> None:
+        self._end.set()
+
+    async def admitted(self) -> Caller:
+        """What they work with, if the portal has accepted them within the access time, or does so now.
+
+        Raises Bitrix24Error where it does not.
+        """
+        assert self._caller is not None, "it runs before anybody calls"
+        self.used_at = anyio.current_time()
+        if not self._is_accepted():
+            with anyio.move_on_after(self._settings.timeout):
+                async with self._turn:
+                    if not self._is_accepted():
+                        await self._ask()
+                return self._caller
+            detail = f"waited {self._settings.timeout:g} s for the portal to accept this person"
+            raise failure("TIMEOUT", detail=detail, never_sent=True)
+        return self._caller
+
+    def _is_accepted(self) -> bool:
+        accepted_at = self._accepted_at
+        return accepted_at is not None and anyio.current_time() - accepted_at < self._settings.access_ttl
+
+    def _owner(self) -> tuple[str, ...]:
+        return (self.portal.address, self._view)
+
+    async def _ask(self) -> None:
+        """One batch: whether they may read CRM, and which directories and pipelines they see."""
+        assert self._client is not None
+        assert self._caller is not None
+        self._accepted_at = None
+        asked_for = self.portal.type_ids
+        outcomes = await self._client.batch(_questions(asked_for))
+        types = outcomes["types"]
+        if isinstance(types, Bitrix24Error):
+            raise types
+        owners = outcomes["owners"]
+        if isinstance(owners, Answer):
+            known = (one.id for one in OWNERS.rows(owners))
+            of_portal = (*_WITH_PIPELINES, *sorted(one for one in known if one >= FIRST_SMART_PROCESS))
+            if of_portal != asked_for:
+                self.portal.type_ids = of_portal
+                outcomes |= await self._client.batch(_questions(of_portal))
+        self._view = _digest(outcomes)
+        reader = self._caller.directories.reader
+        reader.keep(TYPES, TYPES.rows(types))
+        self._accepted_at = anyio.current_time()
+
+
+def _questions(type_ids: tuple[int, ...]) -> dict[str, tuple[str, Mapping[str, Any]]]:
+    asked: dict[str, tuple[str, Mapping[str, Any]]] = {
+        "types": (TYPES.method, TYPES.params),
+        "owners": (OWNERS.method, OWNERS.params),
+    }
+    return asked | {str(type_id): (_OF_TYPES, {"entityTypeId": type_id}) for type_id in type_ids}
+
+
+def _digest(outcomes: Mapping[str, Outcome]) -> str:
+    """The same for all whom the portal shows the same directories and pipelines."""
+    seen: list[Any] = []
+    for key, outcome in sorted(outcomes.items()):
+        if isinstance(outcome, Bitrix24Error):
+            if outcome.retryable:
+                raise outcome
+            seen.append([key, outcome.kind])
+        elif key == "types":
+            seen.append([key, sorted(one.entity_id for one in TYPES.rows(outcome))])
+        elif key != "owners":
+            rows = outcome.result.get("categories") if isinstance(outcome.result, dict) else None
+            ids = [str(row.get("id")) for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+            seen.append([key, sorted(ids)])
+    return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16]

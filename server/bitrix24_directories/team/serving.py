@@ -1,0 +1,171 @@
+"""The HTTP application of a team's server, and the process that serves it: the MCP endpoint, life and readiness."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import socket
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
+
+import anyio
+import uvicorn
+from mcp.server.auth.routes import build_resource_metadata_url, create_protected_resource_routes
+from mcp.server.transport_security import TransportSecuritySettings
+from pydantic import AnyHttpUrl
+from sse_starlette.sse import AppStatus
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from bitrix24_directories.mcp_server.callers import Callers
+from bitrix24_directories.mcp_server.scopes import SCOPES
+from bitrix24_directories.mcp_server.server import DirectoriesServer
+from bitrix24_directories.settings import Settings
+
+from .gate import Gate, Verify
+from .team import Team
+
+BODY_LIMIT = 2**20
+"""Bytes of a request; 500 items or 50 records are a tenth of that."""
+GRACE_SECONDS = 20
+"""For calls to finish after SIGTERM."""
+_PROBED_SECONDS = 5.0
+_LOOPBACK_HOSTS = ["127.0.0.1:*", "localhost:*", "[::1]:*"]
+
+
+class ServingError(Exception):
+    """Why nothing can be served so, in words for an administrator."""
+
+
+def application(
+    server: DirectoriesServer, callers: Callers, settings: Settings, verify: Verify | None, *, beyond_loopback: bool
+) -> Starlette:
+    """`/mcp`, `/healthz` and `/readyz`; with an identity provider also where clients learn of it.
+
+    Raises ServingError for settings that would let in whom they should not.
+    """
+    if beyond_loopback and verify is None:
+        raise ServingError(
+            "Beyond this machine everybody has to say who they are: name the file of people in BITRIX24_PEOPLE "
+            "(`bitrix24-directories-mcp person add NAME` makes it), or an identity provider in BITRIX24_JWT_ISSUER."
+        )
+    manager = server.over_http(_security(settings, beyond_loopback=beyond_loopback), BODY_LIMIT)
+    routes, metadata_url = _metadata(settings)
+    gate = Gate(manager.handle_request, verify, metadata_url)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with manager.run():
+            yield
+
+    async def ready(_: Request) -> Response:
+        return await _ready(callers)
+
+    async def measured(_: Request) -> Response:
+        return _measured(callers)
+
+    return Starlette(
+        routes=[
+            Route("/mcp", gate),
+            Route("/healthz", _alive, methods=["GET"]),
+            Route("/readyz", ready, methods=["GET"]),
+            Route("/metrics", measured, methods=["GET"]),
+            *routes,
+        ],
+        lifespan=lifespan,
+    )
+
+
+async def _alive(_: Request) -> Response:
+    return PlainTextResponse("ok")
+
+
+async def _ready(callers: Callers) -> Response:
+    """Not ready when no portal answers; asked anew here, for a server that is given no calls would never hear of it."""
+    now, said = anyio.current_time(), []
+    links = callers.links()
+    for address, link in links.items():
+        if link.fails and link.failed_at is not None and now - link.failed_at > _PROBED_SECONDS:
+            await link.probe(address)
+        reached = None if link.reached_at is None else int(anyio.current_time() - link.reached_at)
+        host = urlsplit(address).netloc
+        said.append({"portal": host, "answers": not link.fails, "reachedSecondsAgo": reached})
+    ready = not links or any(not link.fails for link in links.values())
+    return JSONResponse({"ready": ready, "portals": said}, 200 if ready else 503)
+
+
+def _measured(callers: Callers) -> Response:
+    metrics = callers.metrics if isinstance(callers, Team) else None
+    if metrics is None:
+        return PlainTextResponse("Metrics need the extra: pip install 'bitrix24-directories-mcp[team]'", 404)
+    return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _security(settings: Settings, *, beyond_loopback: bool) -> TransportSecuritySettings:
+    hosts = [host.strip() for host in settings.allowed_hosts.split(",") if host.strip()]
+    origins = [origin.strip() for origin in settings.allowed_origins.split(",") if origin.strip()]
+    if settings.public_url:
+        hosts.append(urlsplit(settings.public_url).netloc)
+    if beyond_loopback and not hosts:
+        raise ServingError(
+            "By what name do clients reach this server? Set BITRIX24_PUBLIC_URL (https://directories.example.com/mcp), "
+            "or BITRIX24_ALLOWED_HOSTS (names with ports, commas between them)."
+        )
+    if not beyond_loopback:
+        hosts += _LOOPBACK_HOSTS
+        origins += [f"http://{host}" for host in _LOOPBACK_HOSTS]
+    return TransportSecuritySettings(allowed_hosts=hosts, allowed_origins=origins)
+
+
+def _metadata(settings: Settings) -> tuple[list[Route], str]:
+    """What tells clients of the identity provider; nothing for tokens of our own, or they would look for one."""
+    if not settings.jwt_issuer:
+        return [], ""
+    if not settings.public_url:
+        raise ServingError("With BITRIX24_JWT_ISSUER clients need BITRIX24_PUBLIC_URL, this server's own address.")
+    resource = AnyHttpUrl(settings.public_url)
+    routes = create_protected_resource_routes(resource, [AnyHttpUrl(settings.jwt_issuer)], list(SCOPES))
+    return routes, str(build_resource_metadata_url(resource))
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    return False
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that accepts connections. Raises OSError where it cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.create_server((host.strip("[]"), port), family=family)
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # connections inherit it
+    return listening
+
+
+class HttpServer(uvicorn.Server):
+    """Ends listening streams first when it is told to end: they would hold it up for its whole grace."""
+
+    def __init__(self, app: Starlette, server: DirectoriesServer) -> None:
+        config = uvicorn.Config(
+            app,
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            lifespan="on",
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+        super().__init__(config)
+        self._mcp = server
+        # Or answers under way would be cut off with the signal; all other streams end by themselves.
+        AppStatus.enable_automatic_graceful_drain = False
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._mcp.listeners.close()
+        await super().shutdown(sockets)
+        self._captured_signals.clear()  # uvicorn would raise them again, and an orderly end would look like a crash

@@ -1,0 +1,148 @@
+"""All people who may call a team's server: who calls now, and what their portal lets them do."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import anyio
+from anyio.abc import TaskGroup
+from mcp.server.auth.middleware.auth_context import get_access_token
+
+from bitrix24_directories.logs import network_logs_redacted
+from bitrix24_directories.mcp_server.callers import Caller, Callers
+from bitrix24_directories.mcp_server.scopes import READING
+from bitrix24_directories.redaction import Redactor
+from bitrix24_directories.rest import Bitrix24Error, Credentials, Entry, Link, Transport
+from bitrix24_directories.settings import Settings
+
+from .members import Member, Portal
+from .people import People, Person
+
+if TYPE_CHECKING:
+    from .metrics import Metrics
+
+MOST_MEMBERS = 5_000
+"""People whose clients are kept at the same time; the longest unused go first."""
+
+
+class Team(Callers):
+    """The people of a file, each on their own portal; `shared` is the webhook of those who have none of their own."""
+
+    def __init__(
+        self, people: People, settings: Settings, shared: Credentials | None, *, transport: Transport | None = None
+    ) -> None:
+        self._people = people
+        self._settings = settings
+        self._shared = shared
+        self._transport = transport
+        self._members: OrderedDict[tuple[str, ...], Member] = OrderedDict()
+        self.portals: dict[str, Portal] = {}
+        self._tasks: TaskGroup | None = None
+        self._turn = anyio.Lock()
+        self.metrics: Metrics | None = None
+
+    def connected(self) -> int:
+        """People whose clients are kept."""
+        return len(self._members)
+
+    def told(self, tool: str, outcome: str, seconds: float) -> None:
+        if self.metrics is not None:
+            self.metrics.told(tool, outcome, seconds)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        with network_logs_redacted(Redactor(self.secrets)):
+            async with anyio.create_task_group() as self._tasks:
+                try:
+                    yield
+                finally:
+                    for member in self._members.values():
+                        member.end()
+                    with anyio.CancelScope(shield=True):
+                        for portal in self.portals.values():
+                            await portal.link.close()
+
+    def person(self) -> Person:
+        """Whoever calls now. Raises Bitrix24Error where they have been taken out meanwhile."""
+        token = get_access_token()
+        person = None if token is None else self._people.named(token.client_id)
+        if person is None:
+            raise _unknown()
+        return replace(person, scopes=tuple(scope for scope in person.scopes if token and scope in token.scopes))
+
+    def scopes(self) -> Collection[str]:
+        try:
+            person = self.person()
+        except Bitrix24Error:
+            return ()
+        return person.scopes if person.webhook is not None else [one for one in person.scopes if one in READING]
+
+    async def admitted(self) -> Caller:
+        return await (await self._member(self.person())).admitted()
+
+    def portal(self) -> str:
+        return self._credentials(self.person()).identity[0]
+
+    def links(self) -> Mapping[str, Link]:
+        return {address: portal.link for address, portal in self.portals.items()}
+
+    def secrets(self) -> Collection[str]:
+        webhooks = (person.webhook for person in self._people.all())
+        found = [secret for webhook in webhooks if webhook is not None for secret in webhook.secrets]
+        return [*found, *(self._shared.secrets if self._shared is not None else ())]
+
+    def _credentials(self, person: Person) -> Credentials:
+        found = person.webhook or self._shared
+        if found is None:
+            raise _without_webhook(person.name)
+        return found
+
+    async def _member(self, person: Person) -> Member:
+        credentials = self._credentials(person)
+        key = (person.name, *credentials.identity)
+        async with self._turn:
+            member = self._members.get(key)
+            if member is None:
+                member = Member(person, credentials, self._portal(credentials.identity[0]), self._settings)
+                assert self._tasks is not None, "it runs before anybody calls"
+                await self._tasks.start(member.run)
+                self._members[key] = member
+            self._members.move_to_end(key)
+            if len(self._members) > MOST_MEMBERS:
+                _, longest_unused = self._members.popitem(last=False)
+                longest_unused.end()
+        return member
+
+    def _portal(self, address: str) -> Portal:
+        if address not in self.portals:
+            link = Link(self._settings.limits, self._transport)
+            self.portals[address] = Portal(address, self._settings, link)
+        return self.portals[address]
+
+
+def _unknown() -> Bitrix24Error:
+    return Bitrix24Error(
+        "UNKNOWN_PERSON",
+        Entry(
+            "Whoever this token belongs to is not let in here any more",
+            "Tell the user to ask whoever keeps this server for a new token.",
+            "authorization",
+        ),
+        nothing_was_done=True,
+    )
+
+
+def _without_webhook(name: str) -> Bitrix24Error:
+    return Bitrix24Error(
+        "NOT_CONFIGURED",
+        Entry(
+            f"{name} has no webhook of their own, and this server has none that is shared",
+            "Tell the user to ask whoever keeps this server to give them a webhook (`person add`).",
+            "configuration",
+        ),
+        nothing_was_done=True,
+    )

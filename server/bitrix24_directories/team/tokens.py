@@ -1,0 +1,87 @@
+"""Tells from a bearer token who calls: a person's own token out of the file of people, or one of an identity provider.
+
+Facts (RFC 9068, and what providers do): Entra puts scopes into `scp`, Keycloak into `scope`; neither names people as
+the file does, so which claim holds the name is a setting, as the audience is.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import anyio.to_thread
+import jwt
+from mcp.server.auth.provider import AccessToken
+
+from bitrix24_directories.mcp_server.scopes import SCOPES
+from bitrix24_directories.settings import Settings
+
+from .people import People
+
+logger = logging.getLogger(__name__)
+
+# Signed with a key that only the provider has: a public key must not pass for a secret one.
+_ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+_LEEWAY = 30
+_LONGEST = 16_384
+
+
+class Tokens:
+    """Verifies tokens of `people`, and where an issuer is set also JWTs, whose names have to be in the file as well."""
+
+    def __init__(self, people: People, settings: Settings) -> None:
+        self._people = people
+        self._settings = settings
+        self._keys: jwt.PyJWKClient | None = None
+        if settings.jwt_issuer:
+            address = settings.jwt_jwks_url or f"{settings.jwt_issuer.rstrip('/')}/.well-known/jwks.json"
+            self._keys = jwt.PyJWKClient(address, cache_keys=True, lifespan=600, timeout=5)
+
+    async def verify(self, token: str) -> AccessToken | None:
+        """Whose token it is, and for what it is good; None for one that is good for nothing."""
+        if len(token) > _LONGEST:
+            return None
+        person = self._people.with_token(token)
+        if person is not None:
+            return AccessToken(token="", client_id=person.name, scopes=list(person.scopes))
+        if self._keys is None or token.count(".") != 2:
+            return None
+        claims = await anyio.to_thread.run_sync(self._claims, token)
+        return None if claims is None else self._of(claims)
+
+    def _claims(self, token: str) -> dict[str, Any] | None:
+        """What a JWT says, if all of it is right."""
+        assert self._keys is not None
+        try:
+            key = self._keys.get_signing_key_from_jwt(token)
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                key,
+                algorithms=_ALGORITHMS,
+                audience=self._settings.jwt_audience,
+                issuer=self._settings.jwt_issuer,
+                leeway=_LEEWAY,
+                options={"require": ["exp", "iss", "aud"]},
+            )
+        except jwt.PyJWTError as exc:
+            logger.info("A token of the identity provider was not taken: %s", type(exc).__name__)
+            return None
+        return claims
+
+    def _of(self, claims: Mapping[str, Any]) -> AccessToken | None:
+        name, given = claims.get(self._settings.jwt_name_claim), claims.get(self._settings.jwt_scope_claim)
+        person = self._people.named(name) if isinstance(name, str) else None
+        if person is None:
+            return None
+        words = given.split() if isinstance(given, str) else given if isinstance(given, list) else []
+        scopes = [scope for scope in SCOPES if scope in words and scope in person.scopes]
+        expires_at, subject = claims["exp"], claims.get("sub")
+        return AccessToken(
+            token="",
+            client_id=person.name,
+            scopes=scopes,
+            expires_at=int(expires_at),
+            subject=subject if isinstance(subject, str) else None,
+            claims={"iss": claims["iss"]},
+        )

@@ -1,0 +1,477 @@
+"""A team's server over HTTP, through real clients of both protocol eras: who is let in, as whom, and how it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import httpx2
+import pytest
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+from mcp_types import CallToolResult
+
+from bitrix24_directories.mcp_server.scopes import READING, SCOPES
+from bitrix24_directories.mcp_server.server import DirectoriesServer
+from bitrix24_directories.rest import Webhook
+from bitrix24_directories.settings import Settings
+from bitrix24_directories.team import gate
+from bitrix24_directories.team.metrics import Metrics
+from bitrix24_directories.team.news import PortalNews
+from bitrix24_directories.team.people import People, PeopleError
+from bitrix24_directories.team.serving import HttpServer, ServingError, application, listen
+from bitrix24_directories.team.team import Team
+from bitrix24_directories.team.tokens import Tokens
+from support import ADMIN_SECRET, READER_SECRET, STRANGER_SECRET, RunningPortal
+
+MODES = pytest.mark.parametrize("mode", ["legacy", "auto"])
+STAGES = {"entityId": "DEAL_STAGE"}
+
+
+class TeamServer:
+    """A server on a free port, and the people who may call it."""
+
+    def __init__(self, portal: RunningPortal, folder: Path, **settings: Any) -> None:
+        self.portal = portal
+        self.people = People(folder / "people.jsonl")
+        self.settings = Settings.model_construct(**({"timeout": 20, "allow_writes": True} | settings))
+        self.shared: Webhook | None = None
+        self.url = ""
+        self.http: HttpServer | None = None
+
+    def add(self, name: str, secret: str = ADMIN_SECRET, scopes: tuple[str, ...] = SCOPES) -> str:
+        return self.people.add(name, scopes, Webhook.parse(self.portal.webhook_url(secret)))
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        self.team = Team(self.people, self.settings, self.shared)
+        self.team.metrics = Metrics(self.team.portals, self.team.connected)
+        server = DirectoriesServer(self.team, self.settings, subscriptions=PortalNews(self.team.portal))
+        logging.getLogger().setLevel(logging.WARNING)
+        verify = Tokens(self.people, self.settings).verify
+        app = application(server, self.team, self.settings, verify, beyond_loopback=False)
+        listening = listen("127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        self.http = HttpServer(app, server)
+        async with anyio.create_task_group() as tasks:
+            with _signals_untouched(self.http):
+                tasks.start_soon(self.http.serve, [listening])
+                while not self.http.started:  # noqa: ASYNC110 - uvicorn has no event for it
+                    await anyio.sleep(0.01)
+                try:
+                    yield
+                finally:
+                    self.http.should_exit = True
+
+    @contextlib.asynccontextmanager
+    async def client(self, token: str, mode: str = "auto", **options: Any) -> AsyncIterator[Client]:
+        headers = {"authorization": f"Bearer {token}"}
+        async with httpx2.AsyncClient(headers=headers, timeout=30) as http:
+            transport = streamable_http_client(f"{self.url}/mcp", http_client=http)
+            async with Client(transport, mode=mode, **options) as client:
+                yield client
+
+
+@contextlib.contextmanager
+def _signals_untouched(server: HttpServer) -> Any:
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
+    yield
+
+
+@pytest.fixture
+def team(portal: RunningPortal, tmp_path: Path) -> TeamServer:
+    return TeamServer(portal, tmp_path)
+
+
+async def called(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
+    result = await client.call_tool(tool, arguments)
+    assert isinstance(result, CallToolResult)
+    assert result.structured_content is not None
+    return dict(result.structured_content)
+
+
+@MODES
+async def test_tools_resources_and_prompts_over_http(team: TeamServer, mode: str) -> None:
+    anna = team.add("anna")
+    async with team.running(), team.client(anna, mode) as client:
+        assert len((await client.list_tools()).tools) == 10
+        found = await called(client, "get_directory_items", **STAGES)
+        assert [item["statusId"] for item in found["items"]][:2] == ["NEW", "PREPARATION"]
+        assert (await called(client, "get_directory_usage", **STAGES))["records"] > 0
+        read = await client.read_resource("bitrix24://directories/SOURCE")
+        assert "CALL: Call" in read.contents[0].text  # type: ignore[union-attr]
+        assert (await client.get_prompt("explain_pipeline", {"entityId": "DEAL_STAGE"})).messages
+
+
+@MODES
+async def test_scopes_decide_what_is_listed_and_what_is_done(team: TeamServer, mode: str) -> None:
+    reader = team.add("reader", scopes=READING)
+    directories_only = team.add("directories", scopes=("directories:read",))
+    async with team.running():
+        async with team.client(reader, mode) as client:
+            names = [tool.name for tool in (await client.list_tools()).tools]
+            assert "check_record" in names
+            assert "add_directory_item" not in names
+            said = await called(client, "add_directory_item", entityId="SOURCE", name="Fax")
+            assert said["error"]["code"] == "INSUFFICIENT_SCOPE"
+            assert "directories:write" in said["error"]["message"]
+        async with team.client(directories_only, mode) as client:
+            assert [tool.name for tool in (await client.list_tools()).tools] == [
+                "get_directory_items",
+                "list_directories",
+                "find_directory_items",
+            ]
+    assert "crm.status.add" not in str(team.portal.portal.calls)
+
+
+async def test_who_can_get_another_token_is_told_the_scope(portal: RunningPortal, tmp_path: Path) -> None:
+    provider = {"jwt_issuer": "https://id.example", "public_url": "http://127.0.0.1/mcp"}
+    team = TeamServer(portal, tmp_path, **provider)
+    token = team.add("reader", scopes=READING)
+    headers = {"authorization": f"Bearer {token}", "mcp-method": "tools/call", "mcp-name": "apply_directory"}
+    async with team.running(), httpx.AsyncClient() as http:
+        refused = await http.post(f"{team.url}/mcp", headers=headers, json={})
+    assert refused.status_code == 403
+    challenge = 'Bearer error="insufficient_scope", scope="directories:write", resource_metadata="http://127.0.0.1/'
+    assert refused.headers["www-authenticate"].startswith(challenge)
+
+
+BAD = ["", "Bearer", "Bearer wrong", "Basic YTpi", "Bearer b24d_" + "x" * 43, "Bearer " + "x" * 20_000]
+
+
+@pytest.mark.parametrize("header", BAD)
+async def test_bad_tokens(team: TeamServer, header: str) -> None:
+    team.add("anna")
+    async with team.running(), httpx.AsyncClient() as http:
+        headers = {"authorization": header} if header else {}
+        refused = await http.post(f"{team.url}/mcp", headers=headers, json={})
+    assert refused.status_code == 401
+    assert 'scope="directories:read"' in refused.headers["www-authenticate"]
+    assert not team.portal.portal.calls
+
+
+async def test_each_person_acts_as_themselves(team: TeamServer) -> None:
+    anna, stranger = team.add("anna"), team.add("stranger", STRANGER_SECRET)
+    reader = team.add("reader", READER_SECRET)
+    async with team.running():
+        async with team.client(anna) as client:
+            assert (await called(client, "get_directory_items", **STAGES))["total"] == 8
+        async with team.client(stranger) as client:
+            said = await called(client, "get_directory_items", **STAGES)
+            assert said["error"]["code"] == "CRM_ACCESS_DENIED"
+        async with team.client(reader) as client:
+            said = await called(client, "add_directory_item", entityId="SOURCE", name="Fax")
+            assert said["error"]["code"] == "NOT_ALLOWED_TO_CHANGE"
+
+
+async def test_what_is_the_portals_is_read_once_for_all_who_see_the_same(team: TeamServer) -> None:
+    tokens = [team.add(f"person{number}") for number in range(5)]
+    async with team.running():
+        async with team.client(tokens[0]) as client:
+            await called(client, "get_directory_items", **STAGES)
+        team.portal.portal.calls.clear()
+        for token in tokens[1:]:
+            async with team.client(token) as client:
+                assert (await called(client, "get_directory_items", **STAGES))["total"] == 8
+        assert len(team.portal.portal.calls) == 4  # each person is asked for once
+        assert "crm.status.entity.items" not in str(team.portal.portal.calls)
+
+
+async def test_a_hundred_people_at_nine_read_a_directory_once(team: TeamServer) -> None:
+    tokens = [team.add(f"person{number}") for number in range(30)]
+    async with team.running(), anyio.create_task_group() as tasks:
+
+        async def ask(token: str) -> None:
+            async with team.client(token) as client:
+                assert (await called(client, "get_directory_items", **STAGES))["total"] == 8
+
+        for token in tokens:
+            tasks.start_soon(ask, token)
+    assert str(team.portal.portal.calls).count("crm.status.entity.items") == 1
+
+
+async def test_who_sees_other_pipelines_shares_nothing(team: TeamServer) -> None:
+    """`crm.category.list` hides what a user may not see."""
+    anna, bert = team.add("anna"), team.add("bert", READER_SECRET)
+    portal = team.portal.portal
+
+    async with team.running():
+        async with team.client(anna) as client:
+            await called(client, "get_directory_items", **STAGES)
+        hidden = portal.store.directories.pop("DEAL_STAGE_2")  # for bert, who asks now
+        async with team.client(bert) as client:
+            listed = await called(client, "list_directories")
+            assert "DEAL_STAGE_2" not in [one["entityId"] for one in listed["directories"]]
+        portal.store.directories["DEAL_STAGE_2"] = hidden
+        async with team.client(anna) as client:
+            listed = await called(client, "list_directories")
+            assert "DEAL_STAGE_2" in [one["entityId"] for one in listed["directories"]]
+
+
+async def test_counts_are_each_persons_own(team: TeamServer) -> None:
+    anna, bert = team.add("anna"), team.add("bert", READER_SECRET)
+    async with team.running():
+        async with team.client(anna) as client:
+            whole = (await called(client, "get_directory_usage", entityId="STATUS"))["records"]
+        portal = team.portal.portal
+        kept = portal.store.records.all
+        portal.store.records.all = {key: values for key, values in kept.items() if key[0] != 1 or key[1] % 2}
+        async with team.client(bert) as client:
+            less = (await called(client, "get_directory_usage", entityId="STATUS"))["records"]
+        async with team.client(anna) as client:
+            assert (await called(client, "get_directory_usage", entityId="STATUS"))["records"] == whole
+    assert less < whole
+
+
+async def test_rights_that_were_taken_are_gone_after_the_access_time(portal: RunningPortal, tmp_path: Path) -> None:
+    team = TeamServer(portal, tmp_path, access_ttl=0)
+    anna = team.add("anna")
+    async with team.running(), team.client(anna) as client:
+        assert (await called(client, "get_directory_items", **STAGES))["total"] == 8
+        portal.order(method="batch", code="NO_AUTH_FOUND")
+        portal.order(method="crm.status.entity.types", code="NO_AUTH_FOUND")
+        said = await called(client, "get_directory_items", **STAGES)
+    assert said["error"]["code"] == "NO_AUTH_FOUND"
+
+
+async def test_who_is_taken_out_of_the_file_is_shut_out_at_once(team: TeamServer) -> None:
+    anna = team.add("anna")
+    async with team.running(), httpx.AsyncClient(headers={"authorization": f"Bearer {anna}"}) as http:
+        assert (await http.post(f"{team.url}/mcp", json={})).status_code != 401
+        rotated = team.people.rotate("anna")
+        assert (await http.post(f"{team.url}/mcp", json={})).status_code == 401
+        http.headers["authorization"] = f"Bearer {rotated}"
+        assert (await http.post(f"{team.url}/mcp", json={})).status_code != 401
+        team.people.remove("anna")
+        assert (await http.post(f"{team.url}/mcp", json={})).status_code == 401
+
+
+async def test_through_the_shared_webhook_people_only_read(team: TeamServer) -> None:
+    team.shared = Webhook.parse(team.portal.webhook_url())
+    token = team.people.add("anna", SCOPES, None)
+    async with team.running(), team.client(token) as client:
+        assert len((await client.list_tools()).tools) == 5
+        assert (await called(client, "get_directory_items", **STAGES))["total"] == 8
+
+
+async def test_the_audit_log_names_the_person(portal: RunningPortal, tmp_path: Path) -> None:
+    log = tmp_path / "audit.jsonl"
+    team = TeamServer(portal, tmp_path, audit_log=str(log))
+    anna = team.add("anna")
+    async with team.running(), team.client(anna) as client:
+        assert (await called(client, "add_directory_item", entityId="SOURCE", name="Fax"))["status"] == "done"
+    assert {json.loads(line)["person"] for line in log.read_text().splitlines()} == {"anna"}
+
+
+async def test_only_post(team: TeamServer) -> None:
+    anna = team.add("anna")
+    async with team.running(), httpx.AsyncClient(headers={"authorization": f"Bearer {anna}"}) as http:
+        for method in ("GET", "DELETE", "PUT", "OPTIONS"):
+            refused = await http.request(method, f"{team.url}/mcp")
+            assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
+
+
+async def test_foreign_hosts_and_origins(team: TeamServer) -> None:
+    anna = team.add("anna")
+    async with team.running(), httpx.AsyncClient(headers={"authorization": f"Bearer {anna}"}) as http:
+        assert (await http.post(f"{team.url}/mcp", headers={"host": "evil.example"}, json={})).status_code == 421
+        assert (
+            await http.post(f"{team.url}/mcp", headers={"origin": "https://evil.example"}, json={})
+        ).status_code == 403
+
+
+async def test_life_and_readiness(team: TeamServer) -> None:
+    anna = team.add("anna")
+    async with team.running(), httpx.AsyncClient() as http:
+        assert (await http.get(f"{team.url}/healthz")).text == "ok"
+        assert (await http.get(f"{team.url}/readyz")).json() == {"ready": True, "portals": []}
+        async with team.client(anna) as client:
+            await called(client, "get_directory_items", **STAGES)
+        ready = (await http.get(f"{team.url}/readyz")).json()
+        assert ready["portals"][0]["answers"]
+        (link,) = team.team.links().values()
+        link.note(reached=False)
+        refused = await http.get(f"{team.url}/readyz")
+        assert (refused.status_code, refused.json()["ready"]) == (503, False)
+        link.failed_at = anyio.current_time() - 6
+        assert (await http.get(f"{team.url}/readyz")).status_code == 200  # asked anew
+        everything = json.dumps(ready) + refused.text
+    assert ADMIN_SECRET not in everything
+
+
+async def test_metrics_name_no_people(team: TeamServer) -> None:
+    anna = team.add("anna")
+    async with team.running(), httpx.AsyncClient() as http:
+        async with team.client(anna) as client:
+            await called(client, "get_directory_items", **STAGES)
+            await called(client, "get_directory_items", **STAGES)
+            await called(client, "get_directory_items", entityId="NO_SUCH")
+        text = (await http.get(f"{team.url}/metrics")).text
+    assert 'bitrix24_tool_calls_total{outcome="ok",tool="get_directory_items"} 2.0' in text
+    assert 'outcome="UNKNOWN_DIRECTORY"' in text
+    assert f'bitrix24_portal_requests_total{{portal="{team.portal.address}/rest/"}}' in text
+    assert "anna" not in text
+    assert ADMIN_SECRET not in text
+
+
+async def test_bodies_that_are_too_large_or_no_requests(team: TeamServer) -> None:
+    anna = team.add("anna")
+    async with team.running(), httpx.AsyncClient(headers={"authorization": f"Bearer {anna}"}) as http:
+        url = f"{team.url}/mcp"
+        assert (await http.post(url, content=b"x" * (2**20 + 1))).status_code == 413
+        accept = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
+        for body in (b"", b"no JSON", b"[]", b"[" * 100_000, b'{"jsonrpc": "2.0"}', b"\xff\xfe"):
+            refused = await http.post(url, content=body, headers=accept)
+            assert 400 <= refused.status_code < 500, body
+
+
+async def test_a_body_that_never_comes_to_its_end(team: TeamServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "BODY_SECONDS", 0.1)
+    anna = team.add("anna")
+    async with team.running():
+        host, port = team.url.removeprefix("http://").split(":")
+        async with await anyio.connect_tcp(host, int(port)) as stream:
+            head = f"POST /mcp HTTP/1.1\r\nhost: {host}:{port}\r\nauthorization: Bearer {anna}\r\n"
+            await stream.send(f"{head}content-length: 100\r\n\r\n{{".encode())
+            assert b"408" in (await stream.receive()).splitlines()[0]
+
+
+async def test_one_person_cannot_take_all_places(team: TeamServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "IN_FLIGHT_OF_ONE", 2)
+    anna, bert = team.add("anna"), team.add("bert", READER_SECRET)
+    team.portal.order(method="batch", delay=0.6)
+    answers: list[int] = []
+    async with team.running(), httpx.AsyncClient(timeout=20) as http:
+
+        async def ask(token: str) -> None:
+            response = await http.post(
+                f"{team.url}/mcp",
+                headers={"authorization": f"Bearer {token}", "accept": "application/json, text/event-stream"},
+                json={
+                    "jsonrpc": "2.0",
+                    "id": 1,
+                    "method": "tools/call",
+                    "params": {"name": "get_directory_items", "arguments": STAGES},
+                },
+            )
+            answers.append(response.status_code)
+            if response.status_code == 429:
+                assert response.headers["retry-after"] == "1"
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(4):
+                tasks.start_soon(ask, anna)
+            await anyio.sleep(0.2)
+            tasks.start_soon(ask, bert)
+    assert sorted(answers) == [200, 200, 200, 429, 429]
+
+
+@MODES
+async def test_closing_the_response_stops_the_work(team: TeamServer, mode: str) -> None:
+    """What waits for the portal is cancelled with the connection, in both eras."""
+    anna = team.add("anna")
+    async with team.running():
+        async with team.client(anna, mode) as client:
+            await called(client, "get_directory_items", **STAGES)
+            portal = team.portal.portal
+            portal.faults.order(_slow())
+            with anyio.move_on_after(0.3):
+                await client.call_tool("get_directory_usage", {"entityId": "SOURCE", "fresh": True})
+        member = next(iter(team.team._members.values()))  # noqa: SLF001 - whose work it is
+        with anyio.fail_after(5):
+            while member._client._shared:  # type: ignore[union-attr]  # noqa: SLF001, ASYNC110
+                await anyio.sleep(0.05)
+
+
+def _slow() -> Any:
+    from bitrix24_directories.portal import Fault
+
+    return Fault(method="batch", delay=30)
+
+
+async def test_ends_at_once_although_somebody_listens(team: TeamServer) -> None:
+    anna = team.add("anna")
+    uris = ["bitrix24://directories"]
+    async with team.running(), team.client(anna) as client:
+        async with client.listen(resource_subscriptions=uris) as events:
+            await called(client, "add_directory_item", entityId="SOURCE", name="Fax")
+            with anyio.fail_after(5):
+                await anext(aiter(events))
+            assert team.http is not None
+            started = anyio.current_time()
+            team.http.should_exit = True
+            rest = [event async for event in events]
+        assert (rest, anyio.current_time() - started < 3) == ([], True)
+
+
+async def test_news_of_one_portal_do_not_reach_another(team: TeamServer) -> None:
+    anna = team.add("anna")
+    elsewhere = team.people.add("eva", SCOPES, Webhook.parse("http://localhost:9/rest/1/otherportal000001/"))
+    async with team.running(), team.client(anna) as client, team.client(elsewhere) as other:
+        uris = ["bitrix24://directories"]
+        async with (
+            other.listen(resource_subscriptions=uris) as theirs,
+            client.listen(resource_subscriptions=uris) as ours,
+        ):
+            await called(client, "add_directory_item", entityId="SOURCE", name="Fax")
+            with anyio.fail_after(5):
+                await anext(aiter(ours))
+            with anyio.move_on_after(0.2) as nothing:
+                await anext(aiter(theirs))
+        assert nothing.cancelled_caught
+
+
+def test_beyond_this_machine_everybody_has_to_say_who_they_are(team: TeamServer) -> None:
+    callers = Team(team.people, team.settings, None)
+    server = DirectoriesServer(callers, team.settings)
+    with pytest.raises(ServingError, match="BITRIX24_PEOPLE"):
+        application(server, callers, team.settings, None, beyond_loopback=True)
+    verify = Tokens(team.people, team.settings).verify
+    with pytest.raises(ServingError, match="BITRIX24_PUBLIC_URL"):
+        application(server, callers, team.settings, verify, beyond_loopback=True)
+
+
+class TestPeople:
+    """The file itself."""
+
+    def test_it_holds_no_token(self, team: TeamServer) -> None:
+        token = team.add("anna")
+        assert token not in team.people.path.read_text()
+        assert team.people.path.stat().st_mode & 0o777 == 0o600
+
+    def test_what_others_can_read_lets_nobody_in(self, team: TeamServer) -> None:
+        token = team.add("anna")
+        assert team.people.with_token(token) is not None
+        team.people.path.chmod(0o644)
+        os.utime(team.people.path)
+        assert team.people.with_token(token) is None
+        with pytest.raises(PeopleError, match="0600"):
+            team.people.make_sure()
+
+    def test_a_broken_line_lets_in_all_but_its_own(self, team: TeamServer) -> None:
+        anna, bert = team.add("anna"), team.add("bert")
+        lines = team.people.path.read_text().splitlines()
+        team.people.path.write_text("\n".join([lines[0], "{broken", lines[1].replace("directories:read", "all")]))
+        assert team.people.with_token(anna) is not None
+        assert team.people.with_token(bert) is None
+        with pytest.raises(PeopleError, match="no person's"):
+            team.people.remove("anna")
+
+    @pytest.mark.parametrize("name", ["", "a b", "x" * 65, "../x", "a\nb"])
+    def test_names(self, team: TeamServer, name: str) -> None:
+        with pytest.raises(PeopleError, match="1 to 64"):
+            team.add(name)
+
+    def test_nobody_twice(self, team: TeamServer) -> None:
+        team.add("anna")
+        with pytest.raises(PeopleError, match="there already"):
+            team.add("anna")
+        with pytest.raises(PeopleError, match="there is no bert"):
+            team.people.rotate("bert")
