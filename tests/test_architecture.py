@@ -18,7 +18,7 @@ MAP = (Path(__file__).parent.parent / "docs" / "ARCHITECTURE.md").read_text(enco
 
 ROOMS = [
     *("cli", "team", "mcp_server", "changing", "records", "finding", "directories", "settings"),
-    *("rest", "portal", "ground"),
+    *("rest", "state", "portal", "ground"),
 ]
 GROUND = {"", "text", "words", "redaction", "logs"}
 REST = ["client", "link", "authorization", "limits", "wire", "ground"]

@@ -126,6 +126,7 @@ async def test_sigterm_lets_calls_finish_and_shows_no_secret(portal: RunningPort
     with served(portal) as (process, url):
         async with httpx.AsyncClient(timeout=20, headers=ACCEPT) as http:
             assert (await http.post(url, json=CALL)).status_code == 200
+            assert (await http.post(url, content=b"[" * 100_000)).status_code == 400
             fault = portal.order(method="crm.status.entity.items", delay=1.5, times=1)
             answers: list[str] = []
 

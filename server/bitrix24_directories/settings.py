@@ -73,6 +73,7 @@ class Settings(BaseSettings):
     log_level: LogLevel = "WARNING"
     people: str = ""
     access_ttl: float = Field(3600, ge=0, le=86400, allow_inf_nan=False)
+    redis_url: SecretStr = SecretStr("")
     public_url: str = ""
     allowed_hosts: str = ""
     allowed_origins: str = ""

@@ -67,13 +67,14 @@ class Planned:
 
 
 class Changes:
-    """The changes of one portal's directories, one at a time for each directory."""
+    """The changes of one portal's directories, one at a time for each directory; `salt` keeps planIds from being made
+    up, and makes those of replicas the same."""
 
-    def __init__(self, directories: Directories, audit: Audit, turns: Turns, timeout: float) -> None:
+    def __init__(self, directories: Directories, audit: Audit, turns: Turns, timeout: float, salt: str = "") -> None:
         self._directories = directories
         self._audit = audit
         self._timeout = timeout
-        self._salt = secrets.token_hex(8)
+        self._salt = salt or secrets.token_hex(8)
         self._seen: OrderedDict[str, list[Item]] = OrderedDict()
         self._turns = turns
 

@@ -21,6 +21,7 @@ from bitrix24_directories.directories.reads import COUNTS
 from bitrix24_directories.records.carriers import Carriers, carriers
 from bitrix24_directories.records.counting import Place
 from bitrix24_directories.rest import Bitrix24Error, Plan, current_wait, failure
+from bitrix24_directories.state.shared import Inside, State
 
 from .audit import Audit
 from .changes import Changes, audit_needed
@@ -33,6 +34,7 @@ from .stopped import MergeStoppedError, StoppedError
 from .turns import Turns
 
 _UNDER_WAY = 100
+_AGREED_SECONDS = 3600.0  # for which another replica may go on without asking a person again
 _SHOWN = 20
 """Records that are named in an answer; the audit log has all."""
 
@@ -81,10 +83,19 @@ class PlannedMerge:
 
 
 class Merges:
-    """The merges of one portal; `limits` are the portal's."""
+    """The merges of one portal; `limits` are the portal's. `salt` as with Changes; `state` knows what was agreed to."""
 
     def __init__(
-        self, directories: Directories, changes: Changes, audit: Audit, turns: Turns, timeout: float, limits: Plan
+        self,
+        directories: Directories,
+        changes: Changes,
+        audit: Audit,
+        turns: Turns,
+        timeout: float,
+        limits: Plan,
+        *,
+        salt: str = "",
+        state: State | None = None,
     ) -> None:
         self._directories = directories
         self._changes = changes
@@ -92,7 +103,8 @@ class Merges:
         self._turns = turns
         self._timeout = timeout
         self._limits = limits
-        self._salt = secrets.token_hex(8)
+        self._salt = salt or secrets.token_hex(8)
+        self._state = state or Inside()
         self._under_way: OrderedDict[str, Progress] = OrderedDict()
 
     async def plan(self, entity_id: str, codes: Sequence[str], into: str) -> PlannedMerge:
@@ -112,9 +124,9 @@ class Merges:
             return PlannedMerge(merge, found, plan_id, merge.planned(found), said, before)
         raise failure("TIMEOUT", detail=f"waited {self._timeout:g} s for {current_wait().given_up}")
 
-    def agreed(self, planned: PlannedMerge) -> bool:
+    async def agreed(self, planned: PlannedMerge) -> bool:
         """Whether a person has agreed to this very plan before, and it is not yet done."""
-        return planned.plan_id in self._under_way
+        return planned.plan_id in self._under_way or await self._state.remembers(f"agreed:{planned.plan_id}")
 
     async def carry_out(
         self,
@@ -139,6 +151,7 @@ class Merges:
             with audit_needed():
                 self._audit.make_sure()
             progress = self._progress(planned)
+            await self._state.remember(f"agreed:{planned.plan_id}", _AGREED_SECONDS)
             before = progress.moved
             described = self.described(tool, merge)
             mover = Mover(self._directories, self._audit, described, float("inf") if to_the_end else until)

@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 import anyio
 
-from bitrix24_directories.rest import failure
+from bitrix24_directories.rest import Bitrix24Error, Entry, failure
+from bitrix24_directories.state.shared import Inside, State, UnavailableError
 
 
 class Turns:
-    """Who changes which directory now, and when each was changed last by this process."""
+    """Who changes which directory of `portal` now, and when each was changed last by this caller.
 
-    def __init__(self, timeout: float) -> None:
+    Others that `state` is shared with wait for their turn as well.
+    """
+
+    def __init__(self, timeout: float, state: State | None = None, portal: str = "") -> None:
         self._timeout = timeout
-        self._locks: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
+        self._state = state or Inside()
+        self._portal = portal
         self._written_at: dict[str, float] = {}
 
     @asynccontextmanager
     async def of(self, entity_id: str, deadline: float) -> AsyncIterator[None]:
-        """Wait for one's turn at a directory. Raises Bitrix24Error (TIMEOUT) where it does not come in time."""
-        lock = self._locks[entity_id]
-        with anyio.CancelScope(deadline=deadline) as scope:
-            await lock.acquire()
-        if scope.cancelled_caught:
-            detail = f"waited {self._timeout:g} s behind another change of {entity_id}; nothing was changed"
-            raise failure("TIMEOUT", detail=detail, never_sent=True)
-        try:
+        """Wait for one's turn at a directory.
+
+        Raises Bitrix24Error: TIMEOUT where it does not come in time, STATE_UNAVAILABLE where nobody can tell.
+        """
+        async with AsyncExitStack() as held:
+            with anyio.CancelScope(deadline=deadline) as scope:
+                try:
+                    await held.enter_async_context(self._state.turn(f"{self._portal} {entity_id}"))
+                except UnavailableError:
+                    raise _unavailable() from None
+            if scope.cancelled_caught:
+                detail = f"waited {self._timeout:g} s behind another change of {entity_id}; nothing was changed"
+                raise failure("TIMEOUT", detail=detail, never_sent=True)
             yield
-        finally:
-            lock.release()
 
     @contextmanager
     def until(self, deadline: float) -> Iterator[None]:
@@ -47,3 +54,18 @@ class Turns:
 
     def written_since(self, entity_id: str, when: float) -> bool:
         return self._written_at.get(entity_id, 0.0) >= when
+
+
+def _unavailable() -> Bitrix24Error:
+    return Bitrix24Error(
+        "STATE_UNAVAILABLE",
+        Entry(
+            "Redis, through which the replicas of this server agree on who changes what, cannot be reached, so nothing "
+            "was changed",
+            "Wait and call again; if it stays so, tell the user to tell whoever keeps this server.",
+            "configuration",
+            retryable=True,
+            retry_after=5,
+        ),
+        nothing_was_done=True,
+    )

@@ -10,13 +10,17 @@ import contextlib
 import sys
 from pathlib import Path
 
+import anyio
+from mcp.server.request_state import RequestStateSecurity
+
 from bitrix24_directories.logs import configure_logging
 from bitrix24_directories.mcp_server.callers import Callers, OneCaller
 from bitrix24_directories.mcp_server.scopes import READING, SCOPES
 from bitrix24_directories.mcp_server.server import DirectoriesServer
 from bitrix24_directories.redaction import Redactor
 from bitrix24_directories.rest import Bitrix24Error, Webhook
-from bitrix24_directories.settings import load_settings
+from bitrix24_directories.settings import Settings, load_settings
+from bitrix24_directories.state.shared import Inside, State, UnavailableError
 from bitrix24_directories.team.news import PortalNews
 from bitrix24_directories.team.people import People, PeopleError
 from bitrix24_directories.team.serving import HttpServer, ServingError, application, is_loopback, listen
@@ -33,13 +37,16 @@ def serve_http(args: argparse.Namespace) -> int:
     host, port = _address(args.http)
     portal, settings, transport = configured(args)
     verify = None
+    state: State = Inside()
+    secret = b""
     try:
         callers: Callers = OneCaller(portal, settings, transport=transport)
         if settings.people:
             people = People(Path(settings.people).expanduser())
             people.make_sure()
             shared = None if isinstance(portal, Bitrix24Error) else portal
-            team = Team(people, settings, shared, transport=transport)
+            state, secret = _state(settings)
+            team = Team(people, settings, shared, transport=transport, state=state, secret=secret)
             with contextlib.suppress(ImportError):  # of the extra
                 from bitrix24_directories.team.metrics import Metrics
 
@@ -49,7 +56,9 @@ def serve_http(args: argparse.Namespace) -> int:
             raise ServingError("BITRIX24_JWT_ISSUER says who calls; BITRIX24_PEOPLE has to say as whom on Bitrix24.")
         elif isinstance(portal, Bitrix24Error):
             raise portal
-        server = DirectoriesServer(callers, settings, subscriptions=PortalNews(callers.portal))
+        security = RequestStateSecurity(keys=[secret]) if secret else None
+        news = PortalNews(callers.portal, state)
+        server = DirectoriesServer(callers, settings, subscriptions=news, request_state_security=security)
         configure_logging(settings.log_level, Redactor(callers.secrets))  # the SDK has set up its own
         app = application(server, callers, settings, verify, beyond_loopback=not is_loopback(host))
         listening = listen(host, port)
@@ -66,6 +75,31 @@ def serve_http(args: argparse.Namespace) -> int:
     complain(f"Serving MCP on http://{name}:{listening.getsockname()[1]}/mcp until SIGTERM or Ctrl+C")
     HttpServer(app, server).run(sockets=[listening])
     return 0
+
+
+def _state(settings: Settings) -> tuple[State, bytes]:
+    """What replicas share, and the secret that they have in common. Raises ServingError where Redis has to be there."""
+    url = settings.redis_url.get_secret_value()
+    if not url:
+        return Inside(), b""
+    try:
+        from bitrix24_directories.state.in_redis import InRedis
+    except ImportError:
+        raise ServingError("BITRIX24_REDIS_URL needs the extra: pip install 'bitrix24-directories-mcp[team]'") from None
+    try:
+        return InRedis(url), anyio.run(_secret_of, url)
+    except ValueError:
+        raise ServingError("BITRIX24_REDIS_URL is no address such as redis://redis:6379/0") from None
+    except UnavailableError:
+        raise ServingError("The Redis that BITRIX24_REDIS_URL names cannot be reached") from None
+
+
+async def _secret_of(url: str) -> bytes:
+    from bitrix24_directories.state.in_redis import InRedis
+
+    state = InRedis(url)
+    async with state.running():
+        return await state.secret()
 
 
 def person(args: argparse.Namespace) -> int:

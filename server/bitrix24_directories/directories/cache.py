@@ -60,6 +60,10 @@ class Cache:
     def forget(self, key: Hashable) -> None:
         self._kept.pop(key, None)
 
+    def clear(self) -> None:
+        """Forget everything."""
+        self._kept.clear()
+
     def forget_all(self, start: tuple[Hashable, ...]) -> None:
         """Forget what is kept under keys that are tuples beginning so."""
         for key in [key for key in self._kept if isinstance(key, tuple) and key[: len(start)] == start]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -16,6 +17,7 @@ from bitrix24_directories.logs import network_logs_redacted
 from bitrix24_directories.redaction import Redactor
 from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Credentials, Link, Transport, failure
 from bitrix24_directories.settings import Settings
+from bitrix24_directories.state.shared import State
 
 from .scopes import SCOPES
 
@@ -61,9 +63,17 @@ class Callers(ABC):
     def links(self) -> Mapping[str, Link]:
         """The portals that have been called so far, by address."""
 
+    async def changed(self) -> None:
+        """Take note that something of a portal may have been changed, so that what others keep of it is old."""
+        return
+
     def told(self, tool: str, outcome: str, seconds: float) -> None:
         """Hear of a call that has ended: `ok`, or the code of its error."""
         del tool, outcome, seconds
+
+    def said(self) -> Mapping[str, object]:
+        """What readiness says besides."""
+        return {}
 
     def portal(self) -> str:
         """Tells whose news whoever calls now hears."""
@@ -123,8 +133,10 @@ class OneCaller(Callers):
         return {} if isinstance(self._portal, Bitrix24Error) else {self._portal.identity[0]: self._link}
 
 
-def caller_of(directories: Directories, settings: Settings, *, name: str = "") -> Caller:
-    """A caller with what `settings` allow; `name` stands in the audit log."""
+def caller_of(
+    directories: Directories, settings: Settings, *, name: str = "", state: State | None = None, secret: bytes = b""
+) -> Caller:
+    """A caller with what `settings` allow; `name` stands in the audit log. Replicas share `state` and `secret`."""
     if not settings.allow_writes:
         return Caller(directories)
     from bitrix24_directories.changing.audit import Audit  # what most never need
@@ -132,7 +144,10 @@ def caller_of(directories: Directories, settings: Settings, *, name: str = "") -
     from bitrix24_directories.changing.merging import Merges
     from bitrix24_directories.changing.turns import Turns
 
-    audit, turns = Audit(settings.audit_log, person=name), Turns(settings.timeout)
-    changes = Changes(directories, audit, turns, settings.timeout)
-    merges = Merges(directories, changes, audit, turns, settings.timeout, settings.limits)
+    portal = directories.reader.identity[0]
+    salt = hashlib.sha256(secret + f"{name} {portal}".encode()).hexdigest() if secret else ""
+    audit, turns = Audit(settings.audit_log, person=name), Turns(settings.timeout, state, portal)
+    timeout, limits = settings.timeout, settings.limits
+    changes = Changes(directories, audit, turns, timeout, salt)
+    merges = Merges(directories, changes, audit, turns, timeout, limits, salt=salt, state=state)
     return Caller(directories, changes, merges)

@@ -45,7 +45,7 @@ async def _ask(
 ) -> Elicit[Confirmation] | Said:
     if planId != planned.plan_id or not planned.does_something:
         return "decline"  # nothing is carried out: the answer is a plan
-    if not can_ask(ctx) or merges_of(ctx).agreed(planned):
+    if not can_ask(ctx) or await merges_of(ctx).agreed(planned):
         return "accept"
     return await ask(merge_text(planned.answer().model_copy(update={"plan_id": None})), ctx)
 
@@ -84,7 +84,7 @@ async def merge_directory_items(
     elif (how := not_wanted(answer)) is not None:
         result = merges_of(ctx).not_wanted("merge_directory_items", planned, how)
     else:
-        asked = can_ask(ctx) and not merges_of(ctx).agreed(planned)
+        asked = can_ask(ctx) and not await merges_of(ctx).agreed(planned)
         result = await merges_of(ctx).carry_out("merge_directory_items", planned, confirmed=asked)
     return both(merge_text(result), result)
 

@@ -168,7 +168,11 @@ class DirectoriesServer(MCPServer[None]):
         try:
             if name in CHANGING:  # a person may be asked in between; `changes` keeps to the timeout by itself
                 with waiting.as_current():
-                    return await self._announced(await work)
+                    try:
+                        return await self._announced(await work)
+                    finally:
+                        with anyio.CancelScope(shield=True):
+                            await self._callers.changed()
             return await self._in_time(work, waiting)
         except StoppedError as exc:
             return self._failed(exc.error, exc.change)

@@ -257,6 +257,7 @@ class Bitrix24Client:
         on the way: nobody would know what became of it.
         """
         request = self._credentials.request(method, params)
+        await self._link.reserve()
         self._link.requests += 1
         limit = self._timeout / 2 if is_read(method) else min(self._timeout, time_left())
         sent_at = anyio.current_time()
@@ -269,8 +270,7 @@ class Bitrix24Client:
         except Bitrix24Error as exc:
             self._link.note(reached=exc.category != "network")
             if exc.kind == "QUERY_LIMIT_EXCEEDED":
-                self._link.refusals += 1
-                self._bucket.refused(sent_at, exc.asked_to_wait)
+                await self._link.refused(sent_at, exc.asked_to_wait)
             raise
         self._link.note(reached=True)
         self._bucket.accepted()

@@ -5,27 +5,69 @@ from __future__ import annotations
 import anyio
 import httpx
 
-from .errors import Bitrix24Error
-from .limits.pacing import STANDARD, Bucket, Plan
+from bitrix24_directories.state.shared import State
+
+from .errors import Bitrix24Error, failure
+from .limits.pacing import STANDARD, Bucket, Plan, time_left
+from .limits.waiting import current_wait
 from .wire.exchange import Connections
 
 _PROBE_SECONDS = 2.0
 
 
 class Link:
-    """One portal's limit and connections. `transport` replaces the network.
+    """One portal's limit and connections. `transport` replaces the network; other replicas share the limit of
+    `address` through `state`.
 
     `requests` went out, `refusals` of them met the portal's limit. `reached_at` and `failed_at` are the times (anyio's
     clock) of the last answer of any kind, and of the last call that the network kept from being answered; None before
     the first.
     """
 
-    def __init__(self, plan: Plan = STANDARD, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan = STANDARD,
+        transport: httpx.AsyncBaseTransport | None = None,
+        *,
+        address: str = "",
+        state: State | None = None,
+    ) -> None:
         self.bucket = Bucket(plan)
+        self._plan, self._address, self._state, self._replicas = plan, address, state, 1
         self.connections = Connections(transport)
         self.requests = self.refusals = 0
         self.reached_at: float | None = None
         self.failed_at: float | None = None
+
+    async def reserve(self) -> None:
+        """Wait for a place under the limit that other replicas share, after one in the own bucket.
+
+        Raises Bitrix24Error (QUERY_LIMIT_EXCEEDED) where it would not come in time. Where nothing is shared at the
+        moment, each replica keeps to its part.
+        """
+        if self._state is None or not self._state.shared:
+            return
+        burst = max(1, self._plan.burst - 1)  # clocks differ by a little
+        reserved = await self._state.reserve(self._address, burst, self._plan.per_second, time_left())
+        if reserved is None:
+            self.bucket.share(self._plan, self._replicas)
+            return
+        self._replicas = max(1, reserved.replicas)
+        self.bucket.share(self._plan, 1)
+        self.bucket.close(reserved.following)  # so that what comes next gathers in the queue
+        if not reserved.granted:
+            raise failure("QUERY_LIMIT_EXCEEDED", retry_after=reserved.wait, never_sent=True)
+        if reserved.wait:
+            with current_wait().waiting_for("a free place under the portal's request limit"):
+                await anyio.sleep(reserved.wait)
+
+    async def refused(self, sent_at: float, asked: float | None) -> None:
+        """Take note of QUERY_LIMIT_EXCEEDED, as Bucket.refused says, and let all replicas know."""
+        self.refusals += 1
+        self.bucket.refused(sent_at, asked)
+        if self._state is not None:
+            with anyio.CancelScope(shield=True):
+                await self._state.close(self._address, self.bucket.opens_in())
 
     def note(self, *, reached: bool) -> None:
         """Take note of what became of a call just now."""

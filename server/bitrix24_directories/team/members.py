@@ -20,6 +20,7 @@ from bitrix24_directories.directories.reads import OWNERS, TYPES
 from bitrix24_directories.mcp_server.callers import Caller, caller_of
 from bitrix24_directories.rest import Answer, Bitrix24Client, Bitrix24Error, Credentials, Link, Outcome, failure
 from bitrix24_directories.settings import Settings
+from bitrix24_directories.state.shared import State
 
 from .people import Person
 
@@ -31,11 +32,21 @@ class Portal:
     """One portal: its limit, its connections, and what is kept of it. `type_ids` are those with pipelines, as far as
     they are known."""
 
-    def __init__(self, address: str, settings: Settings, link: Link) -> None:
+    def __init__(self, address: str, settings: Settings, link: Link, state: State, secret: bytes) -> None:
+        self.state = state
+        self.secret = secret
+        self._generation = 0
         self.address = address
         self.link = link
         self.cache = Cache(settings.cache_ttl)
         self.type_ids: tuple[int, ...] = _WITH_PIPELINES
+
+    async def forget_what_is_old(self) -> None:
+        """Drop what is kept, if another replica has changed something since."""
+        generation = await self.state.generation(self.address)
+        if generation != self._generation:
+            self._generation = generation
+            self.cache.clear()
 
 
 class Member:
@@ -59,7 +70,13 @@ class Member:
             self.credentials, timeout=self._settings.timeout, link=self.portal.link
         ) as self._client:
             directories = Directories(self._client, self.portal.cache, self._owner)
-            self._caller = caller_of(directories, self._settings, name=self.person.name)
+            self._caller = caller_of(
+                directories,
+                self._settings,
+                name=self.person.name,
+                state=self.portal.state,
+                secret=self.portal.secret,
+            )
             task_status.started()
             await self._end.wait()
 
@@ -73,6 +90,7 @@ class Member:
         """
         assert self._caller is not None, "it runs before anybody calls"
         self.used_at = anyio.current_time()
+        await self.portal.forget_what_is_old()
         if not self._is_accepted():
             with anyio.move_on_after(self._settings.timeout):
                 async with self._turn:

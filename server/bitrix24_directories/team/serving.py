@@ -93,7 +93,7 @@ async def _ready(callers: Callers) -> Response:
         host = urlsplit(address).netloc
         said.append({"portal": host, "answers": not link.fails, "reachedSecondsAgo": reached})
     ready = not links or any(not link.fails for link in links.values())
-    return JSONResponse({"ready": ready, "portals": said}, 200 if ready else 503)
+    return JSONResponse({"ready": ready, "portals": said, **callers.said()}, 200 if ready else 503)
 
 
 def _measured(callers: Callers) -> Response:

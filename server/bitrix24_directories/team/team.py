@@ -18,6 +18,7 @@ from bitrix24_directories.mcp_server.scopes import READING
 from bitrix24_directories.redaction import Redactor
 from bitrix24_directories.rest import Bitrix24Error, Credentials, Entry, Link, Transport
 from bitrix24_directories.settings import Settings
+from bitrix24_directories.state.shared import Inside, State
 
 from .members import Member, Portal
 from .people import People, Person
@@ -30,11 +31,23 @@ MOST_MEMBERS = 5_000
 
 
 class Team(Callers):
-    """The people of a file, each on their own portal; `shared` is the webhook of those who have none of their own."""
+    """The people of a file, each on their own portal; `shared` is the webhook of those who have none of their own.
+
+    Replicas share `state` and `secret`.
+    """
 
     def __init__(
-        self, people: People, settings: Settings, shared: Credentials | None, *, transport: Transport | None = None
+        self,
+        people: People,
+        settings: Settings,
+        shared: Credentials | None,
+        *,
+        transport: Transport | None = None,
+        state: State | None = None,
+        secret: bytes = b"",
     ) -> None:
+        self._state = state or Inside()
+        self._secret = secret
         self._people = people
         self._settings = settings
         self._shared = shared
@@ -56,7 +69,7 @@ class Team(Callers):
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         with network_logs_redacted(Redactor(self.secrets)):
-            async with anyio.create_task_group() as self._tasks:
+            async with self._state.running(), anyio.create_task_group() as self._tasks:
                 try:
                     yield
                 finally:
@@ -83,6 +96,12 @@ class Team(Callers):
 
     async def admitted(self) -> Caller:
         return await (await self._member(self.person())).admitted()
+
+    def said(self) -> Mapping[str, object]:
+        return self._state.said()
+
+    async def changed(self) -> None:
+        await self._state.changed(self.portal())
 
     def portal(self) -> str:
         return self._credentials(self.person()).identity[0]
@@ -119,8 +138,8 @@ class Team(Callers):
 
     def _portal(self, address: str) -> Portal:
         if address not in self.portals:
-            link = Link(self._settings.limits, self._transport)
-            self.portals[address] = Portal(address, self._settings, link)
+            link = Link(self._settings.limits, self._transport, address=address, state=self._state)
+            self.portals[address] = Portal(address, self._settings, link, self._state, self._secret)
         return self.portals[address]
 
 

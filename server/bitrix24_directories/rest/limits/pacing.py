@@ -83,6 +83,14 @@ class Bucket:
         wait = max(self._opens_at - now, room)
         return wait if wait > _INSTANT else 0.0
 
+    def share(self, plan: Plan, parts: int) -> None:
+        """Keep to one of so many parts of a plan."""
+        self._plan = plan if parts == 1 else Plan(max(1, plan.burst // parts), plan.per_second / parts)
+
+    def close(self, seconds: float) -> None:
+        """Let nothing more go out for a while."""
+        self._opens_at = max(self._opens_at, anyio.current_time() + seconds)
+
     def take(self) -> None:
         """Count a request that goes out now."""
         self._drain()

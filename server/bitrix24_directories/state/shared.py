@@ -1,0 +1,136 @@
+"""The interface of what replicas share, and its implementation inside one process."""
+
+from __future__ import annotations
+
+import secrets
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import NamedTuple
+
+import anyio
+
+Heard = Callable[[str, str], None]
+"""Hears a topic and what was published on it."""
+
+
+class UnavailableError(Exception):
+    """What is shared cannot be reached, so that nothing may be done that needs it."""
+
+
+class Reserved(NamedTuple):
+    """A place under a portal's limit: seconds until the request may go, and until the next one could.
+
+    `granted` is False where that is longer than the caller would wait: nothing is reserved then.
+    """
+
+    granted: bool
+    wait: float
+    following: float
+    replicas: int
+
+
+class State(ABC):
+    """What replicas share. Every method may be called in any of them."""
+
+    shared = False
+    """Whether others share it."""
+
+    @abstractmethod
+    def running(self) -> AbstractAsyncContextManager[None]:
+        """To be entered before anything else."""
+
+    @abstractmethod
+    async def secret(self) -> bytes:
+        """32 bytes that all replicas have and nobody else. Raises UnavailableError."""
+
+    @abstractmethod
+    async def reserve(self, portal: str, burst: float, per_second: float, patience: float) -> Reserved | None:
+        """A place under the limit of a portal, first come first served; None where nobody else takes any."""
+
+    @abstractmethod
+    async def close(self, portal: str, seconds: float) -> None:
+        """Let nobody call a portal for a while, which has refused a request."""
+
+    @abstractmethod
+    def turn(self, name: str) -> AbstractAsyncContextManager[None]:
+        """Be the only one to do something, for as long as it takes; waits. Raises UnavailableError."""
+
+    @abstractmethod
+    async def generation(self, portal: str) -> int:
+        """How often something of a portal was changed."""
+
+    @abstractmethod
+    async def changed(self, portal: str) -> None:
+        """Let what others keep of a portal be old."""
+
+    @abstractmethod
+    async def remember(self, key: str, seconds: float) -> None:
+        """Keep a key for a while."""
+
+    @abstractmethod
+    async def remembers(self, key: str) -> bool:
+        """Whether a key was kept lately."""
+
+    @abstractmethod
+    async def publish(self, topic: str, text: str) -> None:
+        """Let every replica's `hear` know."""
+
+    @abstractmethod
+    def hear(self, heard: Heard) -> None:
+        """Call `heard` with what any replica publishes."""
+
+    def said(self) -> dict[str, object]:
+        """What readiness says of it."""
+        return {}
+
+
+class Inside(State):
+    """For one process."""
+
+    def __init__(self) -> None:
+        self._secret = secrets.token_bytes(32)
+        self._turns: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
+        self._generations: defaultdict[str, int] = defaultdict(int)
+        self._kept: dict[str, float] = {}
+        self._heard: list[Heard] = []
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        yield
+
+    async def secret(self) -> bytes:
+        return self._secret
+
+    async def reserve(self, portal: str, burst: float, per_second: float, patience: float) -> Reserved | None:
+        del portal, burst, per_second, patience
+        return None
+
+    async def close(self, portal: str, seconds: float) -> None:
+        del portal, seconds
+
+    @asynccontextmanager
+    async def turn(self, name: str) -> AsyncIterator[None]:
+        async with self._turns[name]:
+            yield
+
+    async def generation(self, portal: str) -> int:
+        return self._generations[portal]
+
+    async def changed(self, portal: str) -> None:
+        del portal  # who changes it forgets by themselves
+
+    async def remember(self, key: str, seconds: float) -> None:
+        now = anyio.current_time()
+        self._kept = {one: until for one, until in self._kept.items() if until > now} | {key: now + seconds}
+
+    async def remembers(self, key: str) -> bool:
+        return self._kept.get(key, 0.0) > anyio.current_time()
+
+    async def publish(self, topic: str, text: str) -> None:
+        for heard in self._heard:
+            heard(topic, text)
+
+    def hear(self, heard: Heard) -> None:
+        self._heard.append(heard)

