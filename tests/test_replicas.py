@@ -87,6 +87,18 @@ async def test_a_plan_of_one_is_carried_out_by_the_other(
             assert (await called(here, "get_directory_items", entityId="EMPLOYEES"))["total"] == 2
 
 
+async def test_whom_the_portal_has_let_in_is_not_asked_for_by_the_other(
+    portal: RunningPortal, tmp_path: Path, valkey: Valkey
+) -> None:
+    async with replicas(portal, tmp_path, valkey) as (one, two):
+        anna = one.add("anna")
+        async with one.client(anna) as here, two.client(anna) as there:
+            await called(here, "get_directory_items", entityId="SOURCE")
+            portal.portal.calls.clear()
+            await called(there, "get_directory_items", entityId="SOURCE")
+    assert "crm.category.list" not in str(portal.portal.calls)
+
+
 async def test_what_one_changes_the_other_reads_and_tells(
     portal: RunningPortal, tmp_path: Path, valkey: Valkey
 ) -> None:
@@ -237,7 +249,7 @@ async def test_what_redis_cannot_do_is_said(tmp_path: Path) -> None:
         await state.secret()
     assert await state.reserve("portal", 50, 2, 1) is None
     assert await state.generation("portal") == 0
-    assert not await state.remembers("x")
+    assert await state.recall("x") is None
     with pytest.raises(UnavailableError):
         async with state.turn("x"):
             pass

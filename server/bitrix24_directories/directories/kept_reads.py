@@ -5,6 +5,7 @@ Calls the portal through `rest` and keeps rows in `cache`; knows nothing of what
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ T = TypeVar("T")
 
 PERSONAL = "records"
 """What the keys of reads begin with that depend on the caller's own rights."""
+
+_RECENTLY = 10.0
 
 ReadRows = Kept[Any] | Bitrix24Error
 """What came of one read among many."""
@@ -51,6 +54,8 @@ class Reader:
         self._client = client
         self._cache = cache
         self._owner = owner
+        self.recently = 0.0 if owner is None else _RECENTLY
+        """Seconds for which what others have read counts as read now."""
 
     @property
     def identity(self) -> tuple[str, ...]:
@@ -115,18 +120,24 @@ class Reader:
         found = ((read, self._cache.get(self._kept_as(read.key))) for read in reads)
         return {read: kept for read, kept in found if kept is not None}
 
-    async def batch(self, reads: Iterable[Read[Any]], *, fresh: bool = False) -> dict[Read[Any], ReadRows]:
+    async def batch(
+        self, reads: Iterable[Read[Any]], *, fresh: bool = False, since: float = -math.inf
+    ) -> dict[Read[Any], ReadRows]:
         """What each of `reads` gave lately, or gives now, in one batch for each 50; an error in place of each failure.
 
-        Raises Bitrix24Error when a batch fails as a whole.
+        What was read before `since` (anyio's clock) is read anew. Raises Bitrix24Error when a batch fails as a whole.
         """
         wanted = list(reads)
-        found: dict[Read[Any], ReadRows] = {} if fresh else dict(self.kept(wanted))
-        if len(missing := [read for read in wanted if read not in found]) > 1:
-            async with self._turn(*(read.key for read in missing), fresh=fresh):
-                found |= {} if fresh else self.kept(missing)
-                return found | await self._batch([read for read in missing if read not in found], fresh=fresh)
-        return found | await self._batch(missing, fresh=fresh)
+        found: dict[Read[Any], ReadRows] = {} if fresh else self._kept_since(wanted, since)
+        if not (missing := [read for read in wanted if read not in found]):
+            return found
+        anew = fresh or since > -math.inf
+        async with self._turn(*(read.key for read in missing), fresh=fresh or (len(missing) == 1 and not anew)):
+            found |= {} if fresh else self._kept_since(missing, since)
+            return found | await self._batch([read for read in missing if read not in found], fresh=anew)
+
+    def _kept_since(self, reads: Iterable[Read[Any]], since: float) -> dict[Read[Any], ReadRows]:
+        return {read: kept for read, kept in self.kept(reads).items() if kept.read_at >= since}
 
     async def _batch(self, reads: Sequence[Read[Any]], *, fresh: bool) -> dict[Read[Any], ReadRows]:
         found: dict[Read[Any], ReadRows] = {}

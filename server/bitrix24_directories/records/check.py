@@ -11,10 +11,11 @@ from typing import Any
 import anyio
 
 from bitrix24_directories.directories.directories import Directories
+from bitrix24_directories.words import same_text
 
 from .judging import Judge
 from .knowledge import Gathering
-from .models import AS_IT_STANDS, CheckedRecord, RecordVerdict
+from .models import AS_IT_STANDS, CheckedField, CheckedRecord, RecordVerdict
 
 _CERTAIN = (*AS_IT_STANDS, "changed", "clears")
 
@@ -33,7 +34,7 @@ async def check_record(
     gathering = Gathering(directories, entity, keys, record_id)
     known = await gathering.gather()
     verdicts = [Judge(known, fields).record() for fields in given]
-    if any(field.outcome not in _CERTAIN for verdict in verdicts for field in verdict.fields or ()):
+    if not all(_is_certain(field) for verdict in verdicts for field in verdict.fields or ()):
         again = await gathering.gather_again(asked_at)
         if again is not None:
             known, verdicts = again, [Judge(again, fields).record() for fields in given]
@@ -46,6 +47,13 @@ async def check_record(
         ok=all(verdict.ok for verdict in verdicts),
         records=[_without_what_is_right(verdict) for verdict in verdicts],
     )
+
+
+def _is_certain(field: CheckedField) -> bool:
+    """Whether nothing that may have come since makes it another verdict: an item's own name is as good as its code."""
+    if field.outcome != "likely":
+        return field.outcome in _CERTAIN
+    return field.name is None or same_text(field.given or "") == same_text(field.name)  # None: it is what was given
 
 
 def _by_key(record: Sequence[tuple[str, Any]]) -> dict[str, list[Any]]:

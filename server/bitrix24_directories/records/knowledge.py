@@ -63,11 +63,15 @@ class Gathering:
         return await self._rest(kind)
 
     async def gather_again(self, asked_at: float) -> Knowledge | None:
-        """The same with all that was kept before `asked_at` read anew; None where nothing was."""
-        old = [read for read, kept in self._found.items() if isinstance(kept, Kept) and kept.read_at < asked_at]
+        """The same with all that was kept before `asked_at` read anew; None where nothing was.
+
+        What several callers share may have been read for another a moment before.
+        """
+        since = asked_at - self._reader.recently
+        old = [read for read, kept in self._found.items() if isinstance(kept, Kept) and kept.read_at < since]
         if not old:
             return None
-        self._found |= await self._reader.batch(old, fresh=True)
+        self._found |= await self._reader.batch(old, since=since)
         return await self._rest(self._type())
 
     async def _rest(self, kind: RecordType) -> Knowledge:

@@ -177,15 +177,15 @@ class InRedis(State):
         with contextlib.suppress(UnavailableError):
             await self._asked(self._redis.incr(f"{_PREFIX}generation:{portal}"))
 
-    async def remember(self, key: str, seconds: float) -> None:
+    async def remember(self, key: str, text: str, seconds: float) -> None:
         with contextlib.suppress(UnavailableError):
-            await self._asked(self._redis.set(f"{_PREFIX}kept:{key}", "1", px=int(seconds * 1000)))
+            await self._asked(self._redis.set(f"{_PREFIX}kept:{key}", text, px=max(1, int(seconds * 1000))))
 
-    async def remembers(self, key: str) -> bool:
-        try:
-            return bool(await self._asked(self._redis.exists(f"{_PREFIX}kept:{key}")))
-        except UnavailableError:
-            return False
+    async def recall(self, key: str) -> str | None:
+        with contextlib.suppress(UnavailableError):
+            found = await self._asked(self._redis.get(f"{_PREFIX}kept:{key}"))
+            return None if found is None else str(found)
+        return None
 
     async def publish(self, topic: str, text: str) -> None:
         """Those who listen here hear it even where Redis is gone."""

@@ -66,12 +66,12 @@ class State(ABC):
         """Let what others keep of a portal be old."""
 
     @abstractmethod
-    async def remember(self, key: str, seconds: float) -> None:
-        """Keep a key for a while."""
+    async def remember(self, key: str, text: str, seconds: float) -> None:
+        """Keep a text for a while."""
 
     @abstractmethod
-    async def remembers(self, key: str) -> bool:
-        """Whether a key was kept lately."""
+    async def recall(self, key: str) -> str | None:
+        """The text that was kept lately."""
 
     @abstractmethod
     async def publish(self, topic: str, text: str) -> None:
@@ -93,7 +93,7 @@ class Inside(State):
         self._secret = secrets.token_bytes(32)
         self._turns: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
         self._generations: defaultdict[str, int] = defaultdict(int)
-        self._kept: dict[str, float] = {}
+        self._kept: dict[str, tuple[str, float]] = {}
         self._heard: list[Heard] = []
 
     @asynccontextmanager
@@ -121,12 +121,14 @@ class Inside(State):
     async def changed(self, portal: str) -> None:
         del portal  # who changes it forgets by themselves
 
-    async def remember(self, key: str, seconds: float) -> None:
+    async def remember(self, key: str, text: str, seconds: float) -> None:
         now = anyio.current_time()
-        self._kept = {one: until for one, until in self._kept.items() if until > now} | {key: now + seconds}
+        kept = {one: found for one, found in self._kept.items() if found[1] > now}
+        self._kept = kept | {key: (text, now + seconds)}
 
-    async def remembers(self, key: str) -> bool:
-        return self._kept.get(key, 0.0) > anyio.current_time()
+    async def recall(self, key: str) -> str | None:
+        text, until = self._kept.get(key, ("", 0.0))
+        return text if until > anyio.current_time() else None
 
     async def publish(self, topic: str, text: str) -> None:
         for heard in self._heard:

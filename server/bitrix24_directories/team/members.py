@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -109,7 +110,17 @@ class Member:
         return (self.portal.address, self._view)
 
     async def _ask(self) -> None:
-        """One batch: whether they may read CRM, and which directories and pipelines they see."""
+        """Whether another replica knows of it; else one batch: whether they may read CRM, and what they see of it."""
+        key = f"accepted:{hashlib.sha256(repr(self.credentials.identity).encode()).hexdigest()}"
+        asked_at = anyio.current_time()
+        if (known := await self.portal.state.recall(key)) is not None:
+            self._view, _, since = known.partition(" ")
+            self._accepted_at = asked_at - max(0.0, time.time() - float(since))
+            return
+        await self._ask_portal()
+        await self.portal.state.remember(key, f"{self._view} {time.time():.0f}", self._settings.access_ttl)
+
+    async def _ask_portal(self) -> None:
         assert self._client is not None
         assert self._caller is not None
         self._accepted_at = None

@@ -1,0 +1,185 @@
+"""A company simulated on a virtual clock: people in sessions with their assistants, one portal with the real limit, two
+replicas that share it.
+
+Each person has one session in the morning, most of them soon after nine, of 20 to 120 calls half a minute apart; the
+calls are those of assistants that check and fill in records, most of them on the same directories, one record in five
+first in a user's words. One person in a hundred imports 500 rows.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+from figures import HERE, Figure
+from mcp.server.auth.middleware.auth_context import auth_context_var
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.provider import AccessToken
+
+from bitrix24_directories.mcp_server.scopes import READING
+from bitrix24_directories.mcp_server.server import DirectoriesServer
+from bitrix24_directories.portal import DemoPortal
+from bitrix24_directories.portal.app import WEBHOOKS, Bucket
+from bitrix24_directories.portal.calls import User
+from bitrix24_directories.rest import Webhook, in_process
+from bitrix24_directories.settings import Settings
+from bitrix24_directories.state.shared import Inside, Reserved
+from bitrix24_directories.team.people import People, Person
+from bitrix24_directories.team.team import Team
+
+sys.path.append(str(HERE.parent / "tests"))
+from support import VirtualClockLoop
+
+DIRECTORIES = ["DEAL_STAGE", "SOURCE", "STATUS", "DEAL_TYPE", "INDUSTRY", "CONTACT_TYPE", "COMPANY_TYPE", "HONORIFIC"]
+RARE = ["DEAL_STAGE_1", "DEAL_STAGE_2", "QUOTE_STATUS", "EMPLOYEES", "DYNAMIC_177_STAGE_7", "SMART_INVOICE_STAGE_3"]
+RIGHT = {"entity": "deal", "fields": ["CATEGORY_ID=1", "STAGE_ID=C1:WON", "SOURCE_ID=CALL", "TYPE_ID=SALE"]}
+WORDS = {"entity": "deal", "fields": ["CATEGORY_ID=1", "STAGE_ID=Deal Won", "SOURCE_ID=CALL", "TYPE_ID=SALE"]}
+MORNING = 3 * 3600.0
+
+
+class SharedInside(Inside):
+    """State that two replicas in one process share, on the virtual clock."""
+
+    shared = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._drained = 0.0
+        self._closed = 0.0
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        yield
+
+    async def reserve(self, portal: str, burst: float, per_second: float, patience: float) -> Reserved | None:
+        del portal
+        now = anyio.current_time()
+        drained = max(self._drained, now)
+        opens = max(drained - (burst - 1) / per_second, self._closed, now)
+        if opens - now > patience:
+            return Reserved(False, opens - now, opens - now, 2)
+        self._drained = max(drained, opens) + 1 / per_second
+        return Reserved(True, opens - now, max(self._drained - (burst - 1) / per_second - now, 0), 2)
+
+    async def close(self, portal: str, seconds: float) -> None:
+        del portal
+        self._closed = max(self._closed, anyio.current_time() + seconds)
+
+
+class Everybody(People):
+    """People without a file: what reading one costs is not measured here."""
+
+    def __init__(self, people: dict[str, Person]) -> None:
+        super().__init__(Path("nowhere"))
+        self._people = people
+
+    def named(self, name: str) -> Person | None:
+        return self._people.get(name)
+
+    def all(self) -> list[Person]:
+        return []
+
+
+@dataclass
+class Morning:
+    """What came of it: seconds of each call outside imports, calls, errors, requests, refusals."""
+
+    waits: list[float] = field(default_factory=list)
+    calls: int = 0
+    errors: int = 0
+    requests: int = 0
+    refusals: int = 0
+
+    @property
+    def without_the_portal(self) -> float:
+        return 1 - self.requests / self.calls
+
+
+def company() -> Iterator[Figure]:
+    for people in (10, 100, 1000, 10_000):
+        morning = anyio.run(simulated, people, backend_options={"loop_factory": VirtualClockLoop})
+        late = statistics.quantiles(morning.waits, n=100)[98]
+        judged = people == 1000
+        with_portal = 100 * (1 - morning.without_the_portal)
+        yield Figure(
+            f"{people} people, a morning, two replicas: portal requests for 100 calls",
+            with_portal,
+            2 if judged else 99,
+            " %",
+        )
+        yield Figure("the same: 99th percentile of a call outside imports", late, 2 if judged else 9999, " s")
+        yield Figure(
+            "the same: requests that the portal refused, and calls that failed",
+            morning.refusals + morning.errors,
+            0 if judged else 99999,
+        )
+
+
+async def simulated(number: int, seconds: float = MORNING) -> Morning:
+    chance, morning = random.Random(number), Morning()
+    portal = DemoPortal(clock=anyio.current_time)
+    portal.bucket = Bucket(50, 2, anyio.current_time)
+    names = [f"person{place}" for place in range(number)]
+    people = {}
+    for place, name in enumerate(names):
+        secret = f"person{place:08}"
+        WEBHOOKS[secret] = User(place + 100, name)
+        people[name] = Person(name, "", READING, Webhook.parse(f"http://localhost/rest/{place + 100}/{secret}/"))
+    state, settings = SharedInside(), Settings.model_construct(timeout=30, log_level="ERROR")
+    everybody = Everybody(people)
+    teams = [Team(everybody, settings, None, transport=in_process(portal.app), state=state) for _ in range(2)]
+    servers = [DirectoriesServer(team, settings) for team in teams]
+    async with AsyncExitStack() as running:
+        for team in teams:
+            await running.enter_async_context(team.running())
+        async with anyio.create_task_group() as tasks:
+            tasks.cancel_scope.deadline = anyio.current_time() + seconds
+            for name in names:
+                tasks.start_soon(session, name, servers, random.Random(chance.random()), morning)
+    morning.requests = sum(link.requests for team in teams for link in team.links().values())
+    morning.refusals = sum(link.refusals for team in teams for link in team.links().values())
+    return morning
+
+
+async def session(name: str, servers: list[DirectoriesServer], chance: random.Random, morning: Morning) -> None:
+    """One person's: half of all begin within half an hour of nine."""
+    await anyio.sleep(chance.expovariate(1 / 1800) if chance.random() < 0.5 else chance.uniform(0, MORNING))
+    auth_context_var.set(AuthenticatedUser(AccessToken(token="", client_id=name, scopes=list(READING))))
+    imports = chance.random() < 0.01
+    for _ in range(chance.randint(20, 120)):
+        tool, arguments = kind(chance)
+        await call(chance.choice(servers), tool, arguments, morning.waits, morning)
+        await anyio.sleep(chance.expovariate(1 / 30))
+    for start in range(0, 500 if imports else 0, 50):
+        queries = [f"source {start + place}" for place in range(50)]
+        await call(chance.choice(servers), "find_directory_items", {"queries": queries}, None, morning)
+
+
+def kind(chance: random.Random) -> tuple[str, dict[str, Any]]:
+    number = chance.random()
+    if number < 0.5:
+        return "check_record", WORDS if chance.random() < 0.2 else RIGHT
+    if number < 0.8:
+        directory = chance.choice(DIRECTORIES) if chance.random() < 0.9 else chance.choice(RARE)
+        return "get_directory_items", {"entityId": directory}
+    if number < 0.998:
+        return "find_directory_items", {"queries": ["won", "cold call"], "entityIds": ["DEAL_STAGE", "SOURCE"]}
+    return "get_directory_usage", {"entityId": chance.choice(DIRECTORIES)}
+
+
+async def call(
+    server: DirectoriesServer, tool: str, arguments: dict[str, Any], waits: list[float] | None, morning: Morning
+) -> None:
+    started = anyio.current_time()
+    result = await server.call_tool(tool, arguments)
+    morning.calls += 1
+    morning.errors += bool(getattr(result, "is_error", False))
+    if waits is not None:
+        waits.append(anyio.current_time() - started)
