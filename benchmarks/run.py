@@ -17,10 +17,12 @@ import anyio
 import bpe_openai
 import httpx
 import psutil
+from company import company
 from figures import HERE, Figure, called, portal, side_by_side
 from large import merging, report
 from mcp import Client
 from portal import DIRECTORIES
+from replicas import replicas
 from stdio import Server
 
 from bitrix24_directories.directories.models import QueryResult
@@ -309,7 +311,10 @@ def memory() -> Iterator[Figure]:
 
 MEASURES = {
     measure.__name__: measure
-    for measure in (start_up, calls, load, tokens, records, usage, report, merging, finding, memory)
+    for measure in (
+        *(start_up, calls, load, tokens, records, usage, report, merging, finding, memory),
+        *(company, replicas),
+    )
 }
 
 

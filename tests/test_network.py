@@ -12,10 +12,14 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from bitrix24_directories.portal.app import ADMIN
 from bitrix24_directories.portal.oauth import CLIENT_ID, CLIENT_SECRET
-from bitrix24_directories.rest import Application
+from bitrix24_directories.rest import Application, Bitrix24Client, Bitrix24Error, Webhook
+from bitrix24_directories.rest import client as client_module
 from bitrix24_directories.rest.addresses import redirected
 from support import ADMIN_SECRET, RunningPortal, ask
 
@@ -302,3 +306,23 @@ async def test_redirects_that_are_not_followed(portal: RunningPortal, location: 
     assert detail in said.text
     assert ADMIN_SECRET not in said.everything
     assert len(portal.portal.calls) <= 4
+
+
+async def test_each_request_is_a_span_without_secrets(portal: RunningPortal, monkeypatch: pytest.MonkeyPatch) -> None:
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracer = provider.get_tracer("tests")
+    monkeypatch.setattr(client_module, "_tracer", tracer)
+    portal.order(method="crm.status.entity.types", status=403)
+    with tracer.start_as_current_span("tools/call") as call:
+        async with Bitrix24Client(Webhook.parse(portal.webhook_url())) as client:
+            await client.call("crm.status.fields")
+            with pytest.raises(Bitrix24Error):
+                await client.call("crm.status.entity.types")
+    spans = {span.name: span for span in exporter.get_finished_spans()}
+    assert [*spans] == ["bitrix24 crm.status.fields", "bitrix24 crm.status.entity.types", "tools/call"]
+    for name in ("bitrix24 crm.status.fields", "bitrix24 crm.status.entity.types"):
+        parent = spans[name].parent
+        assert parent is not None
+        assert parent.span_id == call.get_span_context().span_id
+    assert ADMIN_SECRET not in "".join(span.to_json() for span in spans.values())

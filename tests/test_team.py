@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -274,6 +275,24 @@ async def test_a_body_that_never_comes_to_its_end(team: TeamServer, monkeypatch:
             head = f"POST /mcp HTTP/1.1\r\nhost: {host}:{port}\r\nauthorization: Bearer {anna}\r\n"
             await stream.send(f"{head}content-length: 100\r\n\r\n{{".encode())
             assert b"408" in (await stream.receive()).splitlines()[0]
+
+
+@pytest.mark.slow
+async def test_a_thousand_idle_connections_and_a_reader_that_does_not_read(team: TeamServer) -> None:
+    anna = team.add("anna")
+    async with team.running(), contextlib.AsyncExitStack() as idle:
+        host, port = team.url.removeprefix("http://").split(":")
+        for _ in range(1000):
+            await idle.enter_async_context(await anyio.connect_tcp(host, int(port)))
+        lazy = await idle.enter_async_context(await anyio.connect_tcp(host, int(port)))
+        body = json.dumps(
+            {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "list_directories", "arguments": {}}}
+        )
+        head = f"POST /mcp HTTP/1.1\r\nhost: {host}:{port}\r\nauthorization: Bearer {anna}\r\n"
+        accept = "accept: application/json, text/event-stream\r\n"
+        await lazy.send(f"{head}{accept}content-length: {len(body)}\r\n\r\n{body}".encode())
+        async with team.client(anna) as client:
+            assert (await called(client, "get_directory_items", **STAGES))["total"] == 8
 
 
 async def test_one_person_cannot_take_all_places(team: TeamServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import anyio
 import httpx
+from opentelemetry.trace import SpanKind, get_tracer
 
 from bitrix24_directories.logs import network_logs_redacted
 from bitrix24_directories.redaction import Redactor
@@ -33,6 +34,7 @@ from .wire.exchange import Exchange
 Transport = httpx.AsyncBaseTransport
 """What carries the calls: the network, unless another is given."""
 
+_tracer = get_tracer("bitrix24_directories")  # does nothing unless the process sets tracing up
 _EXPIRED = {"expired_token", "invalid_token", "NO_TOKEN"}
 _NO_BATCH = {"ERROR_METHOD_NOT_FOUND", "ERROR_BATCH_METHOD_NOT_ALLOWED", "ACCESS_DENIED", "WRONG_AUTH_TYPE"}
 
@@ -262,7 +264,10 @@ class Bitrix24Client:
         limit = self._timeout / 2 if is_read(method) else min(self._timeout, time_left())
         sent_at = anyio.current_time()
         try:
-            with anyio.fail_after(limit, shield=not repeatable):
+            with (
+                _tracer.start_as_current_span(f"bitrix24 {method}", kind=SpanKind.CLIENT),
+                anyio.fail_after(limit, shield=not repeatable),
+            ):
                 answer = await self._exchange.post(request)
         except TimeoutError:
             self._link.note(reached=False)
