@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
+from anyio.abc import TaskGroup
 
 from bitrix24_directories.directories.cache import Cache
 from bitrix24_directories.directories.directories import Directories
@@ -24,6 +27,8 @@ from bitrix24_directories.settings import Settings
 from bitrix24_directories.state.shared import State
 
 from .people import Person
+
+logger = logging.getLogger(__name__)
 
 _WITH_PIPELINES = (2, 31, 36)
 _OF_TYPES = "crm.category.list"
@@ -50,6 +55,14 @@ class Portal:
             self.cache.clear()
 
 
+@dataclass
+class _Asking:
+    """The question whether the portal accepts a person, which all their calls wait for."""
+
+    done: anyio.Event = field(default_factory=anyio.Event)
+    error: Bitrix24Error | None = None
+
+
 class Member:
     """One person on their portal. To be made in an event loop; `run` keeps the client for as long as it runs."""
 
@@ -61,15 +74,17 @@ class Member:
         self._settings = settings
         self._accepted_at: float | None = None
         self._view = ""
-        self._turn = anyio.Lock()
+        self._asking: _Asking | None = None
+        self._tasks: TaskGroup | None = None
         self._caller: Caller | None = None
         self._client: Bitrix24Client | None = None
         self._end = anyio.Event()
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        async with Bitrix24Client(
-            self.credentials, timeout=self._settings.timeout, link=self.portal.link
-        ) as self._client:
+        async with (
+            Bitrix24Client(self.credentials, timeout=self._settings.timeout, link=self.portal.link) as self._client,
+            anyio.create_task_group() as self._tasks,
+        ):
             directories = Directories(self._client, self.portal.cache, self._owner)
             self._caller = caller_of(
                 directories,
@@ -80,6 +95,7 @@ class Member:
             )
             task_status.started()
             await self._end.wait()
+            self._tasks.cancel_scope.cancel()
 
     def end(self) -> None:
         self._end.set()
@@ -92,15 +108,36 @@ class Member:
         assert self._caller is not None, "it runs before anybody calls"
         self.used_at = anyio.current_time()
         await self.portal.forget_what_is_old()
-        if not self._is_accepted():
-            with anyio.move_on_after(self._settings.timeout):
-                async with self._turn:
-                    if not self._is_accepted():
-                        await self._ask()
-                return self._caller
-            detail = f"waited {self._settings.timeout:g} s for the portal to accept this person"
-            raise failure("TIMEOUT", detail=detail, never_sent=True)
-        return self._caller
+        if self._is_accepted():
+            return self._caller
+        if self._asking is None:
+            assert self._tasks is not None
+            self._asking = _Asking()
+            self._tasks.start_soon(self._asked, self._asking)
+        asking = self._asking
+        with anyio.move_on_after(self._settings.timeout):
+            await asking.done.wait()
+            if asking.error is not None:
+                raise asking.error
+            return self._caller
+        detail = f"waited {self._settings.timeout:g} s for the portal to accept this person"
+        raise failure("TIMEOUT", detail=detail, never_sent=True)
+
+    async def _asked(self, asking: _Asking) -> None:
+        """Ask to the end, although whoever began it may have given up: their next call finds the answer.
+
+        In a company of thousands that begins at nine, asking anew each time would never come to an end.
+        """
+        try:
+            await self._ask()
+        except Bitrix24Error as exc:
+            asking.error = exc
+        except Exception:
+            logger.exception("Asking for a person failed in a way that it should not")
+            asking.error = failure("INTERNAL_ERROR")
+        finally:
+            self._asking = None
+            asking.done.set()
 
     def _is_accepted(self) -> bool:
         accepted_at = self._accepted_at
