@@ -79,6 +79,7 @@ async def test_refused_in_plain_lines(portal: RunningPortal, tool: str, argument
 LONG = "x" * 10**7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tool", "arguments", "line"),
     [

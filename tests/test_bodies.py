@@ -58,6 +58,7 @@ async def test_what_was_packed_comes_out(data: bytes, packers: list[str], size: 
     assert await read(body, ", ".join(PACKERS[name][0] for name in packers), size) == data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [1, 2, 3, 8])
 @pytest.mark.parametrize("packer", ["gzip", "deflate", "raw deflate"])
 async def test_a_bomb_takes_no_memory(packer: str, depth: int) -> None:

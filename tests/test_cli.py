@@ -281,6 +281,7 @@ def in_a_terminal(cwd: Path, *arguments: str, typed: bytes = b"", until: bytes, 
     return shown.decode()
 
 
+@pytest.mark.slow
 @posix
 def test_in_a_terminal_the_bare_command_says_what_it_is(tmp_path: Path) -> None:
     shown = in_a_terminal(tmp_path, until=b"Ctrl+C ends it")

@@ -122,6 +122,7 @@ async def test_a_portal_that_commits_after_our_timeout(portal: RunningPortal) ->
 STEPS = ["CALL: Call", "EMAIL: E-Mail", "One", "Two", "Three", "WEB: Website"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [True, False])
 @pytest.mark.parametrize("how", [*HOW, "silent"])
 async def test_many_changes_whose_answer_is_lost(portal: RunningPortal, how: str, batch: bool) -> None:
@@ -205,6 +206,7 @@ async def test_a_cancelled_change_that_has_left_is_recorded(portal: PortalInProc
     assert named(portal, "Podcast") == ["PODCAST"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="kills with SIGKILL")
 async def test_a_process_killed_half_way_leaves_its_intent(portal: RunningPortal, tmp_path: Path) -> None:
     log = tmp_path / "audit.jsonl"

@@ -201,6 +201,7 @@ async def test_without_any_token_it_asks_for_a_login(portal: RunningPortal) -> N
     assert portal.portal.calls == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "code", "category"),
     [
@@ -420,6 +421,7 @@ def test_login(portal: RunningPortal, tmp_path: Path, what: str) -> None:
         assert secret not in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("paste", "part"),
     [

@@ -90,6 +90,7 @@ async def test_the_sdks_client_over_stdio(portal: RunningPortal, tmp_path: Path)
     assert ("crm.status.entity.items", {"entityId": "DEAL_STAGE"}) in portal.portal.calls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("environment", "part"),
     [
@@ -113,6 +114,7 @@ async def test_misconfigured_it_still_starts_and_says_what_to_set(
     assert ADMIN_SECRET not in said.everything
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
 async def test_a_person_is_asked_over_stdio(portal: RunningPortal, tmp_path: Path, mode: str) -> None:
     asked: list[str] = []
@@ -203,6 +205,7 @@ def test_ends_when_stdin_ends_although_a_call_hangs(portal: RunningPortal, tmp_p
     assert hang_in_a_call(portal, tmp_path).close() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_ends_on_signals_although_a_call_hangs(portal: RunningPortal, tmp_path: Path, number: signal.Signals) -> None:
     server = hang_in_a_call(portal, tmp_path)

@@ -118,6 +118,7 @@ async def test_what_is_the_portals_is_read_once_for_all_who_see_the_same(team: T
         assert "crm.status.entity.items" not in str(team.portal.portal.calls)
 
 
+@pytest.mark.slow
 async def test_a_hundred_people_at_nine_read_a_directory_once(team: TeamServer) -> None:
     tokens = [team.add(f"person{number}") for number in range(30)]
     async with team.running(), anyio.create_task_group() as tasks:
