@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
@@ -101,7 +102,8 @@ class Team(Callers):
         return self._state.said()
 
     async def changed(self) -> None:
-        await self._state.changed(self.portal())
+        with contextlib.suppress(Bitrix24Error):  # of somebody who is not let in, and has changed nothing
+            await self._state.changed(self.portal())
 
     def portal(self) -> str:
         return self._credentials(self.person()).identity[0]
@@ -110,9 +112,10 @@ class Team(Callers):
         return {address: portal.link for address, portal in self.portals.items()}
 
     def secrets(self) -> Collection[str]:
-        webhooks = (person.webhook for person in self._people.all())
-        found = [secret for webhook in webhooks if webhook is not None for secret in webhook.secrets]
-        return [*found, *(self._shared.secrets if self._shared is not None else ())]
+        """Those of people who were taken out of the file are secrets for as long as their client is kept."""
+        callers: list[Credentials | None] = [person.webhook for person in self._people.all()]
+        callers += [member.credentials for member in self._members.values()]
+        return {secret for one in (*callers, self._shared) if one is not None for secret in one.secrets}
 
     def _credentials(self, person: Person) -> Credentials:
         found = person.webhook or self._shared
