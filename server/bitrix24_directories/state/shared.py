@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import NamedTuple
 
@@ -74,6 +74,10 @@ class State(ABC):
         """The text that was kept lately."""
 
     @abstractmethod
+    async def recall_many(self, keys: Sequence[str]) -> list[str | None]:
+        """The same for several."""
+
+    @abstractmethod
     async def publish(self, topic: str, text: str) -> None:
         """Let every replica's `hear` know."""
 
@@ -129,6 +133,9 @@ class Inside(State):
     async def recall(self, key: str) -> str | None:
         text, until = self._kept.get(key, ("", 0.0))
         return text if until > anyio.current_time() else None
+
+    async def recall_many(self, keys: Sequence[str]) -> list[str | None]:
+        return [await self.recall(key) for key in keys]
 
     async def publish(self, topic: str, text: str) -> None:
         for heard in self._heard:

@@ -21,6 +21,7 @@ from bitrix24_directories.directories.cache import Cache
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.fields import FIRST_SMART_PROCESS
 from bitrix24_directories.directories.reads import OWNERS, TYPES
+from bitrix24_directories.directories.shared_answers import SharedAnswers
 from bitrix24_directories.mcp_server.callers import Caller, caller_of
 from bitrix24_directories.rest import Answer, Bitrix24Client, Bitrix24Error, Credentials, Link, Outcome, failure
 from bitrix24_directories.settings import Settings
@@ -41,17 +42,17 @@ class Portal:
     def __init__(self, address: str, settings: Settings, link: Link, state: State, secret: bytes) -> None:
         self.state = state
         self.secret = secret
-        self._generation = 0
         self.address = address
         self.link = link
         self.cache = Cache(settings.cache_ttl)
+        self.answers = SharedAnswers(state, address, settings.cache_ttl)
         self.type_ids: tuple[int, ...] = _WITH_PIPELINES
 
     async def forget_what_is_old(self) -> None:
         """Drop what is kept, if another replica has changed something since."""
         generation = await self.state.generation(self.address)
-        if generation != self._generation:
-            self._generation = generation
+        if generation != self.answers.generation:
+            self.answers.generation = generation
             self.cache.clear()
 
 
@@ -85,7 +86,7 @@ class Member:
             Bitrix24Client(self.credentials, timeout=self._settings.timeout, link=self.portal.link) as self._client,
             anyio.create_task_group() as self._tasks,
         ):
-            directories = Directories(self._client, self.portal.cache, self._owner)
+            directories = Directories(self._client, self.portal.cache, self._owner, self.portal.answers)
             self._caller = caller_of(
                 directories,
                 self._settings,
@@ -174,8 +175,7 @@ class Member:
                 self.portal.type_ids = of_portal
                 outcomes |= await self._client.batch(_questions(of_portal))
         self._view = _digest(outcomes)
-        reader = self._caller.directories.reader
-        reader.keep(TYPES, TYPES.rows(types))
+        await self._caller.directories.reader.keep_answer(TYPES, types)
         self._accepted_at = anyio.current_time()
 
 
