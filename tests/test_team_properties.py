@@ -1,0 +1,116 @@
+"""Whatever people call at the same time, nobody gets an answer of another portal, or counts of another's rights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import httpx
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mcp.server.auth.middleware.auth_context import auth_context_var
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.provider import AccessToken
+from mcp_types import CallToolResult
+
+from bitrix24_directories.mcp_server.scopes import READING
+from bitrix24_directories.mcp_server.server import DirectoriesServer
+from bitrix24_directories.portal import DemoPortal
+from bitrix24_directories.rest import Webhook, in_process
+from bitrix24_directories.settings import Settings
+from bitrix24_directories.team.people import People, Person
+from bitrix24_directories.team.team import Team
+from support import ADMIN_SECRET, READER_SECRET, VirtualClockLoop
+
+WHERE = {
+    "anna": ("one.example", 1, ADMIN_SECRET),
+    "bert": ("one.example", 7, READER_SECRET),
+    "eva": ("two.example", 1, ADMIN_SECRET),
+}
+CALLS = [
+    ("get_directory_items", {"entityId": "SOURCE"}),
+    ("get_directory_items", {"entityId": "SOURCE", "fresh": True}),
+    ("list_directories", {"query": "own"}),
+    ("find_directory_items", {"queries": ["own"], "entityIds": ["SOURCE"]}),
+    ("get_directory_usage", {"entityId": "STATUS"}),
+    ("check_record", {"entity": "deal", "fields": ["SOURCE_ID=OWN_ONE", "TITLE=x"]}),
+]
+
+
+class Portals(httpx.AsyncBaseTransport):
+    """Two portals by host; the second user of the first reads every other lead alone."""
+
+    def __init__(self) -> None:
+        self.all = {host: DemoPortal(clock=anyio.current_time) for host in ("one.example", "two.example")}
+        for host, portal in self.all.items():
+            code = f"OWN_{host[:3].upper()}"
+            portal.store.add("SOURCE", code, f"Own of {host}", sort=500)
+        self._apps = {host: in_process(portal.app) for host, portal in self.all.items()}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        portal = self.all[request.url.host]
+        whole = portal.store.records.all
+        if READER_SECRET in request.url.path:
+            portal.store.records.all = {key: values for key, values in whole.items() if key[1] % 2}
+        try:
+            return await self._apps[request.url.host].handle_async_request(request)
+        finally:
+            portal.store.records.all = whole
+
+
+class Everybody(People):
+    def __init__(self) -> None:
+        self._people = {
+            name: Person(name, "", READING, Webhook.parse(f"https://{host}/rest/{user}/{secret}/"))
+            for name, (host, user, secret) in WHERE.items()
+        }
+
+    def named(self, name: str) -> Person | None:
+        return self._people.get(name)
+
+    def all(self) -> list[Person]:
+        return list(self._people.values())
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(sorted(WHERE)), st.sampled_from(CALLS), st.sampled_from([0, 0, 0.1, 30, 400])),
+        min_size=2,
+        max_size=16,
+    )
+)
+def test_no_answer_crosses_over(planned: list[tuple[str, tuple[str, dict[str, Any]], float]]) -> None:
+    anyio.run(_called, planned, backend_options={"loop_factory": VirtualClockLoop})
+
+
+async def _called(planned: list[tuple[str, tuple[str, dict[str, Any]], float]]) -> None:
+    portals = Portals()
+    configured = Settings.model_construct(timeout=20, log_level="ERROR")
+    team = Team(Everybody(), configured, None, transport=portals)
+    server = DirectoriesServer(team, configured)
+
+    async def call(name: str, tool: str, arguments: dict[str, Any], pause: float) -> None:
+        await anyio.sleep(pause)
+        auth_context_var.set(AuthenticatedUser(AccessToken(token="", client_id=name, scopes=list(READING))))
+        result = await server.call_tool(tool, arguments)
+        assert isinstance(result, CallToolResult)
+        assert not result.is_error, result.structured_content
+        said = str(result.structured_content)
+        own, other = ("one", "two") if name != "eva" else ("two", "one")
+        assert f"OWN_{other.upper()}" not in said or tool == "check_record"
+        assert f"Own of {other}.example" not in said or tool == "check_record"
+        if tool == "get_directory_items":
+            assert f"OWN_{own.upper()}" in said
+        if tool == "check_record":
+            assert result.structured_content is not None
+            assert result.structured_content["ok"] == (own == "one")
+        if tool == "get_directory_usage":
+            assert result.structured_content is not None
+            leads = [key[1] for key in portals.all[WHERE[name][0]].store.records.all if key[0] == 1]
+            expected = len(leads) if name != "bert" else sum(number % 2 for number in leads)
+            assert result.structured_content["records"] == expected
+
+    async with team.running(), anyio.create_task_group() as tasks:
+        for name, (tool, arguments), pause in planned:
+            tasks.start_soon(call, name, tool, arguments, pause)
