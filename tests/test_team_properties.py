@@ -6,7 +6,7 @@ from typing import Any
 
 import anyio
 import httpx
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from mcp.server.auth.middleware.auth_context import auth_context_var
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
@@ -73,10 +73,12 @@ class Everybody(People):
 
 
 @settings(max_examples=40)
+@example([("anna", CALLS[4], 0), ("bert", CALLS[4], 5), ("anna", CALLS[4], 6)])
+@example([("eva", CALLS[0], 0), ("anna", CALLS[0], 0), ("bert", CALLS[3], 0.1), ("eva", CALLS[3], 30)])
 @given(
     st.lists(
         st.tuples(st.sampled_from(sorted(WHERE)), st.sampled_from(CALLS), st.sampled_from([0, 0, 0.1, 30, 400])),
-        min_size=2,
+        min_size=4,
         max_size=16,
     )
 )
