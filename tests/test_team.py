@@ -67,7 +67,8 @@ async def test_scopes_decide_what_is_listed_and_what_is_done(team: TeamServer, m
 
 
 async def test_who_can_get_another_token_is_told_the_scope(portal: RunningPortal, tmp_path: Path) -> None:
-    team = TeamServer(portal, tmp_path, jwt_issuer="https://id.example", public_url="http://127.0.0.1/mcp")
+    provider = {"jwt_issuer": "https://id.example", "jwt_audience": "api", "public_url": "http://127.0.0.1/mcp"}
+    team = TeamServer(portal, tmp_path, state=None, secret=b"", **provider)
     token = team.add("reader", scopes=READING)
     headers = {"authorization": f"Bearer {token}", "mcp-method": "tools/call", "mcp-name": "apply_directory"}
     async with team.running(), httpx.AsyncClient() as http:
@@ -389,6 +390,10 @@ def test_beyond_this_machine_everybody_has_to_say_who_they_are(team: TeamServer)
     verify = Tokens(team.people, team.settings).verify
     with pytest.raises(ServingError, match="BITRIX24_PUBLIC_URL"):
         application(server, callers, team.settings, verify, beyond_loopback=True)
+    for changes, words in (({}, "BITRIX24_PUBLIC_URL"), ({"public_url": "https://x/mcp"}, "BITRIX24_JWT_AUDIENCE")):
+        settings = team.settings.model_copy(update={"jwt_issuer": "https://id.example", **changes})
+        with pytest.raises(ServingError, match=words):
+            application(server, callers, settings, verify, beyond_loopback=False)
 
 
 class TestPeople:

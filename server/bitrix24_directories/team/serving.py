@@ -125,6 +125,8 @@ def _metadata(settings: Settings) -> tuple[list[Route], str]:
         return [], ""
     if not settings.public_url:
         raise ServingError("With BITRIX24_JWT_ISSUER clients need BITRIX24_PUBLIC_URL, this server's own address.")
+    if not settings.jwt_audience:
+        raise ServingError("BITRIX24_JWT_AUDIENCE has to say for whom the tokens of BITRIX24_JWT_ISSUER are given out.")
     resource = AnyHttpUrl(settings.public_url)
     routes = create_protected_resource_routes(resource, [AnyHttpUrl(settings.jwt_issuer)], list(SCOPES))
     return routes, str(build_resource_metadata_url(resource))
