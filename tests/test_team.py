@@ -11,15 +11,19 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+from pydantic import SecretStr
 
 from bitrix24_directories.mcp_server.scopes import READING, SCOPES
 from bitrix24_directories.mcp_server.server import DirectoriesServer
+from bitrix24_directories.portal.app import ADMIN
+from bitrix24_directories.portal.oauth import CLIENT_ID, CLIENT_SECRET
 from bitrix24_directories.rest import Webhook
+from bitrix24_directories.rest.authorization.tokens import Tokens
 from bitrix24_directories.team import gate
 from bitrix24_directories.team.people import PeopleError
 from bitrix24_directories.team.serving import ServingError, application
 from bitrix24_directories.team.team import Team
-from bitrix24_directories.team.tokens import Tokens
+from bitrix24_directories.team.tokens import Tokens as TeamTokens
 from support import ADMIN_SECRET, READER_SECRET, STRANGER_SECRET, RunningPortal
 from team_support import TeamServer, called
 
@@ -195,6 +199,31 @@ async def test_through_the_shared_webhook_people_only_read(team: TeamServer) -> 
     async with team.running(), team.client(token) as client:
         assert len((await client.list_tools()).tools) == 5
         assert (await called(client, "get_directory_items", **STAGES))["total"] == 8
+
+
+async def test_people_may_act_through_an_application(portal: RunningPortal, tmp_path: Path) -> None:
+    application = {
+        "portal_url": portal.address,
+        "client_id": CLIENT_ID,
+        "client_secret": SecretStr(CLIENT_SECRET),
+        "oauth_url": f"{portal.address}/oauth/token/",
+    }
+    team = TeamServer(portal, tmp_path, state=None, secret=b"", **application)
+    carl, dora = (team.people.add(name, SCOPES, None, oauth=True) for name in ("carl", "dora"))
+    file = team.settings.application("carl").file
+    assert file.path != team.settings.application("dora").file.path
+    issued = portal.portal.oauth.issue(ADMIN)
+    with file.replacement(5) as write:
+        write(Tokens.read(issued) or pytest.fail("the portal issues tokens"))
+    async with team.running():
+        async with team.client(carl) as client:
+            assert (await called(client, "get_directory_items", **STAGES))["total"] == 8
+            assert len((await client.list_tools()).tools) == 10
+        assert {params["auth"] for _, params in portal.portal.calls} == {issued["access_token"]}
+        async with team.client(dora) as client:
+            said = await called(client, "get_directory_items", **STAGES)
+            assert said["error"]["code"] == "NO_TOKEN"
+        assert issued["access_token"] in team.team.secrets()
 
 
 async def test_the_audit_log_names_the_person(portal: RunningPortal, tmp_path: Path) -> None:
@@ -387,7 +416,7 @@ def test_beyond_this_machine_everybody_has_to_say_who_they_are(team: TeamServer)
     server = DirectoriesServer(callers, team.settings)
     with pytest.raises(ServingError, match="BITRIX24_PEOPLE"):
         application(server, callers, team.settings, None, beyond_loopback=True)
-    verify = Tokens(team.people, team.settings).verify
+    verify = TeamTokens(team.people, team.settings).verify
     with pytest.raises(ServingError, match="BITRIX24_PUBLIC_URL"):
         application(server, callers, team.settings, verify, beyond_loopback=True)
     for changes, words in (({}, "BITRIX24_PUBLIC_URL"), ({"public_url": "https://x/mcp"}, "BITRIX24_JWT_AUDIENCE")):

@@ -51,12 +51,14 @@ def test_people_come_and_go(
     monkeypatch.setattr(sys, "stdin", io.StringIO(portal.webhook_url()))
     assert run(capsys, "person", "add", "bert", "--webhook-file", "-")[0] == 0
     assert run(capsys, "person", "add", "carl")[0] == 0
+    assert run(capsys, "person", "add", "dora", "--oauth", "--write")[0] == 0
     _, listed, _ = run(capsys, "person", "list")
     webhook = f"(webhook of user 1 on {portal.address}/rest/)"
     assert listed.splitlines() == [
         f"anna: directories:read directories:write records:read records:write {webhook}",
         f"bert: directories:read records:read {webhook}",
         "carl: directories:read records:read (shared)",
+        "dora: directories:read directories:write records:read records:write (application)",
     ]
     assert "demoadmin" not in listed
     _, other, _ = run(capsys, "person", "rotate", "anna")
@@ -73,6 +75,7 @@ def test_people_come_and_go(
         (["add", "anna", "--write"], 2, "people only read: give --webhook-file"),
         (["add", "anna", "--webhook-file", "none.txt"], 2, "none.txt cannot be read"),
         (["add", "anna", "--webhook-file", "wrong.txt"], 2, "holds no inbound webhook's URL"),
+        (["add", "anna", "--oauth", "--webhook-file", "wrong.txt"], 2, "have no webhook of their own"),
         (["add", "a b"], 1, "a name has 1 to 64"),
         (["list"], 1, "people.jsonl cannot be read"),
     ],

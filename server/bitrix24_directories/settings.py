@@ -116,8 +116,11 @@ class Settings(BaseSettings):
                 "into BITRIX24_WEBHOOK_URL",
             ) from None
 
-    def application(self) -> Application:
-        """The application (OAuth) of the settings. Raises Bitrix24Error when it is incomplete or malformed."""
+    def application(self, person: str = "") -> Application:
+        """The application (OAuth) of the settings, as itself or with the tokens of a person of a team.
+
+        Raises Bitrix24Error when it is incomplete or malformed.
+        """
         needed = {
             "BITRIX24_PORTAL_URL": self.portal_url,
             "BITRIX24_CLIENT_ID": self.client_id,
@@ -132,9 +135,10 @@ class Settings(BaseSettings):
         try:
             return Application(
                 *needed.values(),
-                access_token=self.access_token.get_secret_value(),
-                refresh_token=self.refresh_token.get_secret_value(),
+                access_token="" if person else self.access_token.get_secret_value(),
+                refresh_token="" if person else self.refresh_token.get_secret_value(),
                 oauth_url=self.oauth_url,
+                person=person,
             )
         except ValueError as exc:
             raise _misconfigured(

@@ -70,7 +70,10 @@ def parser(commands: Commands) -> argparse.ArgumentParser:
     call.add_argument("--json", action="store_true", help="print the structured result instead of the text")
 
     command("check", "say whether the configuration works, and what to do where it does not", "check", parents=demo)
-    command("login", "authorise an application (OAuth) in a browser and keep its tokens", "login", parents=[settings])
+    login = command(
+        "login", "authorise an application (OAuth) in a browser and keep its tokens", "login", parents=[settings]
+    )
+    login.add_argument("--person", metavar="NAME", default="", help="keep them for this person of a team alone")
 
     setup = command(
         "setup",
@@ -142,6 +145,9 @@ def parser(commands: Commands) -> argparse.ArgumentParser:
                 "--webhook-file",
                 metavar="FILE",
                 help="holds the URL of their own inbound webhook (-: standard input); the shared one reads without it",
+            )
+            one.add_argument(
+                "--oauth", action="store_true", help="they act through the application: run `login --person NAME` too"
             )
             one.add_argument("--write", action="store_true", help="let them change directories and merge codes")
 

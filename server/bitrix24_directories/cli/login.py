@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 from bitrix24_directories.rest import Application, Bitrix24Error, Entry, authorise
 
 
-def login(application: Application) -> None:
+def login(application: Application, *, for_a_team: bool = False) -> None:
     """Print the address to open, take what the browser landed on, exchange it and store the tokens.
 
     Raises Bitrix24Error: LOGIN_FAILED when what was pasted holds no code, or belongs to another login; and what the
@@ -24,6 +24,8 @@ def login(application: Application) -> None:
     print("   in it). What you paste is not shown.", flush=True)
     authorise(application, _code(_pasted(), state))
     print(f"Authorised. The tokens are in {application.file.path}, readable by you only, and renew themselves.")
+    if for_a_team:
+        return
     print("Put this into your MCP client's configuration; access and refresh tokens are not needed there:")
     environment = {
         "BITRIX24_PORTAL_URL": application.portal,

@@ -194,14 +194,14 @@ def _login(args: argparse.Namespace) -> int:
 
     try:
         settings = load_settings(args.env_file or "")
-        application = settings.application()
+        application = settings.application(args.person)
     except Bitrix24Error as exc:
         complain(to_a_person(exc))
         return 1
     redact = redactor(application)
     configure_logging(settings.log_level, redact)
     try:
-        login(application)
+        login(application, for_a_team=bool(args.person))
     except Bitrix24Error as exc:
         complain(redact(to_a_person(exc)))
         return 1

@@ -22,7 +22,7 @@ from bitrix24_directories.rest import Bitrix24Error, Webhook
 from bitrix24_directories.settings import Settings, load_settings
 from bitrix24_directories.state.shared import Inside, State, UnavailableError
 from bitrix24_directories.team.news import PortalNews
-from bitrix24_directories.team.people import People, PeopleError
+from bitrix24_directories.team.people import People, PeopleError, Person
 from bitrix24_directories.team.serving import HttpServer, ServingError, application, is_loopback, listen
 from bitrix24_directories.team.team import Team
 from bitrix24_directories.team.tokens import Tokens
@@ -44,7 +44,7 @@ def serve_http(args: argparse.Namespace) -> int:
         if settings.people:
             people = People(Path(settings.people).expanduser())
             people.make_sure()
-            shared = None if isinstance(portal, Bitrix24Error) else portal
+            shared = portal if isinstance(portal, Webhook) else None  # an application's tokens are somebody's own
             state, secret = _state(settings)
             team = Team(people, settings, shared, transport=transport, state=state, secret=secret)
             with contextlib.suppress(ImportError):  # of the extra
@@ -111,7 +111,8 @@ def person(args: argparse.Namespace) -> int:
         people = People(Path(settings.people).expanduser())
         match args.what:
             case "add":
-                print(people.add(args.name, SCOPES if args.write else READING, _webhook(args)))
+                scopes = SCOPES if args.write else READING
+                print(people.add(args.name, scopes, _webhook(args), oauth=args.oauth))
             case "rotate":
                 print(people.rotate(args.name))
             case "remove":
@@ -119,8 +120,7 @@ def person(args: argparse.Namespace) -> int:
             case _:
                 people.make_sure()
                 for one in people.all():
-                    portal = f"webhook of user {one.webhook.user} on {one.webhook.address}" if one.webhook else "shared"
-                    print(f"{one.name}: {' '.join(one.scopes)} ({portal})")
+                    print(f"{one.name}: {' '.join(one.scopes)} ({_acts_as(one)})")
     except Bitrix24Error as exc:
         complain(to_a_person(exc))
         return 1
@@ -130,12 +130,20 @@ def person(args: argparse.Namespace) -> int:
     return 0
 
 
+def _acts_as(person: Person) -> str:
+    if person.webhook is not None:
+        return f"webhook of user {person.webhook.user} on {person.webhook.address}"
+    return "application" if person.oauth else "shared"
+
+
 def _webhook(args: argparse.Namespace) -> Webhook | None:
     """The person's own webhook, from a file or standard input: an argument stands in the history of the shell."""
     if not args.webhook_file:
-        if args.write:
+        if args.write and not args.oauth:
             raise UsageError("Through the shared webhook people only read: give --webhook-file to let them write.")
         return None
+    if args.oauth:
+        raise UsageError("With --oauth they act through the application, and have no webhook of their own.")
     try:
         text = sys.stdin.read() if args.webhook_file == "-" else Path(args.webhook_file).read_text(encoding="utf-8-sig")
         return Webhook.parse(text)

@@ -37,14 +37,20 @@ class PeopleError(Exception):
 
 @dataclass(frozen=True)
 class Person:
-    """One who may call: `token_hash` is empty for whoever proves it otherwise; without a `webhook` they read through
-    the shared one.
+    """One who may call: `token_hash` is empty for whoever proves it otherwise. They act with their own `webhook`, or
+    through the application (`oauth`); with neither they read through the shared one.
     """
 
     name: str
     token_hash: str
     scopes: tuple[str, ...]
     webhook: Webhook | None = None
+    oauth: bool = False
+
+    @property
+    def acts_alone(self) -> bool:
+        """Whether they act as themselves on the portal."""
+        return self.webhook is not None or self.oauth
 
 
 def token_hash(token: str) -> str:
@@ -77,7 +83,7 @@ class People:
         """Raises PeopleError where the file cannot be used."""
         self._read(self._looked_at())
 
-    def add(self, name: str, scopes: Sequence[str], webhook: Webhook | None) -> str:
+    def add(self, name: str, scopes: Sequence[str], webhook: Webhook | None, *, oauth: bool = False) -> str:
         """A new person; gives their token, which is nowhere kept. Raises PeopleError."""
         if _NAME.fullmatch(name) is None:
             raise PeopleError("a name has 1 to 64 letters, digits, or . _ @ + -")
@@ -85,6 +91,8 @@ class People:
         line: _Line = {"name": name, "token": token_hash(token), "scopes": list(scopes)}
         if webhook is not None:
             line["webhook"] = f"{webhook.address}{webhook.user}/{webhook.secret}/"
+        if oauth:
+            line["oauth"] = True
 
         def added(lines: list[_Line]) -> list[_Line]:
             if any(one.get("name") == name for one in lines):
@@ -205,7 +213,10 @@ def _person(text: str) -> Person | None:
     known = tuple(scope for scope in SCOPES if scope in scopes)
     if (url is not None and webhook is None) or len(known) != len(scopes):
         return None
-    return Person(name, hashed, known, webhook)
+    oauth = line.get("oauth", False)
+    if not isinstance(oauth, bool) or (oauth and webhook is not None):
+        return None
+    return Person(name, hashed, known, webhook, oauth)
 
 
 def _line(text: str, path: Path) -> _Line:

@@ -17,7 +17,7 @@ from bitrix24_directories.logs import network_logs_redacted
 from bitrix24_directories.mcp_server.callers import Caller, Callers
 from bitrix24_directories.mcp_server.scopes import READING
 from bitrix24_directories.redaction import Redactor
-from bitrix24_directories.rest import Bitrix24Error, Credentials, Entry, Link, Transport
+from bitrix24_directories.rest import Application, Bitrix24Error, Credentials, Entry, Link, Transport
 from bitrix24_directories.settings import Settings
 from bitrix24_directories.state.shared import Inside, State
 
@@ -53,6 +53,7 @@ class Team(Callers):
         self._settings = settings
         self._shared = shared
         self._transport = transport
+        self._applications: dict[str, Application] = {}
         self._members: OrderedDict[tuple[str, ...], Member] = OrderedDict()
         self.portals: dict[str, Portal] = {}
         self._tasks: TaskGroup | None = None
@@ -93,7 +94,7 @@ class Team(Callers):
             person = self.person()
         except Bitrix24Error:
             return ()
-        return person.scopes if person.webhook is not None else [one for one in person.scopes if one in READING]
+        return person.scopes if person.acts_alone else [one for one in person.scopes if one in READING]
 
     async def admitted(self) -> Caller:
         return await (await self._member(self.person())).admitted()
@@ -115,9 +116,14 @@ class Team(Callers):
         """Those of people who were taken out of the file are secrets for as long as their client is kept."""
         callers: list[Credentials | None] = [person.webhook for person in self._people.all()]
         callers += [member.credentials for member in self._members.values()]
+        callers += self._applications.values()
         return {secret for one in (*callers, self._shared) if one is not None for secret in one.secrets}
 
     def _credentials(self, person: Person) -> Credentials:
+        if person.oauth:
+            if person.name not in self._applications:
+                self._applications[person.name] = self._settings.application(person.name)
+            return self._applications[person.name]
         found = person.webhook or self._shared
         if found is None:
             raise _without_webhook(person.name)

@@ -38,6 +38,7 @@ class Application:
     `access_token` and `refresh_token` are those of the configuration, either may be empty; tokens in the file come
     before them, for they are descended from these or from a later authorisation. Raises ValueError when an address is
     not one that a secret may be sent to, or a token holds what no token does, with a message that holds no part of it.
+    Each `person` of a team has tokens of their own.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Application:
         access_token: str = "",
         refresh_token: str = "",
         oauth_url: str = BITRIX24_OAUTH_URL,
+        person: str = "",
     ) -> None:
         portal = safe_url(portal_url.strip())
         self.portal = origin(portal)
@@ -56,7 +58,7 @@ class Application:
         self.client_id = client_id
         self.client_secret = client_secret
         self.endpoint = str(safe_url(oauth_url.strip()))
-        self.file = TokenFile(_path(portal.host, client_id))
+        self.file = TokenFile(_path(portal.host, client_id, person))
         for token in (client_id, client_secret, access_token, refresh_token):
             if token and not is_token(token):
                 raise ValueError("ids, secrets and tokens are printable ASCII without blanks")
@@ -168,8 +170,9 @@ def authorise(application: Application, code: str) -> None:
         raise failure("TOKENS_NOT_KEPT") from None
 
 
-def _path(host: str, client_id: str) -> Path:
-    """One file for each portal and application."""
-    digest = hashlib.sha256(f"{host}\n{client_id}".encode()).hexdigest()[:12]
+def _path(host: str, client_id: str, person: str) -> Path:
+    """One file for each portal and application, and for each person of a team."""
+    whose = f"{host}\n{client_id}" + (f"\n{person}" if person else "")
+    digest = hashlib.sha256(whose.encode()).hexdigest()[:12]
     name = f"{re.sub(r'[^a-z0-9.-]', '_', host)}-{digest}.json"
     return platformdirs.user_state_path("bitrix24-directories-mcp", appauthor=False) / name
