@@ -221,6 +221,28 @@ async def test_one_change_at_a_time(valkey: Valkey) -> None:
     assert most == 1
 
 
+async def test_the_same_change_in_both_at_once_is_made_once(
+    portal: RunningPortal, tmp_path: Path, valkey: Valkey
+) -> None:
+    portal.order(method="crm.status.add", delay=1, times=1)
+    said: dict[str, dict[str, Any]] = {}
+    async with replicas(portal, tmp_path, valkey) as (one, two), anyio.create_task_group() as tasks:
+        anna = one.add("anna")
+
+        async def add(name: str, team: TeamServer, pause: float) -> None:
+            await anyio.sleep(pause)
+            async with team.client(anna) as client:
+                said[name] = await called(client, "add_directory_item", entityId="SOURCE", name="Fax")
+
+        tasks.start_soon(add, "first", one, 0)
+        tasks.start_soon(add, "second", two, 0.5)
+    assert said["first"]["status"] == "done"
+    assert said["second"]["error"]["code"] == "CHANGE_REFUSED"
+    assert "FAX (Fax) was added" in said["second"]["error"]["message"]
+    assert [item.name for item in portal.portal.store.of("SOURCE")].count("Fax") == 1
+    assert portal.methods_called.count("crm.status.add") == 1
+
+
 async def test_without_redis_reading_goes_on_and_changes_are_refused(
     portal: RunningPortal, tmp_path: Path, valkey: Valkey
 ) -> None:

@@ -155,8 +155,9 @@ class Changes:
         deadline = anyio.current_time() + self._timeout
         async with self._turns.of(planned.entity_id, deadline):
             with self._turns.until(deadline):
-                # A person may have taken their time, or another call its turn.
-                if confirmed or self._turns.written_since(planned.entity_id, planned.read_at):
+                # A person may have taken their time, or another call its turn, here or in another replica.
+                written = self._turns.shared or self._turns.written_since(planned.entity_id, planned.read_at)
+                if confirmed or written:
                     await self._make_sure_unchanged(planned)
                 await self._make_sure_unused(planned)
             lines = self._intend(tool, planned)

@@ -48,6 +48,11 @@ class Turns:
         if scope.cancelled_caught:
             raise failure("TIMEOUT", detail=f"waited {self._timeout:g} s; nothing was changed", never_sent=True)
 
+    @property
+    def shared(self) -> bool:
+        """Whether others may have changed it, of whom this process does not hear in time."""
+        return self._state.shared
+
     def written(self, entity_id: str) -> None:
         """Take note that the directory was changed just now."""
         self._written_at[entity_id] = anyio.current_time()
