@@ -6,16 +6,12 @@ What is done stands in `changing.merging` and `changing.undoing`.
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import anyio
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bitrix24_directories.changing.audit import Audit
 from bitrix24_directories.changing.changes import Changes, audit_trouble
@@ -32,6 +28,7 @@ from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error
 from bitrix24_directories.text import shown_code
 
 from .arguments import UsageError
+from .bar import bar
 from .check import to_a_person
 from .configured import a_person_sits_there, complain, configured, redactor
 
@@ -106,10 +103,10 @@ async def _merge(args: argparse.Namespace, tools: _Tools) -> int:
         return 0
     _ask(args)
     confirmed, tries = True, 0
-    with _bar("Moving", planned.records) as told:
+    with bar("Moving") as told_of:
         while True:
             before = planned.moved_before
-            result, error = await _once(merges, planned, told, confirmed=confirmed)
+            result, error = await _once(merges, planned, partial(_told, told_of, planned.total), confirmed=confirmed)
             tries = tries + 1 if result.moved == before else 0
             confirmed = False
             if error is None and result.status != "moving":
@@ -139,8 +136,8 @@ async def _undo(args: argparse.Namespace, merge: LoggedMerge, tools: _Tools) -> 
     if not undoing.does_something:
         return 0
     _ask(args)
-    with _bar("Putting back", len(undoing.moves)) as told:
-        undone = await tools.undo.carry_out(undoing, told)
+    with bar("Putting back") as told_of:
+        undone = await tools.undo.carry_out(undoing, partial(_told, told_of, len(undoing.moves)))
     print(f"{undone.moved} values of records got their old code back.")
     for code in undone.items:
         print(f"- {shown_code(code)} was added again")
@@ -149,6 +146,10 @@ async def _undo(args: argparse.Namespace, merge: LoggedMerge, tools: _Tools) -> 
     if undone.error is not None:
         raise undone.error
     return int(bool(undone.not_moved))
+
+
+def _told(told_of: Callable[[int, int], None], total: int, done: int) -> None:
+    told_of(done, total)
 
 
 def _chosen(args: argparse.Namespace, merges: Sequence[LoggedMerge]) -> LoggedMerge:
@@ -176,20 +177,3 @@ def _ask(args: argparse.Namespace) -> None:
         raise UsageError("Nobody can be asked here: add --yes to carry it out.")
     if input("Carry it out? [y/N] ").strip().casefold() not in ("y", "yes"):
         raise _UnwantedError
-
-
-@contextmanager
-def _bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr where a person looks; gives what hears how far it is."""
-    bar = Progress(
-        TextColumn(what),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
-        transient=True,
-    )
-    with bar:
-        task = bar.add_task("values", total=total)
-        yield lambda done: bar.update(task, completed=done)

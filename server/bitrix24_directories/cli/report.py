@@ -16,7 +16,6 @@ from typing import TextIO
 
 import anyio
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -30,6 +29,7 @@ from bitrix24_directories.settings import Settings
 from bitrix24_directories.text import shown_code
 
 from .arguments import UsageError
+from .bar import bar
 from .check import to_a_person
 from .configured import complain, configured, redactor
 from .report_page import Part, page
@@ -69,20 +69,10 @@ async def counted(
     portal: Credentials, settings: Settings, transport: Transport | None, named: Sequence[str], *, colours: bool
 ) -> list[Part]:
     """Count, with a bar on stderr where a person looks. Raises Bitrix24Error when nothing at all can be counted."""
-    bar = Progress(
-        TextColumn("Counting"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
-        transient=True,
-    )
     async with Bitrix24Client(portal, timeout=settings.timeout, plan=settings.limits, transport=transport) as client:
         directories = Directories(client, Cache(_KEPT))
-        with bar:
-            task = bar.add_task("counts", total=None)
-            found = await usages(directories, named, lambda done, of: bar.update(task, completed=done, total=of))
+        with bar("Counting") as told:
+            found = await usages(directories, named, told)
         return [Part(one, usage, await _colours(directories, one) if colours else {}) for one, usage in found]
 
 
