@@ -64,6 +64,8 @@ def test_replicas_are_alike_and_harmless(services: dict[str, Any]) -> None:
     assert {*one["environment"]} <= known
     assert one["environment"]["BITRIX24_REDIS_URL"].startswith("redis://valkey:")
     assert "valkey" in services
+    folder = str(Path(one["environment"]["BITRIX24_PEOPLE"]).parent)
+    assert f"./people:{folder}:ro" in one["volumes"]  # a mounted file would not be replaced
 
 
 def test_the_proxy_leads_to_the_replicas_and_to_nothing_else(services: dict[str, Any]) -> None:
