@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -285,3 +286,17 @@ async def test_a_change_that_is_sent_on_to_nobody_is_unknown(portal: RunningPort
         portal.order(changes_only=True, status=307, headers={"location": f"{nobody}crm.status.add"})
         said = await someone.call("add_directory_item", **ADD)
     never_again(said)
+
+
+def test_processes_that_write_to_one_log_do_not_break_each_others_lines(tmp_path: Path) -> None:
+    log = tmp_path / "audit.jsonl"
+    script = (
+        "import sys; from bitrix24_directories.changing.audit import Audit\n"
+        "audit = Audit(sys.argv[1], quiet=True)\n"
+        "for _ in range(40): audit.intend_all([{'text': 'x' * 400}] * 48)\n"
+    )
+    running = [subprocess.Popen([sys.executable, "-c", script, str(log)]) for _ in range(2)]
+    assert [process.wait(timeout=60) for process in running] == [0, 0]
+    lines = log.read_text().splitlines()
+    assert len(lines) == 2 * 40 * 48
+    assert {len(json.loads(line)["text"]) for line in lines} == {400}

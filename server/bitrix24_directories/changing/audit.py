@@ -81,8 +81,13 @@ class Audit:
         for line in () if self._quiet else lines:
             logger.info("%s", line)
         if self._path:
-            with os.fdopen(self._open(), "a", encoding="utf-8", errors="backslashreplace") as file:
-                file.writelines(f"{line}\n" for line in lines)
+            left = memoryview("".join(f"{line}\n" for line in lines).encode(errors="backslashreplace"))
+            opened = self._open()
+            try:
+                while left:  # at once, as a rule: other processes may append to the same file
+                    left = left[os.write(opened, left) :]
+            finally:
+                os.close(opened)
 
     def _open(self) -> int:
         path = Path(self._path)
