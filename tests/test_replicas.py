@@ -175,8 +175,8 @@ async def test_the_limit_is_one_for_all(portal: RunningPortal, valkey: Valkey) -
 
         async def call(state: InRedis) -> None:
             nonlocal granted
-            reserved = await state.reserve("portal", 7, 20, 60)
-            assert isinstance(reserved, Reserved)
+            while not isinstance(reserved := await state.reserve("portal", 7, 20, 60), Reserved):  # noqa: ASYNC110
+                await anyio.sleep(0.1)  # a busy machine may take longer than a command is waited for
             await anyio.sleep(reserved.wait)
             answer = await http.post(f"{portal.webhook_url()}crm.status.entity.types", json={})
             granted += answer.status_code == 200
