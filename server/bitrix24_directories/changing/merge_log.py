@@ -17,6 +17,11 @@ UNDO = "undo"
 """The tool that stands in the lines of an undoing."""
 
 
+def line_of(tool: str, merge: str, portal: str, entity_id: str, into: str) -> dict[str, Any]:
+    """What stands in each intent of a merge, or of its undoing, for `merges_in` to find."""
+    return {"tool": tool, "merge": merge, "portal": portal, "entityId": entity_id, "into": into}
+
+
 class Where(NamedTuple):
     """A field of a record."""
 

@@ -17,7 +17,7 @@ from typing import Any
 from bitrix24_directories.directories.entity_ids import is_stages
 from bitrix24_directories.directories.models import Item
 from bitrix24_directories.records.carriers import Carriers
-from bitrix24_directories.records.counting import Place
+from bitrix24_directories.records.counting import Place, folded_code
 from bitrix24_directories.rest import Plan
 from bitrix24_directories.text import quoted, shown_code
 from bitrix24_directories.words import same_text
@@ -30,21 +30,16 @@ _OTHER_REQUESTS = 7  # to count what is left, and to delete
 AUTOMATION = "Bitrix24's automation runs for each record whose stage changes"
 
 
-def folded(code: str) -> str:
-    """As the portal compares codes."""
-    return code.rstrip(" ").casefold()
-
-
 def merging(codes: Sequence[str], into: str) -> Rule:
     """What becomes of a field's value; in multiple fields the other values stay."""
-    gone = {folded(code) for code in codes}
+    gone = {folded_code(code) for code in codes}
 
     def rule(value: Any) -> Any:
         if not isinstance(value, list):
-            return into if folded(str(value)) in gone else value
-        if not any(folded(str(one)) in gone for one in value):
+            return into if folded_code(str(value)) in gone else value
+        if not any(folded_code(str(one)) in gone for one in value):
             return value
-        return list(dict.fromkeys(into if folded(str(one)) in gone else one for one in value))
+        return list(dict.fromkeys(into if folded_code(str(one)) in gone else one for one in value))
 
     return rule
 
@@ -66,9 +61,9 @@ class MergeCodes:
     @classmethod
     def of(cls, entity_id: str, items: Sequence[Item], codes: Sequence[str], into: str) -> MergeCodes:
         """Raises Bitrix24Error (CHANGE_REFUSED) for codes that cannot be told apart, or stages of another meaning."""
-        target, items_by_code = item_named(items, into), {item.status_id for item in items}
-        alike = {folded(code): code for code in reversed(codes)}  # what Bitrix24 does not tell apart counts once
-        wanted = tuple(code for code in dict.fromkeys(codes) if code in items_by_code or alike[folded(code)] == code)
+        target, there = item_named(items, into), {item.status_id for item in items}
+        alike = {folded_code(code): code for code in reversed(codes)}  # what Bitrix24 does not tell apart counts once
+        wanted = tuple(code for code in dict.fromkeys(codes) if code in there or alike[folded_code(code)] == code)
         known = {item.status_id: item for item in items if item.status_id in wanted}
         for code in wanted:
             _refuse_unfit(code, target, items, known)
@@ -112,7 +107,7 @@ class MergeCodes:
         counts = {path: count for path, count in found.counts.get(code, {}).items() if count is not None}
         why = None
         if item is None and code not in found.counts:
-            why = f"neither the directory has it nor {found.none_found.replace('no record', 'a record', 1)}"
+            why = f"the directory does not have it, and {found.none_found}"
             if (named := self.named.get(code)) is not None:
                 why += f"; it is the name of {shown_code(named.status_id)}: give that code"
         elif item is not None and item.system:
@@ -145,11 +140,7 @@ def notes(merge: MergeCodes, found: Carriers, limits: Plan, *, logged: bool) -> 
     if records:
         requests = _OTHER_REQUESTS + sum(1 + math.ceil(count / MOST_AT_ONCE) for count in _by_field(found).values())
         seconds = math.ceil(max(0.0, requests - limits.burst) / limits.per_second)
-        yield (
-            f"about {requests} requests; the portal's limits alone take {seconds} s"
-            if seconds
-            else (f"about {requests} requests")
-        )
+        yield f"about {requests} requests" + (f"; the portal's limits alone take {seconds} s" if seconds else "")
     if records and not logged:
         yield "BITRIX24_AUDIT_LOG is not set, so `bitrix24-directories-mcp undo` could not take it back"
     yield from (f"not counted and so not moved: {what}" for what in found.uncounted)
@@ -165,12 +156,12 @@ def _by_field(found: Carriers) -> Counter[str]:
 def _refuse_unfit(code: str, target: Item, items: Sequence[Item], known: Mapping[str, Item]) -> None:
     if not code.strip():
         raise refused("a code is empty", "Leave it out, and call again")
-    if folded(code) == folded(target.status_id):
+    if folded_code(code) == folded_code(target.status_id):
         raise refused(
             f"{quoted(code)} cannot be merged into {shown_code(target.status_id)}: to Bitrix24 they are the same code",
             "Leave it out, and call again",
         )
-    alike = [item for item in items if folded(item.status_id) == folded(code) and item.status_id != code]
+    alike = [item for item in items if folded_code(item.status_id) == folded_code(code) and item.status_id != code]
     if alike and code not in known:
         raise refused(
             f"Bitrix24 does not tell {quoted(code)} from {shown_code(alike[0].status_id)} ({alike[0].name})",

@@ -11,12 +11,12 @@ import anyio
 import anyio.lowlevel
 
 from bitrix24_directories.directories.kept_reads import Read
-from bitrix24_directories.records.counting import Place
+from bitrix24_directories.records.counting import Place, record_id_of
 from bitrix24_directories.rest import current_wait, failure
 
 from .merge_models import NotMoved
 from .merge_plan import MergeCodes
-from .moving import Move, Moved, Mover, Sent, record_id_of, same
+from .moving import Move, Moved, Mover, Sent, same
 
 _LOST_IN_A_ROW = 2
 _RESERVE = 2.0  # seconds of a call that are left for its answer

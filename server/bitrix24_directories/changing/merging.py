@@ -25,6 +25,7 @@ from bitrix24_directories.state.shared import Inside, State
 
 from .audit import Audit
 from .changes import Changes, audit_needed
+from .merge_log import line_of
 from .merge_models import Merge, MergedCode, MergeStatus
 from .merge_plan import MergeCodes, notes, records_to_move
 from .merge_run import MergeRun, Progress, Told
@@ -183,13 +184,7 @@ class Merges:
     def described(self, tool: str, merge: MergeCodes) -> dict[str, Any]:
         """What stands in each line of the audit log."""
         portal = self._directories.reader.identity[0]
-        return {
-            "tool": tool,
-            "merge": merge.key,
-            "portal": portal,
-            "entityId": merge.entity_id,
-            "into": merge.into.status_id,
-        }
+        return line_of(tool, merge.key, portal, merge.entity_id, merge.into.status_id)
 
     async def _make_sure_unchanged(self, planned: PlannedMerge) -> None:
         merge = planned.merge

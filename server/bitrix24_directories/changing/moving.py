@@ -1,6 +1,4 @@
-"""Writes other codes into records, as many with one request as a portal does in a few seconds.
-
-Finds out what became of each.
+"""Writes other codes into records, many with one request, and finds out what became of each.
 
 Asks and writes through `directories`. Facts (`crm.item.update`): it answers with the record as stored, and seldom with
 an error; a wrong stage is kept or swapped in silence. There is no compare-and-set: so each request reads the records
@@ -11,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import anyio
@@ -19,7 +17,7 @@ import anyio
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.kept_reads import Read
 from bitrix24_directories.directories.reads import records_after
-from bitrix24_directories.records.counting import Place
+from bitrix24_directories.records.counting import Place, record_id_of
 from bitrix24_directories.rest import BATCH_LENGTH, Answer, Bitrix24Error, Outcome
 from bitrix24_directories.text import quoted
 
@@ -91,7 +89,7 @@ class Mover:
     deadline: float
     at_once: int = _FIRST_AT_ONCE
     """How many go into the next request."""
-    took: float = field(default=1.0)
+    took: float = 1.0
     """Seconds of the last request."""
 
     async def read(self, reading: Read[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -196,12 +194,6 @@ class Mover:
 def values_of(place: Place, ids: Sequence[int]) -> Read[dict[str, Any]]:
     """What stands now in a field of some records."""
     return records_after(place.of.type.id, {"@id": list(ids)}, ["id", place.name])
-
-
-def record_id_of(record: Mapping[str, Any]) -> int:
-    """0 where the portal gave none."""
-    text = str(record.get("id"))
-    return int(text) if text.isdecimal() else 0
 
 
 def same(one: Any, other: Any) -> bool:

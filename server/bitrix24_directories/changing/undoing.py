@@ -14,15 +14,14 @@ from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.models import Item
 from bitrix24_directories.directories.naming import only
 from bitrix24_directories.records.carriers import places_of
-from bitrix24_directories.records.counting import Place
+from bitrix24_directories.records.counting import Place, folded_code, record_id_of
 from bitrix24_directories.rest import Bitrix24Error
 from bitrix24_directories.text import shown_code
 
 from .audit import Audit
 from .changes import Changes
-from .merge_log import UNDO, LoggedMerge, Where
-from .merge_plan import folded
-from .moving import Move, Mover, Rule, record_id_of, same, values_of
+from .merge_log import UNDO, LoggedMerge, Where, line_of
+from .moving import Move, Mover, Rule, same, values_of
 from .refusals import refused
 from .stopped import StoppedError
 
@@ -37,16 +36,16 @@ def restoring(into: str, old: Any, new: Any) -> Rule:
 
     def rule(value: Any) -> Any:
         if not isinstance(value, list) or not isinstance(old, list):
-            return old if folded(str(value)) == folded(into) else value
+            return old if folded_code(str(value)) == folded_code(into) else value
         if same(value, new):
             return old
-        kept = {folded(str(one)) for one in old if folded(str(one)) == folded(into)}
-        gone = [one for one in old if folded(str(one)) not in {folded(str(other)) for other in new}]
+        kept = {folded_code(str(one)) for one in old if folded_code(str(one)) == folded_code(into)}
+        gone = [one for one in old if folded_code(str(one)) not in {folded_code(str(other)) for other in new}]
         restored: list[Any] = []
         for one in value:
-            merged = folded(str(one)) == folded(into)
+            merged = folded_code(str(one)) == folded_code(into)
             restored += gone if merged else []
-            restored += [one] if not merged or folded(str(one)) in kept else []
+            restored += [one] if not merged or folded_code(str(one)) in kept else []
         return list(dict.fromkeys(restored))
 
     return rule
@@ -110,7 +109,8 @@ class Undo:
     async def carry_out(self, undoing: Undoing, told: Told = lambda _moved: None) -> Undone:
         """Add the items, then put the codes back, to the end. What failed on the way stands in the answer."""
         undone = Undone()
-        described = self._described(undoing.merge)
+        merge = undoing.merge
+        described = line_of(UNDO, merge.key, merge.portal, merge.entity_id, merge.into)
         for item in undoing.items:
             try:
                 await self._add(undoing.merge, item, described)
@@ -172,15 +172,6 @@ class Undo:
     def _move(self, place: Place, where: Where, merge: LoggedMerge, values: Mapping[int, Any]) -> Move:
         old, new = merge.moves[where]
         return Move(place, where.record_id, values[where.record_id], restoring(merge.into, old, new))
-
-    def _described(self, merge: LoggedMerge) -> dict[str, Any]:
-        return {
-            "tool": UNDO,
-            "merge": merge.key,
-            "portal": merge.portal,
-            "entityId": merge.entity_id,
-            "into": merge.into,
-        }
 
 
 def undoing_text(undoing: Undoing) -> str:

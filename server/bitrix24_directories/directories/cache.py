@@ -52,10 +52,8 @@ class Cache:
 
     def get(self, key: Hashable) -> Kept[Any] | None:
         kept: Kept[Any] | None = self._kept.get(key)
-        if (
-            kept is not None and anyio.current_time() - kept.read_at >= self._ttl
-        ):  # of another replica, who had it before
-            kept = None
+        if kept is not None and anyio.current_time() - kept.read_at >= self._ttl:
+            kept = None  # another replica had read it before it came here
         if kept is None:
             self.misses += 1
         else:

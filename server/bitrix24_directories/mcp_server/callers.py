@@ -28,16 +28,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class Caller:
-    """One who calls: what they may do here, and their own view of a portal, as the portal's rights have it.
+    """One who calls, with their own view of a portal, as the portal's rights have it.
 
-    `changes` and `merges` are None where writes are switched off. `portal` tells portals apart.
+    `changes` and `merges` are None where writes are switched off.
     """
 
     directories: Directories
     changes: Changes | None = None
     merges: Merges | None = None
-    scopes: Collection[str] = SCOPES
-    portal: str = ""
 
 
 class Callers(ABC):

@@ -293,7 +293,8 @@ class DirectoriesServer(MCPServer[None]):
 
     def _make_sure_of(self, what: str) -> None:
         """Raises Bitrix24Error (INSUFFICIENT_SCOPE) for what whoever calls may not do here."""
-        missing = [scope for scope in needed_for(what) if scope not in self._callers.scopes()]
+        scopes = self._callers.scopes()
+        missing = [scope for scope in needed_for(what) if scope not in scopes]
         if missing:
             raise _out_of_scope(what, missing)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +50,17 @@ class Place:
 
     def _records(self, fitting: dict[str, Any], select: list[str]) -> Read[CountedRecords]:
         return records_with(self.of.type.id, self.pipeline() | fitting, select)
+
+
+def record_id_of(record: Mapping[str, Any]) -> int:
+    """0 where the portal gave none."""
+    text = str(record.get("id"))
+    return int(text) if text.isdecimal() else 0
+
+
+def folded_code(code: str) -> str:
+    """As the portal compares codes."""
+    return code.rstrip(" ").casefold()
 
 
 class Counting:

@@ -27,7 +27,7 @@ from bitrix24_directories.text import shown_code
 
 from .carriers import places_of, unread_in
 from .codes import WORDS_LIMIT, CodeList
-from .counting import Counting, Place
+from .counting import Counting, Place, folded_code, record_id_of
 from .models import DirectoryUsage, UnknownCode, UsedItem
 
 _CHANNEL = re.compile(r"\d+\|")  # open channels make their sources' codes of a number and a name
@@ -168,7 +168,7 @@ async def _beyond_the_first_page(
         await counting.ask([rest, *map(place.with_code, new)])
         for code in new:
             counts[code] = counting.total(place.with_code(code)) or 0
-            ids[code] = [_id_of(record) for record in counting.first(place.with_code(code))]
+            ids[code] = [record_id_of(record) for record in counting.first(place.with_code(code))]
         left = counting.total(rest) or 0
         new = list(_ids_by_code(counting.first(rest), place, [*codes, *seen]))
         if not left or not new:
@@ -178,23 +178,14 @@ async def _beyond_the_first_page(
 
 def _ids_by_code(records: Sequence[dict[str, Any]], place: Place, known: Sequence[str]) -> dict[str, list[int]]:
     """The ids of records by each of their codes that is not `known`, as the portal compares codes."""
-    folded = {_folded(code) for code in known}
+    folded = {folded_code(code) for code in known}
     found: dict[str, list[int]] = {}
     for record in records:
         value = record.get(place.name)
         for code in value if isinstance(value, list) else [value]:
-            if code not in (None, "") and _folded(str(code)) not in folded:
-                found.setdefault(str(code), []).append(_id_of(record))
+            if code not in (None, "") and folded_code(str(code)) not in folded:
+                found.setdefault(str(code), []).append(record_id_of(record))
     return found
-
-
-def _folded(code: str) -> str:
-    return code.rstrip(" ").casefold()
-
-
-def _id_of(record: dict[str, Any]) -> int:
-    text = str(record.get("id"))
-    return int(text) if text.isdecimal() else 0
 
 
 def _perhaps(matcher: Matcher, code: str) -> str | None:

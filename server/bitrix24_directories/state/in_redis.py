@@ -32,7 +32,6 @@ _TIMEOUT = 0.3  # seconds for one command; a call must not hang with Redis
 _DOWN_SECONDS = 1.0  # for which nothing is tried after a failure
 _TURN_SECONDS = 20.0  # a lock is renewed while it is held, and free this long after its holder has died
 _POLL_SECONDS = 0.1
-_REPLICA_SECONDS = 30
 
 # A leaky bucket as its "theoretical arrival time": KEYS level, closed, replicas; ARGV burst, rate, patience, replica.
 _RESERVE = """

@@ -71,7 +71,6 @@ class Member:
         self.person = person
         self.credentials = credentials
         self.portal = portal
-        self.used_at = anyio.current_time()
         self._settings = settings
         self._accepted_at: float | None = None
         self._view = ""
@@ -107,7 +106,6 @@ class Member:
         Raises Bitrix24Error where it does not.
         """
         assert self._caller is not None, "it runs before anybody calls"
-        self.used_at = anyio.current_time()
         await self.portal.forget_what_is_old()
         if self._is_accepted():
             return self._caller
