@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 import anyio
 
-from bitrix24_directories.rest import Answer, Bitrix24Client, Bitrix24Error, Outcome, capture, unwrap
+from bitrix24_directories.rest import Answer, Bitrix24Client, Bitrix24Error, capture, unwrap
 
 from .cache import Cache, Kept
 from .shared_answers import SharedAnswers
@@ -121,10 +121,7 @@ class Reader:
             return Kept(await ask(), anyio.current_time())
         if self._shared is None or read.key[:1] == (PERSONAL,):
             return await self.made(read.key, ask, fresh=fresh)
-        if not fresh and (kept := self._cache.get(self._kept_as(read.key))) is not None:
-            return kept
-        async with self._turn(read.key, fresh=fresh):
-            outcome = (await self._among_replicas([read], math.inf if fresh else -math.inf, fresh=fresh))[read]
+        outcome = (await self.batch([read], fresh=fresh))[read]
         if isinstance(outcome, Bitrix24Error):
             raise outcome
         return outcome
@@ -156,7 +153,7 @@ class Reader:
         if not (missing := [read for read in wanted if read not in found]):
             return found
         anew = fresh or since > -math.inf
-        async with self._turn(*(read.key for read in missing), fresh=fresh or (len(missing) == 1 and not anew)):
+        async with self._turn(*(read.key for read in missing), fresh=fresh):
             found |= {} if fresh else self._kept_since(missing, since)
             left = [read for read in missing if read not in found]
             return found | await self._batch(left, fresh=anew, since=math.inf if fresh else since)
@@ -169,28 +166,13 @@ class Reader:
     ) -> dict[Read[Any], ReadRows]:
         """What another replica has read since, or what the portal gives now, for all of them."""
         assert self._shared is not None
-        owned = {read: self._kept_as(read.key) for read in reads}
-        found: dict[Read[Any], ReadRows] = dict(self._kept_since(reads, since))
-        found |= await self._recalled([read for read in reads if read not in found], since)
+        found = await self._recalled(reads, since)
         if missing := [read for read in reads if read not in found]:
-            async with self._shared.turn(owned[missing[0]] if len(missing) == 1 else (*owned[missing[0]][:2], "batch")):
+            first = self._kept_as(missing[0].key)
+            async with self._shared.turn(first if len(missing) == 1 else (first[0], "batch")):
                 found |= await self._recalled(missing, since)
-                for read, outcome in (await self._answers([one for one in missing if one not in found], fresh)).items():
-                    try:
-                        answer = unwrap(outcome)
-                        rows = read.rows(answer)
-                    except Bitrix24Error as exc:
-                        found[read] = exc
-                    else:
-                        found[read] = self._keep(owned[read], read, rows)
-                        await self._shared.keep(owned[read], answer)
+                found |= await self._given([read for read in missing if read not in found], fresh=fresh)
         return found
-
-    async def _answers(self, reads: Sequence[Read[Any]], fresh: bool) -> dict[Read[Any], Outcome]:
-        if len(reads) == 1:
-            return {reads[0]: await capture(self._client.call(reads[0].method, reads[0].params, fresh=fresh))}
-        outcomes = await self._client.batch({str(at): (one.method, one.params) for at, one in enumerate(reads)})
-        return {read: outcomes[str(at)] for at, read in enumerate(reads)}
 
     async def _recalled(self, reads: Sequence[Read[Any]], since: float) -> dict[Read[Any], ReadRows]:
         """What other replicas have read since, as if it had been read here."""
@@ -205,24 +187,28 @@ class Reader:
         return found
 
     async def _batch(self, reads: Sequence[Read[Any]], *, fresh: bool, since: float) -> dict[Read[Any], ReadRows]:
-        found: dict[Read[Any], ReadRows] = {}
         if self._shared is not None and reads and all(read.keep and read.key[:1] != (PERSONAL,) for read in reads):
             return await self._among_replicas(reads, since, fresh=fresh)
-        missing = {str(place): read for place, read in enumerate(reads)}
-        owned = {key: self._kept_as(read.key) for key, read in missing.items()}  # as it was asked for
-        if len(missing) == 1:  # as a call of its own it shares its request with equal ones
-            (read,) = missing.values()
+        return await self._given(reads, fresh=fresh)
+
+    async def _given(self, reads: Sequence[Read[Any]], *, fresh: bool) -> dict[Read[Any], ReadRows]:
+        """What the portal gives now; kept here, and where replicas share it."""
+        owned = [self._kept_as(read.key) for read in reads]  # as it was asked for
+        if len(reads) == 1:  # as a call of its own it shares its request with equal ones
+            outcomes = [await capture(self._client.call(reads[0].method, reads[0].params, fresh=fresh))]
+        else:
+            calls = {str(place): (read.method, read.params) for place, read in enumerate(reads)}
+            answered = await self._client.batch(calls)
+            outcomes = [answered[key] for key in calls]
+        found: dict[Read[Any], ReadRows] = {}
+        for read, key, outcome in zip(reads, owned, outcomes, strict=True):
             try:
-                found[read] = await self.one(read, fresh=fresh)
-            except Bitrix24Error as exc:
-                found[read] = exc
-            return found
-        outcomes = await self._client.batch({key: (read.method, read.params) for key, read in missing.items()})
-        for key, read in missing.items():
-            try:
-                rows = read.rows(unwrap(outcomes[key]))
+                answer = unwrap(outcome)
+                rows = read.rows(answer)
             except Bitrix24Error as exc:
                 found[read] = exc
             else:
-                found[read] = self._keep(owned[key], read, rows)
+                found[read] = self._keep(key, read, rows)
+                if self._shared is not None and read.keep and read.key[:1] != (PERSONAL,):
+                    await self._shared.keep(key, answer)
         return found
