@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -317,3 +318,25 @@ async def test_a_turn_of_a_replica_that_has_died_is_given_on(valkey: Valkey, mon
         started = anyio.current_time()  # nobody renews it any more
         async with alive.turn("SOURCE"):
             assert anyio.current_time() - started < 2
+
+
+async def test_who_asks_for_what_is_there_now_waits_for_nobody(
+    portal: RunningPortal, tmp_path: Path, valkey: Valkey
+) -> None:
+    """A read of another replica is of no use to them, so they do not take turns with it."""
+    async with replicas(portal, tmp_path, valkey) as (one, two):
+        anna = one.add("anna")
+        async with one.client(anna) as here, two.client(anna) as there:
+            await called(here, "get_directory_items", entityId="DEAL_STAGE")
+            started: list[float] = []
+
+            def note(method: str, _params: Mapping[str, Any]) -> None:
+                started.extend([time.monotonic()] * (method == "crm.status.entity.items"))
+
+            portal.portal.meanwhile = note
+            portal.order(method="crm.status.entity.items", delay=1.5)
+            async with anyio.create_task_group() as tasks:
+                for client in (here, there):
+                    tasks.start_soon(partial(called, client, "get_directory_items", entityId="DEAL_STAGE", fresh=True))
+    assert len(started) == 2
+    assert started[1] - started[0] < 1

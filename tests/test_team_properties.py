@@ -72,6 +72,14 @@ class Everybody(People):
         return list(self._people.values())
 
 
+async def _as_person(server: DirectoriesServer, name: str, tool: str, **arguments: Any) -> CallToolResult:
+    auth_context_var.set(AuthenticatedUser(AccessToken(token="", client_id=name, scopes=list(READING))))
+    result = await server.call_tool(tool, arguments)
+    assert isinstance(result, CallToolResult)
+    assert not result.is_error, result.structured_content
+    return result
+
+
 @settings(max_examples=40)
 @example([("anna", CALLS[4], 0), ("bert", CALLS[4], 5), ("anna", CALLS[4], 6)])
 @example([("eva", CALLS[0], 0), ("anna", CALLS[0], 0), ("bert", CALLS[3], 0.1), ("eva", CALLS[3], 30)])
@@ -94,10 +102,7 @@ async def _called(planned: list[tuple[str, tuple[str, dict[str, Any]], float]]) 
 
     async def call(name: str, tool: str, arguments: dict[str, Any], pause: float) -> None:
         await anyio.sleep(pause)
-        auth_context_var.set(AuthenticatedUser(AccessToken(token="", client_id=name, scopes=list(READING))))
-        result = await server.call_tool(tool, arguments)
-        assert isinstance(result, CallToolResult)
-        assert not result.is_error, result.structured_content
+        result = await _as_person(server, name, tool, **arguments)
         said = str(result.structured_content)
         own, other = ("one", "two") if name != "eva" else ("two", "one")
         assert f"OWN_{other.upper()}" not in said or tool == "check_record"
@@ -116,3 +121,35 @@ async def _called(planned: list[tuple[str, tuple[str, dict[str, Any]], float]]) 
     async with team.running(), anyio.create_task_group() as tasks:
         for name, (tool, arguments), pause in planned:
             tasks.start_soon(call, name, tool, arguments, pause)
+
+
+def test_lists_in_use_are_read_again_in_one_request() -> None:
+    anyio.run(_read_again, backend_options={"loop_factory": VirtualClockLoop})
+
+
+async def _read_again() -> None:
+    portals = Portals()
+    portal = portals.all["one.example"]
+    configured = Settings.model_construct(timeout=20, log_level="ERROR")
+    team = Team(Everybody(), configured, None, transport=portals)
+    server = DirectoriesServer(team, configured)
+
+    async def ask(*directories: str) -> list[str]:
+        """What the portal was asked for meanwhile, a request each."""
+        portal.calls.clear()
+        for directory in directories:
+            await _as_person(server, "anna", "get_directory_items", entityId=directory)
+        return [str(params.get("cmd", params)) for _, params in portal.calls]
+
+    async with team.running():
+        await ask("SOURCE", "INDUSTRY", "HONORIFIC", "EMPLOYEES")
+        await anyio.sleep(100)
+        assert await ask("SOURCE", "INDUSTRY", "HONORIFIC") == []
+        await anyio.sleep(210)
+        portal.refuse_in_batch = {"HONORIFIC": "no"}
+        request, *others = await ask("SOURCE", "INDUSTRY")
+        assert all(name in request for name in ("SOURCE", "INDUSTRY", "HONORIFIC"))
+        assert "EMPLOYEES" not in request  # nobody has asked for it again
+        assert not any("SOURCE" in other or "INDUSTRY" in other for other in others)  # but fields
+        portal.refuse_in_batch = {}
+        assert await ask("HONORIFIC") == ["{'entityId': 'HONORIFIC'}"]

@@ -32,7 +32,7 @@ class Cache:
 
     def __init__(self, ttl: float) -> None:
         self.hits = self.misses = 0
-        self._ttl = ttl
+        self.ttl = ttl
         self._memos: LRUCache[Hashable, dict[str, Any]] = LRUCache(_MEMOS)
         self._turns: WeakValueDictionary[Hashable, anyio.Lock] = WeakValueDictionary()
         self._kept: TTLCache[Hashable, Kept[Any]] = TTLCache(
@@ -52,7 +52,7 @@ class Cache:
 
     def get(self, key: Hashable) -> Kept[Any] | None:
         kept: Kept[Any] | None = self._kept.get(key)
-        if kept is not None and anyio.current_time() - kept.read_at >= self._ttl:
+        if kept is not None and anyio.current_time() - kept.read_at >= self.ttl:
             kept = None  # another replica had read it before it came here
         if kept is None:
             self.misses += 1

@@ -6,15 +6,16 @@ Calls the portal through `rest` and keeps rows in `cache`; knows nothing of what
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import anyio
 
-from bitrix24_directories.rest import Answer, Bitrix24Client, Bitrix24Error, capture, unwrap
+from bitrix24_directories.rest import BATCH_LENGTH, Answer, Bitrix24Client, Bitrix24Error, capture, unwrap
 
 from .cache import Cache, Kept
 from .shared_answers import SharedAnswers
@@ -25,6 +26,7 @@ PERSONAL = "records"
 """What the keys of reads begin with that depend on the caller's own rights."""
 
 _RECENTLY = 10.0
+_ALONG_ROWS = 200  # of a list that is read again with others: the batch has to stay small
 
 ReadRows = Kept[Any] | Bitrix24Error
 """What came of one read among many."""
@@ -41,6 +43,10 @@ class Read(Generic[T]):
     params: Mapping[str, Any] = field(hash=False)
     rows: Callable[[Answer], list[T]] = field(hash=False, compare=False)
     keep: bool = True
+
+
+def _is_personal(key: tuple[str, ...]) -> bool:
+    return key[:1] == (PERSONAL,)
 
 
 class Reader:
@@ -76,17 +82,33 @@ class Reader:
         return self._cache.memos(self._owner() if self._owner else self.identity)
 
     def _kept_as(self, key: tuple[str, ...]) -> tuple[Any, ...]:
-        shared = self._owner is not None and key[:1] != (PERSONAL,)
+        shared = self._owner is not None and not _is_personal(key)
         return (self._owner() if shared and self._owner else self.identity, *key)
 
     @asynccontextmanager
     async def _turn(self, *keys: tuple[str, ...], fresh: bool) -> AsyncIterator[None]:
         """Let one caller read what several who share it ask for at the same time."""
-        if self._owner is None or fresh or any(key[:1] == (PERSONAL,) for key in keys):
+        if self._owner is None or fresh or any(map(_is_personal, keys)):
             yield
             return
         async with self._cache.turn(self._kept_as(keys[0] if len(keys) == 1 else ("batch",))):
             yield
+
+    @property
+    def _in_use(self) -> dict[Read[Any], float]:
+        """The portal's lists that have been asked for since they were read, and when they were read."""
+        lists: dict[Read[Any], float] = self.memos.setdefault("in use", {})
+        return lists
+
+    def _half_old(self, besides: Collection[Read[Any]]) -> list[Read[Any]]:
+        """Lists in use that will have to be read again soon: one request then does for what would be many."""
+        if self._owner is None or not self._client.batches:
+            return []
+        now, ttl = anyio.current_time(), self._cache.ttl
+        in_use = {read: read_at for read, read_at in self._in_use.items() if now - read_at < 2 * ttl}
+        self.memos["in use"] = in_use
+        old = (read for read, read_at in in_use.items() if now - read_at >= ttl / 2 and read not in besides)
+        return list(itertools.islice(old, max(0, BATCH_LENGTH - len(besides))))
 
     def keep(self, read: Read[T], rows: list[T]) -> None:
         """Let `rows` be what `read` gives for a while."""
@@ -119,7 +141,7 @@ class Reader:
 
         if not read.keep:
             return Kept(await ask(), anyio.current_time())
-        if self._shared is None or read.key[:1] == (PERSONAL,):
+        if self._owner is None or _is_personal(read.key):
             return await self.made(read.key, ask, fresh=fresh)
         outcome = (await self.batch([read], fresh=fresh))[read]
         if isinstance(outcome, Bitrix24Error):
@@ -139,7 +161,12 @@ class Reader:
     def kept(self, reads: Iterable[Read[Any]]) -> dict[Read[Any], Kept[Any]]:
         """Those of `reads` that were made lately, and what they gave."""
         found = ((read, self._cache.get(self._kept_as(read.key))) for read in reads)
-        return {read: kept for read, kept in found if kept is not None}
+        kept = {read: rows for read, rows in found if rows is not None}
+        if self._owner is not None:
+            for read, rows in kept.items():
+                if not _is_personal(read.key) and len(rows.rows) <= _ALONG_ROWS:
+                    self._in_use[read] = rows.read_at
+        return kept
 
     async def batch(
         self, reads: Iterable[Read[Any]], *, fresh: bool = False, since: float = -math.inf
@@ -171,25 +198,40 @@ class Reader:
             first = self._kept_as(missing[0].key)
             async with self._shared.turn(first if len(missing) == 1 else (first[0], "batch")):
                 found |= await self._recalled(missing, since)
-                found |= await self._given([read for read in missing if read not in found], fresh=fresh)
+                if left := [read for read in missing if read not in found]:
+                    found |= await self._given_along(left, fresh=fresh)
         return found
+
+    async def _given_along(self, reads: Sequence[Read[Any]], *, fresh: bool) -> dict[Read[Any], ReadRows]:
+        """What the portal gives now for `reads`; what else is in use and half old is read again along with them."""
+        along = [] if fresh else self._half_old(reads)
+        if along and self._shared is not None:
+            recalled = await self._recalled(along, anyio.current_time() - self._cache.ttl / 2)
+            along = [read for read in along if read not in recalled]
+        given = await self._given([*reads, *along], fresh=fresh)
+        return {read: given[read] for read in reads}
 
     async def _recalled(self, reads: Sequence[Read[Any]], since: float) -> dict[Read[Any], ReadRows]:
         """What other replicas have read since, as if it had been read here."""
         assert self._shared is not None
         owned = [self._kept_as(read.key) for read in reads]
-        recalled = await self._shared.recall(owned, since) if reads and since < math.inf else []
+        recalled = await self._shared.recall(owned, since) if reads else []
         found: dict[Read[Any], ReadRows] = {}
         for read, key, one in zip(reads, owned, recalled, strict=False):
             with contextlib.suppress(Bitrix24Error):
                 if one is not None:
                     found[read] = self._cache.keep(key, read.rows(one.answer), one.read_at)
+                    self._in_use.pop(read, None)
         return found
 
     async def _batch(self, reads: Sequence[Read[Any]], *, fresh: bool, since: float) -> dict[Read[Any], ReadRows]:
-        if self._shared is not None and reads and all(read.keep and read.key[:1] != (PERSONAL,) for read in reads):
+        if not reads:
+            return {}
+        if self._owner is None or not all(read.keep and not _is_personal(read.key) for read in reads):
+            return await self._given(reads, fresh=fresh)
+        if self._shared is not None and since < math.inf:
             return await self._among_replicas(reads, since, fresh=fresh)
-        return await self._given(reads, fresh=fresh)
+        return await self._given_along(reads, fresh=fresh)
 
     async def _given(self, reads: Sequence[Read[Any]], *, fresh: bool) -> dict[Read[Any], ReadRows]:
         """What the portal gives now; kept here, and where replicas share it."""
@@ -209,6 +251,8 @@ class Reader:
                 found[read] = exc
             else:
                 found[read] = self._keep(key, read, rows)
-                if self._shared is not None and read.keep and read.key[:1] != (PERSONAL,):
+                if self._owner is not None:
+                    self._in_use.pop(read, None)
+                if self._shared is not None and read.keep and not _is_personal(read.key):
                     await self._shared.keep(key, answer)
         return found

@@ -100,6 +100,11 @@ class Bitrix24Client:
         """Tells this caller of this portal from all others. Raises Bitrix24Error as a call would."""
         return self._credentials.identity
 
+    @property
+    def batches(self) -> bool:
+        """Whether the portal takes batches, as far as is known."""
+        return self._batch_works
+
     async def call(self, method: str, params: Mapping[str, Any] | None = None, *, fresh: bool = False) -> Answer:
         """Call one REST method. Equal reads that are under way share one request, unless `fresh` asks for a new one.
 
