@@ -25,14 +25,11 @@ from portal import DIRECTORIES
 from replicas import replicas
 from stdio import Server
 
-from bitrix24_directories.directories.models import QueryResult
 from bitrix24_directories.mcp_server.server import DirectoriesServer
-from bitrix24_directories.portal import DemoPortal, Language
-from bitrix24_directories.rest import Webhook, in_process
+from bitrix24_directories.rest import Webhook
 from bitrix24_directories.settings import Settings
 
 sys.path.append(str(HERE.parent / "tests"))
-from corpus import Case, corpus
 
 BARE = (str(HERE / "bare_server.py"),)
 OURS = ("-m", "bitrix24_directories")
@@ -262,29 +259,6 @@ def finding() -> Iterator[Figure]:
         server.call(FIND, **find)
         got, found = side_by_side(50, lambda: server.timed(GET, **one), lambda: server.timed(FIND, **find))
     yield Figure("50 queries over 40 directories of 50 items, all cached, against one cached call", found / got, 50)
-    cases = corpus()
-    results = {case: result for language in ("en", "ru") for case, result in asyncio.run(answers(language, cases))}
-    for which, some in (("", cases), (" (held back while tuning)", [case for case in cases if case.held_back])):
-        missed = sum(not case.right(results[case]) for case in some)
-        wrong = sum(case.wrong(results[case]) for case in some)
-        yield Figure(
-            f"the corpus of {len(some)} queries{which}: not the right answer", 100 * missed / len(some), 3, " %"
-        )
-        yield Figure("the same: a wrong code given as exact or likely", 100 * wrong / len(some), 0.5, " %")
-
-
-async def answers(language: Language, cases: list[Case]) -> list[tuple[Case, QueryResult]]:
-    """What find_directory_items says to the corpus's cases for one of the demo portals."""
-    answered: list[tuple[Case, QueryResult]] = []
-    webhook = Webhook.parse("http://localhost/rest/1/demoadmin0000001/")
-    server = DirectoriesServer(webhook, Settings.model_construct(), transport=in_process(DemoPortal(language).app))
-    async with Client(server) as client:
-        for case in cases:
-            if case.language == language:
-                asked = {"queries": [case.query], "entityIds": list(case.entity_ids)}
-                structured = (await client.call_tool(FIND, asked)).structured_content or {}
-                answered.append((case, QueryResult.model_validate(structured["results"][0])))
-    return answered
 
 
 def memory() -> Iterator[Figure]:

@@ -1,53 +1,143 @@
-"""Reads corpus.txt, and tells how well the matcher does on it."""
+"""Reads the corpus (tests/corpus): made-up portals, what people say to them, and how well the answers do.
+
+A portal's file has its directories (`directory ID | title | kind | success CODE | failure CODE | pipeline NUMBER NAME`,
+then `CODE: name` lines) and its phrases (`phrases LANGUAGE KIND`, then `query => CODE`, `=> A+B` for an ambiguous one,
+`=> -` for what the portal does not have). demo.txt asks the two demo portals, in a form of its own.
+"""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
-from bitrix24_directories.directories.models import QueryResult
+from bitrix24_directories.directories.models import Directory, Item
+from bitrix24_directories.portal import DemoPortal
+from bitrix24_directories.portal import store as portal_store
 
-Language = Literal["en", "ru"]
+FOLDER = Path(__file__).with_name("corpus")
+DEMOS = ("en", "ru")
 
 
 @dataclass(frozen=True)
 class Case:
-    """One line: what is asked of which portal and directories, and what has to come out."""
+    """One phrase: what is asked of which portal and directories, and the codes that have to come out.
+
+    One code: it is what is meant. Several: it cannot be known which. None: the portal has no such thing.
+    """
 
     number: int
-    language: Language
-    entity_ids: tuple[str, ...]
+    portal: str
+    language: str
+    kind: str
     query: str
-    status: str
     codes: tuple[str, ...]
+    entity_ids: tuple[str, ...] = ()
 
     @property
     def held_back(self) -> bool:
         return self.number % 3 == 0
 
-    def right(self, result: QueryResult) -> bool:
-        """The right code at rank one, or the right "ambiguous" (with all that has to be offered) or "none"."""
-        offered = [match.status_id for match in result.matches]
-        if self.status in ("exact", "likely"):
-            return result.status in ("exact", "likely") and tuple(offered[:1]) == self.codes
-        return result.status == self.status and set(self.codes) <= set(offered)
 
-    def wrong(self, result: QueryResult) -> bool:
+@dataclass(frozen=True)
+class Answer:
+    """What came of a case: the code that was given as sure, if one was, and all that stood in the answer."""
+
+    sure: str | None
+    shown: frozenset[str]
+
+    def wrong(self, case: Case) -> bool:
         """A wrong code given as if it were known."""
-        return result.status in ("exact", "likely") and (
-            self.status not in ("exact", "likely") or result.matches[0].status_id != self.codes[0]
-        )
+        return self.sure is not None and case.codes != (self.sure,)
+
+    def there(self, case: Case) -> bool:
+        """The right code is sure, or whoever asked can choose it from the answer."""
+        return not self.wrong(case) and set(case.codes) <= self.shown
+
+    def right(self, case: Case) -> bool:
+        """Sure where a careful colleague would be, and only there."""
+        return self.sure == case.codes[0] if len(case.codes) == 1 else self.sure is None
 
 
+@functools.cache
+def portals() -> dict[str, list[tuple[Directory, list[Item]]]]:
+    """The made-up portals by name, each with its directories."""
+    return {path.stem: list(_directories(path)) for path in sorted(FOLDER.glob("??_*.txt"))}
+
+
+@functools.cache
 def corpus() -> list[Case]:
-    lines = (Path(__file__).with_name("corpus.txt")).read_text(encoding="utf-8").splitlines()
-    cases: list[Case] = []
-    for line in lines:
-        if not line or line.startswith("#"):
-            continue
+    rows = [row for path in sorted(FOLDER.glob("??_*.txt")) for row in _phrases(path)] + list(_demo())
+    return [Case(number, *row) for number, row in enumerate(rows, 1)]
+
+
+def made_up(name: str) -> DemoPortal:
+    """The demo portal with nothing but the directories of a made-up one."""
+    portal = DemoPortal()
+    portal.store.directories, portal.store.items = {}, {}
+    for directory, items in portals()[name]:
+        kind = directory.kind == "stages"
+        portal.store.directories[directory.entity_id] = portal_store.Directory(
+            directory.entity_id,
+            directory.name,
+            entity_type_id=(1 if directory.entity_id == "STATUS" else 2) if kind else None,
+            prefix=f"C{directory.category_id}" if directory.category_id else "",
+            category_id=directory.category_id or (0 if kind else None),
+            category_name=directory.pipeline or "",
+        )
+        for item in items:
+            semantics = {directory.success: "S", directory.failure: "F"}.get(item.status_id, "")
+            place = (portal.store.next_id(), directory.entity_id, item.status_id, item.name, item.sort)
+            portal.store.put(portal_store.Item(*place, semantics=semantics))
+    return portal
+
+
+def _lines(path: Path) -> Iterator[str]:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line and not line.startswith("#"):
+            yield line
+
+
+def _directories(path: Path) -> Iterator[tuple[Directory, list[Item]]]:
+    items: list[Item] = []
+    for line in _lines(path):
+        if line.startswith("directory "):
+            entity_id, title, kind, *rest = (cell.strip() for cell in line.removeprefix("directory ").split("|"))
+            more = dict(cell.split(" ", 1) for cell in rest)
+            number, _, pipeline = more.pop("pipeline", "").partition(" ")
+            items = []
+            yield (
+                Directory.model_validate(
+                    {"entityId": entity_id, "name": title, "kind": kind, "categoryId": number or None}
+                    | {"pipeline": pipeline or None}
+                    | more
+                ),
+                items,
+            )
+        elif not line.startswith("phrases ") and " => " not in line:
+            code, _, name = line.partition(": ")
+            items.append(Item(status_id=code, name=name, sort=10 * (len(items) + 1)))
+
+
+def _phrases(path: Path) -> Iterator[tuple[str, str, str, str, tuple[str, ...]]]:
+    language = kind = ""
+    for line in _lines(path):
+        if line.startswith("phrases "):
+            _, language, kind = line.split()
+        elif " => " in line:
+            query, _, codes = line.partition(" => ")
+            yield path.stem, language, kind, query, _codes(codes)
+
+
+def _demo() -> Iterator[tuple[str, str, str, str, tuple[str, ...], Sequence[str]]]:
+    """Lines of the older form: portal | entityIds (* all) | query | status | codes."""
+    for line in _lines(FOLDER / "demo.txt"):
         language, scope, query, status, codes = (cell.strip() for cell in line.split(" |"))
-        (known,) = (found for found in get_args(Language) if found == language)
-        entity_ids = () if scope == "*" else tuple(scope.split(","))
-        cases.append(Case(len(cases) + 1, known, entity_ids, query, status, tuple(codes.split("+")) if codes else ()))
-    return cases
+        known = _codes("+".join(codes.split("+")[:1])) if status in ("exact", "likely") else ()
+        ambiguous = _codes(codes) if status == "ambiguous" else ()
+        yield language, language, "demo", query, known or ambiguous, () if scope == "*" else tuple(scope.split(","))
+
+
+def _codes(text: str) -> tuple[str, ...]:
+    return tuple(code for code in text.strip().split("+") if code not in ("", "-"))
