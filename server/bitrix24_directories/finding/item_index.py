@@ -1,45 +1,80 @@
-"""The items of some directories, to be found by code, by name and by word. Pure, below `matching`."""
+"""The items of some directories, and where each word of a query stands in them. Pure, below `matching`."""
 
 from __future__ import annotations
 
+import bisect
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
+from itertools import pairwise
+from typing import NamedTuple
+
+from rapidfuzz import process
+from rapidfuzz.distance import OSA
 
 from bitrix24_directories.directories.models import Directory, Item
 from bitrix24_directories.text import bare_code
-from bitrix24_directories.words import Word, same_text, similar_forms, words_of
+from bitrix24_directories.words import folded, same_text, without_tags
 
+from .languages import KNOWN, Script, by_default, candidates, languages_of, script_of
 from .scopes import Scope
-from .vocabulary import CARRY_NOTHING, NEGATIONS
+from .tokens import Token, concepts_at, initials_at, stems, tokens_of, unnegated
 
 WORDS_LOOKED_AT = 24
 """Of a name; more are passed over."""
 
 _WORDS_KEPT = 5_000  # of queries, with where they stand
+_ONE_TYPO, _TWO_TYPOS = 4, 7  # letters that a word has to have
+_BEGINNING, _DOTTED_BEGINNING = 4, 2  # letters of a word that begins another
+_TYPOS_LOOKED_AT = 20
 
-# Which of an item's words were found is a bit mask: 50 queries over 2,000 items take 1.5 times as long with frozensets.
-_CODE = WORDS_LOOKED_AT  # bits of a code's words stand above those of the name's
-NAME_BITS = (1 << _CODE) - 1
 
-Hits = Mapping[int, tuple[float, int]]
-"""Items by their numbers in which a word stands: how alike, 0 to 1, and which of the item's words it is (bits)."""
+class Evidence(IntEnum):
+    """How a word of a query stands in an item, the weakest first. From TYPO on a word is as good as written."""
+
+    CODE = 1
+    BEGINNING = 2
+    TWO_TYPOS = 3
+    STAGE = 4
+    CONCEPT = 5
+    TYPO = 6
+    DENIED = 7
+    STEM = 8
+    SAME = 9
+
+
+class Hit(NamedTuple):
+    """Where a word stands in an item: by what evidence, as which of its words (bits), and whether one is the other's
+    negation.
+    """
+
+    evidence: Evidence
+    bits: int
+    denied: bool = False
+
+
+Hits = Mapping[int, Hit]
+"""Hits by the items' numbers."""
+
+Postings = dict[str, dict[int, int]]
+"""For each form of a word the items in which it stands, and as which of their words (bits)."""
 
 
 @dataclass(eq=False, slots=True)
 class Entry:
     """One item that can be found.
 
-    `meaning` is 1 for the stage of success, -1 for the one of failure, -0.8 for further ones. `name_bits` and
-    `code_bits` are the words that tell it from others: names of its directory do not.
+    `telling` are the words (bits) that tell it from others: what names its directory does not, where anything else
+    does. `sides` are those of them on each side of a slash. `denied` are those that a negating word stands with.
     """
 
     item: Item
     scope: Scope
-    meaning: float = 0.0
-    name_bits: int = 0
-    code_bits: int = 0
-    negated: bool = False
+    telling: int = 0
+    sides: tuple[int, ...] = ()
+    denied: int = 0
+    numbers: tuple[str, ...] = ()
 
     @property
     def bare_code(self) -> str:
@@ -54,11 +89,26 @@ class ItemIndex:
         self.scopes: list[Scope] = []
         self._by_code: dict[str, list[Entry]] = defaultdict(list)
         self._by_name: dict[str, list[Entry]] = defaultdict(list)
-        self._by_form: dict[str, dict[int, int]] = defaultdict(dict)
-        self._hits: dict[str, Hits] = {}
-        for directory, items in contents:
-            self._add(directory, items)
-        self._forms = list(self._by_form)
+        self._wholes: Postings = defaultdict(dict)
+        self._stems: Postings = defaultdict(dict)
+        self._bare: Postings = defaultdict(dict)
+        self._concepts: Postings = defaultdict(dict)
+        self._stages: Postings = defaultdict(dict)
+        self._codes: Postings = defaultdict(dict)
+        self._dotted: Postings = defaultdict(dict)
+        self._initials: Postings = defaultdict(dict)
+        self._short: Postings = defaultdict(dict)
+        self._hits: dict[Token, Hits] = {}
+        known = [(directory, items) for directory, items in contents]
+        fallback = languages_of(word for directory, items in known for word in _texts(directory, items))
+        leads_alone = [directory.entity_id for directory, _ in known if directory.kind == "stages"] == ["STATUS"]
+        used: set[str] = set()
+        for directory, items in known:
+            languages = _languages(directory, items, fallback)
+            used.update(languages)
+            self._add(directory, items, languages, leads_alone=leads_alone)
+        self.languages = tuple(sorted(used))
+        self._forms = sorted(form for form in self._wholes if not form.startswith("#"))
 
     def by_code(self, code: str) -> list[Entry]:
         """Items with this code, in any letter case, with or without its pipeline's prefix."""
@@ -68,77 +118,223 @@ class ItemIndex:
         text = same_text(name)
         return self._by_name.get(text, []) if text else []
 
-    def by_stem(self, word: Word) -> list[Entry]:
-        """Items whose whole name is this word in any form."""
-        entries = (self.entries[number] for number in self._by_form.get(word.stem, ()))
-        return [entry for entry in entries if [found.stem for found in words_of(entry.item.name)] == [word.stem]]
+    def stems(self, token: Token) -> tuple[str, ...]:
+        return stems(token, _of_script(self.languages, token.text))
 
-    def knows(self, form: str) -> bool:
-        return form in self._by_form
-
-    def hits(self, word: Word) -> Hits:
-        """Where `word` stands: itself, else what begins alike or differs by a typo."""
-        if word.whole not in self._hits:
+    def hits(self, token: Token) -> Hits:
+        """Where `token` stands: itself, in another form, or something that it may be meant for."""
+        if token not in self._hits:
             if len(self._hits) >= _WORDS_KEPT:
                 self._hits.clear()
-            same = [(form, alike) for form, alike in ((word.whole, 1.0), (word.stem, 0.97)) if form in self._by_form]
-            forms = same or [like for form in {*word} for like in similar_forms(form, self._forms)]
-            found: dict[int, tuple[float, int]] = {}
-            for form, likeness in forms:
-                for number, bits in self._by_form[form].items():
-                    known, known_bits = found.get(number, (0.0, 0))
-                    found[number] = max(known, likeness), known_bits | bits
-            self._hits[word.whole] = found
-        return self._hits[word.whole]
+            self._hits[token] = self._found(token)
+        return self._hits[token]
 
-    def joined_hits(self, first: Word, second: Word) -> Hits:
+    def joined_hits(self, first: Token, second: Token) -> Hits:
         """Where two words stand written as one."""
-        return {number: (1.0, bits) for number, bits in self._by_form.get(first.whole + second.whole, {}).items()}
+        found = self._wholes.get(first.whole + second.whole, {})
+        return {number: Hit(Evidence.SAME, bits) for number, bits in found.items()}
 
-    def meaning_hits(self, sign: int) -> Hits:
-        """The stages that mean success (sign 1) or failure (-1)."""
-        means = ((number, 0.9 * entry.meaning * sign) for number, entry in enumerate(self.entries))
-        return {number: (likeness, 0) for number, likeness in means if likeness > 0}
+    def short_hits(self, letters: str) -> Hits:
+        """Where words are written as their initials, in capitals."""
+        return {number: Hit(Evidence.BEGINNING, bits) for number, bits in self._short.get(letters, {}).items()}
 
-    def _add(self, directory: Directory, items: Sequence[Item]) -> None:
-        scope = Scope(directory)
+    def concept_hits(self, concept: str) -> Hits:
+        """The items in whose names the concept stands, or whose stage means it."""
+        found: dict[int, Hit] = {}
+        _merge(found, self._stages.get(concept), Evidence.STAGE)
+        _merge(found, self._concepts.get(concept), Evidence.CONCEPT)
+        return found
+
+    def _found(self, token: Token) -> Hits:
+        found: dict[int, Hit] = {}
+        if token.kind == "number":
+            _merge(found, self._wholes.get(token.whole), Evidence.SAME)
+            return found
+        languages = _of_script(self.languages, token.text)
+        own = stems(token, languages)
+        bare = unnegated(token, languages)
+        for stem in own:
+            _merge(found, self._stems.get(stem), Evidence.STEM)
+        for form in (token.whole, *own):
+            _merge(found, self._bare.get(form), Evidence.DENIED, denied=True)
+        for one in bare:
+            _merge(found, self._wholes.get(one.whole), Evidence.DENIED, denied=True)
+            for stem in stems(one, languages):
+                _merge(found, self._stems.get(stem), Evidence.DENIED, denied=True)
+        _merge(found, self._wholes.get(token.whole), Evidence.SAME)
+        if not found and token.whole not in KNOWN:
+            self._misspelt(token, bare, [own_stem.partition(":")[2] for own_stem in own], found)
+        self._begun(token, found)
+        _merge(found, self._initials.get(token.whole), Evidence.BEGINNING)
+        _merge(found, self._codes.get(token.whole), Evidence.CODE)
+        return found
+
+    def _misspelt(self, token: Token, bare: Sequence[Token], stems: Sequence[str], found: dict[int, Hit]) -> None:
+        """Words that differ by a typo. What is nearer without its negation is that word's negation."""
+        near = dict(self._near(token.whole))
+        for one in bare:
+            for form, typos in self._near(one.whole):
+                if typos <= near.get(form, typos):
+                    near.pop(form, None)
+                    _merge(found, self._wholes[form], Evidence.DENIED, denied=True)
+        for form, typos in near.items():
+            _merge(found, self._wholes[form], Evidence.TYPO if typos == 1 else Evidence.TWO_TYPOS)
+        for stem in stems:
+            for form, typos in self._near(stem):
+                if typos == 1:
+                    _merge(found, self._wholes[form], Evidence.TWO_TYPOS)
+
+    def _near(self, form: str) -> Iterator[tuple[str, int]]:
+        if len(form) < _ONE_TYPO or any(char.isdigit() for char in form):
+            return
+        for other, typos, _ in process.extract(
+            form, self._forms, scorer=OSA.distance, score_cutoff=2, limit=_TYPOS_LOOKED_AT
+        ):
+            shorter = min(len(form), len(other))
+            if shorter >= (_ONE_TYPO if typos == 1 else _TWO_TYPOS) and typos:
+                weak = shorter == _ONE_TYPO or form[0] != other[0]  # people rarely mistype the first letter
+                yield other, 2 if weak else int(typos)
+
+    def _begun(self, token: Token, found: dict[int, Hit]) -> None:
+        """Words that begin with this one, or that this one begins with."""
+        length = _DOTTED_BEGINNING if token.dotted else _BEGINNING
+        if len(token.whole) < length:
+            return
+        place = bisect.bisect_left(self._forms, token.whole)
+        while place < len(self._forms) and self._forms[place].startswith(token.whole):
+            if self._forms[place] != token.whole:
+                _merge(found, self._wholes[self._forms[place]], Evidence.BEGINNING)
+            place += 1
+        for end in range(_DOTTED_BEGINNING, len(token.whole)):
+            begun = token.whole[:end]
+            _merge(found, (self._wholes if end >= _BEGINNING else self._dotted).get(begun), Evidence.BEGINNING)
+
+    def _add(
+        self, directory: Directory, items: Sequence[Item], languages: tuple[str, ...], *, leads_alone: bool
+    ) -> None:
+        scope = Scope(directory, languages)
         self.scopes.append(scope)
         won = next((place for place, item in enumerate(items) if item.status_id == directory.success), len(items))
         for place, item in enumerate(items):
             entry = Entry(item, scope)
-            if item.status_id == directory.success:
-                entry.meaning = 1.0
-            elif item.status_id == directory.failure:
-                entry.meaning = -1.0
-            elif directory.kind == "stages" and place > won:
-                entry.meaning = -0.8
+            number = len(self.entries)
+            self.entries.append(entry)
             self._by_code[item.status_id.casefold()].append(entry)
             if entry.bare_code != item.status_id:
                 self._by_code[entry.bare_code.casefold()].append(entry)
             self._by_name[same_text(item.name)].append(entry)
-            self._add_words(entry)
+            self._add_name(number, entry, languages)
+            self._add_code(number, entry)
+            if directory.kind == "stages" and (directory.entity_id != "STATUS" or leads_alone):
+                self._add_meaning(number, entry, past_won=place > won)
 
-    def _add_words(self, entry: Entry) -> None:
-        number = len(self.entries)
-        self.entries.append(entry)
-        name = words_of(entry.item.name)[:WORDS_LOOKED_AT]
-        entry.negated = any(word.whole in NEGATIONS for word in name)
-        tell = [bit for bit, word in enumerate(name) if not (word.whole in CARRY_NOTHING or entry.scope.names(word))]
-        entry.name_bits = sum(1 << bit for bit in tell or range(len(name)))
-        code: tuple[Word, ...] = ()
+    def _add_name(self, number: int, entry: Entry, languages: tuple[str, ...]) -> None:
+        tokens = tokens_of(entry.item.name)[:WORDS_LOOKED_AT]
+        said = [place for place, token in enumerate(tokens) if token.kind in ("word", "number")]
+        tell = [place for place in said if not entry.scope.names(tokens[place], languages)]
+        entry.telling = sum(1 << place for place in tell or said or range(len(tokens)))
+        entry.sides = tuple(_sides(entry.item.name, entry.telling)) if "/" in entry.item.name else ()
+        entry.denied = _denied(tokens)
+        entry.numbers = tuple(token.whole for token in tokens if token.kind == "number")
+        for place, token in enumerate(tokens):
+            bits = 1 << place
+            for form in _spellings(token, languages):
+                self._post(self._wholes, form, number, bits)
+            if token.dotted:
+                self._post(self._dotted, token.whole, number, bits)
+            of_script = _of_script(languages, token.text)
+            for stem in stems(token, of_script):
+                self._post(self._stems, stem, number, bits)
+            for one in unnegated(token, of_script):
+                for form in (one.whole, *stems(one, of_script)):
+                    self._post(self._bare, form, number, bits)
+        for place, (token, following) in enumerate(pairwise(tokens)):
+            if token.kind == following.kind == "word":
+                self._post(self._wholes, token.whole + following.whole, number, 3 << place)
+        for start, end, concept in concepts_at(tokens):
+            self._post(self._concepts, concept, number, _bits(start, end))
+        for start, end, letters in initials_at(tokens):
+            self._post(self._initials, letters, number, _bits(start, end))
+        for place, token in enumerate(tokens):
+            if token.upper:
+                self._post(self._short, token.whole, number, 1 << place)
+
+    def _add_meaning(self, number: int, entry: Entry, *, past_won: bool) -> None:
+        """Success and failure, which each pipeline has a stage for, whatever it is called; and what else has failed."""
+        directory, code = entry.scope.directory, entry.item.status_id
+        if code == directory.success:
+            self._post(self._stages, "won", number, entry.telling)
+        elif code == directory.failure or past_won:
+            self._post(self._stages, "lost", number, entry.telling if code == directory.failure else 0)
+
+    def _add_code(self, number: int, entry: Entry) -> None:
         if not entry.bare_code.upper().startswith("UC_"):  # made up by the portal, no words of people's
-            code = words_of(entry.bare_code.replace("_", " "))[:WORDS_LOOKED_AT]
-            entry.code_bits = ((1 << len(code)) - 1) << _CODE
-        for words, shift in ((name, 0), (code, _CODE)):
-            for bits, form in _forms(words):
-                known = self._by_form[form]
-                known[number] = known.get(number, 0) | bits << shift
+            for token in tokens_of(entry.bare_code.replace("_", " "))[:WORDS_LOOKED_AT]:
+                self._post(self._codes, token.whole, number, 0)
+
+    @staticmethod
+    def _post(postings: Postings, form: str, number: int, bits: int) -> None:
+        known = postings[form]
+        known[number] = known.get(number, 0) | bits
 
 
-def _forms(words: Sequence[Word]) -> Iterator[tuple[int, str]]:
-    """Each form under which a word, or two words written as one, can be found, with the bits of those words."""
-    for place, word in enumerate(words):
-        for form in {*word}:
-            yield 1 << place, form
-        if place + 1 < len(words):
-            yield 3 << place, word.whole + words[place + 1].whole
+def _merge(found: dict[int, Hit], posted: Mapping[int, int] | None, evidence: Evidence, *, denied: bool = False) -> None:
+    """Keep the best evidence for each item; an item in which the word stands twice has the bits of both."""
+    for number, bits in (posted or {}).items():
+        known = found.get(number)
+        if known is None or evidence > known.evidence:
+            found[number] = Hit(evidence, bits, denied)
+        elif evidence == known.evidence and denied == known.denied:
+            found[number] = Hit(evidence, bits | known.bits, denied)
+
+
+def _bits(start: int, end: int) -> int:
+    return (1 << end) - (1 << start)
+
+
+def _sides(name: str, telling: int) -> Iterator[int]:
+    """The telling words of each side of a slash: "Show/Exhibition" is both."""
+    start = 0
+    for side in without_tags(name).split("/"):
+        tokens = tokens_of(side)
+        if any(token.kind == "number" for token in tokens):
+            return
+        if bits := _bits(start, start + len(tokens)) & telling:
+            yield bits
+        start += len(tokens)
+
+
+def _denied(tokens: Sequence[Token]) -> int:
+    """The words (bits) that the denials in a name deny: the next one, and where none follows the one before."""
+    bits = 0
+    for place, token in enumerate(tokens):
+        if token.kind == "denial":
+            following = [other for other in range(place + 1, len(tokens)) if tokens[other].kind in ("word", "number")]
+            before = [other for other in range(place) if tokens[other].kind in ("word", "number")]
+            bits |= 1 << (following[0] if following else before[-1] if before else place)
+    return bits
+
+
+def _spellings(token: Token, languages: tuple[str, ...]) -> set[str]:
+    """A word in Latin letters; a Ukrainian one also as Ukrainians write it."""
+    return {token.whole, folded(token.text.replace("г", "h"))} if "uk" in languages else {token.whole}
+
+
+def _texts(directory: Directory, items: Sequence[Item]) -> Iterator[str]:
+    for text in (directory.name, directory.pipeline or "", *(item.name for item in items)):
+        yield from (token.text for token in tokens_of(text))
+
+
+def _languages(
+    directory: Directory, items: Sequence[Item], fallback: Mapping[Script, tuple[str, ...]]
+) -> tuple[str, ...]:
+    """Those of the directory's own words, script by script; else the portal's."""
+    words = list(_texts(directory, items))
+    own = languages_of(words)
+    scripts = dict.fromkeys(map(script_of, words))
+    return tuple(name for script in scripts for name in own.get(script) or fallback.get(script) or by_default(script))
+
+
+def _of_script(languages: tuple[str, ...], word: str) -> tuple[str, ...]:
+    known = candidates(word)
+    return tuple(name for name in languages if name in known)

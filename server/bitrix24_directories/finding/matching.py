@@ -1,44 +1,74 @@
 """From a human's words to items: which item of which directory a query means, or that it is not to be known.
 
-Being wrong is worse than asking. So each word of a query that carries a meaning has to stand in the item's name or
-code, or to name its directory; what lacks one is at best near. Pure: nothing here calls anybody.
+Being wrong is worse than asking: whoever asks reads the codes to choose from better than any rule. So what denies, or
+counts otherwise, is no candidate at all; and a candidate is sure only where nothing else fits, each telling word of
+the query stands in it, and the query names enough of it. Pure: nothing here calls anybody.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from itertools import pairwise
 from typing import Literal
 
 from bitrix24_directories.directories.models import Directory, Item, Match, QueryResult
-from bitrix24_directories.words import Word, words_of
 
-from .item_index import NAME_BITS, WORDS_LOOKED_AT, Entry, Hits, ItemIndex
+from .item_index import WORDS_LOOKED_AT, Entry, Evidence, Hit, Hits, ItemIndex
+from .layouts import as_meant
 from .scopes import Scope
-from .vocabulary import CARRY_NOTHING, CLOSED, FAILURE, NEGATIONS, stage_meaning
+from .tokens import concepts_at, initials_at, tokens_of
 
 LISTED = 8
 """Candidates of an ambiguous query that are listed at most."""
 
-_NEAREST = 3
-_FOUND = 0.84  # of a query's words, for the item to be what is meant
-_GOOD = 0.78  # what the score has to be besides: a typo and most of the name missing is too little
-_NEAR = 0.5
-_MARGIN = 0.08  # by which the best has to be better than the next
+NEAREST = 10
+"""Items that are shown where nothing is sure."""
+
+_SENTENCE = 4  # words of a query that may say more than a name
 _LOOKS_LIKE_A_CODE = re.compile(r"(?=.*[A-Z])[A-Z0-9]+(?:[_:][A-Z0-9]+)*")
 _PREFIXED = re.compile(r"(?:C\d+|DT\d+_\d+):\S+", re.IGNORECASE)  # a code; if it is none of the portal's, it is wrong
+_NO_WORD = re.compile(r"[\d_:]")
 _QUOTES = "\"'`«»“”„()[].,;!?"
 
 
+class Fit(IntEnum):
+    """How well an item fits a query whose every telling word stands in it, the weakest first.
+
+    PART: but for most of the name. MOST: one of its words is not asked for. MEANT: the whole name, by what its words
+    mean or begin with. SPELT: the whole name with typos. WHOLE: the whole name.
+    """
+
+    PART = 1
+    MOST = 2
+    MEANT = 3
+    SPELT = 4
+    WHOLE = 5
+
+
+_REASONS = {
+    Evidence.SAME: "words of the name",
+    Evidence.STEM: "words of the name in another form",
+    Evidence.DENIED: "the same denied in other words",
+    Evidence.TYPO: "similar spelling",
+    Evidence.TWO_TYPOS: "similar spelling",
+    Evidence.CONCEPT: "another word for it",
+    Evidence.STAGE: "meaning of the stage",
+    Evidence.BEGINNING: "beginnings of words",
+    Evidence.CODE: "words of the code",
+}
+
+
 @dataclass(slots=True)
-class _Scored:
+class _Candidate:
+    """An item, the share of the query's telling words that stand in it, and how well it fits where all of them do."""
+
     entry: Entry
-    found: float
-    score: float
-    reason: str
+    share: float
+    fit: Fit | None
+    weakest: Evidence
 
 
 class Matcher:
@@ -48,176 +78,252 @@ class Matcher:
         self._index = ItemIndex(contents)
 
     def find(self, query: str) -> QueryResult:
-        """What `query` means among the items of the directories."""
-        exact = self._exact(query)
-        if exact:
-            matches = [_match(entry, 100, reason) for entry, reason in exact.items()]
+        """What `query` means among the items of the directories.
+
+        `exact` and `likely` are sure. The matches of `ambiguous` all fit; those of `none` are the nearest, if any.
+        """
+        if exact := self._exact(query):
+            matches = [_match(entry, reason) for entry, reason in exact.items()]
             return _result(query, "exact" if len(exact) == 1 else "ambiguous", matches)
+        if _PREFIXED.fullmatch(query.strip()):
+            return _result(query, "none", [])
         question = _Question(query, self._index)
-        fitting = [] if _PREFIXED.fullmatch(query.strip()) else _best_first(question.score(_FOUND))
-        fitting = [one for one in fitting if one.score >= _GOOD]
-        if not fitting:
-            near = _best_first(question.score(_NEAR))[:_NEAREST]
-            return _result(query, "none", [_match(one.entry, _percent(one), "near") for one in near])
-        best = [one for one in fitting if one.score >= fitting[0].score - _MARGIN]
-        matches = [_match(one.entry, _percent(one), one.reason) for one in best]
-        return _result(query, "likely" if len(best) == 1 else "ambiguous", matches)
+        candidates = question.candidates()
+        fitting = [one for one in candidates if one.fit]
+        by_code = self._index.by_code(query.strip())
+        if not fitting and not by_code:
+            for meant in as_meant(query):
+                found = self._meant(meant)
+                if found is not None:
+                    return found.model_copy(update={"query": query})
+        sure = _sure(fitting)
+        if sure is not None and not any(entry is not sure.entry for entry in by_code):
+            return _result(query, "likely", [_match(sure.entry, _REASONS[sure.weakest])])
+        if not fitting and (told := question.told()):
+            return _result(query, "likely", [_match(told, "all words of the name")])
+        coded = [_match(entry, _by_code(entry, query)) for entry in by_code]
+        named = [_match(one.entry, _REASONS[one.weakest]) for one in fitting if one.entry not in by_code]
+        if len(coded) + len(named) > 1:
+            return _result(query, "ambiguous", coded + named)
+        near = sorted(candidates, key=lambda one: (-(one.fit or 0), -one.share))
+        others = [_match(one.entry, "near") for one in near if one.entry not in by_code]
+        return _result(query, "none", (coded + others)[:NEAREST])
+
+    def _meant(self, query: str) -> QueryResult | None:
+        """What was meant by other keys: only a code or a whole name is taken for it."""
+        question = _Question(query, self._index)
+        whole = [one for one in question.candidates() if one.fit == Fit.WHOLE]
+        exact = self._exact(query)
+        entries = list(exact) or [one.entry for one in whole]
+        if not entries:
+            return None
+        matches = [_match(entry, f'"{query}" in another keyboard layout') for entry in entries]
+        return _result(query, "likely" if len(entries) == 1 else "ambiguous", matches)
 
     def _exact(self, query: str) -> dict[Entry, str]:
         """Items whose code or name the query is, and which of the two."""
         stripped = query.strip().strip(_QUOTES).strip()
-        by_code = self._index.by_code(stripped)
-        if _LOOKS_LIKE_A_CODE.fullmatch(stripped):
-            typed = [entry for entry in by_code if stripped in (entry.item.status_id, entry.bare_code)]
-            if typed:
-                return {entry: _by_code(entry, stripped) for entry in typed}
-        found = dict.fromkeys(self._index.by_name(query), "this name")
+        by_code, by_name = self._index.by_code(stripped), self._index.by_name(query)
+        if by_code and (_LOOKS_LIKE_A_CODE.fullmatch(stripped) or _NO_WORD.search(stripped)):
+            return {entry: _by_code(entry, stripped) for entry in by_code} | dict.fromkeys(by_name, "this name")
+        found = dict.fromkeys(by_name, "this name")
+        if found:
+            found = dict.fromkeys(self._in_other_forms(query), "this name in another form") | found
+        else:  # a word that is a code: only where the name says the same
+            return {entry: _by_code(entry, stripped) for entry in by_code if self._agrees(entry, by_code, stripped)}
         for entry in by_code:
             found.setdefault(entry, _by_code(entry, stripped))
-        words = words_of(query)
-        if found and len(words) == 1:  # one word: "service" can mean the item Services, whatever its own code is
-            for entry in self._index.by_stem(words[0]):
-                found.setdefault(entry, "this name in another form")
         return found
+
+    def _in_other_forms(self, query: str) -> list[Entry]:
+        """Items that one word may be the whole name of as well: "client" beside "Clients"."""
+        question = _Question(query, self._index)
+        if not question.is_one_word:
+            return []
+        whole = (one.entry for one in question.candidates() if one.fit == Fit.WHOLE)
+        return [entry for entry in whole if len(tokens_of(entry.item.name)) == 1]
+
+    def _agrees(self, entry: Entry, by_code: Sequence[Entry], query: str) -> bool:
+        """Whether an item's name says what the word that is its code does, and no other item's does."""
+        question = _Question(query, self._index)
+        fitting = {one.entry for one in question.candidates() if one.fit and one.weakest > Evidence.CODE}
+        return entry in fitting and fitting <= set(by_code)
 
 
 class _Question:
     """A query's words, and where each of them stands in an index."""
 
     def __init__(self, query: str, index: ItemIndex) -> None:
+        self._query = query
         self._index = index
-        words = _read_words(query, index)
-        ended_badly = any(not FAILURE.isdisjoint(word) for word in words)
-        self._negated = any(word.whole in NEGATIONS for word in words)
-        self._hits: list[list[Hits]] = [[index.hits(word)] for word in words]
-        for place, (word, following) in enumerate(pairwise(words)):
-            joined = index.joined_hits(word, following)
-            self._hits[place].append(joined)
-            self._hits[place + 1].append(joined)
-        self._meant: list[int] = []
-        for place, word in enumerate(words):
-            if word.whole not in NEGATIONS and not _carries_nothing(word, query, ended_badly=ended_badly):
-                self._meant.append(place)
-                if sign := stage_meaning(word):
-                    self._hits[place].append(index.meaning_hits(sign))
-        self._named = {scope: [scope.likeness(word, query) for word in words] for scope in index.scopes}
+        self._tokens = tokens_of(query)[: 2 * WORDS_LOOKED_AT]
+        self._denied = any(token.kind == "denial" for token in self._tokens)
+        said = [place for place, token in enumerate(self._tokens) if token.kind in ("word", "number")]
+        self._telling = said or [place for place, token in enumerate(self._tokens) if token.kind == "filler"]
+        self._numbers = [self._tokens[place].whole for place in said if self._tokens[place].kind == "number"]
+        self._hits: dict[int, list[Hits]] = {place: [index.hits(self._tokens[place])] for place in self._telling}
+        for first, second in pairwise(self._telling):
+            joined = index.joined_hits(self._tokens[first], self._tokens[second])
+            self._hits[first].append(joined)
+            self._hits[second].append(joined)
+        phrases = [(start, end, index.concept_hits(concept)) for start, end, concept in concepts_at(self._tokens)]
+        phrases += [(start, end, index.short_hits(letters)) for start, end, letters in initials_at(self._tokens)]
+        for start, end, found in phrases:
+            for place in range(start, end):
+                if found and place in self._hits:
+                    self._hits[place].append(found)
+        self._named = {scope: self._naming(scope) for scope in index.scopes}
 
-    def score(self, threshold: float) -> Iterator[_Scored]:
-        """The items in which at least `threshold` of the words that carry a meaning is found."""
-        for number in sorted(self._candidates(threshold)):
-            scored = self._score(number)
-            if scored is not None and scored.found >= threshold:
-                yield scored
+    @property
+    def is_one_word(self) -> bool:
+        return len(self._telling) == 1
 
-    def _candidates(self, threshold: float) -> Iterator[int]:
-        """Numbers of the items that may reach `threshold`, found by the rarest words that they cannot do without."""
-        chosen: dict[int, set[Scope]] = {place: set() for place in self._meant}
-        for scope, named in self._named.items():
-            others = sorted(
-                (place for place in self._meant if not named[place]),
-                key=lambda place: sum(len(hits) for hits in self._hits[place]),
-            )
-            needed = max(1, math.ceil(threshold * len(self._meant) - (len(self._meant) - len(others))))
-            for place in others[: max(0, len(others) - needed + 1)] if others else self._meant:
-                chosen[place].add(scope)
-        seen: set[int] = set()
-        for place, scopes in chosen.items():
-            if scopes:
-                for hits in self._hits[place]:
-                    for number in hits:
-                        if number not in seen and self._index.entries[number].scope in scopes:
-                            seen.add(number)
-                            yield number
+    def candidates(self) -> list[_Candidate]:
+        """The items in which something of the query stands and that do not contradict it, the best first."""
+        numbers = {number for hits in self._hits.values() for some in hits for number in some}
+        found = [one for number in sorted(numbers) if (one := self._candidate(number)) is not None]
+        return sorted(found, key=lambda one: (-one.share, -(one.fit or 0)))
 
-    def _score(self, number: int) -> _Scored | None:
-        """How well the item is what the query means; None when all that fits is the name of its directory."""
+    def told(self) -> Entry | None:
+        """The one item whose every telling word stands in the query, a sentence that says more than a name."""
+        if len(self._tokens) < _SENTENCE:
+            return None
+        standing: dict[int, list[Hit]] = {}
+        for hits in self._hits.values():
+            for number, hit in _best_of(hits).items():
+                if hit.evidence >= Evidence.DENIED:
+                    standing.setdefault(number, []).append(hit)
+        told = [self._index.entries[number] for number, hits in standing.items() if self._is_told(number, hits)]
+        return told[0] if len(told) == 1 else None
+
+    def _is_told(self, number: int, hits: Sequence[Hit]) -> bool:
+        entry = self._index.entries[number]
+        bits = 0
+        for hit in hits:
+            bits |= hit.bits
+        denials = self._denied + bool(entry.denied) + sum(hit.denied for hit in hits)
+        words = entry.telling.bit_count() - len(entry.numbers) + self._denied
+        whole = not entry.telling & ~bits and words > 1
+        return whole and denials % 2 == 0 and _is_part(entry.numbers, self._numbers)
+
+    def _naming(self, scope: Scope) -> set[int]:
+        """The places of words that name the directory."""
+        languages = self._index.languages
+        return {place for place in self._telling if scope.is_named_by(self._tokens[place], languages, self._query)}
+
+    def _candidate(self, number: int) -> _Candidate | None:
         entry = self._index.entries[number]
         named = self._named[entry.scope]
-        found = [_best(hits, number) for hits in self._hits]
-        bits = 0
-        for _, of_word in found:
-            bits |= of_word
-        own = [place for place in self._meant if found[place][0] > named[place]]
+        own = {place: hit for place in self._telling if (hit := _best(self._hits[place], number)) is not None}
         if not own:
             return None
-        share = sum(max(found[place][0], named[place]) for place in self._meant) / len(self._meant)
-        if self._denies(entry, found):
-            share /= 2
-        covered = max(_covered(bits, entry.name_bits), 0.95 * _covered(bits, entry.code_bits), 0.6 * (not bits))
-        reason = "words of the name"
-        if any(not found[place][1] for place in own):
-            reason = "meaning of the stage"
-        elif any(found[place][0] < 0.9 for place in own):
-            reason = "similar spelling"
-        return _Scored(entry, share, 0.75 * share + 0.25 * covered, reason)
+        if self._contradicts(entry, own, named):
+            return None
+        share = len(own.keys() | named) / len(self._telling)
+        weakest = min(hit.evidence for hit in own.values())
+        if share < 1 or set(own) <= named - _told_by(own):
+            return _Candidate(entry, share, None, weakest)
+        fit = self._fit(entry, own)
+        wide = {place: _widest(self._hits[place], number) for place in own}
+        if (wider := self._fit(entry, wide)) > fit:
+            return _Candidate(entry, share, wider, min(hit.evidence for hit in wide.values()))
+        return _Candidate(entry, share, fit, weakest)
 
-    def _denies(self, entry: Entry, found: list[tuple[float, int]]) -> bool:
-        """Whether one of the two is negated and the other is not. What a negated name means is not its code's words."""
-        in_name = any(found[place][1] & NAME_BITS for place in self._meant)
-        if self._negated:
-            return not (entry.negated and in_name)
-        return entry.negated and in_name
+    def _contradicts(self, entry: Entry, own: dict[int, Hit], named: set[int]) -> bool:
+        """Whether one of the two denies what the other affirms, or the query counts otherwise."""
+        flips = sum(hit.denied for hit in own.values())
+        if (self._denied + bool(entry.denied & _bits(own)) + flips) % 2:
+            return True
+        asked = [token.whole for place in self._telling if (token := self._tokens[place]).kind == "number"
+                 and place not in named]  # fmt: skip
+        return bool(asked) and not _is_part(asked, entry.numbers)
+
+    def _fit(self, entry: Entry, own: dict[int, Hit]) -> Fit:
+        bits = _bits(own)
+        left = min((side & ~bits).bit_count() for side in (entry.telling, *entry.sides))
+        evidence = {hit.evidence for hit in own.values()}
+        strong = max(evidence) >= Evidence.TYPO
+        if left or entry.denied & ~bits:
+            several = (entry.telling & bits).bit_count() + bool(entry.denied & bits) > 1
+            return Fit.MOST if several and left == 1 and strong and not entry.denied & ~bits else Fit.PART
+        if min(evidence) >= Evidence.DENIED:
+            return Fit.WHOLE
+        if min(evidence) >= Evidence.TYPO:
+            return Fit.SPELT
+        if Evidence.CODE in evidence or not (strong or evidence <= {Evidence.CONCEPT, Evidence.STAGE}):
+            return Fit.PART
+        return Fit.MEANT
 
 
 def record_match(directory: Directory, item: Item, number: int) -> Match:
     """The item that `number` is the numeric record id of."""
-    return _match(Entry(item, Scope(directory)), 99, f"{number} is the record id; this is the code")
+    return _match(Entry(item, Scope(directory, ())), f"{number} is the record id; this is the code")
 
 
-def _read_words(query: str, index: ItemIndex) -> list[Word]:
-    """The query's words: "unpaid" is "not paid" where nothing is called "unpaid", and "50-250" is one word."""
-    words: list[Word] = []
-    for word in words_of(query)[: 2 * WORDS_LOOKED_AT]:
-        rest = word.whole[2:]
-        if words and word.whole.isdigit() and words[-1].whole.isdigit():
-            joined = words.pop().whole + word.whole
-            words.append(Word(joined, joined))
-        elif word.whole.startswith(("un", "ne")) and not (index.knows(word.whole) or stage_meaning(word)):
-            bare = Word(rest, word.stem[2:])
-            words += [Word("not", "not"), bare] if index.knows(rest) or stage_meaning(bare) else [word]
-        else:
-            words.append(word)
-    return words
+def _sure(fitting: Sequence[_Candidate]) -> _Candidate | None:
+    """The one that is meant: a whole name beside parts of others, else what alone fits."""
+    if not fitting:
+        return None
+    best = max(fitting, key=lambda one: one.fit or 0)
+    assert best.fit is not None
+    rivals = [one for one in fitting if one is not best]
+    if best.fit >= Fit.SPELT:
+        return None if any((one.fit or 0) >= Fit.MEANT for one in rivals) else best
+    if best.fit == Fit.MEANT and best.weakest == Evidence.CONCEPT:  # what means the same may be part of a longer name
+        return None if any(one.fit != Fit.PART or one.weakest > Evidence.CONCEPT for one in rivals) else best
+    return best if best.fit >= Fit.MOST and not rivals else None
 
 
-def _carries_nothing(word: Word, query: str, *, ended_badly: bool) -> bool:
-    if ended_badly and not CLOSED.isdisjoint(word):
-        return True
-    return word.whole in CARRY_NOTHING and not (re.search(rf"\b{word.whole.upper()}\b", query) and not query.isupper())
+def _told_by(own: dict[int, Hit]) -> set[int]:
+    """Places of words that are an item's own, even if they name its directory as well."""
+    return {place for place, hit in own.items() if hit.evidence >= Evidence.DENIED and hit.bits}
 
 
-def _best(hits: list[Hits], number: int) -> tuple[float, int]:
-    likeness, bits = 0.0, 0
+def _best(hits: list[Hits], number: int) -> Hit | None:
+    found = [hit for some in hits if (hit := some.get(number)) is not None]
+    return max(found, key=lambda hit: hit.evidence) if found else None
+
+
+def _widest(hits: list[Hits], number: int) -> Hit:
+    """The hit that stands for the most words of an item."""
+    found = [hit for some in hits if (hit := some.get(number)) is not None]
+    return max(found, key=lambda hit: (hit.bits.bit_count(), hit.evidence))
+
+
+def _bits(own: dict[int, Hit]) -> int:
+    bits = 0
+    for hit in own.values():
+        bits |= hit.bits
+    return bits
+
+
+def _best_of(hits: list[Hits]) -> dict[int, Hit]:
+    best: dict[int, Hit] = {}
     for some in hits:
-        if (hit := some.get(number)) is not None:
-            likeness, bits = max(likeness, hit[0]), bits | hit[1]
-    return likeness, bits
+        for number, hit in some.items():
+            if number not in best or hit.evidence > best[number].evidence:
+                best[number] = hit
+    return best
 
 
-def _covered(bits: int, mask: int) -> float:
-    return (bits & mask).bit_count() / mask.bit_count() if mask else 0.0
-
-
-def _best_first(scored: Iterable[_Scored]) -> list[_Scored]:
-    return sorted(scored, key=lambda one: -one.score)
+def _is_part(some: Sequence[str], whole: Sequence[str]) -> bool:
+    """Whether the numbers stand in `whole` in their order."""
+    rest: Iterator[str] = iter(whole)
+    return all(one in rest for one in some)
 
 
 def _by_code(entry: Entry, typed: str) -> str:
     return "this code" if typed.casefold() == entry.item.status_id.casefold() else "this code, without its prefix"
 
 
-def _percent(scored: _Scored) -> int:
-    return min(99, round(100 * scored.score))
-
-
-def _match(entry: Entry, score: int, reason: str) -> Match:
+def _match(entry: Entry, reason: str) -> Match:
     directory = entry.scope.directory
     return Match(
         entity_id=directory.entity_id,
         status_id=entry.item.status_id,
         name=entry.item.name,
         directory=directory.name,
-        score=score,
+        score=0,
         reason=reason,
         used_in=directory.used_in,
     )
@@ -230,5 +336,6 @@ def _result(query: str, status: Literal["exact", "likely", "ambiguous", "none"],
         apart = "directory" if len(used_in) > 1 else "pipeline"
         if len({match.entity_id for match in matches}) == 1:
             apart = "full name"
-    more = max(0, len(matches) - LISTED)
-    return QueryResult(query=query, status=status, matches=matches[:LISTED], tell_apart=apart, more=more or None)
+    shown = NEAREST if status == "none" else LISTED
+    more = max(0, len(matches) - shown)
+    return QueryResult(query=query, status=status, matches=matches[:shown], tell_apart=apart, more=more or None)

@@ -7,40 +7,49 @@ import re
 from rapidfuzz.distance import OSA
 
 from bitrix24_directories.directories.models import Directory
-from bitrix24_directories.words import Word, words_of
 
-from .vocabulary import ENTITY_WORDS, FIELD_WORDS, LIST_WORDS, MAIN_PIPELINE, STAGE_WORDS
+from .languages import CALLED
+from .tokens import Token, stems, tokens_of
 
 _PIPELINE_NUMBER = re.compile(r"(?:pipeline|funnel|воронк\w*|category|c)\W*(\d+)\b", re.IGNORECASE)
+_LONG = 6  # letters of a word that may be misspelt
 
 
 class Scope:
     """A directory, and whether a word of a query names it."""
 
-    def __init__(self, directory: Directory) -> None:
+    def __init__(self, directory: Directory, languages: tuple[str, ...]) -> None:
         self.directory = directory
         texts = f"{directory.name} {directory.pipeline or ''} {directory.entity_id.replace('_', ' ')}"
-        self._words = {form for word in words_of(texts) for form in word if not form.isdigit()}
-        self._words |= STAGE_WORDS if directory.kind == "stages" else LIST_WORDS
-        self._words |= FIELD_WORDS.get(directory.entity_id, frozenset())
+        words = [token for token in tokens_of(texts) if token.kind == "word"]
+        self._words = {token.whole for token in words} | CALLED["stage" if directory.kind == "stages" else "list"]
+        self._stems = {stem for token in words for stem in stems(token, languages)}
+        self._words |= CALLED.get(directory.entity_id, frozenset())
         for place in directory.used_in or ():
-            self._words |= ENTITY_WORDS.get(place.partition(".")[0], frozenset())
-        if directory.entity_id == "DEAL_STAGE":
-            self._words |= MAIN_PIPELINE
+            self._words |= CALLED.get(_OWNERS.get(owner := place.partition(".")[0], owner), frozenset())
         if directory.entity_id.startswith("DEAL_STAGE"):
-            self._words.add(f"c{directory.category_id}")
-        self._long = [word for word in self._words if len(word) >= 6]
+            self._words |= CALLED["deal"] | {f"c{directory.category_id}"}
+        if directory.entity_id == "STATUS":
+            self._words |= CALLED["lead"]
+        if directory.entity_id == "DEAL_STAGE":
+            self._words |= CALLED["main"]
+        self._long = [word for word in self._words if len(word) >= _LONG]
 
-    def names(self, word: Word) -> bool:
-        return not self._words.isdisjoint(word)
+    def names(self, token: Token, languages: tuple[str, ...]) -> bool:
+        return token.whole in self._words or not self._stems.isdisjoint(stems(token, languages))
 
-    def likeness(self, word: Word, query: str) -> float:
-        """How well `word` of `query` names the directory, 0 to 1."""
-        if self.names(word):
-            return 1.0
-        if word.whole.isdigit():
+    def is_named_by(self, token: Token, languages: tuple[str, ...], query: str) -> bool:
+        """Whether `token` of `query` names the directory, perhaps with a typo."""
+        if token.kind == "number":
             numbers = _PIPELINE_NUMBER.findall(query)
-            return float(word.whole in numbers and int(word.whole) == self.directory.category_id)
-        if len(word.whole) >= 6 and any(OSA.distance(word.whole, other, score_cutoff=1) <= 1 for other in self._long):
-            return 0.87
-        return 0.0
+            value = token.whole.removeprefix("#")
+            return value in numbers and int(value) == self.directory.category_id
+        if self.names(token, languages):
+            return True
+        if len(token.whole) < _LONG:
+            return False
+        return any(OSA.distance(token.whole, other, score_cutoff=1) <= 1 for other in self._long)
+
+
+_OWNERS = {"item(31)": "invoice", "item(36)": "document"}
+"""What people call things by, where `usedIn` has a number."""

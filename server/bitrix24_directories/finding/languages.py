@@ -1,0 +1,197 @@
+"""What is known of each language: its stemmer, and the tables in `languages/`, which speakers can correct.
+
+A line of such a file is `what: words or phrases, separated by commas`. Raises ValueError for a line that is none.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import snowballstemmer
+
+from bitrix24_directories.words import folded, plain, split
+
+Script = Literal["latin", "cyrillic", "arabic", "other"]
+
+_FOLDER = Path(__file__).with_name("languages")
+_BY_DEFAULT: dict[Script, tuple[str, ...]] = {"latin": ("en",), "cyrillic": ("ru",), "arabic": ("ar",), "other": ()}
+_LETTER_TELLS, _WORD_TELLS = 3, 2
+_SECOND = 0.6  # of the likeliest language's score, for another one to be taken into account
+_BARE = 4  # letters that have to be left when a negation or an ending is taken away
+
+
+@dataclass(frozen=True)
+class Language:
+    """One language. `lines` are its file's, by what they begin with."""
+
+    name: str
+    lines: dict[str, list[str]]
+    stemmer: Callable[[str], str] | None = None
+    letters: frozenset[str] = frozenset()
+    articles: tuple[str, ...] = ()
+    beginnings: tuple[str, ...] = ()
+    inside: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    negating_endings: tuple[str, ...] = ()
+    endings: tuple[str, ...] = ()
+    changes: tuple[tuple[str, str], ...] = field(default=())
+
+    def stem(self, word: str) -> str:
+        """`word` (lower case, with its accents) without its grammatical ending, in plain Latin letters."""
+        for article in self.articles:
+            if word.startswith(article) and len(word) - len(article) >= _BARE - 1:
+                word = word.removeprefix(article)
+                break
+        if self.stemmer is not None:
+            return folded(self.stemmer(word))
+        return folded(self._without_ending(word))
+
+    def unnegated(self, word: str) -> Iterator[str]:
+        """What `word` may be the negation of: an affix is all that tells them apart."""
+        for beginning in self.beginnings:
+            if word.startswith(beginning) and len(word) - len(beginning) >= _BARE:
+                yield word.removeprefix(beginning)
+        for ending in self.negating_endings:
+            if word.endswith(ending) and len(word) - len(ending) >= _BARE:
+                yield word.removesuffix(ending)
+        denials, followers = self.inside
+        for denial in denials:
+            place = word.rfind(denial)
+            if place >= 2 and word[place + len(denial) :].startswith(followers):
+                yield word[:place] + word[place + len(denial) :]
+
+    def _without_ending(self, word: str) -> str:
+        for ending in self.endings:
+            if word.endswith(ending) and len(word) - len(ending) >= _BARE:
+                word = word.removesuffix(ending)
+                break
+        for ending, other in self.changes:
+            if word.endswith(ending):
+                return word.removesuffix(ending) + other
+        return word
+
+
+def script_of(word: str) -> Script:
+    """The script of a lower-case word, as far as languages have to be told apart by it."""
+    for char in word:
+        if "a" <= char <= "z" or "\u00df" <= char <= "\u024f" or "\u1e00" <= char <= "\u1eff":
+            return "latin"
+        if "\u0400" <= char <= "\u04ff":
+            return "cyrillic"
+        if "\u0600" <= char <= "\u06ff":
+            return "arabic"
+    return "other"
+
+
+def _language(path: Path) -> Language:
+    lines: dict[str, list[str]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line and not line.startswith("#"):
+            what, colon, words = line.partition(": ")
+            if not colon:
+                raise ValueError(f"{path.name}: no colon in {line!r}")
+            separated = " ".join(words.split(" | ")).split(", ") if what != "negating inside" else words.split(" | ")
+            lines[what] = [word.strip() for word in separated]
+    denials, followers = (tuple(part.split(", ")) for part in lines.get("negating inside", ["", ""]))
+    return Language(
+        name=path.stem,
+        lines=lines,
+        stemmer=snowballstemmer.stemmer(lines["stemmer"][0]).stemWord if "stemmer" in lines else None,
+        letters=frozenset("".join(lines.get("letters", []))),
+        articles=tuple(lines.get("articles", ())),
+        beginnings=tuple(lines.get("negating beginnings", ())),
+        inside=(denials, followers) if "negating inside" in lines else ((), ()),
+        negating_endings=tuple(lines.get("negating endings", ())),
+        endings=tuple(sorted(lines.get("endings", ()), key=len, reverse=True)),
+        changes=tuple((old, new) for old, _, new in (one.partition("=") for one in lines.get("ending changes", ()))),
+    )
+
+
+LANGUAGES: dict[str, Language] = {path.stem: _language(path) for path in sorted(_FOLDER.glob("*.txt"))}
+
+Phrase = tuple[str, ...]
+
+
+def _phrases(what: str) -> dict[str, set[Phrase]]:
+    """All languages' phrases of the lines that begin with `what`, by what follows it there."""
+    found: dict[str, set[Phrase]] = defaultdict(set)
+    for language in LANGUAGES.values():
+        for begins, phrases in language.lines.items():
+            if begins.startswith(f"{what} ") or begins == what:
+                found[begins.removeprefix(what).strip()] |= {tuple(map(folded, split(one))) for one in phrases}
+    return found
+
+
+def _words(what: str) -> frozenset[str]:
+    """All languages' words of the line `what`, as they are written, and without their accents."""
+    raw = [word for one in LANGUAGES.values() for phrase in one.lines.get(what, ()) for word in split(phrase)]
+    return frozenset([*raw, *map(plain, raw)])
+
+
+def _swapped(found: dict[str, set[Phrase]]) -> dict[Phrase, frozenset[str]]:
+    by_phrase: dict[Phrase, set[str]] = defaultdict(set)
+    for name, phrases in found.items():
+        for phrase in phrases:
+            by_phrase[phrase].add(name)
+    return {phrase: frozenset(names) for phrase, names in by_phrase.items()}
+
+
+FILLER = frozenset(word for one in LANGUAGES.values() for phrase in one.lines.get("filler", ()) for word in split(phrase))
+"""Words that say nothing, in lower case with their accents: those of one language are words of others without them."""
+NEGATIONS = _words("negations")
+NUMBER_SIGNS = _words("number signs")
+PERCENT = _phrases("percent")[""]
+NUMBERS: dict[Phrase, int] = {
+    form: int(what.rpartition(" ")[2])
+    for one in LANGUAGES.values()
+    for what, phrases in one.lines.items()
+    if what.startswith(("number ", "ordinal ")) and what.rpartition(" ")[2].isdigit()
+    for words in map(split, phrases)
+    for form in (tuple(map(plain, words)), tuple(words))
+}
+"""Number words, cardinal and ordinal, with their accents and without: "on" is ten in Turkish, but "ön" is not."""
+ORDINAL_ENDINGS = sorted(_words("ordinal endings"), key=len, reverse=True)
+CONCEPTS = _swapped(_phrases("concept"))
+"""What a phrase means, whatever its language."""
+CALLED = {name: frozenset(word for phrase in phrases for word in phrase) for name, phrases in _phrases("called").items()}
+"""Words by which people name things: `deal`, `stage`, or a directory by its id."""
+
+KNOWN = frozenset([*(word for phrase in CONCEPTS for word in phrase), *(folded(word) for one in NUMBERS for word in one)])
+"""Words that are no misspelling of any other."""
+_TELLING: dict[str, frozenset[str]] = {
+    name: frozenset(word for phrases in one.lines.values() for phrase in phrases for word in split(phrase))
+    for name, one in LANGUAGES.items()
+}
+_SCRIPTS = {name: Counter(map(script_of, words)).most_common(1)[0][0] for name, words in _TELLING.items()}
+
+
+def languages_of(words: Iterable[str]) -> dict[Script, tuple[str, ...]]:
+    """The languages, one or two a script, in which lower-case words are written; none where nothing tells."""
+    scores: dict[Script, Counter[str]] = defaultdict(Counter)
+    for word in words:
+        script = script_of(word)
+        for name in candidates(word):
+            scores[script][name] += _LETTER_TELLS * bool(LANGUAGES[name].letters.intersection(word))
+            scores[script][name] += _WORD_TELLS * (word in _TELLING[name])
+    found: dict[Script, tuple[str, ...]] = {}
+    for script, of_script in scores.items():
+        (_, most), *_ = of_script.most_common(1) or [("", 0)]
+        if most:
+            found[script] = tuple(name for name, score in of_script.most_common(2) if score >= _SECOND * most)
+    return found
+
+
+@functools.lru_cache(maxsize=50_000)
+def candidates(word: str) -> tuple[str, ...]:
+    """The languages in whose script a lower-case word is written."""
+    script = script_of(word)
+    return tuple(name for name, of in _SCRIPTS.items() if of == script)
+
+
+def by_default(script: Script) -> tuple[str, ...]:
+    """The languages of a script in which nothing tells the language."""
+    return _BY_DEFAULT[script]
