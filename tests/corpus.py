@@ -8,7 +8,7 @@ then `CODE: name` lines) and its phrases (`phrases LANGUAGE KIND`, then `query =
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from bitrix24_directories.portal import store as portal_store
 
 FOLDER = Path(__file__).with_name("corpus")
 DEMOS = ("en", "ru")
+LATER = ("en_software", "ru_clinic", "de_travel")
+"""Portals whose phrases were written after the matcher, and not looked at before it was measured on them."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,11 @@ class Case:
     kind: str
     query: str
     codes: tuple[str, ...]
-    entity_ids: tuple[str, ...] = ()
+    entity_ids: tuple[str, ...]
 
     @property
     def held_back(self) -> bool:
-        return self.number % 3 == 0
+        return self.portal in LATER or self.number % 3 == 0
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def portals() -> dict[str, list[tuple[Directory, list[Item]]]]:
 
 @functools.cache
 def corpus() -> list[Case]:
-    rows = [row for path in sorted(FOLDER.glob("??_*.txt")) for row in _phrases(path)] + list(_demo())
+    rows = [*(row for path in sorted(FOLDER.glob("??_*.txt")) for row in _phrases(path)), *_demo()]
     return [Case(number, *row) for number, row in enumerate(rows, 1)]
 
 
@@ -120,17 +122,20 @@ def _directories(path: Path) -> Iterator[tuple[Directory, list[Item]]]:
             items.append(Item(status_id=code, name=name, sort=10 * (len(items) + 1)))
 
 
-def _phrases(path: Path) -> Iterator[tuple[str, str, str, str, tuple[str, ...]]]:
+_Row = tuple[str, str, str, str, tuple[str, ...], tuple[str, ...]]
+
+
+def _phrases(path: Path) -> Iterator[_Row]:
     language = kind = ""
     for line in _lines(path):
         if line.startswith("phrases "):
             _, language, kind = line.split()
         elif " => " in line:
             query, _, codes = line.partition(" => ")
-            yield path.stem, language, kind, query, _codes(codes)
+            yield path.stem, language, kind, query, _codes(codes), ()
 
 
-def _demo() -> Iterator[tuple[str, str, str, str, tuple[str, ...], Sequence[str]]]:
+def _demo() -> Iterator[_Row]:
     """Lines of the older form: portal | entityIds (* all) | query | status | codes."""
     for line in _lines(FOLDER / "demo.txt"):
         language, scope, query, status, codes = (cell.strip() for cell in line.split(" |"))

@@ -121,7 +121,7 @@ async def test_completion_from_the_portals_own_directories(client: Client) -> No
 
 async def test_map_values_carries_what_it_needs(client: Client) -> None:
     text = await prompt(client, "map_values", entityId="source", values="Website\ncold cal;  \nwebsite?;pigeon")
-    assert '"Website" -> WEB (Website) in SOURCE [100, this name]: exact' in text
+    assert '"Website" -> WEB (Website) in SOURCE [this name]: exact' in text
     assert '"cold cal" -> UC_C0LD01 (Cold call)' in text
     assert '"pigeon" -> none' in text
     assert "SOURCE: 13 items, in order (code: name)" in text
@@ -130,7 +130,7 @@ async def test_map_values_carries_what_it_needs(client: Client) -> None:
 
 async def test_map_values_takes_a_field(client: Client) -> None:
     text = await prompt(client, "map_values", entityId="lead.SOURCE_ID", values="Website")
-    assert '"Website" -> WEB (Website) in SOURCE [100, this name]: exact' in text
+    assert '"Website" -> WEB (Website) in SOURCE [this name]: exact' in text
     assert "SOURCE: 13 items, in order (code: name)" in text
     assert "check it whole with check_record" in text
     sizes = await prompt(client, "map_values", entityId="deal.UF_CRM_1724", values="large")

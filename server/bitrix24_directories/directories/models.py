@@ -133,15 +133,12 @@ class DirectoryList(Result):
 
 
 class Match(Shape):
-    """One item that a query may mean. `score` is 0 to 100; `directory` is the title; `used_in` as in Directory."""
+    """One item that a query may mean, and why."""
 
     entity_id: str
     status_id: str
     name: str
-    directory: str
-    score: int
     reason: str
-    used_in: list[str] | None = None
 
 
 class QueryResult(Shape):
@@ -149,7 +146,7 @@ class QueryResult(Shape):
 
     `exact`: this code or this name; `likely`: one clear best; `ambiguous`: several, which `tell_apart` would tell
     apart, and `more` beyond those listed; `none`: the matches are only near, or belong to other directories than those
-    asked about (`elsewhere`).
+    asked about (`elsewhere`). Only `exact` and `likely` are sure.
     """
 
     query: str
@@ -167,10 +164,24 @@ class Unsearched(Shape):
     why: str
 
 
+class FoundIn(Shape):
+    """A directory that matches stand in: its title, and `used_in` as in Directory."""
+
+    entity_id: str
+    name: str
+    used_in: list[str] | None = None
+
+
 class FoundItems(Result):
-    """One result for each query, in the order asked; `searched` counts directories, `note` limits what that means."""
+    """One result for each query, in the order asked; `searched` counts directories, `note` limits what that means.
+
+    `directories` are those of the matches. Where a result is not sure, `choices` has all items of the directories that
+    come into question, as `CODE: name` by entityId, as far as these are short.
+    """
 
     results: list[QueryResult]
+    directories: list[FoundIn]
+    choices: dict[str, list[str]] | None = None
     searched: int
     unsearched: list[Unsearched] | None = None
     note: str | None = None

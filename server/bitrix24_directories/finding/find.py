@@ -1,14 +1,14 @@
 """Finds the codes that a human's words mean: reads what has to be searched, and asks `matching`.
 
-Reads through `directories`. What could not be searched is said, never passed over.
+Reads through `directories`. What could not be searched is said, never passed over; and where nothing is sure, what
+there is to choose from: whoever asks reads that better than any matcher.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
 import anyio
 
@@ -16,13 +16,20 @@ from bitrix24_directories.directories.cache import Kept
 from bitrix24_directories.directories.directories import Directories, Lists
 from bitrix24_directories.directories.entity_ids import could_be_id
 from bitrix24_directories.directories.fields import BUILT_IN, NOTHING_READ, bare_directory
-from bitrix24_directories.directories.models import Directory, FoundItems, Item, QueryResult, Unsearched
+from bitrix24_directories.directories.models import Directory, FoundIn, FoundItems, Item, QueryResult, Unsearched
 from bitrix24_directories.directories.naming import nearest_text
 from bitrix24_directories.rest import Bitrix24Error
+from bitrix24_directories.text import shown_code
 
 from .matching import Matcher, record_match
 
+Contents = Sequence[tuple[Directory, Kept[Item]]]
+
 _ELSEWHERE = 3
+_NEAREST = 3  # of what stands among the choices as well
+_SHORT, _NAMED_TOGETHER, _CHOICES = 30, 60, 100  # items: of one directory, of all named ones, of all that are shown
+_LARGE = 2_000  # items in which finding takes so long that it would hold up other calls
+_KEPT = 4  # matchers for each who shares them
 _LONGEST_ID = 12
 
 
@@ -40,12 +47,15 @@ async def find_items(directories: Directories, queries: Sequence[str], entity_id
     contents = _searchable(by_id, read, unsearched)
     if not contents or (unsearched and all(one.kind == "enumeration" for one, _ in contents)):
         await _explain_nothing(directories, entity_ids, read)
-    matcher = _matcher(directories, contents)
-    results = {query: matcher.find(query) for query in queries}
+    results = await _found(directories, contents, queries)
     await _correct_record_ids(directories, results, by_id, set(asked))
+    choices = _choices(contents, list(results.values()), named=bool(entity_ids))
     await _look_elsewhere(directories, results, [one for one in lists.directories.rows if one.entity_id not in asked])
+    shown = [_shortened(results[query], choices) for query in queries]
     return FoundItems(
-        results=[results[query] for query in queries],
+        results=shown,
+        directories=_of_matches(shown, by_id),
+        choices=choices or None,
         searched=len(contents),
         unsearched=unsearched or None,
         note=note,
@@ -56,23 +66,36 @@ async def find_items(directories: Directories, queries: Sequence[str], entity_id
 class _Built(NamedTuple):
     """A matcher, and what it was built of."""
 
-    contents: Sequence[tuple[Directory, Kept[Item]]]
+    contents: Contents
     matcher: Matcher
 
 
-_built: WeakKeyDictionary[Directories, _Built] = WeakKeyDictionary()
+async def _found(directories: Directories, contents: Contents, queries: Sequence[str]) -> dict[str, QueryResult]:
+    """What each query means; in a thread of its own where that takes long."""
+
+    def find() -> dict[str, QueryResult]:
+        matcher = _matcher(directories, contents)
+        return {query: matcher.find(query) for query in queries}
+
+    if sum(len(kept.rows) for _, kept in contents) < _LARGE:
+        return find()
+    return await anyio.to_thread.run_sync(find)
 
 
-def _matcher(directories: Directories, contents: Sequence[tuple[Directory, Kept[Item]]]) -> Matcher:
-    """The last one, as long as the cache gives the same rows: building it takes as long as finding 50 queries in it."""
-    last = _built.get(directories)
+def _matcher(directories: Directories, contents: Contents) -> Matcher:
+    """One of the last, as long as the cache gives the same rows: to build it takes longer than to find 50 queries."""
+    built: dict[tuple[str, ...], _Built] = directories.reader.memos.setdefault("matchers", {})
+    key = tuple(directory.entity_id for directory, _ in contents)
+    last = built.pop(key, None)
     if last is None or not _same(last.contents, contents):
-        matcher = Matcher((directory, kept.rows) for directory, kept in contents)
-        last = _built[directories] = _Built(contents, matcher)
+        last = _Built(contents, Matcher((directory, kept.rows) for directory, kept in contents))
+    built[key] = last
+    while len(built) > _KEPT:
+        built.pop(next(iter(built)), None)
     return last.matcher
 
 
-def _same(ours: Sequence[tuple[Directory, Kept[Item]]], theirs: Sequence[tuple[Directory, Kept[Item]]]) -> bool:
+def _same(ours: Contents, theirs: Contents) -> bool:
     """Whether the very same rows are meant: two that are read apart may be equal in all but time."""
     return len(ours) == len(theirs) and all(
         one is other and kept.rows is others.rows for (one, kept), (other, others) in zip(ours, theirs, strict=True)
@@ -155,13 +178,43 @@ async def _look_elsewhere(
         return
     with contextlib.suppress(Bitrix24Error):  # then the answer about the named directories stands alone
         read = await directories.many([directory.entity_id for directory in others])
-        matcher = Matcher(
-            (directory, found.rows)
+        contents = [
+            (directory, found)
             for directory in others
             if not isinstance(found := read[directory.entity_id], Bitrix24Error)
-        )
-        for query in missed:
-            result = matcher.find(query)
+        ]
+        for query, result in (await _found(directories, contents, missed)).items():
             if result.status != "none":
                 matches = result.matches[:_ELSEWHERE]
                 results[query] = QueryResult(query=query, status="none", matches=matches, elsewhere=True)
+
+
+def _choices(contents: Contents, results: Sequence[QueryResult], *, named: bool) -> dict[str, list[str]]:
+    """All items of short directories, those in which something near stands first, where a result is not sure."""
+    unsure = [result for result in results if result.status in ("none", "ambiguous") and not result.elsewhere]
+    if not unsure:
+        return {}
+    lengths = {directory.entity_id: len(kept.rows) for directory, kept in contents}
+    rows = {directory.entity_id: kept.rows for directory, kept in contents}
+    together = named and sum(lengths.values()) <= _NAMED_TOGETHER
+    near = [match.entity_id for result in unsure for match in result.matches]
+    choices: dict[str, list[str]] = {}
+    left = _CHOICES
+    for entity_id in dict.fromkeys([*near, *rows]):
+        if 0 < lengths[entity_id] <= left and (together or lengths[entity_id] <= _SHORT):
+            choices[entity_id] = [f"{shown_code(item.status_id)}: {item.name}" for item in rows[entity_id]]
+            left -= lengths[entity_id]
+    return choices
+
+
+def _shortened(result: QueryResult, choices: Mapping[str, list[str]]) -> QueryResult:
+    """Without most of what is only near, and stands among the choices."""
+    if result.status != "none" or any(match.entity_id not in choices for match in result.matches):
+        return result
+    return result.model_copy(update={"matches": result.matches[:_NEAREST]})
+
+
+def _of_matches(results: Sequence[QueryResult], by_id: Mapping[str, Directory]) -> list[FoundIn]:
+    ids = dict.fromkeys(match.entity_id for result in results for match in result.matches)
+    found = (by_id.get(entity_id) or bare_directory(entity_id) for entity_id in ids)
+    return [FoundIn(entity_id=one.entity_id, name=one.name, used_in=one.used_in) for one in found]

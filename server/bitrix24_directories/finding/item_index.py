@@ -140,9 +140,10 @@ class ItemIndex:
 
     def concept_hits(self, concept: str) -> Hits:
         """The items in whose names the concept stands, or whose stage means it."""
-        found: dict[int, Hit] = {}
-        _merge(found, self._stages.get(concept), Evidence.STAGE)
-        _merge(found, self._concepts.get(concept), Evidence.CONCEPT)
+        stages = self._stages.get(concept, {})
+        found = {number: Hit(Evidence.STAGE, bits) for number, bits in stages.items()}
+        for number, bits in self._concepts.get(concept, {}).items():
+            found[number] = Hit(Evidence.CONCEPT, bits | stages.get(number, 0))
         return found
 
     def _found(self, token: Token) -> Hits:
@@ -225,6 +226,8 @@ class ItemIndex:
             self._by_name[same_text(item.name)].append(entry)
             self._add_name(number, entry, languages)
             self._add_code(number, entry)
+            if directory.entity_id == "STATUS" and item.status_id == directory.failure:
+                self._post(self._stages, "junk", number, entry.telling)
             if directory.kind == "stages" and (directory.entity_id != "STATUS" or leads_alone):
                 self._add_meaning(number, entry, past_won=place > won)
 
@@ -278,7 +281,9 @@ class ItemIndex:
         known[number] = known.get(number, 0) | bits
 
 
-def _merge(found: dict[int, Hit], posted: Mapping[int, int] | None, evidence: Evidence, *, denied: bool = False) -> None:
+def _merge(
+    found: dict[int, Hit], posted: Mapping[int, int] | None, evidence: Evidence, *, denied: bool = False
+) -> None:
     """Keep the best evidence for each item; an item in which the word stands twice has the bits of both."""
     for number, bits in (posted or {}).items():
         known = found.get(number)

@@ -126,9 +126,9 @@ def _phrases(what: str) -> dict[str, set[Phrase]]:
     return found
 
 
-def _words(what: str) -> frozenset[str]:
+def _words(what: str, languages: Iterable[Language] = tuple(LANGUAGES.values())) -> frozenset[str]:
     """All languages' words of the line `what`, as they are written, and without their accents."""
-    raw = [word for one in LANGUAGES.values() for phrase in one.lines.get(what, ()) for word in split(phrase)]
+    raw = [word for one in languages for phrase in one.lines.get(what, ()) for word in split(phrase)]
     return frozenset([*raw, *map(plain, raw)])
 
 
@@ -140,9 +140,15 @@ def _swapped(found: dict[str, set[Phrase]]) -> dict[Phrase, frozenset[str]]:
     return {phrase: frozenset(names) for phrase, names in by_phrase.items()}
 
 
-FILLER = frozenset(word for one in LANGUAGES.values() for phrase in one.lines.get("filler", ()) for word in split(phrase))
+FILLER = frozenset(
+    word for one in LANGUAGES.values() for phrase in one.lines.get("filler", ()) for word in split(phrase)
+)
 """Words that say nothing, in lower case with their accents: those of one language are words of others without them."""
 NEGATIONS = _words("negations")
+NEGATIONS_OF = {
+    name: (_words("negations", (one,)), _words("negations beside others", (one,))) for name, one in LANGUAGES.items()
+}
+"""A language's negations, and those of them that deny only once beside another: "никогда" with "не", "ne" with "pas"."""
 NUMBER_SIGNS = _words("number signs")
 PERCENT = _phrases("percent")[""]
 NUMBERS: dict[Phrase, int] = {
@@ -157,10 +163,14 @@ NUMBERS: dict[Phrase, int] = {
 ORDINAL_ENDINGS = sorted(_words("ordinal endings"), key=len, reverse=True)
 CONCEPTS = _swapped(_phrases("concept"))
 """What a phrase means, whatever its language."""
-CALLED = {name: frozenset(word for phrase in phrases for word in phrase) for name, phrases in _phrases("called").items()}
+CALLED = {
+    name: frozenset(word for phrase in phrases for word in phrase) for name, phrases in _phrases("called").items()
+}
 """Words by which people name things: `deal`, `stage`, or a directory by its id."""
 
-KNOWN = frozenset([*(word for phrase in CONCEPTS for word in phrase), *(folded(word) for one in NUMBERS for word in one)])
+KNOWN = frozenset(
+    [*(word for phrase in CONCEPTS for word in phrase), *(folded(word) for one in NUMBERS for word in one)]
+)
 """Words that are no misspelling of any other."""
 _TELLING: dict[str, frozenset[str]] = {
     name: frozenset(word for phrases in one.lines.values() for phrase in phrases for word in split(phrase))

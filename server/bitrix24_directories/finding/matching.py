@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from itertools import pairwise
 from typing import Literal
@@ -17,9 +17,10 @@ from typing import Literal
 from bitrix24_directories.directories.models import Directory, Item, Match, QueryResult
 
 from .item_index import WORDS_LOOKED_AT, Entry, Evidence, Hit, Hits, ItemIndex
+from .languages import KNOWN
 from .layouts import as_meant
 from .scopes import Scope
-from .tokens import concepts_at, initials_at, tokens_of
+from .tokens import Token, concepts_at, denials, initials_at, tokens_of
 
 LISTED = 8
 """Candidates of an ambiguous query that are listed at most."""
@@ -27,6 +28,7 @@ LISTED = 8
 NEAREST = 10
 """Items that are shown where nothing is sure."""
 
+_LONG_FILLER = 4  # letters
 _SENTENCE = 4  # words of a query that may say more than a name
 _LOOKS_LIKE_A_CODE = re.compile(r"(?=.*[A-Z])[A-Z0-9]+(?:[_:][A-Z0-9]+)*")
 _PREFIXED = re.compile(r"(?:C\d+|DT\d+_\d+):\S+", re.IGNORECASE)  # a code; if it is none of the portal's, it is wrong
@@ -83,30 +85,34 @@ class Matcher:
         `exact` and `likely` are sure. The matches of `ambiguous` all fit; those of `none` are the nearest, if any.
         """
         if exact := self._exact(query):
-            matches = [_match(entry, reason) for entry, reason in exact.items()]
-            return _result(query, "exact" if len(exact) == 1 else "ambiguous", matches)
+            return _result(query, "exact" if len(exact) == 1 else "ambiguous", list(exact.items()))
         if _PREFIXED.fullmatch(query.strip()):
             return _result(query, "none", [])
         question = _Question(query, self._index)
         candidates = question.candidates()
         fitting = [one for one in candidates if one.fit]
+        fitting = _named_rather(fitting + question.misheard(fitting))
         by_code = self._index.by_code(query.strip())
         if not fitting and not by_code:
             for meant in as_meant(query):
                 found = self._meant(meant)
                 if found is not None:
                     return found.model_copy(update={"query": query})
-        sure = _sure(fitting)
+        doubtful = question.denials > 1
+        sure = None if doubtful else _sure(fitting)
         if sure is not None and not any(entry is not sure.entry for entry in by_code):
-            return _result(query, "likely", [_match(sure.entry, _REASONS[sure.weakest])])
-        if not fitting and (told := question.told()):
-            return _result(query, "likely", [_match(told, "all words of the name")])
-        coded = [_match(entry, _by_code(entry, query)) for entry in by_code]
-        named = [_match(one.entry, _REASONS[one.weakest]) for one in fitting if one.entry not in by_code]
+            return _result(query, "likely", [(sure.entry, _REASONS[sure.weakest])])
+        if not fitting and not doubtful and (told := question.told()):
+            return _result(query, "likely", [(told, "all words of the name")])
+        coded = [(entry, _by_code(entry, query)) for entry in by_code]
+        named = [(one.entry, _REASONS[one.weakest]) for one in fitting if one.entry not in by_code]
+        whole = [(one.entry, _REASONS[one.weakest]) for one in fitting if (one.fit or 0) >= Fit.SPELT]
         if len(coded) + len(named) > 1:
-            return _result(query, "ambiguous", coded + named)
+            return _result(
+                query, "ambiguous", whole if len(whole) > 1 and {*by_code} <= {*dict(whole)} else coded + named
+            )
         near = sorted(candidates, key=lambda one: (-(one.fit or 0), -one.share))
-        others = [_match(one.entry, "near") for one in near if one.entry not in by_code]
+        others = [(one.entry, "near") for one in near if one.entry not in by_code]
         return _result(query, "none", (coded + others)[:NEAREST])
 
     def _meant(self, query: str) -> QueryResult | None:
@@ -117,7 +123,7 @@ class Matcher:
         entries = list(exact) or [one.entry for one in whole]
         if not entries:
             return None
-        matches = [_match(entry, f'"{query}" in another keyboard layout') for entry in entries]
+        matches = [(entry, f'"{query}" in another keyboard layout') for entry in entries]
         return _result(query, "likely" if len(entries) == 1 else "ambiguous", matches)
 
     def _exact(self, query: str) -> dict[Entry, str]:
@@ -153,11 +159,14 @@ class Matcher:
 class _Question:
     """A query's words, and where each of them stands in an index."""
 
-    def __init__(self, query: str, index: ItemIndex) -> None:
+    def __init__(self, query: str, index: ItemIndex, *, all_words: bool = False) -> None:
         self._query = query
         self._index = index
         self._tokens = tokens_of(query)[: 2 * WORDS_LOOKED_AT]
-        self._denied = any(token.kind == "denial" for token in self._tokens)
+        if all_words:
+            self._tokens = tuple(_as_word(token) for token in self._tokens)
+        self.denials = denials(self._tokens)
+        self._denied = self.denials > 0
         said = [place for place, token in enumerate(self._tokens) if token.kind in ("word", "number")]
         self._telling = said or [place for place, token in enumerate(self._tokens) if token.kind == "filler"]
         self._numbers = [self._tokens[place].whole for place in said if self._tokens[place].kind == "number"]
@@ -173,6 +182,14 @@ class _Question:
                 if found and place in self._hits:
                     self._hits[place].append(found)
         self._named = {scope: self._naming(scope) for scope in index.scopes}
+
+    def misheard(self, fitting: Sequence[_Candidate]) -> list[_Candidate]:
+        """What else fits if words that say nothing were meant as others: "could call" for "Cold call"."""
+        if len(self._tokens) >= _SENTENCE or not any(_as_word(token) is not token for token in self._tokens):
+            return []
+        known = {one.entry: one.fit or 0 for one in fitting}
+        others = _Question(self._query, self._index, all_words=True).candidates()
+        return [one for one in others if (one.fit or 0) > known.get(one.entry, 0)]
 
     @property
     def is_one_word(self) -> bool:
@@ -214,7 +231,12 @@ class _Question:
     def _candidate(self, number: int) -> _Candidate | None:
         entry = self._index.entries[number]
         named = self._named[entry.scope]
-        own = {place: hit for place in self._telling if (hit := _best(self._hits[place], number)) is not None}
+        own = {
+            place: hit
+            for place in self._telling
+            if (hit := _best(self._hits[place], number)) is not None
+            and not (place in named and hit.evidence == Evidence.CODE)
+        }
         if not own:
             return None
         if self._contradicts(entry, own, named):
@@ -232,7 +254,8 @@ class _Question:
     def _contradicts(self, entry: Entry, own: dict[int, Hit], named: set[int]) -> bool:
         """Whether one of the two denies what the other affirms, or the query counts otherwise."""
         flips = sum(hit.denied for hit in own.values())
-        if (self._denied + bool(entry.denied & _bits(own)) + flips) % 2:
+        by_name = {place: hit for place, hit in own.items() if hit.evidence != Evidence.STAGE}
+        if (self._denied + bool(entry.denied & _bits(by_name)) + flips) % 2:
             return True
         asked = [token.whole for place in self._telling if (token := self._tokens[place]).kind == "number"
                  and place not in named]  # fmt: skip
@@ -255,9 +278,20 @@ class _Question:
         return Fit.MEANT
 
 
+def means_something(text: str) -> bool:
+    """Whether a word of `text` is known to mean something, whatever has it as its code."""
+    return any(token.whole in KNOWN for token in tokens_of(text))
+
+
 def record_match(directory: Directory, item: Item, number: int) -> Match:
     """The item that `number` is the numeric record id of."""
-    return _match(Entry(item, Scope(directory, ())), f"{number} is the record id; this is the code")
+    return _match(directory, item, f"{number} is the record id; this is the code")
+
+
+def _named_rather(fitting: list[_Candidate]) -> list[_Candidate]:
+    """What is called so; what only stands where others do that are, where nothing is."""
+    named = [one for one in fitting if one.weakest != Evidence.STAGE]
+    return named if any((one.fit or 0) >= Fit.MEANT for one in named) else fitting
 
 
 def _sure(fitting: Sequence[_Candidate]) -> _Candidate | None:
@@ -272,6 +306,11 @@ def _sure(fitting: Sequence[_Candidate]) -> _Candidate | None:
     if best.fit == Fit.MEANT and best.weakest == Evidence.CONCEPT:  # what means the same may be part of a longer name
         return None if any(one.fit != Fit.PART or one.weakest > Evidence.CONCEPT for one in rivals) else best
     return best if best.fit >= Fit.MOST and not rivals else None
+
+
+def _as_word(token: Token) -> Token:
+    """A word that says nothing, as one that does, where it is long enough to be a misspelling of it."""
+    return replace(token, kind="word") if token.kind == "filler" and len(token.whole) >= _LONG_FILLER else token
 
 
 def _told_by(own: dict[int, Hit]) -> set[int]:
@@ -316,26 +355,23 @@ def _by_code(entry: Entry, typed: str) -> str:
     return "this code" if typed.casefold() == entry.item.status_id.casefold() else "this code, without its prefix"
 
 
-def _match(entry: Entry, reason: str) -> Match:
-    directory = entry.scope.directory
-    return Match(
-        entity_id=directory.entity_id,
-        status_id=entry.item.status_id,
-        name=entry.item.name,
-        directory=directory.name,
-        score=0,
-        reason=reason,
-        used_in=directory.used_in,
-    )
+def _match(directory: Directory, item: Item, reason: str) -> Match:
+    return Match(entity_id=directory.entity_id, status_id=item.status_id, name=item.name, reason=reason)
 
 
-def _result(query: str, status: Literal["exact", "likely", "ambiguous", "none"], matches: list[Match]) -> QueryResult:
+def _result(
+    query: str, status: Literal["exact", "likely", "ambiguous", "none"], found: Sequence[tuple[Entry, str]]
+) -> QueryResult:
     apart: Literal["pipeline", "directory", "full name"] | None = None
     if status == "ambiguous":
-        used_in = {tuple(match.used_in or (match.entity_id,)) for match in matches}
-        apart = "directory" if len(used_in) > 1 else "pipeline"
-        if len({match.entity_id for match in matches}) == 1:
-            apart = "full name"
-    shown = NEAREST if status == "none" else LISTED
-    more = max(0, len(matches) - shown)
-    return QueryResult(query=query, status=status, matches=matches[:shown], tell_apart=apart, more=more or None)
+        directories = {entry.scope.directory.entity_id: entry.scope.directory for entry, _ in found}
+        used_in = {tuple(one.used_in or (one.entity_id,)) for one in directories.values()}
+        apart = "full name" if len(directories) == 1 else "directory" if len(used_in) > 1 else "pipeline"
+    listed = found[: NEAREST if status == "none" else LISTED]
+    return QueryResult(
+        query=query,
+        status=status,
+        matches=[_match(entry.scope.directory, entry.item, reason) for entry, reason in listed],
+        tell_apart=apart,
+        more=(len(found) - len(listed) or None) if status == "ambiguous" else None,
+    )

@@ -15,6 +15,7 @@ from .languages import (
     FILLER,
     LANGUAGES,
     NEGATIONS,
+    NEGATIONS_OF,
     NUMBER_SIGNS,
     NUMBERS,
     ORDINAL_ENDINGS,
@@ -24,6 +25,7 @@ from .languages import (
 Kind = Literal["word", "number", "denial", "filler"]
 
 _LONGEST_PHRASE = 3
+_LIMITS = frozenset({"more", "less"})
 _LONGEST_INITIALS = 4
 _CONTRACTION = re.compile(r"\b[a-z]+n['’]t\b")  # "won't" has nothing to do with what is won
 _APOSTROPHE = re.compile(r"(?<=[а-яіїєґ])['’ʼ](?=[а-яіїєґ])")
@@ -51,13 +53,15 @@ class Token:
 @lru_cache(maxsize=50_000)
 def tokens_of(text: str) -> tuple[Token, ...]:
     """The tokens of a name, title or query, in their order."""
-    tokens = list(_read(text))
-    return tuple(_joined_numbers(_with_numbers(tokens)))
+    tokens = tuple(_joined_numbers(_with_numbers(list(_read(text)))))
+    return tuple(_limit(tokens, place) for place in range(len(tokens)))
 
 
 def _read(text: str) -> Iterator[Token]:
     text = _ORDINAL_SIGN.sub(r"\1 ", without_tags(text))
-    capitals = {word.casefold() for word in re.findall(r"[^\W\d_]{2,}", text) if word.isupper()} if not _loud(text) else ()
+    capitals = (
+        {word.casefold() for word in re.findall(r"[^\W\d_]{2,}", text) if word.isupper()} if not _loud(text) else ()
+    )
     text = _APOSTROPHE.sub("", _CONTRACTION.sub("not", lower(text)))
     text = _THOUSANDS.sub(lambda found: re.sub(r"\D", "", found[0]), text)
     for pattern, words in _COMPARED:
@@ -109,8 +113,8 @@ def _phrase_at(tokens: Sequence[Token], place: int) -> tuple[int, Token]:
             break
         if (value := NUMBERS.get(tuple(token.text for token in words))) is not None:
             return length, _number(value, " ".join(token.text for token in words))
-    following = tokens[place + 1] if place + 1 < len(tokens) else None
-    if first.text in NUMBER_SIGNS and following is not None and following.kind == "number":
+    following = tokens[place + 1 : place + 2]
+    if first.text in NUMBER_SIGNS and (place or first.dotted) and following and following[0].kind == "number":
         return 1, replace(first, kind="filler")
     return 1, first
 
@@ -141,6 +145,17 @@ def _joined_numbers(tokens: Iterator[Token]) -> Iterator[Token]:
         yield last
 
 
+def _limit(tokens: Sequence[Token], place: int) -> Token:
+    """A word that says nothing but before a number, "up to 30", as one that does; not within "30 to 50"."""
+    token = tokens[place]
+    if token.kind != "filler" or not _LIMITS.issuperset(CONCEPTS.get((token.whole,), {""})):
+        return token
+    following = tokens[place + 1 : place + 4]
+    limits = following and following[0].kind == "number" and (not place or tokens[place - 1].kind != "number")
+    within = len(following) == 3 and following[1].kind == "filler" and following[2].kind == "number"
+    return replace(token, kind="word") if limits and not within else token
+
+
 def _adds_to(tens: Token, ones: Token) -> bool:
     if not (tens.kind == ones.kind == "number") or tens.text[:1].isdigit() or ones.text[:1].isdigit():
         return False
@@ -162,6 +177,15 @@ def unnegated(token: Token, languages: tuple[str, ...]) -> tuple[Token, ...]:
         return ()
     bare = dict.fromkeys(word for name in languages for word in LANGUAGES[name].unnegated(token.text))
     return tuple(Token("word", word, folded(word)) for word in bare)
+
+
+def denials(tokens: Sequence[Token]) -> int:
+    """How often something is denied: a language that says "never not" for "never" denies once by it."""
+    words = [token.text for token in tokens if token.kind == "denial"]
+    for negations, beside in NEGATIONS_OF.values():
+        if words and negations.issuperset(words):
+            return max(sum(word not in beside for word in words), 1)
+    return len(words)
 
 
 def initials_at(tokens: Sequence[Token]) -> Iterator[tuple[int, int, str]]:

@@ -18,6 +18,7 @@ from bitrix24_directories.directories.models import (
     Directory,
     DirectoryItems,
     DirectoryList,
+    FoundIn,
     FoundItems,
     Match,
     QueryResult,
@@ -97,10 +98,14 @@ def fields_text(lists: Lists) -> str:
 
 
 def found_text(result: FoundItems) -> str:
-    """A line a query, such as `"cold call" -> UC_C0LD01 (Cold call) in SOURCE [...]: exact`, then the directories."""
+    """A line a query, such as `"cold call" -> UC_C0LD01 (Cold call) in SOURCE [...]: exact`, then the directories, and
+    what there is to choose from.
+    """
     lines = [_query_line(found) for found in result.results]
-    mentioned = {match.entity_id: match for found in result.results for match in found.matches}
-    lines += [_directory_of(match) for match in mentioned.values()]
+    lines += [_found_in(one) for one in result.directories]
+    if result.choices:
+        lines.append("Where nothing is sure, choose from these what the words mean, or ask (CODE: name)")
+        lines += [f"{shown_code(entity_id)} - {'; '.join(listed)}" for entity_id, listed in result.choices.items()]
     lines += [f"Not searched: {shown_code(one.entity_id)}, {one.why}" for one in result.unsearched or ()]
     if result.note:
         lines.append(result.note)
@@ -126,12 +131,12 @@ def _query_line(found: QueryResult) -> str:
 
 def _match_text(match: Match) -> str:
     where = f"{shown_code(match.status_id)} ({match.name}) in {shown_code(match.entity_id)}"
-    return f"{where} [{match.score}, {match.reason}]"
+    return f"{where} [{match.reason}]"
 
 
-def _directory_of(match: Match) -> str:
-    used_in = f", codes for {', '.join(match.used_in)}" if match.used_in else ""
-    return f"{shown_code(match.entity_id)}: {match.directory}{used_in}"
+def _found_in(one: FoundIn) -> str:
+    used_in = f", codes for {', '.join(one.used_in)}" if one.used_in else ""
+    return f"{shown_code(one.entity_id)}: {one.name}{used_in}"
 
 
 def plan_text(change: Change) -> str:

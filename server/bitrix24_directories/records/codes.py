@@ -12,7 +12,8 @@ from functools import cached_property
 from typing import Any
 
 from bitrix24_directories.directories.models import Directory, Item
-from bitrix24_directories.finding.matching import Matcher
+from bitrix24_directories.finding.matching import Matcher, means_something
+from bitrix24_directories.text import spellings
 from bitrix24_directories.words import same_text
 
 from .verdicts import Verdict, option
@@ -68,5 +69,8 @@ def judge_code(value: Any, lists: Sequence[CodeList], otherwise: str) -> Verdict
             return Verdict("likely", matches[0].status_id, matches[0].name, otherwise=otherwise)
         if found.status == "ambiguous":
             return Verdict("ambiguous", candidates=matches, otherwise=otherwise)
+        cased = [item for item in items if text.strip().casefold() in spellings(item.status_id)]
+        if len(cased) == 1 and not means_something(text):
+            return Verdict("likely", cased[0].status_id, cased[0].name, otherwise=otherwise)
     near = tuple(items) if len(items) <= SHOWN else matches
     return Verdict("wrong", candidates=near, note=f"no code or name of {called}", otherwise=otherwise)
