@@ -93,6 +93,6 @@ def test_denied_names_of_the_corpus_are_never_sure(portal: str) -> None:
     for directory, items in portals()[portal]:
         matcher = Matcher([(directory, items)])
         for item in items:
-            for denial in DENIALS.values():
+            for denial in DENIALS.values() if "Nessuna" not in item.name else ():  # "non ... nessuna" denies once
                 result = matcher.find(denial.format(item.name.lower()))
                 assert result.status not in SURE or result.matches[0].status_id != item.status_id

@@ -17,8 +17,9 @@ _LETTERS = str.maketrans(
        "є": "ie", "ı": "i", "ł": "l", "ø": "o", "đ": "d", "æ": "ae", "œ": "oe", "ة": "ه", "ى": "ي", "ـ": ""}
 )  # fmt: skip
 # Spellings of one sound, by which people write Cyrillic in Latin letters; harmless to words of other languages.
-_SOUNDS = (("shch", "sch"), ("kh", "h"), ("ph", "f"), ("ck", "k"), ("tz", "ts"), ("y", "i"), ("j", "i"), ("w", "v"),
-           ("x", "ks"), ("q", "k"))  # fmt: skip
+_SOUNDS = str.maketrans({"y": "i", "j": "i", "w": "v", "x": "ks", "q": "k"})
+_PAIRS = {"shch": "sch", "kh": "h", "ph": "f", "ck": "k", "tz": "ts"}
+_PAIR = re.compile("|".join(_PAIRS))
 _DOUBLED = re.compile(r"(\D)\1")
 
 
@@ -38,25 +39,29 @@ def without_tags(text: str) -> str:
     return _TAG.sub(" ", text)
 
 
-def split(text: str) -> list[str]:
+@lru_cache(maxsize=10_000)
+def split(text: str) -> tuple[str, ...]:
     """The words of a text, in lower case."""
-    return _WORD.findall(lower(text))
+    return tuple(_WORD.findall(lower(text)))
 
 
 def lower(text: str) -> str:
     """In lower case, each letter with its accents as one character; the Turkish İ is an i."""
+    if text.isascii():
+        return text.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFKC", text).casefold().replace("i\u0307", "i"))
 
 
 @lru_cache(maxsize=50_000)
 def folded(word: str) -> str:
     """A lower-case word in plain Latin letters where it has any, each sound spelled in one way."""
-    bare = plain(word.translate(_LETTERS))
-    for spelling, sound in _SOUNDS:
-        bare = bare.replace(spelling, sound)
+    bare = word if word.isascii() else plain(word.translate(_LETTERS))
+    bare = _PAIR.sub(lambda found: _PAIRS[found[0]], bare).translate(_SOUNDS)
     return _DOUBLED.sub(r"\1", bare)
 
 
 def plain(text: str) -> str:
     """`text` without accents."""
+    if text.isascii():
+        return text
     return "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))

@@ -95,20 +95,27 @@ class ItemIndex:
         self._concepts: Postings = defaultdict(dict)
         self._stages: Postings = defaultdict(dict)
         self._codes: Postings = defaultdict(dict)
+        self._words: set[str] = set()
         self._dotted: Postings = defaultdict(dict)
         self._initials: Postings = defaultdict(dict)
         self._short: Postings = defaultdict(dict)
         self._hits: dict[Token, Hits] = {}
-        known = [(directory, items) for directory, items in contents]
-        fallback = languages_of(word for directory, items in known for word in _texts(directory, items))
-        leads_alone = [directory.entity_id for directory, _ in known if directory.kind == "stages"] == ["STATUS"]
+        self._named: dict[tuple[Token, frozenset[int]], frozenset[Scope]] = {}
+        self._read: dict[tuple[Token, tuple[str, ...]], _Forms] = {}
+        known = [(directory, items, frozenset(_words(directory, items))) for directory, items in contents]
+        fallback = languages_of(frozenset().union(*(words for _, _, words in known)))
+        leads_alone = [directory.entity_id for directory, *_ in known if directory.kind == "stages"] == ["STATUS"]
         used: set[str] = set()
-        for directory, items in known:
-            languages = _languages(directory, items, fallback)
+        for directory, items, words in known:
+            languages = _languages(words, fallback)
             used.update(languages)
             self._add(directory, items, languages, leads_alone=leads_alone)
         self.languages = tuple(sorted(used))
-        self._forms = sorted(form for form in self._wholes if not form.startswith("#"))
+        self._read.clear()
+        self._forms = sorted(form for form in self._words if not form.startswith("#"))
+        self._by_length: dict[int, list[str]] = defaultdict(list)
+        for form in self._forms:
+            self._by_length[len(form)].append(form)
 
     def by_code(self, code: str) -> list[Entry]:
         """Items with this code, in any letter case, with or without its pipeline's prefix."""
@@ -118,14 +125,22 @@ class ItemIndex:
         text = same_text(name)
         return self._by_name.get(text, []) if text else []
 
-    def stems(self, token: Token) -> tuple[str, ...]:
-        return stems(token, _of_script(self.languages, token.text))
+    def named_by(self, token: Token, pipelines: frozenset[int]) -> frozenset[Scope]:
+        """The directories that a query's token names; `pipelines` are those that the query numbers."""
+        if token.kind == "number" and not pipelines:
+            return frozenset()
+        key = (token, pipelines)
+        if key not in self._named:
+            named = (scope for scope in self.scopes if scope.is_named_by(token, self.languages, pipelines))
+            self._named[key] = frozenset(named)
+        return self._named[key]
 
     def hits(self, token: Token) -> Hits:
         """Where `token` stands: itself, in another form, or something that it may be meant for."""
         if token not in self._hits:
             if len(self._hits) >= _WORDS_KEPT:
                 self._hits.clear()
+                self._named.clear()
             self._hits[token] = self._found(token)
         return self._hits[token]
 
@@ -188,8 +203,9 @@ class ItemIndex:
     def _near(self, form: str) -> Iterator[tuple[str, int]]:
         if len(form) < _ONE_TYPO or any(char.isdigit() for char in form):
             return
+        alike = (other for length in range(len(form) - 2, len(form) + 3) for other in self._by_length.get(length, ()))
         for other, typos, _ in process.extract(
-            form, self._forms, scorer=OSA.distance, score_cutoff=2, limit=_TYPOS_LOOKED_AT
+            form, list(alike), scorer=OSA.distance, score_cutoff=2, limit=_TYPOS_LOOKED_AT
         ):
             shorter = min(len(form), len(other))
             if shorter >= (_ONE_TYPO if typos == 1 else _TWO_TYPOS) and typos:
@@ -240,17 +256,15 @@ class ItemIndex:
         entry.denied = _denied(tokens)
         entry.numbers = tuple(token.whole for token in tokens if token.kind == "number")
         for place, token in enumerate(tokens):
-            bits = 1 << place
-            for form in _spellings(token, languages):
-                self._post(self._wholes, form, number, bits)
+            forms = self._read.get((token, languages))
+            if forms is None:
+                forms = self._read[token, languages] = _forms(token, languages)
+                self._words |= forms.wholes
+            for postings, some in ((self._wholes, forms.wholes), (self._stems, forms.stems), (self._bare, forms.bare)):
+                for form in some:
+                    self._post(postings, form, number, 1 << place)
             if token.dotted:
-                self._post(self._dotted, token.whole, number, bits)
-            of_script = _of_script(languages, token.text)
-            for stem in stems(token, of_script):
-                self._post(self._stems, stem, number, bits)
-            for one in unnegated(token, of_script):
-                for form in (one.whole, *stems(one, of_script)):
-                    self._post(self._bare, form, number, bits)
+                self._post(self._dotted, token.whole, number, 1 << place)
         for place, (token, following) in enumerate(pairwise(tokens)):
             if token.kind == following.kind == "word":
                 self._post(self._wholes, token.whole + following.whole, number, 3 << place)
@@ -320,23 +334,34 @@ def _denied(tokens: Sequence[Token]) -> int:
     return bits
 
 
+class _Forms(NamedTuple):
+    """The forms under which a word of a name is found: as it is, its stems, and what it may be the negation of."""
+
+    wholes: frozenset[str]
+    stems: tuple[str, ...]
+    bare: frozenset[str]
+
+
+def _forms(token: Token, languages: tuple[str, ...]) -> _Forms:
+    of_script = _of_script(languages, token.text)
+    bare = (form for one in unnegated(token, of_script) for form in (one.whole, *stems(one, of_script)))
+    return _Forms(frozenset(_spellings(token, languages)), stems(token, of_script), frozenset(bare))
+
+
 def _spellings(token: Token, languages: tuple[str, ...]) -> set[str]:
     """A word in Latin letters; a Ukrainian one also as Ukrainians write it."""
     return {token.whole, folded(token.text.replace("г", "h"))} if "uk" in languages else {token.whole}
 
 
-def _texts(directory: Directory, items: Sequence[Item]) -> Iterator[str]:
+def _words(directory: Directory, items: Sequence[Item]) -> Iterator[str]:
     for text in (directory.name, directory.pipeline or "", *(item.name for item in items)):
         yield from (token.text for token in tokens_of(text))
 
 
-def _languages(
-    directory: Directory, items: Sequence[Item], fallback: Mapping[Script, tuple[str, ...]]
-) -> tuple[str, ...]:
-    """Those of the directory's own words, script by script; else the portal's."""
-    words = list(_texts(directory, items))
+def _languages(words: Iterable[str], fallback: Mapping[Script, tuple[str, ...]]) -> tuple[str, ...]:
+    """Those of a directory's own words, script by script; else the portal's."""
     own = languages_of(words)
-    scripts = dict.fromkeys(map(script_of, words))
+    scripts = sorted(set(map(script_of, words)))
     return tuple(name for script in scripts for name in own.get(script) or fallback.get(script) or by_default(script))
 
 

@@ -6,13 +6,14 @@ A line of such a file is `what: words or phrases, separated by commas`. Raises V
 from __future__ import annotations
 
 import functools
+import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import snowballstemmer
+import Stemmer
 
 from bitrix24_directories.words import folded, plain, split
 
@@ -31,7 +32,7 @@ class Language:
 
     name: str
     lines: dict[str, list[str]]
-    stemmer: Callable[[str], str] | None = None
+    stemmer: str | None = None
     letters: frozenset[str] = frozenset()
     articles: tuple[str, ...] = ()
     beginnings: tuple[str, ...] = ()
@@ -47,7 +48,7 @@ class Language:
                 word = word.removeprefix(article)
                 break
         if self.stemmer is not None:
-            return folded(self.stemmer(word))
+            return folded(_stemmers.named(self.stemmer).stemWord(word))
         return folded(self._without_ending(word))
 
     def unnegated(self, word: str) -> Iterator[str]:
@@ -75,6 +76,21 @@ class Language:
         return word
 
 
+class _Stemmers(threading.local):
+    """The library's stemmers, of which each thread needs its own."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Stemmer.Stemmer] = {}
+
+    def named(self, algorithm: str) -> Stemmer.Stemmer:
+        if algorithm not in self._made:
+            self._made[algorithm] = Stemmer.Stemmer(algorithm, 0)  # words are kept by `tokens`
+        return self._made[algorithm]
+
+
+_stemmers = _Stemmers()
+
+
 def script_of(word: str) -> Script:
     """The script of a lower-case word, as far as languages have to be told apart by it."""
     for char in word:
@@ -100,7 +116,7 @@ def _language(path: Path) -> Language:
     return Language(
         name=path.stem,
         lines=lines,
-        stemmer=snowballstemmer.stemmer(lines["stemmer"][0]).stemWord if "stemmer" in lines else None,
+        stemmer=lines["stemmer"][0] if "stemmer" in lines else None,
         letters=frozenset("".join(lines.get("letters", []))),
         articles=tuple(lines.get("articles", ())),
         beginnings=tuple(lines.get("negating beginnings", ())),
@@ -148,7 +164,7 @@ NEGATIONS = _words("negations")
 NEGATIONS_OF = {
     name: (_words("negations", (one,)), _words("negations beside others", (one,))) for name, one in LANGUAGES.items()
 }
-"""A language's negations, and those of them that deny only once beside another: "никогда" with "не", "ne" with "pas"."""
+"""A language's negations, and those that do not deny again beside another: "никогда" with "не", "ne" with "pas"."""
 NUMBER_SIGNS = _words("number signs")
 PERCENT = _phrases("percent")[""]
 NUMBERS: dict[Phrase, int] = {
@@ -183,16 +199,26 @@ def languages_of(words: Iterable[str]) -> dict[Script, tuple[str, ...]]:
     """The languages, one or two a script, in which lower-case words are written; none where nothing tells."""
     scores: dict[Script, Counter[str]] = defaultdict(Counter)
     for word in words:
-        script = script_of(word)
-        for name in candidates(word):
-            scores[script][name] += _LETTER_TELLS * bool(LANGUAGES[name].letters.intersection(word))
-            scores[script][name] += _WORD_TELLS * (word in _TELLING[name])
+        script, told = _told(word)
+        for name, score in told:
+            scores[script][name] += score
     found: dict[Script, tuple[str, ...]] = {}
     for script, of_script in scores.items():
         (_, most), *_ = of_script.most_common(1) or [("", 0)]
         if most:
             found[script] = tuple(name for name, score in of_script.most_common(2) if score >= _SECOND * most)
     return found
+
+
+@functools.lru_cache(maxsize=50_000)
+def _told(word: str) -> tuple[Script, tuple[tuple[str, int], ...]]:
+    """Which languages a word tells of, and how much."""
+    found: list[tuple[str, int]] = []
+    for name in candidates(word):
+        by_letters = _LETTER_TELLS * (not LANGUAGES[name].letters.isdisjoint(word))
+        if score := by_letters + _WORD_TELLS * (word in _TELLING[name]):
+            found.append((name, score))
+    return script_of(word), tuple(found)
 
 
 @functools.lru_cache(maxsize=50_000)

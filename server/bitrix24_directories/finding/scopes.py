@@ -15,6 +15,11 @@ _PIPELINE_NUMBER = re.compile(r"(?:pipeline|funnel|воронк\w*|category|c)\W
 _LONG = 6  # letters of a word that may be misspelt
 
 
+def pipelines_of(query: str) -> frozenset[int]:
+    """The pipelines that a query calls by their numbers."""
+    return frozenset(map(int, _PIPELINE_NUMBER.findall(query)))
+
+
 class Scope:
     """A directory, and whether a word of a query names it."""
 
@@ -38,12 +43,10 @@ class Scope:
     def names(self, token: Token, languages: tuple[str, ...]) -> bool:
         return token.whole in self._words or not self._stems.isdisjoint(stems(token, languages))
 
-    def is_named_by(self, token: Token, languages: tuple[str, ...], query: str) -> bool:
-        """Whether `token` of `query` names the directory, perhaps with a typo."""
+    def is_named_by(self, token: Token, languages: tuple[str, ...], pipelines: frozenset[int]) -> bool:
+        """Whether a query's token names the directory, perhaps with a typo; `pipelines` are those that it numbers."""
         if token.kind == "number":
-            numbers = _PIPELINE_NUMBER.findall(query)
-            value = token.whole.removeprefix("#")
-            return value in numbers and int(value) == self.directory.category_id
+            return self.directory.category_id in pipelines and token.whole == f"#{self.directory.category_id}"
         if self.names(token, languages):
             return True
         if len(token.whole) < _LONG:

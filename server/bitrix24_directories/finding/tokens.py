@@ -29,6 +29,7 @@ _LIMITS = frozenset({"more", "less"})
 _LONGEST_INITIALS = 4
 _CONTRACTION = re.compile(r"\b[a-z]+n['’]t\b")  # "won't" has nothing to do with what is won
 _APOSTROPHE = re.compile(r"(?<=[а-яіїєґ])['’ʼ](?=[а-яіїєґ])")
+_CAPITALS = re.compile(r"(?<!\w)[^\W\d_a-zа-яё]{2,}(?!\w)")
 _ORDINAL_SIGN = re.compile(r"(\d)\.?[ºª°]")
 _THOUSANDS = re.compile(r"(?<!\d)\d{1,3}(?:[ \u00a0.,]\d{3})+(?!\d)")
 _COMPARED = ((re.compile(r"(\d)\s*\+"), r"more \1"), (re.compile(r"[>≥]\s*(?=\d)"), "more "),
@@ -59,13 +60,14 @@ def tokens_of(text: str) -> tuple[Token, ...]:
 
 def _read(text: str) -> Iterator[Token]:
     text = _ORDINAL_SIGN.sub(r"\1 ", without_tags(text))
-    capitals = (
-        {word.casefold() for word in re.findall(r"[^\W\d_]{2,}", text) if word.isupper()} if not _loud(text) else ()
-    )
-    text = _APOSTROPHE.sub("", _CONTRACTION.sub("not", lower(text)))
-    text = _THOUSANDS.sub(lambda found: re.sub(r"\D", "", found[0]), text)
-    for pattern, words in _COMPARED:
-        text = pattern.sub(words, text)
+    capitals = {word.casefold() for word in _CAPITALS.findall(text)} if any(map(str.islower, text)) else ()
+    text = lower(text)
+    if "'" in text or "’" in text or "ʼ" in text:
+        text = _APOSTROPHE.sub("", _CONTRACTION.sub("not", text))
+    if any(map(str.isdigit, text)):
+        text = _THOUSANDS.sub(lambda found: re.sub(r"\D", "", found[0]), text)
+        for pattern, words in _COMPARED:
+            text = pattern.sub(words, text)
     for found in _TOKEN.finditer(text):
         if found["ordinal"] or found["number"]:
             yield _number(int(re.match(r"\d+", found[0])[0]), found[0])  # type: ignore[index]
@@ -75,10 +77,6 @@ def _read(text: str) -> Iterator[Token]:
             word = found["word"]
             dotted = bool(found["dot"]) and bool(text[found.end() :].strip())
             yield _word(word, dotted=dotted, upper=word in capitals)
-
-
-def _loud(text: str) -> bool:
-    return not any(char.islower() for char in text)
 
 
 def _word(word: str, *, dotted: bool, upper: bool) -> Token:
@@ -103,8 +101,15 @@ def _with_numbers(tokens: Sequence[Token]) -> Iterator[Token]:
         place += length
 
 
+_MAY_COUNT = frozenset([*(one[0] for one in NUMBERS), *NUMBER_SIGNS])
+_MAY_BE_PERCENT = frozenset(one[0] for one in PERCENT)
+_MAY_MEAN = frozenset(one[0] for one in CONCEPTS)
+
+
 def _phrase_at(tokens: Sequence[Token], place: int) -> tuple[int, Token]:
     first = tokens[place]
+    if first.text not in _MAY_COUNT and first.whole not in _MAY_BE_PERCENT:
+        return 1, first
     for length in range(min(_LONGEST_PHRASE, len(tokens) - place), 0, -1):
         words = tokens[place : place + length]
         if tuple(token.whole for token in words) in PERCENT:
@@ -192,8 +197,9 @@ def initials_at(tokens: Sequence[Token]) -> Iterator[tuple[int, int, str]]:
     """What some words in a row are shortened to: (first place, place behind the last, their initials)."""
     for start in range(len(tokens)):
         for end in range(start + 2, min(start + _LONGEST_INITIALS, len(tokens)) + 1):
-            if all(token.kind == "word" for token in tokens[start:end]):
-                yield start, end, "".join(token.whole[:1] for token in tokens[start:end])
+            if tokens[end - 1].kind != "word" or tokens[start].kind != "word":
+                break
+            yield start, end, "".join(token.whole[:1] for token in tokens[start:end])
 
 
 @lru_cache(maxsize=50_000)
@@ -202,6 +208,8 @@ def concepts_at(tokens: tuple[Token, ...]) -> tuple[tuple[int, int, str], ...]:
     found: list[tuple[int, int, str]] = []
     wholes = [token.whole for token in tokens]
     for place in range(len(tokens)):
+        if wholes[place] not in _MAY_MEAN:
+            continue
         for length in range(min(_LONGEST_PHRASE, len(tokens) - place), 0, -1):
             names = CONCEPTS.get(tuple(wholes[place : place + length]))
             if names and (length > 1 or tokens[place].kind == "word"):
