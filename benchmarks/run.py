@@ -24,6 +24,7 @@ from mcp import Client
 from portal import DIRECTORIES
 from replicas import replicas
 from stdio import Server
+from words import words
 
 from bitrix24_directories.mcp_server.server import DirectoriesServer
 from bitrix24_directories.rest import Webhook
@@ -287,7 +288,7 @@ MEASURES = {
     measure.__name__: measure
     for measure in (
         *(start_up, calls, load, tokens, records, usage, report, merging, finding, memory),
-        *(company, replicas),
+        *(words, company, replicas),
     )
 }
 

@@ -8,17 +8,21 @@ then `CODE: name` lines) and its phrases (`phrases LANGUAGE KIND`, then `query =
 from __future__ import annotations
 
 import functools
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bitrix24_directories.directories.models import Directory, Item
+from bitrix24_directories.finding.matching import Matcher
 from bitrix24_directories.portal import DemoPortal
 from bitrix24_directories.portal import store as portal_store
+from support import PortalInProcess, assistant
 
 FOLDER = Path(__file__).with_name("corpus")
 DEMOS = ("en", "ru")
-LATER = ("en_software", "ru_clinic", "de_travel")
+LATER = ("en_software", "ru_clinic", "de_travel", "en_cars")
 """Portals whose phrases were written after the matcher, and not looked at before it was measured on them."""
 
 
@@ -93,6 +97,44 @@ def made_up(name: str) -> DemoPortal:
             place = (portal.store.next_id(), directory.entity_id, item.status_id, item.name, item.sort)
             portal.store.put(portal_store.Item(*place, semantics=semantics))
     return portal
+
+
+def _answer(result: dict[str, Any], choices: dict[str, list[str]]) -> Answer:
+    """What a program makes of one result of find_directory_items."""
+    codes = [match["statusId"] for match in result["matches"]]
+    sure = codes[0] if result["status"] in ("exact", "likely") else None
+    listed = [choice.partition(": ")[0] for of_directory in choices.values() for choice in of_directory]
+    return Answer(sure, frozenset([*codes, *listed]))
+
+
+async def answered() -> dict[Case, Answer]:
+    """What comes of all cases, asked as an assistant would: up to 50 queries a call for each set of directories."""
+    asked: dict[str, dict[tuple[str, ...], list[Case]]] = defaultdict(lambda: defaultdict(list))
+    for case in corpus():
+        asked[case.portal][case.entity_ids].append(case)
+    found: dict[Case, Answer] = {}
+    for name, by_scope in asked.items():
+        portal = DemoPortal("en" if name == "en" else "ru") if name in DEMOS else made_up(name)
+        async with assistant(PortalInProcess(portal), plan="enterprise") as someone:
+            for entity_ids, cases in by_scope.items():
+                for group in (cases[start : start + 50] for start in range(0, len(cases), 50)):
+                    queries = [case.query for case in group]
+                    said = await someone.call("find_directory_items", queries=queries, entityIds=list(entity_ids))
+                    read = functools.partial(_answer, choices=said.structured.get("choices", {}))
+                    found |= zip(group, map(read, said.structured["results"]), strict=True)
+    return found
+
+
+def left_out() -> tuple[int, list[tuple[str, str]]]:
+    """How many names were asked for of directories without their items, and which were given to another item."""
+    asked, sure = 0, []
+    for directory, items in (one for portal in portals().values() for one in portal):
+        for item in items:
+            result = Matcher([(directory, [one for one in items if one is not item])]).find(item.name)
+            asked += 1
+            if result.status in ("exact", "likely"):
+                sure.append((item.name, result.matches[0].name))
+    return asked, sure
 
 
 def _lines(path: Path) -> Iterator[str]:

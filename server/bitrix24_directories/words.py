@@ -20,6 +20,7 @@ _LETTERS = str.maketrans(
 _SOUNDS = str.maketrans({"y": "i", "j": "i", "w": "v", "x": "ks", "q": "k"})
 _PAIRS = {"shch": "sch", "kh": "h", "ph": "f", "ck": "k", "tz": "ts"}
 _PAIR = re.compile("|".join(_PAIRS))
+_ELECTRONIC = re.compile(r"(?<!\w)e-(?=[^\W\d_]{3})")
 _DOUBLED = re.compile(r"(\D)\1")
 
 
@@ -46,10 +47,12 @@ def split(text: str) -> tuple[str, ...]:
 
 
 def lower(text: str) -> str:
-    """In lower case, each letter with its accents as one character; the Turkish İ is an i."""
+    """In lower case, each letter with its accents as one character; the Turkish İ is an i, and "e-mail" one word."""
     if text.isascii():
-        return text.lower()
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFKC", text).casefold().replace("i\u0307", "i"))
+        text = text.lower()
+    else:
+        text = unicodedata.normalize("NFC", unicodedata.normalize("NFKC", text).casefold().replace("i\u0307", "i"))
+    return _ELECTRONIC.sub("e", text) if "e-" in text else text
 
 
 @lru_cache(maxsize=50_000)

@@ -190,7 +190,7 @@ async def _look_elsewhere(
 
 
 def _choices(contents: Contents, results: Sequence[QueryResult], *, named: bool) -> dict[str, list[str]]:
-    """All items of short directories, those in which something near stands first, where a result is not sure."""
+    """All items of short directories, where a result is not sure: those of its matches, and for `none` others too."""
     unsure = [result for result in results if result.status in ("none", "ambiguous") and not result.elsewhere]
     if not unsure:
         return {}
@@ -200,7 +200,8 @@ def _choices(contents: Contents, results: Sequence[QueryResult], *, named: bool)
     near = [match.entity_id for result in unsure for match in result.matches]
     choices: dict[str, list[str]] = {}
     left = _CHOICES
-    for entity_id in dict.fromkeys([*near, *rows]):
+    others = rows if named or any(result.status == "none" for result in unsure) else ()
+    for entity_id in dict.fromkeys([*near, *others]):
         if 0 < lengths[entity_id] <= left and (together or lengths[entity_id] <= _SHORT):
             choices[entity_id] = [f"{shown_code(item.status_id)}: {item.name}" for item in rows[entity_id]]
             left -= lengths[entity_id]

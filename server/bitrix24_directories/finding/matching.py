@@ -121,8 +121,8 @@ class Matcher:
     def _agrees(self, entry: Entry, by_code: Sequence[Entry], query: str) -> bool:
         """Whether an item's name says what the word that is its code does, and no other item's does."""
         question = Question(query, self._index)
-        fitting = {one.entry for one in question.fitting() if one.weakest > Evidence.CODE}
-        return entry in fitting and fitting <= set(by_code)
+        fitting = {one.entry: one.fit for one in question.fitting() if one.weakest > Evidence.CODE}
+        return (fitting.get(entry) or 0) >= Fit.MEANT and fitting.keys() <= set(by_code)
 
 
 def means_something(text: str) -> bool:

@@ -114,7 +114,7 @@ class Question:
             numbers = {number for place in self._telling for some in self._hits[place] for number in some}
         for number in numbers:
             named = self._named(self._index.entries[number].scope)
-            if all(place in named or any(number in some for some in self._hits[place]) for place in self._telling):
+            if all(place in named or _stands(hits, number) for place, hits in self._hits.items()):
                 yield number
 
     def told(self) -> Entry | None:
@@ -158,11 +158,11 @@ class Question:
         standing = _standing(own.values())
         if self._contradicts(entry, standing, named):
             return None
-        share = len(own.keys() | named) / len(self._telling)
+        share = (len(own.keys() | named) if named else len(own)) / len(self._telling)
         if share < 1 or (named and all(place in named and not _is_own(hit) for place, hit in own.items())):
             return Candidate(entry, share, None, standing.weakest)
         fit = _fit(entry, standing)
-        if fit != Fit.WHOLE:
+        if fit != Fit.WHOLE and any(len(hits) > 1 for hits in self._hits.values()):
             wide = _standing(_widest(self._hits[place], number) for place in own)
             if (wider := _fit(entry, wide)) > fit:
                 return Candidate(entry, share, wider, wide.weakest)
@@ -198,8 +198,10 @@ def _standing(hits: Iterable[Hit]) -> _Standing:
         if evidence != Evidence.STAGE:
             by_name |= of_hit
         meant = meant and evidence in _MEANINGS
-        weakest = min(weakest, evidence)
-        strongest = max(strongest, evidence)
+        if evidence < weakest:
+            weakest = evidence
+        if evidence > strongest:
+            strongest = evidence
     return _Standing(bits, by_name, flips, weakest, strongest, meant)
 
 
@@ -228,6 +230,13 @@ def _as_word(token: Token) -> Token:
 def _is_own(hit: Hit) -> bool:
     """Whether a word is an item's own, even if it names its directory as well."""
     return hit.evidence >= Evidence.DENIED and bool(hit.bits)
+
+
+def _stands(hits: list[Hits], number: int) -> bool:
+    for some in hits:  # noqa: SIM110 - any() takes twice as long, and this is asked for each item
+        if number in some:
+            return True
+    return False
 
 
 def _best(hits: list[Hits], number: int) -> Hit | None:

@@ -110,8 +110,8 @@ async def find_directory_items(
 ) -> Annotated[CallToolResult, FoundItems]:
     """Turn words into the right codes (STATUS_ID), in all directories and custom lists or the named ones.
 
-    Use it when a user names a stage, status, source, type or industry. Copes with typos, word order, English and
-    Russian. Write only what is "exact" or "likely"; ask the user when "ambiguous"; never guess when "none". Example:
+    Use it when a user names a stage, status, source, type or industry, in any language. Write only what is "exact" or
+    "likely"; otherwise pick from choices what the user clearly means, or ask; never guess. Example:
     "cold cal" gives UC_C0LD01 (Cold call) in SOURCE.
     """
     from bitrix24_directories.finding.find import find_items  # its words and stemmers are needed by this tool alone
