@@ -36,6 +36,7 @@ BARE = (str(HERE / "bare_server.py"),)
 OURS = ("-m", "bitrix24_directories")
 GET = "get_directory_items"
 FIND = "find_directory_items"
+WORDS = ["won in wholesale", "cold cal", "website", "junk lead", "over 500 employees"]
 CHECK = "check_record"
 USAGE = "get_directory_usage"
 STAGES = {"entityId": "DEAL_STAGE"}
@@ -160,6 +161,7 @@ def tokens() -> Iterator[Figure]:
         response = httpx.post(f"{webhook}crm.status.entity.items", json=STAGES).json()
         checked = server.call(CHECK, **RECORD)
         used = server.call(USAGE, **STAGES)
+        found = server.call(FIND, queries=WORDS)
     shown = [{key: tool[key] for key in ("name", "description", "inputSchema")} for tool in listed["tools"]]
     yield Figure("name, description and input schema of all read tools, in tokens", count(shown), 900)
     (record,) = (tool for tool in shown if tool["name"] == CHECK)
@@ -174,6 +176,8 @@ def tokens() -> Iterator[Figure]:
         "a record of 8 fields, 5 of them not right: text, in tokens", count(checked["content"][0]["text"]), 250
     )
     yield Figure("the same: structured, in tokens", count(checked["structuredContent"]), 250)
+    yield Figure("five queries found: text, in tokens", count(found["content"][0]["text"]), 250)
+    yield Figure("the same: structured, in tokens", count(found["structuredContent"]), 400)
     yield Figure("the usage of 8 stages: text, in tokens", count(used["content"][0]["text"]), 200)
     yield Figure("the same: structured, in tokens", count(used["structuredContent"]), 200)
 

@@ -24,6 +24,7 @@ from .tokens import Token, concepts_at, initials_at, stems, tokens_of, unnegated
 WORDS_LOOKED_AT = 24
 """Of a name; more are passed over."""
 
+_WON, _LOST = ("won", "success"), ("lost", "failure")  # concepts: a deal is won, a call is a success
 _WORDS_KEPT = 5_000  # of queries, with where they stand
 _ONE_TYPO, _TWO_TYPOS = 4, 7  # letters that a word has to have
 _BEGINNING, _DOTTED_BEGINNING = 4, 2  # letters of a word that begins another
@@ -279,10 +280,11 @@ class ItemIndex:
     def _add_meaning(self, number: int, entry: Entry, *, past_won: bool) -> None:
         """Success and failure, which each pipeline has a stage for, whatever it is called; and what else has failed."""
         directory, code = entry.scope.directory, entry.item.status_id
-        if code == directory.success:
-            self._post(self._stages, "won", number, entry.telling)
-        elif code == directory.failure or past_won:
-            self._post(self._stages, "lost", number, entry.telling if code == directory.failure else 0)
+        meanings = _WON if code == directory.success else _LOST if code == directory.failure or past_won else ()
+        final = code in (directory.success, directory.failure)
+        said = final and any(number in self._concepts.get(concept, ()) for concept in meanings)
+        for concept in meanings:
+            self._post(self._concepts if said else self._stages, concept, number, entry.telling if final else 0)
 
     def _add_code(self, number: int, entry: Entry) -> None:
         if not entry.bare_code.upper().startswith("UC_"):  # made up by the portal, no words of people's
