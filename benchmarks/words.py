@@ -6,14 +6,25 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import os
+import random
+import statistics
+import subprocess
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 from figures import HERE, Figure
 
+from bitrix24_directories.directories.models import Directory, Item
+from bitrix24_directories.finding.matching import Matcher
+
 sys.path.append(str(HERE.parent / "tests"))
 from corpus import LATER, Answer, Case, answered, left_out
+
+SYLLABLES = "ba ko ri ten mar sol ver du pli gra no zu wi fe lam cor tis pan dor ely".split()  # noqa: SIM905
 
 
 def words() -> Iterator[Figure]:
@@ -29,6 +40,43 @@ def words() -> Iterator[Figure]:
         yield Figure("the same: not right, or not sure of it", not_right, 7, " %")
     asked, sure = left_out()
     yield Figure(f"{asked} names whose items are missing: given to another", 100 * len(sure) / asked, 0.1, " %")
+    yield _large()
+    yield _imported()
+
+
+def _large() -> Figure:
+    """Names and queries of thousands of different words, a third of the queries misspelt, a third not there."""
+    chance = random.Random(16)
+    vocabulary = ["".join(chance.choice(SYLLABLES) for _ in range(chance.randint(2, 4))) for _ in range(8000)]
+    names = [" ".join(chance.choices(vocabulary, k=chance.randint(1, 4))) for _ in range(10_000)]
+    items = [Item(status_id=f"CODE_{place}", name=name, sort=place) for place, name in enumerate(names)]
+    matcher = Matcher([(Directory(entity_id="LONG", name="Long", kind="list"), items)])
+    queries = chance.sample(names, 30)
+    queries += [f"{name[:3]}x{name[3:]}" for name in chance.sample(names, 30)]
+    queries += [" ".join(chance.choices(vocabulary, k=3)) for _ in range(15)] + [
+        f"{word}qq" for word in vocabulary[:15]
+    ]
+    taken = []
+    for query in queries:
+        started = time.perf_counter()
+        matcher.find(query)
+        taken.append(1000 * (time.perf_counter() - started))
+    return Figure("a query over 10,000 items of some 8,000 words: the mean", statistics.mean(taken), 30, " ms")
+
+
+def _imported() -> Figure:
+    """What a first find has to import, in processes that have imported what the server needs before."""
+    program = """
+import time
+import bitrix24_directories.mcp_server.server
+started = time.perf_counter()
+import bitrix24_directories.finding.find
+print(1000 * (time.perf_counter() - started))
+"""
+    run = functools.partial(subprocess.run, [sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    times = [float(run(env=environment).stdout) for _ in range(9)]
+    return Figure("importing what find needs", statistics.median(times), 60, " ms")
 
 
 def _missed(answers: Mapping[Case, Answer]) -> tuple[float, float, float]:

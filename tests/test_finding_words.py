@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from bitrix24_directories.directories.models import Directory, Item
+from bitrix24_directories.finding.languages import LANGUAGES
 from bitrix24_directories.finding.matching import Matcher
 from bitrix24_directories.portal import DemoPortal
 from support import PortalInProcess, RunningPortal, Said, ask
@@ -131,3 +132,14 @@ async def test_of_a_long_directory_the_ten_nearest_are_shown() -> None:
     assert (near["status"], len(near["matches"])) == ("none", 10)
     assert none["matches"] == []
     assert "choices" not in said.structured
+
+
+@pytest.mark.parametrize("name", sorted(LANGUAGES))
+def test_the_file_of_a_language(name: str) -> None:
+    """What a speaker may have got wrong: an unknown kind of line, capitals, a stemmer that does not exist."""
+    kinds = {"filler", "negations", "negations beside others", "number signs", "percent", "ordinal endings"}
+    for what, phrases in LANGUAGES[name].phrases.items():
+        kind, _, of = what.partition(" ")
+        assert what in kinds or (kind in ("concept", "called") and of) or (kind in ("number", "ordinal") and int(of))
+        assert all(word == word.lower() and word for phrase in phrases for word in phrase)
+    assert LANGUAGES[name].stem("word")

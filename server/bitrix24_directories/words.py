@@ -67,4 +67,7 @@ def plain(text: str) -> str:
     """`text` without accents."""
     if text.isascii():
         return text
-    return "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
+    apart = unicodedata.normalize("NFKD", text)
+    if not any(map(unicodedata.combining, apart)):
+        return apart
+    return "".join(char for char in apart if not unicodedata.combining(char))

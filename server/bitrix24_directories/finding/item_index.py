@@ -15,7 +15,7 @@ from rapidfuzz.distance import OSA
 
 from bitrix24_directories.directories.models import Directory, Item
 from bitrix24_directories.text import bare_code
-from bitrix24_directories.words import folded, same_text, without_tags
+from bitrix24_directories.words import folded, plain, same_text, without_tags
 
 from .languages import KNOWN, Script, by_default, candidates, languages_of, script_of
 from .scopes import Scope
@@ -179,7 +179,7 @@ class ItemIndex:
             for stem in stems(one, languages):
                 _merge(found, self._stems.get(stem), Evidence.DENIED, denied=True)
         _merge(found, self._wholes.get(token.whole), Evidence.SAME)
-        if not found and token.whole not in KNOWN:
+        if not found and plain(token.text) not in KNOWN:
             self._misspelt(token, bare, [own_stem.partition(":")[2] for own_stem in own], found)
         self._begun(token, found)
         _merge(found, self._initials.get(token.whole), Evidence.BEGINNING)

@@ -9,7 +9,7 @@ import functools
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -19,27 +19,32 @@ from bitrix24_directories.words import folded, plain, split
 
 Script = Literal["latin", "cyrillic", "arabic", "other"]
 
+Phrase = tuple[str, ...]
+
 _FOLDER = Path(__file__).with_name("languages")
 _BY_DEFAULT: dict[Script, tuple[str, ...]] = {"latin": ("en",), "cyrillic": ("ru",), "arabic": ("ar",), "other": ()}
 _LETTER_TELLS, _WORD_TELLS = 3, 2
 _SECOND = 0.6  # of the likeliest language's score, for another one to be taken into account
+_SETTINGS = {"stemmer", "letters", "articles", "endings", "ending changes", "negating beginnings", "negating endings",
+             "negating inside", "negating inside before"}  # fmt: skip
 _BARE = 4  # letters that have to be left when a negation or an ending is taken away
 
 
 @dataclass(frozen=True)
 class Language:
-    """One language. `lines` are its file's, by what they begin with."""
+    """One language. `phrases` are its file's words, by what their line begins with."""
 
     name: str
-    lines: dict[str, list[str]]
+    phrases: dict[str, list[Phrase]]
     stemmer: str | None = None
     letters: frozenset[str] = frozenset()
     articles: tuple[str, ...] = ()
     beginnings: tuple[str, ...] = ()
-    inside: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    inside: tuple[str, ...] = ()
+    behind: tuple[str, ...] = ()
     negating_endings: tuple[str, ...] = ()
     endings: tuple[str, ...] = ()
-    changes: tuple[tuple[str, str], ...] = field(default=())
+    changes: tuple[tuple[str, str], ...] = ()
 
     def stem(self, word: str) -> str:
         """`word` (lower case, with its accents) without its grammatical ending, in plain Latin letters."""
@@ -59,10 +64,9 @@ class Language:
         for ending in self.negating_endings:
             if word.endswith(ending) and len(word) - len(ending) >= _BARE:
                 yield word.removesuffix(ending)
-        denials, followers = self.inside
-        for denial in denials:
+        for denial in self.inside:
             place = word.rfind(denial)
-            if place >= 2 and word[place + len(denial) :].startswith(followers):
+            if place >= 2 and word[place + len(denial) :].startswith(self.behind):
                 yield word[:place] + word[place + len(denial) :]
 
     def _without_ending(self, word: str) -> str:
@@ -104,47 +108,50 @@ def script_of(word: str) -> Script:
 
 
 def _language(path: Path) -> Language:
-    lines: dict[str, list[str]] = {}
+    settings: dict[str, tuple[str, ...]] = {}
+    phrases: dict[str, list[Phrase]] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         if line and not line.startswith("#"):
             what, colon, words = line.partition(": ")
             if not colon:
                 raise ValueError(f"{path.name}: no colon in {line!r}")
-            separated = " ".join(words.split(" | ")).split(", ") if what != "negating inside" else words.split(" | ")
-            lines[what] = [word.strip() for word in separated]
-    denials, followers = (tuple(part.split(", ")) for part in lines.get("negating inside", ["", ""]))
+            if what in _SETTINGS:
+                settings[what] = tuple(words.split(", "))
+            else:
+                phrases[what] = [(one,) if one.isalpha() else split(one) for one in words.split(", ")]
+    changes = (one.partition("=") for one in settings.get("ending changes", ()))
     return Language(
         name=path.stem,
-        lines=lines,
-        stemmer=lines["stemmer"][0] if "stemmer" in lines else None,
-        letters=frozenset("".join(lines.get("letters", []))),
-        articles=tuple(lines.get("articles", ())),
-        beginnings=tuple(lines.get("negating beginnings", ())),
-        inside=(denials, followers) if "negating inside" in lines else ((), ()),
-        negating_endings=tuple(lines.get("negating endings", ())),
-        endings=tuple(sorted(lines.get("endings", ()), key=len, reverse=True)),
-        changes=tuple((old, new) for old, _, new in (one.partition("=") for one in lines.get("ending changes", ()))),
+        phrases=phrases,
+        stemmer=settings.get("stemmer", (None,))[0],
+        letters=frozenset("".join(settings.get("letters", ()))),
+        articles=settings.get("articles", ()),
+        beginnings=settings.get("negating beginnings", ()),
+        inside=settings.get("negating inside", ()),
+        behind=settings.get("negating inside before", ()),
+        negating_endings=settings.get("negating endings", ()),
+        endings=tuple(sorted(settings.get("endings", ()), key=len, reverse=True)),
+        changes=tuple((old, new) for old, _, new in changes),
     )
 
 
 LANGUAGES: dict[str, Language] = {path.stem: _language(path) for path in sorted(_FOLDER.glob("*.txt"))}
 
-Phrase = tuple[str, ...]
-
 
 def _phrases(what: str) -> dict[str, set[Phrase]]:
-    """All languages' phrases of the lines that begin with `what`, by what follows it there."""
+    """All languages' phrases of the lines that begin with `what`, without accents, by what follows it there."""
     found: dict[str, set[Phrase]] = defaultdict(set)
     for language in LANGUAGES.values():
-        for begins, phrases in language.lines.items():
-            if begins.startswith(f"{what} ") or begins == what:
-                found[begins.removeprefix(what).strip()] |= {tuple(map(folded, split(one))) for one in phrases}
+        for begins, phrases in language.phrases.items():
+            kind, _, name = begins.partition(" ")
+            if kind == what:
+                found[name].update(tuple(map(plain, one)) for one in phrases)
     return found
 
 
 def _words(what: str, languages: Iterable[Language] = tuple(LANGUAGES.values())) -> frozenset[str]:
     """All languages' words of the line `what`, as they are written, and without their accents."""
-    raw = [word for one in languages for phrase in one.lines.get(what, ()) for word in split(phrase)]
+    raw = [word for one in languages for phrase in one.phrases.get(what, ()) for word in phrase]
     return frozenset([*raw, *map(plain, raw)])
 
 
@@ -156,9 +163,7 @@ def _swapped(found: dict[str, set[Phrase]]) -> dict[Phrase, frozenset[str]]:
     return {phrase: frozenset(names) for phrase, names in by_phrase.items()}
 
 
-FILLER = frozenset(
-    word for one in LANGUAGES.values() for phrase in one.lines.get("filler", ()) for word in split(phrase)
-)
+FILLER = frozenset(word for one in LANGUAGES.values() for phrase in one.phrases.get("filler", ()) for word in phrase)
 """Words that say nothing, in lower case with their accents: those of one language are words of others without them."""
 NEGATIONS = _words("negations")
 NEGATIONS_OF = {
@@ -170,10 +175,10 @@ PERCENT = _phrases("percent")[""]
 NUMBERS: dict[Phrase, int] = {
     form: int(what.rpartition(" ")[2])
     for one in LANGUAGES.values()
-    for what, phrases in one.lines.items()
+    for what, phrases in one.phrases.items()
     if what.startswith(("number ", "ordinal ")) and what.rpartition(" ")[2].isdigit()
-    for words in map(split, phrases)
-    for form in (tuple(map(plain, words)), tuple(words))
+    for words in phrases
+    for form in (tuple(map(plain, words)), words)
 }
 """Number words, cardinal and ordinal, with their accents and without: "on" is ten in Turkish, but "ön" is not."""
 ORDINAL_ENDINGS = sorted(_words("ordinal endings"), key=len, reverse=True)
@@ -185,11 +190,11 @@ CALLED = {
 """Words by which people name things: `deal`, `stage`, or a directory by its id."""
 
 KNOWN = frozenset(
-    [*(word for phrase in CONCEPTS for word in phrase), *(folded(word) for one in NUMBERS for word in one)]
+    [*(word for phrase in CONCEPTS for word in phrase), *(plain(word) for one in NUMBERS for word in one)]
 )
 """Words that are no misspelling of any other."""
 _TELLING: dict[str, frozenset[str]] = {
-    name: frozenset(word for phrases in one.lines.values() for phrase in phrases for word in split(phrase))
+    name: frozenset(word for phrases in one.phrases.values() for phrase in phrases for word in phrase)
     for name, one in LANGUAGES.items()
 }
 _SCRIPTS = {name: Counter(map(script_of, words)).most_common(1)[0][0] for name, words in _TELLING.items()}

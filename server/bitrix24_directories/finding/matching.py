@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from bitrix24_directories.directories.models import Directory, Item, Match, QueryResult
+from bitrix24_directories.words import plain
 
 from .item_index import Entry, Evidence, ItemIndex
 from .languages import KNOWN
@@ -127,7 +128,7 @@ class Matcher:
 
 def means_something(text: str) -> bool:
     """Whether a word of `text` is known to mean something, whatever has it as its code."""
-    return any(token.whole in KNOWN for token in tokens_of(text))
+    return any(plain(token.text) in KNOWN for token in tokens_of(text))
 
 
 def record_match(directory: Directory, item: Item, number: int) -> Match:

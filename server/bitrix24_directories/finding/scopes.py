@@ -7,6 +7,7 @@ import re
 from rapidfuzz.distance import OSA
 
 from bitrix24_directories.directories.models import Directory
+from bitrix24_directories.words import plain
 
 from .languages import CALLED
 from .tokens import Token, stems, tokens_of
@@ -27,21 +28,24 @@ class Scope:
         self.directory = directory
         texts = f"{directory.name} {directory.pipeline or ''} {directory.entity_id.replace('_', ' ')}"
         words = [token for token in tokens_of(texts) if token.kind == "word"]
-        self._words = {token.whole for token in words} | CALLED["stage" if directory.kind == "stages" else "list"]
+        self._words = {token.whole for token in words}
+        self._called = set(CALLED["stage" if directory.kind == "stages" else "list"])
         self._stems = {stem for token in words for stem in stems(token, languages)}
-        self._words |= CALLED.get(directory.entity_id, frozenset())
+        self._called |= CALLED.get(directory.entity_id, frozenset())
         for place in directory.used_in or ():
-            self._words |= CALLED.get(_OWNERS.get(owner := place.partition(".")[0], owner), frozenset())
+            self._called |= CALLED.get(_OWNERS.get(owner := place.partition(".")[0], owner), frozenset())
         if directory.entity_id.startswith("DEAL_STAGE"):
-            self._words |= CALLED["deal"] | {f"c{directory.category_id}"}
+            self._called |= CALLED["deal"] | {f"c{directory.category_id}"}
         if directory.entity_id == "STATUS":
-            self._words |= CALLED["lead"]
+            self._called |= CALLED["lead"]
         if directory.entity_id == "DEAL_STAGE":
-            self._words |= CALLED["main"]
-        self._long = [word for word in self._words if len(word) >= _LONG]
+            self._called |= CALLED["main"]
+        self._long = [word for word in self._words | self._called if len(word) >= _LONG]
 
     def names(self, token: Token, languages: tuple[str, ...]) -> bool:
-        return token.whole in self._words or not self._stems.isdisjoint(stems(token, languages))
+        if token.whole in self._words or plain(token.text) in self._called:
+            return True
+        return not self._stems.isdisjoint(stems(token, languages))
 
     def is_named_by(self, token: Token, languages: tuple[str, ...], pipelines: frozenset[int]) -> bool:
         """Whether a query's token names the directory, perhaps with a typo; `pipelines` are those that it numbers."""

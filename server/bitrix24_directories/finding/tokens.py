@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
-from bitrix24_directories.words import WORD, folded, lower, without_tags
+from bitrix24_directories.words import WORD, folded, lower, plain, without_tags
 
 from .languages import (
     CONCEPTS,
@@ -108,11 +108,11 @@ _MAY_MEAN = frozenset(one[0] for one in CONCEPTS)
 
 def _phrase_at(tokens: Sequence[Token], place: int) -> tuple[int, Token]:
     first = tokens[place]
-    if first.text not in _MAY_COUNT and first.whole not in _MAY_BE_PERCENT:
+    if first.text not in _MAY_COUNT and plain(first.text) not in _MAY_BE_PERCENT:
         return 1, first
     for length in range(min(_LONGEST_PHRASE, len(tokens) - place), 0, -1):
         words = tokens[place : place + length]
-        if tuple(token.whole for token in words) in PERCENT:
+        if tuple(plain(token.text) for token in words) in PERCENT:
             return length, Token("filler", "%", "%")
         if length == 1 and not (first.kind == "word" or _counts(tokens, place)):
             break
@@ -153,7 +153,7 @@ def _joined_numbers(tokens: Iterator[Token]) -> Iterator[Token]:
 def _limit(tokens: Sequence[Token], place: int) -> Token:
     """A word that says nothing but before a number, "up to 30", as one that does; not within "30 to 50"."""
     token = tokens[place]
-    if token.kind != "filler" or not _LIMITS.issuperset(CONCEPTS.get((token.whole,), {""})):
+    if token.kind != "filler" or not _LIMITS.issuperset(CONCEPTS.get((plain(token.text),), {""})):
         return token
     following = tokens[place + 1 : place + 4]
     limits = following and following[0].kind == "number" and (not place or tokens[place - 1].kind != "number")
@@ -206,12 +206,12 @@ def initials_at(tokens: Sequence[Token]) -> Iterator[tuple[int, int, str]]:
 def concepts_at(tokens: tuple[Token, ...]) -> tuple[tuple[int, int, str], ...]:
     """What the words mean: (first place, place behind the last, concept), the longest phrases."""
     found: list[tuple[int, int, str]] = []
-    wholes = [token.whole for token in tokens]
+    words = [plain(token.text) for token in tokens]
     for place in range(len(tokens)):
-        if wholes[place] not in _MAY_MEAN:
+        if words[place] not in _MAY_MEAN:
             continue
         for length in range(min(_LONGEST_PHRASE, len(tokens) - place), 0, -1):
-            names = CONCEPTS.get(tuple(wholes[place : place + length]))
+            names = CONCEPTS.get(tuple(words[place : place + length]))
             if names and (length > 1 or tokens[place].kind == "word"):
                 found += [(place, place + length, name) for name in names]
                 break
