@@ -66,7 +66,7 @@ async def test_an_enumeration_gives_its_values(portal: RunningPortal, details: b
         "79: Large customers",
         "The codes go into deal.UF_CRM_1724 (Customer size)",
     ]
-    assert said.structured["items"][0] == {"statusId": "77", "name": "Small customers", "sort": 10}
+    assert said.structured["items"][0] == {"statusId": "77", "name": "Small customers"}
 
 
 @pytest.mark.parametrize("field", ["deal.STAGE_ID", "deal.Stage", "Equipment rental.stageId"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -32,7 +33,7 @@ async def test_plain_answer_costs_one_request(portal: RunningPortal) -> None:
     assert len(said.text) < 300
     assert said.structured["entityId"] == "DEAL_STAGE"
     assert said.structured["total"] == 8
-    assert said.structured["items"][0] == {"statusId": "NEW", "name": "New", "sort": 10}
+    assert said.structured["items"][0] == {"statusId": "NEW", "name": "New"}
     assert said.structured["usedIn"] == ["deal.STAGE_ID"]
     assert [item["statusId"] for item in said.structured["items"]] == [
         line.partition(":")[0] for line in said.text.splitlines()[1:-1]
@@ -104,9 +105,36 @@ async def test_many_items_are_read_with_details(portal: RunningPortal) -> None:
     store = portal.portal.store
     for number in range(2_600):
         store.put(StoredItem(store.next_id(), "INDUSTRY", f"UC_{number}", f"Branch {number}", 200 + number // 7))
-    said = await ask(portal, "get_directory_items", entityId="INDUSTRY", details=True)
-    assert len({item["statusId"] for item in said.structured["items"]}) == said.structured["total"] == 2_611
+    read: list[str] = []
+    async with assistant(portal) as someone:
+        for _ in range(14):
+            after = read[-1] if read else ""
+            said = await someone.call("get_directory_items", entityId="INDUSTRY", details=True, after=after)
+            read += [item["statusId"] for item in said.structured["items"]]
+            assert said.structured["total"] == 2_611
+            assert said.structured.get("more", 0) == 2_611 - len(read)
+    assert len(set(read)) == len(read) == 2_611
     assert portal.methods_called == ["crm.status.list"] + ["batch"] * 2
+
+
+async def test_of_a_long_directory_a_part_is_shown_and_how_to_go_on(portal: RunningPortal) -> None:
+    for number in range(300):
+        portal.portal.store.add("INDUSTRY", f"UC_{number}", f"Branch {number}", sort=200 + number)
+    said = await ask(portal, "get_directory_items", entityId="INDUSTRY")
+    assert said.text.startswith("INDUSTRY: 200 of 311 items, in order (code: name)\n")
+    assert "\n111 more are not shown: go on with after=UC_188, or narrow with query\n" in said.text
+    assert (len(said.structured["items"]), said.structured["total"], said.structured["more"]) == (200, 311, 111)
+    said = await ask(portal, "get_directory_items", entityId="INDUSTRY", query="branch 29")
+    assert [item["statusId"] for item in said.structured["items"]] == [
+        f"UC_{n}" for n in (29, 129, 229, *range(290, 300))
+    ]
+    assert (said.structured["fitting"], said.structured["total"]) == (13, 311)
+    said = await ask(portal, "get_directory_items", entityId="INDUSTRY", query="unicorn")
+    assert said.text.startswith("INDUSTRY: none of its 311 items fits")
+    said = await ask(portal, "get_directory_items", entityId="INDUSTRY", after="UC_299")
+    assert said.text.startswith("INDUSTRY: none of its 311 items stands behind that code")
+    said = await ask(portal, "get_directory_items", entityId="INDUSTRY", after="NOPE")
+    assert said.error["code"] == "UNKNOWN_ITEM"
 
 
 async def test_all_pages_are_read_without_batch_too(portal: RunningPortal) -> None:
@@ -258,3 +286,26 @@ async def test_cyrillic_names(russian_portal: RunningPortal) -> None:
 async def test_over_tls(tls_portal: RunningPortal) -> None:
     said = await ask(tls_portal, "get_directory_items", entityId="DEAL_STAGE")
     assert said.text == DEAL_STAGE_TEXT
+
+
+async def test_a_part_that_is_handed_back_removes_nothing(portal: RunningPortal) -> None:
+    for number in range(300):
+        portal.portal.store.add("INDUSTRY", f"UC_{number}", f"Branch {number}", sort=200 + number)
+    async with assistant(portal, allow_writes=True) as someone:
+        printed = (await someone.call("get_directory_items", entityId="INDUSTRY")).text
+        said = await someone.call("apply_directory", entityId="INDUSTRY", items=printed)
+    assert said.error["code"] == "CHANGE_REFUSED"
+    assert "a part of the directory" in said.text
+
+
+async def test_of_many_directories_the_first_are_listed_and_the_others_counted(portal: RunningPortal) -> None:
+    store = portal.portal.store
+    for number in range(150):
+        entity_id = f"LIST_{number}"
+        store.directories[entity_id] = replace(store.directories["SOURCE"], id=entity_id, name=f"List {number}")
+    said = await ask(portal, "list_directories")
+    assert len(said.structured["directories"]) == 100
+    assert said.structured["total"] == 100 + sum(said.structured["leftOut"].values())
+    assert "\nNot shown: 69 list; narrow with query" in said.text
+    narrowed = await ask(portal, "list_directories", query="LIST_149")
+    assert [one["entityId"] for one in narrowed.structured["directories"]] == ["LIST_149"]

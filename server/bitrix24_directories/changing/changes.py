@@ -21,6 +21,7 @@ import anyio
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.entity_ids import could_be_id
 from bitrix24_directories.directories.models import Change, Item
+from bitrix24_directories.directories.notation import is_part
 from bitrix24_directories.rest import Bitrix24Error, Entry, Outcome, current_wait, failure
 from bitrix24_directories.text import one_line, shown_code
 
@@ -106,7 +107,15 @@ class Changes:
             return self._planned(entity_id, items, whole(plan), counted=counted)
 
     async def plan_declared(self, entity_id: str, lines: Sequence[str]) -> Planned:
-        """Plan all that makes a directory look as declared. Raises Bitrix24Error when it cannot be read."""
+        """Plan all that makes a directory look as declared.
+
+        Raises Bitrix24Error when it cannot be read, CHANGE_REFUSED for a directory that was printed in part.
+        """
+        if is_part(lines):
+            raise refused(
+                "these are the items of a part of the directory, and all that it lacks would be removed",
+                "Read the rest with get_directory_items and after, and declare all items",
+            )
         async with self._reading(entity_id) as (entity_id, items):
             plan, counted = await self._counted(entity_id, items, lambda planner: planner.declare(lines))
             return self._planned(entity_id, items, plan, counted=counted)

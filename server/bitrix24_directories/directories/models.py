@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import SkipJsonSchema
 
@@ -74,30 +74,49 @@ class Result(Shape):
         return said
 
 
+def _item(schema: JsonSchema) -> None:
+    lean(schema)
+    del schema["properties"]["sort"]["default"]
+
+
 class Item(Shape):
     """One entry of a directory. `status_id` is the code that other CRM calls carry, never altered.
 
-    `id` (the record's number), `semantics` (stages only), `color` and `system` come with details.
+    `id` (the record's number), `sort`, `semantics` (stages only), `color` and `system` are said with details: items
+    stand in their order without.
     """
+
+    model_config = ConfigDict(json_schema_extra=_item)
 
     status_id: str
     name: str
-    sort: int
+    sort: int = 0
     id: int | None = None
     semantics: Semantics | None = None
     color: str | None = None
     system: bool | None = None
 
+    @model_serializer(mode="wrap")
+    def _without_sort(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        said: dict[str, Any] = serialize(self)
+        if self.id is None:
+            said.pop("sort", None)
+        return said
+
 
 class DirectoryItems(Result):
     """One directory's items in SORT order, and the fields that take their codes (`used_in` as in Directory).
 
-    `age_seconds` is None for what was read for this call; less than WORTH_SAYING is not shown.
+    `total` counts all items of the directory, `fitting` those that a query asks for, `more` those that are left to be
+    read behind the last one shown. `age_seconds` is None for what was read for this call; less than WORTH_SAYING is not
+    shown.
     """
 
     entity_id: str
     items: list[Item]
     total: int
+    fitting: int | None = None
+    more: int | None = None
     used_in: list[str] | None = None
     age_seconds: int | None = None
 
@@ -123,11 +142,12 @@ class Directory(Shape):
 
 
 class DirectoryList(Result):
-    """Directories and enumerations that fit a query, and how many directories the portal has in all. `age_seconds` as
-    with items.
+    """Directories and enumerations that fit a query, and how many directories the portal has in all; `left_out` counts
+    those that fit as well, by their kind (`list`, `stages for deal.STAGE_ID`). `age_seconds` as with items.
     """
 
     directories: list[Directory]
+    left_out: dict[str, int] | None = None
     total: int
     age_seconds: int | None = None
 

@@ -21,8 +21,9 @@ _MEANING = re.compile(r"\s*\[(success|failure|process)\]$", re.IGNORECASE)
 _QUOTED = re.compile(r'("(?:[^"\\]|\\.)*"):(?:\s+(.*))?', re.DOTALL)
 _CODED = re.compile(r"(\S+?):(?:\s+(.*))?", re.DOTALL)
 _NEW_CODE = re.compile(r"(?:[A-Za-z]+\d+(?:_\d+)?:)?[A-Z0-9_-]*[A-Z][A-Z0-9_-]*")
-_HEADING = re.compile(r"\d+ items?, in order \(|the directory exists and has no items")
-_FRAME = re.compile(rf".*: (?:{_HEADING.pattern})|The codes go into ")
+_HEADING = re.compile(r"(?:\d+ of )?\d+ items?, in order \(|the directory exists and has no items")
+_PART = re.compile(r".*: \d+ of \d+ items?, in order \(|\d+ more are not shown: go on with after=")
+_FRAME = re.compile(rf".*: (?:{_HEADING.pattern})|\d+ more are not shown: |The codes go into ")
 
 
 def item_line(item: Item) -> str:
@@ -61,6 +62,11 @@ def coded(items: Sequence[Item], text: str) -> list[Item]:
     pipeline's prefix left out."""
     exact = [item for item in items if item.status_id == text]
     return exact or [item for item in items if text.casefold() in spellings(item.status_id)]
+
+
+def is_part(lines: Sequence[str]) -> bool:
+    """Whether lines are those of a directory that was printed in part: what is missing in them is still there."""
+    return any(_PART.match(line.strip()) for text in lines for line in text.splitlines())
 
 
 def read_lines(lines: Sequence[str], items: Sequence[Item]) -> list[Line]:

@@ -46,16 +46,26 @@ def uri_of(entity_id: str) -> str:
 
 def items_text(result: DirectoryItems) -> str:
     """`DEAL_STAGE: 8 items, in order (code: name)`, then `NEW: New` and so on."""
+    name, age = shown_code(result.entity_id), shown_age(result.age_seconds)
+    if not result.total:
+        return f"{name}: the directory exists and has no items{age}."
     if not result.items:
-        return f"{shown_code(result.entity_id)}: the directory exists and has no items{shown_age(result.age_seconds)}."
+        return f"{name}: none of its {counted(result.total, 'item')} {_asked_for(result)}{age}."
     detailed = result.items[0].id is not None
     notation = "code: name [meaning] colour (id)" if detailed else "code: name"
-    head = f"{shown_code(result.entity_id)}: {counted(result.total, 'item')}, in order ({notation})"
-    lines = [f"{head}{shown_age(result.age_seconds)}"]
+    part = "" if len(result.items) == result.total else f"{len(result.items)} of "
+    lines = [f"{name}: {part}{counted(result.total, 'item')}, in order ({notation}){age}"]
     lines += [item_line(item) for item in result.items]
+    if result.more:
+        last = shown_code(result.items[-1].status_id)
+        lines.append(f"{result.more} more are not shown: go on with after={last}, or narrow with query")
     if result.used_in:
         lines.append(f"The codes go into {', '.join(result.used_in)}")
     return "\n".join(lines)
+
+
+def _asked_for(result: DirectoryItems) -> str:
+    return "fits" if result.fitting is not None else "stands behind that code"
 
 
 def directories_text(result: DirectoryList) -> str:
@@ -69,7 +79,11 @@ def directories_text(result: DirectoryList) -> str:
     if enumerations:
         head += f" and {counted(enumerations, 'enumeration')}"
     lines = [f"{head} (entityId: title - kind, fields that take its codes){shown_age(result.age_seconds)}"]
-    return "\n".join(lines + [_directory_line(directory) for directory in result.directories])
+    lines += [_directory_line(directory) for directory in result.directories]
+    if result.left_out:
+        counts = (f"{count} {sort}" for sort, count in result.left_out.items())
+        lines.append(f"Not shown: {', '.join(counts)}; narrow with query")
+    return "\n".join(lines)
 
 
 def _directory_line(directory: Directory) -> str:
