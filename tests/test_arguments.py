@@ -58,7 +58,7 @@ async def test_booleans_in_other_words(portal: RunningPortal, details: object) -
         (
             "get_directory_items",
             {"entityId": "DEAL_STAGE", "categoryId": 1},
-            "- categoryId: no such argument; it takes entityId, details, fresh",
+            "- categoryId: no such argument; it takes entityId, details, fresh, query, after",
         ),
         ("list_directories", {"query": 3}, '- query: expected text, such as "deal"; got a number'),
     ],

@@ -62,7 +62,8 @@ async def test_add_makes_a_code_and_finds_the_place(someone: Assistant, portal: 
     )
     assert said.structured["status"] == "done"
     assert codes(portal, "DEAL_STAGE")[4:7] == ["FINAL_INVOICE", "CONTRACT_REVIEW", "WON"]
-    assert [found["statusId"] for found in said.structured["items"]] == codes(portal, "DEAL_STAGE")
+    assert [found["statusId"] for found in said.structured["items"]] == codes(portal, "DEAL_STAGE")[4:7]
+    assert said.structured["total"] == len(codes(portal, "DEAL_STAGE"))
     assert "CONTRACT_REVIEW: Contract review (id " in said.text
 
 
@@ -226,6 +227,37 @@ async def test_apply_shows_the_plan_and_then_carries_it_out(someone: Assistant, 
     again = await someone.call("apply_directory", entityId="DEAL_STAGE", items=lines)
     assert again.structured["status"] == "unchanged"
     assert "planId" not in again.structured
+
+
+async def test_what_was_planned_is_not_said_again(someone: Assistant, portal: PortalInProcess) -> None:
+    lines = [*(await someone.call("get_directory_items", entityId="SOURCE")).text.splitlines()[1:-1]]
+    lines[3:3] = [f"New source {number}" for number in range(20)]
+    planned = await someone.call("apply_directory", entityId="SOURCE", items=lines)
+    assert "items" not in planned.structured
+    places = [step.get("changes") for step in planned.structured["steps"] if step["action"] == "add"]
+    assert places == [["after WEB"]] + [None] * 19
+    done = await someone.call("apply_directory", entityId="SOURCE", planId=planned.structured["planId"])
+    assert done.structured["counts"]["add"] == 20
+    assert set(done.structured["counts"]) == {"add", "renumber"}
+    assert (done.structured["steps"], done.structured["total"]) == ([], 33)
+    assert "SOURCE has 33 items now" in done.text
+    assert [item.name for item in portal.portal.store.of("SOURCE")][3:5] == ["New source 0", "New source 1"]
+
+
+async def test_a_plan_by_its_id_alone(someone: Assistant, portal: PortalInProcess) -> None:
+    lines = ["NEW", "Contract review", "WON", "LOSE"]
+    planned = await someone.call("apply_directory", entityId="DEAL_STAGE_2", items=lines)
+    portal.portal.store.add("DEAL_STAGE_2", "MEANWHILE", "Meanwhile", sort=15)
+    changed = await someone.call("apply_directory", entityId="DEAL_STAGE_2", planId=planned.structured["planId"])
+    assert changed.structured["status"] == "planned"
+    assert changed.structured["news"]
+    done = await someone.call("apply_directory", entityId="DEAL_STAGE_2", planId=changed.structured["planId"])
+    assert done.structured["status"] == "done"
+    assert codes(portal, "DEAL_STAGE_2") == ["C2:NEW", "C2:CONTRACT_REVIEW", "C2:WON", "C2:LOSE"]
+    unknown = await someone.call("apply_directory", entityId="DEAL_STAGE_2", planId="0123456789ab")
+    assert unknown.error["code"] == "CHANGE_REFUSED"
+    assert "planId 0123456789ab is not known any more" in unknown.text
+    assert "Call again with all items" in unknown.text
 
 
 async def test_what_the_tools_print_can_be_handed_back(someone: Assistant) -> None:
@@ -559,7 +591,7 @@ async def test_sloppy_calls_get_plain_lines(portal: PortalInProcess) -> None:
         said = await someone.call("add_directory_item", entityId="SOURCE")
         assert "- name: missing; expected text" in said.text
         said = await someone.call("apply_directory", entityId="SOURCE", items=[])
-        assert "- items: expected a list of 1 to 500 texts" in said.text
+        assert "no items were declared" in said.text
     assert (await ask(portal, "get_directory_items", entityId="SOURCE")).structured["total"] == 13
 
 

@@ -84,7 +84,7 @@ async def test_a_plan_of_one_is_carried_out_by_the_other(
             assert (await called(there, "get_directory_items", entityId="EMPLOYEES"))["total"] == 4
             planned = await called(here, "apply_directory", **items)
             assert planned["status"] == "planned"
-            done = await called(there, "apply_directory", **items, planId=planned["planId"])
+            done = await called(there, "apply_directory", entityId="EMPLOYEES", planId=planned["planId"])
             assert done["status"] == "done"
             assert (await called(here, "get_directory_items", entityId="EMPLOYEES"))["total"] == 2
 

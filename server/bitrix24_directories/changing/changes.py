@@ -6,6 +6,7 @@ that a person may take their time to confirm between planning and carrying out.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -23,6 +24,7 @@ from bitrix24_directories.directories.entity_ids import could_be_id
 from bitrix24_directories.directories.models import Change, Item
 from bitrix24_directories.directories.notation import is_part
 from bitrix24_directories.rest import Bitrix24Error, Entry, Outcome, current_wait, failure
+from bitrix24_directories.state.shared import Inside, State, UnavailableError
 from bitrix24_directories.text import one_line, shown_code
 
 from .audit import Audit
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _PLANS = 100
+_DECLARED_SECONDS = 3600.0  # for which a planId alone is enough to carry out its plan
 _OTHERWISE = "what was asked for, or whether records could be counted, is not as in that plan"
 _READ_AGAIN_SECONDS = 10.0
 """To tell what was done when a change was cut off, on top of the timeout."""
@@ -71,13 +74,22 @@ class Changes:
     """The changes of one portal's directories, one at a time for each directory; `salt` keeps planIds from being made
     up, and makes those of replicas the same."""
 
-    def __init__(self, directories: Directories, audit: Audit, turns: Turns, timeout: float, salt: str = "") -> None:
+    def __init__(
+        self,
+        directories: Directories,
+        audit: Audit,
+        turns: Turns,
+        timeout: float,
+        salt: str = "",
+        state: State | None = None,
+    ) -> None:
         self._directories = directories
         self._audit = audit
         self._timeout = timeout
         self._salt = salt or secrets.token_hex(8)
         self._seen: OrderedDict[str, list[Item]] = OrderedDict()
         self._turns = turns
+        self._state = state or Inside()
 
     async def plan_adding(
         self, entity_id: str, name: str, *, code: str = "", after: str = "", color: str = "", meaning: str = ""
@@ -106,11 +118,14 @@ class Changes:
             plan, counted = await self._counted(entity_id, items, lambda planner: planner.remove(item))
             return self._planned(entity_id, items, whole(plan), counted=counted)
 
-    async def plan_declared(self, entity_id: str, lines: Sequence[str]) -> Planned:
-        """Plan all that makes a directory look as declared.
+    async def plan_declared(self, entity_id: str, lines: Sequence[str], plan_id: str = "") -> Planned:
+        """Plan all that makes a directory look as declared, by `lines`, or by those that `plan_id` was made of.
 
-        Raises Bitrix24Error when it cannot be read, CHANGE_REFUSED for a directory that was printed in part.
+        Raises Bitrix24Error when it cannot be read, CHANGE_REFUSED for a directory that was printed in part, and where
+        nothing is declared.
         """
+        if not lines:
+            lines = await self._declared(plan_id)
         if is_part(lines):
             raise refused(
                 "these are the items of a part of the directory, and all that it lacks would be removed",
@@ -118,7 +133,22 @@ class Changes:
             )
         async with self._reading(entity_id) as (entity_id, items):
             plan, counted = await self._counted(entity_id, items, lambda planner: planner.declare(lines))
-            return self._planned(entity_id, items, plan, counted=counted)
+            planned = self._planned(entity_id, items, plan, counted=counted)
+        with contextlib.suppress(UnavailableError):  # then the items have to be sent again
+            await self._state.remember(self._declared_as(planned.plan_id), json.dumps(lines), _DECLARED_SECONDS)
+        return planned
+
+    async def _declared(self, plan_id: str) -> list[str]:
+        said = await self._state.recall(self._declared_as(plan_id)) if plan_id else None
+        if said is None:
+            known = f"what was declared for planId {one_line(plan_id, 100)} is not known any more"
+            raise refused(known if plan_id else "no items were declared", "Call again with all items of the directory")
+        lines: list[str] = json.loads(said)
+        return lines
+
+    def _declared_as(self, plan_id: str) -> str:
+        """Nobody else gets at it: the salt is of one person on one portal."""
+        return f"declared:{hashlib.sha256(f'{self._salt}{plan_id}'.encode()).hexdigest()}"
 
     async def _counted(self, entity_id: str, items: list[Item], make: Callable[[Planner], Plan]) -> tuple[Plan, bool]:
         """A plan that removes nothing which records carry, and says what is known of each removal; and whether all

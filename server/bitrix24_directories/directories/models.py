@@ -221,11 +221,12 @@ class Step(Shape):
 
 
 class Change(Result):
-    """What a change would do, did, or did not do, and the directory as the portal has it now.
+    """What a change would do, did, or did not do, and what of the directory it concerns, as the portal has it now.
 
     `status`: `planned` (nothing is done yet; `plan_id` carries it out), `done`, `unchanged` (nothing to do), `declined`
     (the person said no), `cancelled` (the person did not answer), `stopped` (a step was not done, or it is not known
-    whether it was). `news` tells what has changed on the portal since an earlier plan.
+    whether it was). `news` tells what has changed on the portal since an earlier plan. `counts` of actions stand for
+    steps that are not said; `items` are those that were changed, with their neighbours, of `total`.
     """
 
     entity_id: str
@@ -233,4 +234,6 @@ class Change(Result):
     steps: list[Step]
     plan_id: str | None = None
     news: list[str] | None = None
-    items: list[Item]
+    counts: dict[str, int] | None = None
+    items: list[Item] | None = None
+    total: int | None = None

@@ -32,6 +32,14 @@ DIRECTORIES = "bitrix24://directories"
 
 QUERY_SHOWN = 100
 
+_COUNTED = {
+    "add": "{n} added",
+    "update": "{n} changed",
+    "remove": "{n} removed",
+    "refused": "{n} refused",
+    "renumber": "{n} in the same order with another SORT",
+}
+
 
 def both(text: str, result: Result) -> CallToolResult:
     """A result in both channels, and nothing else: older clients lose a whole answer to a kind of block that they do
@@ -163,7 +171,7 @@ def plan_text(change: Change) -> str:
     if change.news:
         lines.insert(0, f"This is a new plan, since {'; '.join(change.news)}.")
     if change.plan_id:
-        lines.append(f"Show this to the user; when they agree, make the same call again with planId {change.plan_id}")
+        lines.append(f"Show this to the user; when they agree, call again with planId {change.plan_id}")
     return "\n".join(lines)
 
 
@@ -179,8 +187,14 @@ def change_text(change: Change) -> str:
         "planned": f"Nothing was changed in {change.entity_id} yet:",
     }[change.status]
     lines = [head, *_steps(change), *(change.news or ())]
-    now = DirectoryItems(entity_id=change.entity_id, items=change.items, total=len(change.items))
-    return "\n".join([*lines, items_text(now)] if change.items else lines)
+    if change.counts:
+        lines.append(f"In all: {', '.join(_COUNTED[action].format(n=n) for action, n in change.counts.items())}")
+    if change.items:
+        total = change.total or len(change.items)
+        lines.append(items_text(DirectoryItems(entity_id=change.entity_id, items=change.items, total=total)))
+    elif change.total is not None:
+        lines.append(f"{change.entity_id} has {counted(change.total, 'item')} now")
+    return "\n".join(lines)
 
 
 def _stopped(change: Change) -> str:

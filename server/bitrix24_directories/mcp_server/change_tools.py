@@ -12,6 +12,7 @@ from mcp.server.mcpserver.resolve import Elicit, Resolve
 from mcp_types import CallToolResult, ToolAnnotations
 from pydantic import BeforeValidator, Field
 
+from bitrix24_directories.changing.brief import of_a_plan, of_what_was_done
 from bitrix24_directories.changing.changes import Changes, Planned
 from bitrix24_directories.directories.models import Change
 
@@ -20,6 +21,9 @@ from .asking import Confirmation, Confirmed, Said, ask, can_ask, not_wanted
 from .context import Calls, calling
 from .entity_argument import EntityId
 from .tools import Published, listed, published
+
+NOTHING: list[str] = []
+"""No items: those of the plan."""
 
 LENGTH, _SHORT, _LINE = 255, 30, 500  # characters of a name or code, of the rest, of an item in notation
 
@@ -67,8 +71,8 @@ async def _plan_removing(entityId: str, statusId: str, ctx: Calls) -> Planned:
     return await changes_of(ctx).plan_removing(entityId, statusId)
 
 
-async def _plan_declared(entityId: str, items: list[str], ctx: Calls) -> Planned:
-    return await changes_of(ctx).plan_declared(entityId, items)
+async def _plan_declared(entityId: str, items: list[str], planId: str, ctx: Calls) -> Planned:
+    return await changes_of(ctx).plan_declared(entityId, items, planId)
 
 
 async def _ask_adding(planned: Annotated[Planned, Resolve(_plan_adding)], ctx: Calls) -> Elicit[Confirmation] | Said:
@@ -157,25 +161,24 @@ async def delete_directory_item(
 
 async def apply_directory(
     entityId: EntityId,
+    ctx: Calls,
+    planned: Annotated[Planned, Resolve(_plan_declared)],
+    answer: Annotated[Confirmed, Resolve(_ask_declared)],
     items: Annotated[
         list[Annotated[str, Field(max_length=_LINE)]],
         BeforeValidator(listed),
         Field(
-            description="1 to 500 items in order, as get_directory_items prints them; a bare name is a new item",
-            min_length=1,
+            description="Items in order, 500 at most, as get_directory_items prints them; a bare name is a new item",
             max_length=500,
             examples=[["NEW: New", "Contract review", "WON: Deal Won [success] #7BD500", "LOSE: Deal Lost [failure]"]],
         ),
-    ],
-    ctx: Calls,
-    planned: Annotated[Planned, Resolve(_plan_declared)],
-    answer: Annotated[Confirmed, Resolve(_ask_declared)],
+    ] = NOTHING,
     planId: PlanId = "",
 ) -> Annotated[CallToolResult, Change]:
     """Make a Bitrix24 directory look as declared: adds, renames, recolours, moves, and removes what is not declared.
 
-    The first call answers with the plan and a planId, and changes nothing: show it to the user. Call again with the
-    same items and that planId to carry it out; if the directory has changed meanwhile, a new plan comes back.
+    The first call answers with the plan and a planId, and changes nothing: show it to the user. Call again with
+    entityId and that planId alone to carry it out; if the directory has changed meanwhile, a new plan comes back.
     """
     del entityId, items
     if planId != planned.plan_id or not planned.plan.operations:
@@ -203,7 +206,7 @@ def change_tools() -> tuple[Published, ...]:
 async def _ask(planned: Planned, ctx: Calls) -> Elicit[Confirmation] | Said:
     if not planned.plan.operations or not can_ask(ctx):
         return "accept"
-    return await ask(plan_text(planned.answer().model_copy(update={"plan_id": None})), ctx)
+    return await ask(plan_text(of_a_plan(planned.answer().model_copy(update={"plan_id": None}))), ctx)
 
 
 async def _done(ctx: Calls, tool: str, planned: Planned, answer: Confirmed) -> CallToolResult:
@@ -213,10 +216,11 @@ async def _done(ctx: Calls, tool: str, planned: Planned, answer: Confirmed) -> C
         result = await changes.carry_out(tool, planned, confirmed=can_ask(ctx))
     else:
         result = changes.not_wanted(tool, planned, how)
+    result = of_what_was_done(result, planned.items)
     return both(change_text(result), result)
 
 
 def _shown(ctx: Calls, planned: Planned, plan_id: str) -> CallToolResult:
     news = changes_of(ctx).news(plan_id, planned) if plan_id else None
-    result = planned.answer(news)
+    result = of_a_plan(planned.answer(news))
     return both(plan_text(result), result)

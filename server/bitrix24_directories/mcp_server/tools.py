@@ -62,8 +62,8 @@ async def get_directory_items(
     ctx: Calls,
     details: Annotated[bool, Field(description="Add id, sort, colour, system flag, meaning")] = False,
     fresh: Annotated[bool, Field(description="Read now, not from the cache")] = False,
-    query: Annotated[str, Field(description="Words of code or name")] = "",
-    after: Annotated[str, Field(description="Go on behind this code")] = "",
+    query: Annotated[str, Field(description="Words of code or name", max_length=QUERY_LIMIT)] = "",
+    after: Annotated[str, Field(description="Go on behind this code", max_length=QUERY_LIMIT)] = "",
 ) -> Annotated[CallToolResult, DirectoryItems]:
     """Read the codes (STATUS_ID) and names of one Bitrix24 CRM directory, in order, 200 at most.
 
@@ -81,9 +81,9 @@ async def list_directories(
         str, Field(description="Words of the id or title", examples=["deal", "source"], max_length=QUERY_LIMIT)
     ] = "",
 ) -> Annotated[CallToolResult, DirectoryList]:
-    """List the directories of this Bitrix24 portal: which exist, their entityId, and which CRM field takes their codes.
+    """List the directories of this portal: entityId, title, and which CRM fields take their codes.
 
-    Use it to find an entityId; every deal pipeline and smart process has its own. Example: query "deal" gives
+    Every deal pipeline and smart process has its own. Example: query "deal" gives
     "DEAL_STAGE: Deal stages - stages for deal.STAGE_ID, pipeline 0, ...".
     """
     result = part_of_directories(await directories_of(ctx).search(query))
