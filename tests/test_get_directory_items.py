@@ -306,6 +306,6 @@ async def test_of_many_directories_the_first_are_listed_and_the_others_counted(p
     said = await ask(portal, "list_directories")
     assert len(said.structured["directories"]) == 100
     assert said.structured["total"] == 100 + sum(said.structured["leftOut"].values())
-    assert "\nNot shown: 69 list; narrow with query" in said.text
+    assert "\nNot shown: 67 list, 2 stages of smart processes; narrow with query" in said.text
     narrowed = await ask(portal, "list_directories", query="LIST_149")
     assert [one["entityId"] for one in narrowed.structured["directories"]] == ["LIST_149"]

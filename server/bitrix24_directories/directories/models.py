@@ -143,7 +143,7 @@ class Directory(Shape):
 
 class DirectoryList(Result):
     """Directories and enumerations that fit a query, and how many directories the portal has in all; `left_out` counts
-    those that fit as well, by their kind (`list`, `stages for deal.STAGE_ID`). `age_seconds` as with items.
+    those that fit as well, by their sort (`list`, `stages for deal.STAGE_ID`). `age_seconds` as with items.
     """
 
     directories: list[Directory]

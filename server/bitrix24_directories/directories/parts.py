@@ -15,6 +15,7 @@ ITEMS_AT_ONCE = 200
 DIRECTORIES_AT_ONCE = 100
 
 _CODE_SHOWN = 100
+_SMART_PROCESS = "DYNAMIC_"
 
 
 def part_of_items(whole: DirectoryItems, query: str = "", after: str = "") -> DirectoryItems:
@@ -37,16 +38,27 @@ def part_of_items(whole: DirectoryItems, query: str = "", after: str = "") -> Di
 
 
 def part_of_directories(whole: DirectoryList) -> DirectoryList:
-    """The first DIRECTORIES_AT_ONCE, and of the others how many there are of each kind, by the fields they are for."""
-    shown, rest = whole.directories[:DIRECTORIES_AT_ONCE], whole.directories[DIRECTORIES_AT_ONCE:]
+    """All, or where there are more the first DIRECTORIES_AT_ONCE, those of smart processes last; of the others how many
+    there are of each sort.
+
+    Stages are said without their pipeline and its codes then, which a query brings back.
+    """
+    if len(whole.directories) <= DIRECTORIES_AT_ONCE:
+        return whole
+    ordered = sorted(whole.directories, key=lambda one: one.entity_id.startswith(_SMART_PROCESS))
+    shown, rest = ordered[:DIRECTORIES_AT_ONCE], ordered[DIRECTORIES_AT_ONCE:]
+    brief = {"start": None, "success": None, "failure": None, "pipeline": None, "category_id": None}
+    shown = [one.model_copy(update=brief) for one in shown]
     left_out = Counter(map(_sort_of, rest))
-    return whole.model_copy(update={"directories": shown, "left_out": dict(left_out) or None})
+    return whole.model_copy(update={"directories": shown, "left_out": dict(left_out)})
 
 
 def _sort_of(directory: Directory) -> str:
-    """The same for directories that differ in nothing but their pipeline."""
-    stages = directory.kind == "stages" and directory.used_in
-    return f"{directory.kind} for {directory.used_in[0]}" if stages and directory.used_in else directory.kind
+    """The same for directories that differ in nothing but their pipeline or their smart process."""
+    if directory.kind != "stages" or not directory.used_in:
+        return directory.kind
+    smart = directory.entity_id.startswith(_SMART_PROCESS)
+    return "stages of smart processes" if smart else f"stages for {directory.used_in[0]}"
 
 
 def _place(items: Sequence[Item], code: str, entity_id: str) -> int:

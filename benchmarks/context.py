@@ -1,0 +1,82 @@
+"""What long answers and changes cost in an assistant's context, in o200k tokens of the structured results."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import bpe_openai
+from figures import HERE, Figure
+
+from bitrix24_directories.portal import DemoPortal
+
+sys.path.append(str(HERE.parent / "tests"))
+from support import Assistant, PortalInProcess, assistant
+
+ENCODING = bpe_openai.get_encoding("o200k_base")
+
+
+def count(value: Any) -> int:
+    return len(ENCODING.encode(json.dumps(value, ensure_ascii=False, separators=(",", ":"))))
+
+
+def context() -> Iterator[Figure]:
+    logging.disable()  # the audit log of the changes
+    try:
+        yield from asyncio.run(_measured())
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+async def _measured() -> list[Figure]:
+    portal = PortalInProcess(_large())
+    async with assistant(portal, allow_writes=True) as someone:
+        return [*await _read(someone), *await _changed(someone)]
+
+
+async def _read(someone: Assistant) -> list[Figure]:
+    listed = await someone.call("list_directories")
+    long = await someone.call("get_directory_items", entityId="LIST_1")
+    return [
+        Figure("620 directories listed", count(listed.structured), 4000),
+        Figure("the first part of 1,000 items", count(long.structured), 6000),
+    ]
+
+
+async def _changed(someone: Assistant) -> list[Figure]:
+    added = await someone.call("add_directory_item", entityId="LIST_0", name="Beekeeping", after="UC_50")
+    current = (await someone.call("get_directory_items", entityId="SOURCE")).text.splitlines()[1:-1]
+    items = [*current, *(f"Partner shop {number}" for number in range(100))]
+    planned = await someone.call("apply_directory", entityId="SOURCE", items=items)
+    again = {"entityId": "SOURCE", "planId": planned.structured["planId"]}
+    done = await someone.call("apply_directory", **again)
+    assert done.structured["counts"] == {"add": 100}
+    return [
+        Figure("one item added to a directory of 110", count(added.structured), 200),
+        Figure("100 additions planned", count(planned.structured), 1800),
+        Figure("the call that carries them out", count(again), 30),
+        Figure("100 additions done", count(done.structured), 300),
+    ]
+
+
+def _large() -> DemoPortal:
+    """Two hundred smart processes of three pipelines each, a list of 110 items, one of 1,000."""
+    portal = DemoPortal()
+    store = portal.store
+    stages = store.directories["DYNAMIC_177_STAGE_7"]
+    for number in range(600):
+        kind, pipeline = 1030 + number // 3, 100 + number
+        entity_id = f"DYNAMIC_{kind}_STAGE_{pipeline}"
+        store.directories[entity_id] = replace(
+            stages, id=entity_id, entity_type_id=kind, prefix=f"DT{kind}_{pipeline}", category_id=pipeline
+        )
+    for number, length in enumerate((110, 1000)):
+        store.directories[f"LIST_{number}"] = replace(store.directories["SOURCE"], id=f"LIST_{number}", name="A list")
+        for place in range(length):
+            store.add(f"LIST_{number}", f"UC_{place}", f"Branch {place}", sort=10 + place)
+    return portal
