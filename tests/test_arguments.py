@@ -116,7 +116,7 @@ LONG = "x" * 10**7
         ("update_directory_item", {"entityId": "SOURCE", "statusId": LONG}, "statusId: it may have 255"),
         ("delete_directory_item", {"entityId": "SOURCE", "statusId": "CALL", "planId": LONG}, "planId: it may have 30"),
         ("apply_directory", {"entityId": "SOURCE", "items": [LONG]}, "items: each text may have 500"),
-        ("apply_directory", {"entityId": "SOURCE", "items": "x\n" * 10**6}, "items: expected a list of 1 to 500 texts"),
+        ("apply_directory", {"entityId": "SOURCE", "items": "x\n" * 10**6}, "items: expected a list of 0 to 500 texts"),
         ("list_directories", {LONG: 1}, "xxx: no such argument".replace("xxx", "x" * 39 + "…")),
     ],
 )

@@ -101,6 +101,10 @@ def test_a_code_and_a_name_that_contradict_each_other() -> None:
     assert [match.status_id for match in matcher.find("WEB").matches] == ["WEB", "UC_1"]
     assert matcher.find("web").status == "ambiguous"
     assert (matcher.find("EMAIL").status, matcher.find("email").status) == ("exact", "none")
+    forms = [Item(status_id="WEBFORM", name="CRM form", sort=1), Item(status_id="UC_1", name="Website form", sort=2)]
+    matcher = Matcher([(Directory(entity_id="SOURCE", name="Sources", kind="list"), forms)])
+    assert matcher.find("web form").status == "ambiguous"
+    assert matcher.find("WEBFORM").status == "exact"
 
 
 async def find(portal: RunningPortal | PortalInProcess, *queries: str, **arguments: Any) -> Said:

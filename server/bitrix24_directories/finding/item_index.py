@@ -5,8 +5,6 @@ from __future__ import annotations
 import bisect
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from enum import IntEnum
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -14,9 +12,9 @@ from rapidfuzz import process
 from rapidfuzz.distance import OSA
 
 from bitrix24_directories.directories.models import Directory, Item
-from bitrix24_directories.text import bare_code
-from bitrix24_directories.words import folded, plain, same_text, without_tags
+from bitrix24_directories.words import folded, plain, same_text
 
+from .entries import Entry, Evidence, Hit, Hits, bits_of, denied_words, sides_of
 from .languages import KNOWN, Script, by_default, candidates, languages_of, script_of
 from .scopes import Scope
 from .tokens import Token, concepts_at, initials_at, stems, tokens_of, unnegated
@@ -31,55 +29,8 @@ _BEGINNING, _DOTTED_BEGINNING = 4, 2  # letters of a word that begins another
 _TYPOS_LOOKED_AT = 20
 
 
-class Evidence(IntEnum):
-    """How a word of a query stands in an item, the weakest first. From TYPO on a word is as good as written."""
-
-    CODE = 1
-    BEGINNING = 2
-    TWO_TYPOS = 3
-    STAGE = 4
-    CONCEPT = 5
-    TYPO = 6
-    DENIED = 7
-    STEM = 8
-    SAME = 9
-
-
-class Hit(NamedTuple):
-    """Where a word stands in an item: by what evidence, as which of its words (bits), and whether one is the other's
-    negation.
-    """
-
-    evidence: Evidence
-    bits: int
-    denied: bool = False
-
-
-Hits = Mapping[int, Hit]
-"""Hits by the items' numbers."""
-
 Postings = dict[str, dict[int, int]]
 """For each form of a word the items in which it stands, and as which of their words (bits)."""
-
-
-@dataclass(eq=False, slots=True)
-class Entry:
-    """One item that can be found.
-
-    `telling` are the words (bits) that tell it from others: what names its directory does not, where anything else
-    does. `sides` are those of them on each side of a slash. `denied` are those that a negating word stands with.
-    """
-
-    item: Item
-    scope: Scope
-    telling: int = 0
-    sides: tuple[int, ...] = ()
-    denied: int = 0
-    numbers: tuple[str, ...] = ()
-
-    @property
-    def bare_code(self) -> str:
-        return bare_code(self.item.status_id)
 
 
 class ItemIndex:
@@ -89,6 +40,7 @@ class ItemIndex:
         self.entries: list[Entry] = []
         self.scopes: list[Scope] = []
         self._by_code: dict[str, list[Entry]] = defaultdict(list)
+        self._by_code_words: dict[str, list[Entry]] = defaultdict(list)
         self._by_name: dict[str, list[Entry]] = defaultdict(list)
         self._wholes: Postings = defaultdict(dict)
         self._stems: Postings = defaultdict(dict)
@@ -119,8 +71,11 @@ class ItemIndex:
             self._by_length[len(form)].append(form)
 
     def by_code(self, code: str) -> list[Entry]:
-        """Items with this code, in any letter case, with or without its pipeline's prefix."""
-        return self._by_code.get(code.casefold(), [])
+        """Items with this code, in any letter case, with or without its pipeline's prefix; else those whose code is the
+        same words, "web form" for WEBFORM.
+        """
+        words = same_text(code)
+        return self._by_code.get(code.casefold()) or (self._by_code_words.get(words, []) if words else [])
 
     def by_name(self, name: str) -> list[Entry]:
         text = same_text(name)
@@ -240,6 +195,7 @@ class ItemIndex:
             self._by_code[item.status_id.casefold()].append(entry)
             if entry.bare_code != item.status_id:
                 self._by_code[entry.bare_code.casefold()].append(entry)
+            self._by_code_words[same_text(entry.bare_code)].append(entry)
             self._by_name[same_text(item.name)].append(entry)
             self._add_name(number, entry, languages)
             self._add_code(number, entry)
@@ -253,8 +209,8 @@ class ItemIndex:
         said = [place for place, token in enumerate(tokens) if token.kind in ("word", "number")]
         tell = [place for place in said if not entry.scope.names(tokens[place], languages)]
         entry.telling = sum(1 << place for place in tell or said or range(len(tokens)))
-        entry.sides = tuple(_sides(entry.item.name, entry.telling)) if "/" in entry.item.name else ()
-        entry.denied = _denied(tokens)
+        entry.sides = tuple(sides_of(entry.item.name, entry.telling)) if "/" in entry.item.name else ()
+        entry.denied = denied_words(tokens)
         entry.numbers = tuple(token.whole for token in tokens if token.kind == "number")
         for place, token in enumerate(tokens):
             forms = self._read.get((token, languages))
@@ -270,9 +226,9 @@ class ItemIndex:
             if token.kind == following.kind == "word":
                 self._post(self._wholes, token.whole + following.whole, number, 3 << place)
         for start, end, concept in concepts_at(tokens):
-            self._post(self._concepts, concept, number, _bits(start, end))
+            self._post(self._concepts, concept, number, bits_of(start, end))
         for start, end, letters in initials_at(tokens):
-            self._post(self._initials, letters, number, _bits(start, end))
+            self._post(self._initials, letters, number, bits_of(start, end))
         for place, token in enumerate(tokens):
             if token.upper:
                 self._post(self._short, token.whole, number, 1 << place)
@@ -307,33 +263,6 @@ def _merge(
             found[number] = Hit(evidence, bits, denied)
         elif evidence == known.evidence and denied == known.denied:
             found[number] = Hit(evidence, bits | known.bits, denied)
-
-
-def _bits(start: int, end: int) -> int:
-    return (1 << end) - (1 << start)
-
-
-def _sides(name: str, telling: int) -> Iterator[int]:
-    """The telling words of each side of a slash: "Show/Exhibition" is both."""
-    start = 0
-    for side in without_tags(name).split("/"):
-        tokens = tokens_of(side)
-        if any(token.kind == "number" for token in tokens):
-            return
-        if bits := _bits(start, start + len(tokens)) & telling:
-            yield bits
-        start += len(tokens)
-
-
-def _denied(tokens: Sequence[Token]) -> int:
-    """The words (bits) that the denials in a name deny: the next one, and where none follows the one before."""
-    bits = 0
-    for place, token in enumerate(tokens):
-        if token.kind == "denial":
-            following = [other for other in range(place + 1, len(tokens)) if tokens[other].kind in ("word", "number")]
-            before = [other for other in range(place) if tokens[other].kind in ("word", "number")]
-            bits |= 1 << (following[0] if following else before[-1] if before else place)
-    return bits
 
 
 class _Forms(NamedTuple):

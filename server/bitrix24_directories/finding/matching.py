@@ -14,7 +14,8 @@ from typing import Literal
 from bitrix24_directories.directories.models import Directory, Item, Match, QueryResult
 from bitrix24_directories.words import plain
 
-from .item_index import Entry, Evidence, ItemIndex
+from .entries import Entry, Evidence
+from .item_index import ItemIndex
 from .languages import KNOWN
 from .layouts import as_meant
 from .question import Candidate, Fit, Question
@@ -64,37 +65,38 @@ class Matcher:
         fitting = question.fitting()
         fitting = _named_rather(fitting + question.misheard(fitting))
         by_code = self._index.by_code(query.strip())
-        if not fitting and not by_code:
-            for meant in as_meant(query):
-                found = self._meant(meant)
-                if found is not None:
-                    return found.model_copy(update={"query": query})
-        doubtful = question.denials > 1
-        sure = None if doubtful else _sure(fitting)
-        if sure is not None and not any(entry is not sure.entry for entry in by_code):
-            return _result(query, "likely", [(sure.entry, _REASONS[sure.weakest])])
-        if not fitting and not doubtful and (told := question.told()):
-            return _result(query, "likely", [(told, "all words of the name")])
+        if question.denials < 2:  # what is denied twice is too hard to tell
+            sure = _sure(fitting)
+            if sure is not None and all(entry is sure.entry for entry in by_code):
+                return _result(query, "likely", [(sure.entry, _REASONS[sure.weakest])])
+            if not fitting and (told := question.told()):
+                return _result(query, "likely", [(told, "all words of the name")])
+        if not fitting and not by_code and (meant := self._meant(query)):
+            return _result(query, "likely" if len(meant) == 1 else "ambiguous", meant)
+        return self._unsure(query, question, fitting, by_code)
+
+    def _unsure(
+        self, query: str, question: Question, fitting: Sequence[Candidate], by_code: Sequence[Entry]
+    ) -> QueryResult:
+        """Several that fit, whole names before parts of them; or the nearest."""
         coded = [(entry, _by_code(entry, query)) for entry in by_code]
         named = [(one.entry, _REASONS[one.weakest]) for one in fitting if one.entry not in by_code]
-        whole = [(one.entry, _REASONS[one.weakest]) for one in fitting if (one.fit or 0) >= Fit.SPELT]
+        whole = {one.entry: _REASONS[one.weakest] for one in fitting if (one.fit or 0) >= Fit.SPELT}
+        if len(whole) > 1 and whole.keys() >= set(by_code):
+            return _result(query, "ambiguous", list(whole.items()))
         if len(coded) + len(named) > 1:
-            return _result(
-                query, "ambiguous", whole if len(whole) > 1 and {*by_code} <= {*dict(whole)} else coded + named
-            )
+            return _result(query, "ambiguous", coded + named)
         others = [(one.entry, "near") for one in fitting or question.near() if one.entry not in by_code]
         return _result(query, "none", (coded + others)[:NEAREST])
 
-    def _meant(self, query: str) -> QueryResult | None:
-        """What was meant by other keys: only a code or a whole name is taken for it."""
-        question = Question(query, self._index)
-        whole = [one for one in question.fitting() if one.fit == Fit.WHOLE]
-        exact = self._exact(query)
-        entries = list(exact) or [one.entry for one in whole]
-        if not entries:
-            return None
-        matches = [(entry, f'"{query}" in another keyboard layout') for entry in entries]
-        return _result(query, "likely" if len(entries) == 1 else "ambiguous", matches)
+    def _meant(self, query: str) -> list[tuple[Entry, str]]:
+        """What was meant by the same keys in another layout: only a code or a whole name is taken for it."""
+        for meant in as_meant(query):
+            fitting = Question(meant, self._index).fitting()
+            entries = list(self._exact(meant)) or [one.entry for one in fitting if one.fit == Fit.WHOLE]
+            if entries:
+                return [(entry, f'"{meant}" in another keyboard layout') for entry in entries]
+        return []
 
     def _exact(self, query: str) -> dict[Entry, str]:
         """Items whose code or name the query is, and which of the two."""

@@ -12,7 +12,8 @@ from enum import IntEnum
 from itertools import pairwise
 from typing import NamedTuple
 
-from .item_index import WORDS_LOOKED_AT, Entry, Evidence, Hit, Hits, ItemIndex
+from .entries import Entry, Evidence, Hit, Hits
+from .item_index import WORDS_LOOKED_AT, ItemIndex
 from .scopes import Scope, pipelines_of
 from .tokens import Token, concepts_at, denials, initials_at, tokens_of
 
