@@ -292,10 +292,14 @@ async def test_a_part_that_is_handed_back_removes_nothing(portal: RunningPortal)
     for number in range(300):
         portal.portal.store.add("INDUSTRY", f"UC_{number}", f"Branch {number}", sort=200 + number)
     async with assistant(portal, allow_writes=True) as someone:
-        printed = (await someone.call("get_directory_items", entityId="INDUSTRY")).text
-        said = await someone.call("apply_directory", entityId="INDUSTRY", items=printed)
-    assert said.error["code"] == "CHANGE_REFUSED"
-    assert "a part of the directory" in said.text
+        first = (await someone.call("get_directory_items", entityId="INDUSTRY")).text
+        rest = (await someone.call("get_directory_items", entityId="INDUSTRY", after="UC_188")).text
+        for printed in (first, rest, first.partition("\n")[2]):
+            said = await someone.call("apply_directory", entityId="INDUSTRY", items=printed)
+            assert said.error["code"] == "CHANGE_REFUSED"
+            assert "a part of the directory" in said.text
+        said = await someone.call("apply_directory", entityId="INDUSTRY", items=f"{first}\n{rest}")
+        assert said.structured["status"] == "unchanged"
 
 
 async def test_of_many_directories_the_first_are_listed_and_the_others_counted(portal: RunningPortal) -> None:

@@ -22,7 +22,8 @@ _QUOTED = re.compile(r'("(?:[^"\\]|\\.)*"):(?:\s+(.*))?', re.DOTALL)
 _CODED = re.compile(r"(\S+?):(?:\s+(.*))?", re.DOTALL)
 _NEW_CODE = re.compile(r"(?:[A-Za-z]+\d+(?:_\d+)?:)?[A-Z0-9_-]*[A-Z][A-Z0-9_-]*")
 _HEADING = re.compile(r"(?:\d+ of )?\d+ items?, in order \(|the directory exists and has no items")
-_PART = re.compile(r".*: \d+ of \d+ items?, in order \(|\d+ more are not shown: go on with after=")
+_PART = re.compile(r".*: (\d+) of (\d+) items?, in order \(")
+_REST = re.compile(r"\d+ more are not shown: go on with after=")
 _FRAME = re.compile(rf".*: (?:{_HEADING.pattern})|\d+ more are not shown: |The codes go into ")
 
 
@@ -66,7 +67,11 @@ def coded(items: Sequence[Item], text: str) -> list[Item]:
 
 def is_part(lines: Sequence[str]) -> bool:
     """Whether lines are those of a directory that was printed in part: what is missing in them is still there."""
-    return any(_PART.match(line.strip()) for text in lines for line in text.splitlines())
+    written = [line.strip() for text in lines for line in text.splitlines()]
+    parts = [found for line in written if (found := _PART.match(line))]
+    if parts:
+        return sum(int(part[1]) for part in parts) < max(int(part[2]) for part in parts)
+    return any(map(_REST.match, written))
 
 
 def read_lines(lines: Sequence[str], items: Sequence[Item]) -> list[Line]:
