@@ -49,6 +49,7 @@ def sure(query: str, *names: str) -> str | None:
         ("Waitin for prts", "Waiting for parts", ["Waiting for payment"]),
         ("put the deal into the stage where we've sent the offer", "Offer sent", ["Offer accepted", "New"]),
         ("exhibition", "Show/Exhibition", ["Showroom"]),
+        ("we lost this one to a competitor", "Lost to competitor", ["Lost", "Won"]),
         ("umowy podpisane", "Umowa podpisana", ["Umowa wysłana"]),
         ("niestety nie odebrał wczoraj telefonu", "Nie odebrał", ["Odebrał"]),
     ],
@@ -85,6 +86,9 @@ def test_sure(query: str, name: str, others: list[str]) -> None:
         ("could call", ["Call", "Cold call"]),
         ("client", ["Clients", "Client"]),
         ("three more calls", ["3rd call"]),
+        ("sold cold", ["Sold", "Offer"]),
+        ("the test ride was booked and then cancelled", ["Test ride booked"]),
+        ("waiting for parts, deal lost already", ["Waiting for parts", "Lost"]),
     ],
 )
 def test_never_sure(query: str, names: list[str]) -> None:

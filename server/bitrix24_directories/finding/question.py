@@ -20,6 +20,15 @@ from .tokens import Token, concepts_at, denials, initials_at, tokens_of
 _LONG_FILLER = 4  # letters
 _LOOKED_AT = 300  # items, for the nearest
 _MEANINGS = (Evidence.STAGE, Evidence.CONCEPT)
+_TURNS = {
+    "won",
+    "success",
+    "lost",
+    "failure",
+    "rejected",
+    "cancelled",
+    "postponed",
+}  # concepts: what ends what was said
 _SENTENCE = 4  # words of a query that may say more than a name
 
 
@@ -119,26 +128,52 @@ class Question:
                 yield number
 
     def told(self) -> Entry | None:
-        """The one item whose every telling word stands in the query, a sentence that says more than a name."""
+        """The one item whose every telling word stands in the query, a sentence that says more than a name.
+
+        Other names may stand in it as well, as long as they use none but the same words of the query; those of another
+        directory that are one word are said by the way.
+        """
         if len(self._tokens) < _SENTENCE:
             return None
-        most = max(self._telling, key=self._frequency)
-        several = [place for place in self._telling if place != most or self._denied]
-        numbers = {number for place in several for some in self._hits[place] for number in some}
-        told = [self._index.entries[number] for number in numbers if self._is_told(number)]
-        return told[0] if len(told) == 1 else None
+        numbers = {number for hits in self._hits.values() for some in hits for number in some}
+        standing = {number: places for number in numbers if (places := self._where_it_stands(number))}
+        told = [number for number, places in standing.items() if self._is_told(number, places)]
+        if not told:
+            return None
+        best = max(told, key=lambda number: len(standing[number]))
+        scope = self._index.entries[best].scope
+        others = (
+            (other, places)
+            for other, places in standing.items()
+            if other != best and (len(places) > 1 or self._index.entries[other].scope is scope)
+        )
+        alone = all(
+            places < standing[best] or (places == standing[best] and other not in told) for other, places in others
+        )
+        turned = any(
+            name in _TURNS and not standing[best].issuperset(range(start, end))
+            for start, end, name in concepts_at(self._tokens)
+        )
+        return self._index.entries[best] if alone and not turned else None
 
-    def _is_told(self, number: int) -> bool:
-        entry = self._index.entries[number]
-        best = (_best(self._hits[place], number) for place in self._telling)
-        hits = [hit for hit in best if hit is not None and hit.evidence >= Evidence.DENIED]
+    def _where_it_stands(self, number: int) -> set[int]:
+        """The places of an item's words; none where one of its telling words is missing."""
+        places: set[int] = set()
         bits = 0
-        for hit in hits:
-            bits |= hit.bits
-        denials = self._denied + bool(entry.denied) + sum(hit.denied for hit in hits)
+        for place, hits in self._hits.items():
+            hit = _best(hits, number)
+            if hit is not None and hit.evidence >= Evidence.DENIED:
+                places.add(place)
+                bits |= hit.bits
+        return set() if self._index.entries[number].telling & ~bits else places
+
+    def _is_told(self, number: int, places: set[int]) -> bool:
+        """Whether it is more than one word that is told, and neither denied nor counted otherwise."""
+        entry = self._index.entries[number]
+        flips = sum(hit.denied for place in places if (hit := _best(self._hits[place], number)) is not None)
         words = entry.telling.bit_count() - len(entry.numbers) + self._denied
-        whole = not entry.telling & ~bits and words > 1
-        return whole and denials % 2 == 0 and _is_part(entry.numbers, [number for _, number in self._numbers])
+        agrees = (self._denied + bool(entry.denied) + flips) % 2 == 0
+        return words > 1 and agrees and _is_part(entry.numbers, [value for _, value in self._numbers])
 
     def _named(self, scope: Scope) -> frozenset[int]:
         """The places of words that name the directory."""
@@ -154,6 +189,7 @@ class Question:
             hit = _best(hits, number)
             if hit is not None and not (hit.evidence == Evidence.CODE and place in named):
                 own[place] = hit
+        own = _without_second_readings(own)
         if not own:
             return None
         standing = _standing(own.values())
@@ -226,6 +262,17 @@ def _fit(entry: Entry, standing: _Standing) -> Fit:
 def _as_word(token: Token) -> Token:
     """A word that says nothing, as one that does, where it is long enough to be a misspelling of it."""
     return replace(token, kind="word") if token.kind == "filler" and len(token.whole) >= _LONG_FILLER else token
+
+
+def _without_second_readings(own: dict[int, Hit]) -> dict[int, Hit]:
+    """Without a typo of what another word of the query is: "sold cold" does not say "sold" twice."""
+    if all(hit.evidence >= Evidence.DENIED for hit in own.values()):
+        return own
+    certain = 0
+    for hit in own.values():
+        certain |= hit.bits if hit.evidence >= Evidence.DENIED else 0
+    typos = (Evidence.TYPO, Evidence.TWO_TYPOS)
+    return {place: hit for place, hit in own.items() if hit.evidence not in typos or hit.bits & ~certain}
 
 
 def _is_own(hit: Hit) -> bool:
