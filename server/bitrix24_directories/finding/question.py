@@ -133,7 +133,7 @@ class Question:
         Other names may stand in it as well, as long as they use none but the same words of the query; those of another
         directory that are one word are said by the way.
         """
-        if len(self._tokens) < _SENTENCE:
+        if len(self._tokens) < _SENTENCE or all(token.kind != "filler" for token in self._tokens):
             return None
         numbers = {number for hits in self._hits.values() for some in hits for number in some}
         standing = {number: places for number in numbers if (places := self._where_it_stands(number))}
