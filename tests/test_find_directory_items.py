@@ -217,7 +217,7 @@ names = st.one_of(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(named=st.lists(names, min_size=1, max_size=12), queries=st.lists(names, min_size=1, max_size=6))
 def test_any_names_and_queries(named: list[str], queries: list[str]) -> None:
     """Whatever names hold, a name typed as it stands is found, and nothing is given as exact that is not."""

@@ -46,7 +46,7 @@ def codes(result: QueryResult) -> list[str]:
     return [match.status_id for match in result.matches]
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(names)
 def test_a_full_name_gives_its_item_or_is_ambiguous(named: list[str]) -> None:
     matcher = finder(named)
@@ -57,7 +57,7 @@ def test_a_full_name_gives_its_item_or_is_ambiguous(named: list[str]) -> None:
             assert f"UC_{place}" in codes(result)
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(names, st.sampled_from(["WON", "C1:NEW", "UC_7A", "NEW_2", "CALL"]))
 def test_a_code_gives_its_item_or_is_ambiguous(named: list[str], code: str) -> None:
     items = [Item(status_id=f"X_{place}", name=name, sort=place) for place, name in enumerate(named)]
@@ -67,7 +67,7 @@ def test_a_code_gives_its_item_or_is_ambiguous(named: list[str], code: str) -> N
     assert code in codes(result)
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @example(["call", "calls"], "calls called", "called")
 @given(names, words, words)
 def test_an_item_that_is_added_never_makes_another_one_sure(named: list[str], query: str, added: str) -> None:
@@ -77,7 +77,7 @@ def test_an_item_that_is_added_never_makes_another_one_sure(named: list[str], qu
         assert codes(before) == codes(after)
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(names, st.sampled_from(sorted(DENIALS)))
 def test_what_a_query_denies_is_never_sure(named: list[str], language: str) -> None:
     affirmed = [name for name in named if not {"not", "no", "не", "nicht"} & set(name.split())]
