@@ -178,11 +178,7 @@ async def _look_elsewhere(
         return
     with contextlib.suppress(Bitrix24Error):  # then the answer about the named directories stands alone
         read = await directories.many([directory.entity_id for directory in others])
-        contents = [
-            (directory, found)
-            for directory in others
-            if not isinstance(found := read[directory.entity_id], Bitrix24Error)
-        ]
+        contents = _searchable({directory.entity_id: directory for directory in others}, read, [])
         for query, result in (await _found(directories, contents, missed)).items():
             if result.status != "none":
                 matches = result.matches[:_ELSEWHERE]
@@ -194,17 +190,17 @@ def _choices(contents: Contents, results: Sequence[QueryResult], *, named: bool)
     unsure = [result for result in results if result.status in ("none", "ambiguous") and not result.elsewhere]
     if not unsure:
         return {}
-    lengths = {directory.entity_id: len(kept.rows) for directory, kept in contents}
     rows = {directory.entity_id: kept.rows for directory, kept in contents}
-    together = named and sum(lengths.values()) <= _NAMED_TOGETHER
+    together = named and sum(map(len, rows.values())) <= _NAMED_TOGETHER
     near = [match.entity_id for result in unsure for match in result.matches]
     choices: dict[str, list[str]] = {}
     left = _CHOICES
     others = rows if named or any(result.status == "none" for result in unsure) else ()
     for entity_id in dict.fromkeys([*near, *others]):
-        if 0 < lengths[entity_id] <= left and (together or lengths[entity_id] <= _SHORT):
-            choices[entity_id] = [f"{shown_code(item.status_id)}: {item.name}" for item in rows[entity_id]]
-            left -= lengths[entity_id]
+        items = rows[entity_id]
+        if 0 < len(items) <= left and (together or len(items) <= _SHORT):
+            choices[entity_id] = [f"{shown_code(item.status_id)}: {item.name}" for item in items]
+            left -= len(items)
     return choices
 
 

@@ -12,10 +12,10 @@ from rapidfuzz import process
 from rapidfuzz.distance import OSA
 
 from bitrix24_directories.directories.models import Directory, Item
-from bitrix24_directories.words import folded, plain, same_text
+from bitrix24_directories.words import plain, same_text
 
 from .entries import Entry, Evidence, Hit, Hits, bits_of, denied_words, sides_of
-from .languages import KNOWN, Script, by_default, candidates, languages_of, script_of
+from .languages import BY_DEFAULT, KNOWN, LANGUAGES, Script, candidates, languages_of, script_of
 from .scopes import Scope
 from .tokens import Token, concepts_at, initials_at, stems, tokens_of, unnegated
 
@@ -276,12 +276,8 @@ class _Forms(NamedTuple):
 def _forms(token: Token, languages: tuple[str, ...]) -> _Forms:
     of_script = _of_script(languages, token.text)
     bare = (form for one in unnegated(token, of_script) for form in (one.whole, *stems(one, of_script)))
-    return _Forms(frozenset(_spellings(token, languages)), stems(token, of_script), frozenset(bare))
-
-
-def _spellings(token: Token, languages: tuple[str, ...]) -> set[str]:
-    """A word in Latin letters; a Ukrainian one also as Ukrainians write it."""
-    return {token.whole, folded(token.text.replace("г", "h"))} if "uk" in languages else {token.whole}
+    spelt = (form for name in of_script for form in LANGUAGES[name].spelt(token.text))
+    return _Forms(frozenset([token.whole, *spelt]), stems(token, of_script), frozenset(bare))
 
 
 def _words(directory: Directory, items: Sequence[Item]) -> Iterator[str]:
@@ -293,7 +289,7 @@ def _languages(words: Iterable[str], fallback: Mapping[Script, tuple[str, ...]])
     """Those of a directory's own words, script by script; else the portal's."""
     own = languages_of(words)
     scripts = sorted(set(map(script_of, words)))
-    return tuple(name for script in scripts for name in own.get(script) or fallback.get(script) or by_default(script))
+    return tuple(name for script in scripts for name in own.get(script) or fallback.get(script) or BY_DEFAULT[script])
 
 
 def _of_script(languages: tuple[str, ...], word: str) -> tuple[str, ...]:

@@ -22,11 +22,13 @@ Script = Literal["latin", "cyrillic", "arabic", "other"]
 Phrase = tuple[str, ...]
 
 _FOLDER = Path(__file__).with_name("languages")
-_BY_DEFAULT: dict[Script, tuple[str, ...]] = {"latin": ("en",), "cyrillic": ("ru",), "arabic": ("ar",), "other": ()}
+BY_DEFAULT: dict[Script, tuple[str, ...]] = {"latin": ("en",), "cyrillic": ("ru",), "arabic": ("ar",), "other": ()}
+"""The languages of a script in which nothing tells the language."""
+
 _LETTER_TELLS, _WORD_TELLS = 3, 2
 _SECOND = 0.6  # of the likeliest language's score, for another one to be taken into account
-_SETTINGS = {"stemmer", "letters", "articles", "endings", "ending changes", "negating beginnings", "negating endings",
-             "negating inside", "negating inside before"}  # fmt: skip
+_SETTINGS = {"stemmer", "letters", "spellings", "articles", "endings", "ending changes", "negating beginnings",
+             "negating endings", "negating inside", "negating inside before"}  # fmt: skip
 _BARE = 4  # letters that have to be left when a negation or an ending is taken away
 
 
@@ -38,6 +40,7 @@ class Language:
     phrases: dict[str, list[Phrase]]
     stemmer: str | None = None
     letters: frozenset[str] = frozenset()
+    spellings: tuple[tuple[str, str], ...] = ()
     articles: tuple[str, ...] = ()
     beginnings: tuple[str, ...] = ()
     inside: tuple[str, ...] = ()
@@ -55,6 +58,12 @@ class Language:
         if self.stemmer is not None:
             return folded(_stemmers.named(self.stemmer).stemWord(word))
         return folded(self._without_ending(word))
+
+    def spelt(self, word: str) -> Iterator[str]:
+        """How `word` is written in Latin letters besides."""
+        for letter, other in self.spellings:
+            if letter in word:
+                yield folded(word.replace(letter, other))
 
     def unnegated(self, word: str) -> Iterator[str]:
         """What `word` may be the negation of: an affix is all that tells them apart."""
@@ -119,19 +128,23 @@ def _language(path: Path) -> Language:
                 settings[what] = tuple(words.split(", "))
             else:
                 phrases[what] = [(one,) if one.isalpha() else split(one) for one in words.split(", ")]
-    changes = (one.partition("=") for one in settings.get("ending changes", ()))
+
+    def pairs(what: str) -> tuple[tuple[str, str], ...]:
+        return tuple((old, new) for old, _, new in (one.partition("=") for one in settings.get(what, ())))
+
     return Language(
         name=path.stem,
         phrases=phrases,
         stemmer=settings.get("stemmer", (None,))[0],
         letters=frozenset("".join(settings.get("letters", ()))),
+        spellings=pairs("spellings"),
         articles=settings.get("articles", ()),
         beginnings=settings.get("negating beginnings", ()),
         inside=settings.get("negating inside", ()),
         behind=settings.get("negating inside before", ()),
         negating_endings=settings.get("negating endings", ()),
         endings=tuple(sorted(settings.get("endings", ()), key=len, reverse=True)),
-        changes=tuple((old, new) for old, _, new in changes),
+        changes=pairs("ending changes"),
     )
 
 
@@ -209,9 +222,8 @@ def languages_of(words: Iterable[str]) -> dict[Script, tuple[str, ...]]:
             scores[script][name] += score
     found: dict[Script, tuple[str, ...]] = {}
     for script, of_script in scores.items():
-        (_, most), *_ = of_script.most_common(1) or [("", 0)]
-        if most:
-            found[script] = tuple(name for name, score in of_script.most_common(2) if score >= _SECOND * most)
+        likeliest = of_script.most_common(2)
+        found[script] = tuple(name for name, score in likeliest if score >= _SECOND * likeliest[0][1])
     return found
 
 
@@ -231,8 +243,3 @@ def candidates(word: str) -> tuple[str, ...]:
     """The languages in whose script a lower-case word is written."""
     script = script_of(word)
     return tuple(name for name, of in _SCRIPTS.items() if of == script)
-
-
-def by_default(script: Script) -> tuple[str, ...]:
-    """The languages of a script in which nothing tells the language."""
-    return _BY_DEFAULT[script]

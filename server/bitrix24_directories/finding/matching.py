@@ -57,13 +57,12 @@ class Matcher:
 
         `exact` and `likely` are sure. The matches of `ambiguous` all fit; those of `none` are the nearest, if any.
         """
-        if exact := self._exact(query):
+        question = Question(query, self._index)
+        if exact := self._exact(query, question):
             return _result(query, "exact" if len(exact) == 1 else "ambiguous", list(exact.items()))
         if _PREFIXED.fullmatch(query.strip()):
             return _result(query, "none", [])
-        question = Question(query, self._index)
-        fitting = question.fitting()
-        fitting = _named_rather(fitting + question.misheard(fitting))
+        fitting = _named_rather(question.fitting + question.misheard(question.fitting))
         by_code = self._index.by_code(query.strip())
         if question.denials < 2:  # what is denied twice is too hard to tell
             sure = _sure(fitting)
@@ -81,7 +80,7 @@ class Matcher:
         """Several that fit, whole names before parts of them; or the nearest."""
         coded = [(entry, _by_code(entry, query)) for entry in by_code]
         named = [(one.entry, _REASONS[one.weakest]) for one in fitting if one.entry not in by_code]
-        whole = {one.entry: _REASONS[one.weakest] for one in fitting if (one.fit or 0) >= Fit.SPELT}
+        whole = {one.entry: _REASONS[one.weakest] for one in fitting if one.fit >= Fit.SPELT}
         if len(whole) > 1 and whole.keys() >= set(by_code):
             return _result(query, "ambiguous", list(whole.items()))
         if len(coded) + len(named) > 1:
@@ -92,40 +91,26 @@ class Matcher:
     def _meant(self, query: str) -> list[tuple[Entry, str]]:
         """What was meant by the same keys in another layout: only a code or a whole name is taken for it."""
         for meant in as_meant(query):
-            fitting = Question(meant, self._index).fitting()
-            entries = list(self._exact(meant)) or [one.entry for one in fitting if one.fit == Fit.WHOLE]
+            question = Question(meant, self._index)
+            whole = (one.entry for one in question.fitting if one.fit == Fit.WHOLE)
+            entries = list(self._exact(meant, question)) or list(whole)
             if entries:
                 return [(entry, f'"{meant}" in another keyboard layout') for entry in entries]
         return []
 
-    def _exact(self, query: str) -> dict[Entry, str]:
+    def _exact(self, query: str, question: Question) -> dict[Entry, str]:
         """Items whose code or name the query is, and which of the two."""
         stripped = query.strip().strip(_QUOTES).strip()
         by_code, by_name = self._index.by_code(stripped), self._index.by_name(query)
         if by_code and (_LOOKS_LIKE_A_CODE.fullmatch(stripped) or _NO_WORD.search(stripped)):
             return {entry: _by_code(entry, stripped) for entry in by_code} | dict.fromkeys(by_name, "this name")
-        found = dict.fromkeys(by_name, "this name")
-        if found:
-            found = dict.fromkeys(self._in_other_forms(query), "this name in another form") | found
-        else:  # a word that is a code: only where the name says the same
-            return {entry: _by_code(entry, stripped) for entry in by_code if self._agrees(entry, by_code, stripped)}
+        if not by_name:  # a word that is a code: only where the name says the same
+            return {entry: _by_code(entry, stripped) for entry in _agreeing(by_code, question)}
+        found = dict.fromkeys(_in_other_forms(question), "this name in another form")
+        found |= dict.fromkeys(by_name, "this name")
         for entry in by_code:
             found.setdefault(entry, _by_code(entry, stripped))
         return found
-
-    def _in_other_forms(self, query: str) -> list[Entry]:
-        """Items that one word may be the whole name of as well: "client" beside "Clients"."""
-        question = Question(query, self._index)
-        if not question.is_one_word:
-            return []
-        whole = (one.entry for one in question.fitting() if one.fit == Fit.WHOLE)
-        return [entry for entry in whole if len(tokens_of(entry.item.name)) == 1]
-
-    def _agrees(self, entry: Entry, by_code: Sequence[Entry], query: str) -> bool:
-        """Whether an item's name says what the word that is its code does, and no other item's does."""
-        question = Question(query, self._index)
-        fitting = {one.entry: one.fit for one in question.fitting() if one.weakest > Evidence.CODE}
-        return (fitting.get(entry) or 0) >= Fit.MEANT and fitting.keys() <= set(by_code)
 
 
 def means_something(text: str) -> bool:
@@ -138,21 +123,35 @@ def record_match(directory: Directory, item: Item, number: int) -> Match:
     return _match(directory, item, f"{number} is the record id; this is the code")
 
 
+def _in_other_forms(question: Question) -> list[Entry]:
+    """Items that one word may be the whole name of as well: "client" beside "Clients"."""
+    if not question.is_one_word:
+        return []
+    whole = (one.entry for one in question.fitting if one.fit == Fit.WHOLE)
+    return [entry for entry in whole if len(tokens_of(entry.item.name)) == 1]
+
+
+def _agreeing(by_code: Sequence[Entry], question: Question) -> list[Entry]:
+    """Those whose names say what the words that are their codes do, where no other item's name does."""
+    fitting = {one.entry: one.fit for one in question.fitting if one.weakest > Evidence.CODE}
+    alone = fitting.keys() <= set(by_code)
+    return [entry for entry in by_code if alone and fitting.get(entry, Fit.NEAR) >= Fit.MEANT]
+
+
 def _named_rather(fitting: list[Candidate]) -> list[Candidate]:
     """What is called so; what only stands where others do that are, where nothing is."""
     named = [one for one in fitting if one.weakest != Evidence.STAGE]
-    return named if any((one.fit or 0) >= Fit.MEANT for one in named) else fitting
+    return named if any(one.fit >= Fit.MEANT for one in named) else fitting
 
 
 def _sure(fitting: Sequence[Candidate]) -> Candidate | None:
     """The one that is meant: a whole name beside parts of others, else what alone fits."""
     if not fitting:
         return None
-    best = max(fitting, key=lambda one: one.fit or 0)
-    assert best.fit is not None
+    best = max(fitting, key=lambda one: one.fit)
     rivals = [one for one in fitting if one is not best]
     if best.fit >= Fit.SPELT:
-        return None if any((one.fit or 0) >= Fit.MEANT for one in rivals) else best
+        return None if any(one.fit >= Fit.MEANT for one in rivals) else best
     if best.fit == Fit.MEANT and best.weakest == Evidence.CONCEPT:  # what means the same may be part of a longer name
         return None if any(one.fit != Fit.PART or one.weakest > Evidence.CONCEPT for one in rivals) else best
     return best if best.fit >= Fit.MOST and not rivals else None

@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -20,25 +21,20 @@ from .tokens import Token, concepts_at, denials, initials_at, tokens_of
 _LONG_FILLER = 4  # letters
 _LOOKED_AT = 300  # items, for the nearest
 _MEANINGS = (Evidence.STAGE, Evidence.CONCEPT)
-_TURNS = {
-    "won",
-    "success",
-    "lost",
-    "failure",
-    "rejected",
-    "cancelled",
-    "postponed",
-}  # concepts: what ends what was said
+# Concepts that end what a sentence has said before: "booked, and then cancelled".
+_TURNS = {"won", "success", "lost", "failure", "rejected", "cancelled", "postponed"}
 _SENTENCE = 4  # words of a query that may say more than a name
 
 
 class Fit(IntEnum):
-    """How well an item fits a query whose every telling word stands in it, the weakest first.
+    """How well an item fits a query, the weakest first.
 
-    PART: but for most of the name. MOST: one of its words is not asked for. MEANT: the whole name, by what its words
-    mean or begin with. SPELT: the whole name with typos. WHOLE: the whole name.
+    NEAR: not every telling word of the query stands in it. PART: but for most of the name. MOST: one of its words is
+    not asked for. MEANT: the whole name, by what its words mean or begin with. SPELT: the whole name with typos. WHOLE:
+    the whole name.
     """
 
+    NEAR = 0
     PART = 1
     MOST = 2
     MEANT = 3
@@ -48,11 +44,11 @@ class Fit(IntEnum):
 
 @dataclass(slots=True)
 class Candidate:
-    """An item, the share of the query's telling words that stand in it, and how well it fits where all of them do."""
+    """An item, the share of the query's telling words that stand in it, and how well it fits."""
 
     entry: Entry
     share: float
-    fit: Fit | None
+    fit: Fit
     weakest: Evidence
 
 
@@ -70,38 +66,47 @@ class Question:
         said = [place for place, token in enumerate(self._tokens) if token.kind in ("word", "number")]
         self._telling = said or [place for place, token in enumerate(self._tokens) if token.kind == "filler"]
         self._numbers = [(place, self._tokens[place].whole) for place in said if self._tokens[place].kind == "number"]
-        self._hits: dict[int, list[Hits]] = {
-            place: [hits] if (hits := index.hits(self._tokens[place])) else [] for place in self._telling
-        }
+        self._named_in: dict[Scope, frozenset[int]] = {}
+
+    @cached_property
+    def _hits(self) -> dict[int, list[Hits]]:
+        """By its place, where each telling word stands: by itself, and as part of what words mean together."""
+        index, tokens = self._index, self._tokens
+        standing = {place: [hits] if (hits := index.hits(tokens[place])) else [] for place in self._telling}
         pairs = ((first, second) for first, second in pairwise(self._telling) if first + 1 == second)
-        phrases = [(first, second + 1, index.joined_hits(*self._tokens[first : second + 1])) for first, second in pairs]
-        phrases += [(start, end, index.concept_hits(concept)) for start, end, concept in concepts_at(self._tokens)]
-        phrases += [(start, end, index.short_hits(letters)) for start, end, letters in initials_at(self._tokens)]
+        phrases = [(first, second + 1, index.joined_hits(tokens[first], tokens[second])) for first, second in pairs]
+        phrases += [(start, end, index.concept_hits(concept)) for start, end, concept in concepts_at(tokens)]
+        phrases += [(start, end, index.short_hits(letters)) for start, end, letters in initials_at(tokens)]
         for start, end, found in phrases:
             for place in range(start, end):
-                if found and place in self._hits:
-                    self._hits[place].append(found)
-        pipelines = pipelines_of(query)
-        self._naming = {place: index.named_by(self._tokens[place], pipelines) for place in self._telling}
-        self._named_in: dict[Scope, frozenset[int]] = {}
+                if found and place in standing:
+                    standing[place].append(found)
+        return standing
+
+    @cached_property
+    def _naming(self) -> dict[int, frozenset[Scope]]:
+        """By its place, the directories that each telling word names."""
+        pipelines = pipelines_of(self._query)
+        return {place: self._index.named_by(self._tokens[place], pipelines) for place in self._telling}
 
     def misheard(self, fitting: Sequence[Candidate]) -> list[Candidate]:
         """What else fits if words that say nothing were meant as others: "could call" for "Cold call"."""
         if len(self._tokens) >= _SENTENCE or not any(_as_word(token) is not token for token in self._tokens):
             return []
-        known = {one.entry: one.fit or 0 for one in fitting}
-        others = Question(self._query, self._index, all_words=True).fitting()
-        return [one for one in others if (one.fit or 0) > known.get(one.entry, 0)]
+        known = {one.entry: one.fit for one in fitting}
+        others = Question(self._query, self._index, all_words=True).fitting
+        return [one for one in others if one.fit > known.get(one.entry, 0)]
 
     @property
     def is_one_word(self) -> bool:
         return len(self._telling) == 1
 
+    @cached_property
     def fitting(self) -> list[Candidate]:
         """The items in which each telling word of the query stands, and that do not contradict it, the best first."""
         numbers = sorted(self._with_all_words())
         found = [one for number in numbers if (one := self._candidate(number)) is not None and one.fit]
-        return sorted(found, key=lambda one: -(one.fit or 0))
+        return sorted(found, key=lambda one: -one.fit)
 
     def near(self) -> list[Candidate]:
         """Items in which some of the telling words stand, most of them first: those with the rarest words."""
@@ -197,7 +202,7 @@ class Question:
             return None
         share = (len(own.keys() | named) if named else len(own)) / len(self._telling)
         if share < 1 or (named and all(place in named and not _is_own(hit) for place, hit in own.items())):
-            return Candidate(entry, share, None, standing.weakest)
+            return Candidate(entry, share, Fit.NEAR, standing.weakest)
         fit = _fit(entry, standing)
         if fit != Fit.WHOLE and any(len(hits) > 1 for hits in self._hits.values()):
             wide = _standing(_widest(self._hits[place], number) for place in own)

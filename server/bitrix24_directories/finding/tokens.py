@@ -34,8 +34,8 @@ _ORDINAL_SIGN = re.compile(r"(\d)\.?[ºª°]")
 _THOUSANDS = re.compile(r"(?<!\d)\d{1,3}(?:[ \u00a0.,]\d{3})+(?!\d)")
 _COMPARED = ((re.compile(r"(\d)\s*\+"), r"more \1"), (re.compile(r"[>≥]\s*(?=\d)"), "more "),
              (re.compile(r"[<≤]\s*(?=\d)"), "less "))  # fmt: skip
-_ORDINAL = rf"\d+-?(?:{'|'.join(ORDINAL_ENDINGS)})(?![^\W_])"
-_TOKEN = re.compile(rf"(?P<ordinal>{_ORDINAL})|(?P<number>\d+)(?![^\W_])|(?P<word>{WORD})(?P<dot>\.?)|(?P<percent>%)")
+_NUMBER = rf"(?P<number>\d+)(?:-?(?:{'|'.join(ORDINAL_ENDINGS)}))?(?![^\W_])"
+_TOKEN = re.compile(rf"{_NUMBER}|(?P<word>{WORD})(?P<dot>\.?)|(?P<percent>%)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +69,8 @@ def _read(text: str) -> Iterator[Token]:
         for pattern, words in _COMPARED:
             text = pattern.sub(words, text)
     for found in _TOKEN.finditer(text):
-        if found["ordinal"] or found["number"]:
-            yield _number(int(re.match(r"\d+", found[0])[0]), found[0])  # type: ignore[index]
+        if found["number"]:
+            yield _number(int(found["number"]), found[0])
         elif found["percent"]:
             yield Token("filler", "%", "%")
         else:
