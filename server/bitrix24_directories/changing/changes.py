@@ -24,7 +24,7 @@ from bitrix24_directories.directories.entity_ids import could_be_id
 from bitrix24_directories.directories.models import Change, Item
 from bitrix24_directories.directories.notation import is_part
 from bitrix24_directories.rest import Bitrix24Error, Entry, Outcome, current_wait, failure
-from bitrix24_directories.state.shared import Inside, State, UnavailableError
+from bitrix24_directories.state.shared import UnavailableError
 from bitrix24_directories.text import one_line, shown_code
 
 from .audit import Audit
@@ -72,24 +72,15 @@ class Planned:
 
 class Changes:
     """The changes of one portal's directories, one at a time for each directory; `salt` keeps planIds from being made
-    up, and makes those of replicas the same."""
+    up, and makes those of replicas the same. What was declared is kept in the state that `turns` shares."""
 
-    def __init__(
-        self,
-        directories: Directories,
-        audit: Audit,
-        turns: Turns,
-        timeout: float,
-        salt: str = "",
-        state: State | None = None,
-    ) -> None:
+    def __init__(self, directories: Directories, audit: Audit, turns: Turns, timeout: float, salt: str = "") -> None:
         self._directories = directories
         self._audit = audit
         self._timeout = timeout
         self._salt = salt or secrets.token_hex(8)
         self._seen: OrderedDict[str, list[Item]] = OrderedDict()
         self._turns = turns
-        self._state = state or Inside()
 
     async def plan_adding(
         self, entity_id: str, name: str, *, code: str = "", after: str = "", color: str = "", meaning: str = ""
@@ -134,12 +125,14 @@ class Changes:
         async with self._reading(entity_id) as (entity_id, items):
             plan, counted = await self._counted(entity_id, items, lambda planner: planner.declare(lines))
             planned = self._planned(entity_id, items, plan, counted=counted)
-        with contextlib.suppress(UnavailableError):  # then the items have to be sent again
-            await self._state.remember(self._declared_as(planned.plan_id), json.dumps(lines), _DECLARED_SECONDS)
+        if plan.operations:
+            with contextlib.suppress(UnavailableError):  # then the items have to be sent again
+                key = self._declared_as(planned.plan_id)
+                await self._turns.state.remember(key, json.dumps(lines), _DECLARED_SECONDS)
         return planned
 
     async def _declared(self, plan_id: str) -> list[str]:
-        said = await self._state.recall(self._declared_as(plan_id)) if plan_id else None
+        said = await self._turns.state.recall(self._declared_as(plan_id)) if plan_id else None
         if said is None:
             known = f"what was declared for planId {one_line(plan_id, 100)} is not known any more"
             raise refused(known if plan_id else "no items were declared", "Call again with all items of the directory")

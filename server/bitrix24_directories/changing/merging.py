@@ -21,7 +21,6 @@ from bitrix24_directories.directories.reads import COUNTS
 from bitrix24_directories.records.carriers import Carriers, carriers
 from bitrix24_directories.records.counting import Place
 from bitrix24_directories.rest import Bitrix24Error, Plan, current_wait, failure
-from bitrix24_directories.state.shared import Inside, State
 
 from .audit import Audit
 from .changes import Changes, audit_needed
@@ -84,7 +83,9 @@ class PlannedMerge:
 
 
 class Merges:
-    """The merges of one portal; `limits` are the portal's. `salt` as with Changes; `state` knows what was agreed to."""
+    """The merges of one portal; `limits` are the portal's. `salt` as with Changes; what was agreed to is kept in the
+    state that `turns` shares.
+    """
 
     def __init__(
         self,
@@ -96,7 +97,6 @@ class Merges:
         limits: Plan,
         *,
         salt: str = "",
-        state: State | None = None,
     ) -> None:
         self._directories = directories
         self._changes = changes
@@ -105,7 +105,6 @@ class Merges:
         self._timeout = timeout
         self._limits = limits
         self._salt = salt or secrets.token_hex(8)
-        self._state = state or Inside()
         self._under_way: OrderedDict[str, Progress] = OrderedDict()
 
     async def plan(self, entity_id: str, codes: Sequence[str], into: str) -> PlannedMerge:
@@ -128,7 +127,7 @@ class Merges:
     async def agreed(self, planned: PlannedMerge) -> bool:
         """Whether a person has agreed to this very plan before, and it is not yet done."""
         key = f"agreed:{planned.plan_id}"
-        return planned.plan_id in self._under_way or await self._state.recall(key) is not None
+        return planned.plan_id in self._under_way or await self._turns.state.recall(key) is not None
 
     async def carry_out(
         self,
@@ -153,7 +152,7 @@ class Merges:
             with audit_needed():
                 self._audit.make_sure()
             progress = self._progress(planned)
-            await self._state.remember(f"agreed:{planned.plan_id}", "yes", _AGREED_SECONDS)
+            await self._turns.state.remember(f"agreed:{planned.plan_id}", "yes", _AGREED_SECONDS)
             before = progress.moved
             described = self.described(tool, merge)
             mover = Mover(self._directories, self._audit, described, float("inf") if to_the_end else until)

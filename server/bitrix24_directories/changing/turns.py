@@ -19,7 +19,7 @@ class Turns:
 
     def __init__(self, timeout: float, state: State | None = None, portal: str = "") -> None:
         self._timeout = timeout
-        self._state = state or Inside()
+        self.state = state or Inside()
         self._portal = portal
         self._written_at: dict[str, float] = {}
 
@@ -32,7 +32,7 @@ class Turns:
         async with AsyncExitStack() as held:
             with anyio.CancelScope(deadline=deadline) as scope:
                 try:
-                    await held.enter_async_context(self._state.turn(f"{self._portal} {entity_id}"))
+                    await held.enter_async_context(self.state.turn(f"{self._portal} {entity_id}"))
                 except UnavailableError:
                     raise _unavailable() from None
             if scope.cancelled_caught:
@@ -51,7 +51,7 @@ class Turns:
     @property
     def shared(self) -> bool:
         """Whether others may have changed it, of whom this process does not hear in time."""
-        return self._state.shared
+        return self.state.shared
 
     def written(self, entity_id: str) -> None:
         """Take note that the directory was changed just now."""

@@ -102,7 +102,7 @@ class Reader:
 
     def _half_old(self, besides: Collection[Read[Any]]) -> list[Read[Any]]:
         """Lists in use that will have to be read again soon: one request then does for what would be many."""
-        if self._owner is None or not self._client.batches:
+        if not self._client.batches:
             return []
         now, ttl = anyio.current_time(), self._cache.ttl
         in_use = {read: read_at for read, read_at in self._in_use.items() if now - read_at < 2 * ttl}
@@ -120,10 +120,13 @@ class Reader:
         if self._shared is not None:
             await self._shared.keep(self._kept_as(read.key), answer)
 
-    def _keep(self, owned: tuple[Any, ...], read: Read[T], rows: list[T]) -> Kept[T]:
-        if read.keep:
-            return self._cache.keep(owned, rows)
-        return Kept(rows, anyio.current_time())
+    def _keep(self, owned: tuple[Any, ...], read: Read[T], rows: list[T], read_at: float | None = None) -> Kept[T]:
+        """Keep rows that were read just now, or at another time by another replica; nobody has asked for them since."""
+        if not read.keep:
+            return Kept(rows, anyio.current_time())
+        if self._owner is not None:
+            self._in_use.pop(read, None)
+        return self._cache.keep(owned, rows, read_at)
 
     def forget(self, *keys: tuple[str, ...]) -> None:
         for key in keys:
@@ -163,9 +166,10 @@ class Reader:
         found = ((read, self._cache.get(self._kept_as(read.key))) for read in reads)
         kept = {read: rows for read, rows in found if rows is not None}
         if self._owner is not None:
+            in_use = self._in_use
             for read, rows in kept.items():
                 if not _is_personal(read.key) and len(rows.rows) <= _ALONG_ROWS:
-                    self._in_use[read] = rows.read_at
+                    in_use[read] = rows.read_at
         return kept
 
     async def batch(
@@ -179,18 +183,15 @@ class Reader:
         found: dict[Read[Any], ReadRows] = {} if fresh else self._kept_since(wanted, since)
         if not (missing := [read for read in wanted if read not in found]):
             return found
-        anew = fresh or since > -math.inf
         async with self._turn(*(read.key for read in missing), fresh=fresh):
             found |= {} if fresh else self._kept_since(missing, since)
             left = [read for read in missing if read not in found]
-            return found | await self._batch(left, fresh=anew, since=math.inf if fresh else since)
+            return found | await self._batch(left, math.inf if fresh else since)
 
     def _kept_since(self, reads: Iterable[Read[Any]], since: float) -> dict[Read[Any], ReadRows]:
         return {read: kept for read, kept in self.kept(reads).items() if kept.read_at >= since}
 
-    async def _among_replicas(
-        self, reads: Sequence[Read[Any]], since: float, *, fresh: bool
-    ) -> dict[Read[Any], ReadRows]:
+    async def _among_replicas(self, reads: Sequence[Read[Any]], since: float) -> dict[Read[Any], ReadRows]:
         """What another replica has read since, or what the portal gives now, for all of them."""
         assert self._shared is not None
         found = await self._recalled(reads, since)
@@ -199,7 +200,7 @@ class Reader:
             async with self._shared.turn(first if len(missing) == 1 else (first[0], "batch")):
                 found |= await self._recalled(missing, since)
                 if left := [read for read in missing if read not in found]:
-                    found |= await self._given_along(left, fresh=fresh)
+                    found |= await self._given_along(left, fresh=since > -math.inf)
         return found
 
     async def _given_along(self, reads: Sequence[Read[Any]], *, fresh: bool) -> dict[Read[Any], ReadRows]:
@@ -220,17 +221,18 @@ class Reader:
         for read, key, one in zip(reads, owned, recalled, strict=False):
             with contextlib.suppress(Bitrix24Error):
                 if one is not None:
-                    found[read] = self._cache.keep(key, read.rows(one.answer), one.read_at)
-                    self._in_use.pop(read, None)
+                    found[read] = self._keep(key, read, read.rows(one.answer), one.read_at)
         return found
 
-    async def _batch(self, reads: Sequence[Read[Any]], *, fresh: bool, since: float) -> dict[Read[Any], ReadRows]:
+    async def _batch(self, reads: Sequence[Read[Any]], since: float) -> dict[Read[Any], ReadRows]:
+        """What each gives that was not read before `since`, infinity for what is there now."""
         if not reads:
             return {}
+        fresh = since > -math.inf
         if self._owner is None or not all(read.keep and not _is_personal(read.key) for read in reads):
             return await self._given(reads, fresh=fresh)
         if self._shared is not None and since < math.inf:
-            return await self._among_replicas(reads, since, fresh=fresh)
+            return await self._among_replicas(reads, since)
         return await self._given_along(reads, fresh=fresh)
 
     async def _given(self, reads: Sequence[Read[Any]], *, fresh: bool) -> dict[Read[Any], ReadRows]:
@@ -251,8 +253,6 @@ class Reader:
                 found[read] = exc
             else:
                 found[read] = self._keep(key, read, rows)
-                if self._owner is not None:
-                    self._in_use.pop(read, None)
                 if self._shared is not None and read.keep and not _is_personal(read.key):
                     await self._shared.keep(key, answer)
         return found

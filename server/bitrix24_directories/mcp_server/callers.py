@@ -146,6 +146,6 @@ def caller_of(
     salt = hashlib.sha256(secret + f"{name} {portal}".encode()).hexdigest() if secret else ""
     audit, turns = Audit(settings.audit_log, person=name), Turns(settings.timeout, state, portal)
     timeout, limits = settings.timeout, settings.limits
-    changes = Changes(directories, audit, turns, timeout, salt, state)
-    merges = Merges(directories, changes, audit, turns, timeout, limits, salt=salt, state=state)
+    changes = Changes(directories, audit, turns, timeout, salt)
+    merges = Merges(directories, changes, audit, turns, timeout, limits, salt=salt)
     return Caller(directories, changes, merges)
