@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
-import bpe_openai
-from figures import HERE, Figure
+from figures import HERE, Figure, count
 
 from bitrix24_directories.portal import DemoPortal
 
 sys.path.append(str(HERE.parent / "tests"))
 from support import Assistant, PortalInProcess, assistant
-
-ENCODING = bpe_openai.get_encoding("o200k_base")
-
-
-def count(value: Any) -> int:
-    return len(ENCODING.encode(json.dumps(value, ensure_ascii=False, separators=(",", ":"))))
 
 
 def context() -> Iterator[Figure]:

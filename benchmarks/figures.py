@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import bpe_openai
 import httpx
 
 HERE = Path(__file__).parent
@@ -54,3 +57,9 @@ def called(webhook: str) -> int:
     """REST calls that the portal has had."""
     calls: int = httpx.get(f"{webhook.partition('/rest/')[0]}/demo/calls").json()["calls"]
     return calls
+
+
+def count(value: Any) -> int:
+    """Tokens (o200k) of a text, or of anything else as compact JSON."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return len(bpe_openai.get_encoding("o200k_base").encode(text))

