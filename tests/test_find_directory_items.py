@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from bitrix24_directories.directories.models import Directory, Item
 from bitrix24_directories.finding.matching import Matcher
 from bitrix24_directories.portal import DemoPortal
+from bitrix24_directories.portal.store import PortalError
 from support import SOURCE_FIELDS, Assistant, PortalInProcess, RunningPortal, Said, ask, assistant
 
 
@@ -117,6 +119,25 @@ async def test_requests_one_batch_for_all_and_none_when_all_is_kept(portal: Runn
         assert len(portal.portal.calls) == 2
 
 
+async def test_one_request_for_named_directories(portal: RunningPortal) -> None:
+    async with assistant(portal) as someone:
+        said = await someone.call(
+            "find_directory_items", queries=["won"], entityIds=["DEAL_STAGE", "source", "Deal types"]
+        )
+        assert said.structured["searched"] == 3
+        assert portal.methods_called == ["batch", "crm.status.entity.items"]  # a title tells its id with the list alone
+        await someone.call("find_directory_items", queries=["won"], entityIds=["DEAL_STAGE", "source"])
+        await someone.call("get_directory_items", entityId="SOURCE")
+        assert len(portal.portal.calls) == 2
+
+
+async def test_where_nothing_is_kept_nothing_is_read_twice(portal: RunningPortal) -> None:
+    async with assistant(portal, cache_ttl=0) as someone:
+        await someone.call("find_directory_items", queries=["won"], entityIds=["DEAL_STAGE"])
+    asked = str([params for method, params in portal.portal.calls])
+    assert asked.count("DEAL_STAGE") == 1
+
+
 async def test_one_query_may_be_a_plain_text_and_ids_a_list_in_one(portal: RunningPortal) -> None:
     said = await ask(portal, "find_directory_items", queries="won", entityIds="DEAL_STAGE, source")
     assert only(said)["status"] == "exact"
@@ -163,7 +184,11 @@ async def test_nothing_can_be_searched(portal: RunningPortal) -> None:
 
 
 async def test_no_right_to_list_directories(portal: RunningPortal) -> None:
-    portal.order(method="crm.status.entity.types", code="", description="Access denied.")
+    def refuse(method: str, _params: Mapping[str, Any]) -> None:
+        if method == "crm.status.entity.types":
+            raise PortalError("Access denied.")
+
+    portal.portal.meanwhile = refuse
     said = await find(portal, "final invoice", "shipping")
     assert [result["status"] for result in said.structured["results"]] == ["exact", "none"]
     assert "only built-in directories were searched" in said.structured["note"]

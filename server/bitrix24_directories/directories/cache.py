@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable
 from typing import Any, Generic, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
@@ -15,6 +16,8 @@ ROWS_LIMIT = 50_000
 """Rows kept in all; the longest unused go first."""
 _MEMOS = 100  # owners
 
+logger = logging.getLogger(__name__)
+
 
 class Kept(NamedTuple, Generic[T]):
     """Rows, and when they were read (anyio's clock)."""
@@ -27,6 +30,25 @@ class Kept(NamedTuple, Generic[T]):
         return int(anyio.current_time() - self.read_at) if self.read_at < asked_at else None
 
 
+class _Rows(TTLCache[Hashable, Kept[Any]]):
+    """Says once when it has to let go of what is not old."""
+
+    _told = False
+
+    def tell(self) -> None:
+        if not self._told:
+            self._told = True
+            logger.warning(
+                "The lists in use hold more than the %d rows that are kept, so some are read again for each call: "
+                "name the directories that are meant",
+                ROWS_LIMIT,
+            )
+
+    def popitem(self) -> tuple[Hashable, Kept[Any]]:
+        self.tell()
+        return super().popitem()
+
+
 class Cache:
     """Lists of rows by key, each for `ttl` seconds; 0 keeps nothing. To be used in an event loop."""
 
@@ -35,9 +57,7 @@ class Cache:
         self.ttl = ttl
         self._memos: LRUCache[Hashable, dict[str, Any]] = LRUCache(_MEMOS)
         self._turns: WeakValueDictionary[Hashable, anyio.Lock] = WeakValueDictionary()
-        self._kept: TTLCache[Hashable, Kept[Any]] = TTLCache(
-            ROWS_LIMIT, ttl, timer=anyio.current_time, getsizeof=lambda kept: len(kept.rows) + 1
-        )
+        self._kept = _Rows(ROWS_LIMIT, ttl, timer=anyio.current_time, getsizeof=lambda kept: len(kept.rows) + 1)
 
     def memos(self, owner: Hashable) -> dict[str, Any]:
         """What is made of the rows of one owner, and worth keeping for as long as they stay the same."""
@@ -65,7 +85,8 @@ class Cache:
 
     def clear(self) -> None:
         """Forget everything."""
-        self._kept.clear()
+        for key in list(self._kept):
+            self.forget(key)
 
     def forget_all(self, start: tuple[Hashable, ...]) -> None:
         """Forget what is kept under keys that are tuples beginning so."""
@@ -77,4 +98,6 @@ class Cache:
         kept = Kept(rows, anyio.current_time() if read_at is None else read_at)
         if len(rows) < ROWS_LIMIT:
             self._kept[key] = kept
+        else:
+            self._kept.tell()
         return kept

@@ -28,7 +28,7 @@ from .cache import Cache, Kept
 from .entity_ids import could_be_id
 from .field_reads import PATIENCE, Fields
 from .fields import NOTHING_READ, FieldMap, FieldOf, bare_directory
-from .kept_reads import Read, Reader
+from .kept_reads import Reader
 from .models import Directory, DirectoryItems, DirectoryList, Item
 from .naming import ENTITY_ID_LIMIT, lists_of, named, only, unknown
 from .reads import TYPES, items_of
@@ -145,14 +145,16 @@ class Directories:
         fitting = [found for found in searched if all(word in _searchable(found) for word in words)]
         return DirectoryList(directories=fitting, total=len(directories.rows), age_seconds=directories.age(asked_at))
 
-    async def lists(self, *, fresh: bool = False, along: Sequence[Read[Any]] = ()) -> Lists:
+    async def lists(self, *, fresh: bool = False, along: Sequence[str] = ()) -> Lists:
         """All directories (`crm.status.entity.types`) with the fields that take their codes, and all enumerations.
 
-        What is read `along` goes out with them and is kept, so that it costs no request of its own.
-        Raises Bitrix24Error when the directories cannot be read; where fields cannot, what is known of every portal
-        stands in for them.
+        Where they have to be read, the items of directories whose ids stand `along` are read with them and kept, so
+        that they cost no request of their own. Raises Bitrix24Error when the directories cannot be read; where fields
+        cannot, what is known of every portal stands in for them.
         """
-        fields, found = await self._fields.read_with([TYPES, *along], fresh=fresh)
+        to_be_read = not fresh and self.reader.keeps and not self.reader.kept([TYPES])
+        items = map(items_of, _ids(along)) if to_be_read else ()
+        fields, found = await self._fields.read_with([TYPES, *items], fresh=fresh)
         known = found[TYPES]
         if isinstance(known, Bitrix24Error):
             raise known
@@ -278,6 +280,11 @@ class Directories:
 
 def _details_key(entity_id: str) -> tuple[str, ...]:
     return ("details", entity_id)
+
+
+def _ids(texts: Sequence[str]) -> list[str]:
+    """Those of `texts` that could be ids, as ids are spelt."""
+    return list(dict.fromkeys(text.strip().upper() for text in texts if could_be_id(text.strip())))
 
 
 def _searchable(directory: Directory) -> str:

@@ -77,6 +77,11 @@ class Reader:
         return self._client.identity
 
     @property
+    def keeps(self) -> bool:
+        """Whether what is read serves later calls."""
+        return self._cache.ttl > 0
+
+    @property
     def memos(self) -> dict[str, Any]:
         """What is made of what is the portal's."""
         return self._cache.memos(self._owner() if self._owner else self.identity)

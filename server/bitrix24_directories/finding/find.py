@@ -105,7 +105,7 @@ def _same(ours: Contents, theirs: Contents) -> bool:
 async def _lists(directories: Directories, entity_ids: Sequence[str]) -> tuple[Lists, str | None]:
     """The portal's lists; where they cannot be listed, the named or the built-in directories, and a note."""
     try:
-        return await directories.lists(), None
+        return await directories.lists(along=entity_ids), None
     except Bitrix24Error as exc:
         if exc.category != "authorization" and exc.kind != "ERROR_METHOD_NOT_FOUND":
             raise

@@ -15,6 +15,7 @@ from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError, ToolError
 from mcp.server.mcpserver.prompts import Prompt
+from mcp.server.stdio import stdio_server
 from mcp.server.subscriptions import ListenHandler
 from mcp.shared.exceptions import MCPError
 from mcp.shared.subscriptions import ResourceUpdated
@@ -48,7 +49,7 @@ from bitrix24_directories.redaction import Redactor
 from bitrix24_directories.rest import Bitrix24Error, Credentials, Entry, Transport, Waiting, failure
 from bitrix24_directories.settings import Settings
 
-from . import resources
+from . import pipes, resources
 from .answers import DIRECTORIES, change_text, uri_of
 from .arguments import refused, tidied
 from .callers import Caller, Callers, OneCaller
@@ -188,6 +189,13 @@ class DirectoriesServer(MCPServer[None]):
         return StreamableHTTPSessionManager(
             self._lowlevel_server, stateless=True, security_settings=security, max_request_body_size=body_limit
         )
+
+    async def run_stdio_async(self) -> None:
+        """Serve the one client at standard input and output until the input ends."""
+        lines, output = cast("Any", pipes.incoming()), cast("Any", pipes.outgoing())  # the SDK names its own classes
+        async with stdio_server(lines, output) as (reading, writing):
+            lowlevel = self._lowlevel_server
+            await lowlevel.run(reading, writing, lowlevel.create_initialization_options())
 
     async def list_tools(self) -> list[MCPTool]:
         """Those that whoever calls may use."""

@@ -20,7 +20,7 @@ from bitrix24_directories.directories.field_rows import CountedRecords
 from bitrix24_directories.directories.kept_reads import Read
 from bitrix24_directories.directories.models import Directory, Item
 from bitrix24_directories.directories.naming import only
-from bitrix24_directories.directories.reads import items_of, records_with
+from bitrix24_directories.directories.reads import records_with
 from bitrix24_directories.finding.matching import Matcher
 from bitrix24_directories.rest import Bitrix24Error
 from bitrix24_directories.text import shown_code
@@ -42,7 +42,7 @@ async def usage(directories: Directories, entity_id: str, *, fresh: bool = False
     directory cannot be read or is not to be told, and when nothing at all can be counted.
     """
     asked_at, text = anyio.current_time(), entity_id.strip()
-    lists = await directories.lists(along=[items_of(text.upper())] if could_be_id(text) else [])
+    lists = await directories.lists(along=[text])
     directory = only(text, lists.named(text))
     items = (await directories.items(directory.entity_id, fresh=fresh)).items
     named = [] if could_be_id(text) else lists.fields.named(text)

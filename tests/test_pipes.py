@@ -1,0 +1,184 @@
+"""Standard streams in the event loop: whatever pieces come, whatever nobody reads, whatever a client gives for them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bitrix24_directories.mcp_server.pipes import Incoming, Outgoing
+from support import clean_environment
+from test_stdio import HANDSHAKE
+
+LAST_ID = 3
+MESSAGES = b"".join(
+    json.dumps({"jsonrpc": "2.0"} | message).encode() + b"\n"
+    for message in [*HANDSHAKE, {"id": 2, "method": "tools/list"}, {"id": LAST_ID, "method": "ping"}]
+)
+
+
+@given(st.lists(st.binary(max_size=12) | st.sampled_from([b"\n", b"{}\n", "ж\n".encode(), b"\r\n"]), max_size=12))
+def test_lines_are_the_same_in_whatever_pieces_they_come(pieces: list[bytes]) -> None:
+    async def read() -> list[str]:
+        reading, writing = os.pipe()
+        found: list[str] = []
+
+        async def collect() -> None:
+            found.extend([line async for line in Incoming(reading)])
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(collect)
+            for piece in pieces:
+                os.write(writing, piece)
+                await anyio.lowlevel.checkpoint()
+            os.close(writing)
+        os.close(reading)
+        return found
+
+    whole = b"".join(pieces)
+    expected = [line.decode(errors="replace") for line in whole.split(b"\n")]
+    assert [line.removesuffix("\n") for line in anyio.run(read)] == (expected if expected[-1] else expected[:-1])
+
+
+async def test_a_line_far_longer_than_a_pipe_holds_passes_both_ways() -> None:
+    text = "".join(f"{number} жé🚚 " for number in range(100_000)) + "\n"
+    reading, writing = os.pipe()
+    found: list[str] = []
+
+    async def collect() -> None:
+        found.extend([line async for line in Incoming(reading)])
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(collect)
+        await Outgoing(writing).write(text)
+        os.close(writing)
+    os.close(reading)
+    assert found == [text]
+
+
+async def test_what_nobody_reads_holds_up_nothing_else() -> None:
+    reading, writing = os.pipe()
+    with anyio.move_on_after(0.05) as limit:  # it would never be reached if the loop were blocked
+        await Outgoing(writing).write("x" * 2**20)
+    assert limit.cancelled_caught
+    os.close(reading)
+    with pytest.raises(BrokenPipeError):
+        await Outgoing(writing).write("x")
+    os.close(writing)
+
+
+@contextlib.contextmanager
+def _serving(
+    cwd: Path, *command: str, stdout: int | IO[bytes], stderr: int | IO[bytes]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A server that has been sent MESSAGES, its input still open: at its end it leaves what it has not answered."""
+    started = [sys.executable, *(command or ("-m", "bitrix24_directories", "--demo"))]
+    environment = clean_environment(BITRIX24_LOG_LEVEL="DEBUG")
+    with subprocess.Popen(
+        started, stdin=subprocess.PIPE, stdout=stdout, stderr=stderr, cwd=cwd, env=environment
+    ) as process:
+        assert process.stdin is not None
+        process.stdin.write(MESSAGES)
+        process.stdin.flush()
+        yield process
+
+
+def _growing(file: IO[bytes]) -> Iterator[bytes]:
+    """The lines of a file that another process writes."""
+    line = b""
+    while True:
+        line += file.readline()
+        if line.endswith(b"\n"):
+            yield line
+            line = b""
+
+
+def _until_answered(lines: Iterator[bytes]) -> list[bytes]:
+    """What was written until the last of MESSAGES was answered; the answers must be whole and in order."""
+    written: list[bytes] = []
+    ids: list[int] = []
+    while not ids or ids[-1] != LAST_ID:
+        written.append(next(lines))
+        if written[-1].startswith(b'{"jsonrpc"'):
+            ids.append(json.loads(written[-1])["id"])
+    assert ids == [0, 2, LAST_ID]
+    return written
+
+
+@pytest.mark.slow
+def test_a_file_does_for_a_pipe_of_output(tmp_path: Path) -> None:
+    with (
+        (tmp_path / "out").open("wb") as taken,
+        (tmp_path / "out").open("rb") as written,
+        _serving(tmp_path, stdout=taken, stderr=subprocess.DEVNULL),
+    ):
+        _until_answered(_growing(written))
+
+
+@pytest.mark.slow
+def test_a_file_does_for_a_pipe_of_input(tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(MESSAGES)
+    with (tmp_path / "in").open("rb") as given:
+        command = [sys.executable, "-m", "bitrix24_directories", "--demo"]
+        ended = subprocess.run(command, stdin=given, capture_output=True, env=clean_environment(), check=True)
+    assert ended.stderr == b""
+
+
+@pytest.mark.slow
+def test_sockets_do_for_pipes(tmp_path: Path) -> None:
+    """Node gives its children sockets."""
+    ours, theirs = socket.socketpair()
+    command, fd = [sys.executable, "-m", "bitrix24_directories", "--demo"], theirs.fileno()
+    with ours, subprocess.Popen(command, stdin=fd, stdout=fd, cwd=tmp_path, env=clean_environment()) as server:
+        theirs.close()
+        ours.sendall(MESSAGES)
+        with ours.makefile("rb") as lines:
+            _until_answered(iter(lines.readline, b""))
+        ours.shutdown(socket.SHUT_WR)
+        assert server.wait(timeout=30) == 0
+
+
+@pytest.mark.slow
+def test_one_pipe_for_output_and_errors(tmp_path: Path) -> None:
+    """As `2>&1` makes it: what is logged stands between the answers, and is no reason to lose one."""
+    with _serving(tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as server:
+        assert server.stdout is not None
+        written = _until_answered(iter(server.stdout.readline, b""))
+    assert len(written) > len([0, 2, LAST_ID])
+
+
+@pytest.mark.slow
+def test_what_others_print_or_read_is_not_the_protocols(tmp_path: Path) -> None:
+    """A library, or a child process, that takes the standard streams for its own."""
+    (tmp_path / "noisy.py").write_text(
+        "import os, subprocess, sys\n"
+        "from bitrix24_directories.cli.main import main\n"
+        "from bitrix24_directories.mcp_server.server import DirectoriesServer\n"
+        "listed = DirectoriesServer.list_tools\n"
+        "async def noisy(self):\n"
+        "    print('printed', flush=True)\n"
+        "    os.write(1, b'written\\n')\n"
+        "    subprocess.run([sys.executable, '-c', 'import sys; print(repr(sys.stdin.read()))'])\n"
+        "    return await listed(self)\n"
+        "DirectoriesServer.list_tools = noisy\n"
+        "main(['--demo'])\n"
+    )
+    with (
+        (tmp_path / "errors").open("wb") as errors,
+        _serving(tmp_path, "noisy.py", stdout=subprocess.PIPE, stderr=errors) as server,
+    ):
+        assert server.stdout is not None
+        assert len(_until_answered(iter(server.stdout.readline, b""))) == len([0, 2, LAST_ID])
+    printed = (tmp_path / "errors").read_text().splitlines()
+    assert {"printed", "written", "''"} <= set(printed)
