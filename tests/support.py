@@ -261,6 +261,7 @@ def spawned(cwd: Path, *arguments: str, **environment: str) -> StdioServerParame
 
 
 def clean_environment(**environment: str) -> dict[str, str]:
-    """This process's environment without what configures the server, plus `environment`."""
+    """This process's environment without what configures the server, plus `environment`; nothing is read ahead unless
+    that says so, so that a test sees its own requests alone."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("BITRIX24_", "PYTHON", "LC_"))}
-    return kept | environment
+    return kept | {"BITRIX24_WARM_UP": "false"} | environment

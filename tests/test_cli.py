@@ -163,6 +163,32 @@ def test_check_without_a_portal(monkeypatch: pytest.MonkeyPatch, capsys: Output,
     assert ADMIN_SECRET not in printed
 
 
+@pytest.mark.parametrize(
+    ("self_hosted", "plan", "code", "last"),
+    [
+        (True, "", 0, "✓ plan: standard, although the portal counts no running time"),
+        (True, "self-hosted", 0, "✓ reading: "),
+        (False, "standard", 0, "✓ reading: "),
+        (False, "self-hosted", 1, "✗ plan: self-hosted, although the portal counts running time"),
+    ],
+)
+def test_check_of_the_plan(
+    portal: RunningPortal,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Output,
+    self_hosted: bool,
+    plan: str,
+    code: int,
+    last: str,
+) -> None:
+    portal.portal.self_hosted = self_hosted
+    monkeypatch.setenv("BITRIX24_WEBHOOK_URL", portal.webhook_url())
+    monkeypatch.setenv("BITRIX24_PLAN", plan)
+    assert main(["check"]) == code
+    (line,) = [line for line in capsys.readouterr().out.splitlines()[-2:] if line[0] in "✓✗"][-1:]
+    assert line.startswith(last)
+
+
 def test_check_of_a_web_page(portal: RunningPortal, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
     portal.order(body="<html>Log in</html>")
     monkeypatch.setenv("BITRIX24_WEBHOOK_URL", portal.webhook_url())

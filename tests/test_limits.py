@@ -7,6 +7,7 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import anyio
@@ -111,6 +112,50 @@ async def test_the_enterprise_plan(limited: PortalInProcess) -> None:
         _, seconds = await ask_for_all(someone, range(200))
     assert seconds == 0
     assert limited.methods_called == ["crm.status.entity.items"] * 200
+
+
+@pytest.fixture
+async def unlimited(limited: PortalInProcess) -> PortalInProcess:
+    """A portal on a company's own server, which takes a second for each request."""
+    limited.portal.bucket = None
+    limited.order(delay=1)
+    return limited
+
+
+async def test_a_self_hosted_portal_is_asked_as_fast_as_it_answers(unlimited: PortalInProcess) -> None:
+    async with assistant(unlimited, plan="self-hosted") as someone:
+        answers, seconds = await ask_for_all(someone, range(200))
+        assert each_got_its_own(answers)
+        _, again = await ask_for_all(someone, range(4))
+    assert seconds == 2
+    assert again == 0
+    assert unlimited.methods_called == ["crm.status.entity.items"] * 4 + ["batch"] * 4
+
+
+async def test_whoever_gives_up_leaves_no_place_taken_on_it(unlimited: PortalInProcess) -> None:
+    async with assistant(unlimited, plan="self-hosted", cache_ttl=0) as someone:
+        for _ in range(3):
+            with anyio.move_on_after(0.5):
+                await ask_for_all(someone, range(20))
+        with anyio.move_on_after(1.5):
+            await ask_for_all(someone, range(20))
+        await anyio.sleep(1)
+        before = anyio.current_time()
+        assert not (await someone.call("get_directory_items", entityId="LIST_7")).is_error
+        assert anyio.current_time() - before <= 2  # the fields take two requests
+
+
+@pytest.mark.parametrize("fault", [{"code": "QUERY_LIMIT_EXCEEDED"}, {"status": 503}, {"status": 429, "body": "no"}])
+async def test_one_that_refuses_is_left_alone_by_all(unlimited: PortalInProcess, fault: dict[str, Any]) -> None:
+    async with assistant(unlimited, plan="self-hosted") as someone:
+        unlimited.portal.faults.clear()
+        unlimited.order(times=3, headers={"retry-after": "4"}, **fault)
+        started = anyio.current_time()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(someone.call, "get_directory_items", entityId="LIST_1"))
+            await anyio.sleep(0.01)
+            assert not (await someone.call("get_directory_items", entityId="LIST_2")).is_error
+            assert anyio.current_time() - started >= 4
 
 
 @pytest.mark.parametrize(

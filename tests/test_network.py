@@ -10,8 +10,10 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+import trustme
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -21,7 +23,7 @@ from bitrix24_directories.portal.oauth import CLIENT_ID, CLIENT_SECRET
 from bitrix24_directories.rest import Application, Bitrix24Client, Bitrix24Error, Webhook
 from bitrix24_directories.rest import client as client_module
 from bitrix24_directories.rest.addresses import redirected
-from support import ADMIN_SECRET, RunningPortal, ask
+from support import ADMIN_SECRET, RunningPortal, ask, assistant
 
 pytestmark = pytest.mark.usefixtures("no_pauses")
 
@@ -195,7 +197,26 @@ async def test_host_name_that_does_not_exist() -> None:
 async def test_certificate_that_is_not_trusted(tls_portal: RunningPortal) -> None:
     said = await ask(tls_portal, "list_directories")
     assert said.error == {"code": "TLS_FAILURE", "category": "network", "retryable": False}
-    assert "SSL_CERT_FILE" in said.text
+    assert "BITRIX24_CA_FILE" in said.text
+
+
+async def test_an_authority_of_ones_own(tls_portal: RunningPortal, authority: trustme.CA, tmp_path: Path) -> None:
+    named = tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(str(named))
+    async with assistant(tls_portal, ca_file=str(named)) as someone:
+        said = await someone.call("list_directories")
+    assert not said.is_error
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no certificate"])
+async def test_an_authority_that_cannot_be_read(portal: RunningPortal, tmp_path: Path, content: bytes | None) -> None:
+    named = tmp_path / "authority.pem"
+    if content is not None:
+        named.write_bytes(content)
+    async with assistant(portal, ca_file=str(named)) as someone:
+        said = await someone.call("list_directories")
+    assert said.error == {"code": "CA_FILE_UNREADABLE", "category": "configuration", "retryable": False}
+    assert str(named) in said.text
 
 
 async def test_plain_http_where_tls_is_spoken(portal: RunningPortal) -> None:

@@ -374,7 +374,7 @@ def test_check_covers_applications(
         ({"BITRIX24_CLIENT_ID": ""}, "BITRIX24_CLIENT_ID is not set"),
         ({"BITRIX24_PORTAL_URL": "http://portal.example"}, "must begin with https://"),
         ({"BITRIX24_WEBHOOK_URL": "https://portal.example/rest/1/abcdefgh/"}, "Both a webhook"),
-        ({"BITRIX24_PLAN": "golden"}, "BITRIX24_PLAN must be standard or enterprise"),
+        ({"BITRIX24_PLAN": "golden"}, "BITRIX24_PLAN must be standard, enterprise or self-hosted"),
         ({"BITRIX24_CACHE_TTL": "-1"}, "BITRIX24_CACHE_TTL must be a number of seconds from 0"),
     ],
 )

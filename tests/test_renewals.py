@@ -152,7 +152,7 @@ async def test_an_answer_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(renewal_process, "SECONDS", 0.3)
     with raw_server(drip) as (url, _):
         with pytest.raises(Bitrix24Error) as caught:
-            await renewal_process.request_tokens(url, {})
+            await renewal_process.request_tokens(url, {}, "")
         assert caught.value.kind == "TIMEOUT"
 
 

@@ -171,7 +171,10 @@ def test_login_reads_the_named_file_too(tmp_path: Path, capsys: Output) -> None:
         (None, "is no file"),
         (Path.mkdir, "is no file"),
         (lambda path: path.write_text("BITRIX24_PLAN=standard", encoding="utf-16"), "may have made it UTF-16"),
-        (lambda path: path.write_text("BITRIX24_PLAN=gold"), "BITRIX24_PLAN must be standard or enterprise"),
+        (
+            lambda path: path.write_text("BITRIX24_PLAN=gold"),
+            "BITRIX24_PLAN must be standard, enterprise or self-hosted",
+        ),
     ],
 )
 def test_a_file_of_settings_that_cannot_be_read_is_named(

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from .rest import (
     BITRIX24_OAUTH_URL,
     ENTERPRISE,
+    SELF_HOSTED,
     STANDARD,
     Application,
     Bitrix24Error,
@@ -39,7 +40,8 @@ ENV_FILE = "BITRIX24_ENV_FILE"
 _EXPECTED = {
     "cache_ttl": "a number of seconds from 0 (no cache) to 86400, such as 300",
     "timeout": "a number of seconds from 0.1 to 3600, such as 30",
-    "plan": "standard or enterprise",
+    "plan": "standard, enterprise or self-hosted",
+    "warm_up": "true or false",
     "allow_writes": "true or false",
     "access_ttl": "a number of seconds from 0 (asked for each call) to 86400, such as 3600",
     "log_level": "DEBUG, INFO, WARNING, ERROR or CRITICAL",
@@ -67,7 +69,11 @@ class Settings(BaseSettings):
     oauth_url: str = BITRIX24_OAUTH_URL
     cache_ttl: float = Field(300, ge=0, le=86400, allow_inf_nan=False)
     timeout: float = Field(30, ge=0.1, le=3600, allow_inf_nan=False)
-    plan: Annotated[Literal["standard", "enterprise"], BeforeValidator(lambda value: str(value).lower())] = "standard"
+    plan: Annotated[
+        Literal["standard", "enterprise", "self-hosted"], BeforeValidator(lambda value: str(value).lower())
+    ] = "standard"
+    ca_file: str = ""
+    warm_up: bool = True
     allow_writes: bool = False
     audit_log: str = ""
     log_level: LogLevel = "WARNING"
@@ -139,6 +145,7 @@ class Settings(BaseSettings):
                 refresh_token="" if person else self.refresh_token.get_secret_value(),
                 oauth_url=self.oauth_url,
                 person=person,
+                ca_file=self.ca_file,
             )
         except ValueError as exc:
             raise _misconfigured(
@@ -150,7 +157,7 @@ class Settings(BaseSettings):
 
     @property
     def limits(self) -> Plan:
-        return ENTERPRISE if self.plan == "enterprise" else STANDARD
+        return {"standard": STANDARD, "enterprise": ENTERPRISE, "self-hosted": SELF_HOSTED}[self.plan]
 
 
 def load_settings(env_file: str = "") -> Settings:

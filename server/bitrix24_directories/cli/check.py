@@ -10,7 +10,7 @@ import anyio
 from bitrix24_directories.changing.changes import audit_trouble
 from bitrix24_directories.directories.cache import Cache
 from bitrix24_directories.directories.directories import Directories
-from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Credentials, Transport, failure
+from bitrix24_directories.rest import Answer, Bitrix24Client, Bitrix24Error, Credentials, Transport, failure
 from bitrix24_directories.settings import Settings
 
 # A failure of these kinds comes from a portal that answered.
@@ -33,7 +33,7 @@ async def check(
     *,
     transport: Transport | None = None,
 ) -> bool:
-    """Look at configuration, reachability, authorisation, the crm scope and reading, in that order.
+    """Look at configuration, reachability, authorisation, the crm scope, reading, and the plan, in that order.
 
     Calls `tell` with each step and gives whether all went well; the first failure ends it. Uses the REST methods
     `scope`, `crm.status.entity.types` and `crm.status.entity.items`; never writes.
@@ -47,11 +47,11 @@ async def check(
         tell(Step(step, ok=True, says=portal.description))
         step = "reachability"
         async with Bitrix24Client(
-            portal, timeout=settings.timeout, plan=settings.limits, transport=transport
+            portal, timeout=settings.timeout, plan=settings.limits, transport=transport, ca_file=settings.ca_file
         ) as client:
             with anyio.move_on_after(settings.timeout) as limit:
                 try:
-                    scopes = (await client.call("scope")).result
+                    answer = await client.call("scope")
                 except Bitrix24Error as exc:
                     if exc.category in _ANSWERED:
                         tell(Step(step, ok=True, says="the portal answers"))
@@ -60,15 +60,34 @@ async def check(
                 tell(Step(step, ok=True, says="the portal answers"))
                 tell(Step("authorisation", ok=True, says="the portal knows who calls"))
                 step = "scope crm"
-                if not isinstance(scopes, list) or "crm" not in scopes:
+                if not isinstance(answer.result, list) or "crm" not in answer.result:
                     raise failure("insufficient_scope")
                 tell(Step(step, ok=True, says="granted"))
                 step = "reading"
                 tell(Step(step, ok=True, says=await _read(Directories(client, Cache(settings.cache_ttl)))))
+                well = _tell_plan(answer, settings, tell)
             if limit.cancelled_caught:
                 raise failure("TIMEOUT", detail=f"waited {settings.timeout:g} s")
     except Bitrix24Error as exc:
         tell(Step(step, ok=False, says=to_a_person(exc)))
+        return False
+    return well
+
+
+def _tell_plan(answer: Answer, settings: Settings, tell: Callable[[Step], None]) -> bool:
+    """Tell of a plan that does not fit the portal; gives whether that is only slower than it has to be."""
+    if answer.metered is False and settings.plan != "self-hosted":
+        says = (
+            f"{settings.plan}, although the portal counts no running time, as those on a company's own server do\n"
+            "→ Where it is one, set BITRIX24_PLAN to self-hosted: it is then asked as fast as it answers."
+        )
+        tell(Step("plan", ok=True, says=says))
+    elif answer.metered and settings.plan == "self-hosted":
+        says = (
+            "self-hosted, although the portal counts running time, as those in the cloud do, which have limits\n"
+            "→ Set BITRIX24_PLAN to standard or enterprise."
+        )
+        tell(Step("plan", ok=False, says=says))
         return False
     return True
 

@@ -74,7 +74,7 @@ def _run(args: argparse.Namespace, work: Callable[[_Tools], Awaitable[int]], log
         if trouble := audit_trouble(log):
             raise trouble
         async with Bitrix24Client(
-            portal, timeout=settings.timeout, plan=settings.limits, transport=transport
+            portal, timeout=settings.timeout, plan=settings.limits, transport=transport, ca_file=settings.ca_file
         ) as client:
             directories = Directories(client, Cache(settings.cache_ttl))
             audit, turns = Audit(log, quiet=True), Turns(settings.timeout)

@@ -69,7 +69,9 @@ async def counted(
     portal: Credentials, settings: Settings, transport: Transport | None, named: Sequence[str], *, colours: bool
 ) -> list[Part]:
     """Count, with a bar on stderr where a person looks. Raises Bitrix24Error when nothing at all can be counted."""
-    async with Bitrix24Client(portal, timeout=settings.timeout, plan=settings.limits, transport=transport) as client:
+    async with Bitrix24Client(
+        portal, timeout=settings.timeout, plan=settings.limits, transport=transport, ca_file=settings.ca_file
+    ) as client:
         directories = Directories(client, Cache(_KEPT))
         with bar("Counting") as told:
             found = await usages(directories, named, told)

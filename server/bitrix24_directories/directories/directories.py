@@ -26,9 +26,9 @@ from bitrix24_directories.text import one_line
 
 from .cache import Cache, Kept
 from .entity_ids import could_be_id
-from .field_reads import PATIENCE, Fields
-from .fields import NOTHING_READ, FieldMap, FieldOf, bare_directory
-from .kept_reads import Reader
+from .field_reads import PATIENCE, Fields, Found, rows
+from .fields import BUILT_IN, NOTHING_READ, FieldMap, FieldOf, bare_directory
+from .kept_reads import Read, Reader
 from .models import Directory, DirectoryItems, DirectoryList, Item
 from .naming import ENTITY_ID_LIMIT, lists_of, named, only, unknown
 from .reads import TYPES, items_of
@@ -166,6 +166,18 @@ class Directories:
             ]
             made = self.reader.memos["lists"] = known.rows, Lists(Kept(directories, known.read_at), fields)
         return made[1]
+
+    async def read_ahead(self) -> None:
+        """Keep what most first questions ask for, in one or two requests: the lists, the directories that portals have,
+        and as many more as fit. Raises Bitrix24Error where the portal does not answer.
+        """
+        built_in = [items_of(entity_id) for entity_id in BUILT_IN] if self.reader.keeps else []
+
+        def others(found: Found) -> list[Read[Any]]:
+            reads = [items_of(one.entity_id) for one in rows(found, TYPES)] if self.reader.keeps else []
+            return [read for read in reads if read not in built_in]
+
+        await self._fields.read_ahead([TYPES, *built_in], others)
 
     async def many(self, entity_ids: Sequence[str]) -> dict[str, Kept[Item] | Bitrix24Error]:
         """The plain items of many directories, in one batch for each 50 that are not kept; an error for each failure.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
 
-from bitrix24_directories.rest import Bitrix24Error
+from bitrix24_directories.rest import BATCH_LENGTH, Bitrix24Error
 
 from .cache import Kept
 from .field_rows import both_spellings
@@ -68,10 +68,18 @@ class Fields:
             others = [new_fields_of(type_id) for type_id in _other_types(found)]
             with anyio.move_on_after(PATIENCE):
                 found |= await self._batch_or_errors(others, fresh=fresh)
-            self._remember_refusals(found)
-            field_map = _map(found, last)
-            last.whole = _whole(found)
-            return field_map, found
+            return self._build(last, found), found
+
+    async def read_ahead(self, reads: Iterable[Read[Any]], following: Callable[[Found], Iterable[Read[Any]]]) -> None:
+        """Keep what the field map is made of, and what `reads` and those `following` from what they found give, as far
+        as two requests can hold it. Raises Bitrix24Error where a request fails.
+        """
+        last = self._last
+        async with last.turn:
+            found = await self._reader.batch([*reads_of_map(ON_EVERY_PORTAL), *reads])
+            more = [*map(new_fields_of, _other_types(found)), *following(found)]
+            found |= await self._reader.batch(more[:BATCH_LENGTH])
+            self._build(last, found)
 
     def _kept(self, last: _Built) -> FieldMap | None:
         """The field map, if all of it was read lately."""
@@ -81,6 +89,12 @@ class Fields:
             return None
         last.whole = True
         return _map(found, last)
+
+    def _build(self, last: _Built, found: Found) -> FieldMap:
+        self._remember_refusals(found)
+        field_map = _map(found, last)
+        last.whole = _whole(found)
+        return field_map
 
     async def _batch_or_errors(self, reads: list[Read[Any]], *, fresh: bool) -> Found:
         try:

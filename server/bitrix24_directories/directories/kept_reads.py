@@ -250,6 +250,7 @@ class Reader:
             answered = await self._client.batch(calls)
             outcomes = [answered[key] for key in calls]
         found: dict[Read[Any], ReadRows] = {}
+        read_at = anyio.current_time()
         for read, key, outcome in zip(reads, owned, outcomes, strict=True):
             try:
                 answer = unwrap(outcome)
@@ -257,7 +258,7 @@ class Reader:
             except Bitrix24Error as exc:
                 found[read] = exc
             else:
-                found[read] = self._keep(key, read, rows)
+                found[read] = self._keep(key, read, rows, read_at)
                 if self._shared is not None and read.keep and not _is_personal(read.key):
                     await self._shared.keep(key, answer)
         return found

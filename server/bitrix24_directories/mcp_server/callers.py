@@ -91,7 +91,7 @@ class OneCaller(Callers):
     ) -> None:
         self._portal = portal
         self._settings = settings
-        self._link = Link(settings.limits, transport)
+        self._link = Link(settings.limits, transport, ca_file=settings.ca_file)
         self._cache = cache
         self._caller: Caller | Bitrix24Error = failure("INTERNAL_ERROR")  # until it runs, before any request
         if settings.allow_writes and not isinstance(portal, Bitrix24Error):

@@ -81,6 +81,7 @@ CHANGING = {
     "apply_directory",
     "merge_directory_items",
 }
+_HELLO_SECONDS = 0.1  # in which most clients have been told of all tools: nothing may hold that up
 _CHANGED = ("done", "incomplete")  # what a result's status is after something was changed
 
 T = TypeVar("T")
@@ -106,7 +107,7 @@ class DirectoriesServer(MCPServer[None]):
         **options: Any,
     ) -> None:
         settings = settings or Settings.model_construct()
-        self._timeout = settings.timeout
+        self._timeout, self._warm_up = settings.timeout, settings.warm_up
         self._callers = (
             portal if isinstance(portal, Callers) else OneCaller(portal, settings, transport=transport, cache=cache)
         )
@@ -119,10 +120,15 @@ class DirectoriesServer(MCPServer[None]):
             tools += change_tools() + merge_tools()
         self._schemas = {published.tool.name: published.arguments for published in tools}
 
+        self._reads_ahead = False
+
         @asynccontextmanager
         async def lifespan(_: MCPServer[None]) -> AsyncIterator[None]:
-            async with self._callers.running():
+            async with self._callers.running(), anyio.create_task_group() as tasks:
+                if self._reads_ahead:
+                    tasks.start_soon(self._read_ahead)
                 yield
+                tasks.cancel_scope.cancel()
 
         super().__init__(
             "bitrix24-directories",
@@ -192,6 +198,7 @@ class DirectoriesServer(MCPServer[None]):
 
     async def run_stdio_async(self) -> None:
         """Serve the one client at standard input and output until the input ends."""
+        self._reads_ahead = self._warm_up
         lines, output = cast("Any", pipes.incoming()), cast("Any", pipes.outgoing())  # the SDK names its own classes
         async with stdio_server(lines, output) as (reading, writing):
             lowlevel = self._lowlevel_server
@@ -298,6 +305,16 @@ class DirectoriesServer(MCPServer[None]):
             yield caller
         finally:
             calling.reset(token)
+
+    async def _read_ahead(self) -> None:
+        """Ask the portal for what is asked for most, before anybody asks here; what fails is for a call to tell."""
+        await anyio.sleep(_HELLO_SECONDS)
+        try:
+            with anyio.move_on_after(self._timeout / 2):
+                async with self._calling() as caller:
+                    await caller.directories.read_ahead()
+        except Bitrix24Error as exc:
+            logger.info("Nothing was read ahead: %s", exc.code)
 
     def _make_sure_of(self, what: str) -> None:
         """Raises Bitrix24Error (INSUFFICIENT_SCOPE) for what whoever calls may not do here."""

@@ -66,8 +66,9 @@ class DemoPortal:
 
     `limit` is (burst, requests a second) or None. `strict_entity` refuses an unknown `entityId` instead of answering
     an empty list, as the documentation's wording allows. `stages` is how a record's wrong stage is met. `calls` has
-    each REST call as (method, parameters); `bucket` is open to be filled. `refuse_in_batch` makes commands for some
-    directories (`entityId`; empty: all) fail within a batch, with the error text. `fail_write` (number, "refused" or
+    each REST call as (method, parameters); `bucket` is open to be filled. One that is `self_hosted` counts no running
+    time. `refuse_in_batch` makes commands for some directories (`entityId`; empty: all) fail within a batch, with the
+    error text. `fail_write` (number, "refused" or
     "cut off") lets the change of that number, counted from 0, fail; "cut off" also keeps its answer, and that of its
     batch, from arriving. `meanwhile` is called with each method and its parameters right before it is answered, the
     commands of a batch included: what it does, others do; a PortalError of its own is the answer.
@@ -87,6 +88,7 @@ class DemoPortal:
         self.oauth = OAuth(clock)
         self.faults = Faults()
         self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.self_hosted = False
         self.refuse_in_batch: dict[str, str] = {}
         self.fail_write: tuple[int, str] | None = None
         self.meanwhile: Callable[[str, Mapping[str, Any]], None] = lambda _method, _params: None
@@ -218,9 +220,11 @@ class DemoPortal:
             "processing": spent,
             "date_start": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
             "date_finish": datetime.fromtimestamp(finished, UTC).isoformat(timespec="seconds"),
-            "operating_reset_at": int(finished) + 600,
-            "operating": self._operating[method],
-        }
+        } | (
+            {}
+            if self.self_hosted
+            else {"operating_reset_at": int(finished) + 600, "operating": self._operating[method]}
+        )
 
     async def _token(self, request: Request) -> Response:
         fault = self.faults.take("oauth/token")

@@ -6,7 +6,7 @@ from .authorization.webhook import Webhook
 from .catalogue import CATALOGUE, Category, Entry
 from .client import Bitrix24Client, Transport, in_process
 from .errors import Bitrix24Error, clean, failure
-from .limits.pacing import ENTERPRISE, STANDARD, Plan
+from .limits.pacing import ENTERPRISE, SELF_HOSTED, STANDARD, Plan
 from .limits.waiting import Waiting, current_wait
 from .link import Link
 from .wire.answers import Answer, Outcome, capture, unwrap
@@ -17,6 +17,7 @@ __all__ = [
     "BITRIX24_OAUTH_URL",
     "CATALOGUE",
     "ENTERPRISE",
+    "SELF_HOSTED",
     "STANDARD",
     "Answer",
     "Application",

@@ -375,8 +375,8 @@ CATALOGUE: dict[str, Entry] = {
     "TLS_FAILURE": Entry(
         "The secure connection (TLS) to the portal failed; its certificate is not trusted here, or something "
         "intercepts it",
-        "Tell the user to check the certificate of the portal or proxy; where it is one of their own, SSL_CERT_FILE "
-        "must name its authority's file.",
+        "Tell the user to check the certificate of the portal or proxy; where it is of an authority of their own, "
+        "BITRIX24_CA_FILE must name that authority's file (PEM).",
         "network",
     ),
     "NOT_TLS": Entry(
@@ -386,6 +386,10 @@ CATALOGUE: dict[str, Entry] = {
     "CERTIFICATES_UNREADABLE": Entry(
         "The file or folder of trusted certificates that SSL_CERT_FILE or SSL_CERT_DIR names cannot be read",
         "Tell the user to correct or remove that variable of the environment.", "configuration",
+    ),
+    "CA_FILE_UNREADABLE": Entry(
+        "The file that BITRIX24_CA_FILE names cannot be read, or holds no certificates in PEM form",
+        "Tell the user to correct or remove that setting.", "configuration",
     ),
     "PROXY_FAILURE": Entry(
         "The proxy that the environment sets (HTTPS_PROXY, HTTP_PROXY or ALL_PROXY) cannot be used or does not answer",
@@ -455,6 +459,7 @@ NEVER_SENT = frozenset(
         "TLS_FAILURE",
         "NOT_TLS",
         "CERTIFICATES_UNREADABLE",
+        "CA_FILE_UNREADABLE",
         "PROXY_FAILURE",
         "NO_TOKEN",
         "TOKENS_NOT_KEPT",

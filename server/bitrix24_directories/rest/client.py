@@ -29,7 +29,7 @@ from .limits.waiting import current_wait
 from .link import Link
 from .wire.answers import Answer, Outcome, capture
 from .wire.batches import BATCH_LENGTH, Call, batch_params, read_batch, read_halting_batch
-from .wire.exchange import Exchange
+from .wire.exchange import Exchange, Request
 
 Transport = httpx.AsyncBaseTransport
 """What carries the calls: the network, unless another is given."""
@@ -49,8 +49,8 @@ class Bitrix24Client:
 
     To be made in an event loop, and entered as an async context manager before the first call. `timeout` is what a
     caller will wait, in seconds; one attempt of a read gets half of it, so that a second one is possible. `transport`
-    replaces the network. Several callers of one portal share a `link` instead of a `plan` and a `transport`; whoever
-    made it closes it, and keeps their secrets out of the network's logs.
+    replaces the network, and `ca_file` names an authority that is trusted besides. Several callers of one portal share
+    a `link` instead of these; whoever made it closes it, and keeps their secrets out of the network's logs.
     """
 
     def __init__(
@@ -60,12 +60,13 @@ class Bitrix24Client:
         timeout: float = 30,
         plan: Plan = STANDARD,
         transport: Transport | None = None,
+        ca_file: str = "",
         link: Link | None = None,
     ) -> None:
         self._credentials = credentials
         self._timeout = timeout
         self._redact = Redactor(lambda: credentials.secrets)
-        self._link = link or Link(plan, transport)
+        self._link = link or Link(plan, transport, ca_file=ca_file)
         self._owns_link = link is None
         self._exchange = Exchange(self._redact, self._link.connections)
         self._logs = ExitStack()
@@ -264,7 +265,11 @@ class Bitrix24Client:
         on the way: nobody would know what became of it.
         """
         request = self._credentials.request(method, params)
-        await self._link.reserve()
+        with self._bucket.sending():
+            await self._link.reserve()
+            return await self._answer(method, request, repeatable=repeatable)
+
+    async def _answer(self, method: str, request: Request, *, repeatable: bool) -> Answer:
         self._link.requests += 1
         limit = self._timeout / 2 if is_read(method) else min(self._timeout, time_left())
         sent_at = anyio.current_time()
@@ -279,7 +284,7 @@ class Bitrix24Client:
             raise failure("TIMEOUT", detail=f"no answer within {limit:.3g} s") from None
         except Bitrix24Error as exc:
             self._link.note(reached=exc.category != "network")
-            if exc.kind == "QUERY_LIMIT_EXCEEDED":
+            if exc.kind in self._bucket.backs_off:
                 await self._link.refused(sent_at, exc.asked_to_wait)
             raise
         self._link.note(reached=True)

@@ -16,8 +16,8 @@ _PROBE_SECONDS = 2.0
 
 
 class Link:
-    """One portal's limit and connections. `transport` replaces the network; other replicas share the limit of
-    `address` through `state`.
+    """One portal's limit and connections. `transport` replaces the network, `ca_file` is trusted besides; other
+    replicas share the limit of `address` through `state`.
 
     `requests` went out, `refusals` of them met the portal's limit. `reached_at` and `failed_at` are the times (anyio's
     clock) of the last answer of any kind, and of the last call that the network kept from being answered; None before
@@ -29,12 +29,13 @@ class Link:
         plan: Plan = STANDARD,
         transport: httpx.AsyncBaseTransport | None = None,
         *,
+        ca_file: str = "",
         address: str = "",
         state: State | None = None,
     ) -> None:
         self.bucket = Bucket(plan)
         self._plan, self._address, self._state, self._replicas = plan, address, state, 1
-        self.connections = Connections(transport)
+        self.connections = Connections(transport, ca_file)
         self.requests = self.refusals = 0
         self.reached_at: float | None = None
         self.failed_at: float | None = None

@@ -147,7 +147,13 @@ class Team(Callers):
 
     def _portal(self, address: str) -> Portal:
         if address not in self.portals:
-            link = Link(self._settings.limits, self._transport, address=address, state=self._state)
+            link = Link(
+                self._settings.limits,
+                self._transport,
+                ca_file=self._settings.ca_file,
+                address=address,
+                state=self._state,
+            )
             self.portals[address] = Portal(address, self._settings, link, self._state, self._secret)
         return self.portals[address]
 

@@ -38,7 +38,7 @@ class Application:
     `access_token` and `refresh_token` are those of the configuration, either may be empty; tokens in the file come
     before them, for they are descended from these or from a later authorisation. Raises ValueError when an address is
     not one that a secret may be sent to, or a token holds what no token does, with a message that holds no part of it.
-    Each `person` of a team has tokens of their own.
+    Each `person` of a team has tokens of their own. `ca_file` is trusted besides where tokens are renewed.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class Application:
         refresh_token: str = "",
         oauth_url: str = BITRIX24_OAUTH_URL,
         person: str = "",
+        ca_file: str = "",
     ) -> None:
         portal = safe_url(portal_url.strip())
         self.portal = origin(portal)
@@ -62,6 +63,7 @@ class Application:
         for token in (client_id, client_secret, access_token, refresh_token):
             if token and not is_token(token):
                 raise ValueError("ids, secrets and tokens are printable ASCII without blanks")
+        self.ca_file = ca_file
         self._configured = access_token, refresh_token
         self._tokens: Tokens | None = None
         self._looked = self._damaged = False
@@ -118,6 +120,7 @@ class Application:
                     client_secret=self.client_secret,
                     refused=self._access_token(),
                     refresh_tokens=refresh_tokens,
+                    ca_file=self.ca_file,
                 )
                 await self._renewals.renew(order)
                 return "none" if self._look() in refused else "refreshed"
@@ -163,7 +166,7 @@ def authorise(application: Application, code: str) -> None:
     }
     try:
         with application.file.replacement(_CODE_SECONDS) as write:
-            tokens = anyio.run(request_tokens, application.endpoint, grant)
+            tokens = anyio.run(request_tokens, application.endpoint, grant, application.ca_file)
             application.use(tokens)
             write(tokens)
     except OSError:

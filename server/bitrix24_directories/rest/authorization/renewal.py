@@ -52,6 +52,7 @@ class Order:
     client_secret: str
     refused: str
     refresh_tokens: list[str]
+    ca_file: str = ""
 
 
 class Renewals:

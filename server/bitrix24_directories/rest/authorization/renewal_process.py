@@ -18,7 +18,7 @@ import httpx
 from bitrix24_directories.redaction import Redactor
 from bitrix24_directories.rest.errors import Bitrix24Error, clean, failure, from_authorization_server
 from bitrix24_directories.rest.wire.bodies import ACCEPTED, read_body
-from bitrix24_directories.rest.wire.exchange import USER_AGENT, network_error
+from bitrix24_directories.rest.wire.exchange import USER_AGENT, network_error, trusted
 
 from .renewal import Order
 from .tokens import TokenFile, Tokens
@@ -31,13 +31,16 @@ _SECRETS = ("client_secret", "refresh_token", "code")
 _ANSWER_LIMIT = 64 * 2**10
 
 
-async def request_tokens(endpoint: str, grant: Mapping[str, str]) -> Tokens:
-    """Ask the token endpoint for a pair. Raises Bitrix24Error for whatever it answers instead, and for the network."""
+async def request_tokens(endpoint: str, grant: Mapping[str, str], ca_file: str) -> Tokens:
+    """Ask the token endpoint for a pair; `ca_file` is trusted besides, where one is named.
+
+    Raises Bitrix24Error for whatever it answers instead, and for the network.
+    """
     headers = {"User-Agent": USER_AGENT, "Accept-Encoding": ACCEPTED}
     try:
         with anyio.fail_after(SECONDS):
             async with (
-                httpx.AsyncClient(headers=headers, timeout=None) as client,  # noqa: S113 - the deadline is above
+                httpx.AsyncClient(headers=headers, timeout=None, verify=trusted(ca_file)) as client,  # noqa: S113 - the deadline is above
                 client.stream("GET", endpoint, params=grant) as answer,
             ):
                 status, said = answer.status_code, _parsed(await read_body(answer, _ANSWER_LIMIT))
@@ -96,7 +99,7 @@ async def _refreshed(order: Order, refresh_tokens: list[str]) -> Tokens:
             "refresh_token": refresh_token,
         }
         try:
-            return await request_tokens(order.endpoint, grant)
+            return await request_tokens(order.endpoint, grant, order.ca_file)
         except Bitrix24Error as exc:
             if exc.kind != "invalid_grant":
                 raise

@@ -6,11 +6,12 @@ every second), and 480 s of running time in 10 minutes for each method.
 
 from __future__ import annotations
 
+import math
 import random
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
 
 import anyio
 
@@ -37,6 +38,8 @@ FIRST_PAUSE = 0.5
 
 # The portal's two limits heal for certain: they are waited for until the deadline.
 _LIMITS = {"QUERY_LIMIT_EXCEEDED", "OPERATION_TIME_LIMIT"}
+_LIMITED = frozenset({"QUERY_LIMIT_EXCEEDED"})
+_OVERLOADED = frozenset({"TOO_MANY_REQUESTS", "SERVER_ERROR"})
 _INSTANT = 1e-6  # a shorter wait is rounding, and would not move the clock
 _METHOD_CLOSED = "the portal to allow this REST method again"
 _READS = re.compile(r"(?:.+\.)?(?:items|types|list|get|fields|current|scope)")
@@ -44,14 +47,19 @@ _READS = re.compile(r"(?:.+\.)?(?:items|types|list|get|fields|current|scope)")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a Bitrix24 plan allows: requests at once, and requests a second in the long run."""
+    """What a Bitrix24 plan allows: requests at once, and requests a second in the long run; `under_way` are those that
+    may wait for their answers at the same time.
+    """
 
     burst: int
     per_second: float
+    under_way: float = math.inf
 
 
 STANDARD = Plan(burst=50, per_second=2)
 ENTERPRISE = Plan(burst=250, per_second=5)
+SELF_HOSTED = Plan(burst=25_000, per_second=1_000, under_way=4)
+"""No limit but how fast the portal answers: these rates are more than any server reaches."""
 
 
 def is_read(method: str) -> bool:
@@ -66,6 +74,7 @@ class Bucket:
     in this process, and each further one closes it for twice as long.
     """
 
+    _FIRST_PAUSE = 0.2
     _LONGEST_PAUSE = 8.0
 
     def __init__(self, plan: Plan) -> None:
@@ -75,9 +84,40 @@ class Bucket:
         self._opens_at = 0.0
         self._pause = 0.0
         self._refused_at = 0.0
+        self._under_way = 0
+        self._answered = anyio.Event()
+
+    @property
+    def backs_off(self) -> frozenset[str]:
+        """Errors that tell every caller to wait: where no limit is known, whatever an overloaded server says."""
+        return _LIMITED if self._plan.under_way == math.inf else _LIMITED | _OVERLOADED
+
+    @contextmanager
+    def sending(self) -> Iterator[None]:
+        """To be entered for as long as a request is under way."""
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            self._answered.set()
+            self._answered = anyio.Event()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the next request may go out now."""
+        return self._under_way < self._plan.under_way and self.opens_in() == 0
+
+    async def opened(self) -> None:
+        """Wait until the next request may go out."""
+        while not self.is_open:
+            if self._under_way < self._plan.under_way:
+                await anyio.sleep(self.opens_in())
+            else:
+                await self._answered.wait()
 
     def opens_in(self) -> float:
-        """Seconds until the next request may go out."""
+        """Seconds until the portal's limit lets the next request through."""
         now = self._drain()
         room = (self._level + 1 - self._plan.burst) / self._plan.per_second
         wait = max(self._opens_at - now, room)
@@ -85,7 +125,9 @@ class Bucket:
 
     def share(self, plan: Plan, parts: int) -> None:
         """Keep to one of so many parts of a plan."""
-        self._plan = plan if parts == 1 else Plan(max(1, plan.burst // parts), plan.per_second / parts)
+        self._plan = (
+            plan if parts == 1 else replace(plan, burst=max(1, plan.burst // parts), per_second=plan.per_second / parts)
+        )
 
     def close(self, seconds: float) -> None:
         """Let nothing more go out for a while."""
@@ -110,7 +152,7 @@ class Bucket:
             self._refused_at = now
             self._level = float(self._plan.burst)
             self._opens_at = now + _jittered(self._pause)
-            self._pause = min(self._pause * 2 or 1 / self._plan.per_second, self._LONGEST_PAUSE)
+            self._pause = min(self._pause * 2 or max(1 / self._plan.per_second, self._FIRST_PAUSE), self._LONGEST_PAUSE)
         if asked:
             self._opens_at = max(self._opens_at, now + min(asked, self._plan.burst / self._plan.per_second))
             self._level, self._level_at = float(self._plan.burst - 1), self._opens_at

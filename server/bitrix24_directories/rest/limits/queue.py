@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from bitrix24_directories.rest.wire.answers import Answer, Outcome, unwrap
@@ -48,7 +49,7 @@ class Queue:
 
     def may_send_now(self) -> bool:
         """Whether a call needn't wait: there is a place, and nobody stands before it."""
-        return not self._waiters and self._bucket.opens_in() == 0
+        return not self._waiters and self._bucket.is_open
 
     async def call(self, call: Call) -> Answer:
         """Wait for a place, make the call, and give its answer. Raises Bitrix24Error as the call does.
@@ -92,12 +93,12 @@ class Queue:
     async def _dispatch(self, scope: anyio.CancelScope) -> None:
         with scope:
             while self._waiters:
-                wait = self._bucket.opens_in()
-                if wait > 0:
-                    await anyio.sleep(wait)
-                else:
-                    self._bucket.take()
-                    self._dispatch_next()
+                await self._bucket.opened()
+                if not self._waiters:  # the last one left at this very moment
+                    break
+                self._bucket.take()
+                self._dispatch_next()
+                await anyio.lowlevel.checkpoint()  # what was dispatched is under way then
         self._dispatcher = None
         if self._waiters:  # came while the dispatcher was being cancelled
             self._start_dispatcher()

@@ -26,11 +26,16 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A call's `result`, with `total` and the `next` start where a list has more pages."""
+    """A call's `result`, with `total` and the `next` start where a list has more pages.
+
+    `metered` tells whether the portal counts the method's running time, as those in the cloud do, and self-hosted ones
+    do not; None where the answer says nothing of time.
+    """
 
     result: Any
     total: int | None = None
     next: int | None = None
+    metered: bool | None = None
 
 
 Outcome = Answer | Bitrix24Error
@@ -68,7 +73,9 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes, redact: Re
         raise refused(status, headers, parsed)
     if "result" not in parsed or not 200 <= status < 300:
         raise unexpected(status)
-    return Answer(parsed["result"], total=count(parsed.get("total")), next=count(parsed.get("next")))
+    timing = parsed.get("time")
+    metered = "operating" in timing if isinstance(timing, dict) else None
+    return Answer(parsed["result"], total=count(parsed.get("total")), next=count(parsed.get("next")), metered=metered)
 
 
 def refused(status: int, headers: Mapping[str, str], parsed: dict[str, Any]) -> Bitrix24Error:

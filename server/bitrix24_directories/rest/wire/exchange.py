@@ -11,7 +11,8 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -50,13 +51,29 @@ class Request:
     proof: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
+def trusted(ca_file: str) -> ssl.SSLContext | Literal[True]:
+    """What httpx is to trust: the usual certificates, and those of `ca_file` where one is named.
+
+    Raises Bitrix24Error (CA_FILE_UNREADABLE), and OSError for the usual ones.
+    """
+    if not ca_file:
+        return True
+    context = httpx.create_ssl_context()
+    try:
+        context.load_verify_locations(Path(ca_file).expanduser())
+    except (OSError, RuntimeError, ValueError):
+        raise failure("CA_FILE_UNREADABLE", detail=one_line(ca_file, 200)) from None
+    return context
+
+
 class Connections:
-    """Connections to a portal, kept for all who call it; `transport` replaces the network. Cookies are not taken: what
-    a portal gives to one caller is not for another.
+    """Connections to a portal, kept for all who call it; `transport` replaces the network, and `ca_file` names an
+    authority that is trusted besides. Cookies are not taken: what a portal gives to one caller is not for another.
     """
 
-    def __init__(self, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(self, transport: httpx.AsyncBaseTransport | None = None, ca_file: str = "") -> None:
         self._transport = transport
+        self._ca_file = ca_file
         self._http: httpx.AsyncClient | None = None
 
     @property
@@ -70,6 +87,7 @@ class Connections:
                 self._http = httpx.AsyncClient(
                     headers={"User-Agent": USER_AGENT, "Accept-Encoding": ACCEPTED},
                     timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS),
+                    verify=trusted(self._ca_file),
                     follow_redirects=False,
                     event_hooks={"response": [_keep_location]},
                     transport=self._transport,
