@@ -7,7 +7,7 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,19 +38,28 @@ class Figure:
 
 
 @contextlib.contextmanager
-def portal(*options: str) -> Iterator[str]:
+def portal(*options: str, program: str = "portal.py") -> Iterator[str]:
     """A portal in a process of its own; gives the webhook's URL."""
-    command = [sys.executable, str(HERE / "portal.py"), *options]
+    command = [sys.executable, str(HERE / program), *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         yield process.stdout.readline().strip()
         process.terminate()
 
 
-def side_by_side(rounds: int, *measures: Callable[[], float]) -> list[float]:
-    """The median of each measure, taken in turns so that whatever else the machine does hits all alike."""
+def in_turns(rounds: int, *measures: Callable[[], float]) -> list[tuple[float, ...]]:
+    """What each measure gave, taken in turns so that whatever else the machine does hits all alike."""
     taken = [[measure() for measure in measures] for _ in range(rounds)]
-    return [statistics.median(column) for column in zip(*taken, strict=True)]
+    return list(zip(*taken, strict=True))
+
+
+def side_by_side(rounds: int, *measures: Callable[[], float]) -> list[float]:
+    """The median of each measure, taken in turns."""
+    return [statistics.median(column) for column in in_turns(rounds, *measures)]
+
+
+def percentile99(taken: Sequence[float]) -> float:
+    return statistics.quantiles(taken, n=100)[-1]
 
 
 def called(webhook: str) -> int:

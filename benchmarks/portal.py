@@ -2,17 +2,20 @@
 counted|merged|large]`.
 
 `limited` enforces burst 50 and 2 requests a second; `full` starts with a bucket that others have filled; `wide` has 50
-items in each directory; `long` has a directory LONG of 10,000 items; `counted` a directory COUNTED of 12 items, whose
-codes stand in a custom field of leads, deals and contacts; `merged` has 10,000 leads of the source EMAIL; `large` has
-40 directories and 100,000 records instead.
+items in each directory, with names out of `vocabulary`; `long` has a directory LONG of 10,000 items; `counted` a
+directory COUNTED of 12 items, whose codes stand in a custom field of leads, deals and contacts; `merged` has 10,000
+leads of the source EMAIL; `large` has 40 directories and 100,000 records instead.
 """
 
 from __future__ import annotations
 
+import random
 import sys
 import time
 from dataclasses import replace
 from typing import Any
+
+from vocabulary import names, words
 
 from bitrix24_directories.portal import DemoPortal, listen, server
 from bitrix24_directories.portal.app import Bucket
@@ -22,12 +25,20 @@ from bitrix24_directories.portal.store import Directory, Item
 DIRECTORIES = [f"LIST_{number}" for number in range(200)]
 
 
+def wide_names() -> dict[str, list[str]]:
+    """Fifty names for each directory of the `wide` portal."""
+    chance = random.Random(17)
+    vocabulary = words(chance)
+    return {name: names(chance, vocabulary, 50) for name in DIRECTORIES}
+
+
 def main() -> None:
     portal = DemoPortal()
+    wide = wide_names() if "wide" in sys.argv else {}
     for name in DIRECTORIES:
         portal.store.directories[name] = Directory(name, name)
-        for number in range(50 if "wide" in sys.argv else 8):
-            portal.store.add(name, f"CODE_{number}", f"Name {number} of {name}")
+        for number, title in enumerate(wide.get(name) or [f"Name {number} of {name}" for number in range(8)]):
+            portal.store.add(name, f"CODE_{number}", title)
     if "long" in sys.argv:
         portal.store.directories["LONG"] = Directory("LONG", "LONG")
         for number in range(10_000):

@@ -16,6 +16,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
+import vocabulary
 from figures import HERE, Figure
 
 from bitrix24_directories.directories.models import Directory, Item
@@ -23,8 +24,6 @@ from bitrix24_directories.finding.matching import Matcher
 
 sys.path.append(str(HERE.parent / "tests"))
 from corpus import LATER, Answer, Case, answered, left_out
-
-SYLLABLES = "ba ko ri ten mar sol ver du pli gra no zu wi fe lam cor tis pan dor ely"
 
 
 def words() -> Iterator[Figure]:
@@ -47,18 +46,12 @@ def words() -> Iterator[Figure]:
 def _large() -> Figure:
     """Names and queries of thousands of different words, a third of the queries misspelt, a third not there."""
     chance = random.Random(16)
-    syllables = SYLLABLES.split()
-    vocabulary = ["".join(chance.choice(syllables) for _ in range(chance.randint(2, 4))) for _ in range(8000)]
-    names = [" ".join(chance.choices(vocabulary, k=chance.randint(1, 4))) for _ in range(10_000)]
+    known = vocabulary.words(chance)
+    names = vocabulary.names(chance, known, 10_000)
     items = [Item(status_id=f"CODE_{place}", name=name, sort=place) for place, name in enumerate(names)]
     matcher = Matcher([(Directory(entity_id="LONG", name="Long", kind="list"), items)])
-    queries = chance.sample(names, 30)
-    queries += [f"{name[:3]}x{name[3:]}" for name in chance.sample(names, 30)]
-    queries += [" ".join(chance.choices(vocabulary, k=3)) for _ in range(15)] + [
-        f"{word}qq" for word in vocabulary[:15]
-    ]
     taken = []
-    for query in queries:
+    for query in vocabulary.queries(chance, known, names, 90):
         started = time.perf_counter()
         matcher.find(query)
         taken.append(1000 * (time.perf_counter() - started))

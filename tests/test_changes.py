@@ -234,8 +234,11 @@ async def test_what_was_planned_is_not_said_again(someone: Assistant, portal: Po
     lines[3:3] = [f"New source {number}" for number in range(20)]
     planned = await someone.call("apply_directory", entityId="SOURCE", items=lines)
     assert "items" not in planned.structured
-    places = [step.get("changes") for step in planned.structured["steps"] if step["action"] == "add"]
-    assert places == [["after WEB"]] + [None] * 19
+    added = planned.structured["additions"]
+    assert [one["name"] for one in added] == [f"New source {number}" for number in range(20)]
+    assert [one.get("changes") for one in added] == [["after WEB"]] + [None] * 19
+    assert {step["action"] for step in planned.structured["steps"]} == {"update"}  # the others make room
+    assert all(f"- add {one['statusId']}: {one['name']}" in planned.text for one in added)
     done = await someone.call("apply_directory", entityId="SOURCE", planId=planned.structured["planId"])
     assert done.structured["counts"]["add"] == 20
     assert set(done.structured["counts"]) == {"add", "renumber"}

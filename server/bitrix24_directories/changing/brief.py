@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from bitrix24_directories.directories.models import Change, Item, Step
+from bitrix24_directories.directories.models import Addition, Change, Item, Step
 
 _FEW = 10
-"""Steps that are said one by one after they were done."""
+"""Steps that are said one by one after they were done, and additions among the other steps of a plan."""
 
 
 def of_a_plan(change: Change) -> Change:
@@ -20,6 +20,17 @@ def of_a_plan(change: Change) -> Change:
             changes = [one for one in changes if one != f"after {steps[-1].status_id}"]
         steps.append(step.model_copy(update={"changes": changes or None}))
     return change.model_copy(update={"steps": steps, "items": None})
+
+
+def with_additions(change: Change) -> Change:
+    """A plan with its additions said as such where they are many: what all of them have in common is said once."""
+    plain = [step for step in change.steps if step.action == "add" and step.status_id and not step.read_from]
+    if len(plain) <= _FEW:
+        return change
+    additions = [Addition(status_id=step.status_id or "", name=step.name, changes=step.changes) for step in plain]
+    return change.model_copy(
+        update={"steps": [step for step in change.steps if step not in plain], "additions": additions}
+    )
 
 
 def of_what_was_done(change: Change, before: Sequence[Item]) -> Change:

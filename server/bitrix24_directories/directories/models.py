@@ -220,18 +220,28 @@ class Step(Shape):
     outcome: Literal["done", "not done", "unknown"] | None = None
 
 
+class Addition(Shape):
+    """One of the many items that a plan adds: each a step that adds, without saying so."""
+
+    status_id: str
+    name: str
+    changes: list[str] | None = None
+
+
 class Change(Result):
     """What a change would do, did, or did not do, and what of the directory it concerns, as the portal has it now.
 
     `status`: `planned` (nothing is done yet; `plan_id` carries it out), `done`, `unchanged` (nothing to do), `declined`
     (the person said no), `cancelled` (the person did not answer), `stopped` (a step was not done, or it is not known
-    whether it was). `news` tells what has changed on the portal since an earlier plan. `counts` of actions stand for
-    steps that are not said; `items` are those that were changed, with their neighbours, of `total`.
+    whether it was). Where a plan adds many items, they are its `additions`, each behind the one before, and `steps` are
+    all others. `news` tells what has changed on the portal since an earlier plan. `counts` of actions stand for steps
+    that are not said; `items` are those that were changed, with their neighbours, of `total`.
     """
 
     entity_id: str
     status: Literal["planned", "done", "unchanged", "declined", "cancelled", "stopped"]
     steps: list[Step]
+    additions: list[Addition] | None = None
     plan_id: str | None = None
     news: list[str] | None = None
     counts: dict[str, int] | None = None

@@ -12,7 +12,7 @@ from mcp.server.mcpserver.resolve import Elicit, Resolve
 from mcp_types import CallToolResult, ToolAnnotations
 from pydantic import BeforeValidator, Field
 
-from bitrix24_directories.changing.brief import of_a_plan, of_what_was_done
+from bitrix24_directories.changing.brief import of_a_plan, of_what_was_done, with_additions
 from bitrix24_directories.changing.changes import Changes, Planned
 from bitrix24_directories.directories.models import Change
 
@@ -223,4 +223,4 @@ async def _done(ctx: Calls, tool: str, planned: Planned, answer: Confirmed) -> C
 def _shown(ctx: Calls, planned: Planned, plan_id: str) -> CallToolResult:
     news = changes_of(ctx).news(plan_id, planned) if plan_id else None
     result = of_a_plan(planned.answer(news))
-    return both(plan_text(result), result)
+    return both(plan_text(result), with_additions(result))

@@ -1,0 +1,27 @@
+"""Names and queries as a real portal has them: of thousands of different words, some queries misspelt or unknown."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+_SYLLABLES = [consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "aeiou"]
+_WORDS = 8000
+
+
+def words(chance: random.Random) -> list[str]:
+    return ["".join(chance.choices(_SYLLABLES, k=chance.randint(2, 4))) for _ in range(_WORDS)]
+
+
+def names(chance: random.Random, vocabulary: Sequence[str], number: int) -> list[str]:
+    """Names of one to four words."""
+    return [" ".join(chance.choices(vocabulary, k=chance.randint(1, 4))) for _ in range(number)]
+
+
+def queries(chance: random.Random, vocabulary: Sequence[str], named: Sequence[str], number: int) -> list[str]:
+    """A third each: names, names that are misspelt, and what names nothing, half of it of words that nobody knows."""
+    third = number // 3
+    misspelt = [f"{name[:3]}x{name[3:]}" for name in chance.sample(named, third)]
+    unknown = [" ".join(chance.choices(vocabulary, k=3)) for _ in range(third // 2)]
+    unheard = [f"{word}qq" for word in vocabulary[: number - 2 * third - third // 2]]
+    return chance.sample(named, third) + misspelt + unknown + unheard
