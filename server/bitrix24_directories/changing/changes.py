@@ -28,7 +28,7 @@ from bitrix24_directories.state.shared import UnavailableError
 from bitrix24_directories.text import one_line, shown_code
 
 from .audit import Audit
-from .operations import Operation, Plan
+from .operations import Operation, Plan, after
 from .outcomes import judged, of_a_change, why_stopped
 from .planning import Planner, differences
 from .refusals import item_named, item_with_code, no_directory, refused, whole
@@ -60,6 +60,11 @@ class Planned:
     """Whether all records that may carry what is to go could be counted."""
     part_of: dict[str, Any] = field(default_factory=dict)
     """What stands in the audit log besides, of the merge that this is a part of."""
+
+    @property
+    def after(self) -> list[Item]:
+        """The directory as it would stand when all is done."""
+        return after(self.items, self.plan.operations)
 
     def answer(self, news: list[str] | None = None) -> Change:
         """What would be done; nothing is yet."""

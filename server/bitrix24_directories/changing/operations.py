@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from bitrix24_directories.directories.models import Item, Step
+from bitrix24_directories.directories.models import Item, Semantics, Step
+
+_WRITTEN = {"NAME": "name", "SORT": "sort", "COLOR": "color"}
+_MEANINGS: dict[str, Semantics] = {"S": "success", "F": "failure"}
 
 
 @dataclass(slots=True)
@@ -37,6 +42,28 @@ class Plan:
     @property
     def steps(self) -> list[Step]:
         return [operation.step for operation in self.operations] + self.refused
+
+
+def after(items: Sequence[Item], operations: Sequence[Operation]) -> list[Item]:
+    """The items in their order as they would stand when all operations are done; new ones have no `id`."""
+    codes = {item.id: item.status_id for item in items}
+    standing = {item.status_id: item for item in items}
+    usual: Semantics | None = "process" if any(item.semantics for item in items) else None
+    for operation in operations:
+        fields, step = operation.params.get("fields", {}), operation.step
+        if operation.method == "crm.status.add":
+            code = step.status_id or fields["STATUS_ID"]
+            meaning = _MEANINGS.get(fields.get("SEMANTICS", ""), usual)
+            look = {"color": fields.get("COLOR"), "semantics": meaning}
+            standing[code] = Item(status_id=code, name=fields["NAME"], sort=fields["SORT"], **look)
+            continue
+        code = codes[operation.params["id"]]
+        if operation.method == "crm.status.delete":
+            del standing[code]
+        else:
+            given = {ours: fields[theirs] for theirs, ours in _WRITTEN.items() if theirs in fields}
+            standing[code] = standing[code].model_copy(update=given)
+    return sorted(standing.values(), key=lambda item: (item.sort, item.id or math.inf))
 
 
 def deletion(item: Item) -> Operation:

@@ -13,7 +13,7 @@ def sorts_for(order: Sequence[tuple[int, int] | None]) -> list[int]:
 
     Items that are already in order keep theirs; neighbours are renumbered only where there is no room between them.
     """
-    kept = _longest_rising(order)
+    kept = longest_rising(order)
     while True:
         given: list[int | None] = [
             found[0] if place in kept and found is not None else None for place, found in enumerate(order)
@@ -24,7 +24,7 @@ def sorts_for(order: Sequence[tuple[int, int] | None]) -> list[int]:
         kept.discard(tight)
 
 
-def _longest_rising(order: Sequence[tuple[int, int] | None]) -> set[int]:
+def longest_rising(order: Sequence[tuple[int, int] | None]) -> set[int]:
     """Places of a longest run of items whose (SORT, id) rise, and with SORT above 0."""
     tails: list[tuple[int, int]] = []
     ends: list[int] = []

@@ -1,4 +1,7 @@
-"""The report as one HTML file: nothing is loaded from elsewhere, nothing runs, and text is only ever text."""
+"""The report as one HTML file: nothing is loaded from elsewhere, nothing runs, and text is only ever text.
+
+Colours and bars are those of the picture in the chat.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from dataclasses import dataclass, field
 from html import escape
 
 from bitrix24_directories.directories.models import Directory
+from bitrix24_directories.mcp_server.picture import part as page_part
 from bitrix24_directories.records.models import DirectoryUsage
 from bitrix24_directories.rest import Bitrix24Error
 
@@ -20,20 +24,14 @@ _HEAD = """<!doctype html>
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
 <title>Codes in CRM records</title>
 <style>
-:root { color-scheme: light dark; --text: #1b1f24; --back: #fff; --bar: #8a94a6; --bad: #b3261e; --line: #d5dae1 }
-@media (prefers-color-scheme: dark) {
-  :root { --text: #e6e9ee; --back: #16181c; --bar: #78829a; --bad: #ff8a80; --line: #383d45 }
-}
-body { font: 15px/1.4 system-ui, sans-serif; color: var(--text); background: var(--back); margin: 2rem auto;
-  max-width: 60rem; padding: 0 1rem }
+/* picture.css */
+body { margin: 2rem auto; max-width: 60rem; padding: 0 1rem }
 table { border-collapse: collapse; width: 100%; margin-bottom: 2rem }
 caption { text-align: start; font-weight: 600; padding: .5rem 0 }
 th, td { text-align: start; padding: .25rem .5rem; border-bottom: 1px solid var(--line); vertical-align: top;
   overflow-wrap: anywhere }
 td.n { text-align: end; font-variant-numeric: tabular-nums }
 td.b { width: 35% }
-.bar { display: block; height: .8rem; background: var(--bar); border: 1px solid var(--line) }
-.bad { color: var(--bad) }
 </style>
 </head>
 <body>
@@ -53,7 +51,8 @@ class Part:
 
 def page(parts: Sequence[Part]) -> str:
     """The whole file."""
-    return _HEAD + "\n".join(line for part in parts for line in _section(part)) + "\n</body>\n</html>\n"
+    head = _HEAD.replace("/* picture.css */\n", page_part("picture.css"))
+    return head + "\n".join(line for part in parts for line in _section(part)) + "\n</body>\n</html>\n"
 
 
 def _section(part: Part) -> Iterator[str]:

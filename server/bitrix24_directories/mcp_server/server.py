@@ -10,6 +10,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, cast
 
 import anyio
+from mcp.server.apps import Apps
 from mcp.server.caching import CacheHint
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import MCPServer
@@ -49,7 +50,7 @@ from bitrix24_directories.redaction import Redactor
 from bitrix24_directories.rest import Bitrix24Error, Credentials, Entry, Transport, Waiting, failure
 from bitrix24_directories.settings import Settings
 
-from . import pipes, resources
+from . import picture, pipes, resources
 from .answers import DIRECTORIES, change_text, uri_of
 from .arguments import refused, tidied
 from .callers import Caller, Callers, OneCaller
@@ -138,7 +139,8 @@ class DirectoriesServer(MCPServer[None]):
             tools=[published.tool for published in tools],
             lifespan=lifespan,
             cache_hints={"resources/read": CacheHint(ttl_ms=int(1000 * settings.cache_ttl))},
-            middleware=[resources.what_is_left],
+            extensions=[Apps()],
+            middleware=[resources.what_is_left, picture.told_where_shown],
             log_level=settings.log_level,
             **options,
         )
@@ -221,6 +223,8 @@ class DirectoriesServer(MCPServer[None]):
         context: Calls | None = None,  # noqa: ARG002 - the base class's signature
     ) -> Iterable[ReadResourceContents]:
         """Read a resource within the timeout. Raises ResourceError, whose text says what happened and what to do."""
+        if str(uri) == picture.PAGE:
+            return [picture.contents()]
         try:
             contents = await self._in_time(self._with_directories(partial(resources.read, uri=str(uri))))
         except Bitrix24Error as exc:

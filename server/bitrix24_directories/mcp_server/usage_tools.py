@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
+from collections.abc import Sequence
 from typing import Annotated
 
+import anyio
+from mcp.server.apps import client_supports_apps
 from mcp_types import CallToolResult
 from pydantic import Field
 
+from bitrix24_directories.directories.directories import Directories
+from bitrix24_directories.directories.models import Item
 from bitrix24_directories.records.models import DirectoryUsage, UnknownCode, UsedItem
+from bitrix24_directories.rest import Bitrix24Error
 from bitrix24_directories.text import quoted, shown_code
 
 from .answers import both, counted, shown_age
 from .context import Calls, directories_of
 from .entity_argument import EntityId
+from .picture import of_usage, with_picture
+
+_LOOKS_SECONDS = 3.0
 
 
 async def get_directory_usage(
@@ -28,8 +38,19 @@ async def get_directory_usage(
     """
     from bitrix24_directories.records.usage import usage  # its matcher is needed by few
 
-    result = await usage(directories_of(ctx), entityId, fresh=fresh)
-    return both(usage_text(result), result)
+    directories = directories_of(ctx)
+    result = await usage(directories, entityId, fresh=fresh)
+    answer = both(usage_text(result), result)
+    if not client_supports_apps(ctx):
+        return answer
+    return with_picture(answer, of_usage(result, await _detailed(directories, result.entity_id, fresh=fresh)))
+
+
+async def _detailed(directories: Directories, entity_id: str, *, fresh: bool) -> Sequence[Item]:
+    """The items with colours and meanings; none where they cannot be had soon, for a picture does without."""
+    with anyio.move_on_after(_LOOKS_SECONDS), contextlib.suppress(Bitrix24Error):
+        return (await directories.items(entity_id, details=True, fresh=fresh)).items
+    return ()
 
 
 def usage_text(result: DirectoryUsage) -> str:

@@ -75,12 +75,14 @@ class UsedItem(Shape):
     """An item and how many records carry its code; None where that could not be counted.
 
     `fields` parts the count where several fields take the codes; a record that has it in two of them counts in each.
+    `ids` are those of the first records by field, for a picture alone.
     """
 
     status_id: str
     name: str
     count: int | None = None
     fields: Annotated[dict[str, int] | None, WithJsonSchema({"type": "object"})] = None
+    ids: SkipJsonSchema[dict[str, list[int]]] = Field(default_factory=dict, exclude=True)
 
     @property
     def count_text(self) -> str:

@@ -33,6 +33,7 @@ from .models import DirectoryUsage, UnknownCode, UsedItem
 _CHANNEL = re.compile(r"\d+\|")  # open channels make their sources' codes of a number and a name
 _ROUNDS = 5  # in each of which up to a page of unknown codes comes to light
 _IDS = 5
+_SHOWN_IDS = 20  # in a picture
 
 
 async def usage(directories: Directories, entity_id: str, *, fresh: bool = False) -> DirectoryUsage:
@@ -129,7 +130,12 @@ def _used(counting: Counting, places: Sequence[Place], item: Item) -> UsedItem:
     known = {path: count for path, count in counts.items() if count is not None}
     whole = sum(known.values()) if counts and len(known) == len(counts) else None
     parted = {path: count for path, count in known.items() if count} if len(places) > 1 else {}
-    return UsedItem(status_id=item.status_id, name=item.name, count=whole, fields=parted or None)
+    ids = {place.of.path: _first_ids(counting, place, item.status_id) for place in places if counts[place.of.path]}
+    return UsedItem(status_id=item.status_id, name=item.name, count=whole, fields=parted or None, ids=ids)
+
+
+def _first_ids(counting: Counting, place: Place, code: str) -> list[int]:
+    return [record_id_of(record) for record in counting.first(place.with_code(code))][:_SHOWN_IDS]
 
 
 async def _unknown(

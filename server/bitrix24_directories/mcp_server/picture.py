@@ -1,0 +1,131 @@
+"""The picture of a directory in the chat, where a client shows MCP Apps: the page, and what it draws.
+
+The page comes as the resource PAGE; what it draws travels in a result's `_meta`, which hosts hand to the page and to no
+model. Clients without apps are told of neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from mcp.server.apps import APP_MIME_TYPE, client_supports_apps
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.lowlevel.helper_types import ReadResourceContents
+from mcp_types import CallToolResult, Resource
+
+from bitrix24_directories.changing.sorting import longest_rising
+from bitrix24_directories.directories.models import Item, Step
+from bitrix24_directories.records.models import DirectoryUsage
+
+PAGE = "ui://bitrix24-directories/picture.html"
+PICTURE = "bitrix24-directories/picture"
+"""What a picture is called in a result's `_meta`."""
+
+_TOOLS = ("get_directory_usage", "apply_directory")
+_RESOURCE = Resource(uri=PAGE, name="picture", title="Picture of a directory", mime_type=APP_MIME_TYPE)
+
+
+def part(name: str) -> str:
+    """One of the files of which the page is made."""
+    return files(__package__).joinpath("page", name).read_text(encoding="utf-8")
+
+
+@cache
+def page() -> str:
+    """The whole page: nothing is loaded from elsewhere."""
+    html = part("picture.html")
+    for name in ("picture.css", "picture.js"):
+        html = html.replace(f"/* {name} */\n", part(name))
+    return html
+
+
+def contents() -> ReadResourceContents:
+    return ReadResourceContents(content=page(), mime_type=APP_MIME_TYPE, meta={"ui": {"prefersBorder": True}})
+
+
+async def told_where_shown(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+    """Middleware: tells clients that show apps which tools have a picture, and of the page."""
+    result = await call_next(ctx)
+    if not isinstance(result, Mapping) or not client_supports_apps(ctx):
+        return result
+    if ctx.method == "tools/list":
+        return {**result, "tools": [_with_page(tool) for tool in result["tools"]]}
+    if ctx.method == "resources/list":
+        page_of = _RESOURCE.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return {**result, "resources": [*result["resources"], page_of]}
+    return result
+
+
+def _with_page(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+    if tool["name"] not in _TOOLS:
+        return tool
+    return {**tool, "_meta": {**(tool.get("_meta") or {}), "ui": {"resourceUri": PAGE}}}
+
+
+def with_picture(result: CallToolResult, picture: Mapping[str, Any]) -> CallToolResult:
+    return result.model_copy(update={"meta": {**(result.meta or {}), PICTURE: picture}})
+
+
+def of_usage(result: DirectoryUsage, detailed: Sequence[Item]) -> dict[str, Any]:
+    """The items in their order and colours, each with its count and the first ids of the records that carry it."""
+    looks = {item.status_id: item for item in detailed}
+    said = result.structured()
+    items = [
+        {**one, **_look(looks.get(item.status_id)), **({"ids": item.ids} if item.ids else {})}
+        for item, one in zip(result.items, said["items"], strict=True)
+    ]
+    kept: dict[str, Any] = {
+        key: said[key] for key in ("entityId", "fields", "records", "unknown", "partial") if key in said
+    }
+    return {"kind": "usage", "items": items} | kept
+
+
+def of_plan(entity_id: str, before: Sequence[Item], after: Sequence[Item], steps: Sequence[Step]) -> dict[str, Any]:
+    """A directory as it is and as it would be, with marks at what differs; and what was refused."""
+    old, new = ({item.status_id: item for item in items} for items in (before, after))
+    moved = _moved([code for code in old if code in new], [code for code in new if code in old])
+    refused = [{"name": step.name, "why": step.why} for step in steps if step.action == "refused"]
+    return {
+        "kind": "plan",
+        "entityId": entity_id,
+        "before": [_shown(item, ["removed"] if item.status_id not in new else []) for item in before],
+        "after": [
+            _shown(item, _marks(old.get(item.status_id), item, moved), old.get(item.status_id)) for item in after
+        ],
+        **({"refused": refused} if refused else {}),
+    }
+
+
+def _look(item: Item | None) -> dict[str, Any]:
+    look = {"color": item.color, "semantics": item.semantics} if item else {}
+    return {key: value for key, value in look.items() if value}
+
+
+def _shown(item: Item, marks: list[str], was: Item | None = None) -> dict[str, Any]:
+    shown = {"statusId": item.status_id, "name": item.name, **_look(item)}
+    if marks:
+        shown["marks"] = marks
+    if was and was.name != item.name:
+        shown["was"] = was.name
+    return shown
+
+
+def _marks(old: Item | None, new: Item, moved: set[str]) -> list[str]:
+    if old is None:
+        return ["added"]
+    differs = {
+        "renamed": old.name != new.name,
+        "recoloured": (old.color or "").casefold() != (new.color or "").casefold(),
+        "moved": new.status_id in moved,
+    }
+    return [mark for mark, is_so in differs.items() if is_so]
+
+
+def _moved(before: Sequence[str], after: Sequence[str]) -> set[str]:
+    """The fewest codes that have to move to make one order of the other."""
+    place = {code: number for number, code in enumerate(before, 1)}
+    stays = longest_rising([(place[code], 0) for code in after])
+    return {code for number, code in enumerate(after) if number not in stays}

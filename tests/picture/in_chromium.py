@@ -1,0 +1,285 @@
+"""The picture in Chromium, behind the ext-apps project's own bridge: `run.py` starts this."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp import Client
+from PIL import Image, ImageChops
+from playwright.async_api import Frame, Page, async_playwright
+
+from bitrix24_directories.mcp_server import picture
+from bitrix24_directories.mcp_server.picture import PICTURE
+from bitrix24_directories.portal import DemoPortal
+from support import PortalInProcess
+from test_picture import client_of
+
+HERE = Path(__file__).parent
+INSTALLED = HERE.parent.parent / ".picture"
+SHOTS = HERE / "screenshots"
+DIFFERENT = 24
+"""Of 255, by which a pixel has to differ to count: letters are drawn a little otherwise by other versions."""
+MOST_DIFFERENT = 0.01
+HOSTILE = [
+    "<script>window.parent.harmed = 1; document.title = 'harmed'</script>",
+    "<img src=x onerror=\"document.title = 'harmed'\">",
+    '"><svg onload="document.title=\'harmed\'">',
+    "javascript:document.title='harmed'",
+    "</style></script><iframe src=javascript:document.title='harmed'></iframe>",
+    "{{constructor.constructor('document.title=1')()}} ${document.title=1}",
+    "x" * 10_000,
+    "مرحلة " * 400,
+    "\u202edesrever\u202c \u0000 \ufeff",
+]
+GERMAN = "Donaudampfschifffahrtsgesellschaftskapitänsmützenabzeichenverleihungsvoraussetzungsprüfung"
+ARABIC = "تم التوقيع على العقد مع العميل"
+
+
+@dataclass
+class Host:
+    """A page of a host that shows the picture, and the server behind it."""
+
+    page: Page
+    client: Client
+    called: list[str]
+
+    @property
+    def frame(self) -> Frame:
+        return self.page.frames[-1]
+
+    async def open(self, **context: Any) -> None:
+        await self.page.evaluate(
+            "([html, context]) => open_picture(html, context)", [picture.page(), {"theme": "light"} | context]
+        )
+
+    async def show(self, result: dict[str, Any], **arguments: Any) -> None:
+        await self.page.evaluate("([given, result]) => show_result(given, result)", [arguments, result])
+        await self.frame.wait_for_selector("main > *")  # what is shown later takes its place at once
+
+    async def show_call(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        """Call a tool, and show what it answers."""
+        result = await self.call(tool, arguments)
+        await self.show(result, **arguments)
+        return result
+
+    async def call(self, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        result = await self.client.call_tool(tool, arguments)
+        return result.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+    async def violations(self) -> list[str]:
+        """What axe finds, in the frame itself: a sandboxed one cannot be looked into from outside."""
+        await self.frame.evaluate((INSTALLED / "node_modules/axe-core/axe.min.js").read_text())
+        found = await self.frame.evaluate("axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})")
+        return [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in found["violations"]]
+
+    async def overflows(self) -> bool:
+        return bool(await self.frame.evaluate("document.documentElement.scrollWidth > innerWidth"))
+
+
+@asynccontextmanager
+async def hosting(portal: PortalInProcess, width: int = 480) -> AsyncIterator[Host]:
+    async with client_of(portal) as client, async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        page = await browser.new_page(viewport={"width": width, "height": 900})
+        host = Host(page, client, [])
+
+        async def call_tool(name: str, arguments: str) -> str:
+            host.called.append(name)
+            return json.dumps(await host.call(name, json.loads(arguments)))
+
+        page.set_default_timeout(5000)
+        await page.expose_function("callTool", call_tool)
+        await page.set_content("<!doctype html><title>host</title><body style='margin: 0'>")
+        await page.add_script_tag(content=(INSTALLED / "host.js").read_text())
+        yield host
+        await browser.close()
+
+
+@pytest.fixture
+def demo() -> PortalInProcess:
+    return PortalInProcess(DemoPortal())
+
+
+PLAN = [
+    "NEW: New",
+    "EXECUTING: In Progress",
+    "PREPARATION: Papers",
+    "Contract review #112233",
+    "PREPAYMENT_INVOICE: Prepayment Invoice #FF00FF",
+    "WON: Deal Won",
+    "LOSE: Deal Lost",
+]
+
+
+def compare(name: str, shot: bytes) -> None:
+    """Hold a screenshot to the one that is kept, or keep it."""
+    kept = SHOTS / f"{name}.png"
+    if os.environ.get("UPDATE_PICTURES"):
+        SHOTS.mkdir(exist_ok=True)
+        Image.open(io.BytesIO(shot)).convert("P", palette=Image.Palette.ADAPTIVE).save(kept, optimize=True)
+        return
+    ours, theirs = (Image.open(source).convert("RGB") for source in (io.BytesIO(shot), kept))
+    (INSTALLED / f"{name}.png").write_bytes(shot)
+    assert ours.width == theirs.width, name
+    assert abs(ours.height - theirs.height) <= 8, name
+    size = (ours.width, min(ours.height, theirs.height))
+    difference = ImageChops.difference(ours.crop((0, 0, *size)), theirs.crop((0, 0, *size))).convert("L")
+    differing = sum(difference.point(lambda value: 255 * (value > DIFFERENT)).histogram()[255:])
+    assert differing <= MOST_DIFFERENT * size[0] * size[1], f"{name}: {differing} pixels differ"
+
+
+async def fitted(host: Host) -> bytes:
+    """A screenshot of all that the page says it takes."""
+    height = await host.frame.evaluate("document.body.offsetHeight")
+    await host.page.set_viewport_size({"width": host.page.viewport_size["width"], "height": height})
+    return await host.page.screenshot()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 640])
+async def test_usage(demo: PortalInProcess, theme: str, width: int) -> None:
+    async with hosting(demo, width) as host:
+        await host.open(theme=theme)
+        await host.show_call("get_directory_usage", entityId="DEAL_STAGE")
+        assert await host.frame.locator("ol > li").count() == 8
+        assert not await host.overflows()
+        assert await host.violations() == []
+        compare(f"usage-{theme}-{width}", await fitted(host))
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 640])
+async def test_plan(demo: PortalInProcess, theme: str, width: int) -> None:
+    deals = demo.portal.store.records.all
+    for key in [key for key, deal in deals.items() if key[0] == 2 and deal["stageId"] in ("APOLOGY", "FINAL_INVOICE")]:
+        del deals[key]  # else these stages would stay
+    async with hosting(demo, width) as host:
+        await host.open(theme=theme)
+        await host.show_call("apply_directory", entityId="DEAL_STAGE", items=PLAN)
+        text = await host.frame.inner_text("main")
+        for mark in ("+ added", "− removed", "✎ was called Document Preparation", "⇅ moved", "◐ another colour"):
+            assert mark in text
+        assert not await host.overflows()
+        assert await host.violations() == []
+        compare(f"plan-{theme}-{width}", await fitted(host))
+
+
+async def test_read_again_asks_our_tool_through_the_host(demo: PortalInProcess) -> None:
+    async with hosting(demo) as host:
+        await host.open()
+        await host.show_call("get_directory_usage", entityId="DEAL_STAGE")
+        before = await host.frame.locator("li .count").first.inner_text()
+        new = [deal for deal in demo.portal.store.records.of(2) if deal["stageId"] == "NEW"]
+        del demo.portal.store.records.all[2, new[0]["id"]]
+        await host.frame.get_by_role("button", name="Read again").click()
+        await host.frame.wait_for_function("old => document.querySelector('li .count').textContent !== old", arg=before)
+        assert host.called == ["get_directory_usage"]
+        demo.order(method="batch", code="ACCESS_DENIED", status=403, times=5)
+        demo.order(method="crm.status.entity.items", code="ACCESS_DENIED", status=403, times=5)
+        await host.frame.get_by_role("button", name="Read again").click()
+        assert "CRM" in await host.frame.get_by_role("alert").inner_text()
+
+
+async def test_by_keyboard_alone(demo: PortalInProcess) -> None:
+    async with hosting(demo) as host:
+        await host.open()
+        await host.show_call("get_directory_usage", entityId="DEAL_STAGE")
+        await host.frame.evaluate("document.querySelector('main button').focus()")
+        await host.page.keyboard.press("Space")
+        assert await host.frame.locator(".code").first.is_visible()
+        await host.page.keyboard.press("Tab")
+        await host.page.keyboard.press("Tab")
+        await host.page.keyboard.press("Enter")
+        opened = host.frame.locator("li button[aria-expanded=true]")
+        assert await opened.count() == 1
+        assert "Records of" in await host.frame.locator("li div:visible ul").first.locator("..").inner_text()
+        assert await host.violations() == []
+
+
+async def test_codes_show_under_the_mouse(demo: PortalInProcess) -> None:
+    async with hosting(demo) as host:
+        await host.open()
+        await host.show_call("get_directory_usage", entityId="DEAL_STAGE")
+        code = host.frame.locator(".code").nth(2)
+        assert not await code.is_visible()
+        await host.frame.locator("ol > li").nth(2).hover()
+        assert await code.is_visible()
+
+
+@pytest.mark.parametrize("width", [320, 640])
+async def test_hostile_names_are_text(demo: PortalInProcess, width: int) -> None:
+    """Past our own server, which would cut and clean them: the page must not need that."""
+    items = [
+        {
+            "statusId": name,
+            "name": name,
+            "count": 3,
+            "color": name,
+            "semantics": name,
+            "ids": {name: [1]},
+            "fields": {name: 3},
+        }
+        for name in HOSTILE
+    ]
+    unknown = [{"code": name, "field": name, "count": 1, "ids": [1]} for name in HOSTILE]
+    used = {
+        "kind": "usage",
+        "entityId": HOSTILE[0],
+        "fields": HOSTILE,
+        "items": items,
+        "unknown": unknown,
+        "partial": HOSTILE,
+    }
+    marked = [item | {"marks": ["renamed", "moved"], "was": item["name"]} for item in items]
+    refused = [{"name": name, "why": name} for name in HOSTILE]
+    planned = {"kind": "plan", "entityId": HOSTILE[1], "before": items, "after": marked, "refused": refused}
+    async with hosting(demo, width) as host:
+        await host.open()
+        for drawn in (used, planned):
+            await host.show({"content": [], "_meta": {PICTURE: drawn}})
+            assert HOSTILE[0] in await host.frame.inner_text("main")
+            assert await host.frame.locator("main script, main img, main svg, main iframe, main style").count() == 0
+            assert not await host.overflows()
+            assert await host.violations() == []
+        await host.show({"isError": True, "content": [{"type": "text", "text": HOSTILE[1]}]})
+        assert HOSTILE[1] in await host.frame.inner_text("main")
+        assert [await frame.title() for frame in host.page.frames] == ["host", "Bitrix24 directory"]
+        assert await host.page.evaluate("window.harmed") is None
+
+
+@pytest.mark.parametrize(("locale", "name"), [("de-DE", GERMAN), ("ar-EG", ARABIC), ("ru-RU", "Подготовка документов")])
+async def test_languages(demo: PortalInProcess, locale: str, name: str) -> None:
+    for item in demo.portal.store.of("DEAL_STAGE")[1:4]:
+        demo.portal.store.items[item.id] = type(item)(**{**vars(item), "name": name})
+    async with hosting(demo, 320) as host:
+        await host.open(locale=locale)
+        await host.show_call("get_directory_usage", entityId="DEAL_STAGE")
+        assert not await host.overflows()
+        assert await host.violations() == []
+        compare(f"usage-{locale}", await fitted(host))
+
+
+async def test_the_page_keeps_to_the_hosts_protocol(demo: PortalInProcess) -> None:
+    errors: list[str] = []
+    async with hosting(demo) as host:
+        host.page.on("pageerror", lambda error: errors.append(str(error)))
+        host.page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        await host.open(theme="dark")
+        await host.show({"content": [{"type": "text", "text": "Nothing here"}]})
+        assert await host.frame.inner_text("main") == "Nothing here"
+        await host.show_call("get_directory_usage", entityId="SOURCE")
+        await host.frame.wait_for_selector("li")
+        await host.page.evaluate("change_context({theme: 'light', locale: 'ru'})")
+        await host.frame.wait_for_function("document.documentElement.dataset.theme === 'light'")
+        assert "Показать коды" in await host.frame.inner_text("main")
+        await host.page.wait_for_function("sizes.length > 0 && sizes.at(-1).height > 200")
+        await host.page.evaluate("close_picture()")
+    assert errors == []
