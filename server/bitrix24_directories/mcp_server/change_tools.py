@@ -8,7 +8,6 @@ from __future__ import annotations
 from functools import cache
 from typing import Annotated
 
-from mcp.server.apps import client_supports_apps
 from mcp.server.mcpserver.resolve import Elicit, Resolve
 from mcp_types import CallToolResult, ToolAnnotations
 from pydantic import BeforeValidator, Field
@@ -21,7 +20,7 @@ from .answers import both, change_text, plan_text
 from .asking import Confirmation, Confirmed, Said, ask, can_ask, not_wanted
 from .context import Calls, calling
 from .entity_argument import EntityId
-from .picture import of_plan, with_picture
+from .picture import is_shown, of_plan, with_picture
 from .tools import Published, listed, published
 
 NOTHING: list[str] = []
@@ -226,6 +225,6 @@ def _shown(ctx: Calls, planned: Planned, plan_id: str) -> CallToolResult:
     news = changes_of(ctx).news(plan_id, planned) if plan_id else None
     result = of_a_plan(planned.answer(news))
     answer = both(plan_text(result), with_additions(result))
-    if not client_supports_apps(ctx):
+    if not is_shown(ctx):
         return answer
     return with_picture(answer, of_plan(planned.entity_id, planned.items, planned.after, result.steps))

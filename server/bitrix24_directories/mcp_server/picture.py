@@ -20,6 +20,8 @@ from bitrix24_directories.changing.sorting import longest_rising
 from bitrix24_directories.directories.models import Item, Step
 from bitrix24_directories.records.models import DirectoryUsage
 
+from .context import Calls
+
 PAGE = "ui://bitrix24-directories/picture.html"
 PICTURE = "bitrix24-directories/picture"
 """What a picture is called in a result's `_meta`."""
@@ -63,6 +65,14 @@ def _with_page(tool: Mapping[str, Any]) -> Mapping[str, Any]:
     if tool["name"] not in _TOOLS:
         return tool
     return {**tool, "_meta": {**(tool.get("_meta") or {}), "ui": {"resourceUri": PAGE}}}
+
+
+def is_shown(ctx: Calls) -> bool:
+    """Whether whoever calls shows apps; programs that embed the server call without a client."""
+    try:
+        return client_supports_apps(ctx)
+    except ValueError:
+        return False
 
 
 def with_picture(result: CallToolResult, picture: Mapping[str, Any]) -> CallToolResult:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import anyio
-from mcp.server.apps import client_supports_apps
 from mcp_types import CallToolResult
 from pydantic import Field
 
@@ -21,7 +20,7 @@ from bitrix24_directories.text import quoted, shown_code
 from .answers import both, counted, shown_age
 from .context import Calls, directories_of
 from .entity_argument import EntityId
-from .picture import of_usage, with_picture
+from .picture import is_shown, of_usage, with_picture
 
 _LOOKS_SECONDS = 3.0
 
@@ -41,7 +40,7 @@ async def get_directory_usage(
     directories = directories_of(ctx)
     result = await usage(directories, entityId, fresh=fresh)
     answer = both(usage_text(result), result)
-    if not client_supports_apps(ctx):
+    if not is_shown(ctx):
         return answer
     return with_picture(answer, of_usage(result, await _detailed(directories, result.entity_id, fresh=fresh)))
 
