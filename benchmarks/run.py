@@ -322,7 +322,7 @@ def finding() -> Iterator[Figure]:
     got, found = map(statistics.median, taken)
     what = "50 queries over 40 directories of 50 items, a third each right, misspelt and unknown, all cached"
     yield Figure(f"{what}: against one cached call", found / got, 50)
-    yield Figure("the same: 99th percentile", 1000 * percentile99(taken[1]), 100, " ms")
+    yield Figure("the same: 99th percentile", 1000 * percentile99(taken[1]), 150, " ms")
 
 
 def memory() -> Iterator[Figure]:

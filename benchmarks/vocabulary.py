@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-_SYLLABLES = [consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "aeiou"]
+_SYLLABLES = [consonant + vowel for consonant in "bkmrst" for vowel in "aeio"]  # few: words are near each other
 _WORDS = 8000
 
 
