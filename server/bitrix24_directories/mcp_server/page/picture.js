@@ -127,8 +127,9 @@ function header(picture, ...more) {
 
 /** What an item is: its colour, name, meaning and code; `end` stands at the end of its row. */
 function row(item, ...end) {
-  const swatch = make("span", { class: "swatch", "aria-hidden": "true" });
-  if (COLOUR.test(item.color || "")) swatch.style.background = item.color;
+  const coloured = COLOUR.test(item.color || "");
+  const swatch = make("span", { class: coloured ? "swatch" : null, "aria-hidden": "true" });
+  if (coloured) swatch.style.background = item.color;
   const meaning = words[item.semantics] ? make("span", { class: "soft" }, words[item.semantics]) : make("span");
   const name = make("span", { title: item.statusId }, make("span", { class: "name" }, own(item.name)),
     own(item.statusId, { class: "code" }));

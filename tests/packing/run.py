@@ -1,0 +1,97 @@
+"""Tries what people install, in empty environments: the wheel by uvx and pipx, the bundle by uv as in Claude Desktop.
+
+`python tests/packing/run.py` builds a wheel, or takes the one in the folder that is named; it validates the bundle with
+the official tool where npm is there, and exits 1 where something does not work.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import venv
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+BUNDLE = ROOT / "dist" / "bitrix24-directories.mcpb"
+PROGRAM = "bitrix24-directories-mcp"
+VALIDATOR = "@anthropic-ai/mcpb@2.1.2"
+HELLO: list[dict[str, object]] = [
+    {
+        "id": 0,
+        "method": "initialize",
+        "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}},
+    },
+    {"method": "notifications/initialized"},
+    {"id": 1, "method": "tools/list"},
+]
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        bin_folder = installed(home, "uv", "pipx", "build")
+        wheels = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else home / "wheels"
+        if not wheels.exists():
+            run(str(bin_folder / "python"), "-m", "build", "--wheel", "--outdir", str(wheels), cwd=ROOT)
+        (wheel,) = wheels.glob("*.whl")
+        run(str(bin_folder / "uvx"), "--from", str(wheel), PROGRAM, "check", "--demo", cwd=home)
+        pipx = {"PIPX_HOME": str(home / "pipx"), "PIPX_BIN_DIR": str(home / "bin")}
+        spec = ("--spec", str(wheel))
+        run(str(bin_folder / "pipx"), "run", *spec, PROGRAM, "check", "--demo", cwd=home, **pipx)
+        run(sys.executable, "deploy/bundle.py", cwd=ROOT)
+        with zipfile.ZipFile(BUNDLE) as archive:
+            archive.extractall(home / "bundle")
+        if shutil.which("npx"):
+            run("npx", "--yes", VALIDATOR, "validate", str(home / "bundle" / "manifest.json"), cwd=home)
+        started_from(home / "bundle", bin_folder)
+    return 0
+
+
+def installed(home: Path, *packages: str) -> Path:
+    """An environment with nothing else; gives its folder of programs."""
+    venv.create(home / "venv", with_pip=True)
+    bin_folder = home / "venv" / "bin"
+    run(str(bin_folder / "python"), "-m", "pip", "install", "--quiet", *packages, cwd=home)
+    return bin_folder
+
+
+def started_from(folder: Path, bin_folder: Path) -> None:
+    """Start the server as the manifest says, and let it list its tools."""
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    given = {"webhook_url": "https://portal.invalid/rest/1/abcdefghijklmnop/"}
+    values = {name: given.get(name, field.get("default")) for name, field in manifest["user_config"].items()}
+
+    def filled(text: str) -> str:
+        for name, value in values.items():
+            text = text.replace(f"${{user_config.{name}}}", str(value).lower() if isinstance(value, bool) else value)
+        return text.replace("${__dirname}", str(folder))
+
+    config = manifest["server"]["mcp_config"]
+    command = [str(bin_folder / config["command"]), *map(filled, config["args"])]
+    environment = {**os.environ, **{name: filled(value) for name, value in config["env"].items()}}
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, cwd=folder.parent
+    ) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        for message in HELLO:
+            server.stdin.write(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
+        server.stdin.flush()
+        answers = [json.loads(server.stdout.readline()) for _ in range(2)]
+        names = [tool["name"] for tool in answers[1]["result"]["tools"]]
+        assert len(names) == 5, names  # those that read
+    assert server.returncode == 0
+    print(f"The bundle starts and lists {', '.join(names)}.")
+
+
+def run(*command: str, cwd: Path, **environment: str) -> None:
+    subprocess.run(command, cwd=cwd, env={**os.environ, **environment}, check=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
