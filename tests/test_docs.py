@@ -23,7 +23,7 @@ DOCUMENTS = {
     path.name: path.read_text(encoding="utf-8")
     for path in [
         *(ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")),
-        *(ROOT / "docs").glob("*"),
+        *(ROOT / "docs").glob("*.md"),
     ]
 }
 CI = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
@@ -31,7 +31,8 @@ BLOCKS = [block for text in DOCUMENTS.values() for block in re.findall(r"```sh\n
 COMMANDS = [command for block in BLOCKS for command in block.splitlines()]
 SHOWN = [
     shown
-    for text in DOCUMENTS.values()
+    for name, text in DOCUMENTS.items()
+    if name != "TOOLS.md"  # with the README's
     for shown in re.findall(r"```console\n\$ bitrix24-directories-mcp (.+)\n((?:.*\n)*?)```", text)
 ]
 BENCHMARKS = ".venv/bin/python benchmarks/run.py"

@@ -1,28 +1,41 @@
-"""The README is true: its commands print what it shows, and its tables name what exists."""
+"""The README, in both its languages, and the pages it leads to are true: commands print what is shown, tables name what
+exists."""
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
 import shlex
 import sys
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from mcp import Client, StdioServerParameters
+from pydantic import SecretStr
 
 from bitrix24_directories.cli.arguments import parser
 from bitrix24_directories.cli.client_files import CLIENTS
 from bitrix24_directories.cli.main import COMMANDS, main
 from bitrix24_directories.mcp_server.server import CHANGING
+from bitrix24_directories.rest import Bitrix24Error
 from bitrix24_directories.settings import ENV_FILE, Settings
 from support import Assistant, RunningPortal, assistant, clean_environment
 from test_get_directory_items import DEAL_STAGE_TEXT
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-SHOWN = re.findall(r"```console\n\$ (?:(BITRIX24_\w+)=(\S+) )?bitrix24-directories-mcp (.+)\n((?:.*\n)*?)```", README)
+README, RUSSIAN = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.ru.md"))
+TOOLS, SETTINGS = ((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("TOOLS.md", "SETTINGS.md"))
+SHOWN = [
+    shown
+    for text in (README, RUSSIAN, TOOLS)
+    for shown in re.findall(
+        r"```console\n\$ (?:(BITRIX24_\w+)=(\S+) )?bitrix24-directories-mcp (.+)\n((?:.*\n)*?)```", text
+    )
+]
+UVX = {"command": "uvx", "args": ["bitrix24-directories-mcp"]}
 
 
 @pytest.mark.parametrize(("variable", "value", "command", "output"), SHOWN)
@@ -45,28 +58,89 @@ def test_shown_commands_print_what_is_shown(
 async def test_each_tool_is_in_the_table_and_shown_at_work(portal: RunningPortal) -> None:
     async with assistant(portal) as someone:
         tools = [tool.name for tool in (await someone.client.list_tools()).tools]
-    section, changing = README.split("\n## Tools\n")[1].split("\n## ")[0].split("\n### Changing directories\n")
+    section, changing = TOOLS.split("\n## Changing directories\n")
     assert re.findall(r"^\| `([a-z_]+)` \|", section, re.MULTILINE) == tools
     assert set(re.findall(r"^\| `([a-z_]+)` \|", changing, re.MULTILINE)) == CHANGING
     assert {command.split()[1] for _, _, command, _ in SHOWN} >= set(tools)
+    for text in (README, RUSSIAN):
+        assert re.findall(r"^\| `(\w+_\w+)` \|", text, re.MULTILINE) == tools
+        assert all(f"`{name}`" in text for name in CHANGING)
+
+
+def test_both_languages_say_the_same() -> None:
+    """In the same order: the same headings, tables, commands, links and names; only words differ."""
+
+    def outline(text: str) -> list[str]:
+        found = re.findall(r"^#+ |^\| [^|]*\||```\w*|`[^`\n]+`|\]\([^)]+\)|^- |\*\*\d\.", text, re.MULTILINE)
+        kept = [re.sub(r"^\| (?!`).*", "|", mark) for mark in found]
+        return [mark for mark in kept if not re.search("[а-яё]|README|https://<portal>", mark, re.IGNORECASE)]
+
+    english, russian = (outline(re.sub(r"```console\n.*?```", "", text, flags=re.DOTALL)) for text in (README, RUSSIAN))
+    assert [mark.replace(" --lang ru", "") for mark in russian] == english
+    assert len(english) > 80
+
+
+def test_the_links_of_the_readme_lead_somewhere() -> None:
+    for text in (README, RUSSIAN):
+        for target in re.findall(r"\]\((?!https?://|#)([^)#]+)\)", text):
+            assert (ROOT / target).exists(), target
+
+
+def test_the_buttons_of_cursor_and_vs_code_install_what_they_say() -> None:
+    for text in (README, RUSSIAN):
+        cursor, code = (
+            parse_qs(urlsplit(link).query)
+            for link in re.findall(r"\]\((https://[\w./-]+(?:install-mcp|mcp/install)\?[^)]+)\)", text)
+        )
+        (config,) = cursor["config"]
+        decoded = json.loads(base64.b64decode(config))
+        example = decoded.pop("env")
+        assert decoded == UVX
+        settings = Settings(webhook_url=SecretStr(example["BITRIX24_WEBHOOK_URL"]))
+        with pytest.raises(Bitrix24Error, match="it is still the example's"):
+            settings.credentials()
+        given = json.loads(code["config"][0])
+        (asked,) = json.loads(code["inputs"][0])
+        assert given == {"type": "stdio", **UVX, "env": {"BITRIX24_WEBHOOK_URL": f"${{input:{asked['id']}}}"}}
+        assert asked["type"] == "promptString"
+        assert asked["password"] is True
+        assert cursor["name"] == code["name"] == ["bitrix24-directories"]
+
+
+def test_the_lines_for_other_clients_name_the_program_and_the_webhook() -> None:
+    """As each client documents its own command: name, variables, then what to start."""
+    lines = re.findall(r"`((?:claude|codex|gemini) mcp add .+?)`", README)
+    assert [line.split()[0] for line in lines] == ["claude", "codex", "gemini"]
+    for line in lines:
+        words = shlex.split(line.replace("<webhook>", "https://portal.example/rest/1/abcdefgh/"))
+        assert words[-2:] == [UVX["command"], *UVX["args"]]
+        assert "bitrix24-directories" in words
+        assert words[words.index("-e" if words[0] == "gemini" else "--env") + 1].startswith("BITRIX24_WEBHOOK_URL=")
 
 
 SH = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+SHELL = [
+    line
+    for text in (TOOLS, SETTINGS)
+    for block in re.findall(r"```shell\n(.*?)```", text, re.DOTALL)
+    for line in block.splitlines()
+]
 
 
-@pytest.mark.parametrize("line", [line for line in SH if line.startswith("bitrix24-directories-mcp ")])
+@pytest.mark.parametrize("line", [line for line in SH + SHELL if line.startswith("bitrix24-directories-mcp ")])
 def test_each_command_line_is_understood(line: str) -> None:
     """What it then does stands in test_cli.py, test_setup.py and test_oauth.py."""
     parser(COMMANDS).parse_args(shlex.split(line)[1:])
 
 
 def test_each_client_that_setup_knows_is_in_the_table() -> None:
-    rows = dict(re.findall(r"^\| ([\w ]+) \| `([a-z-]+)` \| ", README.split("\n## Tools\n")[0], re.MULTILINE))
-    assert rows == {client.title: name for name, client in CLIENTS.items()}
+    for text in (README, RUSSIAN):
+        rows = dict(re.findall(r"^\| ([\w ]+) \| `([a-z-]+)` \| ", text, re.MULTILINE))
+        assert rows == {client.title: name for name, client in CLIENTS.items()}
 
 
 def test_the_settings_table_is_complete() -> None:
-    rows = re.findall(r"^\| (`BITRIX24_.+?) \|", README, re.MULTILINE)
+    rows = re.findall(r"^\| (`BITRIX24_.+?) \|", SETTINGS, re.MULTILINE)
     listed = {name for row in rows for name in re.findall(r"`(BITRIX24_\w+)`", row)}
     assert listed == {f"BITRIX24_{field.upper()}" for field in Settings.model_fields} | {ENV_FILE}
 

@@ -48,6 +48,7 @@ async def test_what_is_listed(client: Client) -> None:
         "map_values",
         "explain_pipeline",
         "review_directories",
+        "before_you_write",
     ]
 
 
