@@ -44,6 +44,7 @@ _EXPECTED = {
     "warm_up": "true or false",
     "allow_writes": "true or false",
     "access_ttl": "a number of seconds from 0 (asked for each call) to 86400, such as 3600",
+    "lang": "en or ru",
     "log_level": "DEBUG, INFO, WARNING, ERROR or CRITICAL",
 }
 
@@ -77,6 +78,7 @@ class Settings(BaseSettings):
     allow_writes: bool = False
     audit_log: str = ""
     log_level: LogLevel = "WARNING"
+    lang: Annotated[Literal["", "en", "ru"], BeforeValidator(lambda value: str(value).lower())] = ""
     people: str = ""
     access_ttl: float = Field(3600, ge=0, le=86400, allow_inf_nan=False)
     redis_url: SecretStr = SecretStr("")

@@ -13,6 +13,8 @@ from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.rest import Answer, Bitrix24Client, Bitrix24Error, Credentials, Transport, failure
 from bitrix24_directories.settings import Settings
 
+from .language import say
+
 # A failure of these kinds comes from a portal that answered.
 _ANSWERED = ("authorization", "limit", "input")
 
@@ -44,7 +46,7 @@ async def check(
             raise portal
         if settings.allow_writes and (trouble := audit_trouble(settings.audit_log)) is not None:
             raise trouble
-        tell(Step(step, ok=True, says=portal.description))
+        tell(Step(step, ok=True, says=say(portal.description)))
         step = "reachability"
         async with Bitrix24Client(
             portal, timeout=settings.timeout, plan=settings.limits, transport=transport, ca_file=settings.ca_file
@@ -54,15 +56,15 @@ async def check(
                     answer = await client.call("scope")
                 except Bitrix24Error as exc:
                     if exc.category in _ANSWERED:
-                        tell(Step(step, ok=True, says="the portal answers"))
+                        tell(Step(step, ok=True, says=say("the portal answers")))
                         step = "authorisation"
                     raise
-                tell(Step(step, ok=True, says="the portal answers"))
-                tell(Step("authorisation", ok=True, says="the portal knows who calls"))
+                tell(Step(step, ok=True, says=say("the portal answers")))
+                tell(Step("authorisation", ok=True, says=say("the portal knows who calls")))
                 step = "scope crm"
                 if not isinstance(answer.result, list) or "crm" not in answer.result:
                     raise failure("insufficient_scope")
-                tell(Step(step, ok=True, says="granted"))
+                tell(Step(step, ok=True, says=say("granted")))
                 step = "reading"
                 tell(Step(step, ok=True, says=await _read(Directories(client, Cache(settings.cache_ttl)))))
                 well = _tell_plan(answer, settings, tell)
@@ -78,16 +80,16 @@ def _tell_plan(answer: Answer, settings: Settings, tell: Callable[[Step], None])
     """Tell of a plan that does not fit the portal; gives whether that is only slower than it has to be."""
     if answer.metered is False and settings.plan != "self-hosted":
         says = (
-            f"{settings.plan}, although the portal counts no running time, as those on a company's own server do\n"
-            "→ Where it is one, set BITRIX24_PLAN to self-hosted: it is then asked as fast as it answers."
+            say(f"{settings.plan}, although the portal counts no running time, as those on a company's own server do"),
+            say("Where it is one, set BITRIX24_PLAN to self-hosted: it is then asked as fast as it answers."),
         )
-        tell(Step("plan", ok=True, says=says))
+        tell(Step("plan", ok=True, says="\n→ ".join(says)))
     elif answer.metered and settings.plan == "self-hosted":
         says = (
-            "self-hosted, although the portal counts running time, as those in the cloud do, which have limits\n"
-            "→ Set BITRIX24_PLAN to standard or enterprise."
+            say("self-hosted, although the portal counts running time, as those in the cloud do, which have limits"),
+            say("Set BITRIX24_PLAN to standard or enterprise."),
         )
-        tell(Step("plan", ok=False, says=says))
+        tell(Step("plan", ok=False, says="\n→ ".join(says)))
         return False
     return True
 
@@ -95,11 +97,15 @@ def _tell_plan(answer: Answer, settings: Settings, tell: Callable[[Step], None])
 async def _read(directories: Directories) -> str:
     known = (await directories.search()).directories
     if not known:
-        return "the portal has no directories that this user may see"
+        return say("the portal has no directories that this user may see")
     first = known[0].entity_id
-    return f"{len(known)} directories; {first} has {(await directories.items(first)).total} items"
+    return say(f"{len(known)} directories; {first} has {(await directories.items(first)).total} items")
 
 
 def to_a_person(error: Bitrix24Error) -> str:
     """What happened and what to do, for whoever reads it in a terminal."""
-    return f"{error.message}\n→ {error.todo_for_a_person}"
+    happened = say(error.happened.removesuffix(f": {error.detail}"))
+    detail = f": {say(error.detail)}" if error.detail else ""
+    facts = error.facts.replace("no error code", say("no error code"))
+    message = f"{happened}{detail} ({facts}). {say(error.quoted)}".rstrip()
+    return f"{message}\n→ {say(error.todo_for_a_person)}"

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from .arguments import UsageError
+from .language import choose
 
 if TYPE_CHECKING:
     from bitrix24_directories.portal import Fault
@@ -33,6 +34,7 @@ def configured(args: argparse.Namespace) -> tuple[Credentials | Bitrix24Error, S
     settings, transport = Settings.model_construct(), None
     try:
         settings = load_settings(args.env_file or "")
+        choose(settings.lang)
         portal = Webhook.parse(DEMO_ADDRESS + DEMO_WEBHOOK) if args.demo else settings.credentials()
     except Bitrix24Error as exc:
         portal = exc

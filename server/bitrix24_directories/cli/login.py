@@ -10,6 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from bitrix24_directories.rest import Application, Bitrix24Error, Entry, authorise
 
+from .language import say
+
 
 def login(application: Application, *, for_a_team: bool = False) -> None:
     """Print the address to open, take what the browser landed on, exchange it and store the tokens.
@@ -18,15 +20,19 @@ def login(application: Application, *, for_a_team: bool = False) -> None:
     authorization server or the disk fails with.
     """
     state = secrets.token_urlsafe(16)
-    print("1. Open this address in a browser and let the application in:")
+    print(say("1. Open this address in a browser and let the application in:"))
     print(f"   {application.authorize_url(state)}")
-    print("2. Within 30 seconds after that, paste here the whole address that the browser landed on (or just the code")
-    print("   in it). What you paste is not shown.", flush=True)
+    print(
+        say(
+            "2. Within 30 seconds after that, paste here the whole address that the browser landed on (or just the code"
+        )
+    )
+    print("  ", say("in it). What you paste is not shown."), flush=True)
     authorise(application, _code(_pasted(), state))
-    print(f"Authorised. The tokens are in {application.file.path}, readable by you only, and renew themselves.")
+    print(say(f"Authorised. The tokens are in {application.file.path}, readable by you only, and renew themselves."))
     if for_a_team:
         return
-    print("Put this into your MCP client's configuration; access and refresh tokens are not needed there:")
+    print(say("Put this into your MCP client's configuration; access and refresh tokens are not needed there:"))
     environment = {
         "BITRIX24_PORTAL_URL": application.portal,
         "BITRIX24_CLIENT_ID": application.client_id,
@@ -37,7 +43,7 @@ def login(application: Application, *, for_a_team: bool = False) -> None:
 
 def _pasted() -> str:
     if sys.stdin.isatty():
-        return getpass.getpass("Address or code: ")
+        return getpass.getpass(say("Address or code:") + " ")
     return sys.stdin.readline()
 
 

@@ -180,6 +180,7 @@ def _check(args: argparse.Namespace) -> int:
     from bitrix24_directories.rest import Bitrix24Error
 
     from .check import Step, check
+    from .language import say
     from .setup import ask_for_webhook
 
     portal, settings, transport = configured(args)
@@ -192,11 +193,11 @@ def _check(args: argparse.Namespace) -> int:
     redact = redactor(portal)
 
     def tell(step: Step) -> None:
-        print(f"{'✓' if step.ok else '✗'} {step.name}: {redact(step.says).replace(chr(10), chr(10) + '  ')}")
+        print(f"{'✓' if step.ok else '✗'} {say(step.name)}: {redact(step.says).replace(chr(10), chr(10) + '  ')}")
 
     well = anyio.run(partial(check, portal, settings, tell, transport=transport))
     if well and not args.demo and a_person_sits_there():
-        print("To tell an MCP client: `bitrix24-directories-mcp setup --help`.")
+        print(say("To tell an MCP client: `bitrix24-directories-mcp setup --help`."))
     return int(not well)
 
 
@@ -206,10 +207,12 @@ def _login(args: argparse.Namespace) -> int:
     from bitrix24_directories.settings import load_settings
 
     from .check import to_a_person
+    from .language import choose
     from .login import login
 
     try:
         settings = load_settings(args.env_file or "")
+        choose(settings.lang)
         application = settings.application(args.person)
     except Bitrix24Error as exc:
         complain(to_a_person(exc))
@@ -229,11 +232,13 @@ def _setup(args: argparse.Namespace) -> int:
     from bitrix24_directories.settings import ENV_FILE, load_settings
 
     from .check import to_a_person
+    from .language import choose
     from .setup import ask_for_webhook, setup
 
     env_file = args.env_file or os.environ.get(ENV_FILE, "")
     try:
         settings = load_settings(env_file)
+        choose(settings.lang)
         nothing_set = not (settings.webhook_url.get_secret_value() or settings.portal_url or settings.client_id)
         if args.write and nothing_set and a_person_sits_there():
             settings = ask_for_webhook(settings)

@@ -32,6 +32,7 @@ from .arguments import UsageError
 from .bar import bar
 from .check import to_a_person
 from .configured import complain, configured, redactor
+from .language import say
 from .report_page import Part, page
 
 _KEPT = 24 * 3600.0  # seconds: what was counted for one directory is not counted again for the next
@@ -55,7 +56,7 @@ def report(args: argparse.Namespace) -> int:
             write_page(parts, Path(args.html))
         except OSError as exc:
             raise UsageError(f"{args.html} cannot be written: {exc.strerror}") from None
-        print(f"Written to {args.html}")
+        print(say(f"Written to {args.html}"))
     elif args.json:
         print_json(parts, sys.stdout)
     elif args.csv:
@@ -73,7 +74,7 @@ async def counted(
         portal, timeout=settings.timeout, plan=settings.limits, transport=transport, ca_file=settings.ca_file
     ) as client:
         directories = Directories(client, Cache(_KEPT))
-        with bar("Counting") as told:
+        with bar(say("Counting")) as told:
             found = await usages(directories, named, told)
         return [Part(one, usage, await _colours(directories, one) if colours else {}) for one, usage in found]
 
@@ -101,19 +102,27 @@ def print_tables(parts: Sequence[Part]) -> None:
     for part in parts:
         usage = part.usage
         if isinstance(usage, Bitrix24Error):
-            console.print(Text(_title(part.directory)), Text(f"could not be counted: {usage.message}"), sep="\n")
+            console.print(
+                Text(_title(part.directory)), Text(say(f"could not be counted: {say(usage.happened)}")), sep="\n"
+            )
             continue
         title = Text("\n".join([_title(part.directory), *usage.fields]))
-        table = Table("code", "name", Column("records", justify="right"), "where", title=title, title_justify="left")
+        table = Table(
+            *map(say, ("code", "name")),
+            Column(say("records"), justify="right"),
+            say("where"),
+            title=title,
+            title_justify="left",
+        )
         for item in usage.items:
-            table.add_row(Text(item.status_id), Text(item.name), Text(item.count_text), Text(item.fields_text))
+            table.add_row(Text(item.status_id), Text(item.name), Text(say(item.count_text)), Text(item.fields_text))
         for one in usage.unknown or ():
-            row = (Text(one.code), Text(one.why_text), Text(str(one.count)), Text(f"{one.field}: {one.ids_text}"))
+            row = (Text(one.code), Text(say(one.why_text)), Text(str(one.count)), Text(f"{one.field}: {one.ids_text}"))
             table.add_row(*row, style="red")
         console.print(table)
         for what in usage.partial or ():
-            console.print(Text(f"Not counted: {what}"))
-    console.print("Counted as the webhook's user sees them.")
+            console.print(Text(say(f"Not counted: {what}")))
+    console.print(say("Counted as the webhook's user sees them."))
 
 
 def _title(directory: Directory) -> str:

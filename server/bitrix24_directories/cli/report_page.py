@@ -15,14 +15,17 @@ from bitrix24_directories.mcp_server.picture import part as page_part
 from bitrix24_directories.records.models import DirectoryUsage
 from bitrix24_directories.rest import Bitrix24Error
 
+from .language import say, spoken
+
+_COUNTED = "Counted as the webhook's user sees them."
 _COLOUR = re.compile(r"#[0-9A-Fa-f]{3,8}")
 _HEAD = """<!doctype html>
-<html lang="en">
+<html lang="{lang}">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>Codes in CRM records</title>
+<title>{title}</title>
 <style>
 /* picture.css */
 body { margin: 2rem auto; max-width: 60rem; padding: 0 1rem }
@@ -35,8 +38,8 @@ td.b { width: 35% }
 </style>
 </head>
 <body>
-<h1>Codes in CRM records</h1>
-<p>Counted as the webhook's user sees them.</p>
+<h1>{title}</h1>
+<p>{counted}</p>
 """
 
 
@@ -51,7 +54,9 @@ class Part:
 
 def page(parts: Sequence[Part]) -> str:
     """The whole file."""
-    head = _HEAD.replace("/* picture.css */\n", page_part("picture.css"))
+    words = {"lang": spoken(), "title": say("Codes in CRM records"), "counted": say(_COUNTED)}
+    head = re.sub(r"\{(lang|title|counted)\}", lambda found: escape(words[found[1]], quote=False), _HEAD)
+    head = head.replace("/* picture.css */\n", page_part("picture.css"))
     return head + "\n".join(line for part in parts for line in _section(part)) + "\n</body>\n</html>\n"
 
 
@@ -59,13 +64,13 @@ def _section(part: Part) -> Iterator[str]:
     title = _text(f"{part.directory.entity_id}: {part.directory.name}")
     usage = part.usage
     if isinstance(usage, Bitrix24Error):
-        yield f"<h2>{title}</h2><p class=bad>Could not be counted: {_text(usage.message)}</p>"
+        yield f"<h2>{title}</h2><p class=bad>{_text(say(f'Could not be counted: {say(usage.happened)}'))}</p>"
         return
     yield f"<table><caption>{title}<br><small>{_text(', '.join(usage.fields))}</small></caption>"
-    yield "<thead><tr><th>Code<th>Name<th>Records<th>Share</thead><tbody>"
+    yield f"<thead><tr>{''.join(f'<th>{say(name)}' for name in ('Code', 'Name', 'Records', 'Share'))}</thead><tbody>"
     yield from _rows(part, usage)
     yield "</tbody></table>"
-    yield from (f"<p class=bad>Not counted: {_text(what)}</p>" for what in usage.partial or ())
+    yield from (f"<p class=bad>{_text(say(f'Not counted: {what}'))}</p>" for what in usage.partial or ())
 
 
 def _rows(part: Part, usage: DirectoryUsage) -> Iterator[str]:
@@ -75,11 +80,11 @@ def _rows(part: Part, usage: DirectoryUsage) -> Iterator[str]:
         colour = part.colours.get(item.status_id, "")
         style = f"width:{width:.1f}%" + (f";background:{colour}" if _COLOUR.fullmatch(colour) else "")
         bar = f'<span class="bar" style="{style}"></span>' if item.count else ""
-        number = f'<td class=n title="{escape(item.fields_text)}">{item.count_text}'
+        number = f'<td class=n title="{escape(item.fields_text)}">{say(item.count_text)}'
         yield f"<tr><td>{_text(item.status_id)}<td>{_text(item.name)}{number}<td class=b>{bar}</tr>"
     for one in usage.unknown or ():
         yield (
-            f"<tr class=bad><td>{_text(one.code)}<td>unknown, {_text(one.why_text)}<td class=n>{one.count}"
+            f"<tr class=bad><td>{_text(one.code)}<td>{_text(say(f'unknown, {one.why_text}'))}<td class=n>{one.count}"
             f"<td class=b>{_text(one.field)}: {one.ids_text}</tr>"
         )
 

@@ -15,6 +15,7 @@ from bitrix24_directories.rest import Bitrix24Error, Entry
 from bitrix24_directories.settings import ENV_FILE, Settings
 
 from .client_files import CLIENTS, SERVER, write
+from .language import say
 
 _PROGRAM = "bitrix24-directories-mcp"
 _PLACEHOLDERS = {
@@ -36,7 +37,7 @@ def command() -> tuple[str, list[str]]:
 
 def ask_for_webhook(settings: Settings) -> Settings:
     """The settings with the webhook that the person at the terminal types, which is not shown."""
-    typed = getpass.getpass("The inbound webhook's URL (it is not shown): ")
+    typed = getpass.getpass(say("The inbound webhook's URL (it is not shown):") + " ")
     return settings.model_copy(update={"webhook_url": SecretStr(typed.strip())})
 
 
@@ -55,8 +56,8 @@ def setup(name: str, settings: Settings, env_file: str, *, into_file: bool) -> N
     entry: dict[str, Any] = {"command": program} | ({"args": arguments} if arguments else {}) | {"env": environment}
     if not into_file:
         print(client.text(entry), end="")
-        print(f"For {client.title} this belongs into {client.path}.", file=sys.stderr)
-        print(f"`{_PROGRAM} setup {name} --write` puts it there, with the secret.", file=sys.stderr)
+        print(say(f"For {client.title} this belongs into {client.path}."), file=sys.stderr)
+        print(say(f"`{_PROGRAM} setup {name} --write` puts it there, with the secret."), file=sys.stderr)
         return
     settings.credentials()
     try:
@@ -71,9 +72,9 @@ def setup(name: str, settings: Settings, env_file: str, *, into_file: bool) -> N
                 "configuration",
             ),
         ) from None
-    print(f"{client.title}: {SERVER} is in {client.path} now. Restart the client.")
+    print(say(f"{client.title}: {SERVER} is in {client.path} now. Restart the client."))
     if backup is not None:
-        print(f"What was there before is in {backup}.")
+        print(say(f"What was there before is in {backup}."))
 
 
 def _environment(settings: Settings, *, shown: bool) -> dict[str, str]:

@@ -46,9 +46,7 @@ _LATER = "Call the same tool again once; if it fails again, tell the user that t
 _LATER_PERSON = "Try again in a minute; if it fails again, the portal has trouble."
 
 _ADDRESS = "BITRIX24_WEBHOOK_URL (or BITRIX24_PORTAL_URL)"
-_LOGIN = (
-    "Tell the user to run `bitrix24-directories-mcp login` with the same BITRIX24_ settings, and to authorise again."
-)
+_LOGIN = "Tell the user to run `bitrix24-directories-mcp login` with the same BITRIX24_ settings, and authorise again."
 
 CATALOGUE: dict[str, Entry] = {
     # Limits
@@ -186,7 +184,7 @@ CATALOGUE: dict[str, Entry] = {
     ),
     "TOKENS_NOT_KEPT": Entry(
         "The application's tokens cannot be read from, or written to, the file that keeps them",
-        "Tell the user to make room on the disk and to check the access rights of the file; the command "
+        "Tell the user to make room on the disk and check the access rights of the file; the command "
         "`bitrix24-directories-mcp check` names it.", "configuration",
     ),
     "TOKENS_DAMAGED": Entry(
@@ -332,7 +330,7 @@ CATALOGUE: dict[str, Entry] = {
     ),
     "ANSWER_TOO_LARGE": Entry(
         "The portal's answer is larger than 10 MiB, far more than a directory holds; it was not read to its end",
-        f"Tell the user to check that {_ADDRESS} holds the address of their portal.",
+        f"Tell the user to check that {_ADDRESS} holds the address of the portal.",
         "portal",
     ),
     "UNEXPECTED_ANSWER": Entry(

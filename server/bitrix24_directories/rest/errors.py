@@ -26,7 +26,7 @@ class Bitrix24Error(Exception):
     whether trying again can help. `category`, `retryable`, `http_status` and `retry_after` (seconds; both None where
     there is none) say the same to programs. `code` is Bitrix24's code where it gave one; `kind` is the catalogue's
     row, for callers that treat one failure apart; `message` is the first line of `str()`, `happened` that line without
-    facts and quotes, `todo` what to do next.
+    facts and quotes, `detail` its end, `facts` code and status, `todo` what to do next.
     `asked_to_wait` are the seconds that the portal itself asked for, None where it did not; `words` its own text.
     `nothing_was_done` is True only where that is certain: the portal refused in a documented way, or was never asked.
     """
@@ -52,11 +52,12 @@ class Bitrix24Error(Exception):
         self.asked_to_wait, self.words = retry_after, words
         wait = entry.retry_after if retry_after is None else max(1, math.ceil(retry_after))
         self.retry_after = wait if entry.retryable else None
+        self.detail = detail
         self.happened = f"{entry.happened}: {detail}" if detail else entry.happened
         self.todo, self.todo_for_a_person = entry.todo, entry.todo_for_a_person
-        facts = self.code if http_status is None else f"{code or 'no error code'}, HTTP {http_status}"
-        said = f' Bitrix24 says: "{words}"' if entry.words and words else ""
-        self.message = f"{self.happened} ({facts}).{said}"
+        self.facts = self.code if http_status is None else f"{code or 'no error code'}, HTTP {http_status}"
+        self.quoted = f'Bitrix24 says: "{words}"' if entry.words and words else ""
+        self.message = f"{self.happened} ({self.facts}). {self.quoted}".rstrip()
         super().__init__(f"{self.message}\nNext: {entry.todo}\n{entry.again or self._retry()}")
 
     def _retry(self) -> str:

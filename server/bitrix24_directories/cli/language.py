@@ -1,0 +1,84 @@
+"""The language in which a person is spoken to in a terminal: English or Russian. What assistants read stays English.
+
+The words stand in `languages/`, a file for each language but English.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+
+LANG = "BITRIX24_LANG"
+"""Names the language where the system's is not wanted."""
+
+_VARIABLES = (LANG, "LC_ALL", "LC_MESSAGES", "LANG")  # the first that is set decides, as in gettext
+_LANGUAGES = ("ru",)
+_PART = re.compile(r"\{\w*\}")
+
+_chosen = ""
+
+
+def choose(language: str) -> None:
+    """Speak `language` from now on; empty: the system's."""
+    global _chosen
+    _chosen = language
+
+
+def spoken() -> str:
+    """`ru` or `en`."""
+    system = next((value for name in _VARIABLES if (value := os.environ.get(name))), "") or _of_windows()
+    wanted = (_chosen or system).lower()
+    return next((language for language in _LANGUAGES if re.match(rf"{language}(?![a-z])", wanted)), "en")
+
+
+def _of_windows() -> str:
+    if sys.platform != "win32":
+        return ""
+    import ctypes
+    import locale
+
+    return locale.windows_locale.get(ctypes.windll.kernel32.GetUserDefaultUILanguage(), "")
+
+
+def say(text: str) -> str:
+    """A sentence in the language that is spoken; as it is where there is no other for it.
+
+    What stands in the places of a sentence's variable parts is said in that language too.
+    """
+    language = spoken()
+    return text if language == "en" else _said(text, language)
+
+
+def _said(text: str, language: str) -> str:
+    known = phrases(language)
+    if text in known:
+        return known[text]
+    for pattern, said in _with_parts(language):
+        if (found := pattern.fullmatch(text)) is not None:
+            return said.format(**{name: _said(part, language) for name, part in found.groupdict().items()})
+    return text
+
+
+@cache
+def phrases(language: str) -> Mapping[str, str]:
+    """Each English sentence with what it is in `language`."""
+    text = files(__package__).joinpath("languages", f"{language}.txt").read_text(encoding="utf-8")
+    blocks = [block for block in re.split(r"\n{2,}", text.strip()) if not block.startswith("#")]
+    return dict(block.split("\n") for block in blocks)
+
+
+@cache
+def _with_parts(language: str) -> list[tuple[re.Pattern[str], str]]:
+    """Those with variable parts, the longest first, for they say most."""
+    found = [(english, said) for english, said in phrases(language).items() if _PART.search(english)]
+    return [(_pattern(english), said) for english, said in sorted(found, key=lambda pair: -len(_PART.sub("", pair[0])))]
+
+
+def _pattern(english: str) -> re.Pattern[str]:
+    parts = re.split(r"\{(\w+)\}", english)
+    fixed = [re.escape(part) if number % 2 == 0 else f"(?P<{part}>.+?)" for number, part in enumerate(parts)]
+    return re.compile("".join(fixed), re.DOTALL)
