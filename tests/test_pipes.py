@@ -51,9 +51,12 @@ def test_lines_are_the_same_in_whatever_pieces_they_come(pieces: list[bytes]) ->
     assert [line.removesuffix("\n") for line in anyio.run(read)] == (expected if expected[-1] else expected[:-1])
 
 
-async def test_a_line_far_longer_than_a_pipe_holds_passes_both_ways() -> None:
+@pytest.mark.parametrize("blocking", [True, False])
+async def test_a_line_far_longer_than_a_pipe_holds_passes_both_ways(blocking: bool) -> None:
     text = "".join(f"{number} жé🚚 " for number in range(100_000)) + "\n"
     reading, writing = os.pipe()
+    for fd in (reading, writing):
+        os.set_blocking(fd, blocking)
     found: list[str] = []
 
     async def collect() -> None:

@@ -1,17 +1,21 @@
-"""Tries what people install, in empty environments: the wheel by uvx and pipx, the bundle by uv as in Claude Desktop.
+"""Tries what people install, in empty environments: the wheel by uvx and pipx, the bundle by uv as in Claude Desktop,
+and the README's lines for clients with these clients' own programs.
 
-`python tests/packing/run.py` builds a wheel, or takes the one in the folder that is named; it validates the bundle with
-the official tool where npm is there, and exits 1 where something does not work.
+`python tests/packing/run.py` builds a wheel, or takes the one in the folder that is named; where npm is there, it also
+validates the bundle with the official tool and tries the lines. It exits 1 where something does not work.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
@@ -19,7 +23,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUNDLE = ROOT / "dist" / "bitrix24-directories.mcpb"
 PROGRAM = "bitrix24-directories-mcp"
-VALIDATOR = "@anthropic-ai/mcpb@2.1.2"
+NPM = ("@anthropic-ai/mcpb@2.1.2", "@anthropic-ai/claude-code", "@openai/codex", "@google/gemini-cli")
+WEBHOOK = "https://portal.invalid/rest/1/abcdefghijklmnop/"
+FILES = {"claude": ".claude.json", "codex": ".codex/config.toml", "gemini": ".gemini/settings.json"}
 HELLO: list[dict[str, object]] = [
     {
         "id": 0,
@@ -46,9 +52,12 @@ def main() -> int:
         run(sys.executable, "deploy/bundle.py", cwd=ROOT)
         with zipfile.ZipFile(BUNDLE) as archive:
             archive.extractall(home / "bundle")
-        if shutil.which("npx"):
-            run("npx", "--yes", VALIDATOR, "validate", str(home / "bundle" / "manifest.json"), cwd=home)
         started_from(home / "bundle", bin_folder)
+        if shutil.which("npm"):
+            run("npm", "install", "--silent", "--no-fund", "--no-audit", "--prefix", folder, *NPM, cwd=home)
+            programs = home / "node_modules" / ".bin"
+            run(str(programs / "mcpb"), "validate", str(home / "bundle" / "manifest.json"), cwd=home)
+            told_by_their_own_programs(home, programs)
     return 0
 
 
@@ -63,7 +72,7 @@ def installed(home: Path, *packages: str) -> Path:
 def started_from(folder: Path, bin_folder: Path) -> None:
     """Start the server as the manifest says, and let it list its tools."""
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    given = {"webhook_url": "https://portal.invalid/rest/1/abcdefghijklmnop/"}
+    given = {"webhook_url": WEBHOOK}
     values = {name: given.get(name, field.get("default")) for name, field in manifest["user_config"].items()}
 
     def filled(text: str) -> str:
@@ -87,6 +96,21 @@ def started_from(folder: Path, bin_folder: Path) -> None:
         assert len(names) == 5, names  # those that read
     assert server.returncode == 0
     print(f"The bundle starts and lists {', '.join(names)}.")
+
+
+def told_by_their_own_programs(home: Path, programs: Path) -> None:
+    """Run each `mcp add` line of the README, and look at what it wrote into the client's own file."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    lines = [shlex.split(line.replace("<webhook>", WEBHOOK)) for line in re.findall(r"`(\w+ mcp add .+?)`", readme)]
+    assert [line[0] for line in lines] == list(FILES)
+    for program, *arguments in lines:
+        own = home / program
+        own.mkdir()
+        run(str(programs / program), *arguments, cwd=own, HOME=str(own))
+        text = (own / FILES[program]).read_text(encoding="utf-8")
+        written = tomllib.loads(text)["mcp_servers"] if program == "codex" else json.loads(text)["mcpServers"]
+        entry = {key: value for key, value in written["bitrix24-directories"].items() if key != "type"}
+        assert entry == {"command": "uvx", "args": [PROGRAM], "env": {"BITRIX24_WEBHOOK_URL": WEBHOOK}}, entry
 
 
 def run(*command: str, cwd: Path, **environment: str) -> None:

@@ -7,6 +7,7 @@ non-blocking: other processes, and our own stderr, may have the same pipe.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import stat
@@ -29,7 +30,10 @@ class Incoming:
         held = bytearray()
         while True:
             await anyio.wait_readable(self._fd)
-            more = os.read(self._fd, _AT_ONCE)
+            try:
+                more = os.read(self._fd, _AT_ONCE)
+            except BlockingIOError:  # the client's choice, and somebody else was faster
+                continue
             if not more:
                 break
             searched = len(held)
@@ -53,7 +57,8 @@ class Outgoing:
         left = memoryview(text.encode())
         while left:
             await anyio.wait_writable(self._fd)
-            left = left[os.write(self._fd, left[: select.PIPE_BUF]) :]  # as much as cannot block then
+            with contextlib.suppress(BlockingIOError):
+                left = left[os.write(self._fd, left[: select.PIPE_BUF]) :]  # as much as cannot block then
 
     async def flush(self) -> None:
         """Nothing is held back."""
