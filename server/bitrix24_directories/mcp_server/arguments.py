@@ -85,3 +85,24 @@ def _refused(tool: str, lines: Iterable[str]) -> Bitrix24Error:
 
 def _folded(name: str) -> str:
     return name.replace("_", "").replace("-", "").casefold()
+
+
+def secret_given() -> Bitrix24Error:
+    """Neither CRM nor a conversation is a place for it."""
+    return Bitrix24Error(
+        "SECRET_IN_ARGUMENTS",
+        Entry(
+            "An argument holds this server's own secret, its webhook's or a token, so nothing was done with it",
+            "Leave it out: no tool needs it, and it may stand neither in CRM nor in a conversation. Tell the user to "
+            "replace it where others may have seen it.",
+            "input",
+        ),
+        nothing_was_done=True,
+    )
+
+
+def unknown_tool(known: Mapping[str, Any]) -> Bitrix24Error:
+    """Names those that there are."""
+    return Bitrix24Error(
+        "UNKNOWN_TOOL", Entry("There is no such tool here", f"Call one of: {', '.join(known)}.", "input")
+    )

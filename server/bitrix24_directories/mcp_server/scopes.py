@@ -1,6 +1,10 @@
-"""What one may do: read or write directories, read or write records; and what each tool takes. A leaf."""
+"""What one may do: read or write directories, read or write records; and what each tool takes."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bitrix24_directories.rest import Bitrix24Error, Entry
 
 READ_DIRECTORIES = "directories:read"
 WRITE_DIRECTORIES = "directories:write"
@@ -24,3 +28,16 @@ _NEEDED = {
 def needed_for(tool: str) -> tuple[str, ...]:
     """The scopes that a tool takes; for everything else that one may ask for, reading directories."""
     return _NEEDED.get(tool, (READ_DIRECTORIES,))
+
+
+def out_of_scope(what: str, missing: Sequence[str]) -> Bitrix24Error:
+    """Whoever calls may not do it here."""
+    return Bitrix24Error(
+        "INSUFFICIENT_SCOPE",
+        Entry(
+            f"{what} takes {' and '.join(missing)} here, which this token does not have",
+            "Tell the user to ask whoever keeps this server for a token that has it.",
+            "authorization",
+        ),
+        nothing_was_done=True,
+    )

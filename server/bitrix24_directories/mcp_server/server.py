@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from itertools import count
@@ -47,16 +47,16 @@ from bitrix24_directories.directories.cache import Cache
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.models import Change, Failure
 from bitrix24_directories.redaction import Redactor
-from bitrix24_directories.rest import Bitrix24Error, Credentials, Entry, Transport, Waiting, failure
+from bitrix24_directories.rest import Bitrix24Error, Credentials, Transport, Waiting, failure
 from bitrix24_directories.settings import Settings
 
 from . import picture, pipes, resources
 from .answers import DIRECTORIES, change_text, uri_of
-from .arguments import refused, tidied
+from .arguments import refused, secret_given, tidied, unknown_tool
 from .callers import Caller, Callers, OneCaller
 from .context import Calls, calling
 from .prompts import prompts
-from .scopes import needed_for
+from .scopes import needed_for, out_of_scope
 from .tools import read_tools
 
 INSTRUCTIONS = (
@@ -271,9 +271,9 @@ class DirectoriesServer(MCPServer[None]):
         self, name: str, arguments: dict[str, Any], context: Calls | None
     ) -> CallToolResult | InputRequiredResult:
         if name not in self._schemas:
-            raise _unknown_tool(self._schemas)
+            raise unknown_tool(self._schemas)
         if self._redact.values(arguments) != arguments:
-            raise _secret_given()
+            raise secret_given()
         schema = self._schemas[name]
         given = tidied(name, schema, arguments)
         if name in CHANGING and context is not None and context.input_responses:
@@ -325,7 +325,7 @@ class DirectoriesServer(MCPServer[None]):
         scopes = self._callers.scopes()
         missing = [scope for scope in needed_for(what) if scope not in scopes]
         if missing:
-            raise _out_of_scope(what, missing)
+            raise out_of_scope(what, missing)
 
     async def _with_directories(self, work: Callable[[Directories], Awaitable[T]]) -> T:
         self._make_sure_of("resources")
@@ -422,34 +422,3 @@ def _missing(prompt: Prompt | None, given: dict[str, Any]) -> list[str]:
     """The required arguments of a prompt that are not given, in their order."""
     arguments = (prompt.arguments if prompt else None) or []
     return [argument.name for argument in arguments if argument.required and not given.get(argument.name)]
-
-
-def _out_of_scope(what: str, missing: Sequence[str]) -> Bitrix24Error:
-    return Bitrix24Error(
-        "INSUFFICIENT_SCOPE",
-        Entry(
-            f"{what} takes {' and '.join(missing)} here, which this token does not have",
-            "Tell the user to ask whoever keeps this server for a token that has it.",
-            "authorization",
-        ),
-        nothing_was_done=True,
-    )
-
-
-def _secret_given() -> Bitrix24Error:
-    return Bitrix24Error(
-        "SECRET_IN_ARGUMENTS",
-        Entry(
-            "An argument holds this server's own secret, its webhook's or a token, so nothing was done with it",
-            "Leave it out: no tool needs it, and it may stand neither in CRM nor in a conversation. Tell the user to "
-            "replace it where others may have seen it.",
-            "input",
-        ),
-        nothing_was_done=True,
-    )
-
-
-def _unknown_tool(known: dict[str, Any]) -> Bitrix24Error:
-    return Bitrix24Error(
-        "UNKNOWN_TOOL", Entry("There is no such tool here", f"Call one of: {', '.join(known)}.", "input")
-    )

@@ -22,6 +22,7 @@ const WORDS = {
     ids: "Записи с кодом", total: "записей", waiting: "Ждём ответа …",
   },
 };
+const MEANINGS = ["process", "success", "failure"];
 const COLOUR = /^#[0-9a-f]{6}$/i;
 const RIGHT_TO_LEFT = /^(ar|fa|he|ur)\b/;
 
@@ -130,7 +131,7 @@ function row(item, ...end) {
   const coloured = COLOUR.test(item.color || "");
   const swatch = make("span", { class: coloured ? "swatch" : null, "aria-hidden": "true" });
   if (coloured) swatch.style.background = item.color;
-  const meaning = words[item.semantics] ? make("span", { class: "soft" }, words[item.semantics]) : make("span");
+  const meaning = MEANINGS.includes(item.semantics) ? make("span", { class: "soft" }, words[item.semantics]) : make("span");
   const name = make("span", { title: item.statusId }, make("span", { class: "name" }, own(item.name)),
     own(item.statusId, { class: "code" }));
   return make("div", { class: "row" }, swatch, name, meaning, ...end);
