@@ -29,13 +29,13 @@ APPS = [advertise(EXTENSION_ID, {"mimeTypes": [APP_MIME_TYPE]})]
 
 
 @contextlib.asynccontextmanager
-async def client_of(portal: PortalInProcess, extensions: Any = APPS) -> AsyncIterator[Client]:
+async def client_of(portal: PortalInProcess, extensions: Any = APPS, mode: str = "auto") -> AsyncIterator[Client]:
     server = DirectoriesServer(
         Webhook.parse(portal.webhook_url()),
         Settings.model_construct(allow_writes=True, log_level="ERROR"),
         transport=in_process(portal.portal.app),
     )
-    async with Client(server, extensions=extensions) as client:
+    async with Client(server, mode=mode, extensions=extensions) as client:
         yield client
 
 
@@ -61,8 +61,10 @@ async def test_who_shows_no_apps_hears_nothing_of_it(portal_in_process: PortalIn
     ]
 
 
-async def test_who_shows_apps_is_told_which_tools_have_a_picture(portal_in_process: PortalInProcess) -> None:
-    async with client_of(portal_in_process) as client:
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_who_shows_apps_is_told_which_tools_have_a_picture(portal_in_process: PortalInProcess, mode: str) -> None:
+    async with client_of(portal_in_process, mode=mode) as client:
+        assert await drawn(client, "get_directory_usage", entityId="HONORIFIC")
         tools = {tool.name: tool.meta for tool in (await client.list_tools()).tools if tool.meta}
         assert tools.keys() == {"get_directory_usage", "apply_directory"}
         assert all(meta == {"ui": {"resourceUri": PAGE}} for meta in tools.values())

@@ -11,8 +11,10 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+from mcp.server.apps import APP_MIME_TYPE
 from pydantic import SecretStr
 
+from bitrix24_directories.mcp_server.picture import PAGE, PICTURE
 from bitrix24_directories.mcp_server.scopes import READING, SCOPES
 from bitrix24_directories.mcp_server.server import DirectoriesServer
 from bitrix24_directories.portal.app import ADMIN
@@ -26,6 +28,7 @@ from bitrix24_directories.team.team import Team
 from bitrix24_directories.team.tokens import Tokens as TeamTokens
 from support import ADMIN_SECRET, READER_SECRET, STRANGER_SECRET, RunningPortal
 from team_support import TeamServer, called
+from test_picture import APPS
 
 MODES = pytest.mark.parametrize("mode", ["legacy", "auto"])
 STAGES = {"entityId": "DEAL_STAGE"}
@@ -47,6 +50,22 @@ async def test_tools_resources_and_prompts_over_http(team: TeamServer, mode: str
         read = await client.read_resource("bitrix24://directories/SOURCE")
         assert "CALL: Call" in read.contents[0].text  # type: ignore[union-attr]
         assert (await client.get_prompt("explain_pipeline", {"entityId": "DEAL_STAGE"})).messages
+
+
+async def test_a_picture_over_http_where_the_request_says_that_it_is_shown(team: TeamServer) -> None:
+    """The newer era says it in each request; the older one, without sessions, cannot say it at all."""
+    anna = team.add("anna", scopes=("records:read", "directories:read"))
+    async with team.running():
+        async with team.client(anna, extensions=APPS) as client:
+            result = await client.call_tool("get_directory_usage", STAGES)
+            assert result.meta is not None
+            assert result.meta[PICTURE]["kind"] == "usage"
+            (page,) = (await client.read_resource(PAGE)).contents
+            assert page.mime_type == APP_MIME_TYPE
+        async with team.client(anna, "legacy", extensions=APPS) as client:
+            result = await client.call_tool("get_directory_usage", STAGES)
+            assert PICTURE not in (result.meta or {})
+            assert not [tool for tool in (await client.list_tools()).tools if tool.meta]
 
 
 @MODES

@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from mcp import Client
 from PIL import Image, ImageChops
@@ -265,6 +267,22 @@ async def test_languages(demo: PortalInProcess, locale: str, name: str) -> None:
         assert not await host.overflows()
         assert await host.violations() == []
         compare(f"usage-{locale}", await fitted(host))
+
+
+@pytest.mark.parametrize("width", [320, 800])
+async def test_the_report_of_a_person(demo: PortalInProcess, width: int, tmp_path: Path) -> None:
+    """The file that `report --html` writes, which draws with the picture's colours and bars."""
+    written = tmp_path / "report.html"
+    program = [sys.executable, "-m", "bitrix24_directories", "report", "--demo", "DEAL_STAGE", "contact.SOURCE_ID"]
+    await anyio.run_process([*program, "--html", str(written)], env=os.environ | {"BITRIX24_LANG": "en"}, check=False)
+    async with hosting(demo, width) as host:
+        await host.page.goto(written.as_uri())
+        assert (
+            await host.page.evaluate("getComputedStyle(document.querySelector('.bar')).backgroundColor")
+            == "rgb(57, 168, 239)"
+        )
+        assert await host.violations() == []
+        assert not await host.overflows()
 
 
 async def test_the_page_keeps_to_the_hosts_protocol(demo: PortalInProcess) -> None:
