@@ -23,6 +23,7 @@ from bitrix24_directories.portal.oauth import CLIENT_ID, CLIENT_SECRET
 from bitrix24_directories.rest import Application, Bitrix24Client, Bitrix24Error, Webhook
 from bitrix24_directories.rest import client as client_module
 from bitrix24_directories.rest.addresses import redirected
+from bitrix24_directories.rest.authorization.renewal_process import request_tokens
 from support import ADMIN_SECRET, RunningPortal, ask, assistant
 
 pytestmark = pytest.mark.usefixtures("no_pauses")
@@ -206,6 +207,17 @@ async def test_an_authority_of_ones_own(tls_portal: RunningPortal, authority: tr
     async with assistant(tls_portal, ca_file=str(named)) as someone:
         said = await someone.call("list_directories")
     assert not said.is_error
+
+
+async def test_an_authority_of_ones_own_for_tokens(
+    tls_portal: RunningPortal, authority: trustme.CA, tmp_path: Path
+) -> None:
+    named = tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(str(named))
+    for ca_file, kind in (("", "TLS_FAILURE"), (str(named), "invalid_client"), ("none.pem", "CA_FILE_UNREADABLE")):
+        with pytest.raises(Bitrix24Error) as caught:
+            await request_tokens(f"{tls_portal.address}/oauth/token/", {"client_id": "nobody"}, ca_file)
+        assert caught.value.kind == kind
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no certificate"])

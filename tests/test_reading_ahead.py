@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from bitrix24_directories.directories.cache import Cache
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.portal.store import Directory
-from bitrix24_directories.rest import Bitrix24Client, Webhook, in_process
+from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Webhook, in_process
 from support import PortalInProcess, RunningPortal
 from test_stdio import RawServer
 
@@ -83,12 +84,31 @@ async def test_two_requests_at_most_however_large_the_portal_is(portal: PortalIn
 
 
 @pytest.mark.virtual_clock
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"code": "ACCESS_DENIED", "status": 403},
+        {"code": "ERROR_METHOD_NOT_FOUND", "status": 404},
+        {"status": 502},
+        {"body": "<html>"},
+        {"code": "INTERNAL_SERVER_ERROR", "status": 500},
+    ],
+)
+async def test_a_portal_that_does_not_want_it_gets_one_request(portal: PortalInProcess, fault: dict[str, Any]) -> None:
+    portal.order(method="batch", **fault)
+    async with Bitrix24Client(Webhook.parse(portal.webhook_url()), transport=in_process(portal.portal.app)) as client:
+        with pytest.raises(Bitrix24Error):
+            await Directories(client, Cache(300)).read_ahead()
+    assert portal.methods_called == ["batch"]
+
+
+@pytest.mark.virtual_clock
 async def test_where_nothing_is_kept_the_fields_alone_are_read(portal: PortalInProcess) -> None:
     async with Bitrix24Client(Webhook.parse(portal.webhook_url()), transport=in_process(portal.portal.app)) as client:
         directories = Directories(client, Cache(0))
         await directories.read_ahead()
         assert (await directories.items("SOURCE")).used_in
-    assert portal.methods_called == ["batch", "crm.item.fields", "crm.status.entity.items"]
+    assert portal.methods_called == ["batch", "batch", "crm.status.entity.items"]
 
 
 @pytest.mark.virtual_clock

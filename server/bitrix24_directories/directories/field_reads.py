@@ -76,9 +76,9 @@ class Fields:
         """
         last = self._last
         async with last.turn:
-            found = await self._reader.batch([*reads_of_map(ON_EVERY_PORTAL), *reads])
+            found = await self._reader.ahead([*reads_of_map(ON_EVERY_PORTAL), *reads][:BATCH_LENGTH])
             more = [*map(new_fields_of, _other_types(found)), *following(found)]
-            found |= await self._reader.batch(more[:BATCH_LENGTH])
+            found |= await self._reader.ahead(more[:BATCH_LENGTH])
             self._build(last, found)
 
     def _kept(self, last: _Built) -> FieldMap | None:

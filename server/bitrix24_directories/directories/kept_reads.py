@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 import anyio
 
-from bitrix24_directories.rest import BATCH_LENGTH, Answer, Bitrix24Client, Bitrix24Error, capture, unwrap
+from bitrix24_directories.rest import BATCH_LENGTH, Answer, Bitrix24Client, Bitrix24Error, Outcome, capture, unwrap
 
 from .cache import Cache, Kept
 from .shared_answers import SharedAnswers
@@ -43,6 +43,10 @@ class Read(Generic[T]):
     params: Mapping[str, Any] = field(hash=False)
     rows: Callable[[Answer], list[T]] = field(hash=False, compare=False)
     keep: bool = True
+
+
+def _calls(reads: Sequence[Read[Any]]) -> dict[str, tuple[str, Mapping[str, Any]]]:
+    return {str(place): (read.method, read.params) for place, read in enumerate(reads)}
 
 
 def _is_personal(key: tuple[str, ...]) -> bool:
@@ -240,15 +244,31 @@ class Reader:
             return await self._among_replicas(reads, since)
         return await self._given_along(reads, fresh=fresh)
 
+    async def ahead(self, reads: Sequence[Read[Any]]) -> dict[Read[Any], ReadRows]:
+        """What each of at most 50 `reads` gives now, kept for whoever asks later: one request, or none at all.
+
+        Raises Bitrix24Error when it fails as a whole.
+        """
+        if not reads:
+            return {}
+        owned = [self._kept_as(read.key) for read in reads]
+        answered = await self._client.one_batch(_calls(reads))
+        return await self._keep_given(reads, owned, list(answered.values()))
+
     async def _given(self, reads: Sequence[Read[Any]], *, fresh: bool) -> dict[Read[Any], ReadRows]:
         """What the portal gives now; kept here, and where replicas share it."""
         owned = [self._kept_as(read.key) for read in reads]  # as it was asked for
         if len(reads) == 1:  # as a call of its own it shares its request with equal ones
             outcomes = [await capture(self._client.call(reads[0].method, reads[0].params, fresh=fresh))]
         else:
-            calls = {str(place): (read.method, read.params) for place, read in enumerate(reads)}
+            calls = _calls(reads)
             answered = await self._client.batch(calls)
             outcomes = [answered[key] for key in calls]
+        return await self._keep_given(reads, owned, outcomes)
+
+    async def _keep_given(
+        self, reads: Sequence[Read[Any]], owned: Sequence[tuple[Any, ...]], outcomes: Sequence[Outcome]
+    ) -> dict[Read[Any], ReadRows]:
         found: dict[Read[Any], ReadRows] = {}
         read_at = anyio.current_time()
         for read, key, outcome in zip(reads, owned, outcomes, strict=True):

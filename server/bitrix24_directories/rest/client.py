@@ -140,6 +140,15 @@ class Bitrix24Client:
             outcomes |= zip(keys, await self._batch_or_singles(group), strict=True)
         return outcomes
 
+    async def one_batch(self, calls: Mapping[str, tuple[str, Mapping[str, Any]]]) -> dict[str, Outcome]:
+        """Make at most 50 reading calls in one request, which is not repeated.
+
+        Raises Bitrix24Error when the portal does not answer it as a whole, or takes no batches.
+        """
+        group = [Call(method, params) for method, params in calls.values()]
+        answer = await self._retried("batch", batch_params(group), repeatable=False)
+        return dict(zip(calls, read_batch(answer, group), strict=True))
+
     async def change(self, calls: Sequence[tuple[str, Mapping[str, Any]]], outcomes: list[Outcome | None]) -> None:
         """Make changing calls in their order, 50 a request, until one fails.
 
