@@ -48,7 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except UsageError as exc:
-        complain(exc)
+        from .language import say
+
+        complain(say(str(exc)))
         return 2
     except OSError as exc:
         if exc.errno not in _UNWRITABLE:
