@@ -6,8 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
-from itertools import count
-from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import anyio
 from mcp.server.apps import Apps
@@ -35,7 +34,6 @@ from mcp_types import (
     ResourceTemplateReference,
     SubscribeRequestParams,
     SubscriptionsListenRequestParams,
-    TextContent,
     UnsubscribeRequestParams,
 )
 from mcp_types import Tool as MCPTool
@@ -45,16 +43,17 @@ from bitrix24_directories import __version__
 from bitrix24_directories.changing.stopped import MergeStoppedError, StoppedError
 from bitrix24_directories.directories.cache import Cache
 from bitrix24_directories.directories.directories import Directories
-from bitrix24_directories.directories.models import Change, Failure
 from bitrix24_directories.redaction import Redactor
 from bitrix24_directories.rest import Bitrix24Error, Credentials, Transport, Waiting, failure
 from bitrix24_directories.settings import Settings
 
 from . import picture, pipes, resources
-from .answers import DIRECTORIES, change_text, uri_of
+from .answers import DIRECTORIES, uri_of
 from .arguments import refused, secret_given, tidied, unknown_tool
 from .callers import Caller, Callers, OneCaller
 from .context import Calls, calling
+from .failures import failed
+from .progress import telling, wants_progress
 from .prompts import prompts
 from .scopes import needed_for, out_of_scope
 from .tools import read_tools
@@ -74,6 +73,7 @@ if TYPE_CHECKING:
     from mcp.server.transport_security import TransportSecuritySettings
 
     from bitrix24_directories.changing.merge_models import Merge
+    from bitrix24_directories.directories.models import Change
 
 CHANGING = {
     "add_directory_item",
@@ -172,8 +172,8 @@ class DirectoriesServer(MCPServer[None]):
     ) -> CallToolResult | InputRequiredResult:
         waiting = Waiting()
         work = self._call(name, arguments, context)
-        if _wants_progress(context):
-            work = _telling(context, waiting, self._timeout, work)
+        if wants_progress(context):
+            work = telling(context, waiting, self._timeout, work)
         try:
             if name in CHANGING:  # a person may be asked in between; `changes` keeps to the timeout by itself
                 with waiting.as_current():
@@ -339,6 +339,10 @@ class DirectoriesServer(MCPServer[None]):
         async with self._calling():
             return await super().get_prompt(name, arguments, context)
 
+    def _failed(self, error: Bitrix24Error, change: Change | Merge | None = None) -> CallToolResult:
+        logger.info("Answered %s", error.code)
+        return failed(error, self._redact, change)
+
     async def _announced(self, result: CallToolResult | InputRequiredResult) -> CallToolResult | InputRequiredResult:
         """Tell subscribed clients of a directory that was changed, and of the list that tells its stages."""
         said = result.structured_content if isinstance(result, CallToolResult) else None
@@ -348,62 +352,10 @@ class DirectoriesServer(MCPServer[None]):
                 await self._subscribers.tell(uri)
         return result
 
-    def _failed(self, error: Bitrix24Error, change: Change | Merge | None = None) -> CallToolResult:
-        logger.info("Answered %s", error.code)
-        said = Failure(
-            code=error.code,
-            http_status=error.http_status,
-            category=error.category,
-            retryable=error.retryable,
-            retry_after_seconds=error.retry_after,
-            message=error.message,
-            next=error.todo,
-        )
-        text, structured = str(error), {"error": said.structured()}
-        if isinstance(change, Change):
-            text = f"{text}\n{change_text(change)}"
-            if len(change.steps) > 1 and error.code != "CHANGE_UNKNOWN":
-                text += "\nTo go on, declare the directory again with apply_directory, and show the user the new plan."
-        elif change is not None:
-            from .merge_tools import merge_text
-
-            text = f"{text}\n{merge_text(change)}"
-        structured |= change.structured() if change is not None else {}
-        return CallToolResult(
-            content=[TextContent(type="text", text=self._redact(text))],
-            structured_content=self._redact.values(structured),
-            is_error=True,
-        )
-
 
 def _outcome(result: CallToolResult | InputRequiredResult) -> str:
     said = result.structured_content if isinstance(result, CallToolResult) else None
     return str(said["error"]["code"]) if said and "error" in said else "ok"
-
-
-def _wants_progress(context: Calls | None) -> TypeGuard[Calls]:
-    return context is not None and "progress_token" in (context.request_context.meta or {})
-
-
-async def _telling(context: Calls, waiting: Waiting, timeout: float, work: Awaitable[T]) -> T:
-    """Do `work`, and tell the client each second, from the first on, what it waits for."""
-
-    async def tell() -> None:
-        for second in count(1):
-            await anyio.sleep(1)
-            await context.report_progress(second, timeout, f"Waiting for {waiting.reason}")
-
-    error: Exception | None = None
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(tell)
-        try:
-            result = await work
-        except Exception as exc:  # kept out of the task group, which would wrap it
-            error = exc
-        tasks.cancel_scope.cancel()
-    if error is not None:
-        raise error
-    return result
 
 
 def _cause(exc: BaseException, kind: type[T]) -> T | None:
