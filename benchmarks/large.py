@@ -47,6 +47,7 @@ def merging() -> Iterator[Figure]:
             before, started = called(webhook), time.perf_counter()
             assert _waited(_run(webhook, *MERGE, log))[0] == 0
             seconds, requests = time.perf_counter() - started, called(webhook) - before
+        undisturbed = seconds
         yield Figure("merging 10,000 records: HTTP requests", requests, 250)
         yield Figure("the same without a limit, with plan and start of the program", seconds, 40, " s")
         with portal("merged", "limited") as webhook:
@@ -54,10 +55,11 @@ def merging() -> Iterator[Figure]:
             assert _waited(_run(webhook, *MERGE, f"{log}2", plan="standard"))[0] == 0
             seconds = time.perf_counter() - started
         yield Figure("the same at burst 50, 2/s, against what the limit alone takes", seconds / _limit(requests), 1.15)
-        yield from _killed(f"{log}3")
+        yield from _killed(f"{log}3", undisturbed)
 
 
-def _killed(log: str) -> Iterator[Figure]:
+def _killed(log: str, undisturbed: float) -> Iterator[Figure]:
+    """Killed before it moves anything, or a little after: so that all kills come before the end, however fast it is."""
     chance = random.Random(14)
     with portal("merged") as webhook:
         before = _leads(webhook)
@@ -67,7 +69,8 @@ def _killed(log: str) -> Iterator[Figure]:
         kills = 0
         while kills < KILLS:
             process = _run(webhook, *MERGE, log)
-            timer = threading.Timer(chance.uniform(0.3 * ready, 1.6 * ready), os.kill, (process.pid, signal.SIGKILL))
+            seconds = chance.uniform(0.3 * ready, ready + undisturbed / KILLS)
+            timer = threading.Timer(seconds, os.kill, (process.pid, signal.SIGKILL))
             timer.start()
             killed = _waited(process)[0] == -signal.SIGKILL
             timer.cancel()

@@ -23,5 +23,5 @@ def queries(chance: random.Random, vocabulary: Sequence[str], named: Sequence[st
     third = number // 3
     misspelt = [f"{name[:3]}x{name[3:]}" for name in chance.sample(named, third)]
     unknown = [" ".join(chance.choices(vocabulary, k=3)) for _ in range(third // 2)]
-    unheard = [f"{word}qq" for word in vocabulary[: number - 2 * third - third // 2]]
+    unheard = [f"{word}qq" for word in chance.sample(vocabulary, number - 2 * third - third // 2)]
     return chance.sample(named, third) + misspelt + unknown + unheard

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from bitrix24_directories.directories.cache import Cache
+from bitrix24_directories.directories.cache import Cache, Kept
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.portal.store import Directory
 from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Webhook, in_process
@@ -100,6 +100,24 @@ async def test_a_portal_that_does_not_want_it_gets_one_request(portal: PortalInP
         with pytest.raises(Bitrix24Error):
             await Directories(client, Cache(300)).read_ahead()
     assert portal.methods_called == ["batch"]
+
+
+@pytest.mark.virtual_clock
+async def test_what_somebody_has_asked_for_meanwhile_stays_as_it_is(portal: PortalInProcess) -> None:
+    """Else all that was made of it, as finding does, would be made again."""
+    async with Bitrix24Client(Webhook.parse(portal.webhook_url()), transport=in_process(portal.portal.app)) as client:
+        directories = Directories(client, Cache(300))
+        before = (await directories.many(["SOURCE"]))["SOURCE"]
+        portal.order(method="batch", delay=1)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(directories.read_ahead)
+            await anyio.sleep(0.5)
+            meanwhile = (await directories.many(["INDUSTRY"]))["INDUSTRY"]
+        after = await directories.many(["SOURCE", "INDUSTRY"])
+    assert isinstance(before, Kept)
+    assert isinstance(meanwhile, Kept)
+    assert after["SOURCE"] is before
+    assert after["INDUSTRY"] is meanwhile
 
 
 @pytest.mark.virtual_clock

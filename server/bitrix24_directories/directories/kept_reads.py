@@ -245,15 +245,18 @@ class Reader:
         return await self._given_along(reads, fresh=fresh)
 
     async def ahead(self, reads: Sequence[Read[Any]]) -> dict[Read[Any], ReadRows]:
-        """What each of at most 50 `reads` gives now, kept for whoever asks later: one request, or none at all.
+        """What each of at most 50 `reads` gave lately, or gives now, for whoever asks later: one request, or none.
 
         Raises Bitrix24Error when it fails as a whole.
         """
-        if not reads:
-            return {}
-        owned = [self._kept_as(read.key) for read in reads]
-        answered = await self._client.one_batch(_calls(reads))
-        return await self._keep_given(reads, owned, list(answered.values()))
+        found: dict[Read[Any], ReadRows] = dict(self.kept(reads))
+        if not (left := [read for read in reads if read not in found]):
+            return found
+        owned = {read: self._kept_as(read.key) for read in left}
+        outcomes = (await self._client.one_batch(_calls(left))).values()
+        found |= self.kept(left)  # what somebody has asked for meanwhile stays as it is
+        new = {read: outcome for read, outcome in zip(left, outcomes, strict=True) if read not in found}
+        return found | await self._keep_given([*new], [owned[read] for read in new], [*new.values()])
 
     async def _given(self, reads: Sequence[Read[Any]], *, fresh: bool) -> dict[Read[Any], ReadRows]:
         """What the portal gives now; kept here, and where replicas share it."""
