@@ -17,7 +17,7 @@ from mcp.client.extension import advertise
 from mcp.server.apps import APP_MIME_TYPE, EXTENSION_ID
 from mcp_types import TextResourceContents
 
-from bitrix24_directories.mcp_server import picture
+from bitrix24_directories.mcp_server.page import page as whole_page
 from bitrix24_directories.mcp_server.picture import PAGE, PICTURE
 from bitrix24_directories.mcp_server.server import DirectoriesServer
 from bitrix24_directories.portal import DemoPortal
@@ -72,11 +72,11 @@ async def test_who_shows_apps_is_told_which_tools_have_a_picture(portal_in_proce
         (page,) = (await client.read_resource(PAGE)).contents
     assert page.mime_type == APP_MIME_TYPE
     assert isinstance(page, TextResourceContents)
-    assert page.text == picture.page()
+    assert page.text == whole_page()
 
 
 def test_the_page_is_one_file_that_loads_nothing_and_writes_no_markup() -> None:
-    page = picture.page()
+    page = whole_page()
     assert len(page) < 16_384
     assert "picture.css */" not in page
     assert not re.search(r"https?:|//[a-z]|@import|url\(|<link|src=|fetch\(|innerHTML|outerHTML|insertAdjacent", page)

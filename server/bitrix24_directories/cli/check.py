@@ -10,9 +10,10 @@ import anyio
 from bitrix24_directories.changing.changes import audit_trouble
 from bitrix24_directories.directories.cache import Cache
 from bitrix24_directories.directories.directories import Directories
-from bitrix24_directories.rest import Answer, Bitrix24Client, Bitrix24Error, Credentials, Transport, failure
+from bitrix24_directories.rest import Answer, Bitrix24Error, Credentials, Transport, failure
 from bitrix24_directories.settings import Settings
 
+from .configured import client_of
 from .language import say
 
 # A failure of these kinds comes from a portal that answered.
@@ -48,9 +49,7 @@ async def check(
             raise trouble
         tell(Step(step, ok=True, says=say(portal.description)))
         step = "reachability"
-        async with Bitrix24Client(
-            portal, timeout=settings.timeout, plan=settings.limits, transport=transport, ca_file=settings.ca_file
-        ) as client:
+        async with client_of(portal, settings, transport) as client:
             with anyio.move_on_after(settings.timeout) as limit:
                 try:
                     answer = await client.call("scope")
@@ -104,8 +103,11 @@ async def _read(directories: Directories) -> str:
 
 def to_a_person(error: Bitrix24Error) -> str:
     """What happened and what to do, for whoever reads it in a terminal."""
+    return f"{message_of(error)}\n→ {say(error.todo_for_a_person)}"
+
+
+def message_of(error: Bitrix24Error) -> str:
+    """The error's message in the language of the terminal."""
     happened = say(error.happened.removesuffix(f": {error.detail}"))
     detail = f": {say(error.detail)}" if error.detail else ""
-    facts = error.facts.replace("no error code", say("no error code"))
-    message = f"{happened}{detail} ({facts}). {say(error.quoted)}".rstrip()
-    return f"{message}\n→ {say(error.todo_for_a_person)}"
+    return f"{happened}{detail} ({say(error.facts)}). {say(error.quoted)}".rstrip()

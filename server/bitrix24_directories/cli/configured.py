@@ -12,7 +12,7 @@ from .language import choose
 if TYPE_CHECKING:
     from bitrix24_directories.portal import Fault
     from bitrix24_directories.redaction import Redactor
-    from bitrix24_directories.rest import Bitrix24Error, Credentials, Transport
+    from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Credentials, Transport
     from bitrix24_directories.settings import Settings
 
 DEMO_ADDRESS = "https://demo.bitrix24.example"
@@ -47,6 +47,15 @@ def configured(args: argparse.Namespace) -> tuple[Credentials | Bitrix24Error, S
             demo.faults.order(fault(args.fault))
         transport = in_process(demo.app)
     return portal, settings, transport
+
+
+def client_of(portal: Credentials, settings: Settings, transport: Transport | None) -> Bitrix24Client:
+    """A client of the portal as the settings want it, for one command."""
+    from bitrix24_directories.rest import Bitrix24Client
+
+    return Bitrix24Client(
+        portal, timeout=settings.timeout, plan=settings.limits, transport=transport, ca_file=settings.ca_file
+    )
 
 
 def redactor(portal: Credentials | Bitrix24Error) -> Redactor:

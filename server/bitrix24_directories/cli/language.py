@@ -10,14 +10,14 @@ import re
 import sys
 from collections.abc import Mapping
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 LANG = "BITRIX24_LANG"
 """Names the language where the system's is not wanted."""
 
 _VARIABLES = (LANG, "LC_ALL", "LC_MESSAGES", "LANG")  # the first that is set decides, as in gettext
 _LANGUAGES = ("ru",)
-_PART = re.compile(r"\{\w*\}")
+_PART = re.compile(r"\{(\w+)\}")
 
 _chosen = ""
 
@@ -66,7 +66,7 @@ def _said(text: str, language: str) -> str:
 @cache
 def phrases(language: str) -> Mapping[str, str]:
     """Each English sentence with what it is in `language`."""
-    text = files(__package__).joinpath("languages", f"{language}.txt").read_text(encoding="utf-8")
+    text = Path(__file__).with_name("languages").joinpath(f"{language}.txt").read_text(encoding="utf-8")
     blocks = [block for block in re.split(r"\n{2,}", text.strip()) if not block.startswith("#")]
     return dict(block.split("\n") for block in blocks)
 
@@ -79,6 +79,6 @@ def _with_parts(language: str) -> list[tuple[re.Pattern[str], str]]:
 
 
 def _pattern(english: str) -> re.Pattern[str]:
-    parts = re.split(r"\{(\w+)\}", english)
+    parts = _PART.split(english)
     fixed = [re.escape(part) if number % 2 == 0 else f"(?P<{part}>.+?)" for number, part in enumerate(parts)]
     return re.compile("".join(fixed), re.DOTALL)

@@ -24,13 +24,13 @@ from bitrix24_directories.changing.undoing import Undo, undoing_text
 from bitrix24_directories.directories.cache import Cache
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.mcp_server.merge_tools import merge_text
-from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error
+from bitrix24_directories.rest import Bitrix24Error
 from bitrix24_directories.text import shown_code
 
 from .arguments import UsageError
 from .bar import bar
 from .check import to_a_person
-from .configured import a_person_sits_there, complain, configured, redactor
+from .configured import a_person_sits_there, client_of, complain, configured, redactor
 
 _TRIES = 5
 """In a row that moved nothing, before a portal that fails is given up."""
@@ -73,9 +73,7 @@ def _run(args: argparse.Namespace, work: Callable[[_Tools], Awaitable[int]], log
             raise portal
         if trouble := audit_trouble(log):
             raise trouble
-        async with Bitrix24Client(
-            portal, timeout=settings.timeout, plan=settings.limits, transport=transport, ca_file=settings.ca_file
-        ) as client:
+        async with client_of(portal, settings, transport) as client:
             directories = Directories(client, Cache(settings.cache_ttl))
             audit, turns = Audit(log, quiet=True), Turns(settings.timeout)
             changes = Changes(directories, audit, turns, settings.timeout)

@@ -24,14 +24,14 @@ from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.models import Directory, Item
 from bitrix24_directories.records.models import DirectoryUsage
 from bitrix24_directories.records.usage import usages
-from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Credentials, Transport
+from bitrix24_directories.rest import Bitrix24Error, Credentials, Transport
 from bitrix24_directories.settings import Settings
 from bitrix24_directories.text import shown_code
 
 from .arguments import UsageError
 from .bar import bar
-from .check import to_a_person
-from .configured import complain, configured, redactor
+from .check import message_of, to_a_person
+from .configured import client_of, complain, configured, redactor
 from .language import say
 from .report_page import Part, page
 
@@ -70,9 +70,7 @@ async def counted(
     portal: Credentials, settings: Settings, transport: Transport | None, named: Sequence[str], *, colours: bool
 ) -> list[Part]:
     """Count, with a bar on stderr where a person looks. Raises Bitrix24Error when nothing at all can be counted."""
-    async with Bitrix24Client(
-        portal, timeout=settings.timeout, plan=settings.limits, transport=transport, ca_file=settings.ca_file
-    ) as client:
+    async with client_of(portal, settings, transport) as client:
         directories = Directories(client, Cache(_KEPT))
         with bar(say("Counting")) as told:
             found = await usages(directories, named, told)
@@ -103,7 +101,7 @@ def print_tables(parts: Sequence[Part]) -> None:
         usage = part.usage
         if isinstance(usage, Bitrix24Error):
             console.print(
-                Text(_title(part.directory)), Text(say(f"could not be counted: {say(usage.happened)}")), sep="\n"
+                Text(_title(part.directory)), Text(say(f"could not be counted: {message_of(usage)}")), sep="\n"
             )
             continue
         title = Text("\n".join([_title(part.directory), *usage.fields]))

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from html import escape
 
 from bitrix24_directories.directories.models import Directory
-from bitrix24_directories.mcp_server.picture import part as page_part
+from bitrix24_directories.mcp_server.page import part as page_part
 from bitrix24_directories.records.models import DirectoryUsage
 from bitrix24_directories.rest import Bitrix24Error
 
+from .check import message_of
 from .language import say, spoken
 
 _COUNTED = "Counted as the webhook's user sees them."
@@ -64,7 +65,7 @@ def _section(part: Part) -> Iterator[str]:
     title = _text(f"{part.directory.entity_id}: {part.directory.name}")
     usage = part.usage
     if isinstance(usage, Bitrix24Error):
-        yield f"<h2>{title}</h2><p class=bad>{_text(say(f'Could not be counted: {say(usage.happened)}'))}</p>"
+        yield f"<h2>{title}</h2><p class=bad>{_text(say(f'Could not be counted: {message_of(usage)}'))}</p>"
         return
     yield f"<table><caption>{title}<br><small>{_text(', '.join(usage.fields))}</small></caption>"
     yield f"<thead><tr>{''.join(f'<th>{say(name)}' for name in ('Code', 'Name', 'Records', 'Share'))}</thead><tbody>"

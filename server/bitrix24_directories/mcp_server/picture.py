@@ -7,8 +7,6 @@ model. Clients without apps are told of neither.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 from mcp.server.apps import APP_MIME_TYPE, client_supports_apps
@@ -21,27 +19,15 @@ from bitrix24_directories.directories.models import Item, Step
 from bitrix24_directories.records.models import DirectoryUsage
 
 from .context import Calls
+from .page import page
 
 PAGE = "ui://bitrix24-directories/picture.html"
 PICTURE = "bitrix24-directories/picture"
 """What a picture is called in a result's `_meta`."""
 
+_LISTS = ("tools/list", "resources/list")
 _TOOLS = ("get_directory_usage", "apply_directory")
 _RESOURCE = Resource(uri=PAGE, name="picture", title="Picture of a directory", mime_type=APP_MIME_TYPE)
-
-
-def part(name: str) -> str:
-    """One of the files of which the page is made."""
-    return files(__package__).joinpath("page", name).read_text(encoding="utf-8")
-
-
-@cache
-def page() -> str:
-    """The whole page: nothing is loaded from elsewhere."""
-    html = part("picture.html")
-    for name in ("picture.css", "picture.js"):
-        html = html.replace(f"/* {name} */\n", part(name))
-    return html
 
 
 def contents() -> ReadResourceContents:
@@ -51,14 +37,12 @@ def contents() -> ReadResourceContents:
 async def told_where_shown(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
     """Middleware: tells clients that show apps which tools have a picture, and of the page."""
     result = await call_next(ctx)
-    if not isinstance(result, Mapping) or not client_supports_apps(ctx):
+    if ctx.method not in _LISTS or not isinstance(result, Mapping) or not client_supports_apps(ctx):
         return result
     if ctx.method == "tools/list":
         return {**result, "tools": [_with_page(tool) for tool in result["tools"]]}
-    if ctx.method == "resources/list":
-        page_of = _RESOURCE.model_dump(mode="json", by_alias=True, exclude_none=True)
-        return {**result, "resources": [*result["resources"], page_of]}
-    return result
+    listed = _RESOURCE.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return {**result, "resources": [*result["resources"], listed]}
 
 
 def _with_page(tool: Mapping[str, Any]) -> Mapping[str, Any]:

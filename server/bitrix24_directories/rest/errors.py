@@ -27,7 +27,8 @@ class Bitrix24Error(Exception):
     there is none) say the same to programs. `code` is Bitrix24's code where it gave one; `kind` is the catalogue's
     row, for callers that treat one failure apart; `message` is the first line of `str()`, `happened` that line without
     facts and quotes, `detail` its end, `facts` code and status, `todo` what to do next.
-    `asked_to_wait` are the seconds that the portal itself asked for, None where it did not; `words` its own text.
+    `asked_to_wait` are the seconds that the portal itself asked for, None where it did not; `words` its own text, and
+    `quoted` that text as it is shown.
     `nothing_was_done` is True only where that is certain: the portal refused in a documented way, or was never asked.
     """
 
