@@ -7,9 +7,9 @@ It needs nothing but Python. The same sources give the same bytes, so that a che
 from __future__ import annotations
 
 import json
-import sys
 import tomllib
 import zipfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ LARGEST_FILE = 100_000
 
 _SOURCES = ROOT / "server"
 _PACKAGE = _SOURCES / "bitrix24_directories"
-_LEFT_OUT = {"__pycache__"}
 _WHEN = (1980, 1, 1, 0, 0, 0)
 REPOSITORY = "https://github.com/bitrix24-directories-mcp/bitrix24-directories-mcp"
 
@@ -32,6 +31,7 @@ def version() -> str:
     return line.partition('"')[2].rstrip('"')
 
 
+@cache
 def project() -> dict[str, Any]:
     found: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     return found
@@ -118,7 +118,7 @@ def contents() -> dict[str, bytes]:
         "server/main.py": (ROOT / "deploy" / "bundle_main.py").read_bytes(),
     }
     for path in sorted(_PACKAGE.rglob("*")):
-        if path.is_file() and not _LEFT_OUT & set(path.parts):
+        if path.is_file() and "__pycache__" not in path.parts:
             files[f"server/{path.relative_to(_SOURCES).as_posix()}"] = path.read_bytes()
     return files
 
@@ -137,4 +137,3 @@ def build(bundle: Path = BUNDLE) -> Path:
 
 if __name__ == "__main__":
     print(build().relative_to(ROOT))
-    sys.exit(0)

@@ -60,9 +60,8 @@ def main(arguments: Sequence[str]) -> int:
     match arguments:
         case ["check", tag]:
             wrong = differing(tag)
-            print(
-                *(f"{tag} differs from {what}" for what in wrong), sep="\n", end="\n" if wrong else "", file=sys.stderr
-            )
+            for what in wrong:
+                print(f"{tag} differs from {what}", file=sys.stderr)
             return int(bool(wrong))
         case ["server-json", url]:
             print(json.dumps(with_bundle(url), indent=2, ensure_ascii=False))

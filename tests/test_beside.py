@@ -38,7 +38,7 @@ def other_server(webhook: str) -> MCPServer[None]:
         return str(await call("crm.deal.update", {"id": id, "fields": fields}))
 
     @server.tool()
-    async def create_item(entityTypeId: int, fields: dict[str, Any]) -> str:  # noqa: N803
+    async def create_item(entityTypeId: int, fields: dict[str, Any]) -> str:  # noqa: N803 - as REST spells it
         return str((await call("crm.item.add", {"entityTypeId": entityTypeId, "fields": fields}))["item"]["id"])
 
     return server

@@ -19,6 +19,7 @@ import yaml
 
 from bitrix24_directories import __version__
 from bitrix24_directories.settings import Settings
+from test_stdio import HANDSHAKE
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
@@ -159,21 +160,16 @@ def test_the_bundle_starts_from_its_own_folder(built: Path, tmp_path: Path) -> N
     folder = tmp_path / "bundle"
     with zipfile.ZipFile(built) as archive:
         archive.extractall(folder)
-    program = (
-        "import sys; sys.argv = ['main.py']; sys.path.insert(0, 'server'); "
-        "import runpy, bitrix24_directories; assert bitrix24_directories.__file__.startswith(sys.path[0]) or "
-        "'bundle' in bitrix24_directories.__file__; runpy.run_path('server/main.py', run_name='__main__')"
-    )
-    hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
-    message = json.dumps({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello}).encode() + b"\n"
+    own = folder / "server" / "bitrix24_directories" / "__init__.py"  # and not the package that is installed here
+    own.write_text(own.read_text(encoding="utf-8").replace(__version__, f"{__version__}+bundle"), encoding="utf-8")
     with subprocess.Popen(
-        [sys.executable, "-c", program], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "server/main.py"], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as server:
         assert server.stdin is not None
         assert server.stdout is not None
-        server.stdin.write(message)
+        server.stdin.write(json.dumps({"jsonrpc": "2.0"} | HANDSHAKE[0]).encode() + b"\n")
         server.stdin.flush()
-        assert json.loads(server.stdout.readline())["result"]["serverInfo"]["version"] == __version__
+        assert json.loads(server.stdout.readline())["result"]["serverInfo"]["version"] == f"{__version__}+bundle"
 
 
 def test_the_release_builds_attests_and_refuses_first() -> None:

@@ -8,7 +8,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -22,6 +22,7 @@ from support import clean_environment
 from test_stdio import HANDSHAKE
 
 LAST_ID = 3
+DEMO = [sys.executable, "-m", "bitrix24_directories", "--demo"]
 MESSAGES = b"".join(
     json.dumps({"jsonrpc": "2.0"} | message).encode() + b"\n"
     for message in [*HANDSHAKE, {"id": 2, "method": "tools/list"}, {"id": LAST_ID, "method": "ping"}]
@@ -83,13 +84,12 @@ async def test_what_nobody_reads_holds_up_nothing_else() -> None:
 
 @contextlib.contextmanager
 def _serving(
-    cwd: Path, *command: str, stdout: int | IO[bytes], stderr: int | IO[bytes]
+    cwd: Path, command: Sequence[str] = DEMO, *, stdout: int | IO[bytes], stderr: int | IO[bytes]
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A server that has been sent MESSAGES, its input still open: at its end it leaves what it has not answered."""
-    started = [sys.executable, *(command or ("-m", "bitrix24_directories", "--demo"))]
     environment = clean_environment(BITRIX24_LOG_LEVEL="DEBUG")
     with subprocess.Popen(
-        started, stdin=subprocess.PIPE, stdout=stdout, stderr=stderr, cwd=cwd, env=environment
+        command, stdin=subprocess.PIPE, stdout=stdout, stderr=stderr, cwd=cwd, env=environment
     ) as process:
         assert process.stdin is not None
         process.stdin.write(MESSAGES)
@@ -133,8 +133,7 @@ def test_a_file_does_for_a_pipe_of_output(tmp_path: Path) -> None:
 def test_a_file_does_for_a_pipe_of_input(tmp_path: Path) -> None:
     (tmp_path / "in").write_bytes(MESSAGES)
     with (tmp_path / "in").open("rb") as given:
-        command = [sys.executable, "-m", "bitrix24_directories", "--demo"]
-        ended = subprocess.run(command, stdin=given, capture_output=True, env=clean_environment(), check=True)
+        ended = subprocess.run(DEMO, stdin=given, capture_output=True, env=clean_environment(), check=True)
     assert ended.stderr == b""
 
 
@@ -142,8 +141,8 @@ def test_a_file_does_for_a_pipe_of_input(tmp_path: Path) -> None:
 def test_sockets_do_for_pipes(tmp_path: Path) -> None:
     """Node gives its children sockets."""
     ours, theirs = socket.socketpair()
-    command, fd = [sys.executable, "-m", "bitrix24_directories", "--demo"], theirs.fileno()
-    with ours, subprocess.Popen(command, stdin=fd, stdout=fd, cwd=tmp_path, env=clean_environment()) as server:
+    fd = theirs.fileno()
+    with ours, subprocess.Popen(DEMO, stdin=fd, stdout=fd, cwd=tmp_path, env=clean_environment()) as server:
         theirs.close()
         ours.sendall(MESSAGES)
         with ours.makefile("rb") as lines:
@@ -179,7 +178,7 @@ def test_what_others_print_or_read_is_not_the_protocols(tmp_path: Path) -> None:
     )
     with (
         (tmp_path / "errors").open("wb") as errors,
-        _serving(tmp_path, "noisy.py", stdout=subprocess.PIPE, stderr=errors) as server,
+        _serving(tmp_path, [sys.executable, "noisy.py"], stdout=subprocess.PIPE, stderr=errors) as server,
     ):
         assert server.stdout is not None
         assert len(_until_answered(iter(server.stdout.readline, b""))) == len([0, 2, LAST_ID])

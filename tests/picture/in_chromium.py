@@ -19,7 +19,7 @@ from mcp import Client
 from PIL import Image, ImageChops
 from playwright.async_api import Frame, Page, async_playwright
 
-from bitrix24_directories.mcp_server import picture
+from bitrix24_directories.mcp_server.page import page as whole_page
 from bitrix24_directories.mcp_server.picture import PICTURE
 from bitrix24_directories.portal import DemoPortal
 from support import PortalInProcess
@@ -60,7 +60,7 @@ class Host:
 
     async def open(self, **context: Any) -> None:
         await self.page.evaluate(
-            "([html, context]) => open_picture(html, context)", [picture.page(), {"theme": "light"} | context]
+            "([html, context]) => open_picture(html, context)", [whole_page(), {"theme": "light"} | context]
         )
 
     async def show(self, result: dict[str, Any], **arguments: Any) -> None:
@@ -122,15 +122,27 @@ PLAN = [
 ]
 
 
-def compare(name: str, shot: bytes) -> None:
+SHOWN_PLAN = [
+    "NEW: New",
+    "PREPARATION: Papers",
+    "Contract review",
+    "PREPAYMENT_INVOICE: Prepayment Invoice",
+    "FINAL_INVOICE: Final Invoice",
+    "EXECUTING: In Progress",
+    "WON: Deal Won",
+    "LOSE: Deal Lost",
+]
+GAP = 24
+
+
+def compare(name: str, shot: bytes, folder: Path = SHOTS) -> None:
     """Hold a screenshot to the one that is kept, or keep it; at the end of a test, for it is skipped where the system's
     font is another one."""
     font = subprocess.run(["fc-match", "system-ui"], capture_output=True, text=True, check=False).stdout
     if "DejaVu Sans" not in font:
         pytest.skip(f"the screenshots are in DejaVu Sans, and this system draws in {font.strip() or 'no known font'}")
-    kept = SHOTS / f"{name}.png"
+    kept = folder / f"{name}.png"
     if os.environ.get("UPDATE_PICTURES"):
-        SHOTS.mkdir(exist_ok=True)
         Image.open(io.BytesIO(shot)).convert("P", palette=Image.Palette.ADAPTIVE).save(kept, optimize=True)
         return
     ours, theirs = (Image.open(source).convert("RGB") for source in (io.BytesIO(shot), kept))
@@ -177,6 +189,28 @@ async def test_plan(demo: PortalInProcess, theme: str, width: int) -> None:
         assert not await host.overflows()
         assert await host.violations() == []
         compare(f"plan-{theme}-{width}", await fitted(host))
+
+
+async def test_the_readmes_picture(demo: PortalInProcess) -> None:
+    deals = demo.portal.store.records.all
+    for key in [key for key, deal in deals.items() if key[0] == 2 and deal["stageId"] == "APOLOGY"]:
+        del deals[key]
+    shots = []
+    for tool, arguments in (
+        ("get_directory_usage", {"entityId": "DEAL_STAGE"}),
+        ("apply_directory", {"entityId": "DEAL_STAGE", "items": SHOWN_PLAN}),
+    ):
+        async with hosting(demo, 560) as host:
+            await host.open()
+            await host.show_call(tool, **arguments)
+            shots.append(Image.open(io.BytesIO(await fitted(host))).convert("RGB"))
+    left, right = shots
+    both = Image.new("RGB", (left.width + GAP + right.width, max(left.height, right.height)), "white")
+    both.paste(left, (0, 0))
+    both.paste(right, (left.width + GAP, 0))
+    written = io.BytesIO()
+    both.save(written, "PNG")
+    compare("picture", written.getvalue(), HERE.parent.parent / "docs")
 
 
 async def test_read_again_asks_our_tool_through_the_host(demo: PortalInProcess) -> None:

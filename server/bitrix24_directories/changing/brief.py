@@ -24,13 +24,14 @@ def of_a_plan(change: Change) -> Change:
 
 def with_additions(change: Change) -> Change:
     """A plan with its additions said as such where they are many: what all of them have in common is said once."""
-    plain = [step for step in change.steps if step.action == "add" and step.status_id and not step.read_from]
-    if len(plain) <= _FEW:
-        return change
-    additions = [Addition(status_id=step.status_id or "", name=step.name, changes=step.changes) for step in plain]
-    return change.model_copy(
-        update={"steps": [step for step in change.steps if step not in plain], "additions": additions}
-    )
+    additions: list[Addition] = []
+    others: list[Step] = []
+    for step in change.steps:
+        if step.action == "add" and step.status_id is not None and step.read_from is None:
+            additions.append(Addition(status_id=step.status_id, name=step.name, changes=step.changes))
+        else:
+            others.append(step)
+    return change.model_copy(update={"steps": others, "additions": additions}) if len(additions) > _FEW else change
 
 
 def of_what_was_done(change: Change, before: Sequence[Item]) -> Change:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from bitrix24_directories.directories.models import Item, Semantics, Step
+from bitrix24_directories.directories.models import Item, Step
+from bitrix24_directories.directories.rows import meaning_of
 
 _WRITTEN = {"NAME": "name", "SORT": "sort", "COLOR": "color"}
-_MEANINGS: dict[str, Semantics] = {"S": "success", "F": "failure"}
 
 
 @dataclass(slots=True)
@@ -48,14 +48,14 @@ def after(items: Sequence[Item], operations: Sequence[Operation]) -> list[Item]:
     """The items in their order as they would stand when all operations are done; new ones have no `id`."""
     codes = {item.id: item.status_id for item in items}
     standing = {item.status_id: item for item in items}
-    usual: Semantics | None = "process" if any(item.semantics for item in items) else None
     for operation in operations:
         fields, step = operation.params.get("fields", {}), operation.step
         if operation.method == "crm.status.add":
-            code = step.status_id or fields["STATUS_ID"]
-            meaning = _MEANINGS.get(fields.get("SEMANTICS", ""), usual)
-            look = {"color": fields.get("COLOR"), "semantics": meaning}
-            standing[code] = Item(status_id=code, name=fields["NAME"], sort=fields["SORT"], **look)
+            code = str(step.status_id)
+            meaning = meaning_of(fields["ENTITY_ID"], fields.get("SEMANTICS"))
+            standing[code] = Item(
+                status_id=code, name=fields["NAME"], sort=fields["SORT"], color=fields.get("COLOR"), semantics=meaning
+            )
             continue
         code = codes[operation.params["id"]]
         if operation.method == "crm.status.delete":

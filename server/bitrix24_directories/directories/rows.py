@@ -153,17 +153,18 @@ def _owned_item(row: _StatusRow) -> tuple[str, Item]:
         name=row.name,
         sort=row.sort,
         id=row.id,
-        semantics=_semantics(row),
+        semantics=meaning_of(row.entity_id, row.extra.get("SEMANTICS"), row.semantics),
         color=f"#{row.color.removeprefix('#')}" if row.color and _COLOR.fullmatch(row.color) else None,
         system=row.system == "Y",
     )
 
 
-def _semantics(row: _StatusRow) -> Semantics | None:
-    for said in (row.extra.get("SEMANTICS"), row.semantics):
+def meaning_of(entity_id: str, *semantics: object) -> Semantics | None:
+    """What an item of a directory means, by the first of SEMANTICS that says so: only stages mean anything."""
+    for said in semantics:
         if isinstance(said, str) and said.upper() in _MEANINGS:
             return _MEANINGS[said.upper()]
-    return "process" if is_stages(row.entity_id.upper()) else None
+    return "process" if is_stages(entity_id.upper()) else None
 
 
 def _directory(row: _TypeRow) -> Directory:

@@ -108,7 +108,7 @@ class DirectoriesServer(MCPServer[None]):
         **options: Any,
     ) -> None:
         settings = settings or Settings.model_construct()
-        self._timeout, self._warm_up = settings.timeout, settings.warm_up
+        self._timeout = settings.timeout
         self._callers = (
             portal if isinstance(portal, Callers) else OneCaller(portal, settings, transport=transport, cache=cache)
         )
@@ -121,12 +121,12 @@ class DirectoriesServer(MCPServer[None]):
             tools += change_tools() + merge_tools()
         self._schemas = {published.tool.name: published.arguments for published in tools}
 
-        self._reads_ahead = False
+        self._over_stdio = False
 
         @asynccontextmanager
         async def lifespan(_: MCPServer[None]) -> AsyncIterator[None]:
             async with self._callers.running(), anyio.create_task_group() as tasks:
-                if self._reads_ahead:
+                if self._over_stdio and settings.warm_up:
                     tasks.start_soon(self._read_ahead)
                 yield
                 tasks.cancel_scope.cancel()
@@ -200,7 +200,7 @@ class DirectoriesServer(MCPServer[None]):
 
     async def run_stdio_async(self) -> None:
         """Serve the one client at standard input and output until the input ends."""
-        self._reads_ahead = self._warm_up
+        self._over_stdio = True
         lines, output = cast("Any", pipes.incoming()), cast("Any", pipes.outgoing())  # the SDK names its own classes
         async with stdio_server(lines, output) as (reading, writing):
             lowlevel = self._lowlevel_server

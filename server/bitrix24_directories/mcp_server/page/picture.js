@@ -97,9 +97,10 @@ function make(tag, attributes, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes || {})) {
     if (name === "on") made.addEventListener("click", value);
-    else if (value !== null && value !== undefined && value !== false) made.setAttribute(name, value === true ? "" : value);
+    else if (value === true) made.setAttribute(name, "");
+    else if (value != null && value !== false) made.setAttribute(name, value);
   }
-  made.append(...children.filter((child) => child !== null && child !== undefined));
+  made.append(...children.filter((child) => child != null));
   return made;
 }
 
@@ -120,18 +121,31 @@ function said(result) {
 }
 
 function header(picture, ...more) {
-  const codes = make("button", { type: "button", "aria-pressed": String(document.body.classList.contains("codes")), on() {
-    codes.setAttribute("aria-pressed", String(document.body.classList.toggle("codes")));
+  const shown = document.body.classList;
+  const codes = make("button", { type: "button", "aria-pressed": String(shown.contains("codes")), on() {
+    codes.setAttribute("aria-pressed", String(shown.toggle("codes")));
   } }, words.codes);
   return make("header", {}, make("h1", {}, own(picture.entityId)), codes, ...more);
 }
 
+/** A part of the page under a heading of its own; what is wrong stands out. */
+function section(title, wrong, content) {
+  const heading = make("h2", { class: wrong ? "bad" : null }, wrong ? `⚠ ${title}` : title);
+  return make("section", { "aria-label": title }, heading, content);
+}
+
+/** Give an element the colour of an item; tells whether it has one. */
+function painted(element, item) {
+  const coloured = COLOUR.test(item.color || "");
+  if (coloured) element.style.background = item.color;
+  return coloured;
+}
+
 /** What an item is: its colour, name, meaning and code; `end` stands at the end of its row. */
 function row(item, ...end) {
-  const coloured = COLOUR.test(item.color || "");
-  const swatch = make("span", { class: coloured ? "swatch" : null, "aria-hidden": "true" });
-  if (coloured) swatch.style.background = item.color;
-  const meaning = MEANINGS.includes(item.semantics) ? make("span", { class: "soft" }, words[item.semantics]) : make("span");
+  const swatch = make("span", { "aria-hidden": "true" });
+  if (painted(swatch, item)) swatch.className = "swatch";
+  const meaning = make("span", { class: "soft" }, MEANINGS.includes(item.semantics) ? words[item.semantics] : null);
   const name = make("span", { title: item.statusId }, make("span", { class: "name" }, own(item.name)),
     own(item.statusId, { class: "code" }));
   return make("div", { class: "row" }, swatch, name, meaning, ...end);
@@ -150,14 +164,16 @@ function listed(ids, count) {
 function usage(picture) {
   const most = Math.max(1, ...picture.items.map((item) => item.count || 0));
   const again = make("button", { type: "button", on: () => readAgain(picture, again) }, words.again);
-  const parts = [header(picture, again), make("ol", {}, ...picture.items.map((item) => used(item, most)))];
+  const parts = [header(picture, again)];
   if (picture.records !== undefined) {
-    parts.splice(1, 0, make("p", { class: "soft" }, `${counted(picture.records)} ${words.total} · `, own((picture.fields || []).join(", "))));
+    const where = own((picture.fields || []).join(", "));
+    parts.push(make("p", { class: "soft" }, `${counted(picture.records)} ${words.total} · `, where));
   }
+  parts.push(make("ol", {}, ...picture.items.map((item) => used(item, most))));
   if (picture.unknown) {
     const codes = picture.unknown.map((one) => make("li", { class: "bad" }, own(one.code), ` · ${counted(one.count)} · `,
       own(one.field), make("p", { class: "soft" }, `${words.ids} `, own(one.code), `: ${listed(one.ids, one.count)}`)));
-    parts.push(make("section", { "aria-label": words.unknown }, make("h2", { class: "bad" }, `⚠ ${words.unknown}`), make("ul", {}, ...codes)));
+    parts.push(section(words.unknown, true, make("ul", {}, ...codes)));
   }
   for (const what of picture.partial || []) parts.push(make("p", { class: "bad" }, `${words.partial}: `, own(what)));
   return parts;
@@ -174,29 +190,33 @@ function used(item, most) {
   open.setAttribute("aria-label", `${item.name}: ${counted(item.count)}. ${words.records}`);
   const bar = make("span", { class: "bar", "aria-hidden": "true" });
   bar.style.width = `${(100 * (item.count || 0)) / most}%`;
-  if (COLOUR.test(item.color || "")) bar.style.background = item.color;
+  painted(bar, item);
   return make("li", {}, row(item, open), item.count ? bar : null, ids);
 }
 
 async function readAgain(picture, button) {
   button.disabled = true;
   button.textContent = words.waiting;
+  let wrong;
   try {
-    const result = await ask("tools/call", { name: "get_directory_usage", arguments: { entityId: picture.entityId, fresh: true } });
+    const given = { entityId: picture.entityId, fresh: true };
+    const result = await ask("tools/call", { name: "get_directory_usage", arguments: given });
     if (!result.isError) return show(result);
-    button.after(make("p", { class: "bad", role: "alert" }, said(result)));
+    wrong = said(result);
   } catch (error) {
-    button.after(make("p", { class: "bad", role: "alert" }, `${words.failed}: ${error.message || ""}`));
+    wrong = `${words.failed}: ${error.message || ""}`;
   }
+  button.after(make("p", { class: "bad", role: "alert" }, wrong));
   button.disabled = false;
   button.textContent = words.again;
 }
 
 function plan(picture) {
-  const parts = [header(picture), make("div", { class: "plan" }, side(words.before, picture.before), side(words.after, picture.after))];
+  const sides = [side(words.before, picture.before), side(words.after, picture.after)];
+  const parts = [header(picture), make("div", { class: "plan" }, ...sides)];
   if (picture.refused) {
     const lines = picture.refused.map((one) => make("li", {}, own(one.name), " · ", own(one.why)));
-    parts.push(make("section", { "aria-label": words.refused }, make("h2", { class: "bad" }, `⚠ ${words.refused}`), make("ul", {}, ...lines)));
+    parts.push(section(words.refused, true, make("ul", {}, ...lines)));
   }
   return parts;
 }
@@ -206,9 +226,10 @@ function side(title, items) {
     const marks = (item.marks || []).map((mark) => make("span", { class: "mark" }, words[mark],
       ...(mark === "renamed" ? [" ", own(item.was)] : [])));
     const kinds = (item.marks || []).filter((mark) => mark === "added" || mark === "removed").join(" ");
-    return make("li", { class: kinds || null }, row(item), marks.length ? make("div", { class: "marks" }, ...marks) : null);
+    const under = marks.length ? make("div", { class: "marks" }, ...marks) : null;
+    return make("li", { class: kinds || null }, row(item), under);
   });
-  return make("section", { "aria-label": title }, make("h2", {}, title), make("ol", {}, ...lines));
+  return section(title, false, make("ol", {}, ...lines));
 }
 
 begin();
