@@ -200,7 +200,7 @@ def keep_fields(cache: Cache, caller: Credentials, portal: DemoPortal) -> None:
     types = portal.store.records.types  # the same for all portals of a language
     described = next((found for of, found in _described if of is types), None)
     if described is None:
-        reads = reads_of_map((*ON_EVERY_PORTAL, 177))
+        reads = reads_of_map((*ON_EVERY_PORTAL, 36, 177))
         described = {
             read.key: read.rows(Answer(run(portal.store, ADMIN, read.method, read.params).result)) for read in reads
         }

@@ -11,12 +11,12 @@ import pytest
 
 from bitrix24_directories.portal import DemoPortal
 from bitrix24_directories.portal.php import parse_query
-from bitrix24_directories.portal.records import Stages
+from bitrix24_directories.portal.store import Age
 from support import READER_SECRET, RunningPortal, Said, ask, assistant, change_field
 from test_portal import result
 
 Values = dict[str, Any]
-GENERATIONS: tuple[Stages, ...] = ("refuse", "first", "keep")
+AGES: tuple[Age, ...] = ("oldest", "older", "today")
 
 
 async def check(portal: RunningPortal, fields: Any, entity: Any = "deal", **more: Any) -> Said:
@@ -562,11 +562,11 @@ async def _deal(portal: RunningPortal, category: int) -> str:
 
 
 @pytest.mark.parametrize("language", ["en", "ru"])
-@pytest.mark.parametrize("stages", GENERATIONS)
+@pytest.mark.parametrize("age", AGES)
 async def test_what_was_said_is_what_is_stored(
-    put_on: Callable[[DemoPortal], RunningPortal], stages: Stages, language: Any
+    put_on: Callable[[DemoPortal], RunningPortal], age: Age, language: Any
 ) -> None:
-    portal = put_on(DemoPortal(language, stages=stages))
+    portal = put_on(DemoPortal(language, age=age))
     name = {"en": "Request received", "ru": "Запрос получен"}[language]
     said = await check(portal, {"stageId": name, "sourceId": "CALL", "ufCrm_1725": "yes", "ufCrm_1726": "15.01.2026"})
     params = {"entityTypeId": 2, "fields": said.structured["write"]}

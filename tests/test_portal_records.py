@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bitrix24_directories.portal import DemoPortal
-from bitrix24_directories.portal.records import Stages
+from bitrix24_directories.portal.store import Age
 from support import RunningPortal
 from test_portal import post, result
 
@@ -18,8 +18,8 @@ Values = dict[str, Any]
 
 
 @pytest.fixture
-def aged(put_on: Callable[[DemoPortal], RunningPortal]) -> Callable[[Stages], RunningPortal]:
-    return lambda stages: put_on(DemoPortal(stages=stages))
+def aged(put_on: Callable[[DemoPortal], RunningPortal]) -> Callable[[Age], RunningPortal]:
+    return lambda age: put_on(DemoPortal(age=age))
 
 
 def add(portal: RunningPortal, number: int = DEAL, **fields: Any) -> Values:
@@ -67,7 +67,8 @@ def fields_of(portal: RunningPortal, number: int, **params: Any) -> dict[str, Va
 )
 def test_fields_of_directories(portal: RunningPortal, number: int, name: str, old: str, directory: str) -> None:
     row = fields_of(portal, number)[name]
-    assert (row["type"], row["upperName"], row["statusType"]) == ("crm_status", old, directory)
+    upper = {"stageId": "STAGE_ID", "typeId": "TYPE_ID"}.get(name, old)  # not always what the old methods call it
+    assert (row["type"], row["upperName"], row["statusType"]) == ("crm_status", upper, directory)
     if number < INVOICE:
         kind = {1: "lead", 2: "deal", 3: "contact", 4: "company", 7: "quote"}[number]
         before = result(portal, f"crm.{kind}.fields")[old]
@@ -99,38 +100,20 @@ def test_types_and_pipelines(portal: RunningPortal) -> None:
     assert error(portal, "crm.category.list", entityTypeId=999)[0] == "NOT_FOUND"
 
 
-def test_what_is_stored_of_what_is_sent(portal: RunningPortal) -> None:
+def test_a_record_is_stored_field_by_field(portal: RunningPortal) -> None:
     stored = add(
         portal,
         title="Order",
-        stage="NEW",
-        STAGEID="NEW",
         createdTime="2020-01-01",
-        sourceId="No such source",
-        UF_CRM_1724077760="raw",
-        ufCrm_1724="Large customers",
+        SOURCE_ID="WEB",
         ufCrm_1727=[90, "91", "Delivery"],
-        ufCrm_1725="yes",
-        opened="true",
-        begindate="tomorrow",
-        closedate="2026-02-28",
         opportunity="12.50",
     )
-    assert "stage" not in stored
     assert stored["createdTime"] != "2020-01-01"
-    assert (stored["sourceId"], stored["ufCrm_1724077760"]) == ("No such source", "raw")  # stored raw, both
-    assert stored["ufCrm_1724"] is None  # a text where an ID belongs becomes nothing
+    assert stored["sourceId"] == "WEB"  # a system field in upper case
     assert stored["ufCrm_1727"] == [90, 91]
-    assert (stored["ufCrm_1725"], stored["opened"]) == ("N", "Y")
-    assert (stored["begindate"], stored["closedate"], stored["opportunity"]) == (None, "2026-02-28", 12.5)
-    again = update(portal, stored, ufCrm_1727=[], sourceId="", opportunity="0", closedate="no date")
-    assert again["ufCrm_1727"] == [90, 91]  # an empty list changes nothing
-    assert (again["sourceId"], again["opportunity"], again["closedate"]) == (None, None, "2026-02-28")
-
-
-@pytest.mark.parametrize("value", [1, "1", "yes", "Yes", "N", False, None, "TRUE"])
-def test_what_is_no_documented_yes_is_a_no(portal: RunningPortal, value: Any) -> None:
-    assert add(portal, opened=value)["opened"] == "N"
+    again = update(portal, stored, opportunity="no number", closedate="no date")
+    assert (again["opportunity"], again["closedate"]) == (0, None)
 
 
 def test_errors_of_writing(portal: RunningPortal) -> None:
@@ -144,54 +127,15 @@ def test_errors_of_writing(portal: RunningPortal) -> None:
     assert error(portal, "crm.item.update", entityTypeId=DEAL, id=10**6, fields={})[0] == "NOT_FOUND"
 
 
-WRONG_STAGE = ("CRM_FIELD_ERROR_VALUE_NOT_VALID", 'Invalid value for field "Stage"')
-
-
-def test_stages_the_first_generation_refuses(aged: Callable[[Stages], RunningPortal]) -> None:
-    portal = aged("refuse")
-    assert error(portal, "crm.item.add", entityTypeId=DEAL, fields={"categoryId": 1, "stageId": "WON"}) == WRONG_STAGE
-    item = add(portal, categoryId=1, stageId="C1:WON")
-    for fields in ({"stageId": "NEW"}, {"categoryId": 2, "stageId": "C1:WON"}):
-        assert error(portal, "crm.item.update", entityTypeId=DEAL, id=item["id"], fields=fields) == WRONG_STAGE
-    assert result(portal, "crm.item.get", {"entityTypeId": DEAL, "id": item["id"]})["item"]["stageId"] == "C1:WON"
-
-
-def test_stages_the_second_generation_swaps_where_the_pipeline_changes(aged: Callable[[Stages], RunningPortal]) -> None:
-    portal = aged("first")
-    assert error(portal, "crm.item.add", entityTypeId=DEAL, fields={"categoryId": 1, "stageId": "WON"}) == WRONG_STAGE
-    item = add(portal, categoryId=1, stageId="C1:WON")
-    assert error(portal, "crm.item.update", entityTypeId=DEAL, id=item["id"], fields={"stageId": "NEW"}) == WRONG_STAGE
-    assert update(portal, item, categoryId=2, stageId="C1:LOSE")["stageId"] == "C2:LOSE"
-
-
-def test_stages_the_third_generation_never_refuses(aged: Callable[[Stages], RunningPortal]) -> None:
-    portal = aged("keep")
-    assert add(portal, categoryId=1, stageId="WON")["stageId"] == "C1:WON"
-    assert add(portal, categoryId=1, stageId="nonsense")["stageId"] == "C1:NEW"
-    item = add(portal, categoryId=1, stageId="C1:UC_A1B2C3")
-    assert update(portal, item, stageId="WON")["stageId"] == "C1:UC_A1B2C3"  # the old stage stays, without a word
-    assert update(portal, item, categoryId=2, stageId="WON")["stageId"] == "C2:WON"
-    assert update(portal, item, categoryId=0)["stageId"] == "WON"
-
-
-@pytest.mark.parametrize("stages", ["refuse", "first", "keep"])
-def test_right_stages_are_stored_in_each_generation(aged: Callable[[Stages], RunningPortal], stages: Stages) -> None:
-    portal = aged(stages)
+@pytest.mark.parametrize("age", ["oldest", "older", "today"])
+def test_right_stages_are_stored_in_each_generation(aged: Callable[[Age], RunningPortal], age: Age) -> None:
+    portal = aged(age)
     item = add(portal, categoryId=2, stageId="C2:EXECUTING")
     assert item["stageId"] == "C2:EXECUTING"
     assert update(portal, item, categoryId=1, stageId="C1:UC_9F4K2L")["stageId"] == "C1:UC_9F4K2L"
     assert add(portal)["stageId"] == "NEW"
     assert add(portal, LEAD, stageId="JUNK")["stageId"] == "JUNK"
     assert add(portal, RENTAL, categoryId=8, stageId="DT177_8:CLIENT")["stageId"] == "DT177_8:CLIENT"
-
-
-def test_old_methods_store_any_stage_and_never_change_the_pipeline(portal: RunningPortal) -> None:
-    number = result(portal, "crm.deal.add", {"fields": {"TITLE": "Old", "STAGE_ID": "C1:NEW", "NO_SUCH": 1}})
-    deal = result(portal, "crm.deal.get", {"id": number})
-    assert (deal["CATEGORY_ID"], deal["STAGE_ID"]) == (0, "C1:NEW")  # in no column of the main pipeline
-    assert result(portal, "crm.deal.update", {"id": number, "fields": {"CATEGORY_ID": 1, "STAGE_ID": "nonsense"}})
-    deal = result(portal, "crm.deal.get", {"id": number})
-    assert (deal["CATEGORY_ID"], deal["STAGE_ID"]) == (0, "nonsense")
 
 
 def test_lists_and_filters(portal: RunningPortal) -> None:

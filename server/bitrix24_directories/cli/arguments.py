@@ -13,8 +13,9 @@ from .client_files import CLIENTS
 Commands = dict[str, Callable[[argparse.Namespace], int]]
 
 _FAULTS = (
-    "answer this error code or HTTP status; lost:502, lost:cut, ... make changes and lose the answer; bomb, drip, "
-    "echo, wait, moved:ADDRESS mean harm"
+    "answer this error code or HTTP status; lost:502, lost:cut, ... make changes and lose the answer; error-after, "
+    "sql-error-after fail after the change; moved-back, channel, no-total let others act; bomb, drip, echo, wait, "
+    "moved:ADDRESS mean harm"
 )
 _PROGRAM = "bitrix24-directories-mcp"
 
@@ -156,10 +157,11 @@ def parser(commands: Commands) -> argparse.ArgumentParser:
     portal.add_argument("--lang", choices=["en", "ru"], default="en")
     portal.add_argument("--fault", metavar="CODE", help=_FAULTS)
     portal.add_argument(
-        "--stages",
-        choices=["refuse", "first", "keep"],
-        default="keep",
-        help="a record's wrong stage is refused, swapped for the first of its meaning, or never an error (%(default)s)",
+        "--age",
+        choices=["today", "older", "oldest"],
+        default="today",
+        help="how old the portal's server code is: a record's wrong stage is never an error, refused unless the "
+        "pipeline changes too, or always refused; docs/PORTAL.md has the rest (%(default)s)",
     )
     portal.add_argument("--limit", action="store_true", help="enforce the request limit (burst 50, 2 a second)")
     portal.add_argument("--certfile", help="serve TLS with this certificate")

@@ -254,7 +254,7 @@ def _setup(args: argparse.Namespace) -> int:
 def _portal(args: argparse.Namespace) -> int:
     from bitrix24_directories.portal import DemoPortal, listen, server
 
-    portal = DemoPortal(args.lang, limit=(50, 2) if args.limit else None, stages=args.stages)
+    portal = DemoPortal(args.lang, limit=(50, 2) if args.limit else None, age=args.age)
     if args.fault:
         portal.faults.order(fault(args.fault))
     try:

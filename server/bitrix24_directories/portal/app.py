@@ -21,12 +21,13 @@ from starlette.routing import Route
 from .calls import Answer, User
 from .faults import Fault, Faults
 from .faulty_answers import faulty_answer, lost_answer
+from .faulty_runs import run_with
 from .methods import run
 from .oauth import CLIENT_ID, OAuth
 from .php import as_array, param, parse_query, to_json_array
-from .records import Stages
+from .references import replace_references
 from .seed import Language, seeded_store
-from .store import PortalError
+from .store import Age, PortalError
 
 BATCH_LENGTH = 50
 _CUT_OFF = "(cut off)"
@@ -65,13 +66,13 @@ class DemoPortal:
     """One portal with its directories, users, tokens, limits and ordered faults.
 
     `limit` is (burst, requests a second) or None. `strict_entity` refuses an unknown `entityId` instead of answering
-    an empty list, as the documentation's wording allows. `stages` is how a record's wrong stage is met. `calls` has
-    each REST call as (method, parameters); `bucket` is open to be filled. One that is `self_hosted` counts no running
-    time. `refuse_in_batch` makes commands for some directories (`entityId`; empty: all) fail within a batch, with the
-    error text. `fail_write` (number, "refused" or
-    "cut off") lets the change of that number, counted from 0, fail; "cut off" also keeps its answer, and that of its
-    batch, from arriving. `meanwhile` is called with each method and its parameters right before it is answered, the
-    commands of a batch included: what it does, others do; a PortalError of its own is the answer.
+    an empty list, as the documentation's wording allows. `age` is that of the portal's server code. `calls` has each
+    REST call as (method, parameters); `bucket` is open to be filled. One that is `self_hosted` counts no running time.
+    `refuse_in_batch` makes commands for some directories (`entityId`; empty: all) fail within a batch, with the error
+    text. `fail_write` (number, "refused" or "cut off") lets the change of that number, counted from 0, fail; "cut off"
+    also keeps its answer, and that of its batch, from arriving. `meanwhile` is called with each method and its
+    parameters right before it is answered, the commands of a batch included: what it does, others do; a PortalError of
+    its own is the answer.
     """
 
     def __init__(
@@ -80,11 +81,11 @@ class DemoPortal:
         *,
         limit: tuple[float, float] | None = None,
         strict_entity: bool = False,
-        stages: Stages = "keep",
+        age: Age = "today",
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.store = seeded_store(language)
-        self.store.records.stages = stages
+        self.store.age = age
         self.oauth = OAuth(clock)
         self.faults = Faults()
         self.calls: list[tuple[str, dict[str, Any]]] = []
@@ -111,7 +112,7 @@ class DemoPortal:
         def authorize(_params: Mapping[str, Any]) -> User:
             user = WEBHOOKS.get(request.path_params["secret"])
             if user is None or user.id != request.path_params["user"]:
-                raise PortalError("Wrong authorization data", code="NO_AUTH_FOUND", status=401)
+                raise PortalError("Invalid request credentials", code="INVALID_CREDENTIALS", status=401)
             return user
 
         return await self._rest(request, authorize)
@@ -169,7 +170,10 @@ class DemoPortal:
             self.fail_write = (left - 1, how)
             if left == 0:
                 raise PortalError("Error on updating status.", code="" if how == "refused" else _CUT_OFF)
-        return run(self.store, user, method, params)
+        fault = self.faults.take_inside(method)
+        if fault is None:
+            return run(self.store, user, method, params)
+        return run_with(fault, self.store, user, method, params)
 
     def _batch(self, user: User, params: Mapping[str, Any]) -> dict[str, Any]:
         commands = as_array(param(params, "cmd")) or {}
@@ -189,7 +193,7 @@ class DemoPortal:
                         code="ERROR_BATCH_METHOD_NOT_ALLOWED",
                         status=405,
                     )
-                given = parse_query(query)
+                given = replace_references(parse_query(query), answers)
                 for entity_id, words in self.refuse_in_batch.items():
                     if entity_id in ("", given.get("entityId")):
                         raise PortalError(words)

@@ -18,7 +18,9 @@ _STATUS = {
     "OVERLOAD_LIMIT": 503,
     "ERROR_BATCH_METHOD_NOT_ALLOWED": 405,
     "ERROR_BATCH_LENGTH_EXCEEDED": 400,
+    "INVALID_CREDENTIALS": 401,
     "NO_AUTH_FOUND": 401,
+    "CONNECTION_ERROR": 401,
     "expired_token": 401,
     "invalid_token": 401,
     "ERROR_OAUTH": 401,
@@ -29,7 +31,7 @@ _STATUS = {
     "METHOD_CONFIRM_DENIED": 403,
     "INVALID_REQUEST": 400,
     "ACCESS_DENIED": 403,
-    "INVALID_CREDENTIALS": 403,
+    "WRONG_LICENSE": 403,
     "insufficient_scope": 403,
     "user_access_error": 403,
     "allowed_only_intranet_user": 403,
@@ -52,6 +54,21 @@ LOST: dict[str, dict[str, Any]] = {
 }
 """Ways in which the answer to a change can be lost."""
 
+INSIDE: dict[str, dict[str, Any]] = {
+    "moved-back": {"method": "crm.item.update", "moved_back": True},
+    "channel": {"method": "crm.status.delete", "channel": True},
+    "no-total": {"method": "crm.item.list", "total": 0},
+    "error-after": {"after": True, "changes_only": True, "code": "ERROR_CORE", "status": 400},
+    "sql-error-after": {
+        "after": True,
+        "changes_only": True,
+        "code": "ERROR_CORE",
+        "status": 500,
+        "description": "SQL query error!",
+    },
+}
+"""What happens inside a portal: automation, an open channel, a count that fails, an exception after the change."""
+
 HOSTILE: dict[str, dict[str, Any]] = {
     "drip": {"drip": 0.1},
     "echo": {"echo": True},
@@ -73,6 +90,10 @@ class Fault:
     comes instead is the fault. `keep` sends only that share of the answer's bytes as if it were all, `cut` breaks the
     connection half-way, `silent` leaves out the last commands of a batch's answer, that many. `drip` answers a blank
     every so many seconds, without end. `echo` answers an error that quotes the caller's secrets in many spellings.
+
+    These happen inside the portal, to each command of a batch by itself: an error (`code` with `after`); `moved_back`,
+    automation that moves a record back right after its update; `channel`, an open channel that adds its deleted source
+    again; `total`, which stands in place of a list's own.
     """
 
     method: str = ""
@@ -90,6 +111,9 @@ class Fault:
     silent: int = 0
     drip: float | None = None
     echo: bool = False
+    moved_back: bool = False
+    channel: bool = False
+    total: int | None = None
 
     @classmethod
     def parse(cls, text: str) -> Fault:
@@ -97,7 +121,8 @@ class Fault:
 
         WHAT is `cut` (the connection), `empty`, `truncated`, `html`, `false` (`{"result": false}`), `silent` (a batch
         says nothing of its last command), or an HTTP status. Raises ValueError for another one. `moved:ADDRESS` sends
-        callers on to it; `bomb` (packed twice, a quarter of a gigabyte), `drip`, `echo` and `wait` are HOSTILE.
+        callers on to it; `bomb` (packed twice, a quarter of a gigabyte), `drip`, `echo` and `wait` are HOSTILE, and
+        `moved-back`, `channel`, `no-total`, `error-after` and `sql-error-after` are INSIDE.
         """
         what, _, how = text.partition(":")
         if what == "lost":
@@ -107,8 +132,8 @@ class Fault:
         if text == "bomb":
             packed = {"content-encoding": "gzip, gzip", "content-type": "application/json"}
             return cls(body=gzip.compress(gzip.compress(bytes(2**28))), headers=packed)
-        if text in HOSTILE:
-            return cls(**HOSTILE[text])
+        if text in HOSTILE or text in INSIDE:
+            return cls(**(HOSTILE | INSIDE)[text])
         if text.isdecimal():
             return cls(status=int(text))
         return cls(code=text)
@@ -126,6 +151,12 @@ class Fault:
     def replaces_answer(self) -> bool:
         replacing = (self.code, self.status, self.body, self.drip)
         return self.echo or any(value is not None for value in replacing)
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether it happens to a method while it runs, and not to the HTTP request that carries it."""
+        failing = self.after and self.code is not None
+        return failing or self.moved_back or self.channel or self.total is not None
 
     @property
     def http_status(self) -> int:
@@ -147,9 +178,17 @@ class Faults:
         self._ordered.clear()
 
     def take(self, method: str, *, changes: bool = False) -> Fault | None:
-        """The fault for a call of `method`, which `changes` something or only reads."""
+        """The fault for an HTTP request that calls `method`, which `changes` something or only reads."""
+        return self._take(method, changes=changes, inside=False)
+
+    def take_inside(self, method: str) -> Fault | None:
+        """The fault for a method that runs, alone or as a command of a batch."""
+        changes = method.rpartition(".")[2] in ("add", "update", "delete")
+        return self._take(method, changes=changes, inside=True)
+
+    def _take(self, method: str, *, changes: bool, inside: bool) -> Fault | None:
         for fault in self._ordered:
-            if fault.changes_only and not changes:
+            if fault.is_inside != inside or (fault.changes_only and not changes):
                 continue
             if fault.method == method or (not fault.method and method != "oauth/token"):
                 if fault.times is not None:

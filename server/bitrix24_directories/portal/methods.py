@@ -15,6 +15,8 @@ from .record_methods import RECORD_METHODS
 from .records import CrmStore
 from .store import Directory, Item, PortalError, Store
 
+_FIRST_SMART_PROCESS = 128
+
 
 def entity_items(store: Store, user: User, params: Mapping[str, Any]) -> Answer:
     may_read(user)
@@ -34,26 +36,25 @@ def entity_types(store: Store, user: User, _params: Mapping[str, Any]) -> Answer
 
 
 def _type_row(store: Store, directory: Directory) -> dict[str, Any]:
+    """A row of `crm.status.entity.types`: only smart processes name their pipelines, and only today."""
     row: dict[str, Any] = {"ID": directory.id, "NAME": directory.name, "SEMANTIC_INFO": []}
-    if directory.is_stages:
-        items = store.of(directory.id)
+    if directory.semantic_info is not None:
         winning = store.winning(directory.id)
-        failure = next((item for item in items if item.semantics == "F"), None)
+        names = ("START_FIELD", "FINAL_SUCCESS_FIELD", "FINAL_UNSUCCESS_FIELD")
+        codes = map(directory.prefixed, directory.semantic_info)
+        row["SEMANTIC_INFO"] = dict(zip(names, codes, strict=True)) | {"FINAL_SORT": winning.sort if winning else 0}
+    if directory.is_stages:
         row |= {
             "ENTITY_TYPE_ID": directory.entity_type_id,
-            "SEMANTIC_INFO": {
-                "START_FIELD": items[0].status_id if items else "",
-                "FINAL_SUCCESS_FIELD": winning.status_id if winning else "",
-                "FINAL_UNSUCCESS_FIELD": failure.status_id if failure else "",
-                "FINAL_SORT": winning.sort if winning else 0,
-            },
             "PREFIX": directory.prefix,
             "FIELD_ATTRIBUTE_SCOPE": "",
-            "IS_ENABLED": True,
+            "IS_ENABLED": directory.enabled,
         }
     if directory.category_id is not None:
-        row |= {"CATEGORY_ID": directory.category_id, "CATEGORY_NAME": directory.category_name}
-        row["IS_DEFAULT_CATEGORY"] = directory.id == _first_pipeline(store, directory)
+        row["CATEGORY_ID"] = directory.category_id
+    if store.age == "today" and (directory.entity_type_id or 0) >= _FIRST_SMART_PROCESS:
+        first = directory.id == _first_pipeline(store, directory)
+        row |= {"CATEGORY_NAME": directory.category_name, "CATEGORY_SORT": 500, "IS_DEFAULT_CATEGORY": first}
     if directory.parent_id:
         row["PARENT_ID"] = directory.parent_id
     return row

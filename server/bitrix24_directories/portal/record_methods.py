@@ -1,6 +1,7 @@
 """The REST methods for records: `crm.item.*`, `crm.category.list`, `crm.enum.ownertype`, and the old `crm.deal.*`.
 
-Behaviour and wording are those of the REST methods of the same names. Imports `calls`, `php`, `records` and `store`.
+Behaviour and wording are those of the REST methods of the same names. Imports `calls`, `php`, `record_types`,
+`records` and `store`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 from .calls import PAGE, Answer, Method, User, integer, may_change, may_read
 from .php import as_array, param
+from .record_types import RecordType
 from .records import CrmStore, Values
 from .store import PortalError
 
@@ -21,8 +23,7 @@ _NO_PIPELINES = "Entity type is not supported"
 
 def item_fields(store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
     may_read(user)
-    kind = store.records.type(integer(param(params, "entityTypeId")))
-    original = param(params, "useOriginalUfNames") == "Y"
+    kind, original = store.records.type(integer(param(params, "entityTypeId"))), _original(params)
     rows = {
         field.old_name if field.custom and original else field.name: field.described(new=True)
         for field in kind.fields
@@ -39,30 +40,27 @@ def item_get(store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
 
 def item_add(store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
     may_change(user)
-    values = store.records.add(store, integer(param(params, "entityTypeId")), _fields(params))
+    number = integer(param(params, "entityTypeId"))
+    values = store.records.add(store, number, _fields(params), original=_original(params))
     return Answer({"item": _spelt(store, params, values)})
 
 
 def item_update(store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
     may_change(user)
     number, record_id = integer(param(params, "entityTypeId")), integer(param(params, "id"))
-    values = store.records.update(store, number, record_id, _fields(params))
+    values = store.records.update(store, number, record_id, _fields(params), original=_original(params))
     return Answer({"item": _spelt(store, params, values)})
 
 
 def item_list(store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
     may_read(user)
     number = integer(param(params, "entityTypeId"))
-    kind = store.records.type(number)
-    names = {field.name: field.name for field in kind.fields} | {
-        field.old_name: field.name for field in kind.fields if field.custom
-    }
-    fits = _fitting(as_array(param(params, "filter")) or {}, names)
+    kind, original = store.records.type(number), _original(params)
+    fits = _fitting(as_array(param(params, "filter")) or {}, kind, original)
     found = [values for values in store.records.of(number) if fits(values)]
     for name, direction in reversed((as_array(param(params, "order")) or {"id": "ASC"}).items()):
-        if name in names:
-            key = partial(_sort_key, names[name])
-            found.sort(key=key, reverse=str(direction).upper() == "DESC")
+        if (field := kind.field(name, original=original)) is not None:
+            found.sort(key=partial(_sort_key, field.name), reverse=str(direction).upper() == "DESC")
     start = integer(param(params, "start", 0))
     first = max(start, 0)
     page = [_selected(store, params, values) for values in found[first : first + PAGE]]
@@ -127,12 +125,12 @@ def _old_fields(number: int, store: CrmStore, user: User, _params: Mapping[str, 
 
 def _old_add(number: int, store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
     may_change(user)
-    return Answer(store.records.add_as_before(store, number, _fields(params)))
+    return Answer(store.records.add_by_old_method(store, number, _fields(params)))
 
 
 def _old_update(number: int, store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
     may_change(user)
-    store.records.update_as_before(number, integer(param(params, "id")), _fields(params))
+    store.records.update_by_old_method(store, number, integer(param(params, "id")), _fields(params))
     return Answer(result=True)
 
 
@@ -168,6 +166,10 @@ RECORD_METHODS: dict[str, Method] = {
 }
 
 
+def _original(params: Mapping[str, Any]) -> bool:
+    return str(param(params, "useOriginalUfNames")) == "Y"
+
+
 def _fields(params: Mapping[str, Any]) -> dict[str, Any]:
     fields = as_array(param(params, "fields"))
     if fields is None:
@@ -184,8 +186,7 @@ def _as_list(value: Any) -> Any:
 
 def _spelt(store: CrmStore, params: Mapping[str, Any], values: Values) -> Values:
     """A record as it is answered: custom fields in the spelling that was asked for."""
-    kind = store.records.type(integer(param(params, "entityTypeId")))
-    original = param(params, "useOriginalUfNames") == "Y"
+    kind, original = store.records.type(integer(param(params, "entityTypeId"))), _original(params)
     return {
         field.old_name if field.custom and original else field.name: values[field.name]
         for field in kind.fields
@@ -194,11 +195,14 @@ def _spelt(store: CrmStore, params: Mapping[str, Any], values: Values) -> Values
 
 
 def _selected(store: CrmStore, params: Mapping[str, Any], values: Values) -> Values:
-    chosen = as_array(param(params, "select"))
-    spelt = _spelt(store, params, values)
-    if not chosen or "*" in chosen.values():
+    """The record with its id and the fields in `select`; a name there that means no field is passed over."""
+    spelt, select = _spelt(store, params, values), as_array(param(params, "select"))
+    if not select or "*" in select.values():
         return spelt
-    return {name: value for name, value in spelt.items() if name in chosen.values() or name == "id"}
+    kind, original = store.records.type(integer(param(params, "entityTypeId"))), _original(params)
+    fields = [kind.field(str(name), original=original) for name in select.values()]
+    names = {"id"} | {field.old_name if field.custom and original else field.name for field in fields if field}
+    return {name: value for name, value in spelt.items() if name in names}
 
 
 def _sort_key(name: str, values: Values) -> tuple[bool, Any]:
@@ -209,20 +213,21 @@ def _sort_key(name: str, values: Values) -> tuple[bool, Any]:
 _PREFIXES = ("!@", "!=", ">=", "<=", "@", "=", ">", "<", "%", "!")
 
 
-def _fitting(wanted: Mapping[str, Any], names: Mapping[str, str]) -> Callable[[Values], bool]:
+def _fitting(wanted: Mapping[str, Any], kind: RecordType, original: bool) -> Callable[[Values], bool]:
     """Whether a record fits a filter, which may nest others under numbers, joined by `logic`."""
     conditions: list[Callable[[Values], bool]] = []
     for key, given in wanted.items():
         if key == "logic":
             continue
         if str(key).isdecimal():
-            conditions.append(_fitting(as_array(given) or {}, names))
+            conditions.append(_fitting(as_array(given) or {}, kind, original))
             continue
         prefix = next((found for found in _PREFIXES if key.startswith(found)), "")
         name = key[len(prefix) :]
-        if name not in names:
+        field = kind.field(name, original=original)
+        if field is None or (prefix and not original and not field.converts_behind_operators):
             raise PortalError(f"Invalid filter: field '{name}' is not allowed in filter", code="INVALID_ARG_VALUE")
-        conditions.append(partial(_any_holds, names[name], _condition(prefix, given)))
+        conditions.append(partial(_any_holds, field.name, _condition(prefix, given)))
     joined = any if str(wanted.get("logic", "")).upper() == "OR" else all
     return lambda values: joined(condition(values) for condition in conditions)
 

@@ -13,6 +13,9 @@ from .records import Records
 from .store import Store
 
 _COUNTS = {1: 90, 2: 120, 3: 60, 4: 40, 7: 20, 31: 25, 177: 30}
+_SOURCES_OF_2025 = ("REPEAT_SALE", "BOOKING")
+"""Sources that are newer than all records."""
+_SELDOM_FILLED = "ufCrm_5f3a2b1c4d6e7"
 _TITLES = ("Order", "Заказ"), ("Delivery", "Доставка"), ("Consulting", "Консультация"), ("Repair", "Ремонт")
 _PEOPLE = ("Ivanova", "Иванова"), ("Smith", "Смит"), ("Müller", "Мюллер"), ("García", "Гарсия"), ("Kim", "Ким")
 _CURRENCIES = (
@@ -41,7 +44,10 @@ def seed_records(store: Store, column: int) -> Records:
 def _make(store: Store, column: int) -> Records:
     records = Records(tuple((code, names[column]) for code, *names in _CURRENCIES), record_types(column))
     chance = random.Random(20260115)
-    codes = {name: [item.status_id for item in store.of(name)] for name in store.directories}
+    codes = {
+        name: [item.status_id for item in store.of(name) if item.status_id not in _SOURCES_OF_2025]
+        for name in store.directories
+    }
     for number, count in _COUNTS.items():
         for _ in range(count):
             _put(store, codes, records, records.types[number], chance, column)
@@ -60,7 +66,9 @@ def _put(
     for field in kind.fields:
         if field.read_only or field.name in given or field.name == "categoryId":
             continue
-        if field.name == "stageId" and stages is not None:
+        if field.name == _SELDOM_FILLED:
+            given[field.name] = "EMPLOYEES_3" if records.last_id % 9 == 0 else None
+        elif field.name == "stageId" and stages is not None:
             given["stageId"] = chance.choice(codes[stages.id])
         elif field.kind == "crm_status":
             known = codes[field.status_type]

@@ -17,12 +17,15 @@ from .store import Directory, Store
 class Field:
     """One field: its name in new methods (`sourceId`) and in old ones (`SOURCE_ID`), and what may stand in it.
 
+    `upper_name` is the new name as `crm.item.fields` writes it in upper case, which is not always the old one.
     `status_type` is the directory of a `crm_status` field, for stages that of the default pipeline. `choices` are the
-    (ID, VALUE) of an enumeration. `only` tells of a field that the other methods do not know.
+    (ID, VALUE) of an enumeration. A `computed` field is not described as read-only, and drops what is written all the
+    same. `only` tells of a field that the other methods do not know.
     """
 
     name: str
     old_name: str
+    upper_name: str
     kind: str
     title: str
     status_type: str = ""
@@ -31,6 +34,7 @@ class Field:
     read_only: bool = False
     immutable: bool = False
     multiple: bool = False
+    computed: bool = False
     only: Literal["", "old", "new"] = ""
 
     @property
@@ -40,6 +44,11 @@ class Field:
     @property
     def is_stage(self) -> bool:
         return self.name == "stageId"
+
+    @property
+    def converts_behind_operators(self) -> bool:
+        """Whether a filter such as `=ufCrm_1724` finds its way back to the original name."""
+        return not self.custom or _CONVERTIBLE.fullmatch(self.old_name) is not None
 
     def described(self, *, new: bool) -> dict[str, Any]:
         """The row of `crm.item.fields` (new) or of the type's old method."""
@@ -53,7 +62,7 @@ class Field:
             "title": self.title,
         }
         if new:
-            row["upperName"] = self.old_name
+            row["upperName"] = self.upper_name
         if self.status_type:
             row["statusType"] = self.status_type
         if self.custom and self.kind == "crm_status":
@@ -77,9 +86,9 @@ class RecordType:
     def has_pipelines(self) -> bool:
         return any(field.kind == "crm_category" for field in self.fields)
 
-    def field(self, name: str) -> Field | None:
-        """The field by its new name, or a custom one by either spelling."""
-        return next((field for field in self.fields if name in _spellings(field) and field.only != "old"), None)
+    def field(self, name: str, *, original: bool = False) -> Field | None:
+        """The field that a name means in `crm.item.*`, custom ones by their `original` names if those are asked for."""
+        return next((field for field in self.fields if name in _names(field, original) and field.only != "old"), None)
 
     def stages_of(self, store: Store, category_id: Any) -> Directory | None:
         """The directory of stages of a pipeline, or of all records where there are no pipelines."""
@@ -94,18 +103,22 @@ class RecordType:
         )
 
 
-def _spellings(field: Field) -> tuple[str, ...]:
-    return (field.name, field.old_name) if field.custom else (field.name,)
+def _names(field: Field, original: bool) -> tuple[str, ...]:
+    if field.custom:
+        return (field.old_name if original else field.name,)
+    return field.name, field.upper_name
 
 
-# A line a field: old name | kind | English | Russian | flags. Flags: ! required, r read-only, i immutable, m multiple,
-# old and new: known to those methods alone, =DIRECTORY.
+_CONVERTIBLE = re.compile(r"UF_CRM_(?:[A-Z_]+|\d+|\d+_(?:\d+|[A-Z]+))")
+
+# A line a field: old name | kind | English | Russian | flags. Flags: ! required, r read-only, c computed, i immutable,
+# m multiple, old and new: known to those methods alone, =DIRECTORY.
 _COMMON = """
 ID | integer | ID | ID | r
 TITLE | string | Name | Название |
 CREATED_TIME | datetime | Created on | Дата создания | r
 ASSIGNED_BY_ID | user | Responsible | Ответственный |
-OPENED | boolean | Available to everyone | Доступен для всех |
+OPENED | boolean | Available to everyone | Доступен для всех | !
 """
 _MONEY = """
 OPPORTUNITY | double | Amount | Сумма |
@@ -123,6 +136,7 @@ STAGE_ID | crm_status | Status | Стадия | =STATUS
 SOURCE_ID | crm_status | Source | Источник | =SOURCE
 HONORIFIC | crm_status | Salutation | Обращение | =HONORIFIC
 UF_CRM_1724077700 | crm_status | Partner level | Уровень партнёра | =PARTNER_LEVEL
+UF_CRM_5F3A2B1C4D6E7 | crm_status | Size of the company | Размер компании | =EMPLOYEES
 """),
     (2, "Deal", "Сделка", "DEAL", "deal", _COMMON + _MONEY + """
 CATEGORY_ID | crm_category | Pipeline | Воронка |
@@ -131,6 +145,8 @@ TYPE_ID | crm_status | Type | Тип | =DEAL_TYPE
 SOURCE_ID | crm_status | Source | Источник | =SOURCE
 BEGINDATE | date | Start date | Дата начала |
 CLOSEDATE | date | End date | Дата завершения |
+CLOSED | boolean | Closed | Закрыта | c
+IS_RETURN_CUSTOMER | boolean | Repeat deal | Повторная сделка | c
 COMPANY_ID | crm_company | Company | Компания |
 COMMENTS | string | Comment | Комментарий |
 UF_CRM_1724077760 | crm_status | Second source | Второй источник | =SOURCE
@@ -161,6 +177,9 @@ STAGE_ID | crm_status | Stage | Стадия | =SMART_INVOICE_STAGE_3
 PREVIOUS_STAGE_ID | crm_status | Previous stage | Предыдущая стадия | r =SMART_INVOICE_STAGE_3
 SOURCE_ID | crm_status | Source | Источник | =SOURCE
 """),
+    (36, "Document", "Документ", "SMART_DOCUMENT", "", _COMMON + """
+CATEGORY_ID | crm_category | Pipeline | Воронка |
+"""),
     (177, "Equipment rental", "Аренда оборудования", "DYNAMIC_177", "", _COMMON + """
 CATEGORY_ID | crm_category | Pipeline | Воронка |
 STAGE_ID | crm_status | Stage | Стадия | =DYNAMIC_177_STAGE_7
@@ -183,6 +202,7 @@ _CHOICES = {
 # What old methods call a field that new ones call otherwise.
 _OLD_NAMES = {(1, "STAGE_ID"): "STATUS_ID", (7, "STAGE_ID"): "STATUS_ID"}
 _NEW_NAMES = {"COMPANY_TYPE": "typeId"}
+_UPPER_NAMES = {"COMPANY_TYPE": "TYPE_ID"}
 
 
 def record_types(column: int) -> dict[int, RecordType]:
@@ -200,6 +220,7 @@ def _fields(number: int, table: str, column: int) -> Iterator[Field]:
         yield Field(
             name=_NEW_NAMES.get(upper) or _new_name(upper),
             old_name=_OLD_NAMES.get((number, upper), upper),
+            upper_name=_UPPER_NAMES.get(upper, upper),
             kind=kind,
             title=titles[column],
             status_type=next((flag[1:] for flag in flags if flag.startswith("=")), ""),
@@ -208,13 +229,14 @@ def _fields(number: int, table: str, column: int) -> Iterator[Field]:
             read_only="r" in flags,
             immutable="i" in flags,
             multiple="m" in flags,
+            computed="c" in flags,
             only="old" if "old" in flags else "new" if "new" in flags else "",
         )
 
 
 def _new_name(upper: str) -> str:
     """`SOURCE_ID` -> `sourceId`, `UF_CRM_1724` -> `ufCrm_1724`, `UF_CRM_44_1724` -> `ufCrm44_1724`."""
-    if custom := re.fullmatch(r"UF_CRM_(?:(\d{1,3})_)?(\d+)", upper):
-        return f"ufCrm{custom[1] or ''}_{custom[2]}"
+    if custom := re.fullmatch(r"UF_CRM_(?:(\d{1,3})_)?(\w+)", upper):
+        return f"ufCrm{custom[1] or ''}_{custom[2].lower()}"
     first, *others = upper.lower().split("_")
     return first + "".join(other.capitalize() for other in others)

@@ -1,29 +1,23 @@
-"""The demo portal's CRM records: what becomes of a value that is written, in each generation of stage handling.
+"""The demo portal's CRM records: what becomes of a value that is written, in each age of the server code.
 
-Facts: unknown and read-only fields are dropped in silence; a boolean is Y only for true, "true", "y" and "Y"; an empty
-text, 0, "0" and [] clear; a code of a directory is stored as it is sent, except stages in new methods, which are
-refused, swapped or left, as the portal's age would have it. Imports `record_types` and `store`.
+Facts: unknown, read-only and computed fields are dropped in silence; a code of a directory is stored as it is sent,
+except stages and currencies; the old methods run through the same code as the new ones, but on older portals. Imports
+`record_types`, `record_values` and `store`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
-from typing import Any, Literal
+from typing import Any
 
-from .record_types import Field, RecordType
+from .record_types import RecordType
+from .record_values import Stored, stored_value
 from .store import Item, PortalError, Store
 
-Stages = Literal["refuse", "first", "keep"]
-"""How the portal treats a stage that the pipeline does not have: refused; refused only where the pipeline stays, else
-the first stage of the same meaning; never refused: the old stage stays, or that first stage is taken."""
-
-_CLEARING: tuple[Any, ...] = ("", 0, "0", [])
-_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
-
 Values = dict[str, Any]
+
+_NEVER_EMPTIED = {"title", "currencyId", "assignedById", "opened", "begindate", "closedate"}
 
 
 @dataclass
@@ -32,7 +26,6 @@ class Records:
 
     currencies: tuple[tuple[str, str], ...] = ()
     types: dict[int, RecordType] = field(default_factory=dict)
-    stages: Stages = "keep"
     all: dict[tuple[int, int], Values] = field(default_factory=dict)
     last_id: int = 0
 
@@ -50,38 +43,41 @@ class Records:
             raise PortalError("Item is not found", code="NOT_FOUND")
         return self.all[number, record_id]
 
-    def add(self, store: Store, number: int, given: Mapping[str, Any]) -> Values:
-        """`crm.item.add`: the record as it is stored."""
+    def add(self, store: Store, number: int, sent: Mapping[str, Any], *, original: bool = False) -> Values:
+        """`crm.item.add`: the record as it is stored. `original` is useOriginalUfNames."""
         kind = self.type(number)
         values = _empty(kind)
-        self._write(store, kind, values, given, adding=True)
+        self._write(store, kind, values, dict(_by_new_names(kind, sent, original=original)), adding=True)
         _refuse_missing(kind, values)
         return self._keep(kind, values)
 
-    def update(self, store: Store, number: int, record_id: int, given: Mapping[str, Any]) -> Values:
+    def update(
+        self, store: Store, number: int, record_id: int, sent: Mapping[str, Any], *, original: bool = False
+    ) -> Values:
         """`crm.item.update`: the record as it is stored then."""
-        values = dict(self.get(number, record_id))
-        self._write(store, self.type(number), values, given, adding=False)
-        _refuse_missing(self.type(number), values)
+        kind, values = self.type(number), dict(self.get(number, record_id))
+        self._write(store, kind, values, dict(_by_new_names(kind, sent, original=original)), adding=False)
+        _refuse_missing(kind, values)
         self.all[number, record_id] = values
         return values
 
-    def add_as_before(self, store: Store, number: int, given: Mapping[str, Any]) -> int:
-        """`crm.deal.add` and its like: stages are stored as they are sent, in the main pipeline unless one is given."""
+    def add_by_old_method(self, store: Store, number: int, sent: Mapping[str, Any]) -> int:
+        """`crm.deal.add` and its like: in the main pipeline unless one is sent."""
         kind = self.type(number)
         values = _empty(kind)
         if kind.has_pipelines:
             values["categoryId"] = 0
-        self._write_as_before(kind, values, given, adding=True)
+        self._write(store, kind, values, dict(_by_old_names(kind, sent)), adding=True, old_method=True)
         if values.get("stageId") is None and (stages := kind.stages_of(store, values.get("categoryId"))):
             values["stageId"] = store.of(stages.id)[0].status_id
         record_id: int = self._keep(kind, values)["id"]
         return record_id
 
-    def update_as_before(self, number: int, record_id: int, given: Mapping[str, Any]) -> None:
+    def update_by_old_method(self, store: Store, number: int, record_id: int, sent: Mapping[str, Any]) -> None:
         """`crm.deal.update` and its like, which never change the pipeline."""
-        values = dict(self.get(number, record_id))
-        self._write_as_before(self.type(number), values, given, adding=False)
+        kind, values = self.type(number), dict(self.get(number, record_id))
+        by_name = {name: value for name, value in _by_old_names(kind, sent) if name != "categoryId"}
+        self._write(store, kind, values, by_name, adding=False, old_method=True)
         self.all[number, record_id] = values
 
     def _keep(self, kind: RecordType, values: Values) -> Values:
@@ -90,47 +86,42 @@ class Records:
         self.all[kind.id, self.last_id] = values
         return values
 
-    def _write(self, store: Store, kind: RecordType, values: Values, given: Mapping[str, Any], *, adding: bool) -> None:
+    def _write(
+        self,
+        store: Store,
+        kind: RecordType,
+        values: Values,
+        sent: Mapping[str, Any],
+        *,
+        adding: bool,
+        old_method: bool = False,
+    ) -> None:
         before = dict(values)
-        for name, value in given.items():
-            one = kind.field(name)
-            if one is not None and one.name not in ("stageId", "categoryId") and _may_be_written(one, adding=adding):
-                values[one.name] = _stored(one, value, values[one.name])
+        stored = Stored(zero_is_value=store.age == "today", old_method=old_method)
+        for described in kind.fields:
+            name = described.name
+            if name not in sent or name in ("stageId", "categoryId") or described.read_only or described.computed:
+                continue
+            if described.immutable and not adding:
+                continue
+            value = stored_value(described, sent[name], before[name], stored)
+            if value is None and name in _NEVER_EMPTIED:
+                value = before[name]
+            if described.kind == "crm_currency" and store.age == "today":
+                self._refuse_unknown_currency(value, described.title)
+            values[name] = value
         if kind.has_pipelines:
-            values["categoryId"] = self._pipeline(store, kind, given.get("categoryId"), before)
-        moved = adding or values.get("categoryId") != before.get("categoryId")
-        stages = kind.stages_of(store, values.get("categoryId")) if kind.field("stageId") else None
-        if stages is None:
-            return
-        items = store.of(stages.id)
-        wanted = given.get("stageId", None if adding else before["stageId"])
-        if any(item.status_id == wanted for item in items):
-            values["stageId"] = wanted
-        elif "stageId" in given and (self.stages == "refuse" or (self.stages == "first" and (adding or not moved))):
-            title = next(one.title for one in kind.fields if one.is_stage)
-            raise PortalError(f'Invalid value for field "{title}"', code="CRM_FIELD_ERROR_VALUE_NOT_VALID")
-        elif moved:
-            values["stageId"] = _first_of_same_meaning(store, kind, items, wanted)
+            values["categoryId"] = _pipeline(store, kind, sent.get("categoryId"), before)
+        if not old_method or store.age == "today":
+            _write_stage(store, kind, values, sent, before, adding=adding)
+        elif "stageId" in sent:
+            values["stageId"] = sent["stageId"]
+        if kind.field("closed"):
+            values["closed"] = "Y" if _meaning(store, kind, values["stageId"]) else "N"
 
-    @staticmethod
-    def _pipeline(store: Store, kind: RecordType, given: Any, before: Values) -> Any:
-        known = [
-            int(directory.category_id)
-            for directory in store.directories.values()
-            if directory.entity_type_id == kind.id and directory.category_id is not None
-        ]
-        if given is None or given == "":
-            return min(known) if before["categoryId"] is None else before["categoryId"]
-        if not str(given).isdecimal() or int(given) not in known:
-            raise PortalError("Category is not available", code="CRM_FIELD_ERROR_CATEGORY_NOT_AVAILABLE")
-        return int(given)
-
-    @staticmethod
-    def _write_as_before(kind: RecordType, values: Values, given: Mapping[str, Any], *, adding: bool) -> None:
-        for name, value in given.items():
-            one = next((found for found in kind.fields if found.old_name == name and found.only != "new"), None)
-            if one is not None and (adding or one.name != "categoryId") and _may_be_written(one, adding=adding):
-                values[one.name] = _stored(one, value, values[one.name])
+    def _refuse_unknown_currency(self, value: Any, title: str) -> None:
+        if value is not None and value not in [code for code, _ in self.currencies]:
+            raise _invalid_value(title)
 
 
 @dataclass
@@ -148,67 +139,76 @@ class CrmStore(Store):
         )
 
 
-def _refuse_missing(kind: RecordType, values: Values) -> None:
-    missing = [one.title for one in kind.fields if one.required and values[one.name] in (None, [])]
-    if missing:
-        raise PortalError(f'Required field "{missing[0]}" is not filled', code="CRM_FIELD_ERROR_REQUIRED")
+def _by_new_names(kind: RecordType, sent: Mapping[str, Any], *, original: bool) -> Iterator[tuple[str, Any]]:
+    """What `crm.item.*` takes of the fields that were sent, under their new names."""
+    for name, value in sent.items():
+        if (described := kind.field(name, original=original)) is not None:
+            yield described.name, value
 
 
-def _empty(kind: RecordType) -> Values:
-    return {one.name: [] if one.multiple else None for one in kind.fields}
+def _by_old_names(kind: RecordType, sent: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What the type's own methods take of them."""
+    names = {described.old_name: described.name for described in kind.fields if described.only != "new"}
+    return ((names[name], value) for name, value in sent.items() if name in names)
 
 
-def _first_of_same_meaning(store: Store, kind: RecordType, items: list[Item], wanted: Any) -> str | None:
-    known = (
+def _write_stage(
+    store: Store, kind: RecordType, values: Values, sent: Mapping[str, Any], before: Values, *, adding: bool
+) -> None:
+    """Take the stage that was sent, refuse it, or put another in its place, as the portal's age does."""
+    moved = adding or values.get("categoryId") != before.get("categoryId")
+    stages = kind.stages_of(store, values.get("categoryId")) if kind.field("stageId") else None
+    if stages is None:
+        return
+    items = store.of(stages.id)
+    stage = sent.get("stageId", None if adding else before["stageId"])
+    if any(item.status_id == stage for item in items):
+        values["stageId"] = stage
+    elif "stageId" in sent and (store.age == "oldest" or (store.age == "older" and (adding or not moved))):
+        raise _invalid_value(next(described.title for described in kind.fields if described.is_stage))
+    elif moved:
+        meaning = _meaning(store, kind, stage)
+        values["stageId"] = next((item.status_id for item in items if item.semantics == meaning), None)
+
+
+def _meaning(store: Store, kind: RecordType, stage: Any) -> str:
+    """S, F, or empty for a stage in progress and for what is none."""
+    stages = (
         item
         for directory in store.directories.values()
         if directory.entity_type_id == kind.id
         for item in store.of(directory.id)
     )
-    meaning = next((item.semantics for item in known if item.status_id == wanted), "")
-    return next((item.status_id for item in items if item.semantics == meaning), None)
+    return next((item.semantics for item in stages if item.status_id == stage), "")
 
 
-def _may_be_written(one: Field, *, adding: bool) -> bool:
-    return not one.read_only and (adding or not one.immutable)
+def _pipeline(store: Store, kind: RecordType, sent: Any, before: Values) -> Any:
+    numbers = [
+        int(directory.category_id)
+        for directory in store.directories.values()
+        if directory.entity_type_id == kind.id and directory.category_id is not None
+    ]
+    if sent is None or sent == "":
+        return min(numbers) if before["categoryId"] is None else before["categoryId"]
+    if not str(sent).isdecimal() or int(sent) not in numbers:
+        raise PortalError("Category is not available", code="CRM_FIELD_ERROR_CATEGORY_NOT_AVAILABLE")
+    return int(sent)
 
 
-def _stored(one: Field, value: Any, before: Any) -> Any:
-    """What stands in the field after `value` was written; `before` where it is dropped."""
-    if one.multiple:
-        if not isinstance(value, list):
-            raise PortalError(f'Value of field "{one.title}" must be an array', code="100")
-        return [kept for part in value if (kept := _single(one, part, None)) is not None] if value else before
-    if isinstance(value, list | dict) and value:
-        return before
-    return _single(one, value, before)
+def _invalid_value(title: str) -> PortalError:
+    return PortalError(f'Invalid value for field "{title}"', code="CRM_FIELD_ERROR_VALUE_NOT_VALID")
 
 
-def _single(one: Field, value: Any, before: Any) -> Any:
-    if one.kind == "crm_multifield":
-        return value
-    if one.kind == "boolean":
-        return "Y" if value is True or (isinstance(value, str) and value in ("true", "y", "Y")) else "N"
-    text = str(value)
-    if one.kind == "crm_category":  # 0 is a pipeline
-        return int(text) if text.isdecimal() else before
-    if value is None or value is False or value in _CLEARING:
-        return None
-    match one.kind:
-        case "integer" | "user" | "crm_company":
-            return int(text) if text.lstrip("-").isdecimal() else before
-        case "double":
-            return float(text) if _NUMBER.fullmatch(text) else before
-        case "date" | "datetime":
-            return text if _is_date(one.kind, text) else before
-        case "enumeration":
-            return int(text) if text.isdecimal() else None
-    return text
+def _refuse_missing(kind: RecordType, values: Values) -> None:
+    missing = [described.title for described in kind.fields if described.required and values[described.name] is None]
+    if missing:
+        raise PortalError(f'Required field "{missing[0]}" is not filled', code="CRM_FIELD_ERROR_REQUIRED")
 
 
-def _is_date(kind: str, text: str) -> bool:
-    try:
-        (date if kind == "date" else datetime).fromisoformat(text)
-    except ValueError:
-        return False
-    return True
+def _empty(kind: RecordType) -> Values:
+    """A new record before anything is written: only booleans have a default."""
+    defaults: dict[str, Any] = {"boolean": "N"}
+    return {
+        described.name: [] if described.multiple else None if described.custom else defaults.get(described.kind)
+        for described in kind.fields
+    }

@@ -87,10 +87,12 @@ _SOURCE = """
 70 TRADE_SHOW - | Show/Exhibition | Выставка
 71 UC_C0LD01 - | Cold call | Холодный звонок
 75 WEBFORM * | CRM form | CRM-форма
+76 REPEAT_SALE * | Repeat sale | Повторная продажа
 77 CALLBACK * | Callback | Обратный звонок
 78 RC_GENERATOR * | Sales boost | Генератор продаж
 79 STORE * | Online Store | Интернет-магазин
 80 OTHER - | Other | Другое
+81 BOOKING * | Online booking | Онлайн-запись
 """
 _DEAL_TYPE = """
 10 SALE - | Sales | Продажа
@@ -143,25 +145,52 @@ _CALL_LIST = """
 40 STOP_CALLING * | Do not call | Больше не звонить
 """
 
+_LEAD_MEANINGS = ("NEW", "CONVERTED", "JUNK")
+_DEAL_MEANINGS = ("NEW", "WON", "LOSE")
+
 # (directory, English title, Russian title, items)
 _BUILT_IN = (
     (Directory("SOURCE"), "Sources", "Источники", _SOURCE),
-    (Directory("STATUS", entity_type_id=1), "Lead stages", "Стадии лида", _LEAD),
+    (Directory("STATUS", entity_type_id=1, semantic_info=_LEAD_MEANINGS), "Lead stages", "Стадии лида", _LEAD),
     (Directory("DEAL_TYPE"), "Deal types", "Типы сделки", _DEAL_TYPE),
     (
-        Directory("DEAL_STAGE_2", entity_type_id=2, prefix="C2", category_id="2", parent_id="DEAL_STAGE"),
+        Directory(
+            "DEAL_STAGE_2",
+            entity_type_id=2,
+            prefix="C2",
+            category_id="2",
+            parent_id="DEAL_STAGE",
+            semantic_info=_DEAL_MEANINGS,
+        ),
         "Deal stages (Service contracts)",
         "Стадии сделки (Сервисные договоры)",
         _SERVICE,
     ),
-    (Directory("DEAL_STAGE", entity_type_id=2, category_id=0), "Deal stages", "Стадии сделки", _DEAL),
     (
-        Directory("DEAL_STAGE_1", entity_type_id=2, prefix="C1", category_id="1", parent_id="DEAL_STAGE"),
+        Directory("DEAL_STAGE", entity_type_id=2, category_id=0, semantic_info=_DEAL_MEANINGS),
+        "Deal stages",
+        "Стадии сделки",
+        _DEAL,
+    ),
+    (
+        Directory(
+            "DEAL_STAGE_1",
+            entity_type_id=2,
+            prefix="C1",
+            category_id="1",
+            parent_id="DEAL_STAGE",
+            semantic_info=_DEAL_MEANINGS,
+        ),
         "Deal stages (Wholesale)",
         "Стадии сделки (Опт)",
         _WHOLESALE,
     ),
-    (Directory("QUOTE_STATUS", entity_type_id=7), "Estimate stages", "Стадии предложения", _QUOTE),
+    (
+        Directory("QUOTE_STATUS", entity_type_id=7, semantic_info=("DRAFT", "APPROVED", "DECLAINED")),
+        "Estimate stages",
+        "Стадии предложения",
+        _QUOTE,
+    ),
     (Directory("CONTACT_TYPE"), "Contact types", "Типы контакта", _CONTACT_TYPE),
     (Directory("COMPANY_TYPE"), "Company types", "Типы компании", _COMPANY_TYPE),
     (Directory("INDUSTRY"), "Industries", "Сферы деятельности", _INDUSTRY),
@@ -176,7 +205,7 @@ _BUILT_IN = (
         _INVOICE,
     ),
     (
-        Directory("SMART_DOCUMENT_STAGE_5", entity_type_id=36, prefix="DT36_5", category_id=5),
+        Directory("SMART_DOCUMENT_STAGE_5", entity_type_id=36, prefix="DT36_5", category_id=5, enabled=False),
         "Document stages",
         "Стадии документа",
         _DOCUMENT,
@@ -210,7 +239,7 @@ _PIPELINES = {
 def seeded_store(language: Language = "en") -> CrmStore:
     """A fresh store with everything above, titles and names in `language`."""
     column = 0 if language == "en" else 1
-    store = CrmStore()
+    store = CrmStore(language=column)
     for template, *titles, table in _BUILT_IN:
         directory = template.copy_with(
             name=titles[column],

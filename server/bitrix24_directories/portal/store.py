@@ -7,11 +7,42 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
-# Characters of STATUS_ID without its prefix; pipelines of deals pay for their prefix and its colon.
+Age = Literal["today", "older", "oldest"]
+"""How old the portal's server code is: of 2026, or one of two generations before it."""
+
+# Characters of STATUS_ID, the pipeline's prefix and its colon included.
 _CODE_LENGTH = {"STATUS": 21, "QUOTE_STATUS": 22, "DEAL_STAGE": 22}
 _OTHER_CODE_LENGTH = 50
+_NAME_LENGTH = 100
+_COLOR_LENGTH = 10
 _STAGE_ALPHABET = re.compile(r"[0-9A-Za-z_-]+")
+_FIRST_SMART_TYPE = 31
+
+# Refusals that come in the portal's language: English, Russian.
+_TAKEN = ("The specified status ID already exists.", "Указанный код уже существует.")
+_TOO_LONG = ("The stage code is too long.", "Слишком длинный код.")
+_ALPHABET = (
+    "The stage code may contain only Latin letters, digits, hyphens and underscores.",
+    "Код стадии может содержать только латинские буквы, цифры, дефис и подчёркивание.",
+)
+_AFTER_FINAL = (
+    "Cannot create more stages after the final stage because the final successful stage already exists.",
+    "Нельзя создать стадию после финальной: успешная стадия уже есть. Измените сортировку стадии.",
+)
+_BEFORE_FINAL = (
+    "A failed stage must come after the final successful stage. Change the sorting of the stage.",
+    "Провальная стадия должна идти после успешной. Измените сортировку стадии.",
+)
+_SECOND_SUCCESS = (
+    "The final successful stage already exists.",
+    "Финальная успешная стадия уже существует.",
+)
+_ACTIVE_ITEMS = (
+    "The stage cannot be deleted because it has active items.",
+    "Нельзя удалить стадию: на ней есть активные элементы.",
+)
 
 
 class PortalError(Exception):
@@ -24,7 +55,10 @@ class PortalError(Exception):
 
 @dataclass(frozen=True)
 class Directory:
-    """One row of `crm.status.entity.types`. `category_id` is a string in some rows, as on real portals."""
+    """One row of `crm.status.entity.types`. `category_id` is a string in some rows, as on real portals.
+
+    `semantic_info` has the codes of the start, success and failure stages, where the portal has constants for them.
+    """
 
     id: str
     name: str = ""
@@ -33,6 +67,8 @@ class Directory:
     category_id: int | str | None = None
     category_name: str = ""
     parent_id: str = ""
+    semantic_info: tuple[str, str, str] | None = None
+    enabled: bool = True
 
     @property
     def is_stages(self) -> bool:
@@ -40,15 +76,13 @@ class Directory:
 
     @property
     def code_length(self) -> int:
-        if self.id.startswith("DEAL_STAGE_"):
-            return _CODE_LENGTH["DEAL_STAGE"] - len(self.prefix) - 1
-        return _CODE_LENGTH.get(self.id, _OTHER_CODE_LENGTH)
+        """Characters that a code may have without its prefix."""
+        longest = _CODE_LENGTH["DEAL_STAGE"] if self.entity_type_id == 2 else _CODE_LENGTH.get(self.id)
+        return (longest or _OTHER_CODE_LENGTH) - (len(self.prefix) + 1 if self.prefix else 0)
 
     def prefixed(self, code: str) -> str:
-        """`code` behind the pipeline's prefix, put there once."""
-        if not self.prefix or code.startswith(f"{self.prefix}:"):
-            return code
-        return f"{self.prefix}:{code}"
+        """`code` behind the pipeline's prefix."""
+        return f"{self.prefix}:{code}" if self.prefix else code
 
     def copy_with(self, *, name: str, category_name: str) -> Directory:
         return replace(self, name=name, category_name=category_name)
@@ -70,8 +104,10 @@ class Item:
 
 @dataclass
 class Store:
-    """All directories of one portal."""
+    """All directories of one portal; `language` is 0 for English and 1 for Russian."""
 
+    age: Age = "today"
+    language: int = 0
     directories: dict[str, Directory] = field(default_factory=dict)
     items: dict[int, Item] = field(default_factory=dict)
     last_id: int = 0
@@ -108,32 +144,36 @@ class Store:
         directory = self.directories.get(entity_id)
         if directory is None:
             raise PortalError("Specified entity type is not supported.")
+        name, bare = _cut(name), code.partition(":")[2] if ":" in code else code
         if not name:
             raise PortalError("The field Title is required.")
-        if not code:
+        if not bare:
             raise PortalError("The field STATUS_ID is required.")
-        status_id = directory.prefixed(code)
-        bare = status_id.removeprefix(f"{directory.prefix}:") if directory.prefix else status_id
-        if len(bare) > directory.code_length or (directory.is_stages and not _STAGE_ALPHABET.fullmatch(bare)):
-            raise PortalError("Error on creating status.")
+        if len(bare) > directory.code_length:
+            raise PortalError(_TOO_LONG[self.language])
+        if directory.is_stages and not _STAGE_ALPHABET.fullmatch(bare):
+            raise PortalError(_ALPHABET[self.language])
+        status_id = directory.prefixed(bare)
         if any(item.status_id == status_id for item in self.of(entity_id)):
-            raise PortalError("The specified status ID already exists.", code="ERROR_CORE")
+            raise PortalError(_TAKEN[self.language], code="ERROR_CORE")
         sort = sort if sort > 0 else 10
-        self._refuse_past_winning(entity_id, sort, semantics)
+        self._refuse_misplaced(entity_id, sort, semantics)
+        semantics = semantics if semantics in ("S", "F") else ""
         item = Item(self.next_id(), entity_id, status_id, name, sort, color=_hash(color), semantics=semantics)
         self.put(item)
         return item.id
 
     def update(self, item_id: int, name: str | None = None, sort: int | None = None, color: str | None = None) -> None:
-        """Change an item. SORT not sent becomes 10: the item jumps to the front, as it does on the portal."""
+        """Change an item. An empty NAME or "0" changes nothing; SORT not sent stays, or becomes 10 on older portals."""
         item = self.get(item_id)
-        if name == "":
-            raise PortalError("The field Title is required.")
+        if sort is None:
+            sort = item.sort if self.age == "today" else 10
+        name = _cut(name or "")
         self.put(
             replace(
                 item,
-                name=item.name if name is None else name,
-                sort=sort if sort is not None and sort > 0 else 10,
+                name=item.name if name in ("", "0") else name,
+                sort=sort if sort > 0 else 10,
                 color=item.color if color is None else _hash(color),
             )
         )
@@ -145,21 +185,30 @@ class Store:
                 'CRM System Status can be deleted only if parameter FORCED is specified and equal to "Y".'
             )
         if self.stands_in_the_way(item):
-            raise PortalError("There are active items in this status.")
+            smart = (self.directories[item.entity_id].entity_type_id or 0) >= _FIRST_SMART_TYPE
+            raise PortalError(_ACTIVE_ITEMS[self.language] if smart else "There are active items in this status.")
         del self.items[item_id]
 
     def stands_in_the_way(self, item: Item) -> bool:  # noqa: ARG002 - for stores that hold records
         """Whether records keep an item from being deleted."""
         return False
 
-    def _refuse_past_winning(self, entity_id: str, sort: int, semantics: str) -> None:
+    def _refuse_misplaced(self, entity_id: str, sort: int, semantics: str) -> None:
+        """Hold a new stage to its place beside the winning one, which no change of SORT is held to later."""
         winning = self.winning(entity_id)
-        if winning is not None and semantics != "F" and (semantics == "S" or sort > winning.sort):
-            raise PortalError(
-                "Cannot create more stages after the final stage because the final successful stage already "
-                "exists. Change the sorting of the stage."
-            )
+        if winning is None:
+            return
+        if semantics == "S":
+            raise PortalError(_SECOND_SUCCESS[self.language])
+        if semantics == "F" and sort <= winning.sort:
+            raise PortalError(_BEFORE_FINAL[self.language])
+        if semantics != "F" and sort >= winning.sort:
+            raise PortalError(_AFTER_FINAL[self.language])
+
+
+def _cut(name: str) -> str:
+    return name.strip()[:_NAME_LENGTH]
 
 
 def _hash(color: str) -> str:
-    return f"#{color}" if color and not color.startswith("#") else color
+    return (f"#{color}" if color and not color.startswith("#") else color)[:_COLOR_LENGTH]

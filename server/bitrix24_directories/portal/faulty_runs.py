@@ -1,0 +1,51 @@
+"""Methods that are carried out while something goes wrong or somebody else acts. Imports `calls`, `faults`, `methods`,
+`php`, `records` and `store`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from .calls import Answer, User, integer
+from .faults import Fault
+from .methods import run
+from .php import param
+from .records import CrmStore
+from .store import PortalError
+
+_CHANNEL_SORT = 115
+
+
+def run_with(fault: Fault, store: CrmStore, user: User, method: str, params: Mapping[str, Any]) -> Answer:
+    """Run a method with a fault that happens inside the portal. Raises PortalError."""
+    if fault.moved_back:
+        return _moved_back(store, user, method, params)
+    if fault.channel:
+        return _added_again(store, user, method, params)
+    answer = run(store, user, method, params)
+    if fault.total is not None:
+        return replace(answer, total=fault.total)
+    raise PortalError(fault.description, code=fault.code or "", status=fault.http_status)
+
+
+def _moved_back(store: CrmStore, user: User, method: str, params: Mapping[str, Any]) -> Answer:
+    """Answer that a record has been changed, and let automation move it back to its stage right after."""
+    if method != "crm.item.update":
+        return run(store, user, method, params)
+    record = (integer(param(params, "entityTypeId")), integer(param(params, "id")))
+    before = store.records.all.get(record, {})
+    answer = run(store, user, method, params)
+    stage = {name: before[name] for name in ("stageId", "categoryId") if name in before}
+    store.records.all[record] = store.records.all[record] | stage
+    return answer
+
+
+def _added_again(store: CrmStore, user: User, method: str, params: Mapping[str, Any]) -> Answer:
+    """Delete an open channel's source, and let the channel add it again with its next chat."""
+    item = store.items.get(integer(param(params, "id")))
+    answer = run(store, user, method, params)
+    if item is not None and method == "crm.status.delete" and "|" in item.status_id:
+        store.put(replace(item, id=store.next_id(), sort=_CHANNEL_SORT, system=False))
+    return answer
