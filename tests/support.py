@@ -20,7 +20,10 @@ from mcp import Client, StdioServerParameters
 from mcp_types import CallToolResult, ElicitResult, TextContent
 
 from bitrix24_directories.directories.cache import Cache
+from bitrix24_directories.directories.entity_ids import is_stages
 from bitrix24_directories.directories.field_reads import ON_EVERY_PORTAL, reads_of_map
+from bitrix24_directories.directories.pipelines import ALONG
+from bitrix24_directories.directories.reads import meanings_of
 from bitrix24_directories.mcp_server.server import DirectoriesServer
 from bitrix24_directories.portal import DemoPortal, Fault, listen, server
 from bitrix24_directories.portal.app import ADMIN
@@ -196,11 +199,12 @@ _described: list[tuple[dict[int, RecordType], _Described]] = []
 
 
 def keep_fields(cache: Cache, caller: Credentials, portal: DemoPortal) -> None:
-    """Put what the portal says of records' fields into a cache, as if it had been read just now."""
+    """Put what the portal says of records' fields and pipelines into a cache, as if it had been read just now."""
     types = portal.store.records.types  # the same for all portals of a language
     described = next((found for of, found in _described if of is types), None)
     if described is None:
-        reads = reads_of_map((*ON_EVERY_PORTAL, 36, 177))
+        stages = [meanings_of(entity_id) for entity_id in portal.store.directories if is_stages(entity_id)]
+        reads = [*reads_of_map((*ON_EVERY_PORTAL, 36, 177)), *ALONG, *stages]
         described = {
             read.key: read.rows(Answer(run(portal.store, ADMIN, read.method, read.params).result)) for read in reads
         }

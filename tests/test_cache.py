@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from bitrix24_directories.directories.cache import ROWS_LIMIT, Cache
+from bitrix24_directories.portal.store import PortalError
 from support import READER_SECRET, SOURCE_FIELDS, STRANGER_SECRET, Assistant, PortalInProcess, assistant
 
 pytestmark = pytest.mark.virtual_clock
@@ -74,7 +75,7 @@ async def test_a_ttl_of_zero_turns_it_off(portal: PortalInProcess) -> None:
     async with assistant(portal, cache_ttl=0) as someone:
         for _ in range(3):
             await someone.call("list_directories")
-    assert portal.methods_called.count("batch") == 3
+    assert len(portal.methods_called) == 6
 
 
 async def test_with_the_cache_off_an_answer_costs_one_request_all_the_same(portal: PortalInProcess) -> None:
@@ -90,10 +91,41 @@ async def test_with_the_cache_off_an_answer_costs_one_request_all_the_same(porta
         assert len(portal.portal.calls) == 8
 
 
-async def test_errors_are_not_kept(someone: Assistant, portal: PortalInProcess) -> None:
+@pytest.mark.parametrize(("code", "seconds"), [("ACCESS_DENIED", 10), ("SERVER_ERROR", 2)])
+async def test_a_failure_is_remembered_for_some_seconds(portal: PortalInProcess, code: str, seconds: float) -> None:
+    async with assistant(portal, timeout=1) as someone:
+        fault = {"status": 502} if code == "SERVER_ERROR" else {"code": code}
+        portal.order(**fault)
+        failed_at = anyio.current_time()
+        assert (await someone.call("list_directories")).error["code"] == code
+        portal.portal.faults.clear()
+        requests = len(portal.portal.calls)
+        assert (await someone.call("list_directories")).error["code"] == code
+        assert len(portal.portal.calls) == requests
+        await anyio.sleep(seconds + anyio.current_time() - failed_at)
+        assert not (await someone.call("list_directories")).is_error
+
+
+async def test_fresh_asks_again_after_a_failure(someone: Assistant, portal: PortalInProcess) -> None:
     portal.order(times=1, code="ACCESS_DENIED")
-    assert (await someone.call("list_directories")).is_error
-    assert not (await someone.call("list_directories")).is_error
+    assert (await someone.call("get_directory_items", entityId="SOURCE")).is_error
+    assert not (await someone.call("get_directory_items", entityId="SOURCE", fresh=True)).is_error
+
+
+@pytest.mark.parametrize("fault", [{"code": "ERROR_METHOD_NOT_FOUND"}, {"code": "", "description": "Access denied."}])
+async def test_what_fails_is_not_asked_for_anew_by_each_caller(portal: PortalInProcess, fault: dict[str, str]) -> None:
+    """On a portal without `crm.enum.ownertype`, or one that denies it."""
+
+    def deny(method: str, _params: object) -> None:
+        if method == "crm.enum.ownertype":
+            raise PortalError(fault.get("description", "Method not found!"), code=fault["code"])
+
+    portal.portal.meanwhile = deny
+    async with assistant(portal, fields_kept=False) as someone, anyio.create_task_group() as tasks:
+        for _ in range(100):
+            tasks.start_soon(lambda: someone.call("list_directories"))
+    assert str(portal.portal.calls).count("crm.enum.ownertype") == 1
+    assert len(portal.portal.calls) <= 2
 
 
 async def test_a_directory_that_was_missing_and_then_made(someone: Assistant, portal: PortalInProcess) -> None:

@@ -141,9 +141,9 @@ async def test_what_is_said_is_what_is_stored(assistants: dict[str, Assistant], 
     language, number, fields, changes = record
     store = STORES[language]
     kind, record_id = store.records.types[number], None
-    if changes:
-        record_id = store.records.of(number)[len(fields)]["id"]
-    more = {"recordId": str(record_id)} if changes else {}
+    if changes and (existing := store.records.of(number)):
+        record_id = existing[len(fields)]["id"]
+    more = {"recordId": str(record_id)} if record_id else {}
     said = await assistants[language].call("check_record", entity=str(number), fields=fields, **more)
     assert not said.is_error, said.text
     found = said.structured

@@ -131,7 +131,7 @@ async def test_changes_take_fields(portal: RunningPortal) -> None:
 async def test_two_batches_from_cold(portal: RunningPortal) -> None:
     async with assistant(portal, fields_kept=False) as someone:
         listed = await someone.call("list_directories")
-        assert portal.methods_called == ["batch", "crm.item.fields"]
+        assert portal.methods_called == ["batch", "batch"]
         source = next(found for found in listed.structured["directories"] if found["entityId"] == "SOURCE")
         assert source["usedIn"] == SOURCE_FIELDS
         await someone.call("get_directory_items", entityId="deal.UF_CRM_1724")

@@ -112,7 +112,7 @@ async def test_records_move_and_the_emptied_items_go(small: PortalInProcess, tmp
     intents = [line for line in lines if line["event"] == "intent" and "recordId" in line]
     outcomes = {line["id"]: line["outcome"] for line in lines if line["event"] == "outcome"}
     assert [(line["entityTypeId"], line["field"], line["old"], line["new"]) for line in intents] == [
-        (DEAL, "ufCrm_1724077760", "EMAIL", "WEB"),
+        (DEAL, "UF_CRM_1724077760", "EMAIL", "WEB"),
         (LEAD, "sourceId", "EMAIL", "WEB"),
         (LEAD, "sourceId", "website", "WEB"),
     ]

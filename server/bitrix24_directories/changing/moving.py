@@ -216,6 +216,7 @@ def _update(move: Move) -> tuple[str, dict[str, Any]]:
         "entityTypeId": place.of.type.id,
         "id": move.record_id,
         "fields": {place.name: move.new},
+        "useOriginalUfNames": "Y",
     }
 
 

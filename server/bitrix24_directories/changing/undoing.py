@@ -93,10 +93,12 @@ class Undo:
         there = {item.status_id for item in items}
         lists = await self._directories.lists(fresh=True)
         directory = only(merge.entity_id, lists.named(merge.entity_id))
-        places = {(place.of.type.id, place.name): place for place in places_of(lists, directory)}
+        places = places_of(lists, directory)
+        by_name = {(place.of.type.id, place.of.field.name): place for place in places}  # as older logs have it
+        by_name |= {(place.of.type.id, place.name): place for place in places}
         undoing = Undoing(merge, [item for code, item in merge.deleted.items() if code not in there], [], 0)
         for (type_id, name), wheres in _by_field(merge).items():
-            place = places.get((type_id, name))
+            place = by_name.get((type_id, name))
             if place is None:
                 undoing.notes.append(f"the field {name} of type {type_id} does not take these codes any more")
                 continue

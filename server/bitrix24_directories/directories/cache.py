@@ -8,13 +8,14 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
 import anyio
-from cachetools import LRUCache, TTLCache
+from cachetools import LRUCache, TLRUCache, TTLCache
 
 T = TypeVar("T")
 
 ROWS_LIMIT = 50_000
 """Rows kept in all; the longest unused go first."""
 _MEMOS = 100  # owners
+_FAILURES = 1_000
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +29,14 @@ class Kept(NamedTuple, Generic[T]):
     def age(self, asked_at: float) -> int | None:
         """Whole seconds since the rows were read; None where that was for whoever asked at `asked_at`."""
         return int(anyio.current_time() - self.read_at) if self.read_at < asked_at else None
+
+
+class Failed(NamedTuple):
+    """Why a read failed, when (anyio's clock), and for how many seconds nobody needs to ask again."""
+
+    error: Exception
+    failed_at: float
+    seconds: float
 
 
 class _Rows(TTLCache[Hashable, Kept[Any]]):
@@ -58,6 +67,9 @@ class Cache:
         self._memos: LRUCache[Hashable, dict[str, Any]] = LRUCache(_MEMOS)
         self._turns: WeakValueDictionary[Hashable, anyio.Lock] = WeakValueDictionary()
         self._kept = _Rows(ROWS_LIMIT, ttl, timer=anyio.current_time, getsizeof=lambda kept: len(kept.rows) + 1)
+        self._failures: TLRUCache[Hashable, Failed] = TLRUCache(
+            _FAILURES, lambda _key, failed, now: now + failed.seconds, timer=anyio.current_time
+        )
 
     def memos(self, owner: Hashable) -> dict[str, Any]:
         """What is made of the rows of one owner, and worth keeping for as long as they stay the same."""
@@ -80,18 +92,32 @@ class Cache:
             self.hits += 1
         return kept
 
+    def failure(self, key: Hashable) -> Failed | None:
+        """The failure of a read that nobody needs to ask for again so soon."""
+        return self._failures.get(key)
+
+    def keep_failure(self, key: Hashable, error: Exception, seconds: float) -> None:
+        """Keep a failure for some seconds; nothing where nothing else is kept."""
+        if self.ttl > 0:
+            self._failures[key] = Failed(error, anyio.current_time(), seconds)
+
     def forget(self, key: Hashable) -> None:
         self._kept.pop(key, None)
+        self.forget_failure(key)
+
+    def forget_failure(self, key: Hashable) -> None:
+        self._failures.pop(key, None)
 
     def clear(self) -> None:
         """Forget everything."""
-        for key in list(self._kept):
+        for key in [*self._kept, *self._failures]:
             self.forget(key)
 
     def forget_all(self, start: tuple[Hashable, ...]) -> None:
         """Forget what is kept under keys that are tuples beginning so."""
-        for key in [key for key in self._kept if isinstance(key, tuple) and key[: len(start)] == start]:
-            self.forget(key)
+        for key in [*self._kept, *self._failures]:
+            if isinstance(key, tuple) and key[: len(start)] == start:
+                self.forget(key)
 
     def keep(self, key: Hashable, rows: list[T], read_at: float | None = None) -> Kept[T]:
         """Keep rows that were read just now, or at another time by somebody else."""

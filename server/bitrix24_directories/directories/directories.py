@@ -31,7 +31,8 @@ from .fields import BUILT_IN, NOTHING_READ, FieldMap, FieldOf, bare_directory
 from .kept_reads import Read, Reader
 from .models import Directory, DirectoryItems, DirectoryList, Item
 from .naming import ENTITY_ID_LIMIT, lists_of, named, only, unknown
-from .reads import TYPES, items_of
+from .pipelines import ALONG, completed, reads_to_complete
+from .reads import TYPES, items_of, meanings_of
 from .rows import confirms, fields_text, read_record, read_statuses
 from .shared_answers import SharedAnswers
 
@@ -129,8 +130,19 @@ class Directories:
                 self.reader.forget(_details_key(wanted) if details else items_of(wanted).key)
                 raise
         items, age = (found.rows, found.age(asked_at)) if found else ([], None)
-        used_in = fields.used_in(wanted, bare_directory(wanted).entity_type_id)
-        return DirectoryItems(entity_id=wanted, items=items, total=len(items), used_in=used_in, age_seconds=age)
+        return DirectoryItems(
+            entity_id=wanted,
+            items=items,
+            total=len(items),
+            used_in=fields.used_in(wanted, bare_directory(wanted).entity_type_id),
+            switched_off=self._is_switched_off(wanted) or None,
+            age_seconds=age,
+        )
+
+    def _is_switched_off(self, entity_id: str) -> bool:
+        """Whether a directory's stages are switched off, as far as the list of directories was read lately."""
+        types = self.reader.kept([TYPES]).get(TYPES)
+        return types is not None and any(one.switched_off and one.entity_id == entity_id for one in types.rows)
 
     async def search(self, query: str = "") -> DirectoryList:
         """The portal's directories (`crm.status.entity.types`) whose id, name or pipeline holds each word of `query`;
@@ -154,17 +166,21 @@ class Directories:
         """
         to_be_read = not fresh and self.reader.keeps and not self.reader.kept([TYPES])
         items = map(items_of, _ids(along)) if to_be_read else ()
-        fields, found = await self._fields.read_with([TYPES, *items], fresh=fresh)
-        known = found[TYPES]
-        if isinstance(known, Bitrix24Error):
-            raise known
-        made: tuple[list[Directory], Lists] | None = self.reader.memos.get("lists")
-        if made is None or made[0] is not known.rows or made[1].fields is not fields:
+        expected: list[Read[Any]] = self.reader.memos.get("completing", [*ALONG])
+        fields, found = await self._fields.read_with([TYPES, *expected, *items], _reads_to_complete, fresh=fresh)
+        types = found[TYPES]
+        if isinstance(types, Bitrix24Error):
+            raise types
+        completing = [read for read in (*ALONG, *reads_to_complete(types.rows)) if read in found]
+        self.reader.memos["completing"] = completing
+        made_of: list[Any] = [types.rows, fields, *(rows(found, read) for read in completing)]
+        made: tuple[list[Any], Lists] | None = self.reader.memos.get("lists")
+        if made is None or not _same(made[0], made_of):
             directories = [
                 one.model_copy(update={"used_in": fields.used_in(one.entity_id, one.entity_type_id)})
-                for one in known.rows
+                for one in completed(types.rows, found)
             ]
-            made = self.reader.memos["lists"] = known.rows, Lists(Kept(directories, known.read_at), fields)
+            made = self.reader.memos["lists"] = made_of, Lists(Kept(directories, types.read_at), fields)
         return made[1]
 
     async def read_ahead(self) -> None:
@@ -175,9 +191,9 @@ class Directories:
 
         def others(found: Found) -> list[Read[Any]]:
             reads = [items_of(one.entity_id) for one in rows(found, TYPES)] if self.reader.keeps else []
-            return [read for read in reads if read not in built_in]
+            return [*reads_to_complete(rows(found, TYPES)), *(read for read in reads if read not in built_in)]
 
-        await self._fields.read_ahead([TYPES, *built_in], others)
+        await self._fields.read_ahead([TYPES, *ALONG, *built_in], others)
 
     async def many(self, entity_ids: Sequence[str]) -> dict[str, Kept[Item] | Bitrix24Error]:
         """The plain items of many directories, in one batch for each 50 that are not kept; an error for each failure.
@@ -217,7 +233,8 @@ class Directories:
                 if isinstance(outcome, Answer) and not confirms(method, outcome.result):
                     detail = "it confirms no change"
                     outcomes[place] = failure("UNEXPECTED_ANSWER", http_status=200, detail=detail)
-            self.reader.forget(items_of(entity_id).key, _details_key(entity_id), TYPES.key)
+            keys = items_of(entity_id).key, _details_key(entity_id), meanings_of(entity_id).key
+            self.reader.forget(*keys, TYPES.key)
 
     async def write_each(self, calls: Sequence[tuple[str, dict[str, Any]]], outcomes: list[Outcome]) -> None:
         """Make at most 50 calls that do not depend on each other, as Bitrix24Client.change_each says."""
@@ -243,7 +260,10 @@ class Directories:
         async def read_fields() -> None:
             nonlocal fields
             with anyio.move_on_after(PATIENCE), contextlib.suppress(Bitrix24Error):
-                fields, _ = await self._fields.read_with()
+                if self._fields.are_kept:
+                    fields, _ = await self._fields.read_with()
+                else:  # what the list of directories needs goes along for nothing
+                    fields, _ = await self._fields.read_with([TYPES, *ALONG], _reads_to_complete)
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(read_fields)
@@ -288,6 +308,14 @@ class Directories:
             raise unknown(entity_id, known.rows)
         if refused is not None:
             raise refused
+
+
+def _reads_to_complete(found: Found) -> list[Read[Any]]:
+    return reads_to_complete(rows(found, TYPES))
+
+
+def _same(parts: Sequence[object], others: Sequence[object]) -> bool:
+    return len(parts) == len(others) and all(part is other for part, other in zip(parts, others, strict=True))
 
 
 def _details_key(entity_id: str) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,17 @@ ON_EVERY_PORTAL = (1, 2, 3, 4, 7, 31)
 """Types whose fields can be asked for before it is known which types there are."""
 
 Found = dict[Read[Any], ReadRows]
+Following = Callable[[Found], Iterable[Read[Any]]]
+"""From what was found to what is to be read next."""
+
+_DISPENSABLE = {"fields", "old fields", "pipelines", "meanings"}
+"""What the keys of reads begin with whose refusal is as good as an empty answer."""
+
+_NO_ROWS: list[Any] = []
+
+
+def _nothing(_found: Found) -> tuple[Read[Any], ...]:
+    return ()
 
 
 @dataclass
@@ -49,28 +61,51 @@ class Fields:
         built: _Built = self._reader.memos.setdefault("fields", _Built())
         return built
 
+    @property
+    def are_kept(self) -> bool:
+        """Whether the field map needs no request now."""
+        return self._kept(self._last) is not None
+
     def lately(self) -> FieldMap | None:
         """The last whole field map, if it is not older than the cache's default; costs nothing."""
         last = self._last
         return last.map if last.whole and anyio.current_time() - last.map.read_at < _LATELY else None
 
-    async def read_with(self, reads: Iterable[Read[Any]] = (), *, fresh: bool = False) -> tuple[FieldMap, Found]:
-        """The field map, and what came of `reads`, which go out with it.
+    async def read_with(
+        self, reads: Iterable[Read[Any]] = (), following: Following = _nothing, *, fresh: bool = False
+    ) -> tuple[FieldMap, Found]:
+        """The field map, and what came of `reads`, which go out with it, and of those `following` from them, as far as
+        one request holds them beside the fields of smart processes.
 
         Types whose fields the portal refuses, or does not give in time, have none. Raises Bitrix24Error when nothing at
         all can be read.
         """
         last = self._last
         if not fresh and (known := self._kept(last)) is not None:
-            return known, await self._reader.batch(reads)
+            return known, await self._read_besides(known, list(reads), following)
         async with last.turn:
             found = await self._reader.batch([*reads_of_map(ON_EVERY_PORTAL), *reads], fresh=fresh)
-            others = [new_fields_of(type_id) for type_id in _other_types(found)]
-            with anyio.move_on_after(PATIENCE):
-                found |= await self._batch_or_errors(others, fresh=fresh)
+            others: list[Read[Any]] = [new_fields_of(type_id) for type_id in _other_types(found)]
+            more = [*others, *following(found)]
+            found |= await self._read_more(more[: max(BATCH_LENGTH, len(others))], fresh=fresh)
             return self._build(last, found), found
 
-    async def read_ahead(self, reads: Iterable[Read[Any]], following: Callable[[Found], Iterable[Read[Any]]]) -> None:
+    async def _read_besides(self, known: FieldMap, reads: list[Read[Any]], following: Following) -> Found:
+        """What came of reads beside a field map that is kept; calls at the same time make them once."""
+        room = max(0, BATCH_LENGTH - sum(kind.id not in ON_EVERY_PORTAL for kind in known.types))
+        found = self._reader.lately(reads)
+        missing = [read for read in reads if read not in found]
+        if not missing:
+            found |= self._reader.lately(more := [*following(found)][:room])
+            missing = [read for read in more if read not in found]
+        if not missing:
+            return found
+        async with self._last.turn if len(missing) > 1 else contextlib.nullcontext():  # a single call is shared anyway
+            found = await self._reader.batch(reads)
+            self._remember_refusals(found)
+            return found | await self._read_more([*following(found)][:room], fresh=False)
+
+    async def read_ahead(self, reads: Iterable[Read[Any]], following: Following) -> None:
         """Keep what the field map is made of, and what `reads` and those `following` from what they found give, as far
         as two requests can hold it. Raises Bitrix24Error where a request fails.
         """
@@ -83,11 +118,11 @@ class Fields:
 
     def _kept(self, last: _Built) -> FieldMap | None:
         """The field map, if all of it was read lately."""
-        found: Found = dict(self._reader.kept(reads_of_map(ON_EVERY_PORTAL)))
-        found |= self._reader.kept(map(new_fields_of, _other_types(found)))
+        found: Found = self._reader.lately(reads_of_map(ON_EVERY_PORTAL))
+        found |= self._reader.lately(map(new_fields_of, _other_types(found)))
         if len(found) < len(reads_of_map((*ON_EVERY_PORTAL, *_other_types(found)))):
             return None
-        last.whole = True
+        last.whole = _whole(found)
         return _map(found, last)
 
     def _build(self, last: _Built, found: Found) -> FieldMap:
@@ -96,17 +131,22 @@ class Fields:
         last.whole = _whole(found)
         return field_map
 
-    async def _batch_or_errors(self, reads: list[Read[Any]], *, fresh: bool) -> Found:
-        try:
-            return await self._reader.batch(reads, fresh=fresh)
-        except Bitrix24Error as exc:
-            return dict.fromkeys(reads, exc)
+    async def _read_more(self, reads: list[Read[Any]], *, fresh: bool) -> Found:
+        """What came of reads that the answer can do without; nothing of those that take too long."""
+        with anyio.move_on_after(PATIENCE):
+            try:
+                found = await self._reader.batch(reads, fresh=fresh)
+            except Bitrix24Error as exc:
+                found = dict.fromkeys(reads, exc)
+            self._remember_refusals(found)
+            return found
+        return {}
 
     def _remember_refusals(self, found: Found) -> None:
-        """Keep that there is nothing to be had, or each answer would ask for it again."""
+        """Keep that there is nothing to be had, or answers would ask for it again and again."""
         for read, outcome in found.items():
-            if isinstance(outcome, Bitrix24Error) and not outcome.retryable and "fields" in read.key[0]:
-                self._reader.keep(read, [])
+            if isinstance(outcome, Bitrix24Error) and not outcome.retryable and read.key[0] in _DISPENSABLE:
+                self._reader.keep_refusal(read, outcome)
 
 
 def _map(found: Found, last: _Built) -> FieldMap:
@@ -161,4 +201,4 @@ def fields_of(found: Mapping[Read[Any], ReadRows], type_id: int) -> list[Field]:
 def rows(found: Mapping[Read[Any], ReadRows], read: Read[Any]) -> list[Any]:
     """What was found for a read; nothing where it failed."""
     outcome = found.get(read)
-    return outcome.rows if isinstance(outcome, Kept) else []
+    return outcome.rows if isinstance(outcome, Kept) else _NO_ROWS  # the same each time, for what compares rows

@@ -65,10 +65,11 @@ def read_counted_records(answer: Answer) -> list[CountedRecords]:
 def read_new_fields(result: Any) -> list[Field]:
     """Fields from `crm.item.fields`; `old_name` is what `upperName` says."""
     rows = result.get("fields") if isinstance(result, dict) else None
-    return [
-        replace(field, name=name, old_name=_text(row.get("upperName")) or _upper(name))
-        for name, row, field in _described(rows)
-    ]
+    fields: list[Field] = []
+    for name, row, field in _described(rows):
+        upper = _text(row.get("upperName")) or _upper(name)
+        fields.append(replace(field, name=name, old_name=upper, original=upper if upper.startswith("UF_") else ""))
+    return fields
 
 
 def read_old_fields(result: Any) -> list[Field]:
@@ -133,7 +134,7 @@ def _choices(rows: Any) -> list[Item]:
 def _upper(name: str) -> str:
     """`sourceId` -> `SOURCE_ID`, `ufCrm44_1724` -> `UF_CRM_44_1724`: how `crm.item.fields` makes `upperName`."""
     if custom := _CUSTOM.fullmatch(name):
-        return "_".join(["UF_CRM", *(part for part in custom.groups() if part)])
+        return "_".join(["UF_CRM", *(part for part in custom.groups() if part)]).upper()
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).upper()
 
 

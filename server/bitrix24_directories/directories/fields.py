@@ -80,9 +80,10 @@ class RecordType:
 class Field:
     """One field: `name` in `crm.item.*` (stageId), `old_name` in `crm.deal.*` (STAGE_ID); empty where they have none.
 
+    `original` is a custom field's own name (UF_CRM_5F3A2B1C4D6E7), which `crm.item.*` reads with `useOriginalUfNames`
+    alone, and which filters need: not every name finds its way back from `ufCrm_5f3a2b1c4d6e7`.
     `directories` take the place of a `crm_status` field's directory, for stages that of the default pipeline alone;
-    `choices` are an enumeration's, the ID in `status_id`. In custom fields of types without old methods `old_name` is
-    the original spelling, which `crm.item.*` takes too.
+    `choices` are an enumeration's, the ID in `status_id`.
     """
 
     name: str
@@ -95,10 +96,11 @@ class Field:
     read_only: bool = False
     immutable: bool = False
     multiple: bool = False
+    original: str = ""
 
     @property
     def custom(self) -> bool:
-        return self.old_name.startswith("UF_")
+        return (self.original or self.old_name).startswith("UF_")
 
     @property
     def is_stage(self) -> bool:
@@ -185,7 +187,9 @@ class FieldMap:
         """
         found = [*self._takes.get(entity_id, [])]
         if entity_type_id is not None:
-            found += self._takes.get(entity_type_id) or _stage_field(entity_id, entity_type_id)
+            found += self._takes.get(entity_type_id, [])
+            if not self._fields.get(entity_type_id):
+                found += _stage_field(entity_id, entity_type_id)
         unread = (path for of, kind, path in _EVERYWHERE if of == entity_id and not self._fields.get(kind))
         return [*dict.fromkeys([*found, *unread])] or None
 

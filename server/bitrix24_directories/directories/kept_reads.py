@@ -25,7 +25,11 @@ T = TypeVar("T")
 PERSONAL = "records"
 """What the keys of reads begin with that depend on the caller's own rights."""
 
+FAILURE_SECONDS = 10.0
+"""For which a read that was refused is not tried again."""
+
 _RECENTLY = 10.0
+_PASSING = 2.0  # seconds for which a failure that can pass is not tried again
 _ALONG_ROWS = 200  # of a list that is read again with others: the batch has to stay small
 
 ReadRows = Kept[Any] | Bitrix24Error
@@ -140,6 +144,25 @@ class Reader:
     def forget(self, *keys: tuple[str, ...]) -> None:
         for key in keys:
             self._cache.forget(self._kept_as(key))
+            self._cache.forget_failure((self.identity, *key))
+
+    def _failed_lately(self, key: tuple[str, ...], since: float = -math.inf) -> Bitrix24Error | None:
+        """The error of the caller's own read since a time, so lately that it would come again."""
+        failed = self._cache.failure((self.identity, *key))
+        if failed is None or failed.failed_at < since or not isinstance(failed.error, Bitrix24Error):
+            return None
+        return failed.error.with_traceback(None)  # or it would grow each time that it is raised
+
+    def _keep_failure(self, key: tuple[str, ...], error: Bitrix24Error) -> None:
+        self._cache.keep_failure((self.identity, *key), error, _PASSING if error.retryable else FAILURE_SECONDS)
+
+    def keep_refusal(self, read: Read[Any], error: Bitrix24Error) -> None:
+        """Let a refusal be what `read` comes to for as long as rows are kept: others can do without it."""
+        self._cache.keep_failure((self.identity, *read.key), error, self._cache.ttl)
+
+    def lately(self, reads: Iterable[Read[Any]]) -> dict[Read[Any], ReadRows]:
+        """Those of `reads` that need no request now: what they gave lately, or why they failed."""
+        return self._kept_since(reads, -math.inf)
 
     def forget_all(self, *start: str) -> None:
         """The same for all keys that begin so."""
@@ -161,14 +184,21 @@ class Reader:
         return outcome
 
     async def made(self, key: tuple[str, ...], make: Callable[[], Awaitable[list[T]]], *, fresh: bool) -> Kept[T]:
-        """What `make` gave lately under `key`, or gives now: for what takes more than one call."""
+        """What `make` gave lately under `key`, or gives now: for what takes more than one call. Raises Bitrix24Error,
+        again without asking if it was raised a moment ago."""
         owned = self._kept_as(key)
         if not fresh and (kept := self._cache.get(owned)) is not None:
             return kept
         async with self._turn(key, fresh=fresh):
             if not fresh and (kept := self._cache.get(owned)) is not None:  # by now
                 return kept
-            return self._cache.keep(owned, await make())
+            if not fresh and (error := self._failed_lately(key)) is not None:
+                raise error
+            try:
+                return self._cache.keep(owned, await make())
+            except Bitrix24Error as exc:
+                self._keep_failure(key, exc)
+                raise
 
     def kept(self, reads: Iterable[Read[Any]]) -> dict[Read[Any], Kept[Any]]:
         """Those of `reads` that were made lately, and what they gave."""
@@ -186,7 +216,8 @@ class Reader:
     ) -> dict[Read[Any], ReadRows]:
         """What each of `reads` gave lately, or gives now, in one batch for each 50; an error in place of each failure.
 
-        What was read before `since` (anyio's clock) is read anew. Raises Bitrix24Error when a batch fails as a whole.
+        What was read before `since` (anyio's clock) is read anew. What failed a moment ago is not asked for again.
+        Raises Bitrix24Error when a batch fails as a whole.
         """
         wanted = list(reads)
         found: dict[Read[Any], ReadRows] = {} if fresh else self._kept_since(wanted, since)
@@ -198,7 +229,15 @@ class Reader:
             return found | await self._batch(left, math.inf if fresh else since)
 
     def _kept_since(self, reads: Iterable[Read[Any]], since: float) -> dict[Read[Any], ReadRows]:
-        return {read: kept for read, kept in self.kept(reads).items() if kept.read_at >= since}
+        """What was read, or failed, since a time."""
+        found: dict[Read[Any], ReadRows] = {}
+        kept = self.kept(reads := list(reads))
+        for read in reads:
+            if read in kept and kept[read].read_at >= since:
+                found[read] = kept[read]
+            elif read.keep and (error := self._failed_lately(read.key, since)) is not None:
+                found[read] = error
+        return found
 
     async def _among_replicas(self, reads: Sequence[Read[Any]], since: float) -> dict[Read[Any], ReadRows]:
         """What another replica has read since, or what the portal gives now, for all of them."""
@@ -265,7 +304,12 @@ class Reader:
             outcomes = [await capture(self._client.call(reads[0].method, reads[0].params, fresh=fresh))]
         else:
             calls = _calls(reads)
-            answered = await self._client.batch(calls)
+            try:
+                answered = await self._client.batch(calls)
+            except Bitrix24Error as exc:
+                for read in reads:
+                    self._keep_failure(read.key, exc)
+                raise
             outcomes = [answered[key] for key in calls]
         return await self._keep_given(reads, owned, outcomes)
 
@@ -280,6 +324,8 @@ class Reader:
                 rows = read.rows(answer)
             except Bitrix24Error as exc:
                 found[read] = exc
+                if read.keep:
+                    self._keep_failure(read.key, exc)
             else:
                 found[read] = self._keep(key, read, rows, read_at)
                 if self._shared is not None and read.keep and not _is_personal(read.key):

@@ -108,8 +108,8 @@ class DirectoryItems(Result):
     """One directory's items in SORT order, and the fields that take their codes (`used_in` as in Directory).
 
     `total` counts all items of the directory, `fitting` those that a query asks for, `more` those that are left to be
-    read behind the last one shown. `age_seconds` is None for what was read for this call; less than WORTH_SAYING is not
-    shown.
+    read behind the last one shown. Codes of stages that are `switched_off` are of no use in records. `age_seconds` is
+    None for what was read for this call; less than WORTH_SAYING is not shown.
     """
 
     entity_id: str
@@ -118,6 +118,7 @@ class DirectoryItems(Result):
     fitting: int | None = None
     more: int | None = None
     used_in: list[str] | None = None
+    switched_off: bool | None = None
     age_seconds: int | None = None
 
 
@@ -126,7 +127,7 @@ class Directory(Shape):
 
     `used_in` names the fields that take its codes, custom ones with their titles (`deal.STAGE_ID`, `deal.UF_CRM_1724
     (Size)`). For stages: `pipeline` is the pipeline's name, `category_id` its number; `start`, `success` and `failure`
-    are codes; `entity_type_id` is the type of the records.
+    are codes; `entity_type_id` is the type of the records. Stages that are `switched_off` are of no use in records.
     """
 
     entity_id: str
@@ -139,6 +140,7 @@ class Directory(Shape):
     start: str | None = None
     success: str | None = None
     failure: str | None = None
+    switched_off: bool | None = None
 
 
 class DirectoryList(Result):
@@ -185,11 +187,12 @@ class Unsearched(Shape):
 
 
 class FoundIn(Shape):
-    """A directory that matches stand in: its title, and `used_in` as in Directory."""
+    """A directory that matches stand in: its title, `used_in` and `switched_off` as in Directory."""
 
     entity_id: str
     name: str
     used_in: list[str] | None = None
+    switched_off: bool | None = None
 
 
 class FoundItems(Result):

@@ -45,7 +45,9 @@ def part_of_directories(whole: DirectoryList) -> DirectoryList:
     """
     if len(whole.directories) <= DIRECTORIES_AT_ONCE:
         return whole
-    ordered = sorted(whole.directories, key=lambda one: one.entity_id.startswith(_SMART_PROCESS))
+    ordered = sorted(
+        whole.directories, key=lambda one: (one.switched_off is True, one.entity_id.startswith(_SMART_PROCESS))
+    )
     shown, rest = ordered[:DIRECTORIES_AT_ONCE], ordered[DIRECTORIES_AT_ONCE:]
     brief = {"start": None, "success": None, "failure": None, "pipeline": None, "category_id": None}
     shown = [one.model_copy(update=brief) for one in shown]
@@ -55,6 +57,8 @@ def part_of_directories(whole: DirectoryList) -> DirectoryList:
 
 def _sort_of(directory: Directory) -> str:
     """The same for directories that differ in nothing but their pipeline or their smart process."""
+    if directory.switched_off:
+        return "stages that are switched off"
     if directory.kind != "stages" or not directory.used_in:
         return directory.kind
     smart = directory.entity_id.startswith(_SMART_PROCESS)

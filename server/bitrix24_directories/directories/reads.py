@@ -20,9 +20,12 @@ from .field_rows import (
 from .fields import TYPE_NAMES, Field, RecordType
 from .kept_reads import PERSONAL, Read
 from .models import Directory, Item
-from .rows import read_directories, read_items
+from .rows import PipelineName, read_directories, read_items, read_pipelines, read_statuses
 
 T = TypeVar("T")
+
+_ORIGINAL = {"useOriginalUfNames": "Y"}
+"""Lets custom fields go by their own names, which is all that filters take for some of them."""
 
 COUNTS = PERSONAL
 """What the keys of all counts begin with."""
@@ -44,6 +47,22 @@ CURRENCIES: Read[Item] = Read(("currencies",), "crm.currency.list", {}, _of_resu
 def items_of(entity_id: str) -> Read[Item]:
     """The items of a directory; an unknown one has none."""
     return Read(("items", entity_id), "crm.status.entity.items", {"entityId": entity_id}, _of_result(read_items))
+
+
+def pipelines_of(type_id: int) -> Read[PipelineName]:
+    """The names of a type's pipelines, as far as the user may see them."""
+    params = {"entityTypeId": type_id}
+    return Read(("pipelines", str(type_id)), "crm.category.list", params, _of_result(read_pipelines))
+
+
+def meanings_of(entity_id: str) -> Read[Item]:
+    """The first 50 items of a directory of stages, in order, with their meanings."""
+    return Read(
+        ("meanings", entity_id),
+        "crm.status.list",
+        {"filter": {"ENTITY_ID": entity_id}, "order": {"SORT": "ASC", "ID": "ASC"}},
+        lambda answer: read_statuses(answer.result, entity_id),
+    )
 
 
 def new_fields_of(type_id: int) -> Read[Field]:
@@ -73,26 +92,29 @@ def record_of(type_id: int, record_id: int) -> Read[dict[str, Any]]:
 def records_after(
     type_id: int, fitting: Mapping[str, Any], select: Sequence[str], after: int = 0
 ) -> Read[dict[str, Any]]:
-    """The next 50 records, by id, that fit a filter of `crm.item.list`; not counted, which is far cheaper."""
+    """The next 50 records, by id, that fit a filter of `crm.item.list`; not counted, which is far cheaper. Custom
+    fields go by their original names."""
     params = {
         "entityTypeId": type_id,
         "filter": {**fitting, ">id": after},
         "select": list(select),
         "order": {"id": "ASC"},
         "start": -1,
+        **_ORIGINAL,
     }
     return Read((), "crm.item.list", params, _of_result(read_listed_records), keep=False)
 
 
 def records_with(type_id: int, fitting: Mapping[str, Any], select: Sequence[str]) -> Read[CountedRecords]:
     """How many records fit a filter of `crm.item.list`, as far as the caller may read them, and the first 50 of them
-    with `select` alone. The only row."""
+    with `select` alone. Custom fields go by their original names. The only row."""
     params = {
         "entityTypeId": type_id,
         "filter": dict(fitting),
         "select": list(select),
         "order": {"id": "ASC"},
         "start": 0,  # -1 would be far cheaper, and its total means nothing
+        **_ORIGINAL,
     }
     key = (COUNTS, str(type_id), json.dumps(params, sort_keys=True))
     return Read(key, "crm.item.list", params, read_counted_records)

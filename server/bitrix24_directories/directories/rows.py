@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -38,6 +38,7 @@ Name = Annotated[
     BeforeValidator(lambda value: "" if value is None else value),
     AfterValidator(lambda name: one_line(name, NAME_LIMIT)),
 ]
+Flag = Annotated[bool, BeforeValidator(lambda value: value not in (False, 0, "0", "N", "n", "false"))]
 # PHP writes an empty array where an object is expected.
 Section = Annotated[dict[str, Any], BeforeValidator(lambda value: value if isinstance(value, dict) else {})]
 
@@ -65,6 +66,13 @@ class _StatusRow(_ItemRow):
     extra: Section = Field({}, alias="EXTRA")
 
 
+class PipelineName(NamedTuple):
+    """A pipeline's number and its plain name."""
+
+    number: int
+    name: str
+
+
 class _TypeRow(_Row):
     """A row of `crm.status.entity.types`; only ID and NAME are always there."""
 
@@ -75,6 +83,7 @@ class _TypeRow(_Row):
     prefix: str | None = Field(None, alias="PREFIX")
     category_id: int | None = Field(None, alias="CATEGORY_ID")
     category_name: Name = Field("", alias="CATEGORY_NAME")
+    is_enabled: Flag = Field(True, alias="IS_ENABLED")
 
 
 _R = TypeVar("_R", bound=_Row)
@@ -110,10 +119,26 @@ def fields_text(result: Any) -> str:
 
 
 def read_directories(result: Any) -> list[Directory]:
-    """The portal's directories from `crm.status.entity.types`: stages first, each kind in natural order of ids."""
+    """The portal's directories from `crm.status.entity.types`: stages first, those that are switched off last, each
+    kind in natural order of ids."""
     return sorted(
-        _read(result, _TypeRow, _directory), key=lambda found: (found.kind == "list", _natural(found.entity_id))
+        _read(result, _TypeRow, _directory),
+        key=lambda directory: (
+            directory.switched_off is True,
+            directory.kind == "list",
+            _natural(directory.entity_id),
+        ),
     )
+
+
+def read_pipelines(result: Any) -> list[PipelineName]:
+    """Pipelines with a name from `crm.category.list`."""
+    rows = keyed(result).get("categories")
+    return [
+        PipelineName(int(row["id"]), name)
+        for row in listed(rows)
+        if isinstance(row, dict) and str(row.get("id", "")).isdecimal() and (name := _text(row.get("name")))
+    ]
 
 
 def listed(result: Any) -> list[Any]:
@@ -180,7 +205,12 @@ def _directory(row: _TypeRow) -> Directory:
         start=_stage(row, "START_FIELD"),
         success=_stage(row, "FINAL_SUCCESS_FIELD"),
         failure=_stage(row, "FINAL_UNSUCCESS_FIELD"),
+        switched_off=None if row.is_enabled else True,
     )
+
+
+def _text(value: Any) -> str:
+    return one_line(value, NAME_LIMIT) if isinstance(value, str) else ""
 
 
 def _stage(row: _TypeRow, key: str) -> str | None:

@@ -214,4 +214,7 @@ def _shortened(result: QueryResult, choices: Mapping[str, list[str]]) -> QueryRe
 def _of_matches(results: Sequence[QueryResult], by_id: Mapping[str, Directory]) -> list[FoundIn]:
     ids = dict.fromkeys(match.entity_id for result in results for match in result.matches)
     found = (by_id.get(entity_id) or bare_directory(entity_id) for entity_id in ids)
-    return [FoundIn(entity_id=one.entity_id, name=one.name, used_in=one.used_in) for one in found]
+    return [
+        FoundIn(entity_id=one.entity_id, name=one.name, used_in=one.used_in, switched_off=one.switched_off)
+        for one in found
+    ]

@@ -32,6 +32,8 @@ DIRECTORIES = "bitrix24://directories"
 
 QUERY_SHOWN = 100
 
+SWITCHED_OFF = "switched off: the codes are of no use in records"
+
 _COUNTED = {
     "add": "{n} added",
     "update": "{n} changed",
@@ -69,6 +71,8 @@ def items_text(result: DirectoryItems) -> str:
         lines.append(f"{result.more} more are not shown: go on with after={last}, or narrow with query")
     if result.used_in:
         lines.append(f"The codes go into {', '.join(result.used_in)}")
+    if result.switched_off:
+        lines.append(f"Stages of this type are {SWITCHED_OFF}")
     return "\n".join(lines)
 
 
@@ -98,10 +102,10 @@ def _directory_line(directory: Directory) -> str:
     used_in = f" for {', '.join(directory.used_in)}" if directory.used_in else ""
     parts = [f"{shown_code(directory.entity_id)}: {directory.name} - {directory.kind}{used_in}"]
     if directory.category_id is not None:
-        named = directory.pipeline and directory.pipeline not in directory.name
-        parts.append(f"pipeline {directory.category_id}" + (f" ({directory.pipeline})" if named else ""))
+        parts.append(f"pipeline {directory.category_id}" + (f" {directory.pipeline}" if directory.pipeline else ""))
     codes = {"start": directory.start, "success": directory.success, "failure": directory.failure}
     parts += [f"{meaning} {shown_code(code)}" for meaning, code in codes.items() if code is not None]
+    parts += [SWITCHED_OFF] if directory.switched_off else []
     return ", ".join(parts)
 
 
@@ -158,7 +162,7 @@ def _match_text(match: Match) -> str:
 
 def _found_in(one: FoundIn) -> str:
     used_in = f", codes for {', '.join(one.used_in)}" if one.used_in else ""
-    return f"{shown_code(one.entity_id)}: {one.name}{used_in}"
+    return f"{shown_code(one.entity_id)}: {one.name}{used_in}{f', {SWITCHED_OFF}' if one.switched_off else ''}"
 
 
 def plan_text(change: Change) -> str:

@@ -43,7 +43,8 @@ class Place:
 
     @property
     def name(self) -> str:
-        return self.of.field.name
+        """The field's name in filters and records: a custom one's own, with `useOriginalUfNames`."""
+        return self.of.field.original or self.of.field.name
 
     def pipeline(self) -> dict[str, Any]:
         return {} if self.category_id is None else {"categoryId": self.category_id}

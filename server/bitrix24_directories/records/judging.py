@@ -35,6 +35,17 @@ from .verdicts import DROP, STORE_RAW, Verdict, boolean, clears, day, moment, nu
 _NEVER_MOVED = "crm.deal.update never changes the pipeline; for crm.item.update spell all as categoryId, stageId"
 REFUSE_SINGLE = "refuse a single value"
 NOTHING = object()
+_COMPUTED = {
+    "closed": "it follows from the stage",
+    "isReturnCustomer": "it follows from the client's history",
+    "isRepeatedApproach": "it follows from the client's history",
+    "stageSemanticId": "it follows from the stage",
+}
+"""Why a field that is not described as read-only drops what is written all the same."""
+
+_HAVE_DEFAULTS = {"opened"}
+"""Fields that are described as required and never missing."""
+
 _SHOWN = 100
 _MOST_CANDIDATES = 20
 OPEN = ("ambiguous", "wrong", "dropped", "clears")
@@ -90,7 +101,11 @@ class Judge:
         """Required fields of a new record that were not given."""
         if self._known.record_id is not None:
             return []
-        required = (one for one in self._known.fields if one.required and not one.read_only and one not in seen)
+        required = (
+            one
+            for one in self._known.fields
+            if one.required and not one.read_only and one not in seen and one.name not in _HAVE_DEFAULTS
+        )
         return [name for one in required if (name := spelt(one, self._style))]
 
     def _judge(self, key: Key, seen: Sequence[Field]) -> Verdict:
@@ -116,6 +131,8 @@ class Judge:
             return f"only {theirs}.* has it, and the other fields are spelt for {others}.*"
         if field.read_only:
             return "read-only"
+        if note := _COMPUTED.get(field.name):
+            return note
         if field.immutable and self._known.record_id is not None:
             return "it cannot be changed once the record is there"
         return ""

@@ -9,13 +9,24 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import anyio
+
 from bitrix24_directories.directories.cache import Kept
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.field_reads import fields_of, has_fields, reads_of_fields, rows
 from bitrix24_directories.directories.fields import TYPE_NAMES, Field, RecordType, folded
-from bitrix24_directories.directories.kept_reads import Read, ReadRows
+from bitrix24_directories.directories.kept_reads import FAILURE_SECONDS, Read, ReadRows
 from bitrix24_directories.directories.models import Directory
-from bitrix24_directories.directories.reads import CURRENCIES, OWNERS, TYPES, items_of, new_fields_of, record_of
+from bitrix24_directories.directories.pipelines import completed, reads_to_complete
+from bitrix24_directories.directories.reads import (
+    CURRENCIES,
+    OWNERS,
+    TYPES,
+    items_of,
+    new_fields_of,
+    pipelines_of,
+    record_of,
+)
 from bitrix24_directories.rest import Bitrix24Error, Entry, failure
 from bitrix24_directories.text import one_line
 
@@ -23,6 +34,7 @@ from .codes import CodeList
 from .spelling import read_keys, style_of
 from .stages import Pipeline
 
+_WITHOUT_PIPELINES = (1, 3, 4, 7)
 _LISTED = 20
 _SHOWN = 60
 
@@ -58,8 +70,9 @@ class Gathering:
         kind = self._type()
         if kind.id != number:
             await self._read([*self._of_type(kind.id), *self._whatever_may_be_needed(kind)])
-        if not rows(self._found, new_fields_of(kind.id)):  # it may be kept that they could not be had
-            self._found |= await self._reader.batch([new_fields_of(kind.id)], fresh=True)
+        if not rows(self._found, new_fields_of(kind.id)):  # it may be kept for long that they could not be had
+            since = anyio.current_time() - FAILURE_SECONDS
+            self._found |= await self._reader.batch([new_fields_of(kind.id)], since=since)
         return await self._rest(kind)
 
     async def gather_again(self, asked_at: float) -> Knowledge | None:
@@ -86,7 +99,8 @@ class Gathering:
 
     def _of_type(self, type_id: int) -> list[Read[Any]]:
         record = [] if self._record_id is None else [record_of(type_id, self._record_id)]
-        return [*reads_of_fields(type_id), *record]
+        pipelines = [] if type_id in _WITHOUT_PIPELINES else [pipelines_of(type_id)]
+        return [*reads_of_fields(type_id), *pipelines, *record]
 
     def _type(self) -> RecordType:
         wanted = folded(self._entity)
@@ -106,12 +120,12 @@ class Gathering:
     def _directories(self) -> list[Directory]:
         if isinstance(error := self._found[TYPES], Bitrix24Error):
             raise error
-        return rows(self._found, TYPES)
+        return completed(rows(self._found, TYPES), self._found)
 
     def _whatever_may_be_needed(self, kind: RecordType) -> list[Read[Any]]:
         """Before the fields of a type are known: its stages and all lists, to spare a third batch."""
         ids = [one.entity_id for one in self._directories() if one.kind == "list" or one.entity_type_id == kind.id]
-        return [CURRENCIES, *map(items_of, ids)]
+        return [CURRENCIES, *map(items_of, ids), *reads_to_complete(self._stages_of(kind))]
 
     def _needed(self, kind: RecordType, fields: Sequence[Field]) -> list[Read[Any]]:
         """The lists that the named fields take codes from; of stages those of all pipelines."""
@@ -120,7 +134,8 @@ class Gathering:
             if key.field is None:
                 continue
             if key.field.is_stage:
-                needed += [items_of(one.entity_id) for one in self._stages_of(kind)]
+                stages = self._stages_of(kind)
+                needed += [*map(items_of, (one.entity_id for one in stages)), *reads_to_complete(stages)]
             elif key.field.kind == "crm_currency":
                 needed.append(CURRENCIES)
             else:

@@ -1,7 +1,8 @@
 """Which field a key of a record means, and how it is to be spelt. Pure.
 
-Facts: `crm.deal.add` knows `STAGE_ID` and `UF_CRM_1`, `crm.item.add` knows `stageId`, `ufCrm_1` and `UF_CRM_1`; each
-drops what the other spells, and some fields only one of them has. Smart processes and invoices have `crm.item.*` alone.
+Facts: `crm.deal.add` knows `STAGE_ID` and `UF_CRM_1`, `crm.item.add` knows `stageId` and `ufCrm_1`; each drops custom
+fields as the other spells them, and some fields only one of them has. Smart processes and invoices have `crm.item.*`
+alone.
 """
 
 from __future__ import annotations
@@ -40,18 +41,16 @@ def style_of(type_id: int, fields: Sequence[Field], keys: Sequence[str]) -> Styl
         return "new"
     for key in keys:
         for field in fields:
-            if key == field.old_name and not (field.name and field.custom) and key != field.name:
+            if key == field.old_name and key != field.name:
                 return "old"
             if key == field.name and key != field.old_name:
                 return "new"
     return "old"
 
 
-def spelt(field: Field, style: Style, given: str = "") -> str:
-    """The field's name for the methods of `style`; `given` itself where they take it."""
-    if style == "old":
-        return field.old_name
-    return given if field.custom and field.name and given == field.old_name else field.name
+def spelt(field: Field, style: Style) -> str:
+    """The field's name for the methods of `style`."""
+    return field.old_name if style == "old" else field.name
 
 
 def read_keys(fields: Sequence[Field], keys: Sequence[str], style: Style) -> list[Key]:
@@ -63,7 +62,7 @@ def read_keys(fields: Sequence[Field], keys: Sequence[str], style: Style) -> lis
     for key in keys:
         found = [exact[key]] if key in exact else _loosely(key, free)
         if len(found) == 1:
-            read.append(Key(key, found[0], spelt(found[0], style, key)))
+            read.append(Key(key, found[0], spelt(found[0], style)))
         else:
             read.append(Key(key, None, candidates=tuple(found or _nearest(key, fields)), ambiguous=bool(found)))
     return read

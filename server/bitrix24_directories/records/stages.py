@@ -46,7 +46,8 @@ class Pipeline:
 
     @property
     def name(self) -> str:
-        return self.directory.pipeline or self.directory.name
+        """Its plain name; its number where the user may not see that."""
+        return self.directory.pipeline or (self.directory.name if self.number is None else f"pipeline {self.number}")
 
     @property
     def codes(self) -> Mapping[str, Item]:
