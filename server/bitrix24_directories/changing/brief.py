@@ -37,10 +37,10 @@ def with_additions(change: Change) -> Change:
 def of_what_was_done(change: Change, before: Sequence[Item]) -> Change:
     """A few steps with the items around them; of many only how many there were. What was refused is said in any case.
 
-    Items that only got another SORT, for room, are counted. What stopped half-way is said whole.
+    Items that only got another SORT, for room, are counted. What stopped half-way, or was stored otherwise, is said whole.
     """
     if change.status != "done" or change.items is None:
-        return change if change.status == "stopped" else of_a_plan(change)
+        return change if change.status in ("stopped", "done otherwise") else of_a_plan(change)
     moved_on = set(_renumbered(change.steps, before, change.items))
     told = [step for step in change.steps if step.status_id not in moved_on or step.action == "refused"]
     few = sum(step.action != "refused" for step in told) <= _FEW

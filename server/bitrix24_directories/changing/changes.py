@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import anyio
 
 from bitrix24_directories.directories.directories import Directories
-from bitrix24_directories.directories.entity_ids import could_be_id
-from bitrix24_directories.directories.models import Change, Item
+from bitrix24_directories.directories.entity_ids import could_be_id, is_channel_source
+from bitrix24_directories.directories.models import Change, Item, Step
 from bitrix24_directories.directories.notation import is_part
 from bitrix24_directories.rest import Bitrix24Error, Entry, Outcome, current_wait, failure
 from bitrix24_directories.state.shared import UnavailableError
 from bitrix24_directories.text import one_line, shown_code
 
 from .audit import Audit
-from .operations import Operation, Plan, after
+from .operations import CHANNEL_COMES_BACK, Operation, Plan, after
 from .outcomes import judged, of_a_change, why_stopped
 from .planning import Planner, differences
 from .refusals import item_named, item_with_code, no_directory, refused, whole
@@ -158,7 +158,9 @@ class Changes:
         if found.carried:
             plan = make(Planner(entity_id, items, found.carried))
         for operation in plan.removals:
-            operation.step = operation.step.model_copy(update={"why": found.none_found})
+            comes_back = is_channel_source(entity_id, operation.step.status_id or "")
+            why = f"{found.none_found}; {CHANNEL_COMES_BACK}" if comes_back else found.none_found
+            operation.step = operation.step.model_copy(update={"why": why})
         return plan, not found.uncounted
 
     async def remove_unused(
@@ -246,16 +248,16 @@ class Changes:
             raise refused(f"before the removal {found.none_found}", "Call again")
 
     async def _settled(self, planned: Planned, outcomes: Sequence[Outcome | None]) -> Change:
-        """What became of each step, by the portal's answers, or where one was lost by what stands there now."""
+        """The change with the outcome of each step, by what stands in the directory now."""
         sent = any(outcome is not None for outcome in outcomes)
         items = await self._read_again(planned.entity_id) if sent else planned.items
         steps = [
-            operation.step.model_copy(update=judged(operation, outcome, items))
+            operation.step.model_copy(update=judged(operation, outcome, planned.items, items))
             for operation, outcome in zip(planned.plan.operations, outcomes, strict=True)
         ]
         return Change(
             entity_id=planned.entity_id,
-            status="done" if all(step.outcome == "done" for step in steps) else "stopped",
+            status=_status_of(steps),
             steps=steps + planned.plan.refused,
             news=None if items is not None else ["the directory could not be read again: read it before going on"],
             items=items or [],
@@ -301,10 +303,18 @@ class Changes:
     def _record(self, planned: Planned, lines: Sequence[str], change: Change) -> None:
         for line, step in zip(lines, change.steps, strict=False):
             said = f"{step.outcome}: {step.why}" if step.why else str(step.outcome)
+            stored = {"stored": step.stored} if step.stored else {}
             try:
-                self._audit.outcome(line, said, entityId=planned.entity_id, statusId=step.status_id)
+                self._audit.outcome(line, said, entityId=planned.entity_id, statusId=step.status_id, **stored)
             except OSError:  # it could be written a moment ago; the line is on stderr, and the change is made
                 logger.exception("The audit log's file could not be written")
+
+
+def _status_of(steps: Sequence[Step]) -> Literal["done", "done otherwise", "stopped"]:
+    outcomes = {step.outcome for step in steps}
+    if not outcomes <= {"done", "done otherwise"}:
+        return "stopped"
+    return "done otherwise" if "done otherwise" in outcomes else "done"
 
 
 @contextmanager

@@ -10,6 +10,9 @@ from bitrix24_directories.directories.entity_ids import code_length, is_stages, 
 from bitrix24_directories.text import shown_code
 from bitrix24_directories.words import transliterated
 
+NAME_LENGTH = 100
+"""Characters of a name that the portal stores."""
+
 _STAGE_CODE = re.compile(r"[0-9A-Za-z_-]+")
 
 
@@ -19,11 +22,24 @@ def checked_code(entity_id: str, code: str, taken: Collection[str]) -> str:
     bare = code[len(prefix) :] if prefix and code.upper().startswith(prefix) else code
     if is_stages(entity_id) and _STAGE_CODE.fullmatch(bare) is None:
         raise ValueError("the code of a stage may hold only letters A-Z, digits, _ and -")
+    if ":" in bare:
+        raise ValueError(
+            f"Bitrix24 cuts a code up to its first colon and would store {shown_code(bare.partition(':')[2])}: write it "
+            "without a colon"
+        )
     if not bare or len(bare) > longest:
         raise ValueError(f"a code here has 1 to {longest} characters, without its prefix")
     if f"{prefix}{bare}".casefold() in taken:
         raise ValueError(f"the code {shown_code(prefix + bare)} is taken")
     return prefix + bare
+
+
+def checked_name(name: str) -> None:
+    """Raises ValueError for a name that the portal would not store as it is, with what is wrong."""
+    if name in ("", "0"):
+        raise ValueError('Bitrix24 takes no name that is empty or "0": write another name')
+    if len(name) > NAME_LENGTH:
+        raise ValueError(f"a name has {NAME_LENGTH} characters at most, and Bitrix24 would cut this one: shorten it")
 
 
 def made_code(entity_id: str, name: str, taken: Collection[str]) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bitrix24_directories.directories.entity_ids import is_stages
+from bitrix24_directories.directories.entity_ids import is_channel_source, is_stages
 from bitrix24_directories.directories.models import Item
 from bitrix24_directories.records.carriers import Carriers
 from bitrix24_directories.records.counting import Place, folded_code
@@ -24,10 +24,14 @@ from bitrix24_directories.words import same_text
 
 from .merge_models import Merge, MergedCode
 from .moving import MOST_AT_ONCE, Rule
+from .operations import CHANNEL_COMES_BACK
 from .refusals import item_named, refused
 
 _OTHER_REQUESTS = 7  # to count what is left, and to delete
-AUTOMATION = "Bitrix24's automation runs for each record whose stage changes"
+AUTOMATION = (
+    "each record that is moved gets an entry in its history, applications are told of it, and the portal's automation "
+    "may run for it"
+)
 
 
 def merging(codes: Sequence[str], into: str) -> Rule:
@@ -135,14 +139,16 @@ def records_to_move(found: Carriers) -> int:
 
 def notes(merge: MergeCodes, found: Carriers, limits: Plan, *, logged: bool) -> Iterator[str]:
     """What else a person should know before they agree."""
-    if (records := records_to_move(found)) and is_stages(merge.entity_id):
+    if records := records_to_move(found):
         yield AUTOMATION
-    if records:
         requests = _OTHER_REQUESTS + sum(1 + math.ceil(count / MOST_AT_ONCE) for count in _by_field(found).values())
         seconds = math.ceil(max(0.0, requests - limits.burst) / limits.per_second)
         yield f"about {requests} requests" + (f"; the portal's limits alone take {seconds} s" if seconds else "")
     if records and not logged:
         yield "BITRIX24_AUDIT_LOG is not set, so `bitrix24-directories-mcp undo` could not take it back"
+    for code in merge.codes:
+        if is_channel_source(merge.entity_id, code):
+            yield f"{shown_code(code)}: {CHANNEL_COMES_BACK}"
     yield from (f"not counted and so not moved: {what}" for what in found.uncounted)
 
 

@@ -254,6 +254,8 @@ def _after(codes: Sequence[MergedCode], steps: Sequence[Step]) -> list[MergedCod
             item, why = "deleted", None
         elif step is not None and step.outcome == "unknown":
             item, why = "unknown", step.why
+        elif step is not None and step.outcome == "done otherwise":
+            item, why = "stays", "; ".join(step.stored or ())
         elif item == "to be deleted":
             item, why = "stays", (step and step.why) or "records carry it still"
         said.append(code.model_copy(update={"item": item, "why": why, "fields": None}))

@@ -1,11 +1,14 @@
-"""What became of a change: from the portal's answers, or from what stands there now, to done, not done or unknown.
+"""Tells what became of a change: by what stands in the directory when it is read again, not by the portal's answer.
 
-Pure: nothing here calls anybody.
+Facts: the portal confirms an update whatever was stored, cuts what is too long, and can answer an error after it has
+stored the change. An answer decides only what reading leaves open: if it was lost, a change that is not there may still
+come. Pure: nothing here calls anybody.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from bitrix24_directories.directories.models import Change, Item, Step
 from bitrix24_directories.rest import Bitrix24Error, Entry, Outcome, failure
@@ -13,60 +16,132 @@ from bitrix24_directories.text import shown_code
 
 from .operations import Operation
 
+_UNREAD = "the directory could not be read again"
+_NOT_SHOWN = "Bitrix24 confirmed it, but the directory does not show it"
+
 
 def of_a_change(outcome: Outcome | None) -> Outcome | None:
     """To read, a user needs other rights than to change; the portal has one text for both."""
-    if isinstance(outcome, Bitrix24Error) and outcome.kind == "CRM_ACCESS_DENIED":
+    if isinstance(outcome, Bitrix24Error) and outcome.kind == "CRM_ACCESS_DENIED" and outcome.nothing_was_done:
         return failure("NOT_ALLOWED_TO_CHANGE", http_status=outcome.http_status, never_sent=True)
     return outcome
 
 
-def judged(operation: Operation, outcome: Outcome | None, items: list[Item] | None) -> dict[str, str]:
-    """What became of one operation: done, not done or unknown, and why."""
+def judged(
+    operation: Operation, outcome: Outcome | None, before: Sequence[Item], items: Sequence[Item] | None
+) -> dict[str, Any]:
+    """Fields of the step of an operation: its outcome, why, and what is stored in place of what was asked for.
+
+    `before` and `items` are the directory as it was and as it is, None if it could not be read.
+    """
     if outcome is None:
         return {"outcome": "not done"}
-    if not isinstance(outcome, Bitrix24Error):
-        return {"outcome": "done"}
-    if outcome.nothing_was_done:
-        return {"outcome": "not done", "why": outcome.happened}
+    error = outcome if isinstance(outcome, Bitrix24Error) else None
+    why = error.quoted or error.happened if error else _NOT_SHOWN
     if items is None:
-        return {"outcome": "unknown", "why": "the answer was lost, and the directory could not be read again"}
-    if _stands(operation, items):
+        if error and error.nothing_was_done:
+            return {"outcome": "not done", "why": why}
+        return {"outcome": "unknown", "why": f"the answer was lost, and {_UNREAD}" if error else _UNREAD}
+    item = _item_of(operation, outcome, before, items)
+    if operation.method == "crm.status.delete" and item is None:
         return {"outcome": "done"}
-    return {"outcome": "unknown", "why": "the answer was lost, and the directory does not show the change so far"}
+    if item is not None and item != operation.item:
+        stored = list(_stored_otherwise(operation, item))
+        return {"outcome": "done otherwise", "stored": stored} if stored else {"outcome": "done"}
+    if error and not (error.nothing_was_done or error.answered):
+        return {"outcome": "unknown", "why": "the answer was lost, and the directory does not show the change so far"}
+    return {"outcome": "not done", "why": why}
 
 
-def _stands(operation: Operation, items: Sequence[Item]) -> bool:
-    """Whether the directory looks as if the operation had been done."""
-    item = next((one for one in items if one.status_id == operation.step.status_id), None)
-    if operation.method == "crm.status.delete" or item is None:
-        return (operation.method == "crm.status.delete") == (item is None)
+def _item_of(operation: Operation, outcome: Outcome, before: Sequence[Item], items: Sequence[Item]) -> Item | None:
+    """The item that an operation is about, as it stands now: by its code, or by the number that the portal gave it."""
+    if operation.item is None:
+        numbers = {item.id for item in before}
+        new = [item for item in items if item.id not in numbers]
+        number = None if isinstance(outcome, Bitrix24Error) else str(outcome.result)
+        coded = (item for item in new if item.status_id == operation.step.status_id)
+        return next(coded, None) or next((item for item in new if str(item.id) == number), None)
+    return next((item for item in items if item.status_id == operation.item.status_id), None)
+
+
+def _stored_otherwise(operation: Operation, item: Item) -> Iterator[str]:
+    """What stands there in place of what was asked for, part by part."""
+    if operation.method == "crm.status.delete":
+        yield f"{shown_code(item.status_id)} was added again (id {item.id})"
+        return
     fields = operation.params["fields"]
-    color = item.color or ""
-    there = (item.sort, item.name, color)
-    return there == (fields["SORT"], fields.get("NAME", item.name), fields.get("COLOR", color))
+    if item.status_id != operation.step.status_id:
+        yield f"code {shown_code(item.status_id)}"
+    if item.name != fields.get("NAME", item.name):
+        yield f"name {item.name}"
+    if item.sort != fields["SORT"]:
+        yield f"SORT {item.sort}"
+    if (item.color or "").casefold() != fields.get("COLOR", item.color or "").casefold():
+        yield f"colour {item.color or 'none'}"
+    meaning = {"S": "success", "F": "failure"}.get(fields.get("SEMANTICS", ""), "process")
+    if operation.item is None and (item.semantics or "process") != meaning:
+        yield f"meaning {item.semantics}"
 
 
 def why_stopped(change: Change, outcomes: Sequence[Outcome | None], timeout: float) -> Bitrix24Error:
-    """What to tell, and what to do next: never to call again where a change may still be carried out."""
+    """The error of a change that stopped: what to tell, and what to do next, which is never to call again while a
+    change may still be carried out."""
     errors = [outcome for outcome in outcomes if isinstance(outcome, Bitrix24Error)]
     unknown = [step for step in change.steps if step.outcome == "unknown"]
-    if not errors:
+    if unknown:
+        return _unknown(change, unknown, errors)
+    if all(outcome is None for outcome in outcomes):
         detail = f"waited {timeout:g} s for the portal to take the change; it was not sent"
         return failure("TIMEOUT", detail=detail, never_sent=True)
-    if not unknown:
-        return errors[0]
-    cause = next((error for error in errors if not error.nothing_was_done), errors[0])
+    steps = change.steps[: len(outcomes)]
+    refused = [
+        outcome
+        for step, outcome in zip(steps, outcomes, strict=True)
+        if step.outcome == "not done" and isinstance(outcome, Bitrix24Error)
+    ]
+    if refused:
+        return refused[0]
+    if errors:
+        return _interrupted(errors[0])
+    return _not_stored(change)
+
+
+def _unknown(change: Change, unknown: Sequence[Step], errors: Sequence[Bitrix24Error]) -> Bitrix24Error:
+    cause = next((error for error in errors if not error.nothing_was_done), None)
+    what = "the change was" if len(change.steps) == 1 else "all changes were"
+    why = f"the portal's answer was lost: {cause.happened}" if cause else _UNREAD
     entry = Entry(
-        f"Whether {'the change was' if len(change.steps) == 1 else 'all changes were'} made is not known, for the "
-        f"portal's answer was lost: {cause.happened}",
+        f"It is unknown whether {what} made, for {why}",
         f"Do not send it again now, since it may still be carried out. In a minute or two read {change.entity_id} "
         f"with get_directory_items (details and fresh) and look whether {'; '.join(map(_sign_of, unknown))}. "
         "Tell the user what you find, and go on from there.",
-        cause.category,
+        cause.category if cause else "portal",
         again="Sending the same change again before that could make it twice.",
     )
-    return Bitrix24Error("CHANGE_UNKNOWN", entry, http_status=cause.http_status)
+    return Bitrix24Error("CHANGE_UNKNOWN", entry, http_status=cause.http_status if cause else None)
+
+
+def _interrupted(cause: Bitrix24Error) -> Bitrix24Error:
+    entry = Entry(
+        "The portal answered an error although it had made that change, so the steps after it were not sent: "
+        f"{cause.happened}",
+        "Call again for the rest: what is done is not done twice.",
+        "portal",
+        retryable=True,
+    )
+    return Bitrix24Error("CHANGE_INTERRUPTED", entry, code=cause.code, http_status=cause.http_status)
+
+
+def _not_stored(change: Change) -> Bitrix24Error:
+    missing = [step for step in change.steps if step.outcome == "not done"]
+    entry = Entry(
+        f"Bitrix24 confirmed the change, but {change.entity_id} does not show it: not so that "
+        f"{'; '.join(map(_sign_of, missing))}",
+        "Tell the user: somebody else may have changed it at the same moment, or the portal dropped it. Call again "
+        "only if they want that.",
+        "portal",
+    )
+    return Bitrix24Error("CHANGE_NOT_STORED", entry)
 
 
 def _sign_of(step: Step) -> str:

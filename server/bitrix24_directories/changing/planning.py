@@ -1,8 +1,8 @@
 """From how a directory is and how it should be to the steps between, by the portal's rules. Pure: calls nobody.
 
-Rules (crm.status.add, update, delete): what is sent without SORT jumps to the front; codes of stages have an alphabet
-and a length, and get their pipeline's prefix from the portal; meaning cannot change; system items stay; no stage but
-a failed one may stand after the winning one.
+Rules (crm.status.add, update, delete): what is sent without SORT jumps to the front; codes have a length, those of
+stages an alphabet, and get their pipeline's prefix from the portal; names are cut; meaning cannot change; system items
+stay; no stage but a failed one may stand after the winning one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bitrix24_directories.directories.notation import Line, coded, read_lines
 from bitrix24_directories.text import shown_code
 from bitrix24_directories.words import same_text
 
-from .item_codes import checked_code, made_code
+from .item_codes import checked_code, checked_name, made_code
 from .operations import Operation, Plan, deletion, refused_carried, refused_system, refused_unsure
 from .sorting import sorts_for
 
@@ -133,7 +133,7 @@ class Planner:
     def update(self, item: Item, *, name: str = "", color: str = "", after: Item | None = None) -> Plan:
         """Another name, colour or place for an item."""
         line = Line(name or item.name, item.status_id, name, None, color or None)
-        if not self._colour_is_one(line):
+        if not self._colour_is_one(line) or not self._name_is_one(line, item):
             return Plan(refused=self._refused)
         wanted = [self._kept(one) for one in self._items if after is None or one is not item]
         changed = self._kept(item, name=name, color=color)
@@ -176,7 +176,7 @@ class Planner:
             return None
         if line.color is not None and line.color.casefold() == (item.color or "").casefold():
             line = replace(line, color=None)
-        if not self._colour_is_one(line):
+        if not self._colour_is_one(line) or not self._name_is_one(line, item):
             return None
         return self._kept(item, line=line, name=line.name, color=line.color or "")
 
@@ -197,10 +197,7 @@ class Planner:
         return named[0] if named else None
 
     def _new(self, line: Line, taken: set[str]) -> _Wanted | None:
-        if not line.name:
-            self._refuse(line, "a new item needs a name")
-            return None
-        if not self._colour_is_one(line):
+        if not self._colour_is_one(line) or not self._name_is_one(line):
             return None
         meaning = line.meaning or ""
         if meaning == "success" and any(item.semantics == "success" for item in self._items):
@@ -349,6 +346,17 @@ class Planner:
             return True
         self._refuse(line, "a colour is written like #39A8EF")
         return False
+
+    def _name_is_one(self, line: Line, item: Item | None = None) -> bool:
+        """Whether the portal would store the name that a line gives to a new item, or to one that has another."""
+        if item is not None and line.name in ("", item.name):
+            return True
+        try:
+            checked_name(line.name)
+        except ValueError as exc:
+            self._refuse(line, str(exc))
+            return False
+        return True
 
     def _refuse(self, line: Line, why: str) -> None:
         step = Step(action="refused", status_id=line.code, name=line.name or line.text, read_from=line.text, why=why)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 _PIPELINE_STAGES = re.compile(r"(DEAL|SMART_INVOICE|SMART_DOCUMENT|DYNAMIC_(?P<type>\d+))_STAGE_\d+")
+_CHANNEL = re.compile(r"\d+\|")
 _TYPES = {"DEAL": 2, "SMART_INVOICE": 31, "SMART_DOCUMENT": 36}
 _ONE_FOR_A_TYPE = {"STATUS": 1, "DEAL_STAGE": 2, "QUOTE_STATUS": 7}
 
@@ -35,6 +36,10 @@ def prefix_of(entity_id: str) -> str:
 
 def code_length(entity_id: str) -> int:
     """How many characters a STATUS_ID may have without its prefix (crm.status.add)."""
-    if entity_id.startswith("DEAL_STAGE"):
-        return 22 - len(prefix_of(entity_id))
-    return {"STATUS": 21, "QUOTE_STATUS": 22}.get(entity_id, 50)
+    longest = 22 if entity_id.startswith("DEAL_STAGE") else {"STATUS": 21, "QUOTE_STATUS": 22}.get(entity_id, 50)
+    return longest - len(prefix_of(entity_id))
+
+
+def is_channel_source(entity_id: str, code: str) -> bool:
+    """Whether a source is an open channel's own, which the channel makes of its number and a name: `16|WZ_WHATSAPP`."""
+    return entity_id == "SOURCE" and _CHANNEL.match(code) is not None

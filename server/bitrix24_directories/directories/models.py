@@ -212,7 +212,10 @@ class FoundItems(Result):
 
 
 class Step(Shape):
-    """One item of a plan: what is to happen to it, or why nothing will; after carrying out also its outcome."""
+    """One item of a plan: what is to happen to it, or why nothing will; after carrying out also its outcome.
+
+    `done`: what was asked for stands in the directory; `done otherwise`: the portal stored something else, in `stored`.
+    """
 
     action: Literal["add", "update", "remove", "refused"]
     status_id: str | None = None
@@ -220,7 +223,8 @@ class Step(Shape):
     read_from: str | None = None
     changes: list[str] | None = None
     why: str | None = None
-    outcome: Literal["done", "not done", "unknown"] | None = None
+    outcome: Literal["done", "done otherwise", "not done", "unknown"] | None = None
+    stored: list[str] | None = None
 
 
 class Addition(Shape):
@@ -234,15 +238,15 @@ class Addition(Shape):
 class Change(Result):
     """What a change would do, did, or did not do, and what of the directory it concerns, as the portal has it now.
 
-    `status`: `planned` (nothing is done yet; `plan_id` carries it out), `done`, `unchanged` (nothing to do), `declined`
-    (the person said no), `cancelled` (the person did not answer), `stopped` (a step was not done, or it is not known
-    whether it was). Where a plan adds many items, they are its `additions`, each behind the one before, and `steps` are
+    `status`: `planned` (nothing is done yet; `plan_id` carries it out), `done`, `done otherwise` (as a step says),
+    `unchanged` (nothing to do), `declined` (the person said no), `cancelled` (the person did not answer), `stopped` (a
+    step was not done, or it is not known whether it was). Where a plan adds many items, they are its `additions`, each behind the one before, and `steps` are
     all others. `news` tells what has changed on the portal since an earlier plan. `counts` of actions stand for steps
     that are not said; `items` are those that were changed, with their neighbours, of `total`.
     """
 
     entity_id: str
-    status: Literal["planned", "done", "unchanged", "declined", "cancelled", "stopped"]
+    status: Literal["planned", "done", "done otherwise", "unchanged", "declined", "cancelled", "stopped"]
     steps: list[Step]
     additions: list[Addition] | None = None
     plan_id: str | None = None

@@ -183,6 +183,7 @@ def change_text(change: Change) -> str:
     """What was done, or not, and the directory as it is now."""
     head = {
         "done": f"{change.entity_id} was changed:",
+        "done otherwise": f"{change.entity_id} was changed, but not quite as asked:",
         "unchanged": f"{change.entity_id}: there was nothing to change.",
         "declined": f"Nothing was changed in {change.entity_id}: the user declined. Do not try again unless they ask.",
         "cancelled": f"Nothing was changed in {change.entity_id}: the user closed the question without an answer. Ask "
@@ -205,9 +206,9 @@ def _stopped(change: Change) -> str:
     outcomes = {step.outcome for step in change.steps}
     if "unknown" in outcomes:
         return f"What is known of the change of {change.entity_id}:"
-    if "done" not in outcomes:
+    if outcomes.isdisjoint(("done", "done otherwise")):
         return f"Nothing was changed in {change.entity_id}:"
-    return f"{change.entity_id} was changed in part; after the refused step nothing more was tried:"
+    return f"{change.entity_id} was changed in part; after the step that failed nothing more was tried:"
 
 
 def _steps(change: Change) -> list[str]:
@@ -219,6 +220,7 @@ def _steps(change: Change) -> list[str]:
         parts += [f", read from {json.dumps(step.read_from, ensure_ascii=False)}"] if step.read_from else []
         parts += [f" - {step.why}"] if step.why else []
         parts += [f" - {step.outcome}"] if step.outcome else []
+        parts += [f": stored with {', '.join(step.stored)}"] if step.stored else []
         lines.append(f"- {''.join(parts)}")
     return lines
 

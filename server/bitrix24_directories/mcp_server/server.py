@@ -83,7 +83,7 @@ CHANGING = {
     "merge_directory_items",
 }
 _HELLO_SECONDS = 0.1  # in which most clients have been told of all tools: nothing may hold that up
-_CHANGED = ("done", "incomplete")  # what a result's status is after something was changed
+_CHANGED = ("done", "done otherwise", "incomplete")  # what a result's status is after something was changed
 
 T = TypeVar("T")
 

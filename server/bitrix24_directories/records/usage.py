@@ -7,7 +7,6 @@ empty ones; the comparison ignores letter case and blanks at the end.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import anyio
 
 from bitrix24_directories.directories.directories import Directories
-from bitrix24_directories.directories.entity_ids import could_be_id
+from bitrix24_directories.directories.entity_ids import could_be_id, is_channel_source
 from bitrix24_directories.directories.field_rows import CountedRecords
 from bitrix24_directories.directories.kept_reads import Read
 from bitrix24_directories.directories.models import Directory, Item
@@ -30,7 +29,6 @@ from .codes import WORDS_LIMIT, CodeList
 from .counting import Counting, Place, folded_code, record_id_of
 from .models import DirectoryUsage, UnknownCode, UsedItem
 
-_CHANNEL = re.compile(r"\d+\|")  # open channels make their sources' codes of a number and a name
 _ROUNDS = 5  # in each of which up to a page of unknown codes comes to light
 _IDS = 5
 _SHOWN_IDS = 20  # in a picture
@@ -195,7 +193,7 @@ def _ids_by_code(records: Sequence[dict[str, Any]], place: Place, known: Sequenc
 
 
 def _perhaps(matcher: Matcher, code: str) -> str | None:
-    if _CHANNEL.match(code):
+    if is_channel_source("SOURCE", code):
         return "a channel's own code"
     found = matcher.find(code[:WORDS_LIMIT])
     if found.status not in ("exact", "likely"):
