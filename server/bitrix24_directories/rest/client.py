@@ -235,7 +235,7 @@ class Bitrix24Client:
         try:
             return await self._credentials.renew(refused)
         except Bitrix24Error as exc:
-            exc.nothing_was_done = refusal.nothing_was_done
+            exc.nothing_was_done, exc.answered = refusal.nothing_was_done, refusal.answered
             raise
 
     async def _once(self, method: str, params: Mapping[str, Any], *, repeatable: bool = True) -> Answer:
