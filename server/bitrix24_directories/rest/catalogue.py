@@ -195,6 +195,41 @@ CATALOGUE: dict[str, Entry] = {
     "NOT_INSTALLED": Entry(
         "The application is not installed on the portal", f"{_ADMIN} to install it.", "authorization"
     ),
+    "OAUTH_REFUSED": Entry(
+        "The authorization server refused the request for a token with an error that is not documented",
+        "Act on its words if they are clear; otherwise tell the user to check BITRIX24_OAUTH_URL, BITRIX24_CLIENT_ID "
+        "and BITRIX24_CLIENT_SECRET.",
+        "authorization", words=True,
+        person="Act on its words if they are clear; otherwise check BITRIX24_OAUTH_URL, BITRIX24_CLIENT_ID and "
+        "BITRIX24_CLIENT_SECRET.",
+    ),
+    "NOT_OAUTH": Entry(
+        "No authorization server answers at the address in BITRIX24_OAUTH_URL",
+        "Tell the user to correct BITRIX24_OAUTH_URL, or remove it to use Bitrix24's own server, and check that no VPN "
+        "or proxy stands between.",
+        "configuration",
+    ),
+    "OAUTH_UNAVAILABLE": Entry(
+        "The authorization server is not working at the moment, or its answer was lost",
+        "Call the same tool again once; if it fails again, tell the user that the authorization server has trouble, "
+        "and to check BITRIX24_OAUTH_URL.",
+        "portal", retryable=True, retry_after=30, words=True,
+        person="Try again in a minute; if it fails again, the authorization server has trouble: check "
+        "BITRIX24_OAUTH_URL.",
+    ),
+    "OAUTH_UNREACHABLE": Entry(
+        "No connection to the authorization server could be made",
+        "Tell the user to check BITRIX24_OAUTH_URL, and the network, VPN and proxy of the machine that this server "
+        "runs on.",
+        "network", retryable=True, retry_after=30,
+    ),
+    "OAUTH_TLS_FAILURE": Entry(
+        "The secure connection (TLS) to the authorization server failed; its certificate is not trusted here, or "
+        "something intercepts it",
+        "Tell the user to check BITRIX24_OAUTH_URL and the certificate of that server; if a private CA issued it, set "
+        "BITRIX24_CA_FILE to the certificate of that CA (PEM).",
+        "network",
+    ),
     "NO_TOKEN": Entry(
         "This application has no token for the portal yet", _LOGIN, "authorization"
     ),
@@ -536,9 +571,34 @@ BY_OAUTH_CODE = {
     "wrong_client": "invalid_client",
     "invalid_request": "OAUTH_INVALID_REQUEST",
     "invalid_scope": "invalid_scope",
+    "insufficient_scope": "insufficient_scope",
+    "payment_required": "PAYMENT_REQUIRED",
     "not_installed": "NOT_INSTALLED",
 }
 """The authorization server's code in lower case -> its row."""
+
+AT_AUTHORIZATION_SERVER = {
+    "CONNECTION_REFUSED": "OAUTH_UNREACHABLE",
+    "CONNECTION_FAILED": "OAUTH_UNREACHABLE",
+    "DNS_FAILURE": "OAUTH_UNREACHABLE",
+    "NOT_TLS": "OAUTH_UNREACHABLE",
+    "TLS_FAILURE": "OAUTH_TLS_FAILURE",
+    "CONNECTION_LOST": "OAUTH_UNAVAILABLE",
+    "TIMEOUT": "OAUTH_UNAVAILABLE",
+    "EMPTY_ANSWER": "OAUTH_UNAVAILABLE",
+    "BROKEN_ANSWER": "OAUTH_UNAVAILABLE",
+    "INTERNAL_SERVER_ERROR": "OAUTH_UNAVAILABLE",
+    "SERVER_ERROR": "OAUTH_UNAVAILABLE",
+    "TOO_MANY_REQUESTS": "OAUTH_UNAVAILABLE",
+    "ANSWER_TOO_LARGE": "NOT_OAUTH",
+    "NOT_BITRIX24": "NOT_OAUTH",
+    "HTTP_UNAUTHORIZED": "NOT_OAUTH",
+    "HTTP_FORBIDDEN": "NOT_OAUTH",
+    "HTTP_NOT_FOUND": "NOT_OAUTH",
+    "PORTAL_DELETED": "NOT_OAUTH",
+    "UNKNOWN_ERROR": "NOT_OAUTH",
+}
+"""A row that blames the portal -> the row for the same failure of the authorization server."""
 
 BY_TEXT = (
     ("the parameter entityid must be a string", "ENTITY_ID_NOT_TEXT"),

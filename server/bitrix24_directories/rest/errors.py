@@ -12,6 +12,7 @@ import re
 from bitrix24_directories.text import one_line
 
 from .catalogue import (
+    AT_AUTHORIZATION_SERVER,
     BAD_WEBHOOK,
     BEFORE_THE_METHOD,
     BY_CODE,
@@ -160,12 +161,30 @@ def from_portal(code: str, description: str, http_status: int, retry_after: floa
     )
 
 
-def from_authorization_server(code: str, description: str, http_status: int) -> Bitrix24Error:
-    """The error for what the token endpoint answered; some of its codes mean other things than the portal's."""
-    kind = BY_OAUTH_CODE.get(clean(code).casefold())
+def from_authorization_server(code: str, description: str, http_status: int, host: str) -> Bitrix24Error:
+    """The error for JSON from the token endpoint at `host`; some of its codes mean other things than the portal's."""
+    shown, words = clean(code), clean(description)
+    kind = BY_OAUTH_CODE.get(shown.casefold())
+    if kind is not None:
+        return Bitrix24Error(kind, CATALOGUE[kind], code=shown, http_status=http_status, words=words)
+    by_status = AT_AUTHORIZATION_SERVER[_by_status(http_status, is_error=False)]
+    kind = "OAUTH_REFUSED" if by_status == "NOT_OAUTH" and (shown or words) else by_status
+    return Bitrix24Error(kind, CATALOGUE[kind], code=shown, http_status=http_status, detail=host, words=words)
+
+
+def of_authorization_server(error: Bitrix24Error, host: str) -> Bitrix24Error:
+    """The same failure with the authorization server at `host` as what failed, if its row blames the portal."""
+    kind = AT_AUTHORIZATION_SERVER.get(error.kind)
     if kind is None:
-        return from_portal(code, description, http_status)
-    return Bitrix24Error(kind, CATALOGUE[kind], code=clean(code), http_status=http_status, words=clean(description))
+        return error
+    return Bitrix24Error(
+        kind,
+        CATALOGUE[kind],
+        code="" if kind == "NOT_OAUTH" else error.code,
+        http_status=error.http_status,
+        detail=host,
+        nothing_was_done=error.nothing_was_done,
+    )
 
 
 def clean(text: str) -> str:
