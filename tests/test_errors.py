@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from bitrix24_directories.rest import CATALOGUE
+from bitrix24_directories.rest.catalogue import BY_CODE
+from bitrix24_directories.rest.errors import from_portal
 from support import RunningPortal, ask
 
 pytestmark = pytest.mark.virtual_clock
@@ -26,6 +28,7 @@ SYSTEM_ERRORS = [
     (405, "ERROR_BATCH_METHOD_NOT_ALLOWED", "input", None),
     (400, "ERROR_BATCH_LENGTH_EXCEEDED", "input", None),
     (401, "NO_AUTH_FOUND", "authorization", None),
+    (401, "CONNECTION_ERROR", "portal", 30),
     (401, "expired_token", "authorization", None),
     (401, "invalid_token", "authorization", None),
     (401, "ERROR_OAUTH", "authorization", None),
@@ -37,6 +40,7 @@ SYSTEM_ERRORS = [
     (400, "INVALID_REQUEST", "configuration", None),
     (403, "ACCESS_DENIED", "authorization", None),
     (403, "INVALID_CREDENTIALS", "authorization", None),
+    (403, "WRONG_LICENSE", "authorization", None),
     (403, "insufficient_scope", "authorization", None),
     (403, "user_access_error", "authorization", None),
     (403, "allowed_only_intranet_user", "authorization", None),
@@ -48,10 +52,32 @@ SYSTEM_ERRORS = [
     (410, "PORTAL_DELETED", "configuration", None),
     (500, "PORTAL_DELETED", "configuration", None),
     (403, "PORTAL_DELETED", "configuration", None),
-    (400, "ERROR_CORE", "input", None),
+    (400, "ERROR_CORE", "portal", None),
+    (500, "ERROR_CORE", "portal", None),
+    (400, "0", "portal", None),
+    (500, "17", "portal", None),
+    (400, "GENERAL_ERROR", "portal", None),
     (400, "ERROR_ARGUMENT", "input", None),
     (400, "INVALID_ARG_VALUE", "input", None),
+    (400, "REQUIRED_ARG_MISSING", "input", None),
     (400, "100", "input", None),
+    (400, "-", "input", None),
+    (400, "CRM_FIELD_ERROR_VALUE_NOT_VALID", "input", None),
+    (400, "CRM_FIELD_ERROR_VALUE_NOT_UNIQUE", "input", None),
+    (400, "CRM_FIELD_ERROR_REQUIRED", "input", None),
+    (400, "CRM_ITEM_READ_ACCESS_DENIED", "authorization", None),
+    (400, "CRM_ITEM_ADD_ACCESS_DENIED", "authorization", None),
+    (400, "CRM_ITEM_UPDATE_ACCESS_DENIED", "authorization", None),
+    (400, "CRM_ITEM_DELETE_ACCESS_DENIED", "authorization", None),
+    (400, "CRM_ITEM_HAS_RUNNING_WORKFLOWS", "input", None),
+    (400, "ENTITY_TYPE_NOT_SUPPORTED", "input", None),
+    (400, "OWNER_NOT_FOUND", "input", None),
+    (400, "WRONG_DATETIME_FORMAT", "input", None),
+    (400, "WRONG_ENCODING", "input", None),
+    (400, "ADDING_DISABLED", "input", None),
+    (400, "REMOVING_DISABLED", "input", None),
+    (400, "FEATURE_DISABLED", "input", None),
+    (400, "RESTRICTED_BY_TARIFF", "authorization", None),
 ]
 
 
@@ -80,6 +106,8 @@ async def test_request_limit(portal: RunningPortal) -> None:
     assert 3 < len(portal.portal.calls) < 10
 
 
+BAD_WEBHOOK = ("INVALID_CREDENTIALS", "switched off or has expired")
+
 # HTTP status | body | code for programs | a part of the text
 ODD_ERRORS: list[tuple[int, Any, str, str]] = [
     (401, {"error": "EXPIRED_TOKEN", "error_description": ""}, "expired_token", "(expired_token, HTTP 401)"),
@@ -89,6 +117,20 @@ ODD_ERRORS: list[tuple[int, Any, str, str]] = [
     (400, {"error": 100, "error_description": "Bad parameter"}, "100", 'Bitrix24 says: "Bad parameter"'),
     (400, {"error": "ERROR_CORE", "error_description": "Access denied."}, "ERROR_CORE", "no right to do this in CRM"),
     (200, {"error": "QUERY_LIMIT_EXCEEDED", "error_description": "Too many"}, "QUERY_LIMIT_EXCEEDED", "HTTP 200"),
+    (401, {"error": "INVALID_CREDENTIALS", "error_description": "INVALID request credentials."}, *BAD_WEBHOOK),
+    (403, {"error": "INVALID_CREDENTIALS", "error_description": "Invalid request credentials"}, *BAD_WEBHOOK),
+    (401, {"error": "INVALID_CREDENTIALS"}, *BAD_WEBHOOK),
+    (
+        401,
+        {"error": "INVALID_CREDENTIALS", "error_description": "No rights"},
+        "INVALID_CREDENTIALS",
+        "lacks the rights",
+    ),
+    (403, {"error": "INVALID_CREDENTIALS"}, "INVALID_CREDENTIALS", "lacks the rights"),
+    (403, {"error": "insufficient_scope"}, "insufficient_scope", "the administrator becomes its owner"),
+    (400, {"error": "", "error_description": "Код занят."}, "REFUSED", 'Bitrix24 says: "Код занят."'),
+    (400, {"error": "Код уже занят."}, "REFUSED", 'Bitrix24 says: "Код уже занят."'),
+    (503, {"error": "503", "error_description": "overload"}, "503", "not working at the moment"),
     (200, {"result": [], "error": ""}, "UNKNOWN_ERROR", "not documented"),
     (200, {"error": None}, "UNKNOWN_ERROR", "not documented"),
     (400, {"error_description": "Status is not found."}, "NOT_FOUND", "no such record"),
@@ -193,6 +235,21 @@ async def test_operating_reset_is_passed_on(portal: RunningPortal, ahead: int, s
     portal.order(status=429, body=json.dumps(body))
     said = await ask(portal, "list_directories")
     assert seconds[0] <= said.error["retryAfterSeconds"] <= seconds[1]
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 405, 410, 418, 422, 429, 500, 501, 502, 503, 505])
+async def test_an_unknown_code_keeps_the_portals_words(portal: RunningPortal, status: int) -> None:
+    portal.order(code="NEW_CODE", description="Only on weekdays.", status=status)
+    result = await ask(portal, "list_directories")
+    assert result.error["code"] == "NEW_CODE"
+    assert 'Bitrix24 says: "Only on weekdays."' in result.text
+
+
+@pytest.mark.parametrize("kind", sorted(CATALOGUE.keys() - BY_CODE.values()))
+def test_a_code_that_looks_like_one_of_ours_is_the_portals(kind: str) -> None:
+    """TIMEOUT or INTERNAL_ERROR from a portal says nothing of this program."""
+    error = from_portal(kind, "Only on weekdays.", 400)
+    assert (error.kind, error.code, error.nothing_was_done) == ("UNKNOWN_ERROR", kind, False)
 
 
 @pytest.mark.parametrize("code", CATALOGUE)

@@ -214,10 +214,10 @@ async def test_an_authority_of_ones_own_for_tokens(
 ) -> None:
     named = tmp_path / "authority.pem"
     authority.cert_pem.write_to_path(str(named))
-    for ca_file, kind in (("", "TLS_FAILURE"), (str(named), "invalid_client"), ("none.pem", "CA_FILE_UNREADABLE")):
+    for ca_file, code in (("", "TLS_FAILURE"), (str(named), "invalid_client"), ("none.pem", "CA_FILE_UNREADABLE")):
         with pytest.raises(Bitrix24Error) as caught:
             await request_tokens(f"{tls_portal.address}/oauth/token/", {"client_id": "nobody"}, ca_file)
-        assert caught.value.kind == kind
+        assert caught.value.code == code
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no certificate"])

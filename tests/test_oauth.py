@@ -214,7 +214,7 @@ async def test_without_any_token_it_asks_for_a_login(portal: RunningPortal) -> N
         ({"code": "PAYMENT_REQUIRED"}, "PAYMENT_REQUIRED", "authorization"),
         ({"code": "NOT_INSTALLED"}, "NOT_INSTALLED", "authorization"),
         ({"status": 502}, "SERVER_ERROR", "portal"),
-        ({"body": "[]", "status": 200}, "UNKNOWN_ERROR", "portal"),
+        ({"body": "[]", "status": 200}, "NOT_OAUTH", "configuration"),
     ],
 )
 async def test_what_the_authorization_server_may_say(

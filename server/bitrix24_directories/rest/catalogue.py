@@ -38,8 +38,9 @@ class Entry:
 
 
 _NEW_WEBHOOK = (
-    "Tell the user to open Bitrix24 > Developer resources > Other > Inbound webhook, create a webhook with the "
-    "CRM (crm) permission, put its URL into BITRIX24_WEBHOOK_URL and restart this server."
+    "Tell the user to open Bitrix24 > Applications > Developer resources > Ready-made scenarios > Other > Incoming "
+    "webhook, create a webhook with the CRM (crm) permission, put its URL into BITRIX24_WEBHOOK_URL and restart this "
+    "server."
 )
 _ADMIN = "Tell the user to ask the administrator of the Bitrix24 portal"
 _LATER = "Call the same tool again once; if it fails again, tell the user that the portal has trouble."
@@ -75,9 +76,17 @@ CATALOGUE: dict[str, Entry] = {
     ),
     # Who calls, and what it may do
     "NO_AUTH_FOUND": Entry(
-        "The portal does not know this webhook or token: it is mistyped, deleted or has expired",
+        "The portal does not know this webhook or token: its code is wrong, or it was deleted, switched off or has "
+        "expired",
         f"{_NEW_WEBHOOK} With an application, run `bitrix24-directories-mcp login` instead.",
         "authorization",
+    ),
+    "CONNECTION_ERROR": Entry(
+        "The portal could not reach the authorization server, so it could not check who calls",
+        "Wait, then make the same call again; if it fails again, tell the user that the portal cannot reach the "
+        "authorization server.",
+        "portal", retryable=True, retry_after=30, words=True,
+        person="Try again in a minute; if it fails again, the portal cannot reach the authorization server.",
     ),
     "expired_token": Entry(
         "The access token is over an hour old, and a new one did not help", _LOGIN, "authorization"
@@ -100,6 +109,10 @@ CATALOGUE: dict[str, Entry] = {
     "PAYMENT_REQUIRED": Entry(
         "The portal's or the application's subscription is over", f"{_ADMIN} to renew the subscription.",
         "authorization",
+    ),
+    "WRONG_LICENSE": Entry(
+        "The portal's plan or licence does not include this", f"{_ADMIN} to extend the plan or the licence.",
+        "authorization", words=True,
     ),
     "METHOD_CONFIRM_WAITING": Entry(
         "An administrator has to confirm this call on the portal first",
@@ -126,12 +139,15 @@ CATALOGUE: dict[str, Entry] = {
     "INVALID_CREDENTIALS": Entry(
         "The webhook's or token's user lacks the rights for this call",
         f"{_ADMIN} to give that user access to CRM.",
-        "authorization",
+        "authorization", words=True,
     ),
     "insufficient_scope": Entry(
         "The webhook or application has no permission for CRM (scope crm)",
-        "Tell the user to open the webhook in Bitrix24 (Developer resources > Integrations), add the CRM (crm) "
-        "permission and save; its URL stays the same.",
+        "Tell the user to open the webhook's page in Bitrix24 (under Applications > Developer resources; its address "
+        "ends in /devops/edit/in-hook/ and a number), add the CRM (crm) permission and save. The URL stays the same "
+        "only if the webhook's owner does this: if an administrator edits somebody else's webhook, the administrator "
+        "becomes its owner and its secret is renewed, so put the new URL into BITRIX24_WEBHOOK_URL. With an "
+        "application, add the permission in its settings.",
         "authorization",
     ),
     "user_access_error": Entry(
@@ -178,6 +194,41 @@ CATALOGUE: dict[str, Entry] = {
     ),
     "NOT_INSTALLED": Entry(
         "The application is not installed on the portal", f"{_ADMIN} to install it.", "authorization"
+    ),
+    "OAUTH_REFUSED": Entry(
+        "The authorization server refused the request for a token with an error that is not documented",
+        "Act on its words if they are clear; otherwise tell the user to check BITRIX24_OAUTH_URL, BITRIX24_CLIENT_ID "
+        "and BITRIX24_CLIENT_SECRET.",
+        "authorization", words=True,
+        person="Act on its words if they are clear; otherwise check BITRIX24_OAUTH_URL, BITRIX24_CLIENT_ID and "
+        "BITRIX24_CLIENT_SECRET.",
+    ),
+    "NOT_OAUTH": Entry(
+        "No authorization server answers at the address in BITRIX24_OAUTH_URL",
+        "Tell the user to correct BITRIX24_OAUTH_URL, or remove it to use Bitrix24's own server, and check that no VPN "
+        "or proxy stands between.",
+        "configuration",
+    ),
+    "OAUTH_UNAVAILABLE": Entry(
+        "The authorization server is not working at the moment, or its answer was lost",
+        "Call the same tool again once; if it fails again, tell the user that the authorization server has trouble, "
+        "and to check BITRIX24_OAUTH_URL.",
+        "portal", retryable=True, retry_after=30, words=True,
+        person="Try again in a minute; if it fails again, the authorization server has trouble: check "
+        "BITRIX24_OAUTH_URL.",
+    ),
+    "OAUTH_UNREACHABLE": Entry(
+        "No connection to the authorization server could be made",
+        "Tell the user to check BITRIX24_OAUTH_URL, and the network, VPN and proxy of the machine that this server "
+        "runs on.",
+        "network", retryable=True, retry_after=30,
+    ),
+    "OAUTH_TLS_FAILURE": Entry(
+        "The secure connection (TLS) to the authorization server failed; its certificate is not trusted here, or "
+        "something intercepts it",
+        "Tell the user to check BITRIX24_OAUTH_URL and the certificate of that server; if a private CA issued it, set "
+        "BITRIX24_CA_FILE to the certificate of that CA (PEM).",
+        "network",
     ),
     "NO_TOKEN": Entry(
         "This application has no token for the portal yet", _LOGIN, "authorization"
@@ -248,6 +299,19 @@ CATALOGUE: dict[str, Entry] = {
         words=True,
         person="Look at the directory again: the item may have been removed.",
     ),
+    "REFUSED": Entry(
+        "The portal refuses the call; its reason may be in the portal's language",
+        "Correct what the text names and call again.", "input", words=True,
+        person="Correct what the text names and try again.",
+    ),
+    "ENTITY_TYPE_NOT_SUPPORTED": Entry(
+        "The portal does not offer this for this type of record",
+        "Use another type of record; leads and quotes, for example, have no pipelines.", "input", words=True,
+    ),
+    "FEATURE_DISABLED": Entry(
+        "This is switched off on the portal, or nothing may be added or removed here",
+        f"{_ADMIN} whether it can be switched on; what Bitrix24 itself needs cannot be removed.", "input", words=True,
+    ),
     "ERROR_MANIFEST_IS_NOT_AVAILABLE": Entry(
         "The portal says that the manifest is not available", "Tell the user; nothing in this call can mend it.",
         "portal",
@@ -303,12 +367,26 @@ CATALOGUE: dict[str, Entry] = {
         person="Use a shorter code of letters A-Z, digits, _ and -.",
     ),
     "RECORD_REFUSED": Entry(
-        "The portal refused to store the record so",
-        "Act on the portal's words: a field may be required, a stage closed to this user, or the type locked.",
+        "The portal refused to store the record in this form",
+        "Act on the portal's words: a value may be invalid or not unique, a field required, a stage closed to this "
+        "user, or the type locked.",
         "input", words=True,
-        person="Look at the record in Bitrix24: a field may be required, a stage closed to this user.",
+        person="Look at the record in Bitrix24: a value may be invalid or not unique, a field required, a stage "
+        "closed to this user.",
+    ),
+    "CRM_ITEM_HAS_RUNNING_WORKFLOWS": Entry(
+        "A workflow is running on this record",
+        "Tell the user to let the workflow end, or to stop it in Bitrix24, and make the same call again after that.",
+        "input", words=True,
+        person="Let the workflow end, or stop it in Bitrix24, and try again after that.",
     ),
     # What failed on the portal's side
+    "PORTAL_EXCEPTION": Entry(
+        "An error on the portal ended the call",
+        "Act on the portal's words if they name a mistake. If the call was to change something, read again before "
+        "you repeat it: the change may have been stored.",
+        "portal", words=True,
+    ),
     "INTERNAL_SERVER_ERROR": Entry(
         "The portal failed inside", _LATER, "portal", person=_LATER_PERSON, retryable=True, retry_after=5, words=True
     ),
@@ -404,19 +482,88 @@ CATALOGUE: dict[str, Entry] = {
 }  # fmt: skip
 """Every failure that this product knows, by code."""
 
-BY_CODE = {code.upper(): code for code in CATALOGUE} | {
-    "ERROR_CORE": "INVALID_PARAMETER",
+BEFORE_THE_METHOD = frozenset(
+    {
+        "QUERY_LIMIT_EXCEEDED",
+        "OPERATION_TIME_LIMIT",
+        "OVERLOAD_LIMIT",
+        "NO_AUTH_FOUND",
+        "CONNECTION_ERROR",
+        "expired_token",
+        "invalid_token",
+        "ERROR_OAUTH",
+        "APPLICATION_NOT_FOUND",
+        "NOT_INSTALLED",
+        "AUTHORIZATION_ERROR",
+        "PAYMENT_REQUIRED",
+        "METHOD_CONFIRM_WAITING",
+        "METHOD_CONFIRM_DENIED",
+        "insufficient_scope",
+        "user_access_error",
+        "allowed_only_intranet_user",
+        "WRONG_AUTH_TYPE",
+        "INVALID_REQUEST",
+        "ERROR_METHOD_NOT_FOUND",
+        "ERROR_MANIFEST_IS_NOT_AVAILABLE",
+        "ERROR_BATCH_METHOD_NOT_ALLOWED",
+        "ERROR_BATCH_LENGTH_EXCEEDED",
+        "PORTAL_DELETED",
+    }
+)
+"""Refusals before a method runs, whatever the HTTP status."""
+
+_BY_THE_METHOD = (
+    "INTERNAL_SERVER_ERROR",
+    "ERROR_UNEXPECTED_ANSWER",
+    "ACCESS_DENIED",
+    "INVALID_CREDENTIALS",
+    "WRONG_LICENSE",
+    "NOT_FOUND",
+    "ENTITY_TYPE_NOT_SUPPORTED",
+    "FEATURE_DISABLED",
+    "CRM_ITEM_HAS_RUNNING_WORKFLOWS",
+)
+
+BY_CODE = {code.upper(): code for code in (*BEFORE_THE_METHOD, *_BY_THE_METHOD)} | {
+    "ERROR_CORE": "PORTAL_EXCEPTION",
+    "GENERAL_ERROR": "PORTAL_EXCEPTION",
+    "BX_ERROR": "PORTAL_EXCEPTION",
+    "0": "PORTAL_EXCEPTION",
+    "100": "INVALID_PARAMETER",
     "ERROR_ARGUMENT": "INVALID_PARAMETER",
     "INVALID_ARG_VALUE": "INVALID_PARAMETER",
-    "100": "INVALID_PARAMETER",
+    "REQUIRED_ARG_MISSING": "INVALID_PARAMETER",
+    "WRONG_DATETIME_FORMAT": "INVALID_PARAMETER",
+    "WRONG_ENCODING": "INVALID_PARAMETER",
     "ERROR_NOT_FOUND": "NOT_FOUND",
+    "OWNER_NOT_FOUND": "NOT_FOUND",
+    "RESTRICTED_BY_TARIFF": "WRONG_LICENSE",
+    "ADDING_DISABLED": "FEATURE_DISABLED",
+    "REMOVING_DISABLED": "FEATURE_DISABLED",
+    "CRM_ITEM_READ_ACCESS_DENIED": "CRM_ACCESS_DENIED",
+    "CRM_ITEM_ADD_ACCESS_DENIED": "CRM_ACCESS_DENIED",
+    "CRM_ITEM_UPDATE_ACCESS_DENIED": "CRM_ACCESS_DENIED",
+    "CRM_ITEM_DELETE_ACCESS_DENIED": "CRM_ACCESS_DENIED",
     "CRM_FIELD_ERROR_VALUE_NOT_VALID": "RECORD_REFUSED",
+    "CRM_FIELD_ERROR_NOT_UNIQUE": "RECORD_REFUSED",
+    "CRM_FIELD_ERROR_VALUE_NOT_UNIQUE": "RECORD_REFUSED",
     "CRM_FIELD_ERROR_REQUIRED": "RECORD_REFUSED",
     "CRM_FIELD_ERROR_CATEGORY_NOT_AVAILABLE": "RECORD_REFUSED",
     "UPDATE_DYNAMIC_ITEM_RESTRICTED": "RECORD_REFUSED",
     "-": "RECORD_REFUSED",
 }
-"""A portal's code in upper case -> its row."""
+"""A portal's code in upper case -> its row. "0" stands for every number without a row of its own."""
+
+TOLD_BY_TEXT = frozenset({"ERROR_CORE", "GENERAL_ERROR", "BX_ERROR", "0", "100", "ERROR_ARGUMENT", "INVALID_ARG_VALUE"})
+"""Codes that say little: the text decides, if it is one of BY_TEXT."""
+
+UNCLEAR = frozenset(
+    {"ERROR_CORE", "GENERAL_ERROR", "BX_ERROR", "0", "100", "INTERNAL_SERVER_ERROR", "ERROR_UNEXPECTED_ANSWER"}
+)
+"""Codes that may come after the portal has stored a change."""
+
+BAD_WEBHOOK = "invalid request credentials"
+"""What INVALID_CREDENTIALS says of a webhook that the portal does not know, in lower case."""
 
 BY_OAUTH_CODE = {
     "invalid_grant": "invalid_grant",
@@ -424,9 +571,34 @@ BY_OAUTH_CODE = {
     "wrong_client": "invalid_client",
     "invalid_request": "OAUTH_INVALID_REQUEST",
     "invalid_scope": "invalid_scope",
+    "insufficient_scope": "insufficient_scope",
+    "payment_required": "PAYMENT_REQUIRED",
     "not_installed": "NOT_INSTALLED",
 }
-"""The authorization server's code in lower case -> its row, where it is not the portal's row of that name."""
+"""The authorization server's code in lower case -> its row."""
+
+AT_AUTHORIZATION_SERVER = {
+    "CONNECTION_REFUSED": "OAUTH_UNREACHABLE",
+    "CONNECTION_FAILED": "OAUTH_UNREACHABLE",
+    "DNS_FAILURE": "OAUTH_UNREACHABLE",
+    "NOT_TLS": "OAUTH_UNREACHABLE",
+    "TLS_FAILURE": "OAUTH_TLS_FAILURE",
+    "CONNECTION_LOST": "OAUTH_UNAVAILABLE",
+    "TIMEOUT": "OAUTH_UNAVAILABLE",
+    "EMPTY_ANSWER": "OAUTH_UNAVAILABLE",
+    "BROKEN_ANSWER": "OAUTH_UNAVAILABLE",
+    "INTERNAL_SERVER_ERROR": "OAUTH_UNAVAILABLE",
+    "SERVER_ERROR": "OAUTH_UNAVAILABLE",
+    "TOO_MANY_REQUESTS": "OAUTH_UNAVAILABLE",
+    "ANSWER_TOO_LARGE": "NOT_OAUTH",
+    "NOT_BITRIX24": "NOT_OAUTH",
+    "HTTP_UNAUTHORIZED": "NOT_OAUTH",
+    "HTTP_FORBIDDEN": "NOT_OAUTH",
+    "HTTP_NOT_FOUND": "NOT_OAUTH",
+    "PORTAL_DELETED": "NOT_OAUTH",
+    "UNKNOWN_ERROR": "NOT_OAUTH",
+}
+"""A row that blames the portal -> the row for the same failure of the authorization server."""
 
 BY_TEXT = (
     ("the parameter entityid must be a string", "ENTITY_ID_NOT_TEXT"),
@@ -466,20 +638,19 @@ NEVER_SENT = frozenset(
 )
 """Failures before a request has left this machine."""
 
-UNCLEAR = frozenset(
-    {"INTERNAL_SERVER_ERROR", "ERROR_UNEXPECTED_ANSWER", "SERVER_ERROR", "TOO_MANY_REQUESTS", "UNKNOWN_ERROR"}
-)
-"""Errors that may come after the portal has done what was asked, or that no documentation describes."""
-
 BY_STATUS = {
     401: "HTTP_UNAUTHORIZED",
     403: "HTTP_FORBIDDEN",
+    429: "TOO_MANY_REQUESTS",
+    500: "INTERNAL_SERVER_ERROR",
+}
+"""HTTP status without a known code or text -> its row."""
+
+BY_STATUS_OF_PAGE = {
     404: "HTTP_NOT_FOUND",
     405: "NOT_BITRIX24",
     410: "PORTAL_DELETED",
-    429: "TOO_MANY_REQUESTS",
-    500: "INTERNAL_SERVER_ERROR",
     501: "NOT_BITRIX24",
     505: "NOT_BITRIX24",
 }
-"""HTTP status without any other clue -> its row."""
+"""The same for an answer that holds no error in Bitrix24's form."""

@@ -28,7 +28,7 @@ from .limits.shared_calls import SharedCall
 from .limits.waiting import current_wait
 from .link import Link
 from .wire.answers import Answer, Outcome, capture
-from .wire.batches import BATCH_LENGTH, Call, batch_params, read_batch, read_halting_batch
+from .wire.batches import Call, batch_params, in_one_request, in_requests, read_batch, read_halting_batch
 from .wire.exchange import Exchange, Request
 
 Transport = httpx.AsyncBaseTransport
@@ -127,30 +127,32 @@ class Bitrix24Client:
                 del self._shared[key]
 
     async def batch(self, calls: Mapping[str, tuple[str, Mapping[str, Any]]]) -> dict[str, Outcome]:
-        """Make any number of reading calls, 50 a request, and give each key its answer or its error.
+        """Make any number of reading calls, up to 50 a request, and give each key its answer or its error.
 
         Raises Bitrix24Error when the portal does not answer a batch as a whole; on a portal without `batch` the calls
         are made one by one.
         """
-        outcomes: dict[str, Outcome] = {}
-        pending = {key: Call(method, params) for key, (method, params) in calls.items()}
-        while pending:
-            keys = list(pending)[:BATCH_LENGTH]
-            group = [pending.pop(key) for key in keys]
-            outcomes |= zip(keys, await self._batch_or_singles(group), strict=True)
-        return outcomes
+        outcomes: list[Outcome] = []
+        for group in in_requests([Call(method, params) for method, params in calls.values()]):
+            outcomes += await self._batch_or_singles(group)
+        return dict(zip(calls, outcomes, strict=True))
 
     async def one_batch(self, calls: Mapping[str, tuple[str, Mapping[str, Any]]]) -> dict[str, Outcome]:
-        """Make at most 50 reading calls in one request, which is not repeated.
+        """Make at most 50 reading calls in one request, which is not repeated; what no batch may hold goes by itself.
 
         Raises Bitrix24Error when the portal does not answer it as a whole, or takes no batches.
         """
-        group = [Call(method, params) for method, params in calls.values()]
-        answer = await self._retried("batch", batch_params(group), repeatable=False)
-        return dict(zip(calls, read_batch(answer, group), strict=True))
+        outcomes: list[Outcome] = []
+        for group in in_requests([Call(method, params) for method, params in calls.values()]):
+            if group[0].alone:
+                outcomes.append(await capture(self._retried(group[0].method, group[0].params, repeatable=False)))
+            else:
+                answer = await self._retried("batch", batch_params(group), repeatable=False)
+                outcomes += read_batch(answer, group)
+        return dict(zip(calls, outcomes, strict=True))
 
     async def change(self, calls: Sequence[tuple[str, Mapping[str, Any]]], outcomes: list[Outcome | None]) -> None:
-        """Make changing calls in their order, 50 a request, until one fails.
+        """Make changing calls in their order, up to 50 a request, until one fails.
 
         `outcomes` gets one for each call as soon as it is known: its answer, its error (whose `nothing_was_done` tells
         whether that is certain), or None where the portal was not asked. It is filled in place so that whoever is
@@ -159,8 +161,8 @@ class Bitrix24Client:
         """
         pending = [Call(method, params) for method, params in calls]
         while pending and not any(isinstance(outcome, Bitrix24Error) for outcome in outcomes):
-            length = BATCH_LENGTH if self._batch_works else 1
-            group, pending = pending[:length], pending[length:]
+            group = in_one_request(pending) if self._batch_works else pending[:1]
+            pending = pending[len(group) :]
             try:
                 outcomes += await self._change(group)
             except Bitrix24Error as exc:
@@ -174,22 +176,23 @@ class Bitrix24Client:
     async def change_each(self, calls: Sequence[tuple[str, Mapping[str, Any]]], outcomes: list[Outcome]) -> None:
         """Make at most 50 calls, some of them changing, that do not depend on each other, in one request.
 
-        `outcomes` gets one for each call, as with `change`; one that the portal says nothing of is an error.
+        What no batch may hold goes by itself, in its turn. `outcomes` gets one for each call, as with `change`; one
+        that the portal says nothing of is an error.
         Raises Bitrix24Error when a request fails as a whole; `outcomes` then holds those of the requests before it.
         """
-        group = [Call(method, params) for method, params in calls]
-        if self._batch_works:
-            try:
-                answer = await self._retried("batch", batch_params(group), repeatable=False)
-            except Bitrix24Error as exc:
-                if exc.kind not in _NO_BATCH or not exc.nothing_was_done:
-                    raise
-                self._batch_works = False
-            else:
-                outcomes += read_batch(answer, group)
-                return
-        for call in group:
-            outcomes.append(await capture(self.call(call.method, call.params)))
+        for group in in_requests([Call(method, params) for method, params in calls]):
+            if self._batch_works and not group[0].alone:
+                try:
+                    answer = await self._retried("batch", batch_params(group), repeatable=False)
+                except Bitrix24Error as exc:
+                    if exc.kind not in _NO_BATCH or not exc.nothing_was_done:
+                        raise
+                    self._batch_works = False
+                else:
+                    outcomes += read_batch(answer, group)
+                    continue
+            for call in group:
+                outcomes.append(await capture(self.call(call.method, call.params)))
 
     async def _change(self, group: list[Call]) -> Sequence[Outcome | None]:
         if len(group) == 1:
@@ -198,7 +201,7 @@ class Bitrix24Client:
         return read_halting_batch(answer, group)
 
     async def _batch_or_singles(self, group: list[Call]) -> list[Outcome]:
-        if self._batch_works:
+        if self._batch_works and not group[0].alone:
             try:
                 return read_batch(await self._retried("batch", batch_params(group), repeatable=True), group)
             except Bitrix24Error as exc:
@@ -232,7 +235,7 @@ class Bitrix24Client:
         try:
             return await self._credentials.renew(refused)
         except Bitrix24Error as exc:
-            exc.nothing_was_done = refusal.nothing_was_done
+            exc.nothing_was_done, exc.answered = refusal.nothing_was_done, refusal.answered
             raise
 
     async def _once(self, method: str, params: Mapping[str, Any], *, repeatable: bool = True) -> Answer:
@@ -247,8 +250,8 @@ class Bitrix24Client:
             if not repeatable:
                 await self._queue.place()
                 return await self._post(method, params, repeatable=False)
-            alone = not (self._batch_works and is_read(method)) or method in self._never_in_batch
-            return await self._queue.call(Call(method, params, alone))
+            batchable = self._batch_works and is_read(method) and method not in self._never_in_batch
+            return await self._queue.call(Call(method, params, batchable))
 
     async def _send(self, calls: list[Call]) -> list[Outcome]:
         """Send what has left the queue together: one call as its own method, several as a batch."""

@@ -11,12 +11,27 @@ import re
 
 from bitrix24_directories.text import one_line
 
-from .catalogue import BY_CODE, BY_OAUTH_CODE, BY_STATUS, BY_TEXT, CATALOGUE, NEVER_SENT, UNCLEAR, Entry
+from .catalogue import (
+    AT_AUTHORIZATION_SERVER,
+    BAD_WEBHOOK,
+    BEFORE_THE_METHOD,
+    BY_CODE,
+    BY_OAUTH_CODE,
+    BY_STATUS,
+    BY_STATUS_OF_PAGE,
+    BY_TEXT,
+    CATALOGUE,
+    NEVER_SENT,
+    TOLD_BY_TEXT,
+    UNCLEAR,
+    Entry,
+)
 
 WORDS_LIMIT = 300
 """Characters of a portal's own words that are passed on at most."""
 
 _TAG = re.compile(r"<[^<>]*>")
+_NUMBER = re.compile(r"-?[0-9]+")
 
 
 class Bitrix24Error(Exception):
@@ -29,7 +44,9 @@ class Bitrix24Error(Exception):
     facts and quotes, `detail` its end, `facts` code and status, `todo` what to do next.
     `asked_to_wait` are the seconds that the portal itself asked for, None where it did not; `words` its own text, and
     `quoted` that text as it is shown.
-    `nothing_was_done` is True only where that is certain: the portal refused in a documented way, or was never asked.
+    `nothing_was_done` is True only if that is certain: the portal refused in a documented way, or was never asked.
+    `answered` is True if the portal itself answered with a Bitrix24 error: it has finished with the call, and nothing
+    more will come of it. It is False for web pages, answers of a proxy, lost connections, timeouts and damaged answers.
     """
 
     def __init__(
@@ -43,9 +60,11 @@ class Bitrix24Error(Exception):
         words: str = "",
         retry_after: float | None = None,
         nothing_was_done: bool = False,
+        answered: bool = False,
     ) -> None:
         self.kind = kind
         self.nothing_was_done = nothing_was_done
+        self.answered = answered
         self.code = code or kind
         self.category = entry.category
         self.http_status = http_status
@@ -93,14 +112,16 @@ def failure(
 
 def replace_wait(error: Bitrix24Error, seconds: float) -> Bitrix24Error:
     """The same error, with `seconds` until trying again can help."""
-    entry, code = CATALOGUE[error.kind], error.code if error.http_status else ""
     return Bitrix24Error(
-        kind=error.kind,
-        entry=entry,
-        code=code,
+        error.kind,
+        CATALOGUE[error.kind],
+        code=error.code,
         http_status=error.http_status,
+        detail=error.detail,
+        words=error.words,
         retry_after=seconds,
         nothing_was_done=error.nothing_was_done,
+        answered=error.answered,
     )
 
 
@@ -108,14 +129,24 @@ def from_portal(code: str, description: str, http_status: int, retry_after: floa
     """The error for what a portal answered: `code` in any letter case, possibly empty or the message itself.
 
     A code that the catalogue knows decides, unless it only says "read the text"; then the text decides, and last the
-    HTTP status.
+    HTTP status, which is 200 for an error inside a batch.
     """
     shown, words = clean(code), clean(description)
-    kind = BY_CODE.get(shown.upper())
-    if kind is None or kind == "INVALID_PARAMETER":
-        kind = _by_text(f"{words} {shown}") or kind or _by_status(http_status)
+    text = f"{words} {shown}".casefold()
     if " " in shown:  # the message stands where the code belongs
         shown, words = "", words or shown
+    key = _key(shown, http_status)
+    by_code = BY_CODE.get(key)
+    by_text = _by_text(text) if by_code is None or key in TOLD_BY_TEXT else None
+    if by_code == "INVALID_CREDENTIALS" and (BAD_WEBHOOK in text or (not words and http_status == 401)):
+        by_code = "NO_AUTH_FOUND"
+    # Methods of directories refuse like this, before anything is stored.
+    by_words = "REFUSED" if words and not shown and http_status in (200, 400) else None
+    kind = by_text or by_code or by_words or _by_status(http_status, is_error=bool(shown or words))
+    if by_text is not None:
+        refused = not shown or by_code is not None
+    else:
+        refused = by_words is not None or (by_code is not None and key not in UNCLEAR)
     if shown.upper() == kind.upper():
         shown = kind
     return Bitrix24Error(
@@ -125,16 +156,35 @@ def from_portal(code: str, description: str, http_status: int, retry_after: floa
         http_status=http_status,
         words=words,
         retry_after=retry_after,
-        nothing_was_done=bool(shown or words) and kind not in UNCLEAR and not kind.startswith("HTTP_"),
+        nothing_was_done=by_code in BEFORE_THE_METHOD or (refused and http_status < 500),
+        answered=by_code is not None or (bool(words) and http_status < 500),
     )
 
 
-def from_authorization_server(code: str, description: str, http_status: int) -> Bitrix24Error:
-    """The error for what the token endpoint answered; some of its codes mean other things than the portal's."""
-    kind = BY_OAUTH_CODE.get(clean(code).casefold())
+def from_authorization_server(code: str, description: str, http_status: int, host: str) -> Bitrix24Error:
+    """The error for JSON from the token endpoint at `host`; some of its codes mean other things than the portal's."""
+    shown, words = clean(code), clean(description)
+    kind = BY_OAUTH_CODE.get(shown.casefold())
+    if kind is not None:
+        return Bitrix24Error(kind, CATALOGUE[kind], code=shown, http_status=http_status, words=words)
+    by_status = AT_AUTHORIZATION_SERVER[_by_status(http_status, is_error=False)]
+    kind = "OAUTH_REFUSED" if by_status == "NOT_OAUTH" and (shown or words) else by_status
+    return Bitrix24Error(kind, CATALOGUE[kind], code=shown, http_status=http_status, detail=host, words=words)
+
+
+def of_authorization_server(error: Bitrix24Error, host: str) -> Bitrix24Error:
+    """The same failure with the authorization server at `host` as what failed, if its row blames the portal."""
+    kind = AT_AUTHORIZATION_SERVER.get(error.kind)
     if kind is None:
-        return from_portal(code, description, http_status)
-    return Bitrix24Error(kind, CATALOGUE[kind], code=clean(code), http_status=http_status, words=clean(description))
+        return error
+    return Bitrix24Error(
+        kind,
+        CATALOGUE[kind],
+        code="" if kind == "NOT_OAUTH" else error.code,
+        http_status=error.http_status,
+        detail=host,
+        nothing_was_done=error.nothing_was_done,
+    )
 
 
 def clean(text: str) -> str:
@@ -142,10 +192,18 @@ def clean(text: str) -> str:
     return one_line(_TAG.sub(" ", html.unescape(_TAG.sub(" ", text))), WORDS_LIMIT)
 
 
-def _by_text(text: str) -> str | None:
-    folded = text.casefold()
+def _key(code: str, http_status: int) -> str:
+    """A code as the catalogue's tables spell it."""
+    if code in BY_CODE or _NUMBER.fullmatch(code) is None:
+        return code.upper()
+    return code if code == str(http_status) else "0"  # some proxies repeat the status there
+
+
+def _by_text(folded: str) -> str | None:
     return next((kind for phrase, kind in BY_TEXT if phrase in folded), None)
 
 
-def _by_status(http_status: int) -> str:
-    return BY_STATUS.get(http_status) or ("SERVER_ERROR" if http_status >= 500 else "UNKNOWN_ERROR")
+def _by_status(http_status: int, *, is_error: bool) -> str:
+    """The row for an HTTP status; `is_error` if the answer holds an error in Bitrix24's form."""
+    by_status = BY_STATUS if is_error else BY_STATUS | BY_STATUS_OF_PAGE
+    return by_status.get(http_status) or ("SERVER_ERROR" if http_status >= 500 else "UNKNOWN_ERROR")

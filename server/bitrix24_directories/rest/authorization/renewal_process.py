@@ -10,13 +10,19 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import anyio
 import httpx
 
 from bitrix24_directories.redaction import Redactor
-from bitrix24_directories.rest.errors import Bitrix24Error, clean, failure, from_authorization_server
+from bitrix24_directories.rest.errors import (
+    Bitrix24Error,
+    clean,
+    failure,
+    from_authorization_server,
+    of_authorization_server,
+)
+from bitrix24_directories.rest.wire.answers import not_json
 from bitrix24_directories.rest.wire.bodies import ACCEPTED, read_body
 from bitrix24_directories.rest.wire.exchange import USER_AGENT, network_error, trusted
 
@@ -34,8 +40,9 @@ _ANSWER_LIMIT = 64 * 2**10
 async def request_tokens(endpoint: str, grant: Mapping[str, str], ca_file: str) -> Tokens:
     """Ask the token endpoint for a pair; `ca_file` is trusted besides, where one is named.
 
-    Raises Bitrix24Error for whatever it answers instead, and for the network.
+    Raises Bitrix24Error for whatever it answers instead, and for the network; its text names the endpoint's host.
     """
+    host = httpx.URL(endpoint).netloc.decode("ascii")
     headers = {"User-Agent": USER_AGENT, "Accept-Encoding": ACCEPTED}
     try:
         with anyio.fail_after(SECONDS):
@@ -43,29 +50,30 @@ async def request_tokens(endpoint: str, grant: Mapping[str, str], ca_file: str) 
                 httpx.AsyncClient(headers=headers, timeout=None, verify=trusted(ca_file)) as client,  # noqa: S113 - the deadline is above
                 client.stream("GET", endpoint, params=grant) as answer,
             ):
-                status, said = answer.status_code, _parsed(await read_body(answer, _ANSWER_LIMIT))
+                body = await read_body(answer, _ANSWER_LIMIT)
     except TimeoutError:
-        raise failure("TIMEOUT", detail=f"no answer from the authorization server within {SECONDS:g} s") from None
+        raise of_authorization_server(failure("TIMEOUT"), host) from None
+    except Bitrix24Error as exc:  # the body, or the certificates
+        raise of_authorization_server(exc, host) from None
     except (httpx.HTTPError, httpx.InvalidURL) as exc:
-        raise network_error(exc, endpoint) from exc
+        raise of_authorization_server(network_error(exc, endpoint), host) from exc
     except OSError as exc:  # SSL_CERT_FILE names no readable certificates
         raise failure("CERTIFICATES_UNREADABLE") from exc
     except (ImportError, ValueError) as exc:  # a proxy in the environment that httpx cannot use
         raise failure("PROXY_FAILURE") from exc
-    tokens = Tokens.read(said)
+    if answer.is_redirect:  # it is not followed: the address holds the secrets
+        raise failure("NOT_OAUTH", http_status=answer.status_code, detail=host)
+    try:
+        parsed = json.loads(body)
+    except (ValueError, RecursionError):
+        raise of_authorization_server(not_json(answer.status_code, answer.headers, body), host) from None
+    tokens = Tokens.read(parsed)
     if tokens is None:
         redact = Redactor(lambda: [grant[name] for name in _SECRETS if name in grant])
-        code, description = (redact(clean(str(said.get(key, "")))) for key in ("error", "error_description"))
-        raise from_authorization_server(code, description, status)
+        texts = (parsed.get(key, "") if isinstance(parsed, dict) else "" for key in ("error", "error_description"))
+        code, description = (redact(clean(str(text))) for text in texts)
+        raise from_authorization_server(code, description, answer.status_code, host)
     return tokens
-
-
-def _parsed(body: bytes) -> dict[str, Any]:
-    try:
-        said = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return said if isinstance(said, dict) else {}
 
 
 def carry_out(order: Order) -> None:
@@ -118,6 +126,7 @@ def main() -> int:
         said = {
             "kind": exc.kind,
             "http_status": exc.http_status,
+            "detail": exc.detail,
             "words": exc.words,
             "code": exc.code,
             "nothing_was_done": exc.nothing_was_done,

@@ -65,7 +65,7 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes, redact: Re
     try:
         parsed = redact.values(from_json(body.removeprefix(_BOM), allow_inf_nan=False))
     except ValueError:
-        raise _not_json(status, headers, body) from None
+        raise not_json(status, headers, body) from None
     if not isinstance(parsed, dict):
         raise unexpected(status)
     # Test for the key: an empty `error` is an error too.
@@ -89,7 +89,8 @@ def refused(status: int, headers: Mapping[str, str], parsed: dict[str, Any]) -> 
     return from_portal(_text(code), _text(description), status, wait)
 
 
-def _not_json(status: int, headers: Mapping[str, str], body: bytes) -> Bitrix24Error:
+def not_json(status: int, headers: Mapping[str, str], body: bytes) -> Bitrix24Error:
+    """The error for an answer that is no JSON."""
     if status >= 400:
         return from_portal("", "", status, _retry_after(headers))
     stripped = body.strip()

@@ -1,13 +1,16 @@
 """Several calls in one request: the parameters of the method `batch`, and what it answered for each call.
 
 Facts: at most 50 commands, each a PHP query string; always HTTP 200; a failed command is missing from `result` and
-stands in `result_error`.
+stands in `result_error`. The portal replaces `$result[...]` and the like inside every key and value of a command, and
+there is no escape.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from bitrix24_directories.rest.errors import Bitrix24Error, failure
@@ -21,14 +24,36 @@ BATCH_LENGTH = 50
 # The parts of a batch's answer, each keyed by command; PHP writes an empty one as [].
 _PARTS = ("", "_error", "_total", "_next", "_time")
 
+_REPLACED = re.compile(r"\$(?:result|error|total|next|time)\[")
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A REST method and its parameters. `alone` keeps it out of batches."""
+    """A REST method and its parameters. `batchable` is False for one that the caller keeps out of batches."""
 
     method: str
     params: Mapping[str, Any]
-    alone: bool = False
+    batchable: bool = True
+
+    @property
+    def alone(self) -> bool:
+        """True for a call that no batch may hold: also for one whose keys or values a batch would alter."""
+        return not self.batchable or _is_replaced(self.params)
+
+
+def in_one_request(calls: Sequence[Call]) -> list[Call]:
+    """The first of `calls`, with as many of the next ones as one batch can hold in their order."""
+    if calls[0].alone:
+        return [calls[0]]
+    return [*takewhile(lambda call: not call.alone, calls[:BATCH_LENGTH])]
+
+
+def in_requests(calls: Sequence[Call]) -> Iterator[list[Call]]:
+    """All of `calls` in their order, a list for each request."""
+    while calls:
+        group = in_one_request(calls)
+        calls = calls[len(group) :]
+        yield group
 
 
 def batch_params(calls: Sequence[Call], *, halt: bool = False) -> dict[str, Any]:
@@ -57,6 +82,14 @@ def read_halting_batch(answer: Answer, calls: Sequence[Call]) -> list[Outcome | 
         outcomes.append(None if stopped and silent else outcome)
         stopped |= isinstance(outcome, Bitrix24Error) and not silent
     return outcomes
+
+
+def _is_replaced(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(_is_replaced(part) for pair in value.items() for part in pair)
+    if isinstance(value, list | tuple):
+        return any(map(_is_replaced, value))
+    return isinstance(value, str) and _REPLACED.search(value) is not None
 
 
 def _keys(calls: Sequence[Call]) -> list[str]:

@@ -1,0 +1,182 @@
+"""A call that a batch would alter leaves by itself: the portal replaces `$result[...]` and the like in a command."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+import pytest
+
+from bitrix24_directories.rest import Answer, Bitrix24Client, Bitrix24Error, Outcome, Plan, Webhook, in_process
+from bitrix24_directories.rest.wire.batches import Call, in_requests
+from support import PortalInProcess
+
+pytestmark = pytest.mark.virtual_clock
+
+Method = tuple[str, dict[str, Any]]
+
+
+def client_of(portal: PortalInProcess, **options: Any) -> Bitrix24Client:
+    return Bitrix24Client(Webhook.parse(portal.webhook_url()), transport=in_process(portal.portal.app), **options)
+
+
+@pytest.fixture
+async def client(portal_in_process: PortalInProcess) -> AsyncIterator[Bitrix24Client]:
+    async with client_of(portal_in_process) as opened:
+        yield opened
+
+
+def add(name: str) -> Method:
+    code = "".join(filter(str.isalpha, name)).upper()
+    return "crm.status.add", {"fields": {"ENTITY_ID": "SOURCE", "STATUS_ID": code, "NAME": name}}
+
+
+def look_for(name: str) -> Method:
+    return "crm.status.list", {"filter": {"ENTITY_ID": "SOURCE", "NAME": name}}
+
+
+def added(portal: PortalInProcess) -> list[str]:
+    """The names of the directory's items in the order in which they were added."""
+    return [item.name for item in sorted(portal.portal.store.of("SOURCE"), key=lambda item: item.id)]
+
+
+def names_of(outcome: Outcome | None) -> list[str]:
+    assert isinstance(outcome, Answer)
+    return [row["NAME"] for row in outcome.result]
+
+
+ODD = "$result[c0] is a name"
+REFUSED: Method = ("crm.status.get", {"id": 0})
+
+
+@pytest.mark.parametrize(
+    ("params", "alone"),
+    [
+        ({}, False),
+        ({"a": "$result"}, False),
+        ({"a": "$results[0]"}, False),
+        ({"a": "result[0]", "b": "$5", "c": None, "d": True, "e": 7}, False),
+        ({"a": "$result[0]"}, True),
+        ({"a": "costs $total[x] today"}, True),
+        ({"a": "$next["}, True),
+        ({"a": {"b": ["c", {"d": "$time[0]"}]}}, True),
+        ({"a": ("$error[x]",)}, True),
+        ({"filter": {"$result[0]": 1}}, True),
+        ({"$total[0]": 1}, True),
+    ],
+)
+def test_which_calls_go_alone(params: dict[str, Any], alone: bool) -> None:
+    assert Call("crm.status.list", params).alone is alone
+    assert Call("crm.status.list", params, batchable=False).alone
+
+
+def test_requests_keep_the_order() -> None:
+    ordinary, odd = Call("scope", {}), Call("scope", {"a": ODD})
+    calls = [*[ordinary] * 60, odd, odd, ordinary]
+    requests = list(in_requests(calls))
+    assert [len(request) for request in requests] == [50, 10, 1, 1, 1]
+    assert [call for request in requests for call in request] == calls
+
+
+async def test_in_batch(client: Bitrix24Client, portal_in_process: PortalInProcess) -> None:
+    portal_in_process.portal.store.add("SOURCE", "ODD", ODD)
+    calls = {"a": look_for("Website"), "b": look_for(ODD), "c": REFUSED, "d": look_for("E-Mail")}
+    outcomes = await client.batch(calls)
+    assert portal_in_process.methods_called == ["batch", "crm.status.list", "batch"]
+    assert list(outcomes) == list(calls)
+    assert [names_of(outcomes[key]) for key in "abd"] == [["Website"], [ODD], ["E-Mail"]]
+    assert isinstance(outcomes["c"], Bitrix24Error)
+
+
+async def test_in_batch_a_call_of_its_own_may_fail(client: Bitrix24Client, portal_in_process: PortalInProcess) -> None:
+    outcomes = await client.batch({"a": ("crm.status.get", {"id": ODD}), "b": look_for("E-Mail")})
+    assert portal_in_process.methods_called == ["crm.status.get", "batch"]
+    assert isinstance(outcomes["a"], Bitrix24Error)
+    assert names_of(outcomes["b"]) == ["E-Mail"]
+
+
+async def test_in_one_batch(client: Bitrix24Client, portal_in_process: PortalInProcess) -> None:
+    portal_in_process.portal.store.add("SOURCE", "ODD", ODD)
+    portal_in_process.order(method="crm.status.list", status=502, times=1)
+    outcomes = await client.one_batch({"a": look_for("E-Mail"), "b": look_for(ODD), "c": look_for(ODD)})
+    assert portal_in_process.methods_called == ["batch", "crm.status.list", "crm.status.list"]  # not repeated
+    assert isinstance(outcomes["b"], Bitrix24Error)
+    assert [names_of(outcomes[key]) for key in "ac"] == [["E-Mail"], [ODD]]
+
+
+async def test_changes_stay_in_order(client: Bitrix24Client, portal_in_process: PortalInProcess) -> None:
+    outcomes: list[Outcome | None] = []
+    await client.change([add("One"), add("Two"), add(ODD), add("Three"), add("Four")], outcomes)
+    assert portal_in_process.methods_called == ["batch", "crm.status.add", "batch"]
+    assert all(isinstance(outcome, Answer) for outcome in outcomes)
+    assert added(portal_in_process)[-5:] == ["One", "Two", ODD, "Three", "Four"]
+
+
+@pytest.mark.parametrize(
+    ("calls", "methods"),
+    [
+        ([add("One"), REFUSED, add(ODD), add("Two")], ["batch"]),
+        ([add("One"), ("crm.status.get", {"id": ODD}), add("Two"), add("Three")], ["crm.status.add", "crm.status.get"]),
+    ],
+)
+async def test_changes_stop_at_the_first_failure(
+    client: Bitrix24Client, portal_in_process: PortalInProcess, calls: list[Method], methods: list[str]
+) -> None:
+    outcomes: list[Outcome | None] = []
+    await client.change(calls, outcomes)
+    assert portal_in_process.methods_called == methods
+    assert [type(outcome).__name__ for outcome in outcomes] == ["Answer", "Bitrix24Error", "NoneType", "NoneType"]
+    assert added(portal_in_process)[-1] == "One"
+
+
+async def test_changes_on_a_portal_without_batch(client: Bitrix24Client, portal_in_process: PortalInProcess) -> None:
+    portal_in_process.order(method="batch", code="ERROR_METHOD_NOT_FOUND")
+    outcomes: list[Outcome | None] = []
+    await client.change([add("One"), add("Two"), add(ODD), add("Three")], outcomes)
+    assert portal_in_process.methods_called == ["batch", *["crm.status.add"] * 4]
+    assert added(portal_in_process)[-4:] == ["One", "Two", ODD, "Three"]
+
+
+async def test_changes_that_do_not_depend_on_each_other(
+    client: Bitrix24Client, portal_in_process: PortalInProcess
+) -> None:
+    outcomes: list[Outcome] = []
+    await client.change_each([look_for(ODD), add("One"), REFUSED, add(ODD), add("Two"), look_for(ODD)], outcomes)
+    assert portal_in_process.methods_called == [
+        "crm.status.list",
+        "batch",
+        "crm.status.add",
+        "batch",
+        "crm.status.list",
+    ]
+    assert [isinstance(outcome, Answer) for outcome in outcomes] == [True, True, False, True, True, True]
+    assert [names_of(outcomes[place]) for place in (0, 5)] == [[], [ODD]]
+    assert added(portal_in_process)[-3:] == ["One", ODD, "Two"]
+
+
+async def test_a_request_that_fails_keeps_the_outcomes_before_it(
+    client: Bitrix24Client, portal_in_process: PortalInProcess
+) -> None:
+    portal_in_process.order(method="batch", status=502)
+    outcomes: list[Outcome] = []
+    with pytest.raises(Bitrix24Error):
+        await client.change_each([add(ODD), add("One"), add("Two")], outcomes)
+    assert [type(outcome).__name__ for outcome in outcomes] == ["Answer"]
+    assert added(portal_in_process)[-1] == ODD
+
+
+async def test_what_waits_in_the_queue(portal_in_process: PortalInProcess) -> None:
+    portal_in_process.portal.store.add("SOURCE", "ODD", ODD)
+    answered: dict[str, list[str]] = {}
+    async with client_of(portal_in_process, plan=Plan(burst=1, per_second=1)) as client:
+
+        async def look(name: str) -> None:
+            answered[name] = names_of(await client.call(*look_for(name)))
+
+        await client.call("scope")
+        async with anyio.create_task_group() as tasks:
+            for name in ("Website", "Other", ODD, "E-Mail", "Advertising"):
+                tasks.start_soon(look, name)
+    assert portal_in_process.methods_called == ["scope", "batch", "crm.status.list", "batch"]
+    assert answered == {name: [name] for name in ("Website", "Other", ODD, "E-Mail", "Advertising")}
