@@ -37,7 +37,7 @@ def with_additions(change: Change) -> Change:
 def of_what_was_done(change: Change, before: Sequence[Item]) -> Change:
     """A few steps with the items around them; of many only how many there were. What was refused is said in any case.
 
-    Items that only got another SORT, for room, are counted. What stopped half-way, or was stored otherwise, is said whole.
+    Items that only got another SORT, for room, are counted. What stopped, or was stored otherwise, is said whole.
     """
     if change.status != "done" or change.items is None:
         return change if change.status in ("stopped", "done otherwise") else of_a_plan(change)

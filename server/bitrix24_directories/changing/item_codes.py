@@ -24,8 +24,8 @@ def checked_code(entity_id: str, code: str, taken: Collection[str]) -> str:
         raise ValueError("the code of a stage may hold only letters A-Z, digits, _ and -")
     if ":" in bare:
         raise ValueError(
-            f"Bitrix24 cuts a code up to its first colon and would store {shown_code(bare.partition(':')[2])}: write it "
-            "without a colon"
+            f"Bitrix24 cuts a code up to its first colon and would store {shown_code(bare.partition(':')[2])}: "
+            "write it without a colon"
         )
     if not bare or len(bare) > longest:
         raise ValueError(f"a code here has 1 to {longest} characters, without its prefix")

@@ -24,6 +24,8 @@ from .operations import Operation, Plan, deletion, refused_carried, refused_syst
 from .sorting import sorts_for
 
 _COLOR = re.compile(r"#[0-9A-Fa-f]{6}")
+_ONLY_FAILED_AFTER = "only failed stages may stand after the winning one: it goes right before it"
+_FAILED_AFTER = "a new failed stage has to stand after the winning one: it goes right behind it"
 _SEMANTICS = {"success": "S", "failure": "F"}
 
 
@@ -274,16 +276,24 @@ class Planner:
         return merged
 
     def _with_winner_last(self, wanted: list[_Wanted]) -> list[_Wanted]:
-        """The same order, but stages in progress that were put after the winning one stand before it."""
+        """The same order, but stages in progress that were put after the winning one stand before it, and new failed
+        ones that were put before it stand after it."""
         won = next((place for place, one in enumerate(wanted) if one.meaning == "success"), None)
         if not self._stages or won is None:
             return wanted
         late = [one for one in wanted[won + 1 :] if one.meaning != "failure"]
-        for one in late:
+        early = [one for one in wanted[:won] if one.meaning == "failure" and one.item is None]
+        for one in (*late, *early):
             if one.line is not None:
-                why = "only failed stages may stand after the winning one: it goes right before it"
+                why = _ONLY_FAILED_AFTER if one in late else _FAILED_AFTER
                 self._refused.append(Step(action="refused", status_id=one.code, name=one.name, why=why))
-        return [*wanted[:won], *late, *(one for one in wanted[won:] if one not in late)]
+        return [
+            *(one for one in wanted[:won] if one not in early),
+            *late,
+            wanted[won],
+            *early,
+            *(one for one in wanted[won + 1 :] if one not in late),
+        ]
 
     def _plan(self, wanted: list[_Wanted], removed: Sequence[Item]) -> Plan:
         if not removed and [one.item for one in wanted] == self._items and not any(map(_differs, wanted)):

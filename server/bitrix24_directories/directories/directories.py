@@ -231,8 +231,9 @@ class Directories:
         finally:
             for place, ((method, _), outcome) in enumerate(zip(calls, outcomes, strict=False)):
                 if isinstance(outcome, Answer) and not confirms(method, outcome.result):
-                    detail = "it confirms no change"
-                    outcomes[place] = failure("UNEXPECTED_ANSWER", http_status=200, detail=detail)
+                    error = failure("UNEXPECTED_ANSWER", http_status=200, detail="it confirms no change")
+                    error.answered = True
+                    outcomes[place] = error
             keys = items_of(entity_id).key, _details_key(entity_id), meanings_of(entity_id).key
             self.reader.forget(*keys, TYPES.key)
 

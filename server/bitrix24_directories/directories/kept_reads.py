@@ -305,7 +305,7 @@ class Reader:
         else:
             calls = _calls(reads)
             try:
-                answered = await self._client.batch(calls)
+                answered = await self._client.batch(calls, fresh=fresh)
             except Bitrix24Error as exc:
                 for read in reads:
                     self._keep_failure(read.key, exc)

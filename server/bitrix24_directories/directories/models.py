@@ -240,9 +240,10 @@ class Change(Result):
 
     `status`: `planned` (nothing is done yet; `plan_id` carries it out), `done`, `done otherwise` (as a step says),
     `unchanged` (nothing to do), `declined` (the person said no), `cancelled` (the person did not answer), `stopped` (a
-    step was not done, or it is not known whether it was). Where a plan adds many items, they are its `additions`, each behind the one before, and `steps` are
-    all others. `news` tells what has changed on the portal since an earlier plan. `counts` of actions stand for steps
-    that are not said; `items` are those that were changed, with their neighbours, of `total`.
+    step was not done, or it is not known whether it was). If a plan adds many items, they are its `additions`, each
+    behind the one before, and `steps` are all others. `news` tells what has changed on the portal since an earlier
+    plan. `counts` of actions stand for steps that are not said; `items` are those that were changed, with their
+    neighbours, of `total`.
     """
 
     entity_id: str

@@ -115,6 +115,10 @@ class Bitrix24Client:
         params = params or {}
         if not is_read(method):
             return await self._retried(method, params, repeatable=False)
+        return await self._read(method, params, fresh=fresh)
+
+    async def _read(self, method: str, params: Mapping[str, Any], *, fresh: bool) -> Answer:
+        """Make one request for all equal reads that are under way."""
         key = json.dumps([method, params], sort_keys=True)
         shared = self._shared.get(key)
         if fresh or shared is None or not shared.under_way:
@@ -126,15 +130,18 @@ class Bitrix24Client:
             if not shared.under_way and self._shared.get(key) is shared:
                 del self._shared[key]
 
-    async def batch(self, calls: Mapping[str, tuple[str, Mapping[str, Any]]]) -> dict[str, Outcome]:
+    async def batch(
+        self, calls: Mapping[str, tuple[str, Mapping[str, Any]]], *, fresh: bool = False
+    ) -> dict[str, Outcome]:
         """Make any number of reading calls, up to 50 a request, and give each key its answer or its error.
 
+        Equal batches that are under way share one request, unless `fresh` asks for a new one.
         Raises Bitrix24Error when the portal does not answer a batch as a whole; on a portal without `batch` the calls
         are made one by one.
         """
         outcomes: list[Outcome] = []
         for group in in_requests([Call(method, params) for method, params in calls.values()]):
-            outcomes += await self._batch_or_singles(group)
+            outcomes += await self._batch_or_singles(group, fresh=fresh)
         return dict(zip(calls, outcomes, strict=True))
 
     async def one_batch(self, calls: Mapping[str, tuple[str, Mapping[str, Any]]]) -> dict[str, Outcome]:
@@ -200,15 +207,15 @@ class Bitrix24Client:
         answer = await self._retried("batch", batch_params(group, halt=True), repeatable=False)
         return read_halting_batch(answer, group)
 
-    async def _batch_or_singles(self, group: list[Call]) -> list[Outcome]:
+    async def _batch_or_singles(self, group: list[Call], *, fresh: bool) -> list[Outcome]:
         if self._batch_works and not group[0].alone:
             try:
-                return read_batch(await self._retried("batch", batch_params(group), repeatable=True), group)
+                return read_batch(await self._read("batch", batch_params(group), fresh=fresh), group)
             except Bitrix24Error as exc:
                 if exc.kind not in _NO_BATCH:
                     raise
                 self._batch_works = False
-        return [await capture(self.call(call.method, call.params)) for call in group]
+        return [await capture(self.call(call.method, call.params, fresh=fresh)) for call in group]
 
     async def _retried(self, method: str, params: Mapping[str, Any], *, repeatable: bool) -> Answer:
         retries = Retries(repeatable)
