@@ -24,7 +24,15 @@ from bitrix24_directories.directories.models import (
     QueryResult,
     Result,
 )
-from bitrix24_directories.directories.notation import item_line, shown_name
+from bitrix24_directories.directories.notation import (
+    HEAD,
+    MORE,
+    NO_ITEMS,
+    NONE_SHOWN,
+    USED_IN,
+    item_line,
+    shown_name,
+)
 from bitrix24_directories.text import one_line, shown_code
 
 DIRECTORIES = "bitrix24://directories"
@@ -54,26 +62,23 @@ def uri_of(entity_id: str) -> str:
 
 def items_text(result: DirectoryItems) -> str:
     """`DEAL_STAGE: 8 items, in order (code: name)`, then `NEW: New` and so on."""
-    name, age = shown_code(result.entity_id), shown_age(result.age_seconds)
+    entity, age = shown_code(result.entity_id), shown_age(result.age_seconds)
+    total = counted(result.total, "item")
     if not result.total:
-        return f"{name}: the directory exists and has no items{age}."
+        return NO_ITEMS.format(entity=entity, age=age)
     if not result.items:
-        return f"{name}: none of its {counted(result.total, 'item')} {_asked_for(result)}{age}."
+        why = "fits" if result.fitting is not None else "stands behind that code"
+        return NONE_SHOWN.format(entity=entity, items=total, why=why, age=age)
     detailed = result.items[0].id is not None
     notation = "code: name [meaning] colour (id)" if detailed else "code: name"
     part = "" if len(result.items) == result.total else f"{len(result.items)} of "
-    lines = [f"{name}: {part}{counted(result.total, 'item')}, in order ({notation}){age}"]
+    lines = [HEAD.format(entity=entity, part=part, items=total, notation=notation, age=age)]
     lines += [item_line(item) for item in result.items]
     if result.more:
-        last = shown_code(result.items[-1].status_id)
-        lines.append(f"{result.more} more are not shown: go on with after={last}, or narrow with query")
+        lines.append(MORE.format(number=result.more, code=shown_code(result.items[-1].status_id)))
     if result.used_in:
-        lines.append(f"The codes go into {', '.join(result.used_in)}")
+        lines.append(USED_IN.format(fields=", ".join(result.used_in)))
     return "\n".join(lines)
-
-
-def _asked_for(result: DirectoryItems) -> str:
-    return "fits" if result.fitting is not None else "stands behind that code"
 
 
 def directories_text(result: DirectoryList) -> str:
