@@ -16,6 +16,7 @@ import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mcp_types import PARSE_ERROR
 
 from bitrix24_directories.mcp_server.pipes import Incoming, Outgoing
 from support import clean_environment
@@ -48,7 +49,7 @@ def test_lines_are_the_same_in_whatever_pieces_they_come(pieces: list[bytes]) ->
         return found
 
     whole = b"".join(pieces)
-    expected = [line.decode(errors="replace") for line in whole.split(b"\n")]
+    expected = [line.decode(errors="surrogateescape") for line in whole.split(b"\n")]
     assert [line.removesuffix("\n") for line in anyio.run(read)] == (expected if expected[-1] else expected[:-1])
 
 
@@ -135,6 +136,36 @@ def test_a_file_does_for_a_pipe_of_input(tmp_path: Path) -> None:
     with (tmp_path / "in").open("rb") as given:
         ended = subprocess.run(DEMO, stdin=given, capture_output=True, env=clean_environment(), check=True)
     assert ended.stderr == b""
+
+
+READ_BY_THREADS = """
+import sys
+from bitrix24_directories.mcp_server import pipes
+pipes._in_event_loop = lambda fd: False
+from bitrix24_directories.cli.main import main
+main(["--demo"])
+"""
+
+
+@pytest.mark.parametrize("command", [DEMO, [sys.executable, "-c", READ_BY_THREADS]], ids=["event loop", "threads"])
+def test_line_separators_leave_as_escapes_and_lines_that_are_no_messages_are_answered(
+    tmp_path: Path, command: Sequence[str]
+) -> None:
+    """Also by threads, as on Windows and with files and terminals."""
+    with _serving(tmp_path, command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
+        assert server.stdout is not None
+        assert server.stdin is not None
+        _until_answered(iter(server.stdout.readline, b""))
+        separators = "\u2028 \u2029 \u0085"
+        for sent in (f'{{"jsonrpc":"2.0","id":"{separators}","method":"ping"}}'.encode(), b"\xff"):
+            server.stdin.write(sent + b"\n")
+        server.stdin.flush()
+        lines = [server.stdout.readline() for _ in range(2)]
+        server.stdin.close()
+    assert all(line == line.decode().splitlines()[0].encode() + b"\n" for line in lines)
+    answers = {answer["id"]: answer for answer in map(json.loads, lines)}
+    assert answers[separators]["result"] == {}
+    assert answers[None]["error"]["code"] == PARSE_ERROR
 
 
 @pytest.mark.slow

@@ -47,6 +47,9 @@ def spelt(text: str) -> dict[str, str]:
         "entities, twice": "".join(f"&amp;#{ord(char)};" for char in text),
         "tags": "<i></i>".join(text) if "<" not in text else text,
         "invisible": "\u200b".join(text),
+        "joiners": "\u200d".join(text),
+        "non-joiners": "\u200c".join(text),
+        "variation selectors": "\ufe0f".join(text),
     }
 
 
@@ -55,7 +58,7 @@ def revealed(text: str) -> str:
     for _ in range(3):
         text = html.unescape(unquote(text))
         text = re.sub(r"\\+u\{?0*([0-9a-fA-F]{2,4})\}?", lambda found: chr(int(found[1], 16)), text)
-        text = re.sub("[\u200b]|<i></i>", "", text)
+        text = re.sub("[\u200b-\u200d\ufe0f]|<i></i>", "", text)
     return text
 
 

@@ -1,12 +1,14 @@
 """What people typed, made safe to show: on one line, without characters that nobody sees. A leaf: imports nothing.
 
-Names come from the portal's users and are data; invisible characters are how instructions get smuggled into them.
+Names come from the portal's users and are data; invisible characters are how instructions get smuggled into them. Those
+that emoji and some scripts are spelt with stay, one between two characters that need it.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import unicodedata
 
 # Controls, surrogates, private use, and Unicode's "default ignorable" characters: zero-width, bidirectional, tags,
 # variation selectors, fillers.
@@ -17,14 +19,32 @@ INVISIBLE = re.compile(
 )
 """One character that nobody sees."""
 
+_JOINER = "\u200d"
+_NON_JOINER = "\u200c"
+_VARIATIONS = ("\ufe0e", "\ufe0f")  # as text, as a picture
+_KEYS = tuple("0123456789#*")
+_EMOJI = re.compile(
+    "[\u00a9\u00ae\u203c\u2049\u2122\u2139\u2190-\u21ff\u2300-\u23ff\u24c2\u25a0-\u27bf\u2934\u2935\u2b00-\u2bff\u3030"
+    "\u303d\u3297\u3299\U0001f000-\U0001faff]"
+)
+# Whose letters join or stay apart by the joiners between them: Arabic and its kin, the scripts of India and their kin.
+_JOINING = re.compile(
+    "[\u0600-\u08ff\u0900-\u0dff\u1000-\u109f\u1700-\u18af\u1900-\u1aaf\u1b00-\u1c7f\u1cd0-\u1cff\ua840-\ua95f\ua980-\uaaff"
+    "\uabc0-\uabff\ufb50-\ufdff\ufe70-\ufefc\U00010ac0-\U00010aff\U00010d00-\U00010d3f\U00010f30-\U00010fdf"
+    "\U00011000-\U00011aaf\U00011c00-\U00011eff\U0001e900-\U0001e95f]"
+)
+
 _PREFIX = re.compile(r"^(?:C\d+|DT\d+_\d+):", re.IGNORECASE)
 _NOT_PLAIN = re.compile(rf'[\s"]|{INVISIBLE.pattern}')
 
 
 def one_line(text: str, limit: int) -> str:
-    """`text` with white space folded to single blanks and invisible characters gone, `limit` characters at most."""
-    folded = " ".join(INVISIBLE.sub("", " ".join(text.split())).split())
-    return folded if len(folded) <= limit else f"{folded[: limit - 1]}…"
+    """`text` with white space folded to single blanks and invisible characters gone, `limit` characters at most.
+
+    A joiner stays between letters that need it, and within an emoji; a variation selector right behind an emoji.
+    """
+    folded = " ".join(_visible(" ".join(text.split())).split())
+    return folded if len(folded) <= limit else _visible(f"{folded[: limit - 1]}…")
 
 
 def shown_code(code: str) -> str:
@@ -45,6 +65,30 @@ def bare_code(code: str) -> str:
 def spellings(code: str) -> tuple[str, str]:
     """How people may write a STATUS_ID, in lower case: with and without its pipeline's prefix."""
     return code.casefold(), bare_code(code).casefold()
+
+
+def _visible(text: str) -> str:
+    return INVISIBLE.sub(_needed, text)
+
+
+def _needed(match: re.Match[str]) -> str:
+    """An invisible character that its neighbours are spelt with; nothing in the place of any other."""
+    char, text, at = match[0], match.string, match.start()
+    before, after = text[max(at - 2, 0) : at], text[at + 1 : at + 2]
+    if char in _VARIATIONS:
+        keycap = before[-1:] in _KEYS and after == "\u20e3"
+        return char if keycap or _EMOJI.fullmatch(before[-1:]) else ""
+    if char == _JOINER and _EMOJI.fullmatch(after):
+        emoji = before[:-1] if before.endswith(_VARIATIONS) else before[-1:]
+        return char if _EMOJI.fullmatch(emoji) else ""
+    if char in (_JOINER, _NON_JOINER) and _joins(before[-1:]) and _joins(after):
+        return char
+    return ""
+
+
+def _joins(char: str) -> bool:
+    letter_or_mark = bool(char) and unicodedata.category(char)[0] in "LM"
+    return letter_or_mark and _JOINING.fullmatch(char) is not None and INVISIBLE.fullmatch(char) is None
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -27,7 +27,7 @@ _DOUBLED = re.compile(r"(\D)\1")
 @lru_cache(maxsize=50_000)
 def same_text(text: str) -> str:
     """Equal for two texts that differ only in case, accents, punctuation, spacing, and ё for е."""
-    found = _WORD.findall(plain(without_tags(text).casefold()))
+    found = _WORD.findall(plain(_without_joiners(without_tags(text)).casefold()))
     return "".join(f"{word}," if word.isdigit() else word for word in found)
 
 
@@ -47,11 +47,13 @@ def split(text: str) -> tuple[str, ...]:
 
 
 def lower(text: str) -> str:
-    """In lower case, each letter with its accents as one character; the Turkish İ is an i, and "e-mail" one word."""
+    """In lower case, each letter with its accents as one character and no joiners; the Turkish İ is an i, and "e-mail"
+    one word."""
     if text.isascii():
         text = text.lower()
     else:
-        text = unicodedata.normalize("NFC", unicodedata.normalize("NFKC", text).casefold().replace("i\u0307", "i"))
+        text = unicodedata.normalize("NFKC", _without_joiners(text)).casefold().replace("i\u0307", "i")
+        text = unicodedata.normalize("NFC", text)
     return _ELECTRONIC.sub("e", text) if "e-" in text else text
 
 
@@ -61,6 +63,11 @@ def folded(word: str) -> str:
     bare = word if word.isascii() else plain(word.translate(_LETTERS))
     bare = _PAIR.sub(lambda found: _PAIRS[found[0]], bare).translate(_SOUNDS)
     return _DOUBLED.sub(r"\1", bare)
+
+
+def _without_joiners(text: str) -> str:
+    """`text` without the characters that join letters or keep them apart: not everybody types them."""
+    return text.replace("\u200c", "").replace("\u200d", "")
 
 
 def plain(text: str) -> str:

@@ -1,7 +1,7 @@
 """The notation of a directory's items, printed and read back: `WON: Deal Won [success] #7BD500 (id 40)`.
 
-What is printed is read back as it was: a code or name that could be mistaken for something else stands in JSON quotes.
-Pure: imports `models` and `text` only.
+What is printed is read back as it was: a code or name that could be mistaken for something else is in JSON quotes. Each
+line before or behind the items has one template that writes and recognises it. Pure: imports `models` and `text` only.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from string import Formatter
 
 from bitrix24_directories.text import one_line, quoted, shown_code, spellings
 
@@ -21,10 +22,48 @@ _MEANING = re.compile(r"\s*\[(success|failure|process)\]$", re.IGNORECASE)
 _QUOTED = re.compile(r'("(?:[^"\\]|\\.)*"):(?:\s+(.*))?', re.DOTALL)
 _CODED = re.compile(r"(\S+?):(?:\s+(.*))?", re.DOTALL)
 _NEW_CODE = re.compile(r"(?:[A-Za-z]+\d+(?:_\d+)?:)?[A-Z0-9_-]*[A-Z][A-Z0-9_-]*")
-_HEADING = re.compile(r"(?:\d+ of )?\d+ items?, in order \(|the directory exists and has no items")
-_PART = re.compile(r".*: (\d+) of (\d+) items?, in order \(")
-_REST = re.compile(r"\d+ more are not shown: go on with after=")
-_FRAME = re.compile(rf".*: (?:{_HEADING.pattern})|\d+ more are not shown: |The codes go into ")
+
+
+class FrameLine:
+    """A line of a printed directory that is not an item. `fields` are patterns for what the template leaves open."""
+
+    def __init__(self, template: str, **fields: str) -> None:
+        self.format = template.format
+        parts = Formatter().parse(template)
+        self.pattern = "".join(re.escape(text) + (f"(?:{fields[field]})" if field else "") for text, field, *_ in parts)
+        self.match = re.compile(self.pattern).fullmatch
+
+
+_CODE = r'"(?:[^"\\]|\\.)*"|[^\s"]+'  # as shown_code writes it
+_ITEMS = r"(\d+) items?"
+_AGE = r"(?:, read \d+ s ago)?"
+
+HEAD = FrameLine(
+    "{entity}: {part}{items}, in order ({notation}){age}",
+    entity=_CODE,
+    part=r"(?:(\d+) of )?",
+    items=_ITEMS,
+    notation=r"code: name(?: \[meaning\] colour \(id\))?",
+    age=_AGE,
+)
+NO_ITEMS = FrameLine("{entity}: the directory exists and has no items{age}.", entity=_CODE, age=_AGE)
+NONE_SHOWN = FrameLine(
+    "{entity}: none of its {items} {why}{age}.",
+    entity=_CODE,
+    items=_ITEMS,
+    why="fits|stands behind that code",
+    age=_AGE,
+)
+MORE = FrameLine(
+    "{number} more are not shown: go on with after={code}, or narrow with query", number=r"\d+", code=_CODE
+)
+USED_IN = FrameLine(
+    "The codes go into {fields}",
+    fields=r"(?:[^\s.]+\.\S+|call list status)(?: .*)?",  # `deal.UF_CRM_1724 (Any title)`
+)
+SWITCHED_OFF = FrameLine("Stages of this type are switched off: the codes are of no use in records")
+
+_FRAME = re.compile("|".join(line.pattern for line in (HEAD, NO_ITEMS, NONE_SHOWN, MORE, USED_IN, SWITCHED_OFF)))
 
 
 def item_line(item: Item) -> str:
@@ -40,8 +79,8 @@ def item_line(item: Item) -> str:
 
 
 def shown_name(name: str) -> str:
-    """A name for a text: as it is, or as a JSON string where it could be mistaken for notation."""
-    mistaken = not name or name.startswith('"') or _HEADING.match(name)
+    """A name for a text: as it is, or as a JSON string if it could be mistaken for notation."""
+    mistaken = not name or name.startswith('"') or _FRAME.fullmatch(name) or _FRAME.fullmatch(f"CODE: {name}")
     if mistaken or any(suffix.search(name) for suffix in (_ID, _COLOR, _MEANING)):
         return quoted(name)
     return name
@@ -67,18 +106,23 @@ def coded(items: Sequence[Item], text: str) -> list[Item]:
 
 def is_part(lines: Sequence[str]) -> bool:
     """Whether lines are those of a directory that was printed in part: what is missing in them is still there."""
-    written = [line.strip() for text in lines for line in text.splitlines()]
-    parts = [found for line in written if (found := _PART.match(line))]
-    if parts:
-        return sum(int(part[1]) for part in parts) < max(int(part[2]) for part in parts)
-    return any(map(_REST.match, written))
+    written = _written(lines)
+    heads = [match.groups() for line in written if (match := HEAD.match(line))]
+    totals = [total for _, total in heads] + [match[1] for line in written if (match := NONE_SHOWN.match(line))]
+    if totals:
+        return sum(int(shown or total) for shown, total in heads) < max(map(int, totals))
+    return any(map(MORE.match, written))
 
 
 def read_lines(lines: Sequence[str], items: Sequence[Item]) -> list[Line]:
     """Read lines, given the items that there are: what stands before a colon is a code if it is one of theirs, or looks
-    like one. The first and the last line of a printed directory, and empty ones, are passed over."""
-    written = [line.strip() for text in lines for line in text.splitlines()]
-    return [_read(line, items) for line in written if line and not _FRAME.match(line)]
+    like one. Lines of the frame, and empty ones, are passed over."""
+    return [_read(line, items) for line in _written(lines) if not _FRAME.fullmatch(line)]
+
+
+def _written(lines: Sequence[str]) -> list[str]:
+    stripped = (line.strip() for text in lines for line in text.splitlines())
+    return [line for line in stripped if line]
 
 
 def _read(line: str, items: Sequence[Item]) -> Line:
@@ -93,6 +137,8 @@ def _read(line: str, items: Sequence[Item]) -> Line:
 
 
 def _split(text: str, items: Sequence[Item]) -> tuple[str | None, str]:
+    if text.startswith('"') and _unquoted(text) != text:
+        return None, text
     if (found := _QUOTED.fullmatch(text)) is not None:
         code = _unquoted(found[1])
         return (code, found[2] or "") if code != found[1] else (None, text)

@@ -24,7 +24,16 @@ from bitrix24_directories.directories.models import (
     QueryResult,
     Result,
 )
-from bitrix24_directories.directories.notation import item_line, shown_name
+from bitrix24_directories.directories.notation import (
+    HEAD,
+    MORE,
+    NO_ITEMS,
+    NONE_SHOWN,
+    SWITCHED_OFF,
+    USED_IN,
+    item_line,
+    shown_name,
+)
 from bitrix24_directories.text import one_line, shown_code
 
 DIRECTORIES = "bitrix24://directories"
@@ -32,7 +41,7 @@ DIRECTORIES = "bitrix24://directories"
 
 QUERY_SHOWN = 100
 
-SWITCHED_OFF = "switched off: the codes are of no use in records"
+_OF_NO_USE = "switched off: the codes are of no use in records"
 
 _COUNTED = {
     "add": "{n} added",
@@ -56,28 +65,25 @@ def uri_of(entity_id: str) -> str:
 
 def items_text(result: DirectoryItems) -> str:
     """`DEAL_STAGE: 8 items, in order (code: name)`, then `NEW: New` and so on."""
-    name, age = shown_code(result.entity_id), shown_age(result.age_seconds)
+    entity, age = shown_code(result.entity_id), shown_age(result.age_seconds)
+    total = counted(result.total, "item")
     if not result.total:
-        return f"{name}: the directory exists and has no items{age}."
+        return NO_ITEMS.format(entity=entity, age=age)
     if not result.items:
-        return f"{name}: none of its {counted(result.total, 'item')} {_asked_for(result)}{age}."
+        why = "fits" if result.fitting is not None else "stands behind that code"
+        return NONE_SHOWN.format(entity=entity, items=total, why=why, age=age)
     detailed = result.items[0].id is not None
     notation = "code: name [meaning] colour (id)" if detailed else "code: name"
     part = "" if len(result.items) == result.total else f"{len(result.items)} of "
-    lines = [f"{name}: {part}{counted(result.total, 'item')}, in order ({notation}){age}"]
+    lines = [HEAD.format(entity=entity, part=part, items=total, notation=notation, age=age)]
     lines += [item_line(item) for item in result.items]
     if result.more:
-        last = shown_code(result.items[-1].status_id)
-        lines.append(f"{result.more} more are not shown: go on with after={last}, or narrow with query")
+        lines.append(MORE.format(number=result.more, code=shown_code(result.items[-1].status_id)))
     if result.used_in:
-        lines.append(f"The codes go into {', '.join(result.used_in)}")
+        lines.append(USED_IN.format(fields=", ".join(result.used_in)))
     if result.switched_off:
-        lines.append(f"Stages of this type are {SWITCHED_OFF}")
+        lines.append(SWITCHED_OFF.format())
     return "\n".join(lines)
-
-
-def _asked_for(result: DirectoryItems) -> str:
-    return "fits" if result.fitting is not None else "stands behind that code"
 
 
 def directories_text(result: DirectoryList) -> str:
@@ -105,7 +111,7 @@ def _directory_line(directory: Directory) -> str:
         parts.append(f"pipeline {directory.category_id}" + (f" {directory.pipeline}" if directory.pipeline else ""))
     codes = {"start": directory.start, "success": directory.success, "failure": directory.failure}
     parts += [f"{meaning} {shown_code(code)}" for meaning, code in codes.items() if code is not None]
-    parts += [SWITCHED_OFF] if directory.switched_off else []
+    parts += [_OF_NO_USE] if directory.switched_off else []
     return ", ".join(parts)
 
 
@@ -162,7 +168,7 @@ def _match_text(match: Match) -> str:
 
 def _found_in(one: FoundIn) -> str:
     used_in = f", codes for {', '.join(one.used_in)}" if one.used_in else ""
-    return f"{shown_code(one.entity_id)}: {one.name}{used_in}{f', {SWITCHED_OFF}' if one.switched_off else ''}"
+    return f"{shown_code(one.entity_id)}: {one.name}{used_in}{f', {_OF_NO_USE}' if one.switched_off else ''}"
 
 
 def plan_text(change: Change) -> str:

@@ -47,7 +47,7 @@ from bitrix24_directories.redaction import Redactor
 from bitrix24_directories.rest import Bitrix24Error, Credentials, Transport, Waiting, failure
 from bitrix24_directories.settings import Settings
 
-from . import picture, pipes, resources
+from . import json_lines, picture, pipes, resources
 from .answers import DIRECTORIES, uri_of
 from .arguments import refused, secret_given, tidied, unknown_tool
 from .callers import Caller, Callers, OneCaller
@@ -201,8 +201,10 @@ class DirectoriesServer(MCPServer[None]):
     async def run_stdio_async(self) -> None:
         """Serve the one client at standard input and output until the input ends."""
         self._over_stdio = True
-        lines, output = cast("Any", pipes.incoming()), cast("Any", pipes.outgoing())  # the SDK names its own classes
-        async with stdio_server(lines, output) as (reading, writing):
+        output = json_lines.Output(pipes.outgoing())
+        lines = json_lines.messages(pipes.incoming(), output)
+        # The SDK names classes of its own for streams.
+        async with stdio_server(cast("Any", lines), cast("Any", output)) as (reading, writing):
             lowlevel = self._lowlevel_server
             await lowlevel.run(reading, writing, lowlevel.create_initialization_options())
 
