@@ -27,7 +27,7 @@ async def test_what_was_read_is_kept_and_says_how_old_it_is(someone: Assistant, 
     await anyio.sleep(42)
     second = await someone.call("get_directory_items", entityId=" source")
     assert second.structured == first.structured | {"ageSeconds": 42}
-    assert second.text.splitlines()[0] == "SOURCE: 13 items, in order (code: name), read 42 s ago"
+    assert second.text.splitlines()[0] == "SOURCE: 15 items, in order (code: name), read 42 s ago"
     assert second.text.splitlines()[1:] == first.text.splitlines()[1:]
     assert len(portal.portal.calls) == 1
 

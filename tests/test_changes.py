@@ -89,10 +89,10 @@ async def test_neighbours_are_renumbered_only_where_there_is_no_room(
     someone: Assistant, portal: PortalInProcess
 ) -> None:
     before = {one.status_id: one.sort for one in portal.portal.store.of("SOURCE")}
-    await someone.call("add_directory_item", entityId="SOURCE", name="Podcast", after="CALLBACK")
+    await someone.call("add_directory_item", entityId="SOURCE", name="Podcast", after="STORE")
     after = {one.status_id: one.sort for one in portal.portal.store.of("SOURCE")}
-    assert codes(portal, "SOURCE")[9:12] == ["CALLBACK", "PODCAST", "RC_GENERATOR"]
-    assert {code for code in before if before[code] != after[code]} == {"RC_GENERATOR", "STORE", "OTHER"}
+    assert codes(portal, "SOURCE")[12:15] == ["STORE", "PODCAST", "OTHER"]
+    assert {code for code in before if before[code] != after[code]} == {"OTHER", "BOOKING"}
     await someone.call("add_directory_item", entityId="SOURCE", name="Fair", after="CALL")
     assert {one.status_id: one.sort for one in portal.portal.store.of("SOURCE")} == after | {"FAIR": 15}
 
@@ -134,8 +134,8 @@ async def test_a_name_without_any_letter_gets_a_code_too(someone: Assistant, por
         ("add_directory_item", {"entityId": "NOPE", "name": "X"}, "This portal has no directory"),
         (
             "update_directory_item",
-            {"entityId": "SOURCE", "statusId": "12", "name": "X"},
-            "12 is the record id of STORE",
+            {"entityId": "SOURCE", "statusId": "13", "name": "X"},
+            "13 is the record id of STORE",
         ),
         ("update_directory_item", {"entityId": "SOURCE", "statusId": "NOPE", "name": "X"}, "is no STATUS_ID"),
         ("update_directory_item", {"entityId": "SOURCE", "statusId": "CALL", "color": "#12"}, "like #39A8EF"),
@@ -242,8 +242,8 @@ async def test_what_was_planned_is_not_said_again(someone: Assistant, portal: Po
     done = await someone.call("apply_directory", entityId="SOURCE", planId=planned.structured["planId"])
     assert done.structured["counts"]["add"] == 20
     assert set(done.structured["counts"]) == {"add", "renumber"}
-    assert (done.structured["steps"], done.structured["total"]) == ([], 33)
-    assert "SOURCE has 33 items now" in done.text
+    assert (done.structured["steps"], done.structured["total"]) == ([], 35)
+    assert "SOURCE has 35 items now" in done.text
     assert [item.name for item in portal.portal.store.of("SOURCE")][3:5] == ["New source 0", "New source 1"]
 
 
@@ -291,7 +291,7 @@ async def test_lines_that_are_refused_say_why_and_remove_nothing(
     assert any(step.get("statusId") == status_id and why in step["why"] for step in refused), said.text
     if why != "it is a system item":
         assert not any(step["action"] == "remove" for step in said.structured["steps"])
-    assert len(codes(portal, "SOURCE")) == 13
+    assert len(codes(portal, "SOURCE")) == 15
 
 
 async def test_a_directory_that_changed_since_the_plan(someone: Assistant, portal: PortalInProcess) -> None:
@@ -595,7 +595,7 @@ async def test_sloppy_calls_get_plain_lines(portal: PortalInProcess) -> None:
         assert "- name: missing; expected text" in said.text
         said = await someone.call("apply_directory", entityId="SOURCE", items=[])
         assert "no items were declared" in said.text
-    assert (await ask(portal, "get_directory_items", entityId="SOURCE")).structured["total"] == 13
+    assert (await ask(portal, "get_directory_items", entityId="SOURCE")).structured["total"] == 15
 
 
 URI = "bitrix24://directories/SOURCE"

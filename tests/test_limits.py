@@ -436,7 +436,7 @@ async def test_batch_takes_any_number_in_groups_of_50(
     assert (bad.kind, none.kind) == ("NOT_FOUND", "ERROR_METHOD_NOT_FOUND")
     for number, outcome in enumerate(outcomes.values()):
         assert not isinstance(outcome, Bitrix24Error)
-        assert (len(outcome.result), outcome.total) == (max(0, 13 - number), 13)
+        assert (len(outcome.result), outcome.total) == (max(0, 15 - number), 15)
 
 
 async def test_batch_of_nothing(client: Bitrix24Client, portal_in_process: PortalInProcess) -> None:

@@ -74,10 +74,7 @@ async def test_over_stdio(portal: RunningPortal, tmp_path: Path, how: str) -> No
 
 
 @pytest.mark.parametrize("tool", ["add", "update", "delete"])
-@pytest.mark.parametrize(
-    "fault",
-    [{"status": 502}, {"body": ""}, {"code": "INTERNAL_SERVER_ERROR"}, {"code": "ERROR_CORE"}, {"code": "NEW_CODE"}],
-)
+@pytest.mark.parametrize("fault", [{"status": 502}, {"body": ""}, {"body": '{"error": 503}', "status": 503}])
 async def test_what_is_not_there_yet_proves_nothing(portal: RunningPortal, tool: str, fault: dict[str, Any]) -> None:
     """The portal answers with a failure and does nothing, which nobody can tell from doing it later."""
     before = portal.portal.store.of("SOURCE")
@@ -87,6 +84,19 @@ async def test_what_is_not_there_yet_proves_nothing(portal: RunningPortal, tool:
     never_again(said)
     assert [step["outcome"] for step in said.structured["steps"]] == ["unknown"]
     assert portal.portal.store.of("SOURCE") == before
+
+
+@pytest.mark.parametrize("tool", ["add", "update", "delete"])
+@pytest.mark.parametrize("code", ["INTERNAL_SERVER_ERROR", "ERROR_CORE", "0", "NEW_CODE"])
+async def test_an_error_of_the_portal_after_which_nothing_has_changed(
+    portal: RunningPortal, tool: str, code: str
+) -> None:
+    """The portal itself has finished with the call, so nothing more will come of it."""
+    portal.order(changes_only=True, code=code, description="Something is wrong.")
+    async with assistant(portal, allow_writes=True) as someone:
+        said = await change(someone, tool)
+    assert [step["outcome"] for step in said.structured["steps"]] == ["not done"]
+    assert 'Bitrix24 says: "Something is wrong."' in said.text
 
 
 async def change(someone: Assistant, what: str) -> Said:
@@ -159,7 +169,9 @@ async def test_a_batch_that_says_nothing_of_what_it_did_not_do(portal: RunningPo
 async def test_result_false_that_did_nothing_is_no_success(portal: RunningPortal) -> None:
     portal.order(changes_only=True, body='{"result": false}', headers={"content-type": "application/json"})
     async with assistant(portal, allow_writes=True) as someone:
-        never_again(await someone.call("update_directory_item", entityId="SOURCE", statusId="WEB", name="Site"))
+        said = await someone.call("update_directory_item", entityId="SOURCE", statusId="WEB", name="Site")
+    assert [step["outcome"] for step in said.structured["steps"]] == ["not done"]
+    assert named(portal, "Site") == []
 
 
 async def test_two_of_one_name_only_with_a_code(portal: RunningPortal) -> None:
@@ -274,7 +286,7 @@ def test_the_demo_portal_loses_answers_to_order(
     monkeypatch.setenv("BITRIX24_ALLOW_WRITES", "true")
     add = ["call", "add_directory_item", "entityId=SOURCE", "name=Podcast", "--demo", "--fault"]
     assert main([*add, "lost:empty"]) == 0
-    assert "PODCAST: Podcast - done" in capsys.readouterr().out.replace(" (after OTHER)", "")
+    assert "PODCAST: Podcast - done" in capsys.readouterr().out.replace(" (after BOOKING)", "")
     assert main([*add, "lost:sight"]) == 2
     assert "lost as cut, empty" in capsys.readouterr().err
 

@@ -15,8 +15,10 @@ import anyio.lowlevel
 import pytest
 from mcp_types import ElicitResult
 
+from bitrix24_directories.changing.merge_plan import AUTOMATION
 from bitrix24_directories.portal import Fault
-from bitrix24_directories.portal.store import PortalError
+from bitrix24_directories.portal.faults import INSIDE
+from bitrix24_directories.portal.store import Item, PortalError
 from support import READER_SECRET, Assistant, PortalInProcess, Said, assistant, change_field, with_a_person
 
 pytestmark = pytest.mark.virtual_clock
@@ -84,7 +86,7 @@ async def test_the_plan_changes_nothing_and_says_what_would_move(small: PortalIn
         '- "website": 1 in lead.SOURCE_ID',
         "- CALL (Call): 1 in lead.SOURCE_ID; the item stays; a system item, which Bitrix24 needs",
         "- PARTNER (Existing Client): the item is deleted then",
-        "- about 11 requests",
+        f"- {AUTOMATION}",
     ]
     assert said.structured["codes"][0]["fields"] == {"deal.SOURCE_ID": 1, "lead.SOURCE_ID": 1}
     assert "BITRIX24_AUDIT_LOG is not set" in said.text
@@ -132,7 +134,7 @@ async def test_stages_move_within_their_pipeline_only(small: PortalInProcess) ->
     put(small, ["PREPARATION", "C1:NEW"], DEAL, "stageId")
     async with assistant(small, allow_writes=True) as someone:
         planned = await someone.call(TOOL, **arguments("DEAL_STAGE", ["PREPARATION"], "EXECUTING"))
-        assert "Bitrix24's automation runs for each record whose stage changes" in planned.text
+        assert AUTOMATION in planned.text
         said = await merge(someone, "DEAL_STAGE", ["PREPARATION"], "EXECUTING")
     assert said.structured["status"] == "done", said.text
     assert [deal["stageId"] for deal in records(small, DEAL)] == ["EXECUTING", "C1:NEW"]
@@ -505,3 +507,24 @@ async def test_a_call_that_is_cancelled_loses_nothing(portal: PortalInProcess, t
         done = await someone.call(TOOL, **again)
     assert done.structured["status"] == "done"
     assert set(sources(portal)) == {"WEB"}
+
+
+async def test_an_open_channels_source_comes_back(small: PortalInProcess) -> None:
+    store = small.portal.store
+    store.put(Item(store.next_id(), "SOURCE", "16|WZ_CHAT", "Chat", 115))
+    put(small, ["16|WZ_CHAT"])
+    small.order(**INSIDE["channel"])
+    async with assistant(small, allow_writes=True) as someone:
+        planned = await someone.call(TOOL, **arguments("SOURCE", ["16|WZ_CHAT"], "WEB"))
+        assert "- 16|WZ_CHAT: it is an open channel's source: the channel adds it again" in planned.text
+        said = await merge(someone, "SOURCE", ["16|WZ_CHAT"], "WEB")
+    assert sources(small)[0] == "WEB"
+    assert "- 16|WZ_CHAT (Chat): the item stays; 16|WZ_CHAT was added again (id 107)" in said.text
+
+
+async def test_a_count_that_contradicts_the_rows_is_no_count(small: PortalInProcess) -> None:
+    put(small, ["EMAIL"])
+    small.order(**INSIDE["no-total"])
+    async with assistant(small, allow_writes=True) as someone:
+        planned = await someone.call("delete_directory_item", entityId="SOURCE", statusId="EMAIL")
+    assert "not known for certain" in planned.text

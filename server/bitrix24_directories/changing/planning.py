@@ -199,6 +199,9 @@ class Planner:
         return named[0] if named else None
 
     def _new(self, line: Line, taken: set[str]) -> _Wanted | None:
+        if not line.name:
+            self._refuse(line, "a new item needs a name")
+            return None
         if not self._colour_is_one(line) or not self._name_is_one(line):
             return None
         meaning = line.meaning or ""

@@ -57,9 +57,10 @@ def read_listed_records(result: Any) -> list[dict[str, Any]]:
 
 def read_counted_records(answer: Answer) -> list[CountedRecords]:
     """How many records there are in all, and those of the first page."""
-    if answer.total is None:
+    records = read_listed_records(answer.result)
+    if answer.total is None or answer.total < len(records):
         raise failure("UNEXPECTED_ANSWER", http_status=200, detail="the list of items does not say how many there are")
-    return [CountedRecords(answer.total, read_listed_records(answer.result))]
+    return [CountedRecords(answer.total, records)]
 
 
 def read_new_fields(result: Any) -> list[Field]:
