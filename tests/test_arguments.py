@@ -23,7 +23,7 @@ from support import RunningPortal, ask, assistant
 )
 async def test_plain_meaning(portal: RunningPortal, arguments: dict[str, Any]) -> None:
     said = await ask(portal, "get_directory_items", **arguments)
-    assert said.text.startswith("SOURCE: 13 items")
+    assert said.text.startswith("SOURCE: 15 items")
     assert portal.methods_called == ["crm.status.entity.items"]
 
 

@@ -84,7 +84,7 @@ async def test_a_bare_code_gets_its_pipelines_prefix(portal: RunningPortal) -> N
     assert only(said)["matches"][0]["reason"] == "this code, without its prefix"
 
 
-@pytest.mark.parametrize("query", ["C1:WON", "UC_A1B2C3", "shipping", "37"])
+@pytest.mark.parametrize("query", ["C1:WON", "UC_A1B2C3", "shipping", "39"])
 async def test_a_code_of_another_directory_is_named_as_such(portal: RunningPortal, query: str) -> None:
     said = await find(portal, query, entityIds=["DEAL_STAGE"])
     result = only(said)
@@ -94,10 +94,10 @@ async def test_a_code_of_another_directory_is_named_as_such(portal: RunningPorta
 
 
 async def test_a_record_id_is_recognised_and_corrected(portal: RunningPortal) -> None:
-    said = await find(portal, " 40 ", "99999", "0")
+    said = await find(portal, " 42 ", "99999", "0")
     record, missing, zero = said.structured["results"]
     assert (record["status"], codes(record)) == ("likely", ["C1:WON"])
-    assert record["matches"][0]["reason"] == "40 is the record id; this is the code"
+    assert record["matches"][0]["reason"] == "42 is the record id; this is the code"
     assert (missing["status"], zero["status"]) == ("none", "none")
 
 

@@ -59,19 +59,19 @@ async def test_details_of_stages(portal: RunningPortal) -> None:
     said = await ask(portal, "get_directory_items", entityId="DEAL_STAGE_1", details=True)
 
     assert said.text.splitlines()[1:-1] == [
-        "C1:NEW: Request received #39A8EF (id 37, system)",
-        'C1:UC_A1B2C3: Price agreed "in writing" #2FC6F6 (id 38)',
-        "C1:UC_9F4K2L: Shipping 🚚 #47E4C2 (id 39)",
-        "C1:WON: Deal Won [success] #7BD500 (id 40, system)",
-        "C1:LOSE: Deal Lost [failure] #FF5752 (id 41, system)",
-        "C1:UC_7QX0Z1: <b>Too expensive</b> [failure] #FF5752 (id 42)",
+        "C1:NEW: Request received #39A8EF (id 39, system)",
+        'C1:UC_A1B2C3: Price agreed "in writing" #2FC6F6 (id 40)',
+        "C1:UC_9F4K2L: Shipping 🚚 #47E4C2 (id 41)",
+        "C1:WON: Deal Won [success] #7BD500 (id 42, system)",
+        "C1:LOSE: Deal Lost [failure] #FF5752 (id 43, system)",
+        "C1:UC_7QX0Z1: <b>Too expensive</b> [failure] #FF5752 (id 44)",
     ]
     assert [item["semantics"] for item in said.structured["items"]] == ["process"] * 3 + ["success"] + ["failure"] * 2
     assert said.structured["items"][3] == {
         "statusId": "C1:WON",
         "name": "Deal Won",
         "sort": 40,
-        "id": 40,
+        "id": 42,
         "semantics": "success",
         "color": "#7BD500",
         "system": True,
@@ -310,6 +310,9 @@ async def test_of_many_directories_the_first_are_listed_and_the_others_counted(p
     said = await ask(portal, "list_directories")
     assert len(said.structured["directories"]) == 100
     assert said.structured["total"] == 100 + sum(said.structured["leftOut"].values())
-    assert "\nNot shown: 67 list, 2 stages of smart processes; narrow with query" in said.text
+    assert (
+        "\nNot shown: 66 list, 2 stages of smart processes, 1 stages that are switched off; narrow with query"
+        in said.text
+    )
     narrowed = await ask(portal, "list_directories", query="LIST_149")
     assert [one["entityId"] for one in narrowed.structured["directories"]] == ["LIST_149"]

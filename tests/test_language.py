@@ -184,7 +184,7 @@ def test_report_in_russian(tmp_path: Path, capsys: Output) -> None:
     assert "<h1>Коды в записях CRM</h1>" in page
     assert "неизвестный код, возможно, WEB (Website)" in page
     main(["report", "contact.SOURCE_ID", "--demo", "--csv"])
-    assert capsys.readouterr().out.splitlines()[-2].startswith("SOURCE,Sources,OTHER,Other,yes,")
+    assert capsys.readouterr().out.splitlines()[-2].startswith("SOURCE,Sources,BOOKING,Online booking,yes,")
 
 
 @pytest.mark.usefixtures("russian")

@@ -125,14 +125,14 @@ async def test_map_values_carries_what_it_needs(client: Client) -> None:
     assert '"Website" -> WEB (Website) in SOURCE [this name]: exact' in text
     assert '"cold cal" -> UC_C0LD01 (Cold call)' in text
     assert '"pigeon" -> none' in text
-    assert "SOURCE: 13 items, in order (code: name)" in text
+    assert "SOURCE: 15 items, in order (code: name)" in text
     assert "open questions" in text
 
 
 async def test_map_values_takes_a_field(client: Client) -> None:
     text = await prompt(client, "map_values", entityId="lead.SOURCE_ID", values="Website")
     assert '"Website" -> WEB (Website) in SOURCE [this name]: exact' in text
-    assert "SOURCE: 13 items, in order (code: name)" in text
+    assert "SOURCE: 15 items, in order (code: name)" in text
     assert "check it whole with check_record" in text
     sizes = await prompt(client, "map_values", entityId="deal.UF_CRM_1724", values="large")
     assert '"large" -> 79 (Large customers) in deal.UF_CRM_1724' in sizes
@@ -158,7 +158,9 @@ async def test_what_is_too_long_for_a_prompt(client: Client) -> None:
 
 async def test_explain_pipeline_carries_what_it_needs(client: Client) -> None:
     text = await prompt(client, "explain_pipeline", entityId="DEAL_STAGE_1")
-    assert "Deal stages (Wholesale) - stages for deal.STAGE_ID, pipeline 1, start C1:NEW, success C1:WON" in text
+    assert (
+        "Deal stages (Wholesale) - stages for deal.STAGE_ID, pipeline 1 Wholesale, start C1:NEW, success C1:WON" in text
+    )
     assert "C1:WON: Deal Won [success] #7BD500" in text
 
 

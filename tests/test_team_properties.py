@@ -13,6 +13,7 @@ from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from mcp_types import CallToolResult
 
+from bitrix24_directories.directories.kept_reads import FAILURE_SECONDS
 from bitrix24_directories.mcp_server.scopes import READING
 from bitrix24_directories.mcp_server.server import DirectoriesServer
 from bitrix24_directories.portal import DemoPortal
@@ -152,4 +153,5 @@ async def _read_again() -> None:
         assert "EMPLOYEES" not in request  # nobody has asked for it again
         assert not any("SOURCE" in other or "INDUSTRY" in other for other in others)  # but fields
         portal.refuse_in_batch = {}
+        await anyio.sleep(FAILURE_SECONDS)
         assert await ask("HONORIFIC") == ["{'entityId': 'HONORIFIC'}"]

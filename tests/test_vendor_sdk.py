@@ -67,7 +67,7 @@ def test_batch(sdk: Sdk) -> None:
     ).result
     assert {row["STATUS_ID"]: row["NAME"] for row in answer.result["items"]}["C1:X"] == 'A & "B"'
     assert answer.result_error["missing"]["error_description"] == "Status is not found."
-    assert answer.result_total["filtered"] == 5
+    assert answer.result_total["filtered"] == 7
 
 
 def test_scope_is_refused(tls_portal: RunningPortal) -> None:

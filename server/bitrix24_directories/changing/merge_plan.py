@@ -28,10 +28,7 @@ from .operations import CHANNEL_COMES_BACK
 from .refusals import item_named, refused
 
 _OTHER_REQUESTS = 7  # to count what is left, and to delete
-AUTOMATION = (
-    "each record that is moved gets an entry in its history, applications are told of it, and the portal's automation "
-    "may run for it"
-)
+AUTOMATION = "the portal's history and its automation see each record that is moved"
 
 
 def merging(codes: Sequence[str], into: str) -> Rule:

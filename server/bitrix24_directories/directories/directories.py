@@ -211,7 +211,7 @@ class Directories:
 
     async def records(self, numbers: Sequence[str]) -> dict[str, tuple[str, Item]]:
         """The directory's id and the item for each numeric record id that exists (`crm.status.get`)."""
-        calls = {number: ("crm.status.get", {"id": int(number)}) for number in numbers}
+        calls = {number: ("crm.status.get", {"id": int(number.strip())}) for number in numbers}
         outcomes = await self._client.batch(calls)
         return {
             number: read_record(outcome.result)

@@ -15,7 +15,16 @@ from typing import Any, Generic, TypeVar
 
 import anyio
 
-from bitrix24_directories.rest import BATCH_LENGTH, Answer, Bitrix24Client, Bitrix24Error, Outcome, capture, unwrap
+from bitrix24_directories.rest import (
+    BATCH_LENGTH,
+    TOKEN_REFUSED,
+    Answer,
+    Bitrix24Client,
+    Bitrix24Error,
+    Outcome,
+    capture,
+    unwrap,
+)
 
 from .cache import Cache, Kept
 from .shared_answers import SharedAnswers
@@ -154,6 +163,9 @@ class Reader:
         return failed.error.with_traceback(None)  # or it would grow each time that it is raised
 
     def _keep_failure(self, key: tuple[str, ...], error: Bitrix24Error) -> None:
+        """Keep what the portal itself has answered, unless another token ends it: a login must help at once."""
+        if not error.answered or error.kind in TOKEN_REFUSED:
+            return
         self._cache.keep_failure((self.identity, *key), error, _PASSING if error.retryable else FAILURE_SECONDS)
 
     def keep_refusal(self, read: Read[Any], error: Bitrix24Error) -> None:

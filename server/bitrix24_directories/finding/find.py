@@ -162,7 +162,7 @@ async def _correct_record_ids(
         if result.status == "none" and query.strip().isdecimal() and len(query.strip()) <= _LONGEST_ID
     ]
     for query, (entity_id, item) in (await directories.records(numbers)).items():
-        match = record_match(by_id.get(entity_id) or bare_directory(entity_id), item, int(query))
+        match = record_match(by_id.get(entity_id) or bare_directory(entity_id), item, int(query.strip()))
         inside = entity_id in asked
         results[query] = QueryResult(
             query=query, status="likely" if inside else "none", matches=[match], elsewhere=None if inside else True

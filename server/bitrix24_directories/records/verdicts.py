@@ -162,7 +162,7 @@ def record_id(value: Any) -> Verdict:
     if text.isascii() and text.isdecimal():
         return Verdict("unchecked", value)
     if text.isascii() and text.strip().isdecimal():
-        return Verdict("changed", int(text), otherwise=DROP)
+        return Verdict("changed", int(text.strip()), otherwise=DROP)
     return Verdict("wrong", note="expected an id, a whole number", otherwise=DROP)
 
 

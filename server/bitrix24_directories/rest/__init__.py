@@ -5,7 +5,7 @@ from .authorization.oauth import BITRIX24_OAUTH_URL, Application, authorise
 from .authorization.webhook import Webhook
 from .catalogue import CATALOGUE, Category, Entry
 from .client import Bitrix24Client, Transport, in_process
-from .errors import Bitrix24Error, clean, failure
+from .errors import TOKEN_REFUSED, Bitrix24Error, clean, failure
 from .limits.pacing import ENTERPRISE, SELF_HOSTED, STANDARD, Plan
 from .limits.waiting import Waiting, current_wait
 from .link import Link
@@ -19,6 +19,7 @@ __all__ = [
     "ENTERPRISE",
     "SELF_HOSTED",
     "STANDARD",
+    "TOKEN_REFUSED",
     "Answer",
     "Application",
     "Bitrix24Client",

@@ -21,7 +21,7 @@ from bitrix24_directories.logs import network_logs_redacted
 from bitrix24_directories.redaction import Redactor
 
 from .authorization.credentials import Credentials, Renewal
-from .errors import Bitrix24Error, failure
+from .errors import TOKEN_REFUSED, Bitrix24Error, failure
 from .limits.pacing import STANDARD, MethodLimits, Plan, Retries, is_read, time_left
 from .limits.queue import Queue
 from .limits.shared_calls import SharedCall
@@ -35,7 +35,7 @@ Transport = httpx.AsyncBaseTransport
 """What carries the calls: the network, unless another is given."""
 
 _tracer = get_tracer("bitrix24_directories")  # does nothing unless the process sets tracing up
-_EXPIRED = {"expired_token", "invalid_token", "NO_TOKEN"}
+_EXPIRED = TOKEN_REFUSED | {"NO_TOKEN"}
 _NO_BATCH = {"ERROR_METHOD_NOT_FOUND", "ERROR_BATCH_METHOD_NOT_ALLOWED", "ACCESS_DENIED", "WRONG_AUTH_TYPE"}
 
 
@@ -242,7 +242,7 @@ class Bitrix24Client:
         try:
             return await self._credentials.renew(refused)
         except Bitrix24Error as exc:
-            exc.nothing_was_done, exc.answered = refusal.nothing_was_done, refusal.answered
+            exc.nothing_was_done = refusal.nothing_was_done
             raise
 
     async def _once(self, method: str, params: Mapping[str, Any], *, repeatable: bool = True) -> Answer:

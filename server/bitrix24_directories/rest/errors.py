@@ -30,6 +30,9 @@ from .catalogue import (
 WORDS_LIMIT = 300
 """Characters of a portal's own words that are passed on at most."""
 
+TOKEN_REFUSED = frozenset({"expired_token", "invalid_token"})
+"""Kinds of errors that another token ends."""
+
 _TAG = re.compile(r"<[^<>]*>")
 _NUMBER = re.compile(r"-?[0-9]+")
 

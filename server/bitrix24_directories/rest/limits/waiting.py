@@ -19,7 +19,9 @@ class Waiting:
 
     @property
     def reason(self) -> str:
-        return self._behind.reason if self._behind else self._reason
+        """What another call waits for on behalf of this one, if that says more; else this one's own reason."""
+        behind = self._behind.reason if self._behind else _ANSWER
+        return self._reason if behind == _ANSWER else behind
 
     @property
     def given_up(self) -> str:
@@ -60,7 +62,8 @@ class Waiting:
 
     def _note(self, exc: BaseException) -> None:
         if not isinstance(exc, Exception) and self._given_up is None:  # cancelled, and this is the innermost wait
-            self._given_up = self._behind.given_up if self._behind else self._reason
+            behind = self._behind.given_up if self._behind else _ANSWER
+            self._given_up = self._reason if behind == _ANSWER else behind
 
 
 _current: ContextVar[Waiting | None] = ContextVar("waiting", default=None)

@@ -1,0 +1,149 @@
+"""Names of pipelines, start and final stages, and stages that are switched off: what the portal's list leaves out."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from bitrix24_directories.portal import DemoPortal
+from bitrix24_directories.portal.store import Age, PortalError
+from support import PortalInProcess, Said, assistant
+
+pytestmark = pytest.mark.virtual_clock
+
+AGES: tuple[Age, ...] = ("today", "older", "oldest")
+
+
+def portal_of(age: Age) -> PortalInProcess:
+    return PortalInProcess(DemoPortal(age=age))
+
+
+async def call(portal: PortalInProcess, tool: str, **arguments: Any) -> Said:
+    """One call by an assistant for whom nothing is kept."""
+    async with assistant(portal, fields_kept=False) as someone:
+        return await someone.call(tool, **arguments)
+
+
+def row(said: Said, entity_id: str) -> dict[str, Any]:
+    return next(dict(found) for found in said.structured["directories"] if found["entityId"] == entity_id)
+
+
+@pytest.mark.parametrize("age", AGES)
+async def test_pipelines_have_their_plain_names(age: Age) -> None:
+    portal = portal_of(age)
+    said = await call(portal, "list_directories")
+    names = {found["entityId"]: found["pipeline"] for found in said.structured["directories"] if "pipeline" in found}
+    assert names == {
+        "DEAL_STAGE": "General",
+        "DEAL_STAGE_1": "Wholesale",
+        "DEAL_STAGE_2": "Service contracts",
+        "SMART_INVOICE_STAGE_3": "General",
+        "DYNAMIC_177_STAGE_7": "General",
+        "DYNAMIC_177_STAGE_8": "Abroad",
+    }
+    assert "stages for deal.STAGE_ID, pipeline 1 Wholesale, start C1:NEW" in said.text
+    assert len(portal.portal.calls) == 2
+
+
+@pytest.mark.parametrize("age", AGES)
+@pytest.mark.parametrize(
+    ("entity", "pipeline", "number"), [("deal", "Wholesale", 1), ("177", "abroad", 8), ("invoice", "General", 3)]
+)
+async def test_a_record_is_put_into_a_pipeline_by_its_name(age: Age, entity: str, pipeline: str, number: int) -> None:
+    portal = portal_of(age)
+    said = await call(portal, "check_record", entity=entity, fields={"categoryId": pipeline})
+    assert said.structured["write"] == {"categoryId": number}
+    assert len(portal.portal.calls) <= 2
+
+
+@pytest.mark.parametrize("age", AGES)
+async def test_a_search_knows_pipelines_by_name(age: Age) -> None:
+    said = await call(portal_of(age), "list_directories", query="abroad")
+    assert [found["entityId"] for found in said.structured["directories"]] == ["DYNAMIC_177_STAGE_8"]
+
+
+async def test_the_number_alone_if_the_user_may_not_see_the_names() -> None:
+    def deny(method: str, _params: object) -> None:
+        if method == "crm.category.list":
+            raise PortalError("Access denied.", code="ACCESS_DENIED")
+
+    portal = portal_of("today")
+    portal.portal.meanwhile = deny
+    async with assistant(portal, fields_kept=False) as someone:
+        said = await someone.call("list_directories")
+        assert "pipeline" not in row(said, "DEAL_STAGE_1")
+        assert "stages for deal.STAGE_ID, pipeline 1, start C1:NEW" in said.text
+        requests = len(portal.portal.calls)
+        await someone.call("list_directories")
+        assert len(portal.portal.calls) == requests  # a refusal is kept as a good answer is
+        checked = await someone.call("check_record", entity="deal", fields={"CATEGORY_ID": 1, "STAGE_ID": "C1:NEW"})
+        assert checked.text.startswith("deal in pipeline 1")
+
+
+@pytest.mark.parametrize("age", AGES)
+async def test_start_and_final_stages_come_from_the_items_meanings(age: Age) -> None:
+    portal = portal_of(age)
+    store = portal.portal.store
+    success = next(item for item in store.of("DYNAMIC_177_STAGE_7") if item.semantics == "S")
+    store.put(type(success)(**{**vars(success), "status_id": "DT177_7:UC_DONE"}))
+    said = await call(portal, "list_directories")
+    stages = {key: row(said, "DYNAMIC_177_STAGE_7").get(key) for key in ("start", "success", "failure")}
+    assert stages == {"start": "DT177_7:NEW", "success": "DT177_7:UC_DONE", "failure": "DT177_7:FAIL"}
+    invoice = row(said, "SMART_INVOICE_STAGE_3")
+    assert (invoice["start"], invoice["success"], invoice["failure"]) == ("DT31_3:N", "DT31_3:P", "DT31_3:D")
+
+
+async def test_final_stages_follow_a_change() -> None:
+    portal = portal_of("today")
+    portal.portal.store.records.all.clear()
+    async with assistant(portal, allow_writes=True, fields_kept=False) as someone:
+        await someone.call("list_directories")
+        items = ["DT177_8:NEW", "DT177_8:SUCCESS", "Lost [failure]", "DT177_8:FAIL"]
+        planned = await someone.call("apply_directory", entityId="DYNAMIC_177_STAGE_8", items=items)
+        plan_id = planned.structured["planId"]
+        done = await someone.call("apply_directory", entityId="DYNAMIC_177_STAGE_8", planId=plan_id)
+        assert done.structured["status"] == "done", done.text
+        said = await someone.call("list_directories")
+    assert row(said, "DYNAMIC_177_STAGE_8")["failure"] == "DT177_8:LOST"
+
+
+async def test_stages_that_are_switched_off_are_marked() -> None:
+    portal = portal_of("today")
+    async with assistant(portal, fields_kept=False) as someone:
+        listed = await someone.call("list_directories")
+        assert listed.structured["directories"][-1] == {
+            "entityId": "SMART_DOCUMENT_STAGE_5",
+            "name": "Document stages",
+            "kind": "stages",
+            "categoryId": 5,
+            "switchedOff": True,
+        }
+        of_no_use = "switched off: the codes are of no use in records"
+        assert listed.text.splitlines()[-1].endswith(of_no_use)
+        items = await someone.call("get_directory_items", entityId="SMART_DOCUMENT_STAGE_5")
+        assert (items.structured["switchedOff"], items.structured.get("usedIn")) == (True, None)
+        assert items.text.splitlines()[-1] == f"Stages of this type are {of_no_use}"
+        found = await someone.call("find_directory_items", queries=["SEMISIGNED"])
+        assert of_no_use in found.text
+        checked = await someone.call("check_record", entity="document", fields={"stageId": "DT36_5:SIGNED"})
+        assert checked.structured["fields"][0]["outcome"] == "dropped"
+
+
+async def test_items_alone_are_marked_too() -> None:
+    said = await call(portal_of("today"), "get_directory_items", entityId="SMART_DOCUMENT_STAGE_5")
+    assert said.structured["switchedOff"]
+
+
+@pytest.mark.parametrize("enabled", [True, "Y", 1, None])
+async def test_what_is_not_said_to_be_off_is_on(enabled: Any) -> None:
+    portal = portal_of("today")
+    portal.order(
+        method="crm.status.entity.types",
+        body=f'{{"result": [{{"ID": "SMART_DOCUMENT_STAGE_5", "NAME": "x", "IS_ENABLED": {json.dumps(enabled)}}}]}}',
+        headers={"content-type": "application/json"},
+    )
+    async with assistant(portal) as someone:
+        said = await someone.call("list_directories")
+    assert "switchedOff" not in row(said, "SMART_DOCUMENT_STAGE_5")
