@@ -115,7 +115,7 @@ def kept(field: Field, value: Any) -> Any:
         return float(value)
     if field.kind in ("integer", "crm_category", "enumeration", "user", "crm_company"):
         return int(value)
-    return str(value)
+    return "1" if value is True else str(value)
 
 
 def assert_stored(store: CrmStore, kind: RecordType, wrote: Values, record_id: int | None) -> None:

@@ -269,6 +269,8 @@ class Reader:
         if along and self._shared is not None:
             recalled = await self._recalled(along, anyio.current_time() - self._cache.ttl / 2)
             along = [read for read in along if read not in recalled]
+        for read in (*reads, *along):  # under way, so no other request needs to take it along
+            self._in_use.pop(read, None)
         given = await self._given([*reads, *along], fresh=fresh)
         return {read: given[read] for read in reads}
 
