@@ -57,6 +57,11 @@ def quoted(value: object) -> str:
     return INVISIBLE.sub(_escaped, json.dumps(value, ensure_ascii=False))
 
 
+def without_joiners(text: str) -> str:
+    """`text` without the characters that join letters or keep them apart: not everybody types them."""
+    return text.replace(_NON_JOINER, "").replace(_JOINER, "")
+
+
 def bare_code(code: str) -> str:
     """A STATUS_ID without its pipeline's prefix."""
     return _PREFIX.sub("", code)

@@ -6,6 +6,8 @@ import re
 import unicodedata
 from functools import lru_cache
 
+from .text import without_joiners
+
 _TAG = re.compile(r"<[^<>]*>")
 WORD = r"[^\W_](?:[^\W_]|[\u0300-\u036f\u064b-\u0652\u0900-\u0903\u093a-\u094f\u0e31-\u0e4e])*"
 """Letters and digits, with the marks that are written over, under or behind them."""
@@ -27,7 +29,7 @@ _DOUBLED = re.compile(r"(\D)\1")
 @lru_cache(maxsize=50_000)
 def same_text(text: str) -> str:
     """Equal for two texts that differ only in case, accents, punctuation, spacing, and ё for е."""
-    found = _WORD.findall(plain(_without_joiners(without_tags(text)).casefold()))
+    found = _WORD.findall(plain(without_joiners(without_tags(text)).casefold()))
     return "".join(f"{word}," if word.isdigit() else word for word in found)
 
 
@@ -52,7 +54,7 @@ def lower(text: str) -> str:
     if text.isascii():
         text = text.lower()
     else:
-        text = unicodedata.normalize("NFKC", _without_joiners(text)).casefold().replace("i\u0307", "i")
+        text = unicodedata.normalize("NFKC", without_joiners(text)).casefold().replace("i\u0307", "i")
         text = unicodedata.normalize("NFC", text)
     return _ELECTRONIC.sub("e", text) if "e-" in text else text
 
@@ -63,11 +65,6 @@ def folded(word: str) -> str:
     bare = word if word.isascii() else plain(word.translate(_LETTERS))
     bare = _PAIR.sub(lambda found: _PAIRS[found[0]], bare).translate(_SOUNDS)
     return _DOUBLED.sub(r"\1", bare)
-
-
-def _without_joiners(text: str) -> str:
-    """`text` without the characters that join letters or keep them apart: not everybody types them."""
-    return text.replace("\u200c", "").replace("\u200d", "")
 
 
 def plain(text: str) -> str:

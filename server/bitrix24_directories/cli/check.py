@@ -54,7 +54,7 @@ async def check(
                 try:
                     answer = await client.call("scope")
                 except Bitrix24Error as exc:
-                    if exc.category in _ANSWERED:
+                    if exc.answered or exc.category in _ANSWERED:
                         tell(Step(step, ok=True, says=say("the portal answers")))
                         step = "authorisation"
                     raise

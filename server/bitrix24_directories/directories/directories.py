@@ -27,7 +27,7 @@ from bitrix24_directories.text import one_line
 from .cache import Cache, Kept
 from .entity_ids import could_be_id
 from .field_reads import PATIENCE, Fields, Found, rows
-from .fields import BUILT_IN, NOTHING_READ, FieldMap, FieldOf, bare_directory
+from .fields import BUILT_IN, NOTHING_READ, FieldMap, FieldOf, bare_directory, folded
 from .kept_reads import Read, Reader
 from .models import Directory, DirectoryItems, DirectoryList, Item
 from .naming import ENTITY_ID_LIMIT, lists_of, named, only, unknown
@@ -151,7 +151,7 @@ class Directories:
         Raises Bitrix24Error when they cannot be read.
         """
         asked_at = anyio.current_time()
-        lists, words = await self.lists(), query.casefold().split()
+        lists, words = await self.lists(), folded(query).split()
         directories = lists.directories
         searched = lists.all() if words else directories.rows
         fitting = [found for found in searched if all(word in _searchable(found) for word in words)]
@@ -329,7 +329,7 @@ def _ids(texts: Sequence[str]) -> list[str]:
 
 
 def _searchable(directory: Directory) -> str:
-    return f"{directory.entity_id} {directory.name} {directory.pipeline or ''}".casefold()
+    return folded(f"{directory.entity_id} {directory.name} {directory.pipeline or ''}")
 
 
 def _unconfirmed(entity_id: str, cause: Bitrix24Error) -> Bitrix24Error:

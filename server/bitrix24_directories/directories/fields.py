@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+from bitrix24_directories.text import without_joiners
+
 from .cache import Kept
 from .entity_ids import entity_type_of
 from .models import Directory, Item
@@ -230,7 +232,7 @@ def _stage_field(entity_id: str, entity_type_id: int) -> list[str]:
 
 def folded(text: str) -> str:
     """For comparing what people call things."""
-    return " ".join(text.casefold().split())
+    return " ".join(without_joiners(text).casefold().split())
 
 
 def _same_name(field: Field, name: str) -> bool:

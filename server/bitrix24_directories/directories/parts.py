@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from bitrix24_directories.rest import Bitrix24Error, Entry
 from bitrix24_directories.text import one_line
 
+from .fields import folded
 from .models import Directory, DirectoryItems, DirectoryList, Item
 from .notation import coded
 
@@ -25,8 +26,8 @@ def part_of_items(whole: DirectoryItems, query: str = "", after: str = "") -> Di
     items: Sequence[Item] = whole.items
     if after.strip():
         items = items[_place(items, after.strip(), whole.entity_id) + 1 :]
-    words = query.casefold().split()
-    fitting = [item for item in items if all(word in f"{item.status_id} {item.name}".casefold() for word in words)]
+    words = folded(query).split()
+    fitting = [item for item in items if all(word in folded(f"{item.status_id} {item.name}") for word in words)]
     more = len(fitting) - ITEMS_AT_ONCE
     return whole.model_copy(
         update={
