@@ -48,8 +48,8 @@ def manifest() -> dict[str, Any]:
         "long_description": (
             "Gives Claude the directories of your Bitrix24 CRM (deal stages, sources, industries, …) and checks a "
             "record as a whole before it is written, so that it writes the codes that your portal has. It needs an "
-            "incoming webhook with the CRM (crm) permission: in Bitrix24, Applications → Developer resources → Ready-made "
-            "scenarios → Other → Incoming webhook."
+            "incoming webhook with the CRM (crm) permission: in Bitrix24, Applications → Developer resources → "
+            "Ready-made scenarios → Other → Incoming webhook."
         ),
         "author": {"name": "bitrix24-directories-mcp", "url": REPOSITORY},
         "repository": {"type": "git", "url": f"{REPOSITORY}.git"},
