@@ -17,7 +17,8 @@ from .store import Directory, Store
 class Field:
     """One field: its name in new methods (`sourceId`) and in old ones (`SOURCE_ID`), and what may stand in it.
 
-    `upper_name` is the new name as `crm.item.fields` writes it in upper case, which is not always the old one.
+    `upper_name` is the new name as `crm.item.fields` writes it in upper case, `other_upper_name` where it is not the old
+    one.
     `status_type` is the directory of a `crm_status` field, for stages that of the default pipeline. `choices` are the
     (ID, VALUE) of an enumeration. A `computed` field is not described as read-only, and drops what is written all the
     same. `only` tells of a field that the other methods do not know.
@@ -25,7 +26,6 @@ class Field:
 
     name: str
     old_name: str
-    upper_name: str
     kind: str
     title: str
     status_type: str = ""
@@ -36,6 +36,11 @@ class Field:
     multiple: bool = False
     computed: bool = False
     only: Literal["", "old", "new"] = ""
+    other_upper_name: str = ""
+
+    @property
+    def upper_name(self) -> str:
+        return self.other_upper_name or self.old_name
 
     @property
     def custom(self) -> bool:
@@ -220,7 +225,6 @@ def _fields(number: int, table: str, column: int) -> Iterator[Field]:
         yield Field(
             name=_NEW_NAMES.get(upper) or _new_name(upper),
             old_name=_OLD_NAMES.get((number, upper), upper),
-            upper_name=_UPPER_NAMES.get(upper, upper),
             kind=kind,
             title=titles[column],
             status_type=next((flag[1:] for flag in flags if flag.startswith("=")), ""),
@@ -230,6 +234,7 @@ def _fields(number: int, table: str, column: int) -> Iterator[Field]:
             immutable="i" in flags,
             multiple="m" in flags,
             computed="c" in flags,
+            other_upper_name=_UPPER_NAMES.get(upper, upper),
             only="old" if "old" in flags else "new" if "new" in flags else "",
         )
 
