@@ -17,8 +17,7 @@ from .store import Directory, Store
 class Field:
     """One field: its name in new methods (`sourceId`) and in old ones (`SOURCE_ID`), and what may stand in it.
 
-    `upper_name` is the new name as `crm.item.fields` writes it in upper case, `other_upper_name` where it is not the old
-    one.
+    `upper_name` is the new name as `crm.item.fields` writes it in upper case: the old one, or `other_upper_name`.
     `status_type` is the directory of a `crm_status` field, for stages that of the default pipeline. `choices` are the
     (ID, VALUE) of an enumeration. A `computed` field is not described as read-only, and drops what is written all the
     same. `only` tells of a field that the other methods do not know.
