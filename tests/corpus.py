@@ -22,6 +22,9 @@ from support import PortalInProcess, assistant
 
 FOLDER = Path(__file__).with_name("corpus")
 DEMOS = ("en", "ru")
+ALL_SHOWN = 60
+"""Items of the named directories together that are all shown."""
+
 LATER = ("en_software", "ru_clinic", "de_travel", "en_cars")
 """Portals whose phrases were written after the matcher, and not looked at before it was measured on them."""
 
@@ -61,10 +64,6 @@ class Answer:
         """The right code is sure, or whoever asked can choose it from the answer."""
         return not self.wrong(case) and set(case.codes) <= self.shown
 
-    def right(self, case: Case) -> bool:
-        """Sure where a careful colleague would be, and only there."""
-        return self.sure == case.codes[0] if len(case.codes) == 1 else self.sure is None
-
 
 @functools.cache
 def portals() -> dict[str, list[tuple[Directory, list[Item]]]]:
@@ -102,16 +101,34 @@ def made_up(name: str) -> DemoPortal:
 def _answer(result: dict[str, Any], choices: dict[str, list[str]]) -> Answer:
     """What a program makes of one result of find_directory_items."""
     codes = [match["statusId"] for match in result["matches"]]
-    sure = codes[0] if result["status"] in ("exact", "likely") else None
+    sure = codes[0] if result["status"] == "exact" else None
     listed = [choice.partition(": ")[0] for of_directory in choices.values() for choice in of_directory]
-    return Answer(sure, frozenset([*codes, *listed]))
+    elsewhere = [match["statusId"] for match in result.get("elsewhere", ())]
+    return Answer(sure, frozenset([*codes, *listed, *elsewhere]))
 
 
-async def answered() -> dict[Case, Answer]:
-    """What comes of all cases, asked as an assistant would: up to 50 queries a call for each set of directories."""
+def named(case: Case) -> tuple[str, ...]:
+    """The directories that an assistant would name for a case: those of its codes, 60 items at most together."""
+    if case.portal in DEMOS:
+        return case.entity_ids
+    having = [
+        (directory.entity_id, len(items))
+        for directory, items in portals()[case.portal]
+        if {item.status_id for item in items} & set(case.codes)
+    ]
+    ids = [entity_id for entity_id, _ in having]
+    return tuple(ids) if sum(number for _, number in having) <= ALL_SHOWN else ()
+
+
+async def answered(*, naming: bool) -> dict[Case, Answer]:
+    """What comes of all cases, asked as an assistant would: up to 50 queries a call for each set of directories.
+
+    With `naming` the directories are named that the codes are in, as far as 60 items stand in them; else none but those
+    that the corpus itself names.
+    """
     asked: dict[str, dict[tuple[str, ...], list[Case]]] = defaultdict(lambda: defaultdict(list))
     for case in corpus():
-        asked[case.portal][case.entity_ids].append(case)
+        asked[case.portal][named(case) if naming else case.entity_ids].append(case)
     found: dict[Case, Answer] = {}
     for name, by_scope in asked.items():
         portal = DemoPortal("en" if name == "en" else "ru") if name in DEMOS else made_up(name)
@@ -120,6 +137,7 @@ async def answered() -> dict[Case, Answer]:
                 for group in (cases[start : start + 50] for start in range(0, len(cases), 50)):
                     queries = [case.query for case in group]
                     said = await someone.call("find_directory_items", queries=queries, entityIds=list(entity_ids))
+                    assert not said.is_error, said.text
                     read = functools.partial(_answer, choices=said.structured.get("choices", {}))
                     found |= zip(group, map(read, said.structured["results"]), strict=True)
     return found
@@ -130,11 +148,33 @@ def left_out() -> tuple[int, list[tuple[str, str]]]:
     asked, sure = 0, []
     for directory, items in (one for portal in portals().values() for one in portal):
         for item in items:
-            result = Matcher([(directory, [one for one in items if one is not item])]).find(item.name)
+            fits = [*Matcher([(directory, [one for one in items if one is not item])]).fits(item.name)]
             asked += 1
-            if result.status in ("exact", "likely"):
-                sure.append((item.name, result.matches[0].name))
+            if len(fits) == 1:
+                sure.append((item.name, fits[0].item.name))
     return asked, sure
+
+
+@dataclass(frozen=True)
+class Bent:
+    """A phrase that bends the meaning of an item's name: denies it, wishes it, dates it, excepts it."""
+
+    language: str
+    name: str
+    phrase: str
+
+
+@functools.cache
+def bent() -> list[Bent]:
+    """The phrases of bent.txt: `name LANGUAGE NAME`, then a phrase a line."""
+    found: list[Bent] = []
+    language = name = ""
+    for line in _lines(FOLDER / "bent.txt"):
+        if line.startswith("name "):
+            _, language, name = line.split(" ", 2)
+        else:
+            found.append(Bent(language, name, line))
+    return found
 
 
 def _lines(path: Path) -> Iterator[str]:

@@ -100,7 +100,7 @@ async def test_neighbours_are_renumbered_only_where_there_is_no_room(
 @pytest.mark.parametrize(
     ("entity_id", "name", "code"),
     [
-        ("DEAL_STAGE", "Счёт выставлен", "SCHET_VISTAVLEN"),
+        ("DEAL_STAGE", "Счёт выставлен", "SCHET_VYSTAVLEN"),
         ("DEAL_STAGE_1", "A very long name that goes on and on", "C1:A_VERY_LONG_NAME_TH"),
         ("INDUSTRY", "Forestry & Timber", "FORESTRY_TIMBER"),
         ("DEAL_STAGE", "Won", "WON_2"),
@@ -116,7 +116,7 @@ async def test_codes_made_from_names(
 
 
 async def test_a_name_without_any_letter_gets_a_code_too(someone: Assistant, portal: PortalInProcess) -> None:
-    assert not (await someone.call("add_directory_item", entityId="DEAL_STAGE", name="🚚")).is_error
+    assert not (await someone.call("add_directory_item", entityId="DEAL_STAGE", name="!?")).is_error
     assert any(code.startswith("UC_") for code in codes(portal, "DEAL_STAGE"))
 
 

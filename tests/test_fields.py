@@ -101,8 +101,10 @@ async def test_find_takes_fields_and_searches_enumerations(portal: RunningPortal
     everywhere = await ask(portal, "find_directory_items", queries=["insurance"])
     (match,) = everywhere.structured["results"][0]["matches"]
     assert (match["entityId"], match["statusId"]) == ("deal.UF_CRM_1727", "90")
-    named = await ask(portal, "find_directory_items", queries=["large", "won"], entityIds=["deal.UF_CRM_1724"])
-    assert [result["status"] for result in named.structured["results"]] == ["likely", "none"]
+    named = await ask(
+        portal, "find_directory_items", queries=["large customers", "won"], entityIds=["deal.UF_CRM_1724"]
+    )
+    assert [result["status"] for result in named.structured["results"]] == ["exact", "none"]
     stages = await ask(portal, "find_directory_items", queries=["shipping"], entityIds=["deal.STAGE_ID", "deal.TITLE"])
     assert stages.structured["searched"] == 3
     assert stages.structured["results"][0]["matches"][0]["statusId"] == "C1:UC_9F4K2L"

@@ -122,27 +122,27 @@ async def test_completion_from_the_portals_own_directories(client: Client) -> No
 
 async def test_map_values_carries_what_it_needs(client: Client) -> None:
     text = await prompt(client, "map_values", entityId="source", values="Website\ncold cal;  \nwebsite?;pigeon")
-    assert '"Website" -> WEB (Website) in SOURCE [this name]: exact' in text
-    assert '"cold cal" -> UC_C0LD01 (Cold call)' in text
-    assert '"pigeon" -> none' in text
+    assert '"Website" -> WEB (Website) [this name] in SOURCE: exact' in text
+    assert '"cold cal" -> not certain; nearest UC_C0LD01 (Cold call)' in text
+    assert '"pigeon" -> nothing like it' in text
     assert "SOURCE: 15 items, in order (code: name)" in text
     assert "open questions" in text
 
 
 async def test_map_values_takes_a_field(client: Client) -> None:
     text = await prompt(client, "map_values", entityId="lead.SOURCE_ID", values="Website")
-    assert '"Website" -> WEB (Website) in SOURCE [this name]: exact' in text
+    assert '"Website" -> WEB (Website) [this name] in SOURCE: exact' in text
     assert "SOURCE: 15 items, in order (code: name)" in text
     assert "check it whole with check_record" in text
-    sizes = await prompt(client, "map_values", entityId="deal.UF_CRM_1724", values="large")
-    assert '"large" -> 79 (Large customers) in deal.UF_CRM_1724' in sizes
+    sizes = await prompt(client, "map_values", entityId="deal.UF_CRM_1724", values="large customers")
+    assert '"large customers" -> 79 (Large customers) [this name] in deal.UF_CRM_1724' in sizes
     with pytest.raises(MCPError, match="has a directory for each pipeline"):
         await prompt(client, "map_values", entityId="deal.STAGE_ID", values="won")
 
 
 async def test_map_values_takes_long_columns(client: Client, portal: PortalInProcess) -> None:
     text = await prompt(client, "map_values", entityId="SOURCE", values="\n".join(f"value {n}" for n in range(520)))
-    assert '"value 499" -> none' in text
+    assert '"value 499" -> nothing like it' in text
     assert "20 values beyond the first 500 or of more than 200 characters were left out." in text
     assert len(portal.portal.calls) < 15
 

@@ -33,7 +33,7 @@ from .models import Directory, DirectoryItems, DirectoryList, Item
 from .naming import ENTITY_ID_LIMIT, lists_of, named, only, unknown
 from .pipelines import ALONG, completed, reads_to_complete
 from .reads import TYPES, items_of, meanings_of
-from .rows import confirms, fields_text, read_record, read_statuses
+from .rows import confirms, fields_text, read_statuses
 from .shared_answers import SharedAnswers
 
 MOST_ITEMS = 50_000
@@ -208,16 +208,6 @@ class Directories:
         enumerations = lists.fields.enumerations
         read = await self.many([entity_id for entity_id in ids if entity_id not in enumerations])
         return read | {path: enumerations[path].values for path in ids if path in enumerations}
-
-    async def records(self, numbers: Sequence[str]) -> dict[str, tuple[str, Item]]:
-        """The directory's id and the item for each numeric record id that exists (`crm.status.get`)."""
-        calls = {number: ("crm.status.get", {"id": int(number.strip())}) for number in numbers}
-        outcomes = await self._client.batch(calls)
-        return {
-            number: read_record(outcome.result)
-            for number, outcome in outcomes.items()
-            if not isinstance(outcome, Bitrix24Error)
-        }
 
     async def write(
         self, entity_id: str, calls: Sequence[tuple[str, dict[str, Any]]], outcomes: list[Outcome | None]

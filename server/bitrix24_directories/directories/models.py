@@ -155,28 +155,32 @@ class DirectoryList(Result):
 
 
 class Match(Shape):
-    """One item that a query may mean, and why."""
+    """One item that a query may mean; `reason` says why it is certain, and is left out where it is only near.
+
+    `semantics` is said of final stages, as far as it is known.
+    """
 
     entity_id: str
     status_id: str
     name: str
-    reason: str
+    semantics: Literal["success", "failure"] | None = None
+    reason: str | None = None
 
 
 class QueryResult(Shape):
     """What one query means.
 
-    `exact`: this code or this name; `likely`: one clear best; `ambiguous`: several, which `tell_apart` would tell
-    apart, and `more` beyond those listed; `none`: the matches are only near, or belong to other directories than those
-    asked about (`elsewhere`). Only `exact` and `likely` are sure.
+    `exact`: this code, or this whole name, and no other; `ambiguous`: of several items, which `tell_apart` would tell
+    apart, and `more` beyond those listed; `none`: nothing is certain, and the matches are only the nearest. What the
+    named directories do not have and others certainly do is `elsewhere`. Only `exact` is sure.
     """
 
     query: str
-    status: Literal["exact", "likely", "ambiguous", "none"]
+    status: Literal["exact", "ambiguous", "none"]
     matches: list[Match]
     tell_apart: Literal["pipeline", "directory", "full name"] | None = None
     more: int | None = None
-    elsewhere: bool | None = None
+    elsewhere: list[Match] | None = None
 
 
 class Unsearched(Shape):
@@ -198,8 +202,8 @@ class FoundIn(Shape):
 class FoundItems(Result):
     """One result for each query, in the order asked; `searched` counts directories, `note` limits what that means.
 
-    `directories` are those of the matches. Where a result is not sure, `choices` has all items of the directories that
-    come into question, as `CODE: name` by entityId, as far as these are short.
+    `directories` are those of the matches. If a result is not certain, `choices` has all items of the named directories
+    as `CODE: name` by entityId, unless these are too many.
     """
 
     results: list[QueryResult]

@@ -133,14 +133,14 @@ def _read(line: str, items: Sequence[Item]) -> Line:
     if (found := _MEANING.search(rest)) is not None:
         meaning, rest = found[1].lower(), rest[: found.start()]
     code, name = _split(rest, items)
-    return Line(line, code, one_line(_unquoted(name), 255), meaning, color)
+    return Line(line, code, one_line(unquoted(name), 255), meaning, color)
 
 
 def _split(text: str, items: Sequence[Item]) -> tuple[str | None, str]:
-    if text.startswith('"') and _unquoted(text) != text:
+    if text.startswith('"') and unquoted(text) != text:
         return None, text
     if (found := _QUOTED.fullmatch(text)) is not None:
-        code = _unquoted(found[1])
+        code = unquoted(found[1])
         return (code, found[2] or "") if code != found[1] else (None, text)
     if (found := _CODED.fullmatch(text)) is not None:
         code = found[1]
@@ -151,8 +151,15 @@ def _split(text: str, items: Sequence[Item]) -> tuple[str | None, str]:
     return None, text
 
 
-def _unquoted(text: str) -> str:
-    """What a JSON string says; any other text as it is."""
+def without_marks(text: str) -> str:
+    """A printed item without what stands behind its name: its id, its colour, its meaning."""
+    for mark in (_ID, _COLOR, _MEANING):
+        text = mark.sub("", text)
+    return text
+
+
+def unquoted(text: str) -> str:
+    """The text of a JSON string; any other text as it is."""
     if text.startswith('"'):
         try:
             said = json.loads(text)

@@ -101,12 +101,6 @@ def read_statuses(result: Any, entity_id: str) -> list[Item]:
     return [item for owner, item in _read(result, _StatusRow, _owned_item) if owner.upper() == entity_id]
 
 
-def read_record(result: Any) -> tuple[str, Item]:
-    """The directory's id and the item from `crm.status.get`."""
-    ((entity_id, item),) = _read([result], _StatusRow, _owned_item)
-    return entity_id.upper(), item
-
-
 def fields_text(result: Any) -> str:
     """`STATUS_ID: string, Status ID [required, immutable]` and so on, from `crm.status.fields`."""
     lines = ["Fields of a directory item in Bitrix24 REST (field: type, title [what holds of it])"]

@@ -1,14 +1,14 @@
-"""Finds the codes that a human's words mean: reads what has to be searched, and asks `matching`.
+"""Finds the codes that a human's words mean: what is certain, and else what there is to choose from.
 
-Reads through `directories`. What could not be searched is said, never passed over; and where nothing is sure, what
-there is to choose from: whoever asks reads that better than any matcher.
+Reads through `directories`. What could not be searched is said, never passed over. Whoever asks reads a list better
+than any rule, so nothing is guessed here.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import anyio
 
@@ -16,21 +16,30 @@ from bitrix24_directories.directories.cache import Kept
 from bitrix24_directories.directories.directories import Directories, Lists
 from bitrix24_directories.directories.entity_ids import could_be_id
 from bitrix24_directories.directories.fields import BUILT_IN, NOTHING_READ, bare_directory
-from bitrix24_directories.directories.models import Directory, FoundIn, FoundItems, Item, QueryResult, Unsearched
+from bitrix24_directories.directories.models import (
+    Directory,
+    FoundIn,
+    FoundItems,
+    Item,
+    Match,
+    QueryResult,
+    Unsearched,
+)
 from bitrix24_directories.directories.naming import nearest_text
+from bitrix24_directories.directories.notation import item_line
 from bitrix24_directories.rest import Bitrix24Error
-from bitrix24_directories.text import shown_code
 
-from .matching import Matcher, record_match
+from .certain import Entry, Fits
+from .matching import Matcher
 
 Contents = Sequence[tuple[Directory, Kept[Item]]]
 
-_ELSEWHERE = 3
-_NEAREST = 3  # of what stands among the choices as well
-_SHORT, _NAMED_TOGETHER, _CHOICES = 30, 60, 100  # items: of one directory, of all named ones, of all that are shown
+_ALL_SHOWN = 60  # items of the named directories together
+_NEAREST, _NEAREST_OF_EACH = 20, 3  # items for one query, and for each of many
+_CANDIDATES = 8  # of an ambiguous query
+_ELSEWHERE = 3  # items of other directories
 _LARGE = 2_000  # items in which finding takes so long that it would hold up other calls
-_KEPT = 4  # matchers for each who shares them
-_LONGEST_ID = 12
+_MATCHERS = 4  # for each who shares them
 
 
 async def find_items(directories: Directories, queries: Sequence[str], entity_ids: Sequence[str] = ()) -> FoundItems:
@@ -47,15 +56,21 @@ async def find_items(directories: Directories, queries: Sequence[str], entity_id
     contents = _searchable(by_id, read, unsearched)
     if not contents or (unsearched and all(one.kind == "enumeration" for one, _ in contents)):
         await _explain_nothing(directories, entity_ids, read)
-    results = await _found(directories, contents, queries)
-    await _correct_record_ids(directories, results, by_id, set(asked))
-    choices = _choices(contents, list(results.values()), named=bool(entity_ids))
-    await _look_elsewhere(directories, results, [one for one in lists.directories.rows if one.entity_id not in asked])
-    shown = [_shortened(results[query], choices) for query in queries]
+    items = sum(len(kept.rows) for _, kept in contents)
+    all_shown = bool(entity_ids) and items <= _ALL_SHOWN
+    if items < _LARGE:
+        results = _results(directories, contents, queries, all_shown=all_shown)
+    else:
+        results = await anyio.to_thread.run_sync(lambda: _results(directories, contents, queries, all_shown=all_shown))
+    others = [one for one in by_id.values() if one.entity_id not in asked]
+    if entity_ids and others:
+        await _look_elsewhere(directories, lists, results, others)
+    open_ones = any(result.status == "none" for result in results.values())
+    answers = [results[query] for query in queries]
     return FoundItems(
-        results=shown,
-        directories=_of_matches(shown, by_id),
-        choices=choices or None,
+        results=answers,
+        directories=_of_matches(answers, by_id),
+        choices=_choices(contents) if all_shown and open_ones else None,
         searched=len(contents),
         unsearched=unsearched or None,
         note=note,
@@ -63,23 +78,84 @@ async def find_items(directories: Directories, queries: Sequence[str], entity_id
     )
 
 
+def _results(
+    directories: Directories, contents: Contents, queries: Sequence[str], *, all_shown: bool
+) -> dict[str, QueryResult]:
+    """What each query certainly means; of the others the nearest, the fewer the more there are."""
+    matcher = _matcher(directories, contents)
+    fits = {query: matcher.fits(query) for query in queries}
+    unknown = sum(not found for found in fits.values())
+    most = _NEAREST_OF_EACH if all_shown or not unknown else max(_NEAREST_OF_EACH, _NEAREST // unknown)
+    return {
+        query: _certain(query, found) if found else _unknown(query, matcher.nearest(query, most))
+        for query, found in fits.items()
+    }
+
+
+def _certain(query: str, fits: Fits) -> QueryResult:
+    """`exact` for one item, `ambiguous` for several."""
+    matches = [_match(entry, reason) for entry, reason in fits.items()]
+    if len(matches) == 1:
+        return QueryResult(query=query, status="exact", matches=matches)
+    return QueryResult(
+        query=query,
+        status="ambiguous",
+        matches=matches[:_CANDIDATES],
+        tell_apart=_what_tells_apart(fits),
+        more=len(matches) - _CANDIDATES if len(matches) > _CANDIDATES else None,
+    )
+
+
+def _what_tells_apart(fits: Fits) -> Literal["pipeline", "directory", "full name"]:
+    found = {entry.directory.entity_id: entry.directory for entry in fits}
+    if len(found) == 1:
+        return "full name"
+    return "directory" if len({tuple(one.used_in or (one.entity_id,)) for one in found.values()}) > 1 else "pipeline"
+
+
+def _unknown(query: str, nearest: Sequence[Entry]) -> QueryResult:
+    return QueryResult(query=query, status="none", matches=[_match(entry) for entry in nearest])
+
+
+def _match(entry: Entry, reason: str | None = None) -> Match:
+    directory, code = entry.directory, entry.item.status_id
+    return Match(
+        entity_id=directory.entity_id,
+        status_id=code,
+        name=entry.item.name,
+        semantics=_final_meaning(directory, code),
+        reason=reason,
+    )
+
+
+def _final_meaning(directory: Directory, code: str) -> Literal["success", "failure"] | None:
+    if code == directory.success:
+        return "success"
+    return "failure" if code == directory.failure else None
+
+
+async def _look_elsewhere(
+    directories: Directories, lists: Lists, results: dict[str, QueryResult], others: Sequence[Directory]
+) -> None:
+    """Name the other directories that certainly have what the named ones do not: the classic mistake."""
+    unknown = [query for query, result in results.items() if result.status == "none"]
+    if not unknown:
+        return
+    with contextlib.suppress(Bitrix24Error):  # then the answer about the named directories stands alone
+        read = await directories.contents(lists, [directory.entity_id for directory in others])
+        contents = _searchable({directory.entity_id: directory for directory in others}, read, [])
+        matcher = _matcher(directories, contents)
+        for query in unknown:
+            if fits := matcher.fits(query):
+                elsewhere = [_match(entry, reason) for entry, reason in fits.items()][:_ELSEWHERE]
+                results[query] = results[query].model_copy(update={"elsewhere": elsewhere})
+
+
 class _Built(NamedTuple):
     """A matcher, and what it was built of."""
 
     contents: Contents
     matcher: Matcher
-
-
-async def _found(directories: Directories, contents: Contents, queries: Sequence[str]) -> dict[str, QueryResult]:
-    """What each query means; in a thread of its own where that takes long."""
-
-    def find() -> dict[str, QueryResult]:
-        matcher = _matcher(directories, contents)
-        return {query: matcher.find(query) for query in queries}
-
-    if sum(len(kept.rows) for _, kept in contents) < _LARGE:
-        return find()
-    return await anyio.to_thread.run_sync(find)
 
 
 def _matcher(directories: Directories, contents: Contents) -> Matcher:
@@ -90,7 +166,7 @@ def _matcher(directories: Directories, contents: Contents) -> Matcher:
     if last is None or not _same(last.contents, contents):
         last = _Built(contents, Matcher((directory, kept.rows) for directory, kept in contents))
     built[key] = last
-    while len(built) > _KEPT:
+    while len(built) > _MATCHERS:
         built.pop(next(iter(built)), None)
     return last.matcher
 
@@ -152,68 +228,24 @@ async def _explain_nothing(
         await directories.items(asked[0])
 
 
-async def _correct_record_ids(
-    directories: Directories, results: dict[str, QueryResult], by_id: dict[str, Directory], asked: set[str]
-) -> None:
-    """A number that is no code and no name may be an item's numeric record id."""
-    numbers = [
-        query
-        for query, result in results.items()
-        if result.status == "none" and query.strip().isdecimal() and len(query.strip()) <= _LONGEST_ID
-    ]
-    for query, (entity_id, item) in (await directories.records(numbers)).items():
-        match = record_match(by_id.get(entity_id) or bare_directory(entity_id), item, int(query.strip()))
-        inside = entity_id in asked
-        results[query] = QueryResult(
-            query=query, status="likely" if inside else "none", matches=[match], elsewhere=None if inside else True
-        )
-
-
-async def _look_elsewhere(
-    directories: Directories, results: dict[str, QueryResult], others: Sequence[Directory]
-) -> None:
-    """A code of another directory is the classic mistake: name it as such."""
-    missed = [query for query, result in results.items() if result.status == "none" and not result.elsewhere]
-    if not missed or not others:
-        return
-    with contextlib.suppress(Bitrix24Error):  # then the answer about the named directories stands alone
-        read = await directories.many([directory.entity_id for directory in others])
-        contents = _searchable({directory.entity_id: directory for directory in others}, read, [])
-        for query, result in (await _found(directories, contents, missed)).items():
-            if result.status != "none":
-                matches = result.matches[:_ELSEWHERE]
-                results[query] = QueryResult(query=query, status="none", matches=matches, elsewhere=True)
-
-
-def _choices(contents: Contents, results: Sequence[QueryResult], *, named: bool) -> dict[str, list[str]]:
-    """All items of short directories, where a result is not sure: those of its matches, and for `none` others too."""
-    unsure = [result for result in results if result.status in ("none", "ambiguous") and not result.elsewhere]
-    if not unsure:
-        return {}
-    rows = {directory.entity_id: kept.rows for directory, kept in contents}
-    together = named and sum(map(len, rows.values())) <= _NAMED_TOGETHER
-    near = [match.entity_id for result in unsure for match in result.matches]
-    choices: dict[str, list[str]] = {}
-    left = _CHOICES
-    others = rows if named or any(result.status == "none" for result in unsure) else ()
-    for entity_id in dict.fromkeys([*near, *others]):
-        items = rows[entity_id]
-        if 0 < len(items) <= left and (together or len(items) <= _SHORT):
-            choices[entity_id] = [f"{shown_code(item.status_id)}: {item.name}" for item in items]
-            left -= len(items)
-    return choices
-
-
-def _shortened(result: QueryResult, choices: Mapping[str, list[str]]) -> QueryResult:
-    """Without most of what is only near, and stands among the choices."""
-    if result.status != "none" or any(match.entity_id not in choices for match in result.matches):
-        return result
-    return result.model_copy(update={"matches": result.matches[:_NEAREST]})
+def _choices(contents: Contents) -> dict[str, list[str]]:
+    """All items, as they are printed, with the meaning of final stages."""
+    return {
+        directory.entity_id: [
+            item_line(
+                Item(status_id=item.status_id, name=item.name, semantics=_final_meaning(directory, item.status_id))
+            )
+            for item in kept.rows
+        ]
+        for directory, kept in contents
+    }
 
 
 def _of_matches(results: Sequence[QueryResult], by_id: Mapping[str, Directory]) -> list[FoundIn]:
-    ids = dict.fromkeys(match.entity_id for result in results for match in result.matches)
-    found = (by_id.get(entity_id) or bare_directory(entity_id) for entity_id in ids)
+    shown = dict.fromkeys(
+        match.entity_id for result in results for match in (*result.matches, *(result.elsewhere or ()))
+    )
+    found = (by_id.get(entity_id) or bare_directory(entity_id) for entity_id in shown)
     return [
         FoundIn(entity_id=one.entity_id, name=one.name, used_in=one.used_in, switched_off=one.switched_off)
         for one in found

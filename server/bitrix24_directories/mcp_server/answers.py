@@ -7,6 +7,8 @@ structured twin says.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from itertools import groupby
 from urllib.parse import quote
 
 from mcp_types import CallToolResult, TextContent
@@ -130,15 +132,18 @@ def fields_text(lists: Lists) -> str:
 
 
 def found_text(result: FoundItems) -> str:
-    """A line a query, such as `"cold call" -> UC_C0LD01 (Cold call) in SOURCE [...]: exact`, then the directories, and
-    what there is to choose from.
+    """A line a query, such as `"cold call" -> UC_C0LD01 (Cold call) in SOURCE: exact`, then the directories, and what
+    there is to choose from.
     """
     lines = [_query_line(found) for found in result.results]
     lines += [_found_in(one) for one in result.directories]
-    if result.choices:
-        lines.append("Where nothing is sure, choose from these what the words mean, or ask (CODE: name)")
-        lines += [f"{shown_code(entity_id)} - {'; '.join(listed)}" for entity_id, listed in result.choices.items()]
-    lines += [f"Not searched: {shown_code(one.entity_id)}, {one.why}" for one in result.unsearched or ()]
+    if result.choices is not None:
+        lines.append("Choose from these what is meant, or ask (CODE: name)")
+        lines += [
+            f"{shown_code(entity_id)} - {'; '.join(listed) or 'no items'}"
+            for entity_id, listed in result.choices.items()
+        ]
+    lines += [f"Not searched: {shown_code(missed.entity_id)}, {missed.why}" for missed in result.unsearched or ()]
     if result.note:
         lines.append(result.note)
     lines.append(f"Searched {counted(result.searched, 'directory', 'directories')}{shown_age(result.age_seconds)}")
@@ -147,23 +152,28 @@ def found_text(result: FoundItems) -> str:
 
 def _query_line(found: QueryResult) -> str:
     asked = json.dumps(one_line(found.query, QUERY_SHOWN), ensure_ascii=False)
-    listed = "; ".join(_match_text(match) for match in found.matches)
+    listed = _matches_text(found.matches)
     match found.status:
-        case "none" if not found.matches:
-            return f"{asked} -> none"
-        case "none" if found.elsewhere:
-            return f"{asked} -> none in the named directories; it belongs to another: {listed}"
-        case "none":
-            return f"{asked} -> none; nearest, not matches: {listed}"
+        case "exact":
+            return f"{asked} -> {listed}: exact"
         case "ambiguous":
             more = f"; and {found.more} more" if found.more else ""
-            return f"{asked} -> {listed}{more}: ambiguous, name the {found.tell_apart}"
-    return f"{asked} -> {listed}: {found.status}"
+            return f"{asked} -> ambiguous: {listed}{more}; name the {found.tell_apart}"
+    nearest = f"not certain; nearest {listed}" if listed else "nothing like it"
+    elsewhere = f"; elsewhere {_matches_text(found.elsewhere)}" if found.elsewhere else ""
+    return f"{asked} -> {nearest}{elsewhere}"
+
+
+def _matches_text(matches: Sequence[Match]) -> str:
+    """The items with the directory behind the last one of each run."""
+    runs = [(entity_id, list(run)) for entity_id, run in groupby(matches, key=lambda match: match.entity_id)]
+    return "; ".join(f"{', '.join(map(_match_text, run))} in {shown_code(entity_id)}" for entity_id, run in runs)
 
 
 def _match_text(match: Match) -> str:
-    where = f"{shown_code(match.status_id)} ({match.name}) in {shown_code(match.entity_id)}"
-    return f"{where} [{match.reason}]"
+    meaning = f" [{match.semantics}]" if match.semantics else ""
+    reason = f" [{match.reason}]" if match.reason else ""
+    return f"{shown_code(match.status_id)} ({match.name}){meaning}{reason}"
 
 
 def _found_in(one: FoundIn) -> str:

@@ -62,7 +62,7 @@ async def check_record(
 
 
 def record_text(result: CheckedRecord, record_id: int | None) -> str:
-    """A line on the record, a line a field, and what to write, such as `STAGE_ID: "won" -> C1:WON (Won), likely`; of
+    """A line on the record, a line a field, and what to write, such as `STAGE_ID: "won" -> C1:WON (Won)`; of
     several records each has its number."""
     name = result.entity if record_id is None else f"{result.entity} {record_id}"
     if result.records is None:
@@ -93,7 +93,7 @@ def _head(name: str, record: RecordVerdict) -> str:
         name += f" in {record.pipeline} (CATEGORY_ID {record.category_id}{why})"
     if record.ok:
         return f"{name}: may be written as it stands"
-    changes = sum(field.outcome in ("likely", "changed") for field in record.fields or ())
+    changes = sum(field.outcome == "changed" for field in record.fields or ())
     return f"{name}: {changes} of {record.given} fields need{'s' if changes == 1 else ''} a change"
 
 
@@ -104,10 +104,10 @@ def _field_line(field: CheckedField, write: dict[str, Any]) -> str:
     why = "; ".join(filter(None, (field.note, would)))
     listed = ", ".join(field.candidates or ())
     match field.outcome:
-        case "right" | "likely" | "changed":
+        case "right" | "changed":
             written = write.get(field.write_as or field.field)
             code = shown_code(written) if isinstance(written, str) else quoted(written)
-            named = f" ({field.name or field.given})" if field.name or field.outcome == "likely" else ""
+            named = f" ({field.name})" if field.name else ""
             outcome = "" if field.outcome == "changed" else f", {field.outcome}"
             return f"{name}: {given and f'{given} -> '}{code}{named}{outcome}" + (f" ({why})" if why else "")
         case "unchecked":

@@ -111,9 +111,8 @@ async def find_directory_items(
 ) -> Annotated[CallToolResult, FoundItems]:
     """Turn words into the right codes (STATUS_ID), in all directories or the named ones.
 
-    Use it when a user names a stage, status, source or type, in any language. Write only what is "exact" or
-    "likely"; otherwise pick from choices what is clearly meant, or ask. Example:
-    "cold cal" gives UC_C0LD01 (Cold call) in SOURCE.
+    Use it when a user names a stage, status, source or type, in any language. Write what is "exact"; otherwise pick
+    from what is shown what is clearly meant, or ask. Example: "cold call" gives UC_C0LD01 (Cold call) in SOURCE.
     """
     from bitrix24_directories.finding.find import find_items  # its words and stemmers are needed by this tool alone
 

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 
 from bitrix24_directories.directories.directories import Directories
-from bitrix24_directories.words import same_text
+from bitrix24_directories.finding.names import name_key
 
 from .judging import Judge
 from .knowledge import Gathering
@@ -51,9 +51,9 @@ async def check_record(
 
 def _is_certain(field: CheckedField) -> bool:
     """Whether nothing that may have come since makes it another verdict: an item's own name is as good as its code."""
-    if field.outcome != "likely":
+    if field.outcome != "changed" or field.name is None:  # it is what was given, or of no list
         return field.outcome in _CERTAIN
-    return field.name is None or same_text(field.given or "") == same_text(field.name)  # None: it is what was given
+    return name_key(field.given or "") == name_key(field.name)
 
 
 def _by_key(record: Sequence[tuple[str, Any]]) -> dict[str, list[Any]]:

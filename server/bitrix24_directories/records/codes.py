@@ -12,17 +12,15 @@ from functools import cached_property
 from typing import Any
 
 from bitrix24_directories.directories.models import Directory, Item
-from bitrix24_directories.finding.matching import Matcher, means_something
-from bitrix24_directories.text import spellings
-from bitrix24_directories.words import same_text
+from bitrix24_directories.finding.matching import Matcher
 
-from .verdicts import Verdict, option
+from .verdicts import Verdict
 
 WORDS_LIMIT = 200
 """Characters of a value that are looked for among names."""
 
 SHOWN = 20
-"""Items of a list that are all shown where nothing fits."""
+"""Items of a list that are shown if nothing fits: all of them, or of a longer one the nearest."""
 
 
 @dataclass(frozen=True)
@@ -44,33 +42,28 @@ def code_text(value: Any) -> str:
 
 
 def judge_code(value: Any, lists: Sequence[CodeList], otherwise: str) -> Verdict:
-    """What `value` is among the codes of `lists`: right as it stands, or what its words mean.
+    """What `value` is among the codes of `lists`: right as it stands, another spelling of a code, or a whole name.
 
     `otherwise` is what Bitrix24 would do with it where it is not right.
     """
     text = code_text(value)
-    items = [item for of in lists for item in of.items]
-    for item in items:
-        if item.status_id == text:
-            namesakes = [one for one in items if one is not item and same_text(one.name) == same_text(text) != ""]
-            if namesakes:
-                note = f"it is the code of one and the name of {'another' if len(namesakes) == 1 else 'others'}"
-                return Verdict("ambiguous", candidates=(item, *namesakes), note=note)
-            return Verdict("right", value, item.name)
+    matcher = lists[0].matcher if len(lists) == 1 else Matcher((of.directory, of.items) for of in lists)
+    fits = matcher.fits(text) if text.strip() and len(text) <= WORDS_LIMIT else {}
+    items = [entry.item for entry in fits]
+    if len(items) == 1:
+        right = items[0].status_id == text
+        return Verdict(
+            "right" if right else "changed",
+            value if right else items[0].status_id,
+            items[0].name,
+            otherwise="" if right else otherwise,
+        )
+    if items:
+        note = "it is the code of one and the name of others" if any(item.status_id == text for item in items) else ""
+        return Verdict("ambiguous", candidates=tuple(items), note=note, otherwise=otherwise)
     called = " or ".join(dict.fromkeys(of.directory.name or of.directory.entity_id for of in lists))
-    if not items:
+    every = [item for of in lists for item in of.items]
+    if not every:
         return Verdict("wrong", note=f"{called} has no items", otherwise=otherwise)
-    matches: tuple[Item, ...] = ()
-    if text.strip() and len(text) <= WORDS_LIMIT:
-        matcher = lists[0].matcher if len(lists) == 1 else Matcher((of.directory, of.items) for of in lists)
-        found = matcher.find(text)
-        matches = tuple(option(one.status_id, one.name) for one in found.matches)
-        if found.status in ("exact", "likely"):
-            return Verdict("likely", matches[0].status_id, matches[0].name, otherwise=otherwise)
-        if found.status == "ambiguous":
-            return Verdict("ambiguous", candidates=matches, otherwise=otherwise)
-        cased = [item for item in items if text.strip().casefold() in spellings(item.status_id)]
-        if len(cased) == 1 and not means_something(text):
-            return Verdict("likely", cased[0].status_id, cased[0].name, otherwise=otherwise)
-    near = tuple(items) if len(items) <= SHOWN else matches
-    return Verdict("wrong", candidates=near, note=f"no code or name of {called}", otherwise=otherwise)
+    near = every if len(every) <= SHOWN else [entry.item for entry in matcher.nearest(text[:WORDS_LIMIT], SHOWN)]
+    return Verdict("wrong", candidates=tuple(near), note=f"no code or name of {called}", otherwise=otherwise)

@@ -165,7 +165,7 @@ class Judge:
         value, names = [one.value for one in judged], ", ".join(one.name for one in judged if one.name)
         outcomes = {one.outcome for one in judged}
         otherwise = "; ".join(dict.fromkeys(one.otherwise for one in judged if one.otherwise))
-        for outcome in ("likely", "changed", "unchecked"):
+        for outcome in ("changed", "unchecked"):
             if outcome in outcomes:
                 return Verdict(outcome, value, names, otherwise=otherwise)
         if not isinstance(given, list):
@@ -208,7 +208,7 @@ class Judge:
             case "crm_status" if field.directories:
                 return judge_code(value, [self._known.lists[entity_id] for entity_id in field.directories], STORE_RAW)
             case "crm_currency" if self._known.currencies is not None:
-                return judge_code(value, [self._known.currencies], STORE_RAW)
+                return _judge_currency(value, self._known.currencies)
             case kind if kind in RECORDS:
                 return record_id(value)
         return Verdict("unchecked", value, note="its values cannot be read")
@@ -280,6 +280,14 @@ class Judge:
             candidates += [option(item.status_id, f"{item.name}, in {pipeline.name}") for item in items]
         note = "name the pipeline, or the record that is changed"
         return Verdict("ambiguous", candidates=tuple(candidates), note=note, otherwise=self._stage_otherwise)
+
+
+def _judge_currency(value: Any, currencies: CodeList) -> Verdict:
+    """A currency, whose code may be written in small letters: no word is taken for it."""
+    upper = code_text(value).strip().upper()
+    if value != upper and any(item.status_id == upper for item in currencies.items):
+        return replace(judge_code(upper, [currencies], STORE_RAW), outcome="changed", otherwise=STORE_RAW)
+    return judge_code(value, [currencies], STORE_RAW)
 
 
 def _judge_choice(field: Field, value: Any) -> Verdict:

@@ -120,7 +120,7 @@ class Gathering:
     def _directories(self) -> list[Directory]:
         if isinstance(error := self._found[TYPES], Bitrix24Error):
             raise error
-        return completed(rows(self._found, TYPES), self._found)
+        return rows(self._found, TYPES)
 
     def _whatever_may_be_needed(self, kind: RecordType) -> list[Read[Any]]:
         """Before the fields of a type are known: its stages and all lists, to spare a third batch."""
@@ -157,7 +157,8 @@ class Gathering:
 
     def _knowledge(self, kind: RecordType, fields: Sequence[Field], needed: Collection[Read[Any]]) -> Knowledge:
         lists: dict[str, CodeList] = {}
-        known = {one.entity_id: one for one in self._directories()}
+        stages = completed(self._stages_of(kind), self._found)
+        known = {one.entity_id: one for one in (*self._directories(), *stages)}
         for read, outcome in self._found.items():
             if read.key[0] != "items":
                 continue
@@ -169,10 +170,7 @@ class Gathering:
             gone = Directory(entity_id=entity_id, name=f"{entity_id} (a directory that is gone)", kind="list")
             lists[entity_id] = CodeList(known.get(entity_id, gone), outcome.rows)
         stage = next((one for one in fields if one.is_stage), None)
-        pipelines = [
-            Pipeline(lists.get(one.entity_id, CodeList(one, ())), _is_default(one, stage))
-            for one in self._stages_of(kind)
-        ]
+        pipelines = [Pipeline(lists.get(one.entity_id, CodeList(one, ())), _is_default(one, stage)) for one in stages]
         return Knowledge(
             type=kind,
             fields=fields,

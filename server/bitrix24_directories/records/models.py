@@ -9,7 +9,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from bitrix24_directories.directories.models import Result, Shape
 
-Outcome = Literal["right", "likely", "changed", "ambiguous", "wrong", "dropped", "clears", "unchecked"]
+Outcome = Literal["right", "changed", "ambiguous", "wrong", "dropped", "clears", "unchecked"]
 
 AS_IT_STANDS: tuple[Outcome, ...] = ("right", "unchecked")
 """Outcomes of what may be written as it was given."""
@@ -20,8 +20,8 @@ PipelineFrom = Literal["stage", "default"]
 class CheckedField(Shape):
     """One field as it was given, and what is to be written into it.
 
-    `right`: may be written as it stands; `likely`: `code` is what the words mean; `changed`: `code` is the same in the
-    form that Bitrix24 keeps; `unchecked`: of a kind that is not checked, passed on. The rest is left out of what is to
+    `right`: may be written as it stands; `changed`: `code` is the same in the form that Bitrix24 keeps, or belongs to
+    the name that was given; `unchecked`: of a kind that is not checked, passed on. The rest is left out of what is to
     be written: `ambiguous` (one of `candidates`), `wrong` (no code of its list), `clears` (would empty the field),
     `dropped` (no such field, or one that cannot be written, as `note` then says: Bitrix24 would drop it without a
     word). `given` is left out where it is right, unchecked or dropped; `write_as` is the field's name where another was

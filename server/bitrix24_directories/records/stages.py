@@ -13,13 +13,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bitrix24_directories.directories.models import Directory, Item
+from bitrix24_directories.finding.certain import CODE, NEAR_CODE
+from bitrix24_directories.finding.names import name_key
 from bitrix24_directories.text import bare_code
-from bitrix24_directories.words import same_text
 
 from .codes import SHOWN, CodeList, code_text, judge_code
 from .verdicts import Verdict, option
 
 _PREFIX = re.compile(r"(?:c(?P<deal>\d+)|dt(?P<type>\d+)_(?P<number>\d+)):")
+
+_PIPELINE = re.compile(r"(?:C|DEAL_STAGE_|DT\d+_)(?P<number>\d+)", re.IGNORECASE)
 
 WRONG_IN_OLD_METHODS = "store it raw or swap it"
 WRONG_IN_NEW_METHODS = "refuse, ignore or swap it"
@@ -56,9 +59,12 @@ class Pipeline:
 
 def judge_pipeline(value: Any, pipelines: Sequence[Pipeline]) -> Verdict:
     """A pipeline by its number or name; the value to write is the number."""
+    number = _PIPELINE.fullmatch(code_text(value).strip())
     items = [option(str(one.number), one.name) for one in pipelines]
     known = CodeList(Directory(entity_id="pipelines", name="the pipelines", kind="list"), items)
-    verdict = judge_code(value, [known], "refuse it, or take the main pipeline")
+    verdict = judge_code(number["number"] if number else value, [known], "refuse it, or take the main pipeline")
+    if number and verdict.outcome == "right":
+        verdict = replace(verdict, outcome="changed", otherwise="refuse it, or take the main pipeline")
     return replace(verdict, value=int(verdict.value) if verdict.writes else None)
 
 
@@ -82,12 +88,12 @@ def judge_stage(value: Any, own: Pipeline, pipelines: Sequence[Pipeline], otherw
     verdict = judge_stage_of(value, own, otherwise)
     if verdict.outcome == "right":
         return verdict
-    text = code_text(value).strip().casefold()
-    for other in pipelines:
-        for item in other.items if other is not own else ():
-            if item.status_id.casefold() == text:
-                return _twin(item, other, own, otherwise)
-    if verdict.outcome == "wrong" and (whose := _foreign_prefix(text, own)):
+    text = code_text(value).strip()
+    for other in pipelines if not verdict.writes or ":" in text else ():
+        coded = [entry.item for entry, why in other.stages.matcher.fits(text).items() if why in (CODE, NEAR_CODE)]
+        if other is not own and len(coded) == 1:
+            return _twin(coded[0], other, own, otherwise)
+    if verdict.outcome == "wrong" and (whose := _foreign_prefix(text.casefold(), own)):
         return replace(verdict, note=f"{verdict.note}; its prefix is that of {whose}")
     return verdict
 
@@ -103,7 +109,8 @@ def _foreign_prefix(text: str, own: Pipeline) -> str:
 
 
 def _twin(item: Item, other: Pipeline, own: Pipeline, otherwise: str) -> Verdict:
-    """The stage of `own` that is what `item` is in `other`: by code or meaning, and by name; both if they differ."""
+    """What a code of `other` may mean in `own`: the stages there that are the same by code, meaning or name, then the
+    stage itself, for the pipeline may be what is wrong."""
     twins: dict[str, Item] = {}
     directory, ours = other.directory, own.directory
     for theirs, our in ((directory.success, ours.success), (directory.failure, ours.failure)):
@@ -111,11 +118,10 @@ def _twin(item: Item, other: Pipeline, own: Pipeline, otherwise: str) -> Verdict
             twins[our] = own.codes[our]
     for one in own.items:
         same_code = bare_code(one.status_id).casefold() == bare_code(item.status_id).casefold()
-        if same_code or (one.name and same_text(one.name) == same_text(item.name)):
+        if same_code or name_key(one.name) == name_key(item.name):
             twins[one.status_id] = one
     note = f"{item.status_id} ({item.name}) is of {other.name}"
-    if len(twins) == 1:
-        (found,) = twins.values()
-        return Verdict("likely", found.status_id, found.name, note=note, otherwise=otherwise)
-    near = tuple(twins.values()) or tuple(own.items[:SHOWN])
-    return Verdict("ambiguous" if twins else "wrong", candidates=near, note=note, otherwise=otherwise)
+    if not twins:
+        return Verdict("wrong", candidates=tuple(own.items[:SHOWN]), note=note, otherwise=otherwise)
+    foreign = option(item.status_id, f"{item.name}, in {other.name}")
+    return Verdict("ambiguous", candidates=(*twins.values(), foreign), note=note, otherwise=otherwise)

@@ -195,8 +195,8 @@ def _ids_by_code(records: Sequence[dict[str, Any]], place: Place, known: Sequenc
 def _perhaps(matcher: Matcher, code: str) -> str | None:
     if is_channel_source("SOURCE", code):
         return "a channel's own code"
-    found = matcher.find(code[:WORDS_LIMIT])
-    if found.status not in ("exact", "likely"):
+    fits = matcher.fits(code) if len(code) <= WORDS_LIMIT else {}
+    if len(fits) != 1:
         return None
-    (match,) = found.matches
-    return f"{shown_code(match.status_id)} ({match.name})"
+    ((entry, _),) = fits.items()
+    return f"{shown_code(entry.item.status_id)} ({entry.item.name})"

@@ -50,7 +50,7 @@ class Verdict:
 
     @property
     def writes(self) -> bool:
-        return self.outcome in ("right", "likely", "changed", "unchecked")
+        return self.outcome in ("right", "changed", "unchecked")
 
 
 def clears(value: Any) -> bool:

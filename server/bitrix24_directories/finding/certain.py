@@ -1,0 +1,184 @@
+"""Finds the items that a text certainly means: by their code, in any notation that is printed, or by their whole name.
+
+Nothing is guessed: no spelling distance, no part of a name, no meaning. Codes that are nearly right count where nothing
+else can be meant by them. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice, takewhile
+
+from bitrix24_directories.directories.entity_ids import code_length, prefix_of
+from bitrix24_directories.directories.models import Directory, Item
+from bitrix24_directories.directories.notation import unquoted
+from bitrix24_directories.directories.notation import without_marks as without_item_marks
+from bitrix24_directories.text import bare_code
+
+from .names import list_number, name_key, without_marks, words_of
+
+NAME, CODE, NO_PREFIX, NEAR_CODE, A_WORD, LIST_NUMBER = (
+    "this name",
+    "this code",
+    "this code, without its prefix",
+    "this code, spelt otherwise",
+    "a word of the name",
+    "the number in a list",
+)
+
+_ENCLOSING = "\"'`«»“”„"
+_NAMED = re.compile(r"(?P<code>.+?) \((?P<name>.+)\)(?: in \S+)?(?: \[.*\])?")  # as answers print it
+_PIPELINE_CODE = re.compile(r"(?:C|DEAL_STAGE_)(?P<number>\d+)[\s:_]+(?P<bare>\S+)", re.IGNORECASE)
+_TYPE_CODE = re.compile(r"(?P<prefix>DT\d+(?:_\d+)?)[\s:]+(?P<bare>\S+)", re.IGNORECASE)
+_DIRECTORY_CODE = re.compile(r"(?P<entity_id>\w+)\s*[:.]\s*(?P<bare>\S.*)")
+_LOOKALIKES = str.maketrans("АВЕКМНОРСТУХІЈЅасеорухі", "ABEKMHOPCTYXIJSaceopyxi")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Entry:
+    """An item in its directory."""
+
+    directory: Directory
+    item: Item
+
+
+Fits = dict[Entry, str]
+"""Entries that a text certainly means, and by what; more than one where it cannot be known which."""
+
+
+class CertainIndex:
+    """Codes and names of the items of some directories."""
+
+    def __init__(self, contents: Iterable[tuple[Directory, Sequence[Item]]]) -> None:
+        self.entries: list[Entry] = []
+        self._codes: defaultdict[str, list[Entry]] = defaultdict(list)  # in lower case, with and without prefix
+        self._names: defaultdict[str, list[Entry]] = defaultdict(list)
+        self._list_numbers: defaultdict[str, list[Entry]] = defaultdict(list)
+        self._cut: list[Entry] = []  # whose codes may have been cut to fit
+        self._directories: dict[str, Directory] = {}
+        for directory, items in contents:
+            self._directories[directory.entity_id] = directory
+            bare_names = without_marks([item.name for item in items])
+            longest = len(prefix_of(directory.entity_id)) + code_length(directory.entity_id)
+            for place, item in enumerate(items):
+                entry = Entry(directory, item)
+                self.entries.append(entry)
+                for spelling in {item.status_id.casefold(), bare_code(item.status_id).casefold()}:
+                    self._codes[spelling].append(entry)
+                for key in {name_key(item.name), name_key(bare_names[place])} if bare_names else {name_key(item.name)}:
+                    self._names[key].append(entry)
+                if number := list_number(item.name):
+                    self._list_numbers[number].append(entry)
+                if len(item.status_id) >= longest - 1:  # the portal's own stages are cut a character earlier
+                    self._cut.append(entry)
+
+    def fits(self, text: str) -> Fits:
+        """The entries that `text` is the code or the whole name of."""
+        fits: Fits = {}
+        for form in dict.fromkeys((text.strip(), text.strip().strip(_ENCLOSING).strip())):
+            if form:
+                fits |= self._by_code(form) | self._by_name(form)
+        if not fits:
+            fits = self._by_notation(text.strip()) or self._by_near_code(text.strip())
+        elif len(fits) == 1:
+            fits = self._unless_a_word(text.strip(), fits)
+        if fits and text.strip().isdecimal():
+            fits = dict.fromkeys(self._list_numbers.get(text.strip(), ()), LIST_NUMBER) | fits
+        return fits
+
+    def _by_name(self, text: str) -> Fits:
+        return {entry: CODE if entry.item.status_id == text else NAME for entry in self._names.get(name_key(text), ())}
+
+    def _by_code(self, text: str) -> Fits:
+        """In each directory the code that is spelt so, else all that fit in another letter case or without prefix."""
+        alike = self._codes.get(text.casefold(), [])
+        exact = {entry.directory.entity_id for entry in alike if entry.item.status_id == text}
+        return {
+            entry: CODE if entry.item.status_id.casefold() == text.casefold() else NO_PREFIX
+            for entry in alike
+            if entry.item.status_id == text or entry.directory.entity_id not in exact
+        }
+
+    def _unless_a_word(self, text: str, fits: Fits) -> Fits:
+        """The one code that a word differs from in letter case alone, if a word of its name is that word too; with all
+        other items of whose names that holds. The code EMAIL may be called Telegram, "service" may mean Services."""
+        ((entry, why),) = fits.items()
+        words = words_of(text)
+        if why == NAME or text in (entry.item.status_id, bare_code(entry.item.status_id)) or not text.isalpha():
+            return fits
+        alike = self._with_word(words[0]) if len(words) == 1 else []
+        return fits | {other: A_WORD for other in alike if other is not entry} if entry in alike else {}
+
+    def _with_word(self, word: str) -> list[Entry]:
+        """The entries whose names have a word that begins with `word`."""
+        first = bisect_left(self._words, (word, 0))
+        found = takewhile(lambda pair: pair[0].startswith(word), islice(self._words, first, None))
+        return list(dict.fromkeys(self.entries[number] for _, number in found))
+
+    @cached_property
+    def _words(self) -> list[tuple[str, int]]:
+        """The words of all names in their order, each with the number of its entry."""
+        return sorted((word, number) for number, entry in enumerate(self.entries) for word in words_of(entry.item.name))
+
+    def _by_notation(self, text: str) -> Fits:
+        """`CODE: Name` and `CODE (Name)`, with all that can stand behind: where code and name belong together."""
+        pairs = [text.partition(": ")[::2]] if ": " in text else []
+        bare = without_item_marks(text)
+        pairs += [(bare[: match.start()], bare[match.end() :]) for match in re.finditer(":\\s+", bare)]
+        if named := _NAMED.fullmatch(text):
+            pairs.append((named["code"], named["name"]))
+        for code, name in pairs:
+            key = name_key(unquoted(name.strip()))
+            found = self._by_code(unquoted(code.strip()))
+            if fits := {entry: why for entry, why in found.items() if entry in self._names.get(key, ())}:
+                return fits
+        return {}
+
+    def _by_near_code(self, text: str) -> Fits:
+        """Codes that do not fit for a pipeline's number, a directory's id, letters of another alphabet, or a cut."""
+        latin = text.translate(_LOOKALIKES)
+        for form in dict.fromkeys((text, latin if latin.isascii() else text)):
+            entries = list(self._by_code(form)) if form != text else []
+            for is_meant, bare in _readings(form):
+                meant = [one for one in self._directories.values() if is_meant(one.entity_id)]
+                targets = {one.entity_id: f"{prefix_of(one.entity_id)}{bare}".casefold() for one in meant}
+                entries += [
+                    entry
+                    for target in targets.values()
+                    for entry in self._codes.get(target, ())
+                    if entry.directory in meant
+                ]
+                entries += [entry for entry in self._cut if _is_cut(entry, targets.get(entry.directory.entity_id, ""))]
+            entries += [entry for entry in self._cut if _is_cut(entry, form.casefold())]
+            if entries:
+                return dict.fromkeys(entries, NEAR_CODE)
+        return {}
+
+
+def _readings(text: str) -> Iterator[tuple[Callable[[str], bool], str]]:
+    """The directories that a code may be of by what stands before it, and the code without that."""
+    if match := _PIPELINE_CODE.fullmatch(text):
+        number = int(match["number"])
+        entity_id = f"DEAL_STAGE_{number}" if number else "DEAL_STAGE"
+        yield entity_id.__eq__, match["bare"]
+    if match := _TYPE_CODE.fullmatch(text):
+        prefix = match["prefix"].upper()
+        own = f"{prefix}:" if "_" in prefix else f"{prefix}_"
+        yield lambda entity_id: prefix_of(entity_id).startswith(own), match["bare"]
+    if match := _DIRECTORY_CODE.fullmatch(text):
+        entity_id = match["entity_id"].upper()
+        yield entity_id.__eq__, match["bare"]
+
+
+def _is_cut(entry: Entry, typed: str) -> bool:
+    """Whether a longer code was typed than its directory holds, with or without the prefix."""
+    code = entry.item.status_id.casefold()
+    return any(
+        len(typed) > len(stored) and typed.startswith(stored)
+        for stored in (code, bare_code(entry.item.status_id).casefold())
+    )
