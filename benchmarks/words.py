@@ -1,6 +1,6 @@
-"""How well words become codes: the corpus (tests/corpus), through the front door.
+"""How words become codes: what is sure, what is shown, and at what cost, on the corpus (tests/corpus).
 
-`python benchmarks/words.py` prints the three figures by kind and by language.
+`python benchmarks/words.py` prints the figures by kind and by language.
 """
 
 from __future__ import annotations
@@ -13,34 +13,144 @@ import statistics
 import subprocess
 import sys
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
+import bpe_openai
 import vocabulary
 from figures import HERE, Figure
 
 from bitrix24_directories.directories.models import Directory, Item
 from bitrix24_directories.finding.matching import Matcher
+from bitrix24_directories.finding.names import words_of
 
 sys.path.append(str(HERE.parent / "tests"))
-from corpus import LATER, Answer, Case, answered, left_out
+from bitrix24_directories.portal import DemoPortal
+from corpus import DEMOS, LATER, Answer, Case, answered, bent, corpus, left_out, made_up, named, portals
+from support import PortalInProcess, assistant
+
+SIZES = (300, 3_000, 10_000)
+FINDING = HERE.parent / "server" / "bitrix24_directories" / "finding"
+LINES_BEFORE, IMPORT_BEFORE = 2_585, 19.8
+"""Of finding/ with its tables of languages, and milliseconds of its import, at the commit before it shrank."""
 
 
 def words() -> Iterator[Figure]:
-    answers = asyncio.run(answered())
-    for name, some in (
-        ("the corpus", answers),
-        ("a third of it, held back while tuning", {case: answers[case] for case in answers if case.number % 3 == 0}),
-        ("four portals written after the matcher", {case: answers[case] for case in answers if case.portal in LATER}),
+    whole, naming = asyncio.run(_both())
+    for name, cases in (
+        ("the corpus", whole),
+        ("a third of it, held back", [case for case in whole if case.number % 3 == 0]),
+        ("four portals written later", [case for case in whole if case.portal in LATER]),
     ):
-        wrong, not_there, not_right = _missed(some)
-        yield Figure(f"{name}, {len(some)} phrases: wrong and sure", wrong, 0.1, " %")
-        yield Figure("the same: neither sure nor shown", not_there, 0.5, " %")
-        yield Figure("the same: not right, or not sure of it", not_right, 7, " %")
-    asked, sure = left_out()
-    yield Figure(f"{asked} names whose items are missing: given to another", 100 * len(sure) / asked, 0.1, " %")
+        yield Figure(
+            f"{name}, {len(list(cases))} phrases to the whole portal: wrong and sure",
+            _share(cases, whole, Answer.wrong),
+            0,
+            " %",
+        )
+        yield Figure("the same to the named directories: wrong and sure", _share(cases, naming, Answer.wrong), 0, " %")
+        some = [case for case in cases if case.codes and named(case)]
+        missing = 100 - _share(some, naming, Answer.there)
+        yield Figure("the same, up to 60 items: neither sure nor shown", missing, 0, " %")
+    told = [case for case in whole if len(case.codes) == 1]
+    sure = 100 * sum(naming[case].sure is not None for case in told) / len(told)
+    yield Figure("phrases with one right code that are sure (told, no bar)", sure, 100, " %")
+    yield Figure(
+        f"{len(bent())} phrases in {len({one.language for one in bent()})} languages that bend a meaning: sure",
+        _bent(),
+        0,
+    )
+    asked, given = left_out()
+    yield Figure(f"{asked} names whose items are missing: given to another", len(given), 0)
+    for size in SIZES:
+        phrases, missed = _among(size)
+        yield Figure(
+            f"{phrases} phrases in lists of {size:,} items: not among the 20 shown", 100 * missed / phrases, 3, " %"
+        )
     yield _large()
-    yield _imported()
+    many, one = asyncio.run(_tokens())
+    yield Figure("50 queries answered: text, in tokens at most", many, 4_000)
+    yield Figure("one query answered: text, in tokens at most", one, 1_500)
+    lines = sum(len(path.read_text("utf-8").splitlines()) for path in FINDING.rglob("*.py"))
+    yield Figure(f"lines of finding/ ({LINES_BEFORE:,} before)", lines, 700)
+    yield Figure(f"importing it beside rapidfuzz ({IMPORT_BEFORE} ms with it before)", _imported(), 5, " ms")
+
+
+async def _both() -> tuple[dict[Case, Answer], dict[Case, Answer]]:
+    return await answered(naming=False), await answered(naming=True)
+
+
+def _share(cases: Iterable[Case], answers: Mapping[Case, Answer], holds: Callable[[Answer, Case], bool]) -> float:
+    """Per cent of the cases whose answer holds."""
+    told = [holds(answers[case], case) for case in cases]
+    return 100 * sum(told) / len(told)
+
+
+def _bent() -> int:
+    items = [
+        Item(status_id=f"UC_{place}", name=name, sort=place)
+        for place, name in enumerate(dict.fromkeys(one.name for one in bent()))
+    ]
+    matcher = Matcher([(Directory(entity_id="STATUS", name="Any", kind="stages"), items)])
+    return sum(bool(matcher.fits(one.phrase)) for one in bent())
+
+
+class Phrase(NamedTuple):
+    kind: str
+    text: str
+    item: Item
+
+
+def _phrases(items: Sequence[Item], portal: str, shared: Counter[str]) -> Iterator[Phrase]:
+    """Typos, inflections, transliterations and layouts of the corpus that mean one of `items`, and parts of names."""
+    by_code = {item.status_id: item for item in items if shared[item.status_id] == 1}
+    for case in corpus():
+        if case.portal == portal and case.kind in KINDS and len(case.codes) == 1 and case.codes[0] in by_code:
+            yield Phrase(case.kind, case.query, by_code[case.codes[0]])
+    for item in items:
+        parts = words_of(item.name)
+        yield from (Phrase("part", part, item) for part in parts if len(parts) > 1 and len(part) >= 4)
+
+
+KINDS = ("typo", "inflection", "transliteration", "layout")
+
+
+def _among(size: int) -> tuple[int, int]:
+    """Phrases asked of directories filled up to `size` items, and those whose item is not among the 20 nearest.
+
+    Phrases with a word that more than 20 names have are left out: they fit more items than can be shown.
+    """
+    asked = missed = 0
+    for portal, directories in portals().items():
+        shared = Counter(item.status_id for _, items in directories for item in items)
+        for directory, items in directories:
+            chance = random.Random(f"{portal} {directory.entity_id} {size}")
+            fill = vocabulary.names(chance, _vocabulary(), size - len(items))
+            others = [Item(status_id=f"X_{place}", name=name, sort=place) for place, name in enumerate(fill)]
+            matcher = Matcher([(directory, [*others, *items])])
+            frequent = Counter(word for item in (*others, *items) for word in set(words_of(item.name)))
+            for phrase in _phrases(items, portal, shared):
+                if any(frequent[word] > 20 for word in words_of(phrase.item.name)):
+                    continue
+                asked += 1
+                shown = [entry.item for entry in (*matcher.fits(phrase.text), *matcher.nearest(phrase.text, 20))]
+                missed += phrase.item not in shown
+    return asked, missed
+
+
+@functools.cache
+def _vocabulary() -> list[str]:
+    """Made-up words, and a tenth of the corpus's own."""
+    chance = random.Random(27)
+    own = [
+        word
+        for directories in portals().values()
+        for _, items in directories
+        for item in items
+        for word in item.name.split()
+    ]
+    return [*vocabulary.words(chance), *chance.sample(own, min(len(own), 800))]
 
 
 def _large() -> Figure:
@@ -50,19 +160,41 @@ def _large() -> Figure:
     names = vocabulary.names(chance, known, 10_000)
     items = [Item(status_id=f"CODE_{place}", name=name, sort=place) for place, name in enumerate(names)]
     matcher = Matcher([(Directory(entity_id="LONG", name="Long", kind="list"), items)])
+    matcher.nearest("so that it is built", 20)
     taken = []
     for query in vocabulary.queries(chance, known, names, 90):
         started = time.perf_counter()
-        matcher.find(query)
+        if not matcher.fits(query):
+            matcher.nearest(query, 20)
         taken.append(1000 * (time.perf_counter() - started))
     return Figure("a query over 10,000 items of some 8,000 words: the mean", statistics.mean(taken), 30, " ms")
 
 
-def _imported() -> Figure:
-    """What a first find has to import, in processes that have imported what the server needs before."""
+async def _tokens() -> tuple[int, int]:
+    """The longest texts, for 50 phrases of the corpus at once and for one, with and without named directories."""
+    encoding = bpe_openai.get_encoding("o200k_base")
+    many = one = 0
+    for name in [*portals(), *DEMOS]:
+        portal = DemoPortal("en" if name == "en" else "ru") if name in DEMOS else made_up(name)
+        queries = [case.query for case in corpus() if case.portal == name]
+        ids = [*portal.store.directories]
+        async with assistant(PortalInProcess(portal), plan="enterprise") as someone:
+            for entity_ids in ([], ids[:2], ids[:6]):
+                for group in (queries[start : start + 50] for start in range(0, len(queries), 50)):
+                    said = await someone.call("find_directory_items", queries=group, entityIds=entity_ids)
+                    many = max(many, len(encoding.encode(said.text)))
+                for query in queries[::7]:
+                    said = await someone.call("find_directory_items", queries=[query], entityIds=entity_ids)
+                    one = max(one, len(encoding.encode(said.text)))
+    return many, one
+
+
+def _imported() -> float:
+    """What a first find has to import, in processes that have imported what the server needs, and rapidfuzz, before."""
     program = """
 import time
 import bitrix24_directories.mcp_server.server
+import rapidfuzz.distance, rapidfuzz.process
 started = time.perf_counter()
 import bitrix24_directories.finding.find
 print(1000 * (time.perf_counter() - started))
@@ -70,27 +202,22 @@ print(1000 * (time.perf_counter() - started))
     run = functools.partial(subprocess.run, [sys.executable, "-c", program], capture_output=True, text=True, check=True)
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     times = [float(run(env=environment).stdout) for _ in range(9)]
-    return Figure("importing what find needs", statistics.median(times), 60, " ms")
-
-
-def _missed(answers: Mapping[Case, Answer]) -> tuple[float, float, float]:
-    """Per cent of the cases: wrong and sure; neither sure nor shown; not right, or not sure of it."""
-    wrong = sum(answer.wrong(case) for case, answer in answers.items())
-    there = sum(answer.there(case) for case, answer in answers.items())
-    right = sum(answer.right(case) for case, answer in answers.items())
-    return 100 * wrong / len(answers), 100 - 100 * there / len(answers), 100 - 100 * right / len(answers)
+    return statistics.median(times)
 
 
 def main() -> None:
-    answers = asyncio.run(answered())
-    groups: dict[str, dict[Case, Answer]] = defaultdict(dict)
+    whole, naming = asyncio.run(_both())
+    print("| phrases | number | wrong and sure | sure | sure or shown |\n|---|---|---|---|---|")
     for key in ("kind", "language"):
-        for case in sorted(answers, key=lambda case: str(getattr(case, key))):
-            groups[getattr(case, key)][case] = answers[case]
-    print("| phrases | number | wrong and sure | sure or shown | right and sure |\n|---|---|---|---|---|")
-    for name, some in groups.items():
-        wrong, not_there, not_right = _missed(some)
-        print(f"| {name} | {len(some)} | {wrong:.2g} % | {100 - not_there:.1f} % | {100 - not_right:.1f} % |")
+        groups: dict[str, list[Case]] = defaultdict(list)
+        for case in sorted(whole, key=lambda case: str(getattr(case, key))):
+            groups[getattr(case, key)].append(case)
+        for name, cases in groups.items():
+            sure = 100 * sum(naming[case].sure is not None for case in cases) / len(cases)
+            there = _share(cases, naming, Answer.there)
+            print(
+                f"| {name} | {len(cases)} | {_share(cases, whole, Answer.wrong):.2g} % | {sure:.1f} % | {there:.1f} % |"
+            )
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ class NearestIndex:
                 self._codes[word].append(number)
             self._lengths.append(len(words))
         self._words = sorted({*self._names, *self._codes})
+        self._text = "\n".join(["", *self._words, ""])
 
     def rank(self, text: str, most: int) -> list[int]:
         """The numbers of the items that are nearest to `text`, the nearest first, `most` of them at most."""
@@ -92,6 +93,14 @@ class NearestIndex:
             if not similar.isdecimal():
                 yield similar, similarity
         if len(word) >= _LONG:
-            for other in self._words:
-                if word in other or (len(other) >= _LONG and other in word):
-                    yield other, _CONTAINED
+            yield from ((longer, _CONTAINED) for longer in self._containing(word))
+            parts = {word[start:end] for start in range(len(word)) for end in range(start + _LONG, len(word) + 1)}
+            yield from ((part, _CONTAINED) for part in parts if part in self._names)
+
+    def _containing(self, word: str) -> Iterator[str]:
+        """The words of the items that `word` stands in."""
+        start = self._text.find(word)
+        while start >= 0:
+            end = self._text.index("\n", start)
+            yield self._text[self._text.rindex("\n", 0, start) + 1 : end]
+            start = self._text.find(word, end)

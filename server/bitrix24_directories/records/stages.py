@@ -89,7 +89,7 @@ def judge_stage(value: Any, own: Pipeline, pipelines: Sequence[Pipeline], otherw
     if verdict.outcome == "right":
         return verdict
     text = code_text(value).strip()
-    for other in pipelines if not verdict.writes or ":" in text else ():
+    for other in pipelines if verdict.outcome == "wrong" or ":" in text else ():
         coded = [entry.item for entry, why in other.stages.matcher.fits(text).items() if why in (CODE, NEAR_CODE)]
         if other is not own and len(coded) == 1:
             return _twin(coded[0], other, own, otherwise)
