@@ -114,7 +114,7 @@ async def find_directory_items(
     Use it when a user names a stage, status, source or type, in any language. Write what is "exact"; otherwise pick
     from what is shown what is clearly meant, or ask. Example: "cold call" gives UC_C0LD01 (Cold call) in SOURCE.
     """
-    from bitrix24_directories.finding.find import find_items  # its words and stemmers are needed by this tool alone
+    from bitrix24_directories.finding.find import find_items  # this tool alone needs it and rapidfuzz
 
     result = await find_items(directories_of(ctx), queries, entityIds)
     return both(found_text(result), result)
