@@ -44,8 +44,20 @@ def other_server(webhook: str) -> MCPServer[None]:
     return server
 
 
-OLD = {"CATEGORY_ID": 1, "STAGE_ID": "Deal Won", "SOURCE_ID": "cold call", "OPENED": "yes", "UF_CRM_1724": "Large"}
-NEW = {"categoryId": 1, "stageId": "Deal Won", "sourceId": "cold call", "opened": "yes", "ufCrm_1724": "Large"}
+OLD = {
+    "CATEGORY_ID": 1,
+    "STAGE_ID": "Deal Won",
+    "SOURCE_ID": "cold call",
+    "OPENED": "yes",
+    "UF_CRM_1724": "Large customers",
+}
+NEW = {
+    "categoryId": 1,
+    "stageId": "Deal Won",
+    "sourceId": "cold call",
+    "opened": "yes",
+    "ufCrm_1724": "Large customers",
+}
 
 
 @pytest.mark.parametrize(

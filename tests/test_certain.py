@@ -6,7 +6,8 @@ import pytest
 
 from bitrix24_directories.directories.models import Directory, Item
 from bitrix24_directories.finding.matching import Matcher
-from bitrix24_directories.finding.names import name_key, without_marks
+from bitrix24_directories.finding.names import without_marks
+from bitrix24_directories.words import name_key
 
 PIPELINES = {
     "DEAL_STAGE": ["NEW: New", "PREPARATION: Preparation", "WON: Deal Won"],
@@ -167,6 +168,9 @@ def test_names_that_are_the_same(one: str, other: str) -> None:
     ("one", "other"),
     [
         ("-10 kg", "10 kg"),
+        ("A-", "A"),
+        ("A-", "A+"),
+        ("🔥", "❄"),
         ("- 10", "10"),
         ("10%", "10"),
         ("+7", "7"),

@@ -70,7 +70,7 @@ async def test_an_error_after_the_first_of_several_changes(portal: PortalInProce
             "apply_directory", entityId="SOURCE", items=items, planId=planned.structured["planId"]
         )
         assert said.error["code"] == "ERROR_CORE"
-        assert "although it had made that change, so the steps after it were not sent" in said.text
+        assert "although the directory shows that change, so the steps after it were not sent" in said.text
         assert outcomes(said) == ["done", "not done"]
         again = await someone.call("apply_directory", entityId="SOURCE", items=items)
         plan_id = again.structured["planId"]

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bitrix24_directories.finding.names import name_key
 from bitrix24_directories.text import INVISIBLE, one_line, quoted, shown_code
-from bitrix24_directories.words import same_text
+from bitrix24_directories.words import name_key
 
 ZWNJ, ZWJ, AS_TEXT, AS_PICTURE = "\u200c", "\u200d", "\ufe0e", "\ufe0f"
 FAMILY = ZWJ.join("👨👩👧")
@@ -105,5 +104,4 @@ def test_codes_are_quoted_with_all_that_they_hold(text: str) -> None:
 
 @pytest.mark.parametrize(("typed", "name"), [("میخواهم", I_WANT), ("می خواهم", I_WANT), ("क\u094dष", KSHA)])
 def test_names_are_found_without_their_joiners(typed: str, name: str) -> None:
-    assert same_text(typed) == same_text(name)
     assert name_key(typed) == name_key(name)

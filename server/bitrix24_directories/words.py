@@ -1,22 +1,30 @@
-"""Names compared without accents, and codes made of them: whatever their case or alphabet. A leaf."""
+"""Names in the one form in which two that are the same are equal, and codes made of names. A leaf."""
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
 from functools import lru_cache
 
-from .text import without_joiners
-
-_TAG = re.compile(r"<[^<>]*>")
-_WORD = re.compile(r"[^\W_](?:[^\W_]|[\u0300-\u036f\u064b-\u0652\u0900-\u0903\u093a-\u094f\u0e31-\u0e4e])*")
+_QUOTES = "\"'`´‘’‚‛“”„‟‹›«»ʹʺʻʼʽʾʿˈˊˋ′″＇＂"
+_FOLDED = str.maketrans({"ё": "е", "−": "-", "‐": "-", "‑": "-", "‒": "-", "–": "-", "—": "-"} | dict.fromkeys(_QUOTES))
+_IGNORED = re.compile("[\u00ad\u200b-\u200f\u2060\ufe0e\ufe0f\ufeff\u0640]|(?<=i)\u0307")  # also the dot that İ leaves
+_BETWEEN_DIGITS = re.compile(r"(?<=\d)\s+(?=\d)")
+_PUNCTUATION = re.compile(r"(?<!\d)[.,:;/\\|·•()\[\]{}_…。、，・](?!\d)|(?<=[^\W\d_])\s*-\s*(?=[^\W\d_])")  # no minus
 
 
 @lru_cache(maxsize=50_000)
-def same_text(text: str) -> str:
-    """Equal for two texts that differ only in case, accents, punctuation, spacing, and ё for е."""
-    found = _WORD.findall(_plain(without_joiners(_TAG.sub(" ", text)).casefold()))
-    return "".join(f"{word}," if word.isdigit() else word for word in found)
+def name_key(name: str) -> str:
+    """Equal for two names that are the same; the name itself if nothing is left of it.
+
+    Letter case, Unicode's compatibility forms, blanks, punctuation between words, and quotes make no difference. Signs
+    that carry a meaning do: minus, per cent, plus, exclamation and question marks, emoji, and all between digits.
+    """
+    text = unicodedata.normalize("NFKC", html.unescape(name) if "&" in name else name).casefold()
+    text = _IGNORED.sub("", unicodedata.normalize("NFKC", text)).translate(_FOLDED)
+    text = _BETWEEN_DIGITS.sub("\0", _PUNCTUATION.sub(" ", text).strip())
+    return "".join(text.split()) or name
 
 
 def transliterated(text: str) -> str:
@@ -24,8 +32,3 @@ def transliterated(text: str) -> str:
     from anyascii import anyascii  # what most calls do not need
 
     return "_".join(re.findall("[a-z0-9]+", anyascii(text).replace("'", "").lower()))
-
-
-def _plain(text: str) -> str:
-    apart = unicodedata.normalize("NFKD", text)
-    return "".join(char for char in apart if not unicodedata.combining(char))

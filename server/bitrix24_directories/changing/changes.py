@@ -268,8 +268,8 @@ class Changes:
         with anyio.move_on_after(_READ_AGAIN_SECONDS, shield=True):
             try:
                 return (await self._directories.items(entity_id, details=True, fresh=True)).items
-            except Bitrix24Error:
-                return None
+            except Bitrix24Error as exc:  # an unknown one, which was not when it was planned, has lost its last item
+                return [] if exc.kind == "UNKNOWN_DIRECTORY" else None
         return None
 
     @asynccontextmanager

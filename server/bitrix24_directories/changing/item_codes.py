@@ -18,7 +18,7 @@ _STAGE_CODE = re.compile(r"[0-9A-Za-z_-]+")
 
 def checked_code(entity_id: str, code: str, taken: Collection[str]) -> str:
     """`code` with its pipeline's prefix. Raises ValueError, which says what is wrong; `taken` is in lower case."""
-    prefix, longest = prefix_of(entity_id), code_length(entity_id)
+    prefix, longest, code = prefix_of(entity_id), code_length(entity_id), code.strip()  # Bitrix24 ignores blanks, too
     bare = code[len(prefix) :] if prefix and code.upper().startswith(prefix) else code
     if is_stages(entity_id) and _STAGE_CODE.fullmatch(bare) is None:
         raise ValueError("the code of a stage may hold only letters A-Z, digits, _ and -")
@@ -43,12 +43,16 @@ def checked_name(name: str) -> None:
 
 
 def made_code(entity_id: str, name: str, taken: Collection[str]) -> str:
-    """A code made from a name: transliterated, in the portal's alphabet and length, and not `taken` (lower case)."""
+    """A code made from a name: transliterated, in the portal's alphabet and length, and not `taken` (lower case).
+
+    Nor is it what stands before a colon in the name, which a declaration would read as the code.
+    """
     prefix, longest = prefix_of(entity_id), code_length(entity_id)
     stem = re.sub(r"[^A-Z0-9_]", "", transliterated(name).upper())[:longest].strip("_")
     stem = stem or f"UC_{hashlib.sha256(name.encode()).hexdigest()[:6].upper()}"
+    heads = {name[: match.start()].strip().casefold() for match in re.finditer(":", name)}
     code, number = stem, 1
-    while f"{prefix}{code}".casefold() in taken:
+    while f"{prefix}{code}".casefold() in taken or code.casefold() in heads:
         number += 1
         code = f"{stem[: longest - len(str(number)) - 1]}_{number}"
     return prefix + code

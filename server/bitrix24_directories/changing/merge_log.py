@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from bitrix24_directories.directories.fields import folded_name
 from bitrix24_directories.directories.models import Item
 
 UNDO = "undo"
@@ -23,7 +24,7 @@ def line_of(tool: str, merge: str, portal: str, entity_id: str, into: str) -> di
 
 
 class Where(NamedTuple):
-    """A field of a record."""
+    """A field of a record; its name is folded, for logs have it in either spelling."""
 
     type_id: int
     field: str
@@ -99,7 +100,7 @@ def _add_move(merge: LoggedMerge, intent: dict[str, Any], outcome: dict[str, Any
     said = str((outcome or {}).get("outcome", "unknown"))
     if said.startswith(("not moved", "not sent")):
         return
-    where = Where(intent["entityTypeId"], intent["field"], intent["recordId"])
+    where = Where(intent["entityTypeId"], folded_name(intent["field"]), intent["recordId"])
     old, new = (outcome or {}).get("was", intent["old"]), intent["new"]
     if where in merge.moves:
         old = merge.moves[where][0]

@@ -20,7 +20,7 @@ from bitrix24_directories.records.carriers import Carriers
 from bitrix24_directories.records.counting import Place, folded_code
 from bitrix24_directories.rest import Plan
 from bitrix24_directories.text import quoted, shown_code
-from bitrix24_directories.words import same_text
+from bitrix24_directories.words import name_key
 
 from .merge_models import Merge, MergedCode
 from .moving import MOST_AT_ONCE, Rule
@@ -76,7 +76,7 @@ class MergeCodes:
             for code in wanted
             if code not in known
             for item in items
-            if same_text(item.name) == same_text(code)
+            if name_key(item.name) == name_key(code)
         }
         return cls(entity_id, target, wanted, known, named)
 

@@ -208,13 +208,14 @@ class Merges:
             if gone:
                 steps = (await self._changes.remove_unused(tool, merge.entity_id, gone, part_of=described)).steps
         except StoppedError as exc:
-            codes = _after(codes, exc.change.steps)
+            codes = _after(codes, exc.change.steps, gone)
             raise MergeStoppedError(_so_far(planned, progress, "stopped", codes, left), exc.error) from None
         except Bitrix24Error as exc:
-            raise MergeStoppedError(_so_far(planned, progress, "stopped", _after(codes, steps), left), exc) from None
-        del self._under_way[planned.plan_id]
+            codes = [code.model_copy(update={"item": "stays", "fields": None}) for code in codes]
+            raise MergeStoppedError(_so_far(planned, progress, "stopped", codes, left), exc) from None
+        self._under_way.pop(planned.plan_id, None)  # an equal call may have ended first
         status: MergeStatus = "incomplete" if left or found.uncounted else "done"
-        return _so_far(planned, progress, status, _after(codes, steps), left)
+        return _so_far(planned, progress, status, _after(codes, steps, gone), left)
 
     async def _counted(self, merge: MergeCodes) -> Carriers:
         with anyio.fail_after(self._timeout):
@@ -243,8 +244,8 @@ def _so_far(
     )
 
 
-def _after(codes: Sequence[MergedCode], steps: Sequence[Step]) -> list[MergedCode]:
-    """What has become of the items."""
+def _after(codes: Sequence[MergedCode], steps: Sequence[Step], gone: Sequence[str]) -> list[MergedCode]:
+    """What has become of the items, of which those with codes in `gone` were to be deleted."""
     outcomes = {step.status_id: step for step in steps}
     said: list[MergedCode] = []
     for code in codes:
@@ -256,7 +257,11 @@ def _after(codes: Sequence[MergedCode], steps: Sequence[Step]) -> list[MergedCod
             item, why = "unknown", step.why
         elif step is not None and step.outcome == "done otherwise":
             item, why = "stays", "; ".join(step.stored or ())
+        elif step is not None:
+            item, why = "stays", step.why or "it was not tried"
+        elif item == "to be deleted" and code.status_id in gone:
+            item, why = "deleted", "somebody else was first"
         elif item == "to be deleted":
-            item, why = "stays", (step and step.why) or "records carry it still"
+            item, why = "stays", "records carry it still"
         said.append(code.model_copy(update={"item": item, "why": why, "fields": None}))
     return said

@@ -43,25 +43,42 @@ def judged(
             return {"outcome": "not done", "why": why}
         return {"outcome": "unknown", "why": f"the answer was lost, and {_UNREAD}" if error else _UNREAD}
     item = _item_of(operation, outcome, before, items)
-    if operation.method == "crm.status.delete" and item is None:
+    gone = operation.method == "crm.status.delete"
+    stored = list(_stored_otherwise(operation, item)) if item is not None else []
+    if (gone and item is None) or (not gone and item is not None and not stored):
         return {"outcome": "done"}
-    if item is not None and item != operation.item:
-        stored = list(_stored_otherwise(operation, item))
-        return {"outcome": "done otherwise", "stored": stored} if stored else {"outcome": "done"}
-    if error and not (error.nothing_was_done or error.answered):
+    if error and error.nothing_was_done:
+        return {"outcome": "not done", "why": why}
+    if error and not error.answered:
         return {"outcome": "unknown", "why": "the answer was lost, and the directory does not show the change so far"}
+    if item is not None and _was_touched(operation, item):
+        return {"outcome": "done otherwise", "stored": stored}
     return {"outcome": "not done", "why": why}
 
 
 def _item_of(operation: Operation, outcome: Outcome, before: Sequence[Item], items: Sequence[Item]) -> Item | None:
-    """The item that an operation is about, as it stands now: by its code, or by the number that the portal gave it."""
-    if operation.item is None:
+    """The item that an operation is about, as it stands now: the same one that it was, or a new one of its code or of
+    the number that the portal gave it. Of a deletion also another one that has its code by now."""
+    old = operation.item
+    if old is None:
         numbers = {item.id for item in before}
         new = [item for item in items if item.id not in numbers]
         number = None if isinstance(outcome, Bitrix24Error) else str(outcome.result)
         coded = (item for item in new if item.status_id == operation.step.status_id)
         return next(coded, None) or next((item for item in new if str(item.id) == number), None)
-    return next((item for item in items if item.status_id == operation.item.status_id), None)
+    coded = (item for item in items if item.status_id == old.status_id)
+    return next((item for item in coded if item.id == old.id or operation.method == "crm.status.delete"), None)
+
+
+def _was_touched(operation: Operation, item: Item) -> bool:
+    """Whether anything that an operation was to change is not as it was: the rest is what others have changed."""
+    old, fields = operation.item, operation.params.get("fields", {})
+    if old is None or operation.method == "crm.status.delete":
+        return old is None or item.id != old.id
+    was = {"NAME": old.name, "SORT": old.sort, "COLOR": (old.color or "").casefold()}
+    now = {"NAME": item.name, "SORT": item.sort, "COLOR": (item.color or "").casefold()}
+    asked = {part: value.casefold() if part == "COLOR" else value for part, value in fields.items() if part in was}
+    return any(asked[part] != was[part] != now[part] for part in asked)
 
 
 def _stored_otherwise(operation: Operation, item: Item) -> Iterator[str]:
@@ -123,8 +140,8 @@ def _unknown(change: Change, unknown: Sequence[Step], errors: Sequence[Bitrix24E
 
 def _interrupted(cause: Bitrix24Error) -> Bitrix24Error:
     entry = Entry(
-        "The portal answered an error although it had made that change, so the steps after it were not sent: "
-        f"{cause.happened}",
+        "The portal answered an error, although the directory shows that change, so the steps after it were not "
+        f"sent: {cause.happened}",
         "Call again for the rest: what is done is not done twice.",
         "portal",
         retryable=True,

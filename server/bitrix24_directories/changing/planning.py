@@ -17,7 +17,7 @@ from bitrix24_directories.directories.entity_ids import is_stages, prefix_of
 from bitrix24_directories.directories.models import Item, Step
 from bitrix24_directories.directories.notation import Line, coded, read_lines
 from bitrix24_directories.text import shown_code
-from bitrix24_directories.words import same_text
+from bitrix24_directories.words import name_key
 
 from .item_codes import checked_code, checked_name, made_code
 from .operations import Operation, Plan, deletion, refused_carried, refused_system, refused_unsure
@@ -53,12 +53,14 @@ class Planner:
         self._items = list(items)
         self._stages = is_stages(entity_id)
         self._refused: list[Step] = []
+        self._written: set[str] = set()  # codes of the declared lines, in lower case, which no name is to be made into
 
     def declare(self, lines: Sequence[str]) -> Plan:
         """How the directory should look, in order; what is not declared is to be removed."""
         wanted: list[_Wanted] = []
         taken: set[str] = set()
         read = read_lines(lines, self._items)
+        self._written = {prefix + line.code.casefold() for line in read if line.code for prefix in ("", self._prefix)}
         claimed = {item.status_id for line in read if line.code and isinstance(item := self._meant(line, set()), Item)}
         for line in read:
             one = self._read(line, taken, claimed)
@@ -86,13 +88,13 @@ class Planner:
 
         Done where it stands as asked; refused where the name is taken and no code says that a second one is wanted.
         """
-        same = [item for item in self._items if same_text(item.name) == same_text(line.name)]
+        same = [item for item in self._items if name_key(item.name) == name_key(line.name)]
         if line.code is not None:
             same = [item for item in same if item in coded(self._items, line.code)]
         if not same or not line.name:
             return None
         for item in same:
-            if self._stands_as(item, line, after):
+            if item.name == line.name and self._stands_as(item, line, after):
                 why = "it stands there already; to have a second one of this name, give a statusId"
                 code = item.status_id
                 return Step(action="add", status_id=code, name=item.name, why=why, outcome="done")
@@ -128,6 +130,10 @@ class Planner:
         return len(wanted)
 
     @property
+    def _prefix(self) -> str:
+        return prefix_of(self._entity_id).casefold()
+
+    @property
     def _codes(self) -> set[str]:
         """Of the items that there are, in lower case."""
         return {item.status_id.casefold() for item in self._items}
@@ -156,9 +162,9 @@ class Planner:
 
     def _told_apart(self, wanted: list[_Wanted]) -> Iterator[_Wanted]:
         """All but new items without a code that are called like another: the next declaration could not tell them."""
-        names = Counter(same_text(one.name) for one in wanted)
+        names = Counter(name_key(one.name) for one in wanted)
         for one in wanted:
-            if one.item is None and one.line and one.line.code is None and names[same_text(one.name)] > 1:
+            if one.item is None and one.line and one.line.code is None and names[name_key(one.name)] > 1:
                 self._refuse(one.line, "another item is to be called so: write a code before the name")
             else:
                 yield one
@@ -193,7 +199,7 @@ class Planner:
                 return f"{shown_code(line.code)} fits several codes ({_listed(found)}): write one of them as it is"
             return found[0] if found else None
         unclaimed = [item for item in self._items if item.status_id not in claimed]
-        named = [item for item in unclaimed if same_text(item.name) == same_text(line.name)]
+        named = [item for item in unclaimed if line.name and name_key(item.name) == name_key(line.name)]
         if len(named) > 1:
             return f"several items are called so ({_listed(named)}): write the code before the name"
         return named[0] if named else None
@@ -212,9 +218,8 @@ class Planner:
             self._refuse(line, "only stages mean success or failure")
             return None
         if not line.code:
-            return _Wanted(
-                line, None, line.name, made_code(self._entity_id, line.name, taken), meaning, line.color or ""
-            )
+            code = made_code(self._entity_id, line.name, taken | self._written)
+            return _Wanted(line, None, line.name, code, meaning, line.color or "")
         try:
             code = checked_code(self._entity_id, line.code, taken)
         except ValueError as exc:

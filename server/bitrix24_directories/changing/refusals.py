@@ -8,7 +8,7 @@ from bitrix24_directories.directories.models import Item
 from bitrix24_directories.directories.notation import coded
 from bitrix24_directories.rest import Bitrix24Error, Entry
 from bitrix24_directories.text import one_line, shown_code
-from bitrix24_directories.words import same_text
+from bitrix24_directories.words import name_key
 
 from .operations import Plan
 
@@ -23,7 +23,7 @@ def whole(plan: Plan) -> Plan:
 
 def item_named(items: Sequence[Item], text: str) -> Item:
     """An item by code or name."""
-    found = coded(items, text.strip()) or [item for item in items if same_text(item.name) == same_text(text)]
+    found = coded(items, text.strip()) or [item for item in items if name_key(item.name) == name_key(text)]
     if len(found) != 1:
         raise refused(
             f'"{one_line(text, 100)}" is {"several items" if found else "no item"} of the directory, by code and name',

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bitrix24_directories.directories.directories import Directories
+from bitrix24_directories.directories.fields import folded_name
 from bitrix24_directories.directories.models import Item
 from bitrix24_directories.directories.naming import only
 from bitrix24_directories.records.carriers import places_of
@@ -94,8 +95,7 @@ class Undo:
         lists = await self._directories.lists(fresh=True)
         directory = only(merge.entity_id, lists.named(merge.entity_id))
         places = places_of(lists, directory)
-        by_name = {(place.of.type.id, place.of.field.name): place for place in places}  # as older logs have it
-        by_name |= {(place.of.type.id, place.name): place for place in places}
+        by_name = {(place.of.type.id, folded_name(place.name)): place for place in places}
         undoing = Undoing(merge, [item for code, item in merge.deleted.items() if code not in there], [], 0)
         for (type_id, name), wheres in _by_field(merge).items():
             place = by_name.get((type_id, name))

@@ -16,6 +16,7 @@ ROWS_LIMIT = 50_000
 """Rows kept in all; the longest unused go first."""
 _MEMOS = 100  # owners
 _FAILURES = 1_000
+_FORGOTTEN, _FORGOTTEN_SECONDS = 10_000, 600.0
 
 logger = logging.getLogger(__name__)
 
@@ -67,8 +68,9 @@ class Cache:
         self._memos: LRUCache[Hashable, dict[str, Any]] = LRUCache(_MEMOS)
         self._turns: WeakValueDictionary[Hashable, anyio.Lock] = WeakValueDictionary()
         self._kept = _Rows(ROWS_LIMIT, ttl, timer=anyio.current_time, getsizeof=lambda kept: len(kept.rows) + 1)
+        self._forgotten: TTLCache[Hashable, float] = TTLCache(_FORGOTTEN, _FORGOTTEN_SECONDS, timer=anyio.current_time)
         self._failures: TLRUCache[Hashable, Failed] = TLRUCache(
-            _FAILURES, lambda _key, failed, now: now + failed.seconds, timer=anyio.current_time
+            _FAILURES, lambda _key, failed, _now: failed.failed_at + failed.seconds, timer=anyio.current_time
         )
 
     def memos(self, owner: Hashable) -> dict[str, Any]:
@@ -97,11 +99,19 @@ class Cache:
         return self._failures.get(key)
 
     def keep_failure(self, key: Hashable, error: Exception, seconds: float) -> None:
-        """Keep a failure for some seconds; nothing where nothing else is kept."""
+        """Keep a failure for some seconds from when it came; nothing where nothing else is kept."""
         if self.ttl > 0:
-            self._failures[key] = Failed(error, anyio.current_time(), seconds)
+            last = self._failures.get(key)
+            failed_at = last.failed_at if last is not None and last.error is error else anyio.current_time()
+            self._failures[key] = Failed(error, failed_at, seconds)
+
+    def is_outdated(self, key: Hashable, began: float) -> bool:
+        """Whether what began to be read at `began` may be older than a change that has made us forget it since."""
+        return began < self._forgotten.get(key, began)
 
     def forget(self, key: Hashable) -> None:
+        """Drop what is kept, and let nobody keep what is being read now."""
+        self._forgotten[key] = anyio.current_time()
         self._kept.pop(key, None)
         self.forget_failure(key)
 

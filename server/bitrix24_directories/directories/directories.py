@@ -6,7 +6,7 @@ Calls the portal through `rest`, whose rows `rows` reads. Knows nothing of MCP.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -166,13 +166,11 @@ class Directories:
         """
         to_be_read = not fresh and self.reader.keeps and not self.reader.kept([TYPES])
         items = map(items_of, _ids(along)) if to_be_read else ()
-        expected: list[Read[Any]] = self.reader.memos.get("completing", [*ALONG])
-        fields, found = await self._fields.read_with([TYPES, *expected, *items], _reads_to_complete, fresh=fresh)
+        fields, found = await self._read_lists(items, fresh=fresh)
         types = found[TYPES]
         if isinstance(types, Bitrix24Error):
             raise types
-        completing = [read for read in (*ALONG, *reads_to_complete(types.rows)) if read in found]
-        self.reader.memos["completing"] = completing
+        completing = self.reader.memos["completing"]
         made_of: list[Any] = [types.rows, fields, *(rows(found, read) for read in completing)]
         made: tuple[list[Any], Lists] | None = self.reader.memos.get("lists")
         if made is None or not _same(made[0], made_of):
@@ -182,6 +180,13 @@ class Directories:
             ]
             made = self.reader.memos["lists"] = made_of, Lists(Kept(directories, types.read_at), fields)
         return made[1]
+
+    async def _read_lists(self, along: Iterable[Read[Any]] = (), *, fresh: bool = False) -> tuple[FieldMap, Found]:
+        """The field map, and what came of the list of directories, of what completes it, and of reads `along`."""
+        expected: list[Read[Any]] = self.reader.memos.get("completing", [*ALONG])  # as it was the last time
+        fields, found = await self._fields.read_with([TYPES, *expected, *along], _reads_to_complete, fresh=fresh)
+        self.reader.memos["completing"] = [read for read in (*ALONG, *_reads_to_complete(found)) if read in found]
+        return fields, found
 
     async def read_ahead(self) -> None:
         """Keep what most first questions ask for, in one or two requests: the lists, the directories that portals have,
@@ -254,7 +259,7 @@ class Directories:
                 if self._fields.are_kept:
                     fields, _ = await self._fields.read_with()
                 else:  # what the list of directories needs goes along for nothing
-                    fields, _ = await self._fields.read_with([TYPES, *ALONG], _reads_to_complete)
+                    fields, _ = await self._read_lists()
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(read_fields)
@@ -279,7 +284,7 @@ class Directories:
                 raise failure("UNEXPECTED_ANSWER", http_status=200, detail="the next page does not lie ahead")
             expected = range(start, first.total or 0, first.next or 1) or range(start, start + 1)
             calls = {str(place): ("crm.status.list", params | {"start": place}) for place in expected[:BATCH_LENGTH]}
-            for place, outcome in (await self._client.batch(calls)).items():
+            for place, outcome in (await self._client.batch(calls, fresh=fresh)).items():
                 if int(place) != start:  # the page before does not lead here
                     break
                 answer = unwrap(outcome)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,8 @@ from .reads import OWNERS, new_fields_of, old_fields_of
 
 PATIENCE = 5.0
 """Seconds that an answer waits for fields that only add to it."""
+
+_LATE_SECONDS = 60.0  # for which answers do without what came too late
 
 _LATELY = 300.0  # seconds for which an answer names the same fields, although nothing else may be kept
 
@@ -46,6 +49,8 @@ class _Built:
     of: list[list[Any]] = field(default_factory=list)
     map: FieldMap = field(default_factory=lambda: FieldMap([], {}))
     whole: bool = False
+    late_until: float = -math.inf
+    """The time (anyio's clock) until which nobody waits again for what came too late."""
     turn: anyio.Lock = field(default_factory=anyio.Lock)
     """So that calls at the same time read it once."""
 
@@ -86,7 +91,7 @@ class Fields:
         async with last.turn:
             found = await self._reader.batch([*reads_of_map(ON_EVERY_PORTAL), *reads], fresh=fresh)
             others: list[Read[Any]] = [new_fields_of(type_id) for type_id in _other_types(found)]
-            more = [*others, *following(found)]
+            more = [*others, *self._after(found, following)]
             found |= await self._read_more(more[: max(BATCH_LENGTH, len(others))], fresh=fresh)
             return self._build(last, found), found
 
@@ -96,14 +101,18 @@ class Fields:
         found = self._reader.lately(reads)
         missing = [read for read in reads if read not in found]
         if not missing:
-            found |= self._reader.lately(more := [*following(found)][:room])
+            found |= self._reader.lately(more := self._after(found, following)[:room])
             missing = [read for read in more if read not in found]
         if not missing:
             return found
         async with self._last.turn if len(missing) > 1 else contextlib.nullcontext():  # a single call is shared anyway
             found = await self._reader.batch(reads)
             self._remember_refusals(found)
-            return found | await self._read_more([*following(found)][:room], fresh=False)
+            return found | await self._read_more(self._after(found, following)[:room], fresh=False)
+
+    def _after(self, found: Found, following: Following) -> list[Read[Any]]:
+        """What follows from what was found; nothing on portals where each costs a request of its own."""
+        return [*following(found)] if self._reader.batches else []
 
     async def read_ahead(self, reads: Iterable[Read[Any]], following: Following) -> None:
         """Keep what the field map is made of, and what `reads` and those `following` from what they found give, as far
@@ -122,17 +131,25 @@ class Fields:
         found |= self._reader.lately(map(new_fields_of, _other_types(found)))
         if len(found) < len(reads_of_map((*ON_EVERY_PORTAL, *_other_types(found)))):
             return None
-        last.whole = _whole(found)
+        last.whole = self._is_whole(found)
         return _map(found, last)
 
     def _build(self, last: _Built, found: Found) -> FieldMap:
         self._remember_refusals(found)
         field_map = _map(found, last)
-        last.whole = _whole(found)
+        last.whole = self._is_whole(found)
         return field_map
+
+    def _is_whole(self, found: Found) -> bool:
+        """Whether nothing is missing that could be had another time, or by another caller who shares the map."""
+        outcomes = [found.get(read) for read in reads_of_map((*ON_EVERY_PORTAL, *_other_types(found)))]
+        errors = [one for one in outcomes if isinstance(one, Bitrix24Error)]
+        return None not in outcomes and not any(self._reader.is_shared or one.retryable for one in errors)
 
     async def _read_more(self, reads: list[Read[Any]], *, fresh: bool) -> Found:
         """What came of reads that the answer can do without; nothing of those that take too long."""
+        if anyio.current_time() < self._last.late_until and not fresh:
+            return self._reader.lately(reads)
         with anyio.move_on_after(PATIENCE):
             try:
                 found = await self._reader.batch(reads, fresh=fresh)
@@ -140,6 +157,7 @@ class Fields:
                 found = dict.fromkeys(reads, exc)
             self._remember_refusals(found)
             return found
+        self._last.late_until = anyio.current_time() + _LATE_SECONDS
         return {}
 
     def _remember_refusals(self, found: Found) -> None:
@@ -161,12 +179,6 @@ def _map(found: Found, last: _Built) -> FieldMap:
         last.map = FieldMap(types, {type_id: fields_of(found, type_id) for type_id in type_ids}, read_at)
         last.of = built_of
     return last.map
-
-
-def _whole(found: Found) -> bool:
-    """Whether nothing is missing that could be had another time."""
-    outcomes = [found.get(read) for read in reads_of_map((*ON_EVERY_PORTAL, *_other_types(found)))]
-    return not any(one is None or (isinstance(one, Bitrix24Error) and one.retryable) for one in outcomes)
 
 
 def has_fields(type_id: int) -> bool:

@@ -99,6 +99,16 @@ class Reader:
         return self._cache.ttl > 0
 
     @property
+    def is_shared(self) -> bool:
+        """Whether what is read serves other callers, too, whose rights may differ."""
+        return self._owner is not None
+
+    @property
+    def batches(self) -> bool:
+        """Whether the portal takes batches, as far as is known."""
+        return self._client.batches
+
+    @property
     def memos(self) -> dict[str, Any]:
         """What is made of what is the portal's."""
         return self._cache.memos(self._owner() if self._owner else self.identity)
@@ -124,7 +134,7 @@ class Reader:
 
     def _half_old(self, besides: Collection[Read[Any]]) -> list[Read[Any]]:
         """Lists in use that will have to be read again soon: one request then does for what would be many."""
-        if not self._client.batches:
+        if not self.batches:
             return []
         now, ttl = anyio.current_time(), self._cache.ttl
         in_use = {read: read_at for read, read_at in self._in_use.items() if now - read_at < 2 * ttl}
@@ -169,8 +179,10 @@ class Reader:
         self._cache.keep_failure((self.identity, *key), error, _PASSING if error.retryable else FAILURE_SECONDS)
 
     def keep_refusal(self, read: Read[Any], error: Bitrix24Error) -> None:
-        """Let a refusal be what `read` comes to for as long as rows are kept: others can do without it."""
-        self._cache.keep_failure((self.identity, *read.key), error, self._cache.ttl)
+        """Let a refusal of `read` that is kept for a moment be kept for as long as rows are."""
+        failed = self._cache.failure(key := (self.identity, *read.key))
+        if failed is not None and failed.error is error:
+            self._cache.keep_failure(key, error, self._cache.ttl)
 
     def lately(self, reads: Iterable[Read[Any]]) -> dict[Read[Any], ReadRows]:
         """Those of `reads` that need no request now: what they gave lately, or why they failed."""
@@ -206,8 +218,11 @@ class Reader:
                 return kept
             if not fresh and (error := self._failed_lately(key)) is not None:
                 raise error
+            began = anyio.current_time()
             try:
-                return self._cache.keep(owned, await make())
+                rows = await make()
+                outdated = self._cache.is_outdated(owned, began)
+                return Kept(rows, anyio.current_time()) if outdated else self._cache.keep(owned, rows)
             except Bitrix24Error as exc:
                 self._keep_failure(key, exc)
                 raise
@@ -305,15 +320,15 @@ class Reader:
         found: dict[Read[Any], ReadRows] = dict(self.kept(reads))
         if not (left := [read for read in reads if read not in found]):
             return found
-        owned = {read: self._kept_as(read.key) for read in left}
+        owned, began = {read: self._kept_as(read.key) for read in left}, anyio.current_time()
         outcomes = (await self._client.one_batch(_calls(left))).values()
         found |= self.kept(left)  # what somebody has asked for meanwhile stays as it is
         new = {read: outcome for read, outcome in zip(left, outcomes, strict=True) if read not in found}
-        return found | await self._keep_given([*new], [owned[read] for read in new], [*new.values()])
+        return found | await self._keep_given([*new], [owned[read] for read in new], [*new.values()], began)
 
     async def _given(self, reads: Sequence[Read[Any]], *, fresh: bool) -> dict[Read[Any], ReadRows]:
         """What the portal gives now; kept here, and where replicas share it."""
-        owned = [self._kept_as(read.key) for read in reads]  # as it was asked for
+        owned, began = [self._kept_as(read.key) for read in reads], anyio.current_time()  # as it was asked for
         if len(reads) == 1:  # as a call of its own it shares its request with equal ones
             outcomes = [await capture(self._client.call(reads[0].method, reads[0].params, fresh=fresh))]
         else:
@@ -325,10 +340,10 @@ class Reader:
                     self._keep_failure(read.key, exc)
                 raise
             outcomes = [answered[key] for key in calls]
-        return await self._keep_given(reads, owned, outcomes)
+        return await self._keep_given(reads, owned, outcomes, began)
 
     async def _keep_given(
-        self, reads: Sequence[Read[Any]], owned: Sequence[tuple[Any, ...]], outcomes: Sequence[Outcome]
+        self, reads: Sequence[Read[Any]], owned: Sequence[tuple[Any, ...]], outcomes: Sequence[Outcome], began: float
     ) -> dict[Read[Any], ReadRows]:
         found: dict[Read[Any], ReadRows] = {}
         read_at = anyio.current_time()
@@ -341,6 +356,9 @@ class Reader:
                 if read.keep:
                     self._keep_failure(read.key, exc)
             else:
+                if self._cache.is_outdated(key, began):
+                    found[read] = Kept(rows, read_at)
+                    continue
                 found[read] = self._keep(key, read, rows, read_at)
                 if self._shared is not None and read.keep and not _is_personal(read.key):
                     await self._shared.keep(key, answer)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from bitrix24_directories.text import shown_code
-from bitrix24_directories.words import same_text
+from bitrix24_directories.words import name_key
 
 from .models import Directory, Item
 
@@ -18,12 +18,12 @@ def troubles(directory: Directory, items: Sequence[Item]) -> Iterator[str]:
         return
     if len(items) == 1:
         yield "it has a single item: is it used at all?"
-    names = Counter(same_text(item.name) for item in items)
+    names = Counter(name_key(item.name) for item in items)
     for item in items:
         if not item.name:
             yield f"{shown_code(item.status_id)} has no name"
-        elif names.pop(same_text(item.name), 0) > 1:
-            same = [one for one in items if same_text(one.name) == same_text(item.name)]
+        elif names.pop(name_key(item.name), 0) > 1:
+            same = [one for one in items if name_key(one.name) == name_key(item.name)]
             codes = ", ".join(shown_code(one.status_id) for one in same)
             yield f"{len(same)} items are called alike, {item.name}: {codes}"
     yield from _stage_troubles(directory, items)

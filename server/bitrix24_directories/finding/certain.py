@@ -19,8 +19,9 @@ from bitrix24_directories.directories.models import Directory, Item
 from bitrix24_directories.directories.notation import unquoted
 from bitrix24_directories.directories.notation import without_marks as without_item_marks
 from bitrix24_directories.text import bare_code
+from bitrix24_directories.words import name_key
 
-from .names import list_number, name_key, without_marks, words_of
+from .names import list_number, without_marks, words_of
 
 NAME, CODE, NO_PREFIX, NEAR_CODE, A_WORD, LIST_NUMBER = (
     "this name",

@@ -22,6 +22,7 @@ from .layouts import as_meant
 from .names import words_of
 
 _MOST_WORDS = 12  # of a query
+_LONGEST = 40  # letters of a word that are compared: its parts are as many as its length squared
 _SIMILAR = 0.8  # Jaro-Winkler, from which a word may be a misspelling or another form
 _CONTAINED = 0.85  # for a word that stands inside a longer one, on either side
 _SAME_JOINED = 0.92  # for all words without their blanks
@@ -84,6 +85,7 @@ class NearestIndex:
 
     def _similar(self, word: str) -> Iterator[tuple[str, float]]:
         """Words of the items that `word` may stand for, and how similar they are; numbers only for themselves."""
+        word = word[:_LONGEST]
         if word.isdecimal():
             yield word, 1.0
             return

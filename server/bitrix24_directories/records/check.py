@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 
 from bitrix24_directories.directories.directories import Directories
-from bitrix24_directories.finding.names import name_key
+from bitrix24_directories.words import name_key
 
 from .judging import Judge
 from .knowledge import Gathering

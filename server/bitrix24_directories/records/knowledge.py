@@ -14,7 +14,7 @@ import anyio
 from bitrix24_directories.directories.cache import Kept
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.field_reads import fields_of, has_fields, reads_of_fields, rows
-from bitrix24_directories.directories.fields import TYPE_NAMES, Field, RecordType, folded
+from bitrix24_directories.directories.fields import FIRST_SMART_PROCESS, TYPE_NAMES, Field, RecordType, folded
 from bitrix24_directories.directories.kept_reads import FAILURE_SECONDS, Read, ReadRows
 from bitrix24_directories.directories.models import Directory
 from bitrix24_directories.directories.pipelines import completed, reads_to_complete
@@ -81,7 +81,11 @@ class Gathering:
         What several callers share may have been read for another a moment before.
         """
         since = asked_at - self._reader.recently
-        old = [read for read, kept in self._found.items() if isinstance(kept, Kept) and kept.read_at < since]
+        old = [
+            read
+            for read, kept in self._found.items()
+            if (kept.read_at < since if isinstance(kept, Kept) else read.key[0] == "pipelines")
+        ]
         if not old:
             return None
         self._found |= await self._reader.batch(old, since=since)
@@ -99,8 +103,15 @@ class Gathering:
 
     def _of_type(self, type_id: int) -> list[Read[Any]]:
         record = [] if self._record_id is None else [record_of(type_id, self._record_id)]
-        pipelines = [] if type_id in _WITHOUT_PIPELINES else [pipelines_of(type_id)]
-        return [*reads_of_fields(type_id), *pipelines, *record]
+        return [*reads_of_fields(type_id), *self._names_of_pipelines(type_id), *record]
+
+    def _names_of_pipelines(self, type_id: int) -> list[Read[Any]]:
+        """What tells the names of a type's pipelines, unless the list of directories is known to have them."""
+        known = self._reader.kept([TYPES]).get(TYPES)
+        directories = known.rows if known and type_id >= FIRST_SMART_PROCESS else []
+        stages = [one for one in directories if one.entity_type_id == type_id and one.category_id is not None]
+        named = bool(stages) and all(one.pipeline for one in stages)
+        return [] if named or type_id in _WITHOUT_PIPELINES else [pipelines_of(type_id)]
 
     def _type(self) -> RecordType:
         wanted = folded(self._entity)

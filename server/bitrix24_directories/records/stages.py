@@ -14,8 +14,8 @@ from typing import Any
 
 from bitrix24_directories.directories.models import Directory, Item
 from bitrix24_directories.finding.certain import CODE, NEAR_CODE
-from bitrix24_directories.finding.names import name_key
 from bitrix24_directories.text import bare_code
+from bitrix24_directories.words import name_key
 
 from .codes import SHOWN, CodeList, code_text, judge_code
 from .verdicts import Verdict, option
@@ -65,6 +65,9 @@ def judge_pipeline(value: Any, pipelines: Sequence[Pipeline]) -> Verdict:
     verdict = judge_code(number["number"] if number else value, [known], "refuse it, or take the main pipeline")
     if number and verdict.outcome == "right":
         verdict = replace(verdict, outcome="changed", otherwise="refuse it, or take the main pipeline")
+    unnamed = any(one.directory.pipeline is None for one in pipelines)
+    if verdict.outcome == "wrong" and unnamed and not code_text(value).strip().isdecimal():
+        return replace(verdict, outcome="ambiguous", note="the names of pipelines cannot be read, only their numbers")
     return replace(verdict, value=int(verdict.value) if verdict.writes else None)
 
 

@@ -160,7 +160,7 @@ def from_portal(code: str, description: str, http_status: int, retry_after: floa
         words=words,
         retry_after=retry_after,
         nothing_was_done=by_code in BEFORE_THE_METHOD or (refused and http_status < 500),
-        answered=by_code is not None or (bool(words) and http_status < 500),
+        answered=by_code is not None or (bool(words) and http_status < 500 and http_status != 408),
     )
 
 
