@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import anyio
 import pytest
 
 from bitrix24_directories.portal import DemoPortal
@@ -62,6 +63,48 @@ async def test_a_record_is_put_into_a_pipeline_by_its_name(age: Age, entity: str
 async def test_a_search_knows_pipelines_by_name(age: Age) -> None:
     said = await call(portal_of(age), "list_directories", query="abroad")
     assert [found["entityId"] for found in said.structured["directories"]] == ["DYNAMIC_177_STAGE_8"]
+
+
+@pytest.mark.parametrize("age", AGES)
+async def test_what_is_known_is_not_asked_for_again(age: Age) -> None:
+    portal = portal_of(age)
+    async with assistant(portal, fields_kept=False) as someone:
+        await someone.call("list_directories")
+        before = len(portal.portal.calls)
+        await someone.call("check_record", entity="177", fields={"title": "One"})
+        assert len(portal.portal.calls) - before <= 1
+
+
+async def test_a_change_before_the_first_list_costs_the_list_nothing() -> None:
+    portal = portal_of("today")
+    change = {"entityId": "DYNAMIC_177_STAGE_7", "statusId": "DT177_7:NEW", "name": "Beginning"}
+    async with assistant(portal, fields_kept=False, allow_writes=True) as someone:
+        await someone.call("get_directory_items", entityId="DEAL_STAGE")
+        assert not (await someone.call("update_directory_item", **change)).is_error
+        before = len(portal.portal.calls)
+        await someone.call("list_directories")
+        assert len(portal.portal.calls) - before == 1
+
+
+async def test_a_portal_without_batches_is_not_asked_for_each_pipeline() -> None:
+    portal = portal_of("today")
+    portal.order(method="batch", code="ERROR_METHOD_NOT_FOUND")
+    async with assistant(portal, fields_kept=False) as someone:
+        await someone.call("list_directories")
+        before = len(portal.portal.calls)
+        said = await someone.call("list_directories")
+    assert len(portal.portal.calls) == before
+    assert row(said, "DEAL_STAGE_1")["pipeline"] == "Wholesale"
+
+
+async def test_what_comes_too_late_is_not_waited_for_again() -> None:
+    portal = portal_of("today")
+    async with assistant(portal, fields_kept=False) as someone:
+        portal.order(method="batch", delay=7)
+        started = anyio.current_time()
+        for _ in range(5):
+            await someone.call("list_directories")
+    assert anyio.current_time() - started < 20
 
 
 async def test_the_number_alone_if_the_user_may_not_see_the_names() -> None:

@@ -107,6 +107,20 @@ def test_what_was_changed_since_stays(people: RunningPortal, capsys: pytest.Capt
     ]
 
 
+def test_a_log_whose_fields_are_spelt_otherwise(people: RunningPortal, capsys: pytest.CaptureFixture[str]) -> None:
+    """As older versions wrote them: an undoing counts for the field, whatever its spelling."""
+    for deal in records(people, DEAL)[:2]:
+        deal["ufCrm_1724077761"] = ["IT", "FINANCE"]
+    before = deepcopy(people.portal.store.records.all)
+    run(capsys, "merge", "INDUSTRY", "FINANCE", "--into", "IT", "--log", "log", "--yes")
+    Path("log").write_text(Path("log").read_text("utf-8").replace("UF_CRM_1724077761", "ufCrm_1724077761"), "utf-8")
+    code, said = run(capsys, "undo", "log", "--yes")
+    assert code == 0, said
+    assert people.portal.store.records.all == before
+    assert "- 0 values of records get their old code back" in run(capsys, "undo", "log", "--yes")[1]
+    assert people.portal.store.records.all == before
+
+
 def test_what_was_put_back_is_not_put_back_again(people: RunningPortal, capsys: pytest.CaptureFixture[str]) -> None:
     records(people, LEAD)[0]["sourceId"] = "website"
     run(capsys, "merge", "SOURCE", "website", "--into", "WEB", "--log", "log", "--yes")
