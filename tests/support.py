@@ -29,6 +29,7 @@ from bitrix24_directories.portal import DemoPortal, Fault, listen, server
 from bitrix24_directories.portal.app import ADMIN
 from bitrix24_directories.portal.methods import run
 from bitrix24_directories.portal.record_types import RecordType
+from bitrix24_directories.portal.store import Directory
 from bitrix24_directories.rest import Answer, Bitrix24Error, Credentials, Webhook, in_process
 from bitrix24_directories.settings import Settings
 
@@ -195,20 +196,20 @@ async def with_a_person(
 
 
 _Described = dict[tuple[str, ...], list[Any]]
-_described: list[tuple[dict[int, RecordType], _Described]] = []
+_described: list[tuple[dict[int, RecordType], dict[str, Directory], _Described]] = []
 
 
 def keep_fields(cache: Cache, caller: Credentials, portal: DemoPortal) -> None:
     """Put what the portal says of records' fields and pipelines into a cache, as if it had been read just now."""
-    types = portal.store.records.types  # the same for all portals of a language
-    described = next((found for of, found in _described if of is types), None)
+    types, directories = portal.store.records.types, portal.store.directories  # the same for many portals
+    described = next((found for of, those, found in _described if of is types and those == directories), None)
     if described is None:
-        stages = [meanings_of(entity_id) for entity_id in portal.store.directories if is_stages(entity_id)]
+        stages = [meanings_of(entity_id) for entity_id in directories if is_stages(entity_id)]
         reads = [*reads_of_map((*ON_EVERY_PORTAL, 36, 177)), *ALONG, *stages]
         described = {
             read.key: read.rows(Answer(run(portal.store, ADMIN, read.method, read.params).result)) for read in reads
         }
-        _described.append((types, described))
+        _described.append((types, dict(directories), described))
     for key, rows in described.items():
         cache.keep((caller.identity, *key), rows)
 

@@ -32,6 +32,7 @@ NAME, CODE, NO_PREFIX, NEAR_CODE, A_WORD, LIST_NUMBER = (
     "the number in a list",
 )
 
+_LATIN = re.compile("[a-z\u00c0-\u024f]", re.IGNORECASE)
 _ENCLOSING = "\"'`«»“”„"
 _NAMED = re.compile(r"(?P<code>.+?) \((?P<name>.+)\)(?: in \S+)?(?: \[.*\])?")  # as answers print it
 _PIPELINE_CODE = re.compile(r"(?:C|DEAL_STAGE_)(?P<number>\d+)[\s:_]+(?P<bare>\S+)", re.IGNORECASE)
@@ -78,8 +79,8 @@ class CertainIndex:
                 if len(item.status_id) >= longest - 1:  # the portal's own stages are cut a character earlier
                     self._cut.append(entry)
 
-    def fits(self, text: str) -> Fits:
-        """The entries that `text` is the code or the whole name of."""
+    def fits(self, text: str, *, for_code: bool = False) -> Fits:
+        """The entries that `text` is the code or the whole name of; `for_code` if it stands where a code belongs."""
         fits: Fits = {}
         for form in dict.fromkeys((text.strip(), text.strip().strip(_ENCLOSING).strip())):
             if form:
@@ -87,7 +88,7 @@ class CertainIndex:
         if not fits:
             fits = self._by_notation(text.strip()) or self._by_near_code(text.strip())
         elif len(fits) == 1:
-            fits = self._unless_a_word(text.strip(), fits)
+            fits = self._unless_a_word(text.strip(), fits, for_code=for_code)
         if fits and text.strip().isdecimal():
             fits = dict.fromkeys(self._list_numbers.get(text.strip(), ()), LIST_NUMBER) | fits
         return fits
@@ -105,15 +106,19 @@ class CertainIndex:
             if entry.item.status_id == text or entry.directory.entity_id not in exact
         }
 
-    def _unless_a_word(self, text: str, fits: Fits) -> Fits:
-        """The one code that a word differs from in letter case alone, if a word of its name is that word too; with all
-        other items of whose names that holds. The code EMAIL may be called Telegram, "service" may mean Services."""
+    def _unless_a_word(self, text: str, fits: Fits, *, for_code: bool) -> Fits:
+        """The one code that a word differs from in letter case alone, with the items whose names have that word.
+
+        Without `for_code` nothing if its name is in Latin letters and lacks the word: EMAIL may be called Telegram.
+        """
         ((entry, why),) = fits.items()
         words = words_of(text)
         if why == NAME or text in (entry.item.status_id, bare_code(entry.item.status_id)) or not text.isalpha():
             return fits
         alike = self._with_word(words[0]) if len(words) == 1 else []
-        return fits | {other: A_WORD for other in alike if other is not entry} if entry in alike else {}
+        if entry not in alike and not for_code and _LATIN.search(entry.item.name):
+            return {}
+        return fits | {other: A_WORD for other in alike if other is not entry}
 
     def _with_word(self, word: str) -> list[Entry]:
         """The entries whose names have a word that begins with `word`."""

@@ -17,9 +17,12 @@ class Matcher:
     def __init__(self, contents: Iterable[tuple[Directory, Sequence[Item]]]) -> None:
         self._certain = CertainIndex(contents)
 
-    def fits(self, text: str) -> Fits:
-        """The items that `text` is the code or the whole name of: one is certain, several cannot be told apart."""
-        return self._certain.fits(text)
+    def fits(self, text: str, *, for_code: bool = False) -> Fits:
+        """The items that `text` is the code or the whole name of: one is certain, several cannot be told apart.
+
+        `for_code` if the text stands where a code belongs: a word in other letter case is the code then.
+        """
+        return self._certain.fits(text, for_code=for_code)
 
     def nearest(self, text: str, most: int) -> list[Entry]:
         """The items that are nearest to `text`, none of which may be what it means."""

@@ -48,7 +48,7 @@ def judge_code(value: Any, lists: Sequence[CodeList], otherwise: str) -> Verdict
     """
     text = code_text(value)
     matcher = lists[0].matcher if len(lists) == 1 else Matcher((of.directory, of.items) for of in lists)
-    fits = matcher.fits(text) if text.strip() and len(text) <= WORDS_LIMIT else {}
+    fits = matcher.fits(text, for_code=True) if text.strip() and len(text) <= WORDS_LIMIT else {}
     items = [entry.item for entry in fits]
     if len(items) == 1:
         right = items[0].status_id == text
