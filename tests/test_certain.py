@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from bitrix24_directories.directories.models import Directory, Item
+from bitrix24_directories.directories.notation import item_line
 from bitrix24_directories.finding.matching import Matcher
 from bitrix24_directories.finding.names import without_marks
+from bitrix24_directories.text import shown_code
 from bitrix24_directories.words import name_key
 
 PIPELINES = {
@@ -141,9 +143,75 @@ def test_a_word_that_differs_from_a_code_in_letter_case() -> None:
 
 
 @pytest.mark.parametrize(
+    "text", ["email", '"email"', "«email»", "'email'", "SOURCE: email", "source.email", "еmail", "Email"]
+)
+def test_neither_quotes_nor_an_id_make_a_word_a_code(text: str) -> None:
+    items = [Item(status_id="EMAIL", name="WhatsApp", sort=1)]
+    matcher = Matcher([(Directory(entity_id="SOURCE", name="Sources", kind="list"), items)])
+    assert not matcher.fits(text)
+    if text.isascii() and text.isalpha():
+        assert [entry.item.status_id for entry in matcher.fits(text, for_code=True)] == ["EMAIL"]
+
+
+def test_a_word_is_the_code_where_no_name_is_in_its_letters() -> None:
+    items = [Item(status_id="WON", name="Сделка успешна", sort=1), Item(status_id="LOSE", name="Провал", sort=2)]
+    matcher = Matcher([(Directory(entity_id="DEAL_STAGE", name="Стадии", kind="stages"), items)])
+    assert [entry.item.status_id for entry in matcher.fits("won")] == ["WON"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CALL (Call) [NOT this one]",
+        "CALL (Call) in CONTACT_TYPE",
+        "CALL: Call back",
+        "Source: new",
+        "STATUS: new",
+        "CALLED",
+        "PREPAYMENT_INVOIC not",
+        "PREPAYMENT_INVOIC? no",
+        "PREPAYMENT_INVOICES_SOMETHING_ELSE",
+        "НОТ",  # Cyrillic letters alone
+        "C" + "1" * 4400 + ":NEW",
+        "a (b) [" * 2500 + "x",
+        ": " * 3000,
+        "x" + " " * 60_000 + "y",
+    ],
+)
+def test_what_only_begins_like_a_code(text: str) -> None:
+    items = [
+        Item(status_id=code, name=name, sort=place)
+        for place, (code, name) in enumerate([("CALL", "Call"), ("NEW", "New"), ("HOT", "Hot lead")])
+    ]
+    stages = [Item(status_id="PREPAYMENT_INVOIC", name="Prepayment", sort=1)]
+    directories = [
+        (Directory(entity_id="SOURCE", name="Sources", kind="list"), items),
+        (Directory(entity_id="DEAL_STAGE", name="Deal stages", kind="stages"), stages),
+    ]
+    assert not Matcher(directories).fits(text)
+
+
+ODD = ["CALL", "UC_1", "a b", 'A"B', "x (y)", "16|CHAT", "1", "Код", "A:B", "it's", "tab\tin", "[x]", "50-250"]
+
+
+@pytest.mark.parametrize("code", ODD)
+@pytest.mark.parametrize("name", [*ODD, "Call (old)", "New: now", "Paid, in part", "100 %", "🚚", ""])
+async def test_what_is_printed_is_read_back(code: str, name: str) -> None:
+    """Each notation of ours, with the code of another item beside it."""
+    item = Item(status_id=code, name=name, sort=1)
+    other = Item(status_id="OTHER", name="Something else", sort=2)
+    directory = Directory(entity_id="SOURCE", name="Sources", kind="list")
+    matcher = Matcher([(directory, [item, other])])
+    shown = f"{shown_code(code)} ({name})"
+    for text in (f"{shown} [success] [this code] in SOURCE: exact", f"{shown} [this name] in SOURCE", shown):
+        assert [entry.item for entry in matcher.fits(text)] == [item], text
+    assert [entry.item for entry in matcher.fits(item_line(item))] == [item]
+
+
+@pytest.mark.parametrize(
     ("one", "other"),
     [
-        ("E-Mail", "email"),
+        ("E-Mail", "e mail"),
         ("cold  call", "Cold call"),
         ("Deal Won.", "deal won"),
         ("Won (old)", "won old"),
@@ -169,6 +237,17 @@ def test_names_that_are_the_same(one: str, other: str) -> None:
     [
         ("-10 kg", "10 kg"),
         ("A-", "A"),
+        ("10² m", "102 m"),
+        ("①", "1"),
+        ("5'", '5"'),
+        ("5'6\"", "56"),
+        ("Delivered :(", "Delivered :)"),
+        ("Delivered :(", "Delivered"),
+        ("10 -20", "10 - 20"),
+        ("not able", "Notable"),
+        ("un/paid", "Unpaid"),
+        ("re-sign", "Resign"),
+        ("Q&notes", "Q¬es"),
         ("A-", "A+"),
         ("🔥", "❄"),
         ("- 10", "10"),
@@ -199,7 +278,10 @@ def test_marks_that_all_names_of_a_list_begin_with() -> None:
     assert of_names("2) Offer sent", "1) New", "2) Offer sent") == ["2) Offer sent"]
     assert of_names("offer sent", "1. New", "Offer", "2. Offer sent") == []  # not all of them
     assert of_names("shipping", "📞 Call", "🚚 Shipping") == ["🚚 Shipping"]
-    assert of_names("won", "👍 Won", "👎 Won") == ["👍 Won", "👎 Won"]
+    assert of_names("won", "👍 Won", "👎 Won") == []
+    assert of_names("paid", "✅ Delivered", "❌ Paid") == []
+    assert of_names("50", "≤ 50", "≥ 100") == []
+    assert of_names("20%", "▲ 10%", "▼ 20%") == []
     assert without_marks(["50-250", "250-500"]) == without_marks(["1 room", "2 rooms"]) == []
     assert without_marks(["1️⃣ a", "2️⃣ b"]) == ["a", "b"]
 
@@ -207,7 +289,8 @@ def test_marks_that_all_names_of_a_list_begin_with() -> None:
 def test_a_bare_number() -> None:
     items = [Item(status_id="5", name="Partner", sort=1), Item(status_id="UC_1", name="5. Fair", sort=2)]
     matcher = Matcher([(Directory(entity_id="SOURCE", name="Sources", kind="list"), items)])
-    assert [entry.item.status_id for entry in matcher.fits("5")] == ["UC_1", "5"]
+    for text in ("5", '"5"', "«5»", "５"):
+        assert [entry.item.status_id for entry in matcher.fits(text)] == ["UC_1", "5"]
     assert of_names("5", "4. Fair", "5. Exhibition") == []
 
 

@@ -342,6 +342,55 @@ async def test_a_name_of_one_and_the_code_of_another(portal: RunningPortal) -> N
     assert "APOLOGY (Analyzing Cause of Loss) is of General" in lonely.text
 
 
+def rename(portal: RunningPortal, code: str, name: str) -> None:
+    store = portal.portal.store
+    item = next(found for found in store.items.values() if found.status_id == code)
+    store.put(type(item)(**{**vars(item), "name": name}))
+
+
+async def test_a_stage_that_is_ambiguous_in_one_pipeline_is_not_sure_for_another(portal: RunningPortal) -> None:
+    for code in ("C1:NEW", "C1:UC_A1B2C3", "C2:NEW"):
+        rename(portal, code, "Awaiting")
+    said = await check(portal, {"STAGE_ID": "Awaiting"})
+    assert only(said)["outcome"] == "ambiguous"
+    assert len(only(said)["candidates"]) == 3
+
+
+async def test_a_stage_of_no_pipeline_is_looked_for_in_all(portal: RunningPortal) -> None:
+    """Not in the main one alone, which the record may never have been meant for."""
+    said = await check(portal, {"STAGE_ID": "Shippin"})
+    assert only(said)["outcome"] == "wrong"
+    assert "C1:UC_9F4K2L (Shipping 🚚, in Wholesale)" in only(said)["candidates"]
+    assert not said.text.startswith("deal in")
+    said = await check(portal, {"STAGE_ID": "C2:NEW (New, in Service contracts)"})
+    assert said.structured["write"] == {"CATEGORY_ID": 2, "STAGE_ID": "C2:NEW"}
+
+
+@pytest.mark.parametrize(
+    ("entity", "fields"),
+    [("deal", {"CATEGORY_ID": "DT177_1"}), ("177", {"categoryId": "C7"}), ("177", {"categoryId": "7:"})],
+)
+async def test_a_prefix_of_another_type_names_no_pipeline(
+    portal: RunningPortal, entity: str, fields: dict[str, Any]
+) -> None:
+    said = await check(portal, fields, entity=entity)
+    assert "write" not in said.structured or not said.structured["write"]
+
+
+async def test_a_stage_with_its_types_prefix_alone(portal: RunningPortal) -> None:
+    said = await check(portal, {"categoryId": 7, "stageId": "DT177:CLIENT"}, entity="177")
+    assert said.structured["write"] == {"categoryId": 7, "stageId": "DT177_7:CLIENT"}
+
+
+@pytest.mark.parametrize("value", ["???", "👎", "12345", "нет", "x" * 60_000])
+async def test_a_long_list_is_never_left_out(portal: RunningPortal, value: str) -> None:
+    for number in range(40):
+        portal.portal.store.add("SOURCE", f"UC_{number}", f"Fair {number}", sort=500 + number)
+    said = await check(portal, {"SOURCE_ID": value})
+    assert len(only(said)["candidates"]) == 20
+    assert "of whose 55 items 20 are shown" in said.text
+
+
 async def test_of_a_long_list_the_nearest_twenty_are_shown(portal: RunningPortal) -> None:
     for number in range(40):
         portal.portal.store.add("SOURCE", f"UC_{number}", f"Fair {number}", sort=500 + number)

@@ -92,7 +92,7 @@ async def test_all_items_of_named_directories_are_shown_once(portal: RunningPort
     assert choices["PARTNER_LEVEL"] == []
     lines = said.text.splitlines()
     assert "Choose from these what is meant, or ask (CODE: name)" in lines
-    assert "PARTNER_LEVEL - no items" in lines
+    assert "PARTNER_LEVEL exists and has no items" in lines
     assert said.text.count("CALL: Call; EMAIL: E-Mail") == 1
 
 
@@ -337,3 +337,11 @@ async def test_two_servers_never_share_what_was_built(portal: RunningPortal) -> 
     async with assistant(portal) as another:
         said = await another.call("find_directory_items", queries=["podcast"], entityIds=["SOURCE"])
         assert only(said)["status"] == "exact"
+
+
+async def test_of_more_than_sixty_items_the_nearest_and_then_the_first_are_shown(portal: RunningPortal) -> None:
+    for number in range(70):
+        portal.portal.store.add("SOURCE", f"UC_{number}", f"Fair {number}", sort=500 + number)
+    said = await ask(portal, "find_directory_items", queries=["👎"], entityIds=["SOURCE", "PARTNER_LEVEL"])
+    assert len(said.structured["results"][0]["matches"]) == 20
+    assert "PARTNER_LEVEL exists and has no items" in said.text

@@ -8,23 +8,35 @@ import unicodedata
 from functools import lru_cache
 
 _QUOTES = "\"'`´‘’‚‛“”„‟‹›«»ʹʺʻʼʽʾʿˈˊˋ′″＇＂"
-_FOLDED = str.maketrans({"ё": "е", "−": "-", "‐": "-", "‑": "-", "‒": "-", "–": "-", "—": "-"} | dict.fromkeys(_QUOTES))
+_QUOTE = re.compile(f"(?<!\\d)[{_QUOTES}]")  # behind a digit it means feet or inches
+_FOLDED = str.maketrans({"ё": "е", "−": "-", "‐": "-", "‑": "-", "‒": "-", "–": "-", "—": "-"})
 _IGNORED = re.compile("[\u00ad\u200b-\u200f\u2060\ufe0e\ufe0f\ufeff\u0640]|(?<=i)\u0307")  # also the dot that İ leaves
-_BETWEEN_DIGITS = re.compile(r"(?<=\d)\s+(?=\d)")
-_PUNCTUATION = re.compile(r"(?<!\d)[.,:;/\\|·•()\[\]{}_…。、，・](?!\d)|(?<=[^\W\d_])\s*-\s*(?=[^\W\d_])")  # no minus
+_ENTITY = re.compile(r"&#?\w+;")
+_NUMBER_SIGNS = re.compile(
+    "([\u00b2\u00b3\u00b9\u00bc-\u00be\u2070-\u209f\u2150-\u218f\u2460-\u24ff])"
+)  # 10² is no 102
+_MINUS = re.compile(r"(?<!\S)-(?=\d)")
+_EMOTICON = re.compile(r"(?<!\S)[:;]-?([()])(?!\S)")
+_RANGE = re.compile(r"(?<=\d)\s*-\s*(?=\d)")
+_PUNCTUATION = re.compile(r"(?<!\d)[.,:;/\\|·•()\[\]{}_…。、，・](?!\d)|(?<=[^\W\d_])\s*-\s*(?=[^\W\d_])")
 
 
 @lru_cache(maxsize=50_000)
 def name_key(name: str) -> str:
     """Equal for two names that are the same; the name itself if nothing is left of it.
 
-    Letter case, Unicode's compatibility forms, blanks, punctuation between words, and quotes make no difference. Signs
-    that carry a meaning do: minus, per cent, plus, exclamation and question marks, emoji, and all between digits.
+    Letter case, Unicode's compatibility forms, punctuation between words, and quotes make no difference, nor do how
+    many blanks there are. Signs that carry a meaning do: minus, per cent, plus, exclamation and question marks, emoji,
+    and all between digits.
     """
-    text = unicodedata.normalize("NFKC", html.unescape(name) if "&" in name else name).casefold()
-    text = _IGNORED.sub("", unicodedata.normalize("NFKC", text)).translate(_FOLDED)
-    text = _BETWEEN_DIGITS.sub("\0", _PUNCTUATION.sub(" ", text).strip())
-    return "".join(text.split()) or name
+    text = _ENTITY.sub(lambda entity: html.unescape(entity[0]), name)
+    parts = _NUMBER_SIGNS.split(text)
+    parts[::2] = [unicodedata.normalize("NFKC", part) for part in parts[::2]]
+    text = unicodedata.normalize("NFC", "".join(parts).casefold())
+    text = _IGNORED.sub("", text).translate(_FOLDED)
+    text = _EMOTICON.sub(lambda face: "\1" if face[1] == "(" else "\2", _MINUS.sub("\0", text))
+    text = _PUNCTUATION.sub(" ", _RANGE.sub("-", _QUOTE.sub("", text)))
+    return " ".join(text.split()) or name
 
 
 def transliterated(text: str) -> str:

@@ -178,7 +178,7 @@ class QueryResult(Shape):
     query: str
     status: Literal["exact", "ambiguous", "none"]
     matches: list[Match]
-    tell_apart: Literal["pipeline", "directory", "full name"] | None = None
+    tell_apart: Literal["pipeline", "directory", "code"] | None = None
     more: int | None = None
     elsewhere: list[Match] | None = None
 

@@ -7,6 +7,7 @@ else can be meant by them. Pure.
 from __future__ import annotations
 
 import re
+import unicodedata
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,11 +34,19 @@ NAME, CODE, NO_PREFIX, NEAR_CODE, A_WORD, LIST_NUMBER = (
 )
 
 _LATIN = re.compile("[a-z\u00c0-\u024f]", re.IGNORECASE)
-_ENCLOSING = "\"'`«»“”„"
-_NAMED = re.compile(r"(?P<code>.+?) \((?P<name>.+)\)(?: in \S+)?(?: \[.*\])?")  # as answers print it
-_PIPELINE_CODE = re.compile(r"(?:C|DEAL_STAGE_)(?P<number>\d+)[\s:_]+(?P<bare>\S+)", re.IGNORECASE)
+_CLOSING = {'"': '"', "'": "'", "`": "`", "«": "»", "“": "”", "„": "“", "”": "”"}
+_LONGEST = 400  # characters of a text that can be a code or a name, or both
+_MARKS = "|".join(("success", "failure", *map(re.escape, (NAME, CODE, NO_PREFIX, NEAR_CODE, A_WORD, LIST_NUMBER))))
+_NAMED = re.compile(  # as answers print it
+    r'(?P<code>"(?:[^"\\]|\\.)*"|.+?) \((?P<name>.*)\)'
+    rf"(?: \[(?:{_MARKS})\])*(?: in (?P<entity_id>\S+?))?(?: \[(?:{_MARKS})\])*(?:: exact)?"
+)
+_PIPELINE_CODE = re.compile(r"(?:C|DEAL_STAGE_)(?P<number>\d{1,9})[\s:_]+(?P<bare>\S+)", re.IGNORECASE)
 _TYPE_CODE = re.compile(r"(?P<prefix>DT\d+(?:_\d+)?)[\s:]+(?P<bare>\S+)", re.IGNORECASE)
-_DIRECTORY_CODE = re.compile(r"(?P<entity_id>\w+)\s*[:.]\s*(?P<bare>\S.*)")
+_DIRECTORY_CODE = re.compile(r"(?P<entity_id>[A-Z]\w*)\s*[:.]\s*(?P<bare>\S.*)", re.ASCII)
+_CUT_OFF = re.compile(r"\w{1,10}", re.ASCII)
+_LATIN_SIGN = re.compile(r"[\w:]", re.ASCII)
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
 _LOOKALIKES = str.maketrans("АВЕКМНОРСТУХІЈЅасеорухі", "ABEKMHOPCTYXIJSaceopyxi")
 
 
@@ -81,16 +90,19 @@ class CertainIndex:
 
     def fits(self, text: str, *, for_code: bool = False) -> Fits:
         """The entries that `text` is the code or the whole name of; `for_code` if it stands where a code belongs."""
-        fits: Fits = {}
-        for form in dict.fromkeys((text.strip(), text.strip().strip(_ENCLOSING).strip())):
-            if form:
-                fits |= self._by_code(form) | self._by_name(form)
-        if not fits:
-            fits = self._by_notation(text.strip()) or self._by_near_code(text.strip())
-        elif len(fits) == 1:
-            fits = self._unless_a_word(text.strip(), fits, for_code=for_code)
-        if fits and text.strip().isdecimal():
-            fits = dict.fromkeys(self._list_numbers.get(text.strip(), ()), LIST_NUMBER) | fits
+        text = text.strip()
+        if not text:
+            return {}
+        bare = _without_quotes(text)
+        if bare.isdecimal():
+            bare = unicodedata.normalize("NFKC", bare)
+        fits = self._by_code(text) | self._by_name(text) | self._by_code(bare) | self._by_name(bare)
+        if not fits and len(text) <= _LONGEST:
+            fits = self._by_notation(text) or self._by_near_code(bare)
+        if len(fits) == 1:
+            fits = self._unless_a_word(bare, fits, for_code=for_code)
+        if fits and bare.isdecimal():
+            fits = dict.fromkeys(self._list_numbers.get(bare, ()), LIST_NUMBER) | fits
         return fits
 
     def _by_name(self, text: str) -> Fits:
@@ -121,34 +133,42 @@ class CertainIndex:
         return fits | {other: A_WORD for other in alike if other is not entry}
 
     def _with_word(self, word: str) -> list[Entry]:
-        """The entries whose names have a word that begins with `word`."""
+        """The entries whose names have a word that begins with `word`, or begin so without their blanks."""
         first = bisect_left(self._words, (word, 0))
         found = takewhile(lambda pair: pair[0].startswith(word), islice(self._words, first, None))
         return list(dict.fromkeys(self.entries[number] for _, number in found))
 
     @cached_property
     def _words(self) -> list[tuple[str, int]]:
-        """The words of all names in their order, each with the number of its entry."""
-        return sorted((word, number) for number, entry in enumerate(self.entries) for word in words_of(entry.item.name))
+        """The words of all names, and the names without blanks, in their order, each with the number of its entry."""
+        names = [words_of(entry.item.name) for entry in self.entries]
+        return sorted((word, number) for number, words in enumerate(names) for word in {*words, "".join(words)})
 
     def _by_notation(self, text: str) -> Fits:
         """`CODE: Name` and `CODE (Name)`, with all that can stand behind: where code and name belong together."""
         pairs = [text.partition(": ")[::2]] if ": " in text else []
-        bare = without_item_marks(text)
-        pairs += [(bare[: match.start()], bare[match.end() :]) for match in re.finditer(":\\s+", bare)]
+        printed = without_item_marks(text)
+        pairs += [(printed[: match.start()], printed[match.end() :]) for match in re.finditer(r":\s+", printed)]
+        entity_id = None
         if named := _NAMED.fullmatch(text):
-            pairs.append((named["code"], named["name"]))
+            entity_id = named["entity_id"]
+            pairs += [(named["code"], named["name"]), (named["code"], named["name"].rpartition(", in ")[0])]
         for code, name in pairs:
             key = name_key(unquoted(name.strip()))
-            found = self._by_code(unquoted(code.strip()))
-            if fits := {entry: why for entry, why in found.items() if entry in self._names.get(key, ())}:
+            fits = {
+                entry: why
+                for entry, why in self._by_code(unquoted(code.strip())).items()
+                if entry in self._names.get(key, ()) and entity_id in (None, entry.directory.entity_id)
+            }
+            if fits:
                 return fits
         return {}
 
     def _by_near_code(self, text: str) -> Fits:
         """Codes that do not fit for a pipeline's number, a directory's id, letters of another alphabet, or a cut."""
-        latin = text.translate(_LOOKALIKES)
-        for form in dict.fromkeys((text, latin if latin.isascii() else text)):
+        latin = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).translate(_LOOKALIKES)
+        is_mixed = latin.isascii() and _LATIN_SIGN.search(text)
+        for form in dict.fromkeys((text, latin if is_mixed else text)):
             entries = list(self._by_code(form)) if form != text else []
             for is_meant, bare in _readings(form):
                 meant = [one for one in self._directories.values() if is_meant(one.entity_id)]
@@ -176,15 +196,20 @@ def _readings(text: str) -> Iterator[tuple[Callable[[str], bool], str]]:
         prefix = match["prefix"].upper()
         own = f"{prefix}:" if "_" in prefix else f"{prefix}_"
         yield lambda entity_id: prefix_of(entity_id).startswith(own), match["bare"]
-    if match := _DIRECTORY_CODE.fullmatch(text):
-        entity_id = match["entity_id"].upper()
-        yield entity_id.__eq__, match["bare"]
+    if (match := _DIRECTORY_CODE.fullmatch(text)) and match["bare"].isupper():  # "STATUS: new" is a label and a word
+        yield match["entity_id"].__eq__, match["bare"]
 
 
 def _is_cut(entry: Entry, typed: str) -> bool:
     """Whether a longer code was typed than its directory holds, with or without the prefix."""
     code = entry.item.status_id.casefold()
     return any(
-        len(typed) > len(stored) and typed.startswith(stored)
+        typed.startswith(stored) and _CUT_OFF.fullmatch(typed[len(stored) :]) is not None
         for stored in (code, bare_code(entry.item.status_id).casefold())
     )
+
+
+def _without_quotes(text: str) -> str:
+    """What stands between a pair of quotes; any other text as it is."""
+    paired = len(text) > 2 and _CLOSING.get(text[0]) == text[-1]
+    return text[1:-1].strip() if paired else text

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Literal, NamedTuple
 
 import anyio
@@ -58,10 +59,13 @@ async def find_items(directories: Directories, queries: Sequence[str], entity_id
         await _explain_nothing(directories, entity_ids, read)
     items = sum(len(kept.rows) for _, kept in contents)
     all_shown = bool(entity_ids) and items <= _ALL_SHOWN
+    filled = bool(entity_ids) and not all_shown
     if items < _LARGE:
-        results = _results(directories, contents, queries, all_shown=all_shown)
+        results = _results(directories, contents, queries, all_shown=all_shown, filled=filled)
     else:
-        results = await anyio.to_thread.run_sync(lambda: _results(directories, contents, queries, all_shown=all_shown))
+        results = await anyio.to_thread.run_sync(
+            lambda: _results(directories, contents, queries, all_shown=all_shown, filled=filled)
+        )
     others = [one for one in by_id.values() if one.entity_id not in asked]
     if entity_ids and others:
         await _look_elsewhere(directories, lists, results, others)
@@ -70,7 +74,7 @@ async def find_items(directories: Directories, queries: Sequence[str], entity_id
     return FoundItems(
         results=answers,
         directories=_of_matches(answers, by_id),
-        choices=_choices(contents) if all_shown and open_ones else None,
+        choices=_choices(contents, all_shown=all_shown) if entity_ids and open_ones else None,
         searched=len(contents),
         unsearched=unsearched or None,
         note=note,
@@ -79,7 +83,7 @@ async def find_items(directories: Directories, queries: Sequence[str], entity_id
 
 
 def _results(
-    directories: Directories, contents: Contents, queries: Sequence[str], *, all_shown: bool
+    directories: Directories, contents: Contents, queries: Sequence[str], *, all_shown: bool, filled: bool
 ) -> dict[str, QueryResult]:
     """What each query certainly means; of the others the nearest, the fewer the more there are."""
     matcher = _matcher(directories, contents)
@@ -87,29 +91,29 @@ def _results(
     unknown = sum(not found for found in fits.values())
     most = _NEAREST_OF_EACH if all_shown or not unknown else max(_NEAREST_OF_EACH, _NEAREST // unknown)
     return {
-        query: _certain(query, found) if found else _unknown(query, matcher.nearest(query, most))
+        query: _certain(query, found) if found else _unknown(query, matcher.nearest(query, most, filled=filled))
         for query, found in fits.items()
     }
 
 
 def _certain(query: str, fits: Fits) -> QueryResult:
     """`exact` for one item, `ambiguous` for several."""
-    matches = [_match(entry, reason) for entry, reason in fits.items()]
-    if len(matches) == 1:
+    matches = [_match(entry, reason) for entry, reason in islice(fits.items(), _CANDIDATES)]
+    if len(fits) == 1:
         return QueryResult(query=query, status="exact", matches=matches)
     return QueryResult(
         query=query,
         status="ambiguous",
-        matches=matches[:_CANDIDATES],
+        matches=matches,
         tell_apart=_what_tells_apart(fits),
-        more=len(matches) - _CANDIDATES if len(matches) > _CANDIDATES else None,
+        more=len(fits) - len(matches) or None,
     )
 
 
-def _what_tells_apart(fits: Fits) -> Literal["pipeline", "directory", "full name"]:
+def _what_tells_apart(fits: Fits) -> Literal["pipeline", "directory", "code"]:
     found = {entry.directory.entity_id: entry.directory for entry in fits}
     if len(found) == 1:
-        return "full name"
+        return "code"
     return "directory" if len({tuple(one.used_in or (one.entity_id,)) for one in found.values()}) > 1 else "pipeline"
 
 
@@ -147,7 +151,7 @@ async def _look_elsewhere(
         matcher = _matcher(directories, contents)
         for query in unknown:
             if fits := matcher.fits(query):
-                elsewhere = [_match(entry, reason) for entry, reason in fits.items()][:_ELSEWHERE]
+                elsewhere = [_match(entry, reason) for entry, reason in islice(fits.items(), _ELSEWHERE)]
                 results[query] = results[query].model_copy(update={"elsewhere": elsewhere})
 
 
@@ -228,9 +232,9 @@ async def _explain_nothing(
         await directories.items(asked[0])
 
 
-def _choices(contents: Contents) -> dict[str, list[str]]:
-    """All items, as they are printed, with the meaning of final stages."""
-    return {
+def _choices(contents: Contents, *, all_shown: bool) -> dict[str, list[str]] | None:
+    """All items, as they are printed, with the meaning of final stages; or of the directories that have none only."""
+    choices = {
         directory.entity_id: [
             item_line(
                 Item(status_id=item.status_id, name=item.name, semantics=_final_meaning(directory, item.status_id))
@@ -238,7 +242,9 @@ def _choices(contents: Contents) -> dict[str, list[str]]:
             for item in kept.rows
         ]
         for directory, kept in contents
+        if all_shown or not kept.rows
     }
+    return choices or None
 
 
 def _of_matches(results: Sequence[QueryResult], by_id: Mapping[str, Directory]) -> list[FoundIn]:

@@ -24,9 +24,9 @@ class Matcher:
         """
         return self._certain.fits(text, for_code=for_code)
 
-    def nearest(self, text: str, most: int) -> list[Entry]:
-        """The items that are nearest to `text`, none of which may be what it means."""
-        return [self._certain.entries[number] for number in self._ranking.rank(text, most)]
+    def nearest(self, text: str, most: int, *, filled: bool = False) -> list[Entry]:
+        """The items that are nearest to `text`, none of which may be what it means; `filled` up with the first ones."""
+        return [self._certain.entries[number] for number in self._ranking.rank(text, most, filled=filled)]
 
     @cached_property
     def _ranking(self) -> NearestIndex:

@@ -8,8 +8,9 @@ from functools import lru_cache
 
 from anyascii import anyascii
 
+_JUDGING = re.compile("[✅☑✓✔✕-✘❌❎⛔🚫🛑👍👎➕➖➗❓❗⚠🔺🔻🔼🔽⬆⬇]")
 _EMOJI = re.compile(
-    "(?:[0-9#*]\ufe0f?\u20e3|[\u203c\u2049\u2122\u2139\u2190-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff])"
+    "(?:[0-9#*]\ufe0f?\u20e3|[\u203c\u2049\u2122\u2139\u2300-\u25b1\u25c4-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff])"
     "(?:[\ufe0e\ufe0f\u200d\u20e3]|[\u2640\u2642\U0001f000-\U0001faff])*\\s*"
 )
 _WORD = re.compile("[a-z]+|[0-9]+")
@@ -30,10 +31,14 @@ def list_number(name: str) -> str:
 
 
 def without_marks(names: Sequence[str]) -> list[str]:
-    """The names without the list numbers, or emoji, that all of them begin with; none where some do not."""
+    """The names without the list numbers, or emoji, that all of them begin with.
+
+    None where some do not, or where a mark may say yes, no, more or less.
+    """
     for mark in (_LIST_NUMBER, _EMOJI):
         matches = [mark.match(name) for name in names]
         bare = [name[match.end() :] for name, match in zip(names, matches, strict=True) if match]
-        if len(names) > 1 and len(bare) == len(names) and all(bare):
+        judging = any(_JUDGING.search(match[0]) for match in matches if match)
+        if len(names) > 1 and len(bare) == len(names) and all(bare) and not judging:
             return bare
     return []

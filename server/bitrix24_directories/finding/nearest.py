@@ -11,6 +11,7 @@ from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from heapq import nsmallest
+from itertools import islice
 
 from rapidfuzz.distance import JaroWinkler
 from rapidfuzz.process import extract
@@ -48,8 +49,11 @@ class NearestIndex:
         self._words = sorted({*self._names, *self._codes})
         self._text = "\n".join(["", *self._words, ""])
 
-    def rank(self, text: str, most: int) -> list[int]:
-        """The numbers of the items that are nearest to `text`, the nearest first, `most` of them at most."""
+    def rank(self, text: str, most: int, *, filled: bool = False) -> list[int]:
+        """The numbers of the items that are nearest to `text`, the nearest first, `most` of them at most.
+
+        If it is to be `filled`, the first of the others come behind those that are near at all.
+        """
         scores, share = self._scores(words_of(text))
         if share < _PLAUSIBLE:
             for meant in as_meant(text):
@@ -57,9 +61,11 @@ class NearestIndex:
                 if other_share > share:
                     scores, share = others, other_share
         wanted = len(words_of(text))
-        return nsmallest(
+        ranked = nsmallest(
             most, scores, key=lambda number: (-round(scores[number], 6), abs(self._lengths[number] - wanted), number)
         )
+        rest = (number for number in range(len(self._lengths)) if filled and number not in scores)
+        return [*ranked, *islice(rest, most - len(ranked))]
 
     def _scores(self, words: Sequence[str]) -> tuple[dict[int, float], float]:
         """A score for each item that is near at all, and the greatest one's share of what could be reached."""

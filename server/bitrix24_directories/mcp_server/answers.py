@@ -137,12 +137,11 @@ def found_text(result: FoundItems) -> str:
     """
     lines = [_query_line(found) for found in result.results]
     lines += [_found_in(one) for one in result.directories]
-    if result.choices is not None:
+    choices = result.choices or {}
+    if any(choices.values()):
         lines.append("Choose from these what is meant, or ask (CODE: name)")
-        lines += [
-            f"{shown_code(entity_id)} - {'; '.join(listed) or 'no items'}"
-            for entity_id, listed in result.choices.items()
-        ]
+        lines += [f"{shown_code(entity_id)} - {'; '.join(listed)}" for entity_id, listed in choices.items() if listed]
+    lines += [f"{shown_code(entity_id)} exists and has no items" for entity_id, listed in choices.items() if not listed]
     lines += [f"Not searched: {shown_code(missed.entity_id)}, {missed.why}" for missed in result.unsearched or ()]
     if result.note:
         lines.append(result.note)
@@ -159,7 +158,11 @@ def _query_line(found: QueryResult) -> str:
         case "ambiguous":
             more = f"; and {found.more} more" if found.more else ""
             return f"{asked} -> ambiguous: {listed}{more}; name the {found.tell_apart}"
-    nearest = f"not certain; nearest {listed}" if listed else "nothing like it"
+    nearest = (
+        f"not certain; nearest {listed}"
+        if listed
+        else "nothing like it: name the directory that it should be in, or read that with get_directory_items"
+    )
     elsewhere = f"; elsewhere {_matches_text(found.elsewhere)}" if found.elsewhere else ""
     return f"{asked} -> {nearest}{elsewhere}"
 

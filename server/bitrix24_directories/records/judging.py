@@ -14,7 +14,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from bitrix24_directories.directories.fields import TYPE_NAMES, Field
-from bitrix24_directories.directories.models import Directory, Item
+from bitrix24_directories.directories.models import Item
 from bitrix24_directories.text import one_line, shown_code
 
 from .codes import CodeList, code_text, judge_code
@@ -25,6 +25,7 @@ from .stages import (
     WRONG_IN_NEW_METHODS,
     WRONG_IN_OLD_METHODS,
     Pipeline,
+    judge_in_any,
     judge_pipeline,
     judge_stage,
     judge_stage_of,
@@ -46,6 +47,7 @@ _COMPUTED = {
 _HAVE_DEFAULTS = {"opened"}
 """Fields that are described as required and never missing."""
 
+_BETWEEN = re.compile(r"[;\n]|,(?!(?<=\d,)\d)")  # not the comma of "1,5"
 _SHOWN = 100
 _MOST_CANDIDATES = 20
 OPEN = ("ambiguous", "wrong", "dropped", "clears")
@@ -158,7 +160,7 @@ class Judge:
             if field.kind == "crm_multifield":
                 return Verdict("wrong", note='expected [{"VALUE": "...", "VALUE_TYPE": "WORK"}]', otherwise=DROP)
             return Verdict("changed", [given], otherwise=REFUSE_SINGLE)
-        judged = [self._judge_value(field, one) for one in self._parts(field, given)]
+        judged = [self._judge_value(field, part) for part in self._parts(field, given)]
         for verdict in judged:
             if not verdict.writes:
                 return verdict
@@ -176,7 +178,7 @@ class Judge:
         """A list as it is; a text as one value, unless it is several with commas between."""
         if isinstance(given, list):
             return given
-        parts = [part.strip() for part in re.split(r"[,;\n]", given) if part.strip()] if isinstance(given, str) else []
+        parts = [part.strip() for part in _BETWEEN.split(given) if part.strip()] if isinstance(given, str) else []
         return parts if len(parts) > 1 and not self._judge_value(field, given).writes else [given]
 
     def _judge_value(self, field: Field, value: Any) -> Verdict:
@@ -204,7 +206,7 @@ class Judge:
             case "datetime":
                 return moment(value)
             case "enumeration" if field.choices:
-                return _judge_choice(field, value)
+                return _judge_choice(self._known.choices(field), value)
             case "crm_status" if field.directories:
                 return judge_code(value, [self._known.lists[entity_id] for entity_id in field.directories], STORE_RAW)
             case "crm_currency" if self._known.currencies is not None:
@@ -248,7 +250,7 @@ class Judge:
             return next((one for one in pipelines if one.number == self._known.record_pipeline), None), None
         if stage is NOTHING or clears(stage) or isinstance(stage, list | dict):
             return None, None
-        possible = pipeline_of_stage(stage, pipelines) or [one for one in pipelines if one.default]
+        possible = pipeline_of_stage(stage, pipelines)
         if len(possible) == 1:
             return possible[0], "default" if possible[0].default else "stage"
         return None, None
@@ -272,9 +274,12 @@ class Judge:
         return self._in_which_pipeline(value)
 
     def _in_which_pipeline(self, value: Any) -> Verdict:
-        """A stage whose words stand in several pipelines."""
+        """A stage whose words stand in several pipelines, or in none."""
         candidates: list[Item] = []
-        for pipeline in pipeline_of_stage(value, self._known.pipelines):
+        possible = pipeline_of_stage(value, self._known.pipelines)
+        if not possible:
+            return judge_in_any(value, self._known.pipelines, self._stage_otherwise)
+        for pipeline in possible:
             verdict = judge_stage_of(value, pipeline, "")
             items = [option(verdict.value, verdict.name)] if verdict.writes else verdict.candidates
             candidates += [option(item.status_id, f"{item.name}, in {pipeline.name}") for item in items]
@@ -290,11 +295,9 @@ def _judge_currency(value: Any, currencies: CodeList) -> Verdict:
     return judge_code(value, [currencies], STORE_RAW)
 
 
-def _judge_choice(field: Field, value: Any) -> Verdict:
-    text = code_text(value)
-    directory = Directory(entity_id=field.old_name or field.name, name=field.title, kind="enumeration")
-    wrong = STORE_RAW if text.strip().isdecimal() else "store nothing"
-    verdict = judge_code(value, [CodeList(directory, field.choices)], wrong)
+def _judge_choice(choices: CodeList, value: Any) -> Verdict:
+    wrong = STORE_RAW if code_text(value).strip().isdecimal() else "store nothing"
+    verdict = judge_code(value, [choices], wrong)
     if verdict.writes and str(verdict.value).isdecimal():
         return replace(verdict, value=int(verdict.value))
     return verdict

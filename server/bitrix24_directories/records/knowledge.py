@@ -6,7 +6,7 @@ Reads through `directories`; judges nothing.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
@@ -53,6 +53,14 @@ class Knowledge:
     currencies: CodeList | None
     record_id: int | None
     record_pipeline: int | None
+    _choices: dict[str, CodeList] = field(default_factory=dict)
+
+    def choices(self, of: Field) -> CodeList:
+        """The values of an enumeration; made once, for many records."""
+        if of.name not in self._choices:
+            directory = Directory(entity_id=of.old_name or of.name, name=of.title, kind="enumeration")
+            self._choices[of.name] = CodeList(directory, of.choices)
+        return self._choices[of.name]
 
 
 class Gathering:

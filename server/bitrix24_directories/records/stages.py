@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from bitrix24_directories.directories.entity_ids import prefix_of
 from bitrix24_directories.directories.models import Directory, Item
 from bitrix24_directories.finding.certain import CODE, NEAR_CODE
 from bitrix24_directories.text import bare_code
@@ -22,8 +23,7 @@ from .verdicts import Verdict, option
 
 _PREFIX = re.compile(r"(?:c(?P<deal>\d+)|dt(?P<type>\d+)_(?P<number>\d+)):")
 
-_PIPELINE = re.compile(r"(?:C|DEAL_STAGE_|DT\d+_)(?P<number>\d+)", re.IGNORECASE)
-
+_WRONG_PIPELINE = "refuse it, or take the main pipeline"
 WRONG_IN_OLD_METHODS = "store it raw or swap it"
 WRONG_IN_NEW_METHODS = "refuse, ignore or swap it"
 
@@ -59,16 +59,22 @@ class Pipeline:
 
 def judge_pipeline(value: Any, pipelines: Sequence[Pipeline]) -> Verdict:
     """A pipeline by its number or name; the value to write is the number."""
-    number = _PIPELINE.fullmatch(code_text(value).strip())
     items = [option(str(one.number), one.name) for one in pipelines]
     known = CodeList(Directory(entity_id="pipelines", name="the pipelines", kind="list"), items)
-    verdict = judge_code(number["number"] if number else value, [known], "refuse it, or take the main pipeline")
-    if number and verdict.outcome == "right":
-        verdict = replace(verdict, outcome="changed", otherwise="refuse it, or take the main pipeline")
+    verdict = judge_code(value, [known], _WRONG_PIPELINE)
+    prefix = code_text(value).strip().upper()
+    if verdict.outcome == "wrong" and (meant := [one for one in pipelines if prefix in _prefixes(one)]):
+        verdict = Verdict("changed", meant[0].number, meant[0].name, otherwise=_WRONG_PIPELINE)
     unnamed = any(one.directory.pipeline is None for one in pipelines)
     if verdict.outcome == "wrong" and unnamed and not code_text(value).strip().isdecimal():
         return replace(verdict, outcome="ambiguous", note="the names of pipelines cannot be read, only their numbers")
     return replace(verdict, value=int(verdict.value) if verdict.writes else None)
+
+
+def _prefixes(pipeline: Pipeline) -> tuple[str, ...]:
+    """What a pipeline's stages begin with, and the id of their directory."""
+    entity_id = pipeline.directory.entity_id
+    return entity_id, prefix_of(entity_id).removesuffix(":") or f"C{pipeline.number}"
 
 
 def pipeline_of_stage(value: Any, pipelines: Sequence[Pipeline]) -> list[Pipeline]:
@@ -76,9 +82,7 @@ def pipeline_of_stage(value: Any, pipelines: Sequence[Pipeline]) -> list[Pipelin
     text = code_text(value)
     if whole := [one for one in pipelines if text in one.codes]:
         return whole
-    verdicts = [(one, judge_stage_of(value, one, "")) for one in pipelines]
-    found = [one for one, verdict in verdicts if verdict.writes]
-    return found or [one for one, verdict in verdicts if verdict.outcome == "ambiguous"]
+    return [one for one in pipelines if judge_stage_of(value, one, "").outcome != "wrong"]
 
 
 def judge_stage_of(value: Any, pipeline: Pipeline, otherwise: str) -> Verdict:
@@ -86,13 +90,26 @@ def judge_stage_of(value: Any, pipeline: Pipeline, otherwise: str) -> Verdict:
     return judge_code(value, [pipeline.stages], otherwise)
 
 
+def judge_in_any(value: Any, pipelines: Sequence[Pipeline], otherwise: str) -> Verdict:
+    """A stage that no pipeline certainly has: those of all are shown, first of the one whose prefix it has."""
+    text = code_text(value).strip().upper()
+    nearest_first = sorted(pipelines, key=lambda one: not text.startswith(f"{_prefixes(one)[1]}:"))
+    items = [option(item.status_id, f"{item.name}, in {one.name}") for one in nearest_first for item in one.items]
+    stages = Directory(entity_id="stages", name="the stages of any pipeline", kind="stages")
+    verdict = judge_code(value, [CodeList(stages, items)], otherwise)
+    if not verdict.writes:
+        return verdict
+    candidates = tuple(item for item in items if item.status_id == verdict.value)
+    return Verdict("ambiguous", candidates=candidates, note="name the pipeline", otherwise=otherwise)
+
+
 def judge_stage(value: Any, own: Pipeline, pipelines: Sequence[Pipeline], otherwise: str) -> Verdict:
     """A stage of a record in the pipeline `own`; a code of another pipeline is answered with its twin there."""
     verdict = judge_stage_of(value, own, otherwise)
-    if verdict.outcome == "right":
+    if verdict.outcome != "wrong":
         return verdict
     text = code_text(value).strip()
-    for other in pipelines if verdict.outcome == "wrong" or ":" in text else ():
+    for other in pipelines:
         coded = [entry.item for entry, why in other.stages.matcher.fits(text).items() if why in (CODE, NEAR_CODE)]
         if other is not own and len(coded) == 1:
             return _twin(coded[0], other, own, otherwise)
