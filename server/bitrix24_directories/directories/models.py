@@ -203,7 +203,7 @@ class FoundItems(Result):
     """One result for each query, in the order asked; `searched` counts directories, `note` limits what that means.
 
     `directories` are those of the matches. If a result is not certain, `choices` has all items of the named directories
-    as `CODE: name` by entityId, unless these are too many.
+    as `CODE: name` by entityId; if these are too many, only those directories that have none.
     """
 
     results: list[QueryResult]
