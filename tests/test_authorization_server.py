@@ -135,7 +135,7 @@ async def test_a_wrong_address(portal: RunningPortal, pair: dict[str, str]) -> N
     assert names_the_server(result.text, portal.address.removeprefix("http://"))
 
 
-@pytest.mark.parametrize("code", ["PAYMENT_REQUIRED", "insufficient_scope", "NOT_INSTALLED"])
+@pytest.mark.parametrize("code", ["PAYMENT_REQUIRED", "insufficient_scope"])
 async def test_a_refusal_is_asked_for_ever_more_rarely_too(
     portal: RunningPortal, authorised: Application, code: str
 ) -> None:

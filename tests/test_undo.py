@@ -275,7 +275,7 @@ LEAD_SOURCES = st.sampled_from([None, "", "CALL", "EMAIL", "WEB", "PARTNER", "em
 INDUSTRIES = ["IT", "FINANCE", "OTHER", "MANUFACTURING", "ancient"]
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_only_what_was_planned_moves_and_undo_restores_it(
     data: st.DataObject, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
