@@ -72,6 +72,7 @@ class CertainIndex:
         self._list_numbers: defaultdict[str, list[Entry]] = defaultdict(list)
         self._cut: list[Entry] = []  # whose codes may have been cut to fit
         self._directories: dict[str, Directory] = {}
+        self._longest = _LONGEST
         for directory, items in contents:
             self._directories[directory.entity_id] = directory
             bare_names = without_marks([item.name for item in items])
@@ -79,6 +80,7 @@ class CertainIndex:
             for place, item in enumerate(items):
                 entry = Entry(directory, item)
                 self.entries.append(entry)
+                self._longest = max(self._longest, len(item.name) + len('""'))
                 for spelling in {item.status_id.casefold(), bare_code(item.status_id).casefold()}:
                     self._codes[spelling].append(entry)
                 for key in {name_key(item.name), name_key(bare_names[place])} if bare_names else {name_key(item.name)}:
@@ -91,7 +93,7 @@ class CertainIndex:
     def fits(self, text: str, *, for_code: bool = False) -> Fits:
         """The entries that `text` is the code or the whole name of; `for_code` if it stands where a code belongs."""
         text = text.strip()
-        if not text:
+        if not text or len(text) > self._longest:
             return {}
         bare = _without_quotes(text)
         if bare.isdecimal():
