@@ -142,6 +142,8 @@ def found_text(result: FoundItems) -> str:
         lines.append("Choose from these what is meant, or ask (CODE: name)")
         lines += [f"{shown_code(entity_id)} - {'; '.join(listed)}" for entity_id, listed in choices.items() if listed]
     lines += [f"{shown_code(entity_id)} exists and has no items" for entity_id, listed in choices.items() if not listed]
+    if not choices and any(found.status == "none" and not found.matches for found in result.results):
+        lines.append("To see all items of a directory, name it in entityIds")
     lines += [f"Not searched: {shown_code(missed.entity_id)}, {missed.why}" for missed in result.unsearched or ()]
     if result.note:
         lines.append(result.note)
@@ -158,11 +160,7 @@ def _query_line(found: QueryResult) -> str:
         case "ambiguous":
             more = f"; and {found.more} more" if found.more else ""
             return f"{asked} -> ambiguous: {listed}{more}; name the {found.tell_apart}"
-    nearest = (
-        f"not certain; nearest {listed}"
-        if listed
-        else "nothing like it: name the directory that it should be in, or read that with get_directory_items"
-    )
+    nearest = f"not certain; nearest {listed}" if listed else "nothing like it"
     elsewhere = f"; elsewhere {_matches_text(found.elsewhere)}" if found.elsewhere else ""
     return f"{asked} -> {nearest}{elsewhere}"
 
