@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -264,3 +265,30 @@ async def test_two_merges_of_the_same_codes_at_once(portal: PortalInProcess, tmp
     assert not any("records carry it still" in one.text for one in said)
     assert [one.structured["status"] for one in said if not one.is_error].count("done") >= 1
     assert not any("INTERNAL_ERROR" in one.text for one in said)
+
+
+@pytest.mark.parametrize("carried_out", [True, False])
+async def test_a_mistake_of_ours_while_a_change_is_under_way(
+    portal: PortalInProcess, tmp_path: Path, carried_out: bool
+) -> None:
+    """The audit log never says "not done" of what may have been done."""
+    app, log = portal.portal.app, tmp_path / "log"
+
+    async def breaking(scope: Any, receive: Any, send: Any) -> None:
+        if not scope["path"].endswith("crm.status.update"):
+            await app(scope, receive, send)
+            return
+        if carried_out:
+            await app(scope, receive, _unheard)
+        raise RuntimeError
+
+    portal.portal.app = breaking  # type: ignore[assignment]
+    async with assistant(portal, allow_writes=True, audit_log=str(log)) as someone:
+        said = await someone.call("update_directory_item", **RENAME)
+    assert said.error["code"] == "INTERNAL_ERROR"
+    outcome = json.loads(log.read_text("utf-8").splitlines()[-1])["outcome"]
+    assert outcome.startswith("done" if carried_out else "unknown")
+
+
+async def _unheard(_message: Any) -> None:
+    """Send nothing."""

@@ -223,6 +223,10 @@ class Directories:
         """
         try:
             await self._client.change(calls, outcomes)
+        except Exception:  # a mistake of ours: what has left for the portal may have been carried out
+            lost = failure("UNEXPECTED_ANSWER", detail="it could not be read")
+            outcomes += [lost] * (len(calls) - len(outcomes))
+            raise
         finally:
             for place, ((method, _), outcome) in enumerate(zip(calls, outcomes, strict=False)):
                 if isinstance(outcome, Answer) and not confirms(method, outcome.result):
