@@ -7,7 +7,7 @@ import pytest
 from bitrix24_directories.directories.models import Directory, Item
 from bitrix24_directories.directories.notation import item_line
 from bitrix24_directories.finding.matching import Matcher
-from bitrix24_directories.finding.names import without_marks
+from bitrix24_directories.finding.names import without_common_marks
 from bitrix24_directories.text import shown_code
 from bitrix24_directories.words import name_key
 
@@ -282,8 +282,8 @@ def test_marks_that_all_names_of_a_list_begin_with() -> None:
     assert of_names("paid", "✅ Delivered", "❌ Paid") == []
     assert of_names("50", "≤ 50", "≥ 100") == []
     assert of_names("20%", "▲ 10%", "▼ 20%") == []
-    assert without_marks(["50-250", "250-500"]) == without_marks(["1 room", "2 rooms"]) == []
-    assert without_marks(["1️⃣ a", "2️⃣ b"]) == ["a", "b"]
+    assert without_common_marks(["50-250", "250-500"]) == without_common_marks(["1 room", "2 rooms"]) == []
+    assert without_common_marks(["1️⃣ a", "2️⃣ b"]) == ["a", "b"]
 
 
 def test_a_bare_number() -> None:

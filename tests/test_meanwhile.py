@@ -172,16 +172,10 @@ async def test_all_pages_are_read_again_after_a_change(portal: PortalInProcess) 
 
 
 async def test_a_refusal_ends_when_it_is_as_old_as_what_is_kept(portal: PortalInProcess) -> None:
-    refused = True
-
-    def deny(_params: Mapping[str, Any]) -> None:
-        if refused:
-            refuse()
-
-    while_asked(portal, "crm.category.list", deny)
+    while_asked(portal, "crm.category.list", lambda _params: refuse())
     async with assistant(portal, allow_writes=True, fields_kept=False) as someone:
         await someone.call("list_directories")
-        refused = False
+        portal.portal.meanwhile = lambda _method, _params: None
         for minute in range(8):
             await anyio.sleep(60)
             name = "Site" if minute % 2 else "Website"
@@ -205,18 +199,12 @@ async def test_the_last_item_of_a_directory_that_is_not_listed(portal: PortalInP
 
 
 async def test_names_of_pipelines_that_cannot_be_read(portal: PortalInProcess) -> None:
-    refused = True
-
-    def deny(_params: Mapping[str, Any]) -> None:
-        if refused:
-            refuse()
-
-    while_asked(portal, "crm.category.list", deny)
+    while_asked(portal, "crm.category.list", lambda _params: refuse())
     fields = {"CATEGORY_ID": "Wholesale"}
     async with assistant(portal, fields_kept=False) as someone:
         said = await someone.call("check_record", entity="deal", fields=fields)
         assert "the names of pipelines cannot be read, only their numbers" in said.text
-        refused = False
+        portal.portal.meanwhile = lambda _method, _params: None
         await anyio.sleep(20)
         said = await someone.call("check_record", entity="deal", fields=fields)
     assert said.structured["write"] == {"CATEGORY_ID": 1}

@@ -17,12 +17,11 @@ from itertools import islice, takewhile
 
 from bitrix24_directories.directories.entity_ids import code_length, prefix_of
 from bitrix24_directories.directories.models import Directory, Item
-from bitrix24_directories.directories.notation import unquoted
-from bitrix24_directories.directories.notation import without_marks as without_item_marks
+from bitrix24_directories.directories.notation import unquoted, without_marks
 from bitrix24_directories.text import bare_code
 from bitrix24_directories.words import name_key
 
-from .names import list_number, without_marks, words_of
+from .names import list_number, without_common_marks, words_of
 
 NAME, CODE, NO_PREFIX, NEAR_CODE, A_WORD, LIST_NUMBER = (
     "this name",
@@ -75,7 +74,7 @@ class CertainIndex:
         self._longest = _LONGEST
         for directory, items in contents:
             self._directories[directory.entity_id] = directory
-            bare_names = without_marks([item.name for item in items])
+            bare_names = without_common_marks([item.name for item in items])
             longest = len(prefix_of(directory.entity_id)) + code_length(directory.entity_id)
             for place, item in enumerate(items):
                 entry = Entry(directory, item)
@@ -149,7 +148,7 @@ class CertainIndex:
     def _by_notation(self, text: str) -> Fits:
         """`CODE: Name` and `CODE (Name)`, with all that can stand behind: where code and name belong together."""
         pairs = [text.partition(": ")[::2]] if ": " in text else []
-        printed = without_item_marks(text)
+        printed = without_marks(text)
         pairs += [(printed[: match.start()], printed[match.end() :]) for match in re.finditer(r":\s+", printed)]
         entity_id = None
         if named := _NAMED.fullmatch(text):

@@ -30,7 +30,7 @@ def list_number(name: str) -> str:
     return match[1] if match else ""
 
 
-def without_marks(names: Sequence[str]) -> list[str]:
+def without_common_marks(names: Sequence[str]) -> list[str]:
     """The names without the list numbers, or emoji, that all of them begin with.
 
     None where some do not, or where a mark may say yes, no, more or less.
