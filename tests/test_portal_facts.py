@@ -10,7 +10,7 @@ import pytest
 
 from bitrix24_directories.portal import DemoPortal
 from bitrix24_directories.portal.store import Age
-from support import RunningPortal
+from support import RunningPortal, change_field
 from test_portal import post, result, rows
 
 AGES: tuple[Age, ...] = ("today", "older", "oldest")
@@ -429,6 +429,29 @@ def no_date(portal: Portal) -> None:
 def number(portal: Portal) -> None:
     read = {"12,5": 12, "1.200": 1.2, "12.50": 12.5}
     assert {text: portal.add(opportunity=text)["opportunity"] for text in read} == read
+
+
+@fact("crm.item.add", "a date and time that strtotime reads")
+def moment(portal: Portal) -> None:
+    read = {
+        "31.12.2026 18:30": "2026-12-31T18:30:00+03:00",
+        "2026-01-15T09:00:00Z": "2026-01-15T09:00:00+00:00",
+        "1/2/2026": "2026-01-02T00:00:00+03:00",
+    }
+    assert {text: portal.add(ufCrm_1729=text)["ufCrm_1729"] for text in read} == read
+    assert portal.add(ufCrm_1729="31/12/2026 10:00")["ufCrm_1729"] is None
+
+
+@fact("crm.contact.add", "no value for a system field that is described as required")
+def required(portal: Portal) -> None:
+    assert portal.error("crm.contact.add", fields={"NAME": "Ann"})[0] == "CRM_FIELD_ERROR_REQUIRED"
+    assert portal.error("crm.item.add", entityTypeId=CONTACT, fields={"name": "Ann"})[0] == "CRM_FIELD_ERROR_REQUIRED"
+
+
+@fact("crm.item.add", "no value for a custom field that is described as required")
+def required_custom(portal: Portal) -> None:
+    change_field(portal.running.portal, DEAL, "UF_CRM_1726", required=True)
+    assert portal.add()["ufCrm_1726"] is None
 
 
 @fact("crm.contact.add", "no value for `OPENED`, which is described as required")

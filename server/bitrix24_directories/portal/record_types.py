@@ -132,6 +132,7 @@ _PEOPLE = """
 ORIGIN_ID | string | External ID | Внешний идентификатор | i
 PHONE | crm_multifield | Phone | Телефон | m old
 EMAIL | crm_multifield | E-mail | E-mail | m old
+WEB | crm_multifield | Website | Сайт | m old
 FM | crm_multifield | Phones and addresses | Телефоны и адреса | m new
 """
 _TYPES = (
@@ -159,6 +160,10 @@ UF_CRM_1724 | enumeration | Customer size | Размер клиента |
 UF_CRM_1725 | boolean | Needs delivery | Нужна доставка |
 UF_CRM_1726 | date | Inspection on | Дата осмотра |
 UF_CRM_1727 | enumeration | Extras | Дополнительно | m
+UF_CRM_1728 | integer | Number of boxes | Количество коробок |
+UF_CRM_1729 | datetime | Call back at | Перезвонить |
+UF_CRM_1730 | string | Serial numbers | Серийные номера | m
+UF_CRM_1731 | integer | Pallets by lorry | Паллеты по машинам | m
 """),
     (3, "Contact", "Контакт", "CONTACT", "contact", _COMMON + _PEOPLE + """
 NAME | string | First name | Имя |

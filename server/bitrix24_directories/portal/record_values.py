@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from .record_types import Field
@@ -21,11 +21,19 @@ TODAY = date(2026, 1, 15)
 
 _NUMBER = re.compile(r"\s*[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
 _ZERO_IS_VALUE = {"integer", "double", "string"}
-_REFERENCES = {"user", "crm_company"}
+_REFERENCES = {"user", "employee", "crm_lead", "crm_deal", "crm_contact", "crm_company", "crm_quote"}
 _WORDS = {"yesterday": -1, "today": 0, "now": 0, "tomorrow": 1}
-_YEAR_FIRST = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})(?!\d)")
-_DAY_FIRST = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})(?!\d)")
-_MONTH_FIRST = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})(?!\d)")
+_TIME = r"(?:(?:T|\s+)(?P<time>\d{1,2}:\d{2}(?::\d{2})?)(?:\.\d+)?(?P<zone>Z|[+-]\d{2}:?\d{2})?)?"
+_DATES = [
+    re.compile(date + _TIME, re.ASCII)
+    for date in (
+        r"(?P<year>\d{4})-(?P<month>\d{1,2})-(?P<day>\d{1,2})",
+        r"(?P<day>\d{1,2})\.(?P<month>\d{1,2})\.(?P<year>\d{4})",
+        r"(?P<month>\d{1,2})/(?P<day>\d{1,2})/(?P<year>\d{4})",
+    )
+]
+_ZONE = "+03:00"
+"""The demo portal's own, for times without one."""
 _MULTIFIELD_TYPES = {"PHONE", "EMAIL", "WEB", "IM"}
 
 
@@ -61,15 +69,15 @@ def _single(field: Field, value: Any, before: Any, stored: Stored) -> Any:
     if zero and not (stored.zero_is_value and field.kind in _ZERO_IS_VALUE):
         return None
     match field.kind:
-        case "integer" | "user" | "crm_company":
-            number = int(_php_float(text))
-            return None if number == 0 and field.kind in _REFERENCES else number
+        case "integer":
+            return int(_php_float(text))
+        case kind if kind in _REFERENCES:
+            return int(_php_float(text)) or None
         case "double":
             return _php_float(text)
-        case "date":
-            return _strtotime(text) or before
-        case "datetime":
-            return text if _is_moment(text) else before
+        case "date" | "datetime":
+            moment = _strtotime(text)
+            return before if not moment else moment[:10] if field.kind == "date" else moment
         case "enumeration":
             return int(text) if text.isdecimal() else None
     return text
@@ -100,27 +108,18 @@ def _php_float(text: str) -> float:
     return float(match[0]) if match else 0.0
 
 
-def _strtotime(text: str) -> str | None:
-    """The ISO date that PHP makes of a text; None for what it cannot read."""
+def _strtotime(text: str) -> str:
+    """The ISO time that PHP makes of a text; empty for what it cannot read."""
     text = text.strip()
     if (days := _WORDS.get(text.lower())) is not None:
-        return (TODAY + timedelta(days=days)).isoformat()
-    if match := _YEAR_FIRST.match(text):
-        year, month, day = map(int, match.groups())
-    elif match := _DAY_FIRST.match(text):
-        day, month, year = map(int, match.groups())
-    elif match := _MONTH_FIRST.match(text):
-        month, day, year = map(int, match.groups())
-    else:
-        return None
-    if not 1 <= month <= 12 or not 1 <= day <= 31 or year == 0:
-        return None
-    return (date(year, month, 1) + timedelta(days=day - 1)).isoformat()  # February 30 is March 2
-
-
-def _is_moment(text: str) -> bool:
-    try:
-        datetime.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
+        return f"{TODAY + timedelta(days=days)}T00:00:00{_ZONE}"
+    match = next((found for pattern in _DATES if (found := pattern.fullmatch(text))), None)
+    if match is None:
+        return ""
+    year, month, day = (int(match[part]) for part in ("year", "month", "day"))
+    hour, minute, second = [int(part) for part in f"{match['time'] or '0:00'}:0".split(":")][:3]
+    if not 1 <= month <= 12 or not 1 <= day <= 31 or year == 0 or hour > 23 or minute > 59 or second > 59:
+        return ""
+    zone = re.sub(r"(\d\d)(\d\d)$", r"\1:\2", (match["zone"] or _ZONE).replace("Z", "+00:00"))
+    on = date(year, month, 1) + timedelta(days=day - 1)  # February 30 is March 2
+    return f"{on}T{hour:02}:{minute:02}:{second:02}{zone}"

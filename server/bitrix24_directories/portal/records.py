@@ -70,6 +70,7 @@ class Records:
         self._write(store, kind, values, dict(_by_old_names(kind, sent)), adding=True, old_method=True)
         if values.get("stageId") is None and (stages := kind.stages_of(store, values.get("categoryId"))):
             values["stageId"] = store.of(stages.id)[0].status_id
+        _refuse_missing(kind, values)
         record_id: int = self._keep(kind, values)["id"]
         return record_id
 
@@ -78,6 +79,7 @@ class Records:
         kind, values = self.type(number), dict(self.get(number, record_id))
         by_name = {name: value for name, value in _by_old_names(kind, sent) if name != "categoryId"}
         self._write(store, kind, values, by_name, adding=False, old_method=True)
+        _refuse_missing(kind, values)
         self.all[number, record_id] = values
 
     def _keep(self, kind: RecordType, values: Values) -> Values:
@@ -188,7 +190,7 @@ def _pipeline(store: Store, kind: RecordType, sent: Any, before: Values) -> Any:
         for directory in store.directories.values()
         if directory.entity_type_id == kind.id and directory.category_id is not None
     ]
-    if sent is None or sent == "":
+    if sent in (None, "", []):
         return min(numbers) if before["categoryId"] is None else before["categoryId"]
     if not str(sent).isdecimal() or int(sent) not in numbers:
         raise PortalError("Category is not available", code="CRM_FIELD_ERROR_CATEGORY_NOT_AVAILABLE")
@@ -200,7 +202,9 @@ def _invalid_value(title: str) -> PortalError:
 
 
 def _refuse_missing(kind: RecordType, values: Values) -> None:
-    missing = [described.title for described in kind.fields if described.required and values[described.name] is None]
+    """Custom fields that are required are not looked at."""
+    required = [described for described in kind.fields if described.required and not described.custom]
+    missing = [described.title for described in required if values[described.name] is None]
     if missing:
         raise PortalError(f'Required field "{missing[0]}" is not filled', code="CRM_FIELD_ERROR_REQUIRED")
 
