@@ -69,7 +69,8 @@ def read_new_fields(result: Any) -> list[Field]:
     fields: list[Field] = []
     for name, row, field in _described(rows):
         upper = _text(row.get("upperName")) or _upper(name)
-        fields.append(replace(field, name=name, old_name=upper, original=upper if upper.startswith("UF_") else ""))
+        original, upper_name = (upper, "") if upper.startswith("UF_") else ("", upper)
+        fields.append(replace(field, name=name, old_name=upper, original=original, upper_name=upper_name))
     return fields
 
 

@@ -99,6 +99,8 @@ class Field:
     immutable: bool = False
     multiple: bool = False
     original: str = ""
+    upper_name: str = ""
+    """A built-in field's name in upper case, which `crm.item.*` reads as well: of a lead's stage STAGE_ID."""
 
     @property
     def custom(self) -> bool:

@@ -80,7 +80,7 @@ def record_of(type_id: int, record_id: int) -> Read[dict[str, Any]]:
     params = {
         "entityTypeId": type_id,
         "filter": {"=id": record_id},
-        "select": ["id", "categoryId"],
+        "select": ["id", "categoryId", "stageId"],
         "order": {"id": "ASC"},
         "start": -1,
     }

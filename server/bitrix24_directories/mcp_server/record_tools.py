@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -76,45 +77,60 @@ def record_text(result: CheckedRecord, record_id: int | None) -> str:
 
 def _lines(name: str, record: RecordVerdict) -> Iterator[str]:
     yield _head(name, record)
-    write = record.write or {}
     for field in record.fields or ():
-        yield _field_line(field, write)
-    if write:
-        yield f"Write: {quoted(write)}"
+        yield _field_line(field)
+    if record.write:
+        yield f"Write: {quoted(record.write)}"
     if record.open:
         yield f"Left out, to be settled first: {', '.join(record.open)}"
     if record.missing:
         yield f"Missing, if this is a new record: {', '.join(record.missing)}"
+    for note in record.notes or ():
+        yield f"Note: {note}"
 
 
 def _head(name: str, record: RecordVerdict) -> str:
+    """`deal in Wholesale (1): 2 right, 1 corrected, 2 cannot be written as given`."""
     if record.pipeline is not None:
-        why = {"stage": ", added", "default": ", if it is new", None: ""}[record.pipeline_from]
-        name += f" in {record.pipeline} (CATEGORY_ID {record.category_id}{why})"
-    if record.ok:
-        return f"{name}: may be written as it stands"
-    changes = sum(field.outcome == "changed" for field in record.fields or ())
-    return f"{name}: {changes} of {record.given} fields need{'s' if changes == 1 else ''} a change"
+        name += f" in {record.pipeline} ({record.category_id}{', if it is new' * (record.pipeline_from == 'default')})"
+    counts = Counter(_COUNTED[field.outcome] for field in record.given)
+    counted = [f"{counts[words]} {words}" for words in dict.fromkeys(_COUNTED.values()) if counts[words]]
+    if record.pipeline_from == "stage":
+        counted.append(f"{next(iter(record.write or {}))} added")
+    if record.missing:
+        counted.append(f"{len(record.missing)} missing")
+    return f"{name}: {', '.join(counted)}"
 
 
-def _field_line(field: CheckedField, write: dict[str, Any]) -> str:
+_COUNTED = {
+    "right": "right",
+    "unchecked": "not checked",
+    "changed": "corrected",
+    "ambiguous": "cannot be written as given",
+    "wrong": "cannot be written as given",
+    "dropped": "cannot be written as given",
+    "clears": "would empty a field",
+}
+
+
+def _field_line(field: CheckedField) -> str:
     name = f"{field.field} (write as {field.write_as})" if field.write_as else field.field
-    given = "" if field.given is None else quoted(field.given)
     would = f"Bitrix24 would {field.otherwise}" if field.otherwise else ""
     why = "; ".join(filter(None, (field.note, would)))
     listed = ", ".join(field.candidates or ())
     match field.outcome:
         case "right" | "changed":
-            written = write.get(field.write_as or field.field)
-            code = shown_code(written) if isinstance(written, str) else quoted(written)
-            named = f" ({field.name})" if field.name else ""
-            outcome = "" if field.outcome == "changed" else f", {field.outcome}"
-            return f"{name}: {given and f'{given} -> '}{code}{named}{outcome}" + (f" ({why})" if why else "")
+            value = shown_code(field.value) if isinstance(field.value, str) else quoted(field.value)
+            named = f"{value} ({field.name})" if field.name else value
+            said = f"{named}, right" if field.outcome == "right" else f"{field.as_given} -> {named}"
+            return f"{name}: {said}" + (f" ({why})" if why else "")
         case "unchecked":
             return f"{name}: not checked" + (f", {why}" if why else "")
         case "ambiguous":
-            return f"{name}: {given} is ambiguous: {listed}; ask the user" + (f" ({why})" if why else "")
+            return f"{name}: {field.as_given} is ambiguous: {listed}; ask the user" + (f" ({why})" if why else "")
         case "dropped":
-            return f"{name}: {field.note or 'no such field'}, Bitrix24 would drop it{listed and f'; nearest {listed}'}"
+            listed = listed and f"; {'one of' if field.note else 'nearest'} {listed}"
+            return f"{name}: {field.note or 'no such field'}, Bitrix24 would drop it{listed}"
         case "wrong" | "clears":
-            return f"{name}: {given}, {why}" + (f"; perhaps {listed}" if listed else "")
+            listed = listed and f"; perhaps {listed}"
+            return f"{name}: {field.as_given}{why and f', {why}'}{listed}"

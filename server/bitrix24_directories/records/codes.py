@@ -6,21 +6,29 @@ Facts: a wrong code is stored as it is; records hold an enumeration's ID, and it
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from pydantic_core import from_json
+
+from bitrix24_directories.directories.fields import folded_name
 from bitrix24_directories.directories.models import Directory, Item
 from bitrix24_directories.finding.matching import Matcher
+from bitrix24_directories.words import name_key
 
-from .verdicts import Verdict
+from .verdicts import Verdict, option
 
 WORDS_LIMIT = 200
 """Characters of a value that are looked for among names."""
 
 SHOWN = 20
 """Items of a list that are shown if nothing fits: all of them, or of a longer one the nearest."""
+
+
+_CODES = ("statusid", "currency", "code", "id", "value")
+_NAMES = ("name", "fullname", "title", "value")
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,53 @@ class CodeList:
 def code_text(value: Any) -> str:
     """A value as a code: records carry `79` and `"79"` alike."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def as_json(value: Any) -> Any:
+    """What a text holds that is a JSON list or object; anything else as it is."""
+    if isinstance(value, str) and value.lstrip().startswith(("[", "{")):
+        try:
+            return from_json(value, allow_inf_nan=False)
+        except ValueError:
+            return value
+    return value
+
+
+def code_and_name(value: Any) -> tuple[Any, str] | None:
+    """The code and the name in a list's row, in `[code, name]` or in a value alone; None where there is no one code."""
+    if isinstance(value, list):
+        code, name = (*value, "") if len(value) == 1 else value if len(value) == 2 else (None, "")
+    elif isinstance(value, Mapping):
+        row = {folded_name(str(key)): part for key, part in value.items()}
+        if list(row) == ["0"]:  # PHP's list of one
+            return code_and_name(row["0"])
+        told = next((key for key in _CODES if key in row), None)
+        code = row[told] if told else None
+        name = next((row[key] for key in _NAMES if key in row and key != told), "")
+    else:
+        return value, ""
+    return None if code is None or isinstance(code, list | dict) or not isinstance(name, str) else (code, name)
+
+
+def judge_row(value: Any, judge: Callable[[Any], Verdict], otherwise: str) -> Verdict:
+    """A code that came as its list's row or as `[code, name]`; its name has to be the item's own.
+
+    `otherwise` is what Bitrix24 would do with anything that is not one code.
+    """
+    told = code_and_name(value)
+    if told is None:
+        return Verdict("wrong", note="it takes one code", otherwise=otherwise)
+    code, name = told
+    verdict = judge(code)
+    if not isinstance(value, list | dict):
+        return verdict
+    if verdict.writes and name and name_key(name) != name_key(verdict.name):
+        named = judge(name)
+        if isinstance(value, list) or not named.writes:
+            return Verdict("wrong", note="it takes one code", otherwise=otherwise)
+        items = tuple(option(code_text(one.value), one.name) for one in (verdict, named))
+        return Verdict("ambiguous", candidates=items, note="its code and its name differ", otherwise=otherwise)
+    return replace(verdict, outcome="changed" if verdict.writes else verdict.outcome, otherwise=otherwise)
 
 
 def judge_code(value: Any, lists: Sequence[CodeList], otherwise: str) -> Verdict:

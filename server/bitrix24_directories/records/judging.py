@@ -1,7 +1,8 @@
 """Judges the fields of one record by what is known of its type. Pure.
 
 Facts: a key that names no field is dropped without a word, and so is a value for a read-only one; a value of a multiple
-field has to be a list; `crm.deal.update` never changes the pipeline.
+field has to be a list; `crm.deal.update` never changes the pipeline; title, currency, responsible and a deal's dates
+cannot be emptied; REST does not ask for custom fields, nor for those that are required from a stage on.
 """
 
 from __future__ import annotations
@@ -11,53 +12,54 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pydantic_core import from_json
-
 from bitrix24_directories.directories.fields import TYPE_NAMES, Field
 from bitrix24_directories.directories.models import Item
-from bitrix24_directories.text import one_line, shown_code
+from bitrix24_directories.text import one_line, quoted, shown_code
 
-from .codes import CodeList, code_text, judge_code
+from .codes import CodeList, as_json, code_and_name, code_text, judge_code, judge_row
 from .knowledge import Knowledge
-from .models import AS_IT_STANDS, CheckedField, PipelineFrom, RecordVerdict
-from .spelling import Key, read_keys, spelt, style_of
+from .models import AS_IT_STANDS, OPEN, CheckedField, PipelineFrom, RecordVerdict
+from .multifields import judge_multifield
+from .spelling import Key, is_mixed, read_keys, spelt
 from .stages import (
-    WRONG_IN_NEW_METHODS,
-    WRONG_IN_OLD_METHODS,
     Pipeline,
+    final_stages,
+    instead_of,
     judge_in_any,
     judge_pipeline,
     judge_stage,
     judge_stage_of,
     pipeline_of_stage,
 )
-from .verdicts import DROP, STORE_RAW, Verdict, boolean, clears, day, moment, number, option, record_id
+from .values import boolean, day, moment, number, record_id
+from .verdicts import CLEAR, DROP, KEEP, REFERENCES, REFUSE, STORE_RAW, Verdict, is_empty, option
+
+NOTHING = object()
 
 _NEVER_MOVED = "crm.deal.update never changes the pipeline; for crm.item.update spell all as categoryId, stageId"
-REFUSE_SINGLE = "refuse a single value"
-NOTHING = object()
+_NOT_ASKED_FOR = "Bitrix24 does not ask by REST for fields that the new stage requires"
 _COMPUTED = {
-    "closed": "it follows from the stage",
+    "closed": "it follows from the stage; choose the stage instead",
     "isReturnCustomer": "it follows from the client's history",
     "isRepeatedApproach": "it follows from the client's history",
-    "stageSemanticId": "it follows from the stage",
+    "stageSemanticId": "it follows from the stage; choose the stage instead",
 }
 """Why a field that is not described as read-only drops what is written all the same."""
 
 _HAVE_DEFAULTS = {"opened"}
 """Fields that are described as required and never missing."""
 
+_NEVER_EMPTIED = {"title", "currencyId", "assignedById", "begindate", "closedate"}
+
 _BETWEEN = re.compile(r"[;\n]|,(?!(?<=\d,)\d)")  # not the comma of "1,5"
 _SHOWN = 100
 _MOST_CANDIDATES = 20
-OPEN = ("ambiguous", "wrong", "dropped", "clears")
-"""Outcomes of what is left out of what is to be written."""
 
-RECORDS = frozenset(("user", "employee", "crm_lead", "crm_deal", "crm_contact", "crm_company", "crm_quote"))
-CHECKED = RECORDS | {"crm_status", "enumeration", "crm_currency", "boolean", "integer", "double", "date", "datetime"}
+_CODED = frozenset(("crm_status", "enumeration", "crm_currency", "crm_category"))
+_CHECKED = REFERENCES | _CODED | {"boolean", "integer", "double", "date", "datetime"}
 """Kinds of fields whose values are looked at; the others pass."""
 
-TEXTS = frozenset(("string", "text", "char", "url"))
+_TEXTS = frozenset(("string", "text", "char", "url"))
 """Kinds that take any one text."""
 
 
@@ -67,9 +69,9 @@ class Judge:
     def __init__(self, known: Knowledge, given: Mapping[str, Sequence[Any]]) -> None:
         self._known = known
         self._given = given
-        self._style = style_of(known.type.id, known.fields, list(given))
-        self._keys = read_keys(known.fields, list(given), self._style)
-        self._stage_otherwise = WRONG_IN_OLD_METHODS if self._style == "old" else WRONG_IN_NEW_METHODS
+        self._style = known.style([*given])
+        self._keys = read_keys(known.fields, [*given], self._style)
+        self._stage = self._code_given(next((one for one in known.fields if one.is_stage), None))
         self._category = self._judge_category()
         self._own, self._pipeline_from = self._own_pipeline()
 
@@ -77,102 +79,138 @@ class Judge:
         """What is said of the record as a whole; a pipeline that is right is said with it alone."""
         fields: list[CheckedField] = []
         write: dict[str, Any] = {}
-        seen: list[Field] = []
-        if self._pipeline_from == "stage" and self._own and (category := self._field("crm_category")):
+        category = self._field("crm_category")
+        if self._pipeline_from == "stage" and self._own and category:
             write[spelt(category, self._style)] = self._own.number
         for key in self._keys:
-            verdict = self._judge(key, seen)
-            if verdict.writes:
+            verdict = self._judge(key)
+            if verdict.writes and key.field and key.field.kind == "crm_multifield":
+                verdict = _put_together(write, verdict)
+            elif verdict.writes:
                 write[key.write_as] = verdict.value
-            if not (verdict is self._category and verdict.outcome == "right" and key.given == key.write_as):
-                fields.append(_checked(key, self._given[key.given], verdict))
-            seen += [key.field] if key.field else []
+            fields.append(_checked(key, self._given[key.given], verdict))
+        missing, not_asked_for = self._missing(write)
+        said = [one for one in fields if one.outcome != "right" or one.write_as or not self._is_category(one)]
+        in_pipeline = self._own is not None and self._own.number is not None
         return RecordVerdict(
-            given=len(fields),
-            ok=self._pipeline_from != "stage" and all(one.outcome in AS_IT_STANDS for one in fields),
-            pipeline=self._own.name if self._own and self._own.number is not None else None,
+            given=fields,
+            ok=self._pipeline_from != "stage" and not missing and all(one.outcome in AS_IT_STANDS for one in fields),
+            pipeline=self._own.name if self._own and in_pipeline else None,
             category_id=self._own.number if self._own else None,
-            pipeline_from=self._pipeline_from if self._own and self._own.number is not None else None,
-            fields=fields,
+            pipeline_from=self._pipeline_from if in_pipeline else None,
+            fields=said,
             write=write,
             open=[one.field for one in fields if one.outcome in OPEN] or None,
-            missing=self._missing(seen) or None,
+            missing=missing or None,
+            notes=[*self._notes(write), *not_asked_for] or None,
         )
 
-    def _missing(self, seen: Sequence[Field]) -> list[str]:
-        """Required fields of a new record that were not given."""
+    def _is_category(self, checked: CheckedField) -> bool:
+        category = self._field("crm_category")
+        return category is not None and checked.field == spelt(category, self._style)
+
+    def _missing(self, write: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+        """Required fields of a new record that are not written, and a note of the custom ones: REST does without."""
         if self._known.record_id is not None:
-            return []
-        required = (
+            return [], []
+        required = [
             one
             for one in self._known.fields
-            if one.required and not one.read_only and one not in seen and one.name not in _HAVE_DEFAULTS
-        )
-        return [name for one in required if (name := spelt(one, self._style))]
+            if one.required and not one.read_only and one.name not in _HAVE_DEFAULTS and spelt(one, self._style)
+        ]
+        missing = [one for one in required if spelt(one, self._style) not in write]
+        custom = [spelt(one, self._style) for one in missing if one.custom]
+        note = f"required in Bitrix24's own form, though not by REST: {', '.join(custom)}"
+        return [spelt(one, self._style) for one in missing if not one.custom], [note] if custom else []
 
-    def _judge(self, key: Key, seen: Sequence[Field]) -> Verdict:
+    def _notes(self, write: Mapping[str, Any]) -> list[str]:
+        known, notes = self._known, []
+        if is_mixed(known.fields, [*self._given]):
+            methods = "crm.item" if self._style == "new" else f"crm.{TYPE_NAMES[known.type.id]}"
+            notes.append(f"two spellings were mixed; all is written as {methods}.* reads it")
+        stage = next((spelt(one, self._style) for one in known.fields if one.is_stage), "")
+        if known.record_id is not None and stage in write and write[stage] != known.record_stage:
+            notes.append(_NOT_ASKED_FOR)
+        return notes
+
+    def _judge(self, key: Key) -> Verdict:
         field = key.field
         if field is None:
             named = tuple(option(spelt(one, self._style) or one.name, one.title) for one in key.candidates)
             if key.ambiguous:
-                return Verdict("ambiguous", candidates=named, note="several fields are called so", otherwise=DROP)
+                return Verdict("ambiguous", candidates=named, note="it may be any of these fields", otherwise=DROP)
             return Verdict("dropped", candidates=named)
-        if trouble := self._cannot_be_written(key, field, seen):
-            return Verdict("dropped", note=trouble)
-        verdict = self._judge_values(field, self._given[key.given])
-        if key.given != key.write_as and verdict.outcome in AS_IT_STANDS:
-            return replace(verdict, outcome="changed", otherwise=f"drop {key.given}")
-        return verdict
+        if dropped := self._cannot_be_written(key, field):
+            return dropped
+        verdict = self._judge_values(key, field, self._given[key.given])
+        if key.given == key.write_as:
+            return verdict
+        otherwise = verdict.otherwise if key.read_as_it_is else f"drop {key.given}"
+        return replace(verdict, outcome="changed" if verdict.writes else verdict.outcome, otherwise=otherwise)
 
-    def _cannot_be_written(self, key: Key, field: Field, seen: Sequence[Field]) -> str:
-        if field in seen:
-            return "the same field as another of these"
+    def _cannot_be_written(self, key: Key, field: Field) -> Verdict | None:
+        note = f"the same field as {key.same_as}" if key.same_as else ""
+        if note and key.read_as_it_is:
+            return Verdict("wrong", note=note, otherwise="take one of the two")
+        if note:
+            return Verdict("dropped", note=note)
         if not key.write_as:
             methods = ("crm.item", f"crm.{TYPE_NAMES[self._known.type.id]}")
             theirs, others = methods if self._style == "old" else reversed(methods)
-            return f"only {theirs}.* has it, and the other fields are spelt for {others}.*"
-        if field.read_only:
-            return "read-only"
-        if note := _COMPUTED.get(field.name):
-            return note
-        if field.immutable and self._known.record_id is not None:
-            return "it cannot be changed once the record is there"
-        return ""
+            note = f"only {theirs}.* has it, and the other fields are spelt for {others}.*"
+        elif field.read_only:
+            note = "read-only"
+        elif field.name in _COMPUTED:
+            return Verdict("dropped", note=_COMPUTED[field.name], candidates=self._closing_stages(key, field))
+        elif field.immutable and self._known.record_id is not None:
+            note = "it cannot be changed once the record is there"
+        return Verdict("dropped", note=note) if note else None
 
-    def _judge_values(self, field: Field, values: Sequence[Any]) -> Verdict:
+    def _closing_stages(self, key: Key, field: Field) -> tuple[Item, ...]:
+        """What to choose from where somebody wants to close a record, and did not say by which stage."""
+        closes = boolean(self._given[key.given][0], self._style)
+        if field.name != "closed" or closes.value in ("N", False) or self._stage is not NOTHING:
+            return ()
+        own = self._own or next((one for one in self._known.pipelines if one.default), None)
+        return tuple(final_stages(own)) if own else ()
+
+    def _judge_values(self, key: Key, field: Field, values: Sequence[Any]) -> Verdict:
+        if field.kind == "crm_multifield":
+            return judge_multifield(key, field, _as_list(values), self._style)
         if field.multiple:
             return self._judge_list(field, _as_list(values))
         if len(values) > 1:
             return Verdict("wrong", note=f"it takes one value, and was given {len(values)} times")
         if field.is_stage:
-            return self._judge_stage(values[0])
+            return self._judge_stage(as_json(values[0]))
         if field.kind == "crm_category":
             return self._category or Verdict("unchecked", values[0])
-        return self._judge_value(field, values[0])
+        return self._judge_value(field, as_json(values[0]) if field.kind in _CODED else values[0])
 
     def _judge_list(self, field: Field, given: Any) -> Verdict:
-        """The values of a multiple field, which have to come as a list."""
-        if clears(given):
-            return Verdict("clears", otherwise="change nothing, or clear the field")
-        if field.kind not in CHECKED:
-            if isinstance(given, list):
-                return Verdict("unchecked", given)
-            if field.kind == "crm_multifield":
-                return Verdict("wrong", note='expected [{"VALUE": "...", "VALUE_TYPE": "WORK"}]', otherwise=DROP)
-            return Verdict("changed", [given], otherwise=REFUSE_SINGLE)
-        judged = [self._judge_value(field, part) for part in self._parts(field, given)]
+        """The values of a multiple field, which have to come as a list; PHP's map of numbers is one."""
+        is_map = isinstance(given, dict) and bool(given) and all(str(key).isdecimal() for key in given)
+        if is_map:
+            given = [*given.values()]
+        if is_empty(given, field.kind):
+            otherwise = (
+                "change nothing" if given == [] else CLEAR if isinstance(given, list) else f"{REFUSE}, or {CLEAR}"
+            )
+            return Verdict("clears", note="send it only if that is meant", otherwise=otherwise)
+        is_list = isinstance(given, list)
+        if field.kind not in _CHECKED | _TEXTS:
+            return Verdict("unchecked", given) if is_list else Verdict("changed", [given], otherwise=REFUSE)
+        parts = [part for part in self._parts(field, given) if not is_empty(part, field.kind)]
+        judged = [self._judge_value(field, part) for part in parts]
         for verdict in judged:
             if not verdict.writes:
                 return verdict
         value, names = [one.value for one in judged], ", ".join(one.name for one in judged if one.name)
+        otherwise = "; ".join(dict.fromkeys(one.otherwise for one in judged if one.otherwise)) if is_list else REFUSE
         outcomes = {one.outcome for one in judged}
-        otherwise = "; ".join(dict.fromkeys(one.otherwise for one in judged if one.otherwise))
-        for outcome in ("changed", "unchecked"):
-            if outcome in outcomes:
-                return Verdict(outcome, value, names, otherwise=otherwise)
-        if not isinstance(given, list):
-            return Verdict("changed", value, names, otherwise=REFUSE_SINGLE)
-        return Verdict("right", value, names)
+        if is_map or not is_list or "changed" in outcomes or len(parts) < len(given):
+            return Verdict("changed", value, names, otherwise=otherwise)
+        return Verdict("unchecked" if "unchecked" in outcomes else "right", value, names)
 
     def _parts(self, field: Field, given: Any) -> list[Any]:
         """A list as it is; a text as one value, unless it is several with commas between."""
@@ -182,23 +220,21 @@ class Judge:
         return parts if len(parts) > 1 and not self._judge_value(field, given).writes else [given]
 
     def _judge_value(self, field: Field, value: Any) -> Verdict:
-        if field.kind == "boolean":
-            return boolean(value)
-        if clears(value):
-            return Verdict("clears", note="send it only if that is meant", otherwise="clear the field")
-        if field.kind not in CHECKED | TEXTS:
+        if field.kind not in _CHECKED | _TEXTS:
             return Verdict("unchecked", value)
-        if isinstance(value, list) and len(value) == 1:
-            verdict = self._judge_value(field, value[0])
-            return replace(verdict, outcome="changed", otherwise=DROP) if verdict.outcome in AS_IT_STANDS else verdict
-        if isinstance(value, list | dict):
-            return Verdict("wrong", note="it takes one value", otherwise=DROP)
+        if isinstance(value, list | dict) and value:
+            return judge_row(value, lambda one: self._judge_single(field, one), DROP)
         return self._judge_single(field, value)
 
     def _judge_single(self, field: Field, value: Any) -> Verdict:
+        if field.kind == "boolean":
+            return boolean(value, self._style)
+        if is_empty(value, field.kind):
+            kept = field.name in _NEVER_EMPTIED and not field.multiple
+            is_new = self._known.record_id is None
+            otherwise = ("" if is_new else KEEP) if kept else CLEAR
+            return Verdict("clears", note="send it only if that is meant", otherwise=otherwise)
         match field.kind:
-            case kind if kind in TEXTS:
-                return Verdict("unchecked", value)
             case "integer" | "double":
                 return number(value, whole=field.kind == "integer")
             case "date":
@@ -211,36 +247,39 @@ class Judge:
                 return judge_code(value, [self._known.lists[entity_id] for entity_id in field.directories], STORE_RAW)
             case "crm_currency" if self._known.currencies is not None:
                 return _judge_currency(value, self._known.currencies)
-            case kind if kind in RECORDS:
+            case kind if kind in REFERENCES:
                 return record_id(value)
+            case kind if kind in _TEXTS:
+                return Verdict("unchecked", value)
         return Verdict("unchecked", value, note="its values cannot be read")
 
     def _field(self, kind: str) -> Field | None:
         return next((one for one in self._known.fields if one.kind == kind and not one.read_only), None)
 
-    def _value_of(self, field: Field | None) -> Any:
-        """The one value that was given for a field; NOTHING where there is none."""
+    def _code_given(self, field: Field | None) -> Any:
+        """The one code that was given for a field, in whatever shape; NOTHING where there is none."""
         values = next((self._given[key.given] for key in self._keys if key.field is field and field), [])
-        return values[0] if len(values) == 1 else NOTHING
+        told = code_and_name(as_json(values[0])) if len(values) == 1 else None
+        return told[0] if told else NOTHING
 
     def _judge_category(self) -> Verdict | None:
         """The pipeline that was given; None where none was, or where there are none to choose from."""
-        value, record_id = self._value_of(self._field("crm_category")), self._known.record_id
+        field = self._field("crm_category")
+        values = next((self._given[key.given] for key in self._keys if key.field is field and field), [])
         choices = [one for one in self._known.pipelines if one.number is not None]
-        if value is NOTHING or not choices:
+        if len(values) != 1 or not choices:
             return None
+        value, is_new = as_json(values[0]), self._known.record_id is None
         if value in (None, "", [], {}):
-            return Verdict("clears", otherwise="take the main pipeline, or change nothing")
-        verdict = judge_pipeline(value, choices)
-        moves = verdict.writes and record_id is not None and verdict.value != self._known.record_pipeline
-        if moves and self._style == "old":
-            return Verdict("dropped", note=_NEVER_MOVED)
-        return verdict
+            return Verdict("clears", otherwise="take the main pipeline" if is_new else "change nothing")
+        verdict = judge_row(value, lambda one: judge_pipeline(one, choices), REFUSE)
+        stays = is_new or self._style == "new" or (verdict.writes and verdict.value == self._known.record_pipeline)
+        return verdict if stays else Verdict("dropped", note=_NEVER_MOVED)
 
     def _own_pipeline(self) -> tuple[Pipeline | None, PipelineFrom | None]:
         """The pipeline that the record is in or comes into, and where neither it nor the record was given, from what
         that follows."""
-        pipelines, stage = self._known.pipelines, self._value_of(self._stage_field())
+        pipelines = self._known.pipelines
         if self._category is not None:
             chosen = self._category.value if self._category.writes else object()
             return next((one for one in pipelines if one.number == chosen), None), None
@@ -248,51 +287,67 @@ class Judge:
             return pipelines[0], None
         if self._known.record_id is not None:
             return next((one for one in pipelines if one.number == self._known.record_pipeline), None), None
-        if stage is NOTHING or clears(stage) or isinstance(stage, list | dict):
+        if self._stage is NOTHING or is_empty(self._stage, "crm_status"):
             return None, None
-        possible = pipeline_of_stage(stage, pipelines)
+        possible = pipeline_of_stage(self._stage, pipelines)
         if len(possible) == 1:
             return possible[0], "default" if possible[0].default else "stage"
         return None, None
 
-    def _stage_field(self) -> Field | None:
-        return next((one for one in self._known.fields if one.is_stage), None)
+    def _instead(self, value: Any) -> str:
+        """What Bitrix24 would take in the place of a stage that the record's pipeline does not have."""
+        known = self._known
+        moves = known.record_id is None or (self._own is not None and self._own.number != known.record_pipeline)
+        today = instead_of(value, known.pipelines, moves=moves)
+        return f"{today}, or, on older portals, {STORE_RAW}" if self._style == "old" else today
 
     def _judge_stage(self, value: Any) -> Verdict:
-        if clears(value):
-            return Verdict("clears", otherwise=self._stage_otherwise)
-        if isinstance(value, list | dict):
-            return Verdict("wrong", note="it takes one code", otherwise=self._stage_otherwise)
+        if is_empty(value, "crm_status"):
+            return Verdict("clears", otherwise=self._instead(value))
+        return judge_row(value, self._judge_one_stage, self._instead(value))
+
+    def _judge_one_stage(self, value: Any) -> Verdict:
+        otherwise = self._instead(value)
         if self._own is not None:
-            verdict = judge_stage(value, self._own, self._known.pipelines, self._stage_otherwise)
+            verdict = judge_stage(value, self._own, self._known.pipelines, otherwise)
             if self._pipeline_from == "stage" and verdict.writes:
                 main = next((one.name for one in self._known.pipelines if one.default), "the main pipeline")
                 return replace(verdict, note=f"{self._own.name} follows from it", otherwise=f"put it into {main}")
             return verdict
         if self._category is not None or self._known.record_id is not None or not self._known.pipelines:
-            return Verdict("wrong", note="its pipeline has to be settled first", otherwise=self._stage_otherwise)
-        return self._in_which_pipeline(value)
+            return Verdict("wrong", note="its pipeline has to be settled first")
+        return self._in_which_pipeline(value, otherwise)
 
-    def _in_which_pipeline(self, value: Any) -> Verdict:
+    def _in_which_pipeline(self, value: Any, otherwise: str) -> Verdict:
         """A stage whose words stand in several pipelines, or in none."""
         candidates: list[Item] = []
         possible = pipeline_of_stage(value, self._known.pipelines)
         if not possible:
-            return judge_in_any(value, self._known.pipelines, self._stage_otherwise)
+            return judge_in_any(value, self._known.pipelines, otherwise)
         for pipeline in possible:
             verdict = judge_stage_of(value, pipeline, "")
             items = [option(verdict.value, verdict.name)] if verdict.writes else verdict.candidates
             candidates += [option(item.status_id, f"{item.name}, in {pipeline.name}") for item in items]
         note = "name the pipeline, or the record that is changed"
-        return Verdict("ambiguous", candidates=tuple(candidates), note=note, otherwise=self._stage_otherwise)
+        return Verdict("ambiguous", candidates=tuple(candidates), note=note, otherwise=otherwise)
+
+
+def _put_together(write: dict[str, Any], verdict: Verdict) -> Verdict:
+    """Add rows of phones and the like to those of other keys; a verdict that they cannot stand in one list."""
+    for name, rows in verdict.value.items():
+        if type(write.get(name, rows)) is not type(rows):
+            return Verdict("wrong", note="rows that are stored and new ones need a call each")
+        write[name] = [*write.get(name, []), *rows] if isinstance(rows, list) else write.get(name, {}) | rows
+    return verdict
 
 
 def _judge_currency(value: Any, currencies: CodeList) -> Verdict:
     """A currency, whose code may be written in small letters: no word is taken for it."""
+    otherwise = f"{REFUSE}, or, on older portals, {STORE_RAW}"
     upper = code_text(value).strip().upper()
     if value != upper and any(item.status_id == upper for item in currencies.items):
-        return replace(judge_code(upper, [currencies], STORE_RAW), outcome="changed", otherwise=STORE_RAW)
-    return judge_code(value, [currencies], STORE_RAW)
+        return replace(judge_code(upper, [currencies], otherwise), outcome="changed", otherwise=otherwise)
+    return judge_code(value, [currencies], otherwise)
 
 
 def _judge_choice(choices: CodeList, value: Any) -> Verdict:
@@ -305,34 +360,31 @@ def _judge_choice(choices: CodeList, value: Any) -> Verdict:
 
 def _as_list(values: Sequence[Any]) -> Any:
     """What stands under the key of a multiple field, a list where it is one: as JSON too, or under the key repeated."""
-    read = [_from_json(value) for value in values]
+    read = [as_json(value) for value in values]
     if len(read) == 1:
         return read[0]
     return [part for value in read for part in (value if isinstance(value, list) else [value])]
-
-
-def _from_json(value: Any) -> Any:
-    if isinstance(value, str) and value.lstrip().startswith(("[", "{")):
-        try:
-            return from_json(value, allow_inf_nan=False)
-        except ValueError:
-            return value
-    return value
 
 
 def _checked(key: Key, values: Sequence[Any], verdict: Verdict) -> CheckedField:
     said = verdict.outcome not in (*AS_IT_STANDS, "dropped")
     given = values[0] if len(values) == 1 else values
     shown = one_line(code_text(given), _SHOWN) if said else None
+    value, write_as = verdict.value, key.write_as
+    if verdict.writes and key.field and key.field.kind == "crm_multifield":
+        write_as = ", ".join(verdict.value)
+        value = next(iter(value.values())) if len(value) == 1 else value
     candidates = [
         f"{shown_code(one.status_id)} ({one.name})" if one.name else one.status_id for one in verdict.candidates
     ]
     return CheckedField(
         field=one_line(key.given, _SHOWN),
         outcome=verdict.outcome,
-        write_as=key.write_as if verdict.writes and key.write_as != key.given else None,
+        write_as=write_as or None if write_as != key.given and verdict.outcome != "dropped" else None,
+        value=value,
         given=shown,
-        code=code_text(verdict.value) if said and verdict.writes else None,
+        as_given=quoted(shown) if isinstance(given, str) else shown,
+        code=code_text(value) if said and verdict.writes else None,
         name=verdict.name if verdict.name not in ("", shown) else None,
         candidates=candidates[:_MOST_CANDIDATES] or None,
         note=verdict.note or None,

@@ -31,7 +31,7 @@ from bitrix24_directories.rest import Bitrix24Error, Entry, failure
 from bitrix24_directories.text import one_line
 
 from .codes import CodeList
-from .spelling import read_keys, style_of
+from .spelling import Style, read_keys, style_of
 from .stages import Pipeline
 
 _WITHOUT_PIPELINES = (1, 3, 4, 7)
@@ -43,7 +43,8 @@ _SHOWN = 60
 class Knowledge:
     """All that there is to know about one type of records, and about the record's pipeline where it exists.
 
-    `lists` has the directories by id, an unknown one empty; `currencies` is None where they cannot be read.
+    `lists` has the directories by id, an unknown one empty; `currencies` is None where they cannot be read. `as_items`
+    tells that the kind was named as `crm.item.*` names it, `item(2)`.
     """
 
     type: RecordType
@@ -53,7 +54,13 @@ class Knowledge:
     currencies: CodeList | None
     record_id: int | None
     record_pipeline: int | None
+    record_stage: str | None
+    as_items: bool
     _choices: dict[str, CodeList] = field(default_factory=dict)
+
+    def style(self, keys: Sequence[str]) -> Style:
+        """The methods that a record with these keys is spelt for."""
+        return style_of(self.type.id, self.fields, keys, new=self.as_items)
 
     def choices(self, of: Field) -> CodeList:
         """The values of an enumeration; made once, for many records."""
@@ -152,7 +159,7 @@ class Gathering:
         for key in read_keys(fields, self._keys, style_of(kind.id, fields, self._keys)):
             if key.field is None:
                 continue
-            if key.field.is_stage:
+            if key.field.is_stage or key.field.name == "closed":
                 stages = self._stages_of(kind)
                 needed += [*map(items_of, (one.entity_id for one in stages)), *reads_to_complete(stages)]
             elif key.field.kind == "crm_currency":
@@ -188,7 +195,8 @@ class Gathering:
             entity_id = read.key[1]
             gone = Directory(entity_id=entity_id, name=f"{entity_id} (a directory that is gone)", kind="list")
             lists[entity_id] = CodeList(known.get(entity_id, gone), outcome.rows)
-        stage = next((one for one in fields if one.is_stage), None)
+        stage, record = next((one for one in fields if one.is_stage), None), self._record(kind)
+        number = str(record.get("categoryId"))
         pipelines = [Pipeline(lists.get(one.entity_id, CodeList(one, ())), _is_default(one, stage)) for one in stages]
         return Knowledge(
             type=kind,
@@ -197,7 +205,9 @@ class Gathering:
             lists=lists,
             currencies=self._currencies() if CURRENCIES in needed else None,
             record_id=self._record_id,
-            record_pipeline=self._record_pipeline(kind),
+            record_pipeline=int(number) if number.isdecimal() else None,
+            record_stage=record.get("stageId"),
+            as_items=folded(self._entity).startswith("item("),
         )
 
     def _currencies(self) -> CodeList | None:
@@ -207,17 +217,19 @@ class Gathering:
         listed = Directory(entity_id="currencies", name="the portal's currencies", kind="list")
         return CodeList(listed, outcome.rows) if isinstance(outcome, Kept) else None
 
-    def _record_pipeline(self, kind: RecordType) -> int | None:
+    def _record(self, kind: RecordType) -> dict[str, Any]:
+        """The record's id, pipeline and stage; nothing of a new one."""
         if self._record_id is None:
-            return None
+            return {}
         outcome = self._found[record_of(kind.id, self._record_id)]
         if isinstance(outcome, Bitrix24Error):
             raise outcome
-        row = next((row for row in outcome.rows if str(row.get("id")) == str(self._record_id)), None)
+        row: dict[str, Any] | None = next(
+            (row for row in outcome.rows if str(row.get("id")) == str(self._record_id)), None
+        )
         if row is None:
             raise _no_record(kind, self._record_id)
-        number = str(row.get("categoryId"))
-        return int(number) if number.isdecimal() else None
+        return row
 
 
 def _is_default(directory: Directory, stage: Field | None) -> bool:

@@ -14,6 +14,9 @@ Outcome = Literal["right", "changed", "ambiguous", "wrong", "dropped", "clears",
 AS_IT_STANDS: tuple[Outcome, ...] = ("right", "unchecked")
 """Outcomes of what may be written as it was given."""
 
+OPEN: tuple[Outcome, ...] = ("ambiguous", "wrong", "dropped", "clears")
+"""Outcomes of what is left out of what is to be written."""
+
 PipelineFrom = Literal["stage", "default"]
 
 
@@ -26,13 +29,16 @@ class CheckedField(Shape):
     `dropped` (no such field, or one that cannot be written, as `note` then says: Bitrix24 would drop it without a
     word). `given` is left out where it is right, unchecked or dropped; `write_as` is the field's name where another was
     given; `name` belongs to the code, where the two differ; `candidates` are codes with their names, `SALE (Sales)`;
-    `otherwise` is what Bitrix24 would do with it as it was given.
+    `otherwise` is what today's Bitrix24 would do with it as it was given, and what older ones would where that harms;
+    `as_given` is `given` for a text, in quotes where it is one, and `value` what is written.
     """
 
     field: str
     outcome: Outcome
     write_as: str | None = None
     given: str | None = None
+    value: SkipJsonSchema[Any] = Field(default=None, exclude=True)
+    as_given: SkipJsonSchema[str | None] = Field(default=None, exclude=True)
     code: str | None = None
     name: str | None = None
     candidates: list[str] | None = None
@@ -41,23 +47,26 @@ class CheckedField(Shape):
 
 
 class RecordVerdict(Shape):
-    """What is said of one record. `ok`: everything given may be written as it stands, in the spelling in which it came.
+    """What is said of one record. `ok`: everything given may be written as it stands, in the spelling in which it came,
+    and nothing is missing.
 
-    `write` is what to write, `open` names the fields that are left out of it, `missing` the required ones that were not
-    given, if this is a new record; `given` counts the fields. `category_id` and `pipeline` are the record's own, where
-    stages depend on them. Where neither the pipeline nor the record was given, `pipeline_from` tells why: the `stage`
-    is of no other, so that it is added to `write`; or it is the `default` of new records.
+    `write` is what to write, `open` names the fields that are left out of it, `missing` the built-in ones without which
+    Bitrix24 refuses a new record; `given` has all fields, with those that are not said; `notes` are on the record.
+    `category_id` and `pipeline` are the record's own, where stages depend on them. Where neither the pipeline nor the
+    record was given, `pipeline_from` tells why: the `stage` is of no other, so that it is added to `write`; or it is
+    the `default` of new records.
     """
 
     ok: bool
     pipeline: str | None = None
     category_id: int | None = None
     pipeline_from: PipelineFrom | None = None
-    given: SkipJsonSchema[int] = Field(default=0, exclude=True)
+    given: SkipJsonSchema[list[CheckedField]] = Field(default_factory=list, exclude=True)
     fields: list[CheckedField] | None = None
     write: Annotated[dict[str, Any] | None, WithJsonSchema({"type": "object"})] = None
     open: list[str] | None = None
     missing: list[str] | None = None
+    notes: list[str] | None = None
 
 
 class CheckedRecord(RecordVerdict, Result):

@@ -1,23 +1,22 @@
 """Which field a key of a record means, and how it is to be spelt. Pure.
 
-Facts: `crm.deal.add` knows `STAGE_ID` and `UF_CRM_1`, `crm.item.add` knows `stageId` and `ufCrm_1`; each drops custom
-fields as the other spells them, and some fields only one of them has. Smart processes and invoices have `crm.item.*`
-alone.
+Facts: `crm.deal.add` knows `STAGE_ID` and `UF_CRM_1`, `crm.item.add` knows `stageId` and `ufCrm_1`, and reads built-in
+fields in upper case too; each drops custom fields as the other spells them, and some fields only one of them has. Smart
+processes and invoices have `crm.item.*` alone.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from bitrix24_directories.directories.fields import OLD_METHODS, Field, folded, folded_name
-from bitrix24_directories.directories.naming import nearest
+
+from .aliases import alike_by_meaning, called_by_alias
 
 Style = Literal["old", "new"]
 
-_LIKE_A_NAME = re.compile("[A-Z0-9_]+")
 _NEAREST = 2
 _CLOSE = 75
 
@@ -26,26 +25,44 @@ _CLOSE = 75
 class Key:
     """A key as it came: the field that it means, None where it means none or one of several (`ambiguous`), and how it
     is to be written: empty where the methods that the record is spelt for have no such field.
+
+    `read_as_it_is`: these methods read the key as it came. `same_as` is another key that means the same field and comes
+    before this one.
     """
 
     given: str
     field: Field | None
     write_as: str = ""
+    read_as_it_is: bool = False
+    same_as: str = ""
     candidates: tuple[Field, ...] = ()
     ambiguous: bool = False
 
 
-def style_of(type_id: int, fields: Sequence[Field], keys: Sequence[str]) -> Style:
-    """The methods that a record is spelt for: those of the first key that only one of them takes."""
-    if type_id not in OLD_METHODS:
+def style_of(type_id: int, fields: Sequence[Field], keys: Sequence[str], *, new: bool = False) -> Style:
+    """The methods that a record is spelt for: those that take its stage as it is spelt, else the first key that only
+    one of them takes. `new` if the kind of record was named as `crm.item.*` names it.
+    """
+    if new or type_id not in OLD_METHODS:
         return "new"
-    for key in keys:
-        for field in fields:
-            if key == field.old_name and key != field.name:
-                return "old"
-            if key == field.name and key != field.old_name:
-                return "new"
-    return "old"
+    styles = [style for _, style in _spelt_for_one(fields, keys)]
+    return styles[0] if styles else "old"
+
+
+def is_mixed(fields: Sequence[Field], keys: Sequence[str]) -> bool:
+    """Whether some keys are spelt for the one kind of methods, and some for the other."""
+    return len({style for _, style in _spelt_for_one(fields, keys)}) > 1
+
+
+def _spelt_for_one(fields: Sequence[Field], keys: Sequence[str]) -> list[tuple[Field, Style]]:
+    """The fields whose keys only one kind of methods takes, the stage first."""
+    found: list[tuple[Field, Style]] = [
+        (field, "old" if key == field.old_name else "new")
+        for key in keys
+        for field in fields
+        if key and key in (field.name, field.old_name) and field.name != field.old_name
+    ]
+    return sorted(found, key=lambda one: not one[0].is_stage)
 
 
 def spelt(field: Field, style: Style) -> str:
@@ -54,32 +71,64 @@ def spelt(field: Field, style: Style) -> str:
 
 
 def read_keys(fields: Sequence[Field], keys: Sequence[str], style: Style) -> list[Key]:
-    """What each key means: a name in either spelling, whatever its letter case and underscores, or a title."""
-    exact = {key: field for key in keys for field in fields if key and key in (field.name, field.old_name)}
-    taken = [id(field) for field in exact.values()]
-    free = [field for field in fields if id(field) not in taken]
+    """What each key means: a name in either spelling, whatever its letter case and underscores, a title or an alias.
+
+    Of several keys that mean one field, the one that is spelt best is taken, and none if two are spelt alike.
+    """
+    meant = {key: _meant(key, fields, style) for key in keys}
+    taken: dict[int, list[tuple[int, str]]] = {}  # the keys of each field, the best spelt first
+    for key in keys:
+        level, found = meant[key]
+        if len(found) == 1 and found[0].kind != "crm_multifield":  # phones of several keys are put together
+            taken[id(found[0])] = sorted([*taken.get(id(found[0]), []), (level, key)], key=lambda one: one[0])
     read: list[Key] = []
     for key in keys:
-        found = [exact[key]] if key in exact else _loosely(key, free)
-        if len(found) == 1:
-            read.append(Key(key, found[0], spelt(found[0], style)))
-        else:
-            read.append(Key(key, None, candidates=tuple(found or _nearest(key, fields)), ambiguous=bool(found)))
+        level, found = meant[key]
+        if len(found) != 1:
+            candidates = found or _nearest(key, fields)
+            read.append(Key(key, None, candidates=tuple(candidates), ambiguous=bool(found)))
+            continue
+        (field,) = found
+        others = [other for at, other in taken.get(id(field), []) if other != key and at <= level]
+        as_it_is = key == spelt(field, style) or (style == "new" and key == field.upper_name)
+        same_as = others[0] if others and level else ""
+        read.append(Key(key, field, _write_as(field, fields, style), as_it_is, same_as))
     return read
 
 
-def _loosely(key: str, fields: Sequence[Field]) -> list[Field]:
-    """Fields that differ from a key in letter case and underscores, or bear it as their title."""
-    name = folded_name(key.strip())
-    by_name = [field for field in fields if name and name in (folded_name(field.name), folded_name(field.old_name))]
-    if by_name or _LIKE_A_NAME.fullmatch(key):  # STAGE is no title, though there is a title Stage
-        return by_name
-    return [field for field in fields if field.title and folded(field.title) == folded(key)]
+def _write_as(field: Field, fields: Sequence[Field], style: Style) -> str:
+    if field.kind == "crm_multifield" and not spelt(field, style):
+        theirs = [one for one in fields if one.kind == "crm_multifield" and spelt(one, style)]
+        return spelt(theirs[0], style) if theirs else ""
+    return spelt(field, style)
+
+
+def _meant(key: str, fields: Sequence[Field], style: Style) -> tuple[int, list[Field]]:
+    """The fields that a key may mean, and how well it is spelt: 0 for a field's name in the record's own spelling."""
+    text = key.strip()
+    name = folded_name(text)
+    if exact := [field for field in fields if key and key in (field.name, field.old_name)]:
+        return int(key != spelt(exact[0], style)), exact[:1]
+    if loose := [field for field in fields if name and name in map(folded_name, _names(field))]:
+        return 2, loose
+    titled = [field for field in fields if field.title and folded(field.title) == folded(text)]
+    called = called_by_alias(text, fields)
+    return 3, titled + [field for field in called if field not in titled]
+
+
+def _names(field: Field) -> tuple[str, str, str]:
+    return field.name, field.old_name, field.upper_name
 
 
 def _nearest(key: str, fields: Sequence[Field]) -> list[Field]:
-    def names(field: Field) -> tuple[str, ...]:
-        return field.name, field.old_name, field.title
+    """Fields that a key speaks of, then those that it may be a misspelling of."""
+    from rapidfuzz import fuzz  # only a mistake needs it, and start-up time counts
 
-    writable = (field for field in fields if not field.read_only)
-    return nearest(key, writable, names, most=_NEAREST, close=_CLOSE)
+    def nearness(field: Field) -> tuple[int, float]:
+        words = key.casefold().replace("_", " ")
+        names = (name.casefold().replace("_", " ") for name in (*_names(field), field.title))
+        return alike_by_meaning(key, field), max(fuzz.WRatio(words, name) for name in names)
+
+    ranked = [(nearness(field), field) for field in fields if not field.read_only]
+    ranked.sort(key=lambda one: one[0], reverse=True)
+    return [field for (alike, close), field in ranked[:_NEAREST] if alike or close >= _CLOSE]

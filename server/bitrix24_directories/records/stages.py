@@ -19,13 +19,9 @@ from bitrix24_directories.text import bare_code
 from bitrix24_directories.words import name_key
 
 from .codes import SHOWN, CodeList, code_text, judge_code
-from .verdicts import Verdict, option
+from .verdicts import REFUSE, Verdict, option
 
 _PREFIX = re.compile(r"(?:c(?P<deal>\d+)|dt(?P<type>\d+)_(?P<number>\d+)):")
-
-_WRONG_PIPELINE = "refuse it, or take the main pipeline"
-WRONG_IN_OLD_METHODS = "store it raw or swap it"
-WRONG_IN_NEW_METHODS = "refuse, ignore or swap it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +57,10 @@ def judge_pipeline(value: Any, pipelines: Sequence[Pipeline]) -> Verdict:
     """A pipeline by its number or name; the value to write is the number."""
     items = [option(str(one.number), one.name) for one in pipelines]
     known = CodeList(Directory(entity_id="pipelines", name="the pipelines", kind="list"), items)
-    verdict = judge_code(value, [known], _WRONG_PIPELINE)
+    verdict = judge_code(value, [known], REFUSE)
     prefix = code_text(value).strip().upper()
     if verdict.outcome == "wrong" and (meant := [one for one in pipelines if prefix in _prefixes(one)]):
-        verdict = Verdict("changed", meant[0].number, meant[0].name, otherwise=_WRONG_PIPELINE)
+        verdict = Verdict("changed", meant[0].number, meant[0].name, otherwise=REFUSE)
     unnamed = any(one.directory.pipeline is None for one in pipelines)
     if verdict.outcome == "wrong" and unnamed and not code_text(value).strip().isdecimal():
         return replace(verdict, outcome="ambiguous", note="the names of pipelines cannot be read, only their numbers")
@@ -75,6 +71,22 @@ def _prefixes(pipeline: Pipeline) -> tuple[str, ...]:
     """What a pipeline's stages begin with, and the id of their directory."""
     entity_id = pipeline.directory.entity_id
     return entity_id, prefix_of(entity_id).removesuffix(":") or f"C{pipeline.number}"
+
+
+def instead_of(value: Any, pipelines: Sequence[Pipeline], *, moves: bool) -> str:
+    """What today's portal takes in the place of a stage that the record's pipeline does not have, `moves` if the record
+    is new or changes its pipeline."""
+    if not moves:
+        return "keep the old stage"
+    known = isinstance(value, str) and any(value in one.codes for one in pipelines)
+    return "take the first stage of the same meaning" if known else "take the first stage"
+
+
+def final_stages(pipeline: Pipeline) -> list[Item]:
+    """The stages that close a record: the winning one and those behind it; none where the winning one is not known."""
+    codes = [item.status_id for item in pipeline.items]
+    won = pipeline.directory.success
+    return list(pipeline.items[codes.index(won) :]) if won in codes else []
 
 
 def pipeline_of_stage(value: Any, pipelines: Sequence[Pipeline]) -> list[Pipeline]:

@@ -1,0 +1,72 @@
+"""What people and models call the fields that most records have, beside their names and titles. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from bitrix24_directories.directories.fields import Field, folded_name
+
+MULTIFIELDS = {"phone": "PHONE", "email": "EMAIL", "web": "WEB", "im": "IM"}
+"""Fields of phones and the like, by alias: the `typeId` of their rows, which is their old name too."""
+
+# A field (its new name, its kind in brackets, or `stage`), and its aliases without blanks and underscores.
+_TABLE = """
+stage        stage stageid status statusid стадия статус этап стадія етап phase etapa etap fase statut stato durum aşama
+[crm_category] category categoryid pipeline pipelineid funnel funnelid воронка направление категория воронка напрямок
+[crm_category] trichter embudo entonnoir funil lejek imbuto huni
+sourceId     source sourceid leadsource источник джерело quelle fuente origen origine fonte źródło kaynak
+currencyId   currency currencyid валюта währung moneda devise moeda waluta valuta parabirimi
+typeId       type typeid тип typ tipo tür
+opportunity  amount sum сумма сума betrag summe importe montant valor kwota importo tutar
+assignedById responsible responsibleid assigned assignedto assignedby assignee ответственный відповідальний
+companyId    company companyid компания компанія
+contactId    contact contactid контакт
+title        title name название назва
+comments     comment comments комментарий коментар
+phone        phone phones phonenumber tel telephone телефон телефони телефоны
+email        email emails mail emailaddress почта пошта
+web          web website site url сайт
+"""
+_ROLES: dict[str, list[str]] = {}
+for _line in _TABLE.strip().splitlines():
+    for _alias in _line.split()[1:]:
+        _ROLES.setdefault(_alias, []).append(_line.split()[0])
+
+_WORDS = re.compile(r"[A-ZÀ-ÞА-ЯЁ]?[a-zß-ÿа-яёіїєґ]+|[^\W_a-zß-ÿа-яё]+")
+_EVERY_FIELD = frozenset(("id", "uf", "crm", "by", "is", "field", "code", "deal", "lead"))
+
+
+def called_by_alias(key: str, fields: Sequence[Field]) -> list[Field]:
+    """The writable fields that a key means by its alias: `STAGE`, `Pipeline`, `валюта`."""
+    roles = _ROLES.get(folded_name(key), [])
+    found = [field for field in fields if not field.read_only and _role(field) in roles]
+    if not found and multifield_type(key):
+        return [field for field in fields if field.name == "fm"]
+    return found
+
+
+def multifield_type(key: str) -> str:
+    """The `typeId` of the rows that a key names: PHONE, EMAIL; empty for other keys."""
+    name = folded_name(key)
+    return next((MULTIFIELDS[role] for role in [name, *_ROLES.get(name, [])] if role in MULTIFIELDS), "")
+
+
+def alike_by_meaning(key: str, field: Field) -> int:
+    """How many words of a key speak of a field: of its names, its title, its directory or kind, or its aliases."""
+    words = _words(key) - _EVERY_FIELD
+    named = _words(" ".join((field.name, field.old_name, field.title, *field.directories)))
+    named |= set() if field.kind == "crm_status" else _words(field.kind)
+    return sum(word in named or _role(field) in _ROLES.get(word, ()) for word in words)
+
+
+def _role(field: Field) -> str:
+    if field.kind == "crm_category":
+        return "[crm_category]"
+    if field.kind == "crm_multifield":
+        return field.old_name.lower()
+    return "stage" if field.is_stage else field.name
+
+
+def _words(text: str) -> set[str]:
+    return {word.casefold() for word in _WORDS.findall(text)}

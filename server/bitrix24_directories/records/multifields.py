@@ -1,0 +1,112 @@
+"""Phones, mails and sites in the one shape that the methods take. Pure.
+
+Facts: `crm.item.*` takes `fm: [{typeId, valueType, value}]`, a stored row under its id; the old methods take
+`PHONE: [{VALUE, VALUE_TYPE, ID, DELETE}]`. Any other shape is dropped with success.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bitrix24_directories.directories.fields import Field, folded_name
+
+from .aliases import MULTIFIELDS, multifield_type
+from .spelling import Key, Style
+from .verdicts import DROP, Verdict
+
+_TYPES = frozenset(MULTIFIELDS.values())
+_EXPECTED = {
+    "old": 'expected [{"VALUE": "...", "VALUE_TYPE": "WORK"}]',
+    "new": 'expected [{"typeId": "PHONE", "valueType": "WORK", "value": "..."}]',
+}
+_PARTS = frozenset(("typeid", "type", "valuetype", "value", "id", "delete"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One phone: what it is (PHONE), of what kind (WORK), its value; the id that it is stored under, and whether it is
+    to be deleted.
+    """
+
+    type: str
+    value: str
+    kind: str
+    id: str = ""
+    deletes: bool = False
+
+    def spelt(self, style: Style) -> dict[str, str]:
+        if style == "new":
+            return {"typeId": self.type, "valueType": self.kind, "value": self.value}
+        if self.deletes:
+            return {"ID": self.id, "DELETE": "Y"}
+        return ({"ID": self.id} if self.id else {}) | {"VALUE": self.value, "VALUE_TYPE": self.kind}
+
+
+def judge_multifield(key: Key, field: Field, given: Any, style: Style) -> Verdict:
+    """What is to be written of phones, mails or sites: rows by the name of the field that takes them, of the new
+    methods under their ids where they have some.
+    """
+    type_of_key = field.old_name if field.old_name in _TYPES else multifield_type(key.given)
+    rows = [_row(one, type_of_key, stored_under) for stored_under, one in _parts(given)]
+    if not rows or None in rows:
+        return Verdict("wrong", note=_EXPECTED[style], otherwise=_otherwise(given, style))
+    write = _written([row for row in rows if row is not None], style)
+    if write is None:
+        return Verdict("wrong", note="rows that are stored and new ones need a call each")
+    if write == {key.given: given}:
+        return Verdict("unchecked", write)
+    return Verdict("changed", write, otherwise=_otherwise(given, style))
+
+
+def _written(rows: list[_Row], style: Style) -> dict[str, Any] | None:
+    """The rows by field; None for what the new methods have no shape for."""
+    spelt = [row.spelt(style) for row in rows]
+    if style == "old":
+        types = dict.fromkeys(row.type for row in rows)
+        return {of: [one for row, one in zip(rows, spelt, strict=True) if row.type == of] for of in types}
+    if any(row.deletes for row in rows) or len({bool(row.id) for row in rows}) > 1:
+        return None
+    return {"fm": {row.id: one for row, one in zip(rows, spelt, strict=True)} if rows[0].id else spelt}
+
+
+def _otherwise(given: Any, style: Style) -> str:
+    """What the methods do with rows as they came: those of another shape they drop."""
+    rows = list(given.values()) if isinstance(given, Mapping) else given if isinstance(given, list) else []
+    value = "VALUE" if style == "old" else "value"
+    taken = [
+        isinstance(one, Mapping) and isinstance(one.get(value), str) and (style == "old" or one.get("typeId") in _TYPES)
+        for one in rows
+    ]
+    return DROP if not any(taken) else "" if all(taken) else "drop part of it"
+
+
+def _parts(given: Any) -> list[tuple[str, Any]]:
+    """The rows of any shape that phones come in, with the ids that they are stored under."""
+    if isinstance(given, list):
+        return [("", one) for one in given]
+    if isinstance(given, Mapping) and given and all(str(name).isdecimal() for name in given):
+        is_list = [*given] == [str(place) for place in range(len(given))]
+        return [("" if is_list else str(name), one) for name, one in given.items()]
+    return [("", given)]
+
+
+def _row(given: Any, type_of_key: str, stored_under: str) -> _Row | None:
+    """One row, whatever its names are spelt like; None if it is none, or is of another type than its key says."""
+    parts = given if isinstance(given, Mapping) else {"value": given}
+    told = {folded_name(str(name)): part for name, part in parts.items()}
+    if set(told) - _PARTS or any(isinstance(part, bool) or not isinstance(part, str | int) for part in told.values()):
+        return None
+    told = {name: str(part) for name, part in told.items()}
+    either = told.get("type", "").upper()  # some write the type there, some the kind
+    row = _Row(
+        type=told.get("typeid", "").upper() or (either if either in _TYPES else type_of_key),
+        value=told.get("value", ""),
+        kind=told.get("valuetype", "") or ("" if either in _TYPES else either) or "WORK",
+        id=told.get("id", stored_under),
+        deletes=told.get("delete", "") == "Y",
+    )
+    if row.type not in _TYPES or type_of_key not in ("", row.type):
+        return None
+    return row if row.value.strip() or (row.deletes and row.id) else None

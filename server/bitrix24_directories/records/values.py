@@ -1,0 +1,179 @@
+"""The values whose form alone is checked: booleans, numbers, dates, ids. Pure.
+
+Facts: `crm.item.*` makes N of what is none of true, "true", "y", "Y"; the old methods make Y of what is neither N nor
+empty. PHP reads a number up to the first character that belongs to none, and a date by strtotime: a day too many is one
+of the next month, 1/2 is January 2, and what it cannot read is dropped.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from .spelling import Style
+from .verdicts import DROP, Verdict, option
+
+_YES = frozenset({"y", "yes", "true", "1", "on", "да", "так", "иә", "sí", "si", "sim", "tak", "ja", "oui", "evet"})
+_NO = frozenset({"n", "no", "false", "0", "off", "нет", "ні", "жоқ", "não", "nie", "nein", "non", "hayır"})
+_LARGEST = 2**31 - 1
+_PLAIN = re.compile(r"-?\d+(?:\.\d+)?", re.ASCII)
+_DECIMAL = re.compile(r"\+?\d+(?:\.\d+)?|-?\d+(?:\.\d+)?(?:[eE][-+]?\d{1,3})?", re.ASCII)
+_PHP_NUMBER = re.compile(r"\s*[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?", re.ASCII)
+_GROUPED = r"\d{1,3}(?:%s\d{3})+"
+_BLANKS = "[ \u00a0\u202f'’]"
+_TIME = r"(?P<time>\d{1,2}:\d{2}(?::\d{2})?)(?:\.\d+)?(?P<zone>Z|[+-]\d{2}:?\d{2})?"
+_YEAR_FIRST = re.compile(rf"(?P<y>\d{{4}})[-/.](?P<m>\d{{1,2}})[-/.](?P<d>\d{{1,2}})(?:[T ]\s*{_TIME})?", re.ASCII)
+_DAY_FIRST = re.compile(rf"(?P<d>\d{{1,2}})\.(?P<m>\d{{1,2}})\.(?P<y>\d{{4}})(?:,?\s+{_TIME})?", re.ASCII)
+_DASHED = re.compile(r"(?P<y>\d{4})-(?P<m>\d{1,2})-(?P<d>\d{1,2})", re.ASCII)
+_DOTTED = re.compile(r"(?P<d>\d{1,2})\.(?P<m>\d{1,2})\.(?P<y>\d{4})", re.ASCII)
+_SLASHED = re.compile(r"(?P<m>\d{1,2})/(?P<d>\d{1,2})/(?P<y>\d{4})", re.ASCII)
+_READ_DATE = re.compile(r"\d{4}-\d{2}-\d{2}|\d{2}\.\d{2}\.\d{4}", re.ASCII)
+_READ_TIME = re.compile(
+    r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:Z|[+-]\d{2}:\d{2})?|\d{2}\.\d{2}\.\d{4}(?: \d{2}:\d{2}(?::\d{2})?)?",
+    re.ASCII,
+)
+_DAYS = frozenset(("yesterday", "today", "now", "tomorrow"))
+
+
+def boolean(value: Any, style: Style) -> Verdict:
+    if isinstance(value, bool) or value in ("Y", "N", "y", "true"):
+        return Verdict("right", value)
+    text = str(value).strip().casefold()
+    stored = "N" if style == "new" or value in (None, "", 0, "0") else "Y"
+    otherwise = f"store {stored}"
+    if text in _YES:
+        return Verdict("changed", "Y", otherwise="" if stored == "Y" else otherwise)
+    if text in _NO:
+        return Verdict("changed", "N", otherwise="" if stored == "N" else otherwise)
+    return Verdict("wrong", candidates=(option("Y"), option("N")), otherwise=otherwise)
+
+
+def number(value: Any, *, whole: bool) -> Verdict:
+    """A number in a form that the portal reads as it is meant, `1500.5`."""
+    text = str(value).strip()
+    otherwise = "" if isinstance(value, bool) else _read_by_php(text, whole)
+    meant = [] if isinstance(value, bool) else _numbers(text) if isinstance(value, str) else [Decimal(text)]
+    if whole:
+        meant = [one for one in meant if one == one.to_integral_value()]
+    if not meant:
+        return Verdict("wrong", note=f"expected a {'whole ' if whole else ''}number such as 1500", otherwise=otherwise)
+    if len(meant) > 1:
+        return Verdict("ambiguous", candidates=tuple(option(_digits(one)) for one in meant), otherwise=otherwise)
+    (one,) = meant
+    if whole and abs(one) > _LARGEST:
+        return Verdict("wrong", note=f"a whole number has 32 bits here, {_LARGEST} at most")
+    digits = _digits(one)
+    as_double = float(one)
+    if not whole and Decimal(repr(as_double)) != one:
+        if as_double in (float("inf"), float("-inf")):
+            return Verdict("wrong", note="it is larger than any number that the portal can keep")
+        return Verdict("changed", as_double, note="the portal keeps no more digits of it")
+    if not isinstance(value, str) or value == digits or (not whole and _PLAIN.fullmatch(value)):
+        return Verdict("right", value)
+    exact = int(digits) if "." not in digits else as_double
+    return Verdict("changed", exact, otherwise="" if otherwise == f"store {digits}" else otherwise)
+
+
+def _read_by_php(text: str, whole: bool) -> str:
+    """What PHP makes of a text where a number is due; nothing is said of very large and very small ones."""
+    match = _PHP_NUMBER.match(text)
+    read = Decimal(match[0]) if match else Decimal(0)
+    if read and not 1e-6 < abs(read) < _LARGEST:
+        return ""
+    return f"store {_digits(Decimal(int(read)) if whole else read)}"
+
+
+def _numbers(text: str) -> list[Decimal]:
+    """All that a text may mean: "1,500" and "1.500" are 1500 to some and 1.5 to others."""
+    if (match := re.fullmatch(r"(-?[1-9]\d{0,2})[.,](\d{3})", text, re.ASCII)) is not None:
+        return [Decimal(match[1] + match[2]), Decimal(f"{match[1]}.{match[2]}")]
+    if _DECIMAL.fullmatch(text):
+        return [Decimal(text)]
+    sign, bare = ("-", text[1:]) if text.startswith("-") else ("", text)
+    for blank, point in ((_BLANKS, "[.,]"), (r"\.", ","), (",", r"\.")):
+        if match := re.fullmatch(rf"({_GROUPED % blank})(?:{point}(\d+))?", bare, re.ASCII):
+            return [Decimal(sign + re.sub(r"\D", "", match[1]) + (f".{match[2]}" if match[2] else ""))]
+    if match := re.fullmatch(r"(\d+),(\d+)", bare, re.ASCII):
+        return [Decimal(f"{sign}{match[1]}.{match[2]}")]
+    return []
+
+
+def _digits(value: Decimal) -> str:
+    text = f"{value:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def day(value: Any) -> Verdict:
+    """A date as the portal reads it, `2026-01-15` or `15.01.2026`."""
+    if isinstance(value, str) and _READ_DATE.fullmatch(value) and _moments(value):
+        return Verdict("right", value)
+    return _one_of(value, [moment[:10] for moment in _moments(value)], "expected a date such as 2026-01-15")
+
+
+def moment(value: Any) -> Verdict:
+    """A time as the portal reads it, `2026-01-15T09:00:00+03:00`; without a zone it is the portal's own."""
+    if isinstance(value, str) and _READ_TIME.fullmatch(value) and _moments(value):
+        return Verdict("right", value)
+    return _one_of(value, _moments(value), "expected a time such as 2026-01-15T09:00:00+03:00")
+
+
+def _one_of(value: Any, meant: list[str], expected: str) -> Verdict:
+    otherwise = _read_by_strtotime(value)
+    if not meant:
+        return Verdict("wrong", note=expected, otherwise=otherwise)
+    if len(meant) > 1:
+        return Verdict("ambiguous", candidates=tuple(option(one) for one in meant), otherwise=otherwise)
+    return Verdict("changed", meant[0], otherwise=otherwise if otherwise == DROP else "")
+
+
+def _moments(value: Any) -> list[str]:
+    """All times that a text may mean: "1/2/2026" is a day in January to some and in February to others."""
+    text = value.strip() if isinstance(value, str) else ""
+    if match := _SLASHED.fullmatch(text):
+        first, second, year = match["m"], match["d"], match["y"]
+        read = [f"{year}-{month:0>2}-{of_month:0>2}T00:00:00" for month, of_month in ((first, second), (second, first))]
+        return [one for one in dict.fromkeys(read) if _real(one)]
+    for pattern in (_YEAR_FIRST, _DAY_FIRST):
+        if match := pattern.fullmatch(text):
+            hour, minute, *second = (match["time"] or "0:00").split(":")
+            zone = re.sub(r"(\d\d)(\d\d)$", r"\1:\2", match["zone"] or "")
+            date_part = f"{match['y']}-{match['m']:0>2}-{match['d']:0>2}"
+            found = f"{date_part}T{hour:0>2}:{minute}:{''.join(second) or '00'}{zone}"
+            return [found] if _real(found) else []
+    return []
+
+
+def _real(text: str) -> bool:
+    """Whether there is such a day and such a time."""
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _read_by_strtotime(value: Any) -> str:
+    """What PHP makes of a date that is not in one of its plain forms, as far as that is known."""
+    text = value.strip() if isinstance(value, str) else str(value)
+    if text.casefold() in _DAYS:
+        return "store the day that it is then"
+    match = next((found for pattern in (_DASHED, _DOTTED, _SLASHED) if (found := pattern.fullmatch(text))), None)
+    if match is None:
+        return f"{DROP}, or read another date in it"
+    year, month, day_of_month = int(match["y"]), int(match["m"]), int(match["d"])
+    if not 1 <= month <= 12 or not 1 <= day_of_month <= 31:
+        return DROP
+    return f"store {date(year, month, 1) + timedelta(days=day_of_month - 1)}" if year else ""
+
+
+def record_id(value: Any) -> Verdict:
+    """The id of a user or of another record; whether there is one is not looked at."""
+    text = str(value) if not isinstance(value, bool) else ""
+    expected = "expected an id, a whole number"
+    if not (text.isascii() and text.strip().isdecimal()):
+        return Verdict("wrong", note=expected)
+    if len(text.strip()) > 10 or int(text) > _LARGEST:
+        return Verdict("wrong", note=f"{expected} of {_LARGEST} at most")
+    return Verdict("unchecked", value) if text == text.strip() else Verdict("changed", int(text))
