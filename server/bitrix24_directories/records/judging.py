@@ -77,27 +77,28 @@ class Judge:
 
     def record(self) -> RecordVerdict:
         """What is said of the record as a whole; a pipeline that is right is said with it alone."""
-        fields: list[CheckedField] = []
+        verdicts = {key: self._judge(key) for key in self._keys}
+        category, pipeline_from = self._field("crm_category"), self._pipeline_from
+        if not any(verdict.writes and key.field and key.field.is_stage for key, verdict in verdicts.items()):
+            pipeline_from = None
         write: dict[str, Any] = {}
-        category = self._field("crm_category")
-        if self._pipeline_from == "stage" and self._own and category:
+        if pipeline_from == "stage" and self._own and category:
             write[spelt(category, self._style)] = self._own.number
-        for key in self._keys:
-            verdict = self._judge(key)
+        for key, verdict in verdicts.items():
             if verdict.writes and key.field and key.field.kind == "crm_multifield":
-                verdict = _put_together(write, verdict)
+                verdicts[key] = _put_together(write, verdict)
             elif verdict.writes:
                 write[key.write_as] = verdict.value
-            fields.append(_checked(key, self._given[key.given], verdict))
+        fields = [_checked(key, self._given[key.given], verdict) for key, verdict in verdicts.items()]
         missing, not_asked_for = self._missing(write)
         said = [one for one in fields if one.outcome != "right" or one.write_as or not self._is_category(one)]
         in_pipeline = self._own is not None and self._own.number is not None
         return RecordVerdict(
             given=fields,
-            ok=self._pipeline_from != "stage" and not missing and all(one.outcome in AS_IT_STANDS for one in fields),
+            ok=pipeline_from != "stage" and not missing and all(one.outcome in AS_IT_STANDS for one in fields),
             pipeline=self._own.name if self._own and in_pipeline else None,
             category_id=self._own.number if self._own else None,
-            pipeline_from=self._pipeline_from if in_pipeline else None,
+            pipeline_from=pipeline_from if in_pipeline else None,
             fields=said,
             write=write,
             open=[one.field for one in fields if one.outcome in OPEN] or None,
@@ -176,39 +177,43 @@ class Judge:
 
     def _judge_values(self, key: Key, field: Field, values: Sequence[Any]) -> Verdict:
         if field.kind == "crm_multifield":
-            return judge_multifield(key, field, _as_list(values), self._style)
+            given = values[0] if len(values) == 1 else _as_list(values)
+            return judge_multifield(key, field, given, self._style)
         if field.multiple:
-            return self._judge_list(field, _as_list(values))
+            is_list = len(values) > 1 or isinstance(values[0], list)
+            return self._judge_list(field, _as_list(values), is_list=is_list)
         if len(values) > 1:
             return Verdict("wrong", note=f"it takes one value, and was given {len(values)} times")
         if field.is_stage:
             return self._judge_stage(as_json(values[0]))
         if field.kind == "crm_category":
             return self._category or Verdict("unchecked", values[0])
-        return self._judge_value(field, as_json(values[0]) if field.kind in _CODED else values[0])
+        return self._judge_value(field, values[0])
 
-    def _judge_list(self, field: Field, given: Any) -> Verdict:
+    def _judge_list(self, field: Field, given: Any, *, is_list: bool) -> Verdict:
         """The values of a multiple field, which have to come as a list; PHP's map of numbers is one."""
-        is_map = isinstance(given, dict) and bool(given) and all(str(key).isdecimal() for key in given)
+        is_map = isinstance(given, dict) and all(str(key).isdecimal() for key in given)
         if is_map:
             given = [*given.values()]
         if is_empty(given, field.kind):
-            otherwise = (
-                "change nothing" if given == [] else CLEAR if isinstance(given, list) else f"{REFUSE}, or {CLEAR}"
-            )
+            otherwise = f"{REFUSE}, or {CLEAR}"
+            if is_list or is_map:
+                otherwise = CLEAR if given else "change nothing"
             return Verdict("clears", note="send it only if that is meant", otherwise=otherwise)
-        is_list = isinstance(given, list)
         if field.kind not in _CHECKED | _TEXTS:
-            return Verdict("unchecked", given) if is_list else Verdict("changed", [given], otherwise=REFUSE)
+            if is_list or is_map:
+                return Verdict("unchecked", given)
+            return Verdict("changed", given if isinstance(given, list) else [given], otherwise=REFUSE)
         parts = [part for part in self._parts(field, given) if not is_empty(part, field.kind)]
         judged = [self._judge_value(field, part) for part in parts]
         for verdict in judged:
             if not verdict.writes:
-                return verdict
+                return verdict if is_list or is_map else replace(verdict, otherwise=REFUSE)
         value, names = [one.value for one in judged], ", ".join(one.name for one in judged if one.name)
-        otherwise = "; ".join(dict.fromkeys(one.otherwise for one in judged if one.otherwise)) if is_list else REFUSE
+        otherwise = "; ".join(dict.fromkeys(one.otherwise for one in judged if one.otherwise))
+        otherwise = otherwise if is_list or is_map else REFUSE
         outcomes = {one.outcome for one in judged}
-        if is_map or not is_list or "changed" in outcomes or len(parts) < len(given):
+        if not is_list or "changed" in outcomes or len(parts) < len(given):
             return Verdict("changed", value, names, otherwise=otherwise)
         return Verdict("unchecked" if "unchecked" in outcomes else "right", value, names)
 
@@ -222,18 +227,17 @@ class Judge:
     def _judge_value(self, field: Field, value: Any) -> Verdict:
         if field.kind not in _CHECKED | _TEXTS:
             return Verdict("unchecked", value)
-        if isinstance(value, list | dict) and value:
-            return judge_row(value, lambda one: self._judge_single(field, one), DROP)
+        read = as_json(value) if field.kind in _CODED else value
+        if isinstance(read, list | dict) and read:
+            otherwise = DROP if read is value else self._judge_single(field, value).otherwise
+            return judge_row(read, lambda one: self._judge_single(field, one), otherwise)
         return self._judge_single(field, value)
 
     def _judge_single(self, field: Field, value: Any) -> Verdict:
         if field.kind == "boolean":
             return boolean(value, self._style)
         if is_empty(value, field.kind):
-            kept = field.name in _NEVER_EMPTIED and not field.multiple
-            is_new = self._known.record_id is None
-            otherwise = ("" if is_new else KEEP) if kept else CLEAR
-            return Verdict("clears", note="send it only if that is meant", otherwise=otherwise)
+            return self._clears(field)
         match field.kind:
             case "integer" | "double":
                 return number(value, whole=field.kind == "integer")
@@ -253,19 +257,31 @@ class Judge:
                 return Verdict("unchecked", value)
         return Verdict("unchecked", value, note="its values cannot be read")
 
+    def _clears(self, field: Field) -> Verdict:
+        otherwise = CLEAR
+        if field.name in _NEVER_EMPTIED:
+            otherwise = "" if self._known.record_id is None else KEEP
+        elif field.required and not field.custom:
+            otherwise = REFUSE
+        return Verdict("clears", note="send it only if that is meant", otherwise=otherwise)
+
     def _field(self, kind: str) -> Field | None:
         return next((one for one in self._known.fields if one.kind == kind and not one.read_only), None)
 
+    def _values_of(self, field: Field | None) -> Sequence[Any]:
+        keys = (key for key in self._keys if field and key.field is field and not key.same_as)
+        return next((self._given[key.given] for key in keys), ())
+
     def _code_given(self, field: Field | None) -> Any:
         """The one code that was given for a field, in whatever shape; NOTHING where there is none."""
-        values = next((self._given[key.given] for key in self._keys if key.field is field and field), [])
+        values = self._values_of(field)
         told = code_and_name(as_json(values[0])) if len(values) == 1 else None
         return told[0] if told else NOTHING
 
     def _judge_category(self) -> Verdict | None:
         """The pipeline that was given; None where none was, or where there are none to choose from."""
         field = self._field("crm_category")
-        values = next((self._given[key.given] for key in self._keys if key.field is field and field), [])
+        values = self._values_of(field)
         choices = [one for one in self._known.pipelines if one.number is not None]
         if len(values) != 1 or not choices:
             return None
@@ -299,7 +315,8 @@ class Judge:
         known = self._known
         moves = known.record_id is None or (self._own is not None and self._own.number != known.record_pipeline)
         today = instead_of(value, known.pipelines, moves=moves)
-        return f"{today}, or, on older portals, {STORE_RAW}" if self._style == "old" else today
+        stored_raw = self._style == "old" and not is_empty(value, "crm_status")
+        return f"{today}, or, on older portals, {STORE_RAW}" if stored_raw else today
 
     def _judge_stage(self, value: Any) -> Verdict:
         if is_empty(value, "crm_status"):
@@ -351,8 +368,9 @@ def _judge_currency(value: Any, currencies: CodeList) -> Verdict:
 
 
 def _judge_choice(choices: CodeList, value: Any) -> Verdict:
-    wrong = STORE_RAW if code_text(value).strip().isdecimal() else "store nothing"
-    verdict = judge_code(value, [choices], wrong)
+    is_number = code_text(value).strip().isdecimal()
+    otherwise = STORE_RAW if is_number else "store nothing" if isinstance(value, str) else ""
+    verdict = judge_code(value, [choices], otherwise)
     if verdict.writes and str(verdict.value).isdecimal():
         return replace(verdict, value=int(verdict.value))
     return verdict

@@ -13,6 +13,7 @@ from typing import Any
 from bitrix24_directories.directories.fields import Field, folded_name
 
 from .aliases import MULTIFIELDS, multifield_type
+from .codes import as_json
 from .spelling import Key, Style
 from .verdicts import DROP, Verdict
 
@@ -48,16 +49,17 @@ def judge_multifield(key: Key, field: Field, given: Any, style: Style) -> Verdic
     """What is to be written of phones, mails or sites: rows by the name of the field that takes them, of the new
     methods under their ids where they have some.
     """
+    raw, given = given, as_json(given)
     type_of_key = field.old_name if field.old_name in _TYPES else multifield_type(key.given)
     rows = [_row(one, type_of_key, stored_under) for stored_under, one in _parts(given)]
     if not rows or None in rows:
-        return Verdict("wrong", note=_EXPECTED[style], otherwise=_otherwise(given, style))
+        return Verdict("wrong", note=_EXPECTED[style], otherwise=_otherwise(raw, style))
     write = _written([row for row in rows if row is not None], style)
     if write is None:
         return Verdict("wrong", note="rows that are stored and new ones need a call each")
-    if write == {key.given: given}:
+    if write == {key.given: raw}:
         return Verdict("unchecked", write)
-    return Verdict("changed", write, otherwise=_otherwise(given, style))
+    return Verdict("changed", write, otherwise=_otherwise(raw, style))
 
 
 def _written(rows: list[_Row], style: Style) -> dict[str, Any] | None:

@@ -41,7 +41,7 @@ def boolean(value: Any, style: Style) -> Verdict:
     if isinstance(value, bool) or value in ("Y", "N", "y", "true"):
         return Verdict("right", value)
     text = str(value).strip().casefold()
-    stored = "N" if style == "new" or value in (None, "", 0, "0") else "Y"
+    stored = "N" if style == "new" or value in (None, "", 0, "0", [], {}) else "Y"
     otherwise = f"store {stored}"
     if text in _YES:
         return Verdict("changed", "Y", otherwise="" if stored == "Y" else otherwise)

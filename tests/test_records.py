@@ -1,0 +1,74 @@
+"""The corpus of writes (tests/records): what the portal makes of each, and what check_record says, to the letter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bitrix24_directories.portal import DemoPortal
+from bitrix24_directories.portal.app import ADMIN
+from bitrix24_directories.portal.methods import run
+from bitrix24_directories.portal.store import Age, PortalError
+from records import OLD, Case, Values, assert_claims, assert_stored, cases, existing, fresh_store
+from support import PortalInProcess, assistant
+
+pytestmark = pytest.mark.virtual_clock
+
+
+def test_the_corpus_is_as_large_as_promised() -> None:
+    assert len({(case.type, case.old, case.updates, str(case.fields)) for case in cases()}) >= 150
+
+
+def test_what_the_portal_makes_of_each() -> None:
+    wrong = {}
+    for case in cases():
+        for age in case.ages:
+            if (stored := _stored(case, age)) != case.stored:
+                wrong[f"{case.place} {age}"] = stored
+    assert wrong == {}
+
+
+def _stored(case: Case, age: Age) -> Values | str:
+    """What stands in the fields that the case names, or the refusal."""
+    store = fresh_store(case.language, age)
+    record_id = existing(store, case.type, case.pipeline) if case.updates else None
+    verb = "update" if case.updates else "add"
+    method = f"crm.{OLD[case.type]}.{verb}" if case.old else f"crm.item.{verb}"
+    try:
+        answer = run(store, ADMIN, method, {"entityTypeId": case.type, "id": record_id, "fields": case.fields}).result
+    except PortalError as exc:
+        return f"refused {exc.code}"
+    values = store.records.get(case.type, record_id or (answer if case.old else answer["item"]["id"]))
+    fields = store.records.types[case.type].fields
+    names = {one.old_name if case.old else one.name: one.name for one in fields}
+    return {name: values[names[name]] for name in case.stored if name in names}
+
+
+async def test_what_is_said_of_each() -> None:
+    portals = {"en": PortalInProcess(DemoPortal("en")), "ru": PortalInProcess(DemoPortal("ru"))}
+    wrong: dict[str, Any] = {}
+    async with assistant(portals["en"]) as english, assistant(portals["ru"]) as russian:
+        for case in cases():
+            store = portals[case.language].portal.store
+            more = {"recordId": existing(store, case.type, case.pipeline)} if case.updates else {}
+            entity = OLD[case.type] if case.old else f"item({case.type})"
+            someone = russian if case.language == "ru" else english
+            said = await someone.call("check_record", entity=entity, fields=case.fields, **more)
+            outcomes = {field["field"]: field["outcome"] for field in said.structured["fields"]}
+            told = [outcomes.get(key, "right") for key in case.fields], said.structured["write"]
+            if told != (case.outcomes, case.write) or case.words not in said.text:
+                wrong[case.place] = said.text
+            _assert_true(case, said.structured)
+    assert wrong == {}
+
+
+def _assert_true(case: Case, said: Values) -> None:
+    """That what is to be written is stored so in each age, and that today's portal does what is said."""
+    kind = fresh_store(case.language, "today").records.types[case.type]
+    for age in case.ages:
+        store = fresh_store(case.language, age)
+        record_id = existing(store, case.type, case.pipeline) if case.updates else None
+        assert_stored(store, kind, said["write"], record_id, old=case.old)
+    pipeline = (-1 if case.pipeline is None else case.pipeline) if case.updates else None
+    assert_claims(case.language, kind, case.fields, said, pipeline, old=case.old)
