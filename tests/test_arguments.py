@@ -247,3 +247,47 @@ async def test_unknown_tool(portal: RunningPortal) -> None:
         "Call one of: get_directory_items, list_directories, find_directory_items, check_record, get_directory_usage."
         in said.text
     )
+
+
+ODD = "SOU\u200bRCE\u202e\x00"
+SHOWN = r"SOU\u200bRCE\u202e\u0000"
+OF_SOURCE = {"entityId": "SOURCE", "statusId": ODD}
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "code"),
+    [
+        ("get_directory_items", {"entityId": ODD}, "UNKNOWN_DIRECTORY"),
+        ("get_directory_items", {"entityId": "SOURCE", "after": ODD}, "UNKNOWN_ITEM"),
+        ("get_directory_usage", {"entityId": ODD}, "UNKNOWN_DIRECTORY"),
+        ("check_record", {"entity": ODD, "fields": ["TITLE=x"]}, "UNKNOWN_RECORD_TYPE"),
+        ("check_record", {"entity": "deal", "fields": ["TITLE=x"], "recordId": ODD}, "INVALID_ARGUMENTS"),
+        ("check_record", {"entity": "deal", "fields": [ODD]}, "INVALID_ARGUMENTS"),
+        ("check_record", {"entity": "deal", "fields": {"fields": {"TITLE": "x"}, ODD: 1}}, "INVALID_ARGUMENTS"),
+        ("add_directory_item", {"entityId": ODD, "name": "X"}, "UNKNOWN_DIRECTORY"),
+        ("add_directory_item", {"entityId": "SOURCE", "name": "X", "after": ODD}, "CHANGE_REFUSED"),
+        ("update_directory_item", OF_SOURCE | {"name": "X"}, "CHANGE_REFUSED"),
+        ("delete_directory_item", OF_SOURCE, "CHANGE_REFUSED"),
+        ("apply_directory", {"entityId": "SOURCE", "planId": ODD}, "CHANGE_REFUSED"),
+        ("merge_directory_items", {"entityId": "SOURCE", "codes": ["WEB"], "into": ODD}, "CHANGE_REFUSED"),
+        ("list_directories", {ODD: "x"}, "INVALID_ARGUMENTS"),
+    ],
+)
+async def test_invisible_characters_in_an_id_are_shown(
+    portal: RunningPortal, tool: str, arguments: dict[str, Any], code: str
+) -> None:
+    """Else an assistant reads that there is no directory "SOURCE", beside SOURCE as the nearest."""
+    async with assistant(portal, allow_writes=True) as someone:
+        said = await someone.call(tool, **arguments)
+    assert said.error["code"] == code
+    assert SHOWN in said.text
+
+
+async def test_invisible_characters_that_a_title_is_spelt_with_stay(portal: RunningPortal) -> None:
+    said = await ask(portal, "get_directory_items", entityId="\u2764\ufe0f stages")
+    assert 'This portal has no directory "\u2764\ufe0f stages"' in said.text
+
+
+async def test_a_field_of_several_lists_is_shown_as_it_came(portal: RunningPortal) -> None:
+    said = await ask(portal, "get_directory_items", entityId="deal\u200b.STAGE_ID")
+    assert r'no directory "deal\u200b.STAGE_ID"' in said.text

@@ -22,7 +22,7 @@ from bitrix24_directories.rest import (
     failure,
     unwrap,
 )
-from bitrix24_directories.text import one_line
+from bitrix24_directories.text import shown_id
 
 from .cache import Cache, Kept
 from .entity_ids import could_be_id
@@ -335,7 +335,7 @@ def _unconfirmed(entity_id: str, cause: Bitrix24Error) -> Bitrix24Error:
     return Bitrix24Error(
         "DIRECTORY_UNCONFIRMED",
         Entry(
-            f'The portal sent no items for "{one_line(entity_id, ENTITY_ID_LIMIT)}": either there is no such '
+            f'The portal sent no items for "{shown_id(entity_id, ENTITY_ID_LIMIT)}": either there is no such '
             f"directory, or it is empty. Which of the two is not known, because the portal's list of directories "
             f"cannot be read: {cause.happened}",
             f"Do not take the directory for empty. {cause.todo}",

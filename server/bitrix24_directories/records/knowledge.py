@@ -28,7 +28,7 @@ from bitrix24_directories.directories.reads import (
     record_of,
 )
 from bitrix24_directories.rest import Bitrix24Error, Entry, failure
-from bitrix24_directories.text import one_line
+from bitrix24_directories.text import shown_id
 
 from .codes import CodeList
 from .spelling import read_keys, style_of
@@ -240,7 +240,7 @@ def _unknown_type(entity: str, known: Sequence[RecordType]) -> Bitrix24Error:
     return Bitrix24Error(
         "UNKNOWN_RECORD_TYPE",
         Entry(
-            f'This portal has no kind of records "{one_line(entity, _SHOWN)}", or several that are called so',
+            f'This portal has no kind of records "{shown_id(entity, _SHOWN)}", or several that are called so',
             f"Use one of these, by name or number: {listed}.",
             "input",
         ),
