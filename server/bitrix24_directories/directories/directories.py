@@ -25,7 +25,7 @@ from bitrix24_directories.rest import (
 from bitrix24_directories.text import shown_id
 
 from .cache import Cache, Kept
-from .entity_ids import could_be_id
+from .entity_ids import as_id, could_be_id
 from .field_reads import PATIENCE, Fields, Found, rows
 from .fields import BUILT_IN, NOTHING_READ, FieldMap, FieldOf, bare_directory, folded
 from .kept_reads import Read, Reader
@@ -88,13 +88,14 @@ class Directories:
         if not could_be_id(wanted):
             return await self._called(wanted, details=details, fresh=fresh)
         try:
-            return await self._items(wanted.upper(), details=details, fresh=fresh)
+            return await self._items(as_id(wanted), details=details, fresh=fresh)
         except Bitrix24Error as exc:
             if exc.kind != "UNKNOWN_DIRECTORY":
                 raise
-            with contextlib.suppress(Bitrix24Error):  # a title of one word looks like an id
+            try:  # a field's name looks like an id, and so does a title of one word
                 return await self._called(wanted, details=details, fresh=fresh)
-            raise
+            except Bitrix24Error as other:
+                raise (other if other.kind in ("SEVERAL_DIRECTORIES", "NO_CODES") else exc) from None
 
     async def _called(self, text: str, *, details: bool, fresh: bool) -> DirectoryItems:
         """The items of the directory that a field or a title means."""
@@ -324,7 +325,7 @@ def _details_key(entity_id: str) -> tuple[str, ...]:
 
 def _ids(texts: Sequence[str]) -> list[str]:
     """Those of `texts` that could be ids, as ids are spelt."""
-    return list(dict.fromkeys(text.strip().upper() for text in texts if could_be_id(text.strip())))
+    return list(dict.fromkeys(as_id(text) for text in texts if could_be_id(text.strip())))
 
 
 def _searchable(directory: Directory) -> str:

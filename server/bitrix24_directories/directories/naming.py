@@ -11,6 +11,7 @@ from typing import TypeVar
 from bitrix24_directories.rest import Bitrix24Error, Entry
 from bitrix24_directories.text import shown_code, shown_id
 
+from .entity_ids import as_id
 from .fields import FieldMap, FieldOf, folded
 from .models import Directory
 
@@ -28,7 +29,7 @@ def named(text: str, directories: Sequence[Directory], fields: FieldMap) -> list
 
     Raises Bitrix24Error: UNKNOWN_DIRECTORY for what names none, NO_CODES for a field that takes no codes.
     """
-    found = [one for one in directories if folded(one.entity_id) == folded(text)]
+    found = [one for one in directories if folded(one.entity_id) == folded(as_id(text))]
     found = found or [one for one in directories if one.name and folded(one.name) == folded(text)]
     if found:
         return found
