@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bitrix24_directories.mcp_server.server import CHANGING
 from support import RunningPortal, ask, assistant
 
 
@@ -74,6 +75,89 @@ async def test_refused_in_plain_lines(portal: RunningPortal, tool: str, argument
     ]
     assert said.error == {"code": "INVALID_ARGUMENTS", "category": "input", "retryable": False}
     assert portal.portal.calls == []
+
+
+FIELDS = {"fields": ["TITLE=x"]}
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "line"),
+    [
+        (
+            "find_directory_items",
+            {"query": "won"},
+            "- query: no such argument; it is queries; the tool takes queries, ",
+        ),
+        ("find_directory_items", {"Query": "won"}, "- Query: no such argument; it is queries; "),
+        ("find_directory_items", {"text": "won"}, "- text: no such argument; it is queries; "),
+        (
+            "find_directory_items",
+            {"queries": ["won"], "entityId": "SOURCE"},
+            "- entityId: no such argument; it is entityIds",
+        ),
+        (
+            "find_directory_items",
+            {"queries": ["won"], "entity": "SOURCE"},
+            "- entity: no such argument; it is entityIds",
+        ),
+        ("find_directory_items", {"items": ["won"]}, "- items: no such argument; it is queries; "),
+        ("list_directories", {"queries": ["deal"]}, "- queries: no such argument; it is query; the tool takes query"),
+        ("list_directories", {"search": "deal"}, "- search: no such argument; it is query; "),
+        ("get_directory_items", {"id": "SOURCE"}, "- id: no such argument; it is entityId; "),
+        ("get_directory_items", {"directory": "SOURCE"}, "- directory: no such argument; it is entityId; "),
+        ("get_directory_items", {"entityIds": ["SOURCE"]}, "- entityIds: no such argument; it is entityId; "),
+        ("get_directory_items", {"entityId": "SOURCE", "detail": 1}, "- detail: no such argument; it is details; "),
+        ("get_directory_items", {"entityId": "SOURCE", "refresh": 1}, "- refresh: no such argument; it is fresh; "),
+        ("get_directory_usage", {"entity_id": "SOURCE", "frsh": 1}, "- frsh: no such argument; it is fresh; "),
+        ("check_record", {"entityType": "deal"} | FIELDS, "- entityType: no such argument; it is entity; "),
+        ("check_record", {"entity_type_id": 2} | FIELDS, "- entity_type_id: no such argument; it is entity; "),
+        ("check_record", {"entityId": "deal"} | FIELDS, "- entityId: no such argument; it is entity; "),
+        ("check_record", {"entity": "deal", "id": 5} | FIELDS, "- id: no such argument; it is recordId; "),
+        ("check_record", {"entity": "deal", "record": "TITLE=x"}, "- record: no such argument; it is fields; "),
+        ("check_record", {"entity": "deal", "items": ["TITLE=x"]}, "- items: no such argument; it is fields; "),
+        ("check_record", {"entity": "deal", "feilds": ["TITLE=x"]}, "- feilds: no such argument; it is fields; "),
+        ("add_directory_item", {"entityId": "SOURCE", "title": "X"}, "- title: no such argument; it is name; "),
+        ("add_directory_item", {"entityId": "SOURCE", "colour": "X"}, "- colour: no such argument; it is color; "),
+        ("update_directory_item", {"entityId": "SOURCE", "code": "X"}, "- code: no such argument; it is statusId; "),
+        ("delete_directory_item", {"entityId": "SOURCE", "plan": "X"}, "- plan: no such argument; it is planId; "),
+        ("apply_directory", {"entityId": "SOURCE", "lines": ["X"]}, "- lines: no such argument; it is items; "),
+        ("merge_directory_items", {"entityId": "SOURCE", "from": ["X"]}, "- from: no such argument; it is codes; "),
+        ("merge_directory_items", {"entityId": "SOURCE", "target": "X"}, "- target: no such argument; it is into; "),
+    ],
+)
+async def test_the_right_name_is_told(portal: RunningPortal, tool: str, arguments: dict[str, Any], line: str) -> None:
+    async with assistant(portal, allow_writes=True) as someone:
+        said = await someone.call(tool, **arguments)
+    assert said.error["code"] == "INVALID_ARGUMENTS"
+    assert line in said.text
+    assert portal.portal.calls == []
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("find_directory_items", {"queries": ["won"], "query": "lost"}),  # the right one is given, too
+        ("get_directory_items", {"entityId": "DEAL_STAGE", "entityTypeId": 2}),
+        ("get_directory_items", {"entityTypeId": 2}),
+        ("get_directory_items", {"categoryId": 1}),
+        ("get_directory_items", {"recordId": 5}),
+        ("get_directory_items", {"itemId": 5}),
+        ("delete_directory_item", {"id": "WON"}),  # a directory's, an item's, or a record's
+        ("delete_directory_item", {"entityId": "SOURCE", "id": 40}),
+        ("update_directory_item", {"entityId": "SOURCE", "statusId": "WEB", "sort": 10}),
+        ("list_directories", {"limit": 5}),
+    ],
+)
+async def test_no_name_is_guessed(portal: RunningPortal, tool: str, arguments: dict[str, Any]) -> None:
+    async with assistant(portal, allow_writes=True) as someone:
+        said = await someone.call(tool, **arguments)
+    assert "no such argument; it takes " in said.text
+
+
+async def test_an_invisible_character_in_a_name_is_shown(portal: RunningPortal) -> None:
+    arguments: dict[str, Any] = {"que\u200bry": "deal"}
+    said = await ask(portal, "list_directories", **arguments)
+    assert r"- que\u200bry: no such argument; it is query; " in said.text
 
 
 LONG = "x" * 10**7
@@ -145,6 +229,17 @@ async def test_each_wrong_argument_has_its_line(portal: RunningPortal) -> None:
     assert said.text.count("\n- ") == 2
 
 
+@pytest.mark.parametrize("tool", sorted(CHANGING))
+async def test_a_changing_tool_where_writes_are_off(portal: RunningPortal, tool: str) -> None:
+    said = await ask(portal, tool, entityId="SOURCE")
+    assert said.error == {"code": "WRITES_OFF", "category": "configuration", "retryable": False}
+    assert said.text.startswith(f"Changes are switched off on this server, and with them {tool} (WRITES_OFF).\n")
+    assert "an administrator can switch them on: BITRIX24_ALLOW_WRITES=true in the server's settings" in said.text
+    scopes = "directories:write and records:write" if tool.startswith("merge") else "directories:write"
+    assert f"Over HTTP, the person's token needs {scopes} as well" in said.text
+    assert portal.portal.calls == []
+
+
 async def test_unknown_tool(portal: RunningPortal) -> None:
     said = await ask(portal, "crm_deal_add")
     assert said.error["code"] == "UNKNOWN_TOOL"
@@ -152,3 +247,47 @@ async def test_unknown_tool(portal: RunningPortal) -> None:
         "Call one of: get_directory_items, list_directories, find_directory_items, check_record, get_directory_usage."
         in said.text
     )
+
+
+ODD = "SOU\u200bRCE\u202e\x00"
+SHOWN = r"SOU\u200bRCE\u202e\u0000"
+OF_SOURCE = {"entityId": "SOURCE", "statusId": ODD}
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "code"),
+    [
+        ("get_directory_items", {"entityId": ODD}, "UNKNOWN_DIRECTORY"),
+        ("get_directory_items", {"entityId": "SOURCE", "after": ODD}, "UNKNOWN_ITEM"),
+        ("get_directory_usage", {"entityId": ODD}, "UNKNOWN_DIRECTORY"),
+        ("check_record", {"entity": ODD, "fields": ["TITLE=x"]}, "UNKNOWN_RECORD_TYPE"),
+        ("check_record", {"entity": "deal", "fields": ["TITLE=x"], "recordId": ODD}, "INVALID_ARGUMENTS"),
+        ("check_record", {"entity": "deal", "fields": [ODD]}, "INVALID_ARGUMENTS"),
+        ("check_record", {"entity": "deal", "fields": {"fields": {"TITLE": "x"}, ODD: 1}}, "INVALID_ARGUMENTS"),
+        ("add_directory_item", {"entityId": ODD, "name": "X"}, "UNKNOWN_DIRECTORY"),
+        ("add_directory_item", {"entityId": "SOURCE", "name": "X", "after": ODD}, "CHANGE_REFUSED"),
+        ("update_directory_item", OF_SOURCE | {"name": "X"}, "CHANGE_REFUSED"),
+        ("delete_directory_item", OF_SOURCE, "CHANGE_REFUSED"),
+        ("apply_directory", {"entityId": "SOURCE", "planId": ODD}, "CHANGE_REFUSED"),
+        ("merge_directory_items", {"entityId": "SOURCE", "codes": ["WEB"], "into": ODD}, "CHANGE_REFUSED"),
+        ("list_directories", {ODD: "x"}, "INVALID_ARGUMENTS"),
+    ],
+)
+async def test_invisible_characters_in_an_id_are_shown(
+    portal: RunningPortal, tool: str, arguments: dict[str, Any], code: str
+) -> None:
+    """Else an assistant reads that there is no directory "SOURCE", beside SOURCE as the nearest."""
+    async with assistant(portal, allow_writes=True) as someone:
+        said = await someone.call(tool, **arguments)
+    assert said.error["code"] == code
+    assert SHOWN in said.text
+
+
+async def test_invisible_characters_that_a_title_is_spelt_with_stay(portal: RunningPortal) -> None:
+    said = await ask(portal, "get_directory_items", entityId="\u2764\ufe0f stages")
+    assert 'This portal has no directory "\u2764\ufe0f stages"' in said.text
+
+
+async def test_a_field_of_several_lists_is_shown_as_it_came(portal: RunningPortal) -> None:
+    said = await ask(portal, "get_directory_items", entityId="deal\u200b.STAGE_ID")
+    assert r'no directory "deal\u200b.STAGE_ID"' in said.text

@@ -500,7 +500,7 @@ async def test_writes_off_nothing_is_listed_and_nothing_leaves(portal: PortalInP
         assert CHANGING.isdisjoint(tool.name for tool in (await someone.client.list_tools()).tools)
         for tool in CHANGING:
             arguments: dict[str, Any] = {"entityId": "SOURCE", "statusId": "WEB", "name": "X", "items": ["X"]}
-            assert (await someone.call(tool, **arguments)).error["code"] == "UNKNOWN_TOOL"
+            assert (await someone.call(tool, **arguments)).error["code"] == "WRITES_OFF"
     assert portal.portal.calls == []
 
 

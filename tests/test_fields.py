@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -40,6 +41,17 @@ from support import SOURCE_FIELDS, RunningPortal, ask, assistant
         ("Estimate.Status", "QUOTE_STATUS"),
         ("Deal stages (Wholesale)", "DEAL_STAGE_1"),
         ("industries", "INDUSTRY"),
+        ("DEAL_STAGE_0", "DEAL_STAGE"),
+        ("deal_stage_0", "DEAL_STAGE"),
+        ("UF_CRM_1724", "deal.UF_CRM_1724"),
+        ("uf_crm_1724", "deal.UF_CRM_1724"),
+        ("ufCrm_1724", "deal.UF_CRM_1724"),
+        ("UFCRM_1724", "deal.UF_CRM_1724"),
+        ("UF_CRM_1724 (Customer size)", "deal.UF_CRM_1724"),
+        ("UF_CRM_1724077760", "SOURCE"),
+        ("SOURCE_ID", "SOURCE"),
+        ("sourceId", "SOURCE"),
+        ("Source", "SOURCE"),
     ],
 )
 async def test_a_field_stands_for_its_directory(portal: RunningPortal, field: str, directory: str | None) -> None:
@@ -69,7 +81,7 @@ async def test_an_enumeration_gives_its_values(portal: RunningPortal, details: b
     assert said.structured["items"][0] == {"statusId": "77", "name": "Small customers"}
 
 
-@pytest.mark.parametrize("field", ["deal.STAGE_ID", "deal.Stage", "Equipment rental.stageId"])
+@pytest.mark.parametrize("field", ["deal.STAGE_ID", "deal.Stage", "Equipment rental.stageId", "STAGE_ID", "stage"])
 async def test_a_stage_field_names_its_pipelines(portal: RunningPortal, field: str) -> None:
     said = await ask(portal, "get_directory_items", entityId=field)
     assert said.error == {"code": "SEVERAL_DIRECTORIES", "category": "input", "retryable": False}
@@ -83,12 +95,45 @@ async def test_a_stage_field_names_its_pipelines(portal: RunningPortal, field: s
         ("deal.TITLE", "its type is string"),
         ("deal.CATEGORY_ID", "0 (General), 1 (Wholesale), 2 (Service contracts)"),
         ("lead.OPENED", "its type is boolean"),
+        ("COMMENTS", "its type is string"),
+        ("CATEGORY_ID", "0 (General), 1 (Wholesale), 2 (Service contracts)"),
+        ("UF_CRM_44_1724", "The field item(177).ufCrm44_1724 (With operator) takes no codes"),
     ],
 )
 async def test_fields_that_take_no_codes(portal: RunningPortal, field: str, part: str) -> None:
     said = await ask(portal, "get_directory_items", entityId=field)
     assert said.error["code"] == "NO_CODES"
     assert part in said.text
+
+
+async def test_a_name_that_fields_of_several_lists_bear(portal: RunningPortal) -> None:
+    said = await ask(portal, "get_directory_items", entityId="STATUS_ID")
+    assert '"STATUS_ID" has a directory for each pipeline or field: STATUS (' in said.text
+    assert "QUOTE_STATUS (" in said.text
+    said = await ask(portal, "find_directory_items", queries=["won"], entityIds=["STATUS_ID", "UF_CRM_1724"])
+    assert said.structured["searched"] == 3
+
+
+async def test_a_fields_name_alone_finds_before_one_that_looks_like_it(portal: RunningPortal) -> None:
+    """`crm.item.*` writes 177's UF_CRM_17_24 as ufCrm17_24: without underscores it is UF_CRM_1724, too."""
+    records = portal.portal.store.records
+    kind = records.types[177]
+    names: dict[str, Any] = {"name": "ufCrm17_24", "old_name": "UF_CRM_17_24", "other_upper_name": "UF_CRM_17_24"}
+    fields = tuple(replace(one, **names) if one.custom else one for one in kind.fields)
+    records.types = records.types | {177: replace(kind, fields=fields)}
+    for field, path in (("UF_CRM_1724", "deal.UF_CRM_1724"), ("ufCrm_1724", "deal.UF_CRM_1724")):
+        assert (await ask(portal, "get_directory_items", entityId=field)).structured["entityId"] == path
+    said = await ask(portal, "get_directory_items", entityId="UF_CRM_17_24")
+    assert "The field item(177).ufCrm17_24 " in said.text
+
+
+async def test_usage_of_a_field_by_its_name_alone(portal: RunningPortal) -> None:
+    alone = await ask(portal, "get_directory_usage", entityId="UF_CRM_1724077760")
+    assert alone == await ask(portal, "get_directory_usage", entityId="deal.UF_CRM_1724077760")
+    assert alone != await ask(portal, "get_directory_usage", entityId="SOURCE")
+    main = await ask(portal, "get_directory_usage", entityId="DEAL_STAGE_0")
+    assert main == await ask(portal, "get_directory_usage", entityId="DEAL_STAGE")
+    assert main.structured["entityId"] == "DEAL_STAGE"
 
 
 async def test_a_field_that_there_is_not(portal: RunningPortal) -> None:

@@ -30,7 +30,7 @@ from test_check_record import check, one, only
         ("UF_CRM_1724077761", ["IT", "DELIVERY"], "right", ["IT", "DELIVERY"]),
         ("UF_CRM_1724077761", "IT", "changed", ["IT"]),
         ("UF_CRM_1724077761", "IT, delivery", "changed", ["IT", "DELIVERY"]),
-        ("UF_CRM_1724077761", '["IT"]', "right", ["IT"]),
+        ("UF_CRM_1724077761", '["IT"]', "changed", ["IT"]),
         ("UF_CRM_1724077761", ["IT", "unicorn"], "wrong", None),
         ("UF_CRM_1724077761", [], "clears", None),
         ("UF_CRM_1724", 79, "right", 79),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bitrix24_directories.text import INVISIBLE, one_line, quoted, shown_code
+from bitrix24_directories.text import INVISIBLE, one_line, quoted, shown_code, shown_id
 from bitrix24_directories.words import name_key
 
 ZWNJ, ZWJ, AS_TEXT, AS_PICTURE = "\u200c", "\u200d", "\ufe0e", "\ufe0f"
@@ -105,3 +105,20 @@ def test_codes_are_quoted_with_all_that_they_hold(text: str) -> None:
 @pytest.mark.parametrize(("typed", "name"), [("میخواهم", I_WANT), ("क\u094dष", KSHA)])
 def test_names_are_found_without_their_joiners(typed: str, name: str) -> None:
     assert name_key(typed) == name_key(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("SOURCE", "SOURCE"),
+        ("two  words", "two words"),
+        ("x" * 30, "x" * 19 + "…"),
+        ("SOU\u200bRCE", r"SOU\u200bRCE"),
+        ("SOU\nRCE", r"SOU\nRCE"),
+        ('"\u200b', r"\"\u200b"),
+        ("\u200b" + "x" * 30, r"\u200b" + "x" * 18 + "…"),
+        ("\u2764\ufe0f", "\u2764\ufe0f"),
+    ],
+)
+def test_an_id_as_it_came(text: str, shown: str) -> None:
+    assert shown_id(text, 20) == shown

@@ -52,6 +52,14 @@ def shown_code(code: str) -> str:
     return code if code and _NOT_PLAIN.search(code) is None else quoted(code)
 
 
+def shown_id(text: str, limit: int) -> str:
+    """What a caller sent as an id, to stand in quotes: invisible characters in it are escaped as in JSON, or nobody
+    could see why it is not the id that it looks like."""
+    if _visible(text) == text:
+        return one_line(text, limit)
+    return quoted(text if len(text) <= limit else f"{text[: limit - 1]}…")[1:-1]
+
+
 def quoted(value: object) -> str:
     """A text, or anything else that JSON knows, as JSON in which everything can be seen."""
     return INVISIBLE.sub(_escaped, json.dumps(value, ensure_ascii=False))

@@ -25,7 +25,7 @@ from bitrix24_directories.directories.models import Change, Item, Step
 from bitrix24_directories.directories.notation import is_part
 from bitrix24_directories.rest import Bitrix24Error, Entry, Outcome, current_wait, failure
 from bitrix24_directories.state.shared import UnavailableError
-from bitrix24_directories.text import one_line, shown_code
+from bitrix24_directories.text import one_line, shown_code, shown_id
 
 from .audit import Audit
 from .operations import CHANNEL_COMES_BACK, Operation, Plan, after
@@ -139,7 +139,7 @@ class Changes:
     async def _declared(self, plan_id: str) -> list[str]:
         said = await self._turns.state.recall(self._declared_as(plan_id)) if plan_id else None
         if said is None:
-            known = f"what was declared for planId {one_line(plan_id, 100)} is not known any more"
+            known = f"what was declared for planId {shown_id(plan_id, 100)} is not known any more"
             raise refused(known if plan_id else "no items were declared", "Call again with all items of the directory")
         lines: list[str] = json.loads(said)
         return lines

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from bitrix24_directories.directories.models import Item
 from bitrix24_directories.directories.notation import coded
 from bitrix24_directories.rest import Bitrix24Error, Entry
-from bitrix24_directories.text import one_line, shown_code
+from bitrix24_directories.text import shown_code, shown_id
 from bitrix24_directories.words import name_key
 
 from .operations import Plan
@@ -26,7 +26,7 @@ def item_named(items: Sequence[Item], text: str) -> Item:
     found = coded(items, text.strip()) or [item for item in items if name_key(item.name) == name_key(text)]
     if len(found) != 1:
         raise refused(
-            f'"{one_line(text, 100)}" is {"several items" if found else "no item"} of the directory, by code and name',
+            f'"{shown_id(text, 100)}" is {"several items" if found else "no item"} of the directory, by code and name',
             _use_one_of(found or items),
         )
     return found[0]
@@ -39,11 +39,11 @@ def item_with_code(items: Sequence[Item], code: str) -> Item:
     if len(found) == 1:
         return found[0]
     if found:
-        raise refused(f'"{one_line(code, 100)}" fits several codes of the directory', _use_one_of(found))
+        raise refused(f'"{shown_id(code, 100)}" fits several codes of the directory', _use_one_of(found))
     record = next((item for item in items if str(item.id) == wanted), None)
     hint = f"; {wanted} is the record id of {shown_code(record.status_id)} ({record.name})" if record else ""
     raise refused(
-        f'"{one_line(code, 100)}" is no STATUS_ID of the directory{hint}',
+        f'"{shown_id(code, 100)}" is no STATUS_ID of the directory{hint}',
         _use_one_of(items),
     )
 

@@ -22,10 +22,10 @@ from bitrix24_directories.rest import (
     failure,
     unwrap,
 )
-from bitrix24_directories.text import one_line
+from bitrix24_directories.text import shown_id
 
 from .cache import Cache, Kept
-from .entity_ids import could_be_id
+from .entity_ids import as_id, could_be_id
 from .field_reads import PATIENCE, Fields, Found, rows
 from .fields import BUILT_IN, NOTHING_READ, FieldMap, FieldOf, bare_directory, folded
 from .kept_reads import Read, Reader
@@ -88,13 +88,14 @@ class Directories:
         if not could_be_id(wanted):
             return await self._called(wanted, details=details, fresh=fresh)
         try:
-            return await self._items(wanted.upper(), details=details, fresh=fresh)
+            return await self._items(as_id(wanted), details=details, fresh=fresh)
         except Bitrix24Error as exc:
             if exc.kind != "UNKNOWN_DIRECTORY":
                 raise
-            with contextlib.suppress(Bitrix24Error):  # a title of one word looks like an id
+            try:  # a field's name looks like an id, and so does a title of one word
                 return await self._called(wanted, details=details, fresh=fresh)
-            raise
+            except Bitrix24Error as other:
+                raise (other if other.kind in ("SEVERAL_DIRECTORIES", "NO_CODES") else exc) from None
 
     async def _called(self, text: str, *, details: bool, fresh: bool) -> DirectoryItems:
         """The items of the directory that a field or a title means."""
@@ -324,7 +325,7 @@ def _details_key(entity_id: str) -> tuple[str, ...]:
 
 def _ids(texts: Sequence[str]) -> list[str]:
     """Those of `texts` that could be ids, as ids are spelt."""
-    return list(dict.fromkeys(text.strip().upper() for text in texts if could_be_id(text.strip())))
+    return list(dict.fromkeys(as_id(text) for text in texts if could_be_id(text.strip())))
 
 
 def _searchable(directory: Directory) -> str:
@@ -335,7 +336,7 @@ def _unconfirmed(entity_id: str, cause: Bitrix24Error) -> Bitrix24Error:
     return Bitrix24Error(
         "DIRECTORY_UNCONFIRMED",
         Entry(
-            f'The portal sent no items for "{one_line(entity_id, ENTITY_ID_LIMIT)}": either there is no such '
+            f'The portal sent no items for "{shown_id(entity_id, ENTITY_ID_LIMIT)}": either there is no such '
             f"directory, or it is empty. Which of the two is not known, because the portal's list of directories "
             f"cannot be read: {cause.happened}",
             f"Do not take the directory for empty. {cause.todo}",

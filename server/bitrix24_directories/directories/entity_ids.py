@@ -15,6 +15,12 @@ def could_be_id(text: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9_]+", text) is not None
 
 
+def as_id(text: str) -> str:
+    """A text as ids are spelt. The stages of the deals' main pipeline, whose number is 0, are DEAL_STAGE."""
+    spelt = text.strip().upper()
+    return "DEAL_STAGE" if spelt == "DEAL_STAGE_0" else spelt
+
+
 def is_stages(entity_id: str) -> bool:
     return entity_type_of(entity_id) is not None
 

@@ -17,6 +17,7 @@ from bitrix24_directories.text import without_joiners
 
 from .cache import Kept
 from .entity_ids import entity_type_of
+from .kind_names import KIND_NAMES
 from .models import Directory, Item
 
 TYPE_NAMES = {2: "deal", 1: "lead", 3: "contact", 4: "company", 7: "quote", 31: "invoice", 36: "document"}
@@ -48,6 +49,11 @@ _EVERYWHERE = (
 BUILT_IN = tuple(dict.fromkeys(entity_id for entity_id, _, _ in _EVERYWHERE))
 """The directories that every portal has, or may have."""
 
+_NUMBERED = re.compile(
+    r"(?P<loose>(?:smart[ _-]process(?:es)?|spa|смарт[ -]?процесс|(?:entity[ _]?)?type(?:[ _]?id)?)[\W_]*)?"
+    r"(?:dynamic_|item[( ])?(?P<number>[0-9]{1,9})\)?"
+)
+_WITH_NUMBER = re.compile(r"(?P<name>.+?)[\s(#№]+(?P<number>[0-9]{1,9})\)?")
 _TITLED = re.compile(r"(?P<path>.*\S)\s+\(.*\)", re.DOTALL)
 
 
@@ -72,9 +78,7 @@ class RecordType:
     @cached_property
     def names(self) -> frozenset[str]:
         """All that the kind may be called, in lower case."""
-        name = TYPE_NAMES.get(self.id, "")
-        plural = f"{name[:-1]}ies" if name.endswith("y") else f"{name}s"
-        called = (self.key, f"item({self.id})", str(self.id), self.symbol, self.title, name, name and plural)
+        called = (self.key, f"item({self.id})", str(self.id), self.symbol, self.title, *KIND_NAMES.get(self.id, ()))
         return frozenset(folded(text) for text in called if text)
 
 
@@ -199,18 +203,70 @@ class FieldMap:
 
     def named(self, text: str) -> list[FieldOf]:
         """The fields that a text means: a type and a field with a dot between, each by name or title, or a field's
-        title alone. Names come before titles."""
+        title or name alone. With a type, names come before titles."""
         titled = _TITLED.fullmatch(text)
-        for path in (text, *([titled["path"]] if titled else [])):
+        paths = (text, *([titled["path"]] if titled else []))
+        for path in paths:
             parts = path.split(".")
             for place in range(1, len(parts)):
-                left, right = folded(".".join(parts[:place])), ".".join(parts[place:]).strip()
-                inside = [one for one in self.all() if left in one.type.names]
+                right = ".".join(parts[place:]).strip()
+                kinds = called(".".join(parts[:place]), self.types)
+                inside = [FieldOf(kind, field) for kind in kinds for field in self._fields.get(kind.id, ())]
                 found = [one for one in inside if _same_name(one.field, right)]
                 found = found or [one for one in inside if folded(one.field.title) == folded(right)]
                 if found:
                     return found
-        return [one for one in self.all() if one.field.title and folded(one.field.title) == folded(text)]
+        by_title, by_name = self._by_title.get(folded(text), []), self._by_name
+        by_names = (by_name.get(path.strip().casefold()) or by_name.get(folded_name(path)) for path in paths)
+        return by_title or next(filter(None, by_names), [])
+
+    @cached_property
+    def _by_title(self) -> Mapping[str, list[FieldOf]]:
+        found: defaultdict[str, list[FieldOf]] = defaultdict(list)
+        for one in self.all():
+            found[folded(one.field.title)].append(one)
+        found.pop("", None)
+        return dict(found)
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, list[FieldOf]]:
+        """By every name, in lower case, and without underscores."""
+        found: defaultdict[str, list[FieldOf]] = defaultdict(list)
+        for one in self.all():
+            names = {name for name in (one.field.name, one.field.old_name, one.field.original) if name}
+            for key in {*map(str.casefold, names), *map(folded_name, names)}:
+                found[key].append(one)
+        return dict(found)
+
+
+def called(text: str, types: Sequence[RecordType]) -> list[RecordType]:
+    """Those of `types` that a text means, by number, name or title; several where it is what several are called.
+
+    A title that is spelt so comes before what people call another kind, unless that is this program's own name for it.
+    """
+    wanted = folded(text)
+    numbered = _NUMBERED.fullmatch(wanted)
+    found = [one for one in types if numbered and one.id == int(numbered["number"])]
+    if numbered and found and not numbered["loose"]:
+        return found
+    found += [one for one in types if wanted in one.names and one not in found]
+    if not found and (both := _WITH_NUMBER.fullmatch(wanted)):
+        return [one for one in types if both["name"] in one.names and one.id == int(both["number"])]
+    spelt_so = [one for one in found if one.title == text.strip()]
+    ours = [one for one in found if wanted in KIND_NAMES.get(one.id, ())[:2]]
+    if len(spelt_so) == 1 and all(one in spelt_so for one in ours):
+        return spelt_so
+    if len(found) == 1 and wanted in KIND_NAMES.get(found[0].id, ()) and not ours and folded(found[0].title) != wanted:
+        alike = KIND_NAMES[found[0].id]  # `opportunities`, where the portal has a smart process titled Opportunity
+        found += [one for one in types if folded(one.title) in alike and one not in found]
+    return found
+
+
+def number_in(text: str) -> int | None:
+    """The `entityTypeId` that a text names without the portal's help."""
+    found = called(text, [RecordType(type_id) for type_id in TYPE_NAMES])
+    numbered = _NUMBERED.fullmatch(folded(text))
+    return found[0].id if found else int(numbered["number"]) if numbered else None
 
 
 def bare_directory(entity_id: str) -> Directory:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from bitrix24_directories.rest import Bitrix24Error, Entry
-from bitrix24_directories.text import one_line, shown_code
+from bitrix24_directories.text import shown_code, shown_id
 
+from .entity_ids import as_id
 from .fields import FieldMap, FieldOf, folded
 from .models import Directory
 
@@ -28,7 +29,7 @@ def named(text: str, directories: Sequence[Directory], fields: FieldMap) -> list
 
     Raises Bitrix24Error: UNKNOWN_DIRECTORY for what names none, NO_CODES for a field that takes no codes.
     """
-    found = [one for one in directories if folded(one.entity_id) == folded(text)]
+    found = [one for one in directories if folded(one.entity_id) == folded(as_id(text))]
     found = found or [one for one in directories if one.name and folded(one.name) == folded(text)]
     if found:
         return found
@@ -48,7 +49,7 @@ def only(text: str, found: Sequence[Directory]) -> Directory:
     raise Bitrix24Error(
         "SEVERAL_DIRECTORIES",
         Entry(
-            f'"{one_line(text, ENTITY_ID_LIMIT)}" has a directory for each pipeline or field: {listed}{more}',
+            f'"{shown_id(text, ENTITY_ID_LIMIT)}" has a directory for each pipeline or field: {listed}{more}',
             "Ask the user which of them is meant, unless you know, and call again with its entityId.",
             "input",
         ),
@@ -71,7 +72,7 @@ def unknown(text: str, directories: Sequence[Directory], fields: FieldMap | None
     return Bitrix24Error(
         "UNKNOWN_DIRECTORY",
         Entry(
-            f'This portal has no directory "{one_line(text, ENTITY_ID_LIMIT)}"',
+            f'This portal has no directory "{shown_id(text, ENTITY_ID_LIMIT)}"',
             f"{todo}Call list_directories to see all {len(directories)} with their titles.",
             "input",
         ),

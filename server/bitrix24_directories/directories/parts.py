@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from bitrix24_directories.rest import Bitrix24Error, Entry
-from bitrix24_directories.text import one_line
+from bitrix24_directories.text import shown_id
 
 from .fields import folded
 from .models import Directory, DirectoryItems, DirectoryList, Item
@@ -72,7 +72,7 @@ def _place(items: Sequence[Item], code: str, entity_id: str) -> int:
         raise Bitrix24Error(
             "UNKNOWN_ITEM",
             Entry(
-                f'{entity_id} has no item with the code "{one_line(code, _CODE_SHOWN)}" to go on behind',
+                f'{entity_id} has no item with the code "{shown_id(code, _CODE_SHOWN)}" to go on behind',
                 "Use the last code of the part before, as it was printed.",
                 "input",
             ),

@@ -15,7 +15,7 @@ import anyio
 
 from bitrix24_directories.directories.cache import Kept
 from bitrix24_directories.directories.directories import Directories, Lists
-from bitrix24_directories.directories.entity_ids import could_be_id
+from bitrix24_directories.directories.entity_ids import as_id, could_be_id
 from bitrix24_directories.directories.fields import BUILT_IN, NOTHING_READ, bare_directory
 from bitrix24_directories.directories.models import (
     Directory,
@@ -189,7 +189,7 @@ async def _lists(directories: Directories, entity_ids: Sequence[str]) -> tuple[L
     except Bitrix24Error as exc:
         if exc.category != "authorization" and exc.kind != "ERROR_METHOD_NOT_FOUND":
             raise
-        named = [entity_id.strip().upper() for entity_id in entity_ids]
+        named = [as_id(entity_id) for entity_id in entity_ids]
         scope = "their titles and pipelines are not known" if named else "only built-in directories were searched"
         note = f"The portal's list of directories cannot be read, so {scope}: {exc.happened}"
         known = [bare_directory(entity_id) for entity_id in named or BUILT_IN]

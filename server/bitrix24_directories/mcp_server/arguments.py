@@ -6,11 +6,11 @@ Works on published input schemas alone; knows no tool.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bitrix24_directories.rest import Bitrix24Error, Entry
-from bitrix24_directories.text import one_line
+from bitrix24_directories.text import shown_id
 
 _KINDS = {
     "string": "text",
@@ -19,6 +19,30 @@ _KINDS = {
     "array": "a list of texts",
 }
 _GOT = {str: "text", bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
+
+_MEANT = {
+    **dict.fromkeys(("query", "search", "text", "texts", "words", "names", "q"), ("query", "queries")),
+    "queries": ("query",),
+    "items": ("queries", "fields"),
+    "id": ("recordId", "entityId", "statusId"),
+    "itemid": ("recordId",),
+    **dict.fromkeys(("entityid", "entity", "directory", "directoryid"), ("entityId", "entityIds", "entity")),
+    "directories": ("entityIds",),
+    **dict.fromkeys(("entitytype", "entitytypeid", "type", "typeid", "kind"), ("entity",)),
+    **dict.fromkeys(("record", "records", "values", "data"), ("fields",)),
+    **dict.fromkeys(("code", "status", "statuscode"), ("statusId", "codes")),
+    **dict.fromkeys(("from", "statusids"), ("codes",)),
+    **dict.fromkeys(("to", "target"), ("into",)),
+    **dict.fromkeys(("title", "label", "newname"), ("name",)),
+    **dict.fromkeys(("lines", "list"), ("items",)),
+    "plan": ("planId",),
+    "meaning": ("semantics",),
+    **dict.fromkeys(("refresh", "nocache", "force"), ("fresh",)),
+    "verbose": ("details",),
+}
+"""What arguments are called by mistake, folded, and what each may be; it is that where a tool has but one of them."""
+
+_LIKE = 0.82  # of difflib: `feilds` is fields, `entityTypeId` is not entityId
 
 
 def tidied(tool: str, schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -31,9 +55,20 @@ def tidied(tool: str, schema: Mapping[str, Any], arguments: Mapping[str, Any]) -
     given = {names.get(_folded(name), name): value for name, value in arguments.items() if value is not None}
     unknown = [name for name in given if name not in schema["properties"]]
     if unknown:
-        takes = ", ".join(schema["properties"])
-        raise _refused(tool, (f"{one_line(name[:200], 40)}: no such argument; it takes {takes}" for name in unknown))
+        raise _refused(tool, (_no_such(name, names, given) for name in unknown))
     return given
+
+
+def _no_such(name: str, names: Mapping[str, str], given: Mapping[str, Any]) -> str:
+    """The line on an argument that a tool does not have, with the right name where that can be told."""
+    from difflib import get_close_matches  # only a mistake needs it
+
+    name = name[:200]
+    fitting = [right for right in _MEANT.get(_folded(name), ()) if right in names.values()]
+    fitting = fitting or [names[near] for near in get_close_matches(_folded(name), names, n=1, cutoff=_LIKE)]
+    told = len(fitting) == 1 and fitting[0] not in given
+    rather = f"it is {fitting[0]}; the tool takes" if told else "it takes"
+    return f"{shown_id(name, 40)}: no such argument; {rather} {', '.join(names.values())}"
 
 
 def refused(tool: str, schema: Mapping[str, Any], given: Mapping[str, Any], wrong: Iterable[str]) -> Bitrix24Error:
@@ -105,4 +140,18 @@ def unknown_tool(known: Mapping[str, Any]) -> Bitrix24Error:
     """Names those that there are."""
     return Bitrix24Error(
         "UNKNOWN_TOOL", Entry("There is no such tool here", f"Call one of: {', '.join(known)}.", "input")
+    )
+
+
+def writes_off(tool: str, scopes: Sequence[str]) -> Bitrix24Error:
+    """A tool that there is only where changes are allowed."""
+    return Bitrix24Error(
+        "WRITES_OFF",
+        Entry(
+            f"Changes are switched off on this server, and with them {tool}",
+            "Tell the user that an administrator can switch them on: BITRIX24_ALLOW_WRITES=true in the server's "
+            f"settings, then a restart. Over HTTP, the person's token needs {' and '.join(scopes)} as well.",
+            "configuration",
+        ),
+        nothing_was_done=True,
     )

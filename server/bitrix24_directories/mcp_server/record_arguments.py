@@ -1,37 +1,50 @@
-"""What a model passes for the fields of a record, or of several: `NAME=value` lines, objects, or JSON of either."""
+"""What a model passes for the fields of a record, or of several: `NAME=value` lines, objects, or JSON of either; also
+the bodies of REST calls, and the lists of names and values that other tools take."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic_core import from_json
 
 from bitrix24_directories.rest import Bitrix24Error, Entry
-from bitrix24_directories.text import one_line, quoted
+from bitrix24_directories.text import one_line, quoted, shown_id
 
 MOST_RECORDS, MOST_FIELDS, VALUE_LIMIT = 50, 200, 65_535
 _SHOWN = 60
+_DEPTH = 3  # of lists and bodies in each other
+_DIGITS = 15
+
+_NAMES = {"name", "field", "key", "code"}  # of what holds a field's name, its value beside it
+_SEVERAL = {"data", "records", "items"}  # of what holds a list of records: `data` in crm.item.batchImport
+_BESIDE = {"entitytypeid", "id", "recordid", "params"}
+_BULLET = re.compile(r"\s*[-*•·–—]\s+")
 
 Pairs = list[tuple[str, Any]]
 
 
-def read_records(given: object) -> list[Pairs]:
-    """The fields and values of each record: of one out of lines or an object, of several out of as many objects.
+@dataclass(frozen=True)
+class GivenRecord:
+    """The fields and values of a record, and the numbers that stood beside them in the body of a REST call."""
+
+    pairs: Pairs
+    entity_type_id: int | None = None
+    record_id: int | None = None
+
+
+def read_records(given: object) -> list[GivenRecord]:
+    """One record out of lines, of names with values, or of an object; several out of as many objects or lists.
 
     Raises Bitrix24Error (INVALID_ARGUMENTS) for what is none of these, and for more than the limits allow.
     """
-    if isinstance(given, str):
-        text = given.strip()
-        lines = [line for line in text.splitlines() if line.strip()]
-        given = _from_json(text) if text.startswith(("{", "[")) else lines
-    entries = [_opened(one) for one in (given if isinstance(given, list) else [given])]
-    several = len(entries) > 1 and all(isinstance(one, dict) for one in entries)
-    records = [list(_pairs([one])) for one in entries] if several else [list(_pairs(entries))]
+    records = _records(given, _DEPTH)
     if len(records) > MOST_RECORDS:
         raise refused_argument("fields", f"expected {MOST_RECORDS} records at most; got {len(records)}")
     for record in records:
-        _make_sure_of(record)
+        _make_sure_of(record.pairs)
     return records
 
 
@@ -52,26 +65,104 @@ def _make_sure_of(record: Pairs) -> None:
         raise refused_argument("fields", f"each may have {VALUE_LIMIT} characters at most; got {longest}")
 
 
-def _opened(entry: object) -> object:
-    """An object that came as JSON."""
-    return _from_json(entry) if isinstance(entry, str) and entry.lstrip().startswith("{") else entry
+def _records(given: object, depth: int) -> list[GivenRecord]:
+    entries = list(_entries(given))
+    whole = [one for one in entries if isinstance(one, list) or (isinstance(one, dict) and not _is_pair(one))]
+    if depth and entries and len(whole) == len(entries):
+        return [record for one in whole for record in _records_of(one, depth - 1)]
+    return [GivenRecord([pair for one in entries for pair in _pairs(one)])]
 
 
-def _pairs(entries: Iterable[object]) -> Iterator[tuple[str, Any]]:
-    for one in entries:
-        if isinstance(one, dict):
-            yield from ((str(name), value) for name, value in one.items())
-        elif isinstance(one, str):
-            yield _pair(one)
-        else:
-            raise refused_argument("fields", "expected a list of texts such as STAGE_ID=WON, or an object")
+def _entries(given: object) -> Iterator[object]:
+    """The lines of a text, or what stands in a list, without bullets and comments; objects that came as JSON."""
+    if isinstance(given, str):
+        text = given.strip()
+        given = _from_json(text) if text.startswith(("{", "[")) else text.splitlines()
+    for one in given if isinstance(given, list) else [given]:
+        if not isinstance(one, str):
+            yield one
+            continue
+        bullet = _BULLET.match(one)
+        line = one[bullet.end() :] if bullet else one
+        if line.strip() and not line.lstrip().startswith("#"):
+            yield _from_json(line) if line.lstrip().startswith(("{", "[{")) else line
+
+
+def _records_of(entry: list[Any] | dict[str, Any], depth: int) -> list[GivenRecord]:
+    if isinstance(entry, list):
+        return _records(entry, depth)
+    inside = next((key for key, value in entry.items() if _holds_records(key, value)), None)
+    if inside is None:
+        return [GivenRecord(list(_pairs(entry)))]
+    if others := [key for key in entry if key != inside and _folded(key) not in _BESIDE]:
+        raise refused_argument("fields", _why_not(others[0], inside))
+    type_id, record_id = _number(entry, ("entitytypeid",), 2), _number(entry, ("id", "recordid"), 15)
+    records = _records(entry[inside], depth)
+    records = [one if one.entity_type_id else replace(one, entity_type_id=type_id) for one in records]
+    return [one if one.record_id else replace(one, record_id=record_id) for one in records]
+
+
+def _holds_records(key: str, value: object) -> bool:
+    """Whether what stands under a key of an object are not the values of a field, but whole records."""
+    if _folded(key) == "fields":
+        return isinstance(value, dict | list) or (isinstance(value, str) and value.lstrip().startswith(("{", "[")))
+    if _folded(key) not in _SEVERAL or not isinstance(value, list):
+        return False
+    return bool(value) and all(isinstance(one, dict | list) or str(one).lstrip().startswith("{") for one in value)
+
+
+def _why_not(key: str, inside: str) -> str:
+    if _folded(key) == "useoriginalufnames":
+        return f"leave {key} out: names are written as crm.item.* takes them without it"
+    return (
+        f"{shown_id(key, _SHOWN)} stands beside {inside}, where only entityTypeId, id and params may: leave it out, or "
+        f"put it into {inside} if it is a field"
+    )
+
+
+def _number(body: Mapping[str, Any], names: tuple[str, ...], such: int) -> int | None:
+    for key, value in body.items():
+        if _folded(key) not in names or value is None:
+            continue
+        text = "" if isinstance(value, bool) else str(value)
+        if not (text.isascii() and text.isdecimal() and len(text) <= _DIGITS):
+            got = one_line(quoted(value), _SHOWN)
+            raise refused_argument("fields", f"{key}: expected a number such as {such}; got {got}")
+        return int(text)
+    return None
+
+
+def _folded(key: str) -> str:
+    return key.replace("_", "").casefold()
+
+
+def _is_pair(entry: Mapping[str, Any]) -> bool:
+    """Whether it is a field's name and its value: no field is called VALUE."""
+    names = {key.casefold() for key in entry}
+    return len(entry) == 2 and "value" in names and not names.isdisjoint(_NAMES)
+
+
+def _pairs(entry: object) -> Iterator[tuple[str, Any]]:
+    if isinstance(entry, str):
+        yield _pair(entry)
+    elif isinstance(entry, dict) and _is_pair(entry):
+        (name,) = (key for key in entry if key.casefold() != "value")
+        (value,) = (key for key in entry if key != name)
+        if not (isinstance(entry[name], str) and entry[name].strip()):
+            got = one_line(quoted(entry[name]), _SHOWN)
+            raise refused_argument("fields", f"expected the name of a field as text; got {got}")
+        yield entry[name].strip(), entry[value]
+    elif isinstance(entry, dict) and not any(_holds_records(key, value) for key, value in entry.items()):
+        yield from entry.items()
+    else:
+        raise refused_argument("fields", "expected a list of texts such as STAGE_ID=WON, or an object")
 
 
 def _pair(line: str) -> tuple[str, str]:
     sign = "=" if "=" in line else ":"
     name, found, value = line.partition(sign)
     if not (found and name.strip()):
-        raise refused_argument("fields", f"{quoted(one_line(line, _SHOWN))} is not NAME=value")
+        raise refused_argument("fields", f'"{shown_id(line, _SHOWN)}" is not NAME=value')
     spaced = sign == ":" or name != name.rstrip()
     return name.strip(), value.strip() if spaced else value
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from typing import Annotated, Any
+from collections.abc import Iterator, Sequence
+from typing import Annotated
 
 from mcp_types import CallToolResult
 from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
 
 from bitrix24_directories.records.models import CheckedField, CheckedRecord, RecordVerdict
-from bitrix24_directories.text import quoted, shown_code
+from bitrix24_directories.text import quoted, shown_code, shown_id
 
 from .answers import both
 from .context import Calls, directories_of
-from .record_arguments import MOST_FIELDS, MOST_RECORDS, VALUE_LIMIT, read_records, refused_argument
+from .record_arguments import MOST_FIELDS, MOST_RECORDS, VALUE_LIMIT, GivenRecord, read_records, refused_argument
 
 
 def _as_text(given: object) -> object:
@@ -29,7 +29,7 @@ async def check_record(
         Field(description="deal, lead, contact, company, quote, invoice, or a smart process's title or number"),
     ],
     fields: Annotated[
-        list[list[tuple[str, Any]]],
+        list[GivenRecord],
         BeforeValidator(read_records),
         WithJsonSchema({"type": "array", "items": {"type": "string", "maxLength": VALUE_LIMIT}}),
         Field(
@@ -42,24 +42,40 @@ async def check_record(
         str,
         BeforeValidator(_as_text),
         StringConstraints(strip_whitespace=True, max_length=15),
-        Field(description="Of the record to be updated; empty for a new one"),
+        Field(description="Of an existing record; empty for a new one"),
     ] = "",
 ) -> Annotated[CallToolResult, CheckedRecord]:
-    """Check a CRM record before it is added or updated: field names, pipeline, stage, codes, dates.
+    """Check a CRM record before every write: field names, stage, codes, dates, phones.
 
-    Use it before every write: Bitrix24 stores wrong codes, swaps stages and drops unknown fields without an error.
-    Fields are old or new names (STAGE_ID, stageId) or titles, values codes or the user's words. Then write exactly what
-    stands under Write, and settle with the user what is left out.
+    Bitrix24 stores wrong codes, swaps stages and drops fields without an error. Fields are names (STAGE_ID, stageId) or
+    titles, values codes or the user's words. Then write exactly what stands under Write, and ask the user about what is
+    left out.
     """
     from bitrix24_directories.records.check import check_record as check  # its matcher is needed by this tool alone
 
-    if recordId and not (recordId.isascii() and recordId.isdecimal()):
-        raise refused_argument("recordId", "expected the record's number, such as 15, or nothing for a new record")
-    record_id = int(recordId) if recordId else None
-    if record_id is not None and len(fields) > 1:
-        raise refused_argument("fields", "with recordId it has to be one record")
-    result = await check(directories_of(ctx), entity, fields, record_id)
+    record_id = _record_id(recordId, fields)
+    types = sorted({one.entity_type_id for one in fields if one.entity_type_id is not None})
+    if len(types) > 1:
+        listed = ", ".join(map(str, types))
+        why = f"the records have several entityTypeIds ({listed}): check those of each kind in a call of their own"
+        raise refused_argument("fields", why)
+    records = [one.pairs for one in fields]
+    result = await check(directories_of(ctx), entity, records, record_id, entity_type_id=types[0] if types else None)
     return both(record_text(result, record_id), result)
+
+
+def _record_id(given: str, records: Sequence[GivenRecord]) -> int | None:
+    """The number of the record that there is: from `recordId`, or from beside its fields."""
+    if given and not (given.isascii() and given.isdecimal()):
+        why = f'expected the record\'s number, such as 15, or nothing for a new record; got "{shown_id(given, 15)}"'
+        raise refused_argument("recordId", why)
+    inside = next((one.record_id for one in records if one.record_id is not None), None)
+    record_id = int(given) if given else inside
+    if record_id is not None and len(records) > 1:
+        raise refused_argument("fields", "with recordId it has to be one record")
+    if inside not in (None, record_id):
+        raise refused_argument("recordId", f"{record_id}, and the id beside fields is {inside}: give one of them")
+    return record_id
 
 
 def record_text(result: CheckedRecord, record_id: int | None) -> str:

@@ -49,7 +49,7 @@ from bitrix24_directories.settings import Settings
 
 from . import json_lines, picture, pipes, resources
 from .answers import DIRECTORIES, uri_of
-from .arguments import refused, secret_given, tidied, unknown_tool
+from .arguments import refused, secret_given, tidied, unknown_tool, writes_off
 from .callers import Caller, Callers, OneCaller
 from .context import Calls, calling
 from .failures import failed
@@ -273,6 +273,8 @@ class DirectoriesServer(MCPServer[None]):
         self, name: str, arguments: dict[str, Any], context: Calls | None
     ) -> CallToolResult | InputRequiredResult:
         if name not in self._schemas:
+            if name in CHANGING:
+                raise writes_off(name, needed_for(name))
             raise unknown_tool(self._schemas)
         if self._redact.values(arguments) != arguments:
             raise secret_given()

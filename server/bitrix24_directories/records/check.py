@@ -11,6 +11,9 @@ from typing import Any
 import anyio
 
 from bitrix24_directories.directories.directories import Directories
+from bitrix24_directories.directories.fields import RecordType
+from bitrix24_directories.rest import Bitrix24Error, Entry
+from bitrix24_directories.text import shown_id
 from bitrix24_directories.words import name_key
 
 from .judging import Judge
@@ -21,18 +24,26 @@ _CERTAIN = (*AS_IT_STANDS, "changed", "clears")
 
 
 async def check_record(
-    directories: Directories, entity: str, records: Sequence[Sequence[tuple[str, Any]]], record_id: int | None = None
+    directories: Directories,
+    entity: str,
+    records: Sequence[Sequence[tuple[str, Any]]],
+    record_id: int | None = None,
+    *,
+    entity_type_id: int | None = None,
 ) -> CheckedRecord:
     """Check the fields (key, value) of a record of the kind `entity`, or of several; new ones unless `record_id` names
-    one that there is.
+    one that there is. `entity_type_id` is what was said of the kind beside the fields.
 
-    Raises Bitrix24Error: UNKNOWN_RECORD_TYPE, RECORD_NOT_FOUND, and whatever keeps fields or lists from being read.
+    Raises Bitrix24Error: UNKNOWN_RECORD_TYPE, RECORD_NOT_FOUND, INVALID_ARGUMENTS where `entity_type_id` is another
+    kind than `entity`, and whatever keeps fields or lists from being read.
     """
     asked_at = anyio.current_time()
     given = [_by_key(record) for record in records]
     keys = list(dict.fromkeys(key for fields in given for key in fields))
-    gathering = Gathering(directories, entity, keys, record_id)
+    gathering = Gathering(directories, entity, keys, record_id, as_items=entity_type_id is not None)
     known = await gathering.gather()
+    if entity_type_id not in (None, known.type.id):
+        raise _another_kind(entity, known.type, entity_type_id)
     verdicts = [Judge(known, fields).record() for fields in given]
     if not all(_is_certain(field) for verdict in verdicts for field in verdict.fields or ()):
         again = await gathering.gather_again(asked_at)
@@ -47,6 +58,12 @@ async def check_record(
         ok=all(verdict.ok for verdict in verdicts),
         records=[_without_what_is_right(verdict) for verdict in verdicts],
     )
+
+
+def _another_kind(entity: str, kind: RecordType, said: int | None) -> Bitrix24Error:
+    why = f"is {kind.shown} ({kind.id}), and the entityTypeId beside fields is {said}: call again with one of them"
+    todo = f'Correct them and call again:\n- entity: "{shown_id(entity, 100)}" {why}'
+    return Bitrix24Error("INVALID_ARGUMENTS", Entry("check_record was called with wrong arguments", todo, "input"))
 
 
 def _is_certain(field: CheckedField) -> bool:

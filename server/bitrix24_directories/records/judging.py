@@ -14,7 +14,7 @@ from typing import Any
 
 from bitrix24_directories.directories.fields import TYPE_NAMES, Field
 from bitrix24_directories.directories.models import Item
-from bitrix24_directories.text import one_line, quoted, shown_code
+from bitrix24_directories.text import one_line, quoted, shown_code, shown_id
 
 from .codes import CodeList, as_json, code_and_name, code_text, judge_code, judge_row
 from .knowledge import Knowledge
@@ -289,8 +289,11 @@ class Judge:
         if value in (None, "", [], {}):
             return Verdict("clears", otherwise="take the main pipeline" if is_new else "change nothing")
         verdict = judge_row(value, lambda one: judge_pipeline(one, choices), REFUSE)
-        stays = is_new or self._style == "new" or (verdict.writes and verdict.value == self._known.record_pipeline)
-        return verdict if stays else Verdict("dropped", note=_NEVER_MOVED)
+        if is_new or self._style == "new":
+            return verdict
+        if not verdict.writes or verdict.value != self._known.record_pipeline:
+            return Verdict("dropped", note=_NEVER_MOVED)
+        return replace(verdict, otherwise=DROP if verdict.otherwise else "")
 
     def _own_pipeline(self) -> tuple[Pipeline | None, PipelineFrom | None]:
         """The pipeline that the record is in or comes into, and where neither it nor the record was given, from what
@@ -396,7 +399,7 @@ def _checked(key: Key, values: Sequence[Any], verdict: Verdict) -> CheckedField:
         f"{shown_code(one.status_id)} ({one.name})" if one.name else one.status_id for one in verdict.candidates
     ]
     return CheckedField(
-        field=one_line(key.given, _SHOWN),
+        field=shown_id(key.given, _SHOWN),
         outcome=verdict.outcome,
         write_as=write_as or None if write_as != key.given and verdict.outcome != "dropped" else None,
         value=value,

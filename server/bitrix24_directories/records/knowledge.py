@@ -14,9 +14,18 @@ import anyio
 from bitrix24_directories.directories.cache import Kept
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.field_reads import fields_of, has_fields, reads_of_fields, rows
-from bitrix24_directories.directories.fields import FIRST_SMART_PROCESS, TYPE_NAMES, Field, RecordType, folded
+from bitrix24_directories.directories.fields import (
+    FIRST_SMART_PROCESS,
+    TYPE_NAMES,
+    Field,
+    RecordType,
+    called,
+    folded,
+    number_in,
+)
 from bitrix24_directories.directories.kept_reads import FAILURE_SECONDS, Read, ReadRows
 from bitrix24_directories.directories.models import Directory
+from bitrix24_directories.directories.naming import SUGGESTIONS, nearest
 from bitrix24_directories.directories.pipelines import completed, reads_to_complete
 from bitrix24_directories.directories.reads import (
     CURRENCIES,
@@ -28,7 +37,7 @@ from bitrix24_directories.directories.reads import (
     record_of,
 )
 from bitrix24_directories.rest import Bitrix24Error, Entry, failure
-from bitrix24_directories.text import one_line
+from bitrix24_directories.text import shown_id
 
 from .codes import CodeList
 from .spelling import Style, read_keys, style_of
@@ -37,6 +46,7 @@ from .stages import Pipeline
 _WITHOUT_PIPELINES = (1, 3, 4, 7)
 _LISTED = 20
 _SHOWN = 60
+_CLOSE = 60
 
 
 @dataclass(frozen=True)
@@ -73,14 +83,17 @@ class Knowledge:
 class Gathering:
     """Reads what is known about `entity` as far as `keys`, the names of fields, need it."""
 
-    def __init__(self, directories: Directories, entity: str, keys: Sequence[str], record_id: int | None) -> None:
+    def __init__(
+        self, directories: Directories, entity: str, keys: Sequence[str], record_id: int | None, *, as_items: bool
+    ) -> None:
         self._reader = directories.reader
+        self._as_items = as_items or folded(entity).startswith("item(")
         self._entity, self._keys, self._record_id = entity, keys, record_id
         self._found: dict[Read[Any], ReadRows] = {}
 
     async def gather(self) -> Knowledge:
         """Raises Bitrix24Error: UNKNOWN_RECORD_TYPE, RECORD_NOT_FOUND, and what reading fails with."""
-        number = _number_of(self._entity)
+        number = number_in(self._entity)
         await self._read([TYPES, OWNERS, *(self._of_type(number) if number else ())])
         kind = self._type()
         if kind.id != number:
@@ -129,19 +142,17 @@ class Gathering:
         return [] if named or type_id in _WITHOUT_PIPELINES else [pipelines_of(type_id)]
 
     def _type(self) -> RecordType:
-        wanted = folded(self._entity)
         known: list[RecordType] = [one for one in rows(self._found, OWNERS) if has_fields(one.id)]
         known += [RecordType(type_id) for type_id in TYPE_NAMES if all(one.id != type_id for one in known)]
-        titled = [one for one in known if folded(one.title) == wanted]
-        named = [one for one in known if wanted in one.names and one not in titled] or titled
-        if len(named) == 1:
-            return named[0]
-        number = _number_of(self._entity)
+        found = called(self._entity, known)
+        if len(found) == 1:
+            return found[0]
         if isinstance(error := self._found[OWNERS], Bitrix24Error):
+            number = number_in(self._entity)
             if number is None:
                 raise error
             return RecordType(number)
-        raise _unknown_type(self._entity, known)
+        raise _unknown_type(self._entity, found, known)
 
     def _directories(self) -> list[Directory]:
         if isinstance(error := self._found[TYPES], Bitrix24Error):
@@ -207,7 +218,7 @@ class Gathering:
             record_id=self._record_id,
             record_pipeline=int(number) if number.isdecimal() else None,
             record_stage=record.get("stageId"),
-            as_items=folded(self._entity).startswith("item("),
+            as_items=self._as_items,
         )
 
     def _currencies(self) -> CodeList | None:
@@ -236,27 +247,18 @@ def _is_default(directory: Directory, stage: Field | None) -> bool:
     return stage is not None and directory.entity_id in stage.directories
 
 
-def _number_of(entity: str) -> int | None:
-    """The `entityTypeId` that a text names without the portal's help."""
-    wanted = folded(entity)
-    for type_id in TYPE_NAMES:
-        if wanted in RecordType(type_id).names:
-            return type_id
-    digits = wanted.removeprefix("dynamic_").removeprefix("item(").removesuffix(")")
-    return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 10 else None
-
-
-def _unknown_type(entity: str, known: Sequence[RecordType]) -> Bitrix24Error:
-    titled = [f"{one.shown} ({one.id})" for one in known]
+def _unknown_type(entity: str, found: Sequence[RecordType], known: Sequence[RecordType]) -> Bitrix24Error:
+    """The error for what is the name of no kind of records, or of the several that were `found`."""
+    near = nearest(entity, known, lambda one: one.names, most=SUGGESTIONS, close=_CLOSE)
+    titled = [f"{one.shown} ({one.id})" for one in found or [*near, *(one for one in known if one not in near)]]
     listed = ", ".join(titled[:_LISTED]) + (f", and {len(titled) - _LISTED} more" if len(titled) > _LISTED else "")
-    return Bitrix24Error(
-        "UNKNOWN_RECORD_TYPE",
-        Entry(
-            f'This portal has no kind of records "{one_line(entity, _SHOWN)}", or several that are called so',
-            f"Use one of these, by name or number: {listed}.",
-            "input",
-        ),
-    )
+    name = shown_id(entity, _SHOWN)
+    happened = f'This portal has no kind of records "{name}"'
+    todo = f"Use one of these, by name or number: {listed}."
+    if found:
+        happened = f'Several kinds of records are called "{name}": {listed}'
+        todo = "Ask the user which of them is meant, unless you know, and call again with its number."
+    return Bitrix24Error("UNKNOWN_RECORD_TYPE", Entry(happened, todo, "input"))
 
 
 def _no_record(kind: RecordType, record_id: int) -> Bitrix24Error:

@@ -14,8 +14,9 @@ from typing import Any
 import anyio
 
 from bitrix24_directories.directories.directories import Directories
-from bitrix24_directories.directories.entity_ids import could_be_id, is_channel_source
+from bitrix24_directories.directories.entity_ids import as_id, is_channel_source
 from bitrix24_directories.directories.field_rows import CountedRecords
+from bitrix24_directories.directories.fields import folded
 from bitrix24_directories.directories.kept_reads import Read
 from bitrix24_directories.directories.models import Directory, Item
 from bitrix24_directories.directories.naming import only
@@ -44,7 +45,8 @@ async def usage(directories: Directories, entity_id: str, *, fresh: bool = False
     lists = await directories.lists(along=[text])
     directory = only(text, lists.named(text))
     items = (await directories.items(directory.entity_id, fresh=fresh)).items
-    named = [] if could_be_id(text) else lists.fields.named(text)
+    by_itself = folded(as_id(text)) in (folded(directory.entity_id), folded(directory.name))
+    named = [] if by_itself else lists.fields.named(text)
     every = places_of(lists, directory)
     places = [place for place in every if not named or place.of in named]
     counting = Counting(directories.reader, fresh=fresh)
