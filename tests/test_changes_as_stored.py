@@ -204,8 +204,27 @@ async def test_a_new_failed_stage_comes_after_the_winning_one(portal: PortalInPr
         said = await someone.call(
             "add_directory_item", entityId="DEAL_STAGE", name="Spam", after="NEW", semantics="failure"
         )
-    assert "a new failed stage has to stand after the winning one" in said.text
+    (step,) = said.structured["steps"]
+    assert step["why"] == "placed after WON instead: a failed stage has to stand after the winning one"
+    assert step["outcome"] == "done"
     assert codes(portal, "DEAL_STAGE")[5:7] == ["WON", "SPAM"]
+
+
+async def test_a_stage_placed_elsewhere_is_one_step(portal: PortalInProcess) -> None:
+    async with assistant(portal, allow_writes=True) as someone:
+        said = await someone.call("update_directory_item", entityId="DEAL_STAGE", statusId="NEW", after="WON")
+        (step,) = said.structured["steps"]
+        assert step["why"] == "placed before WON instead: only failed stages may stand after the winning one"
+        assert codes(portal, "DEAL_STAGE")[4:6] == ["NEW", "WON"]
+        there = await someone.call("update_directory_item", entityId="DEAL_STAGE", statusId="NEW", after="WON")
+        assert "it stays before WON: only failed stages may stand after the winning one" in there.text
+        declared = [item.status_id for item in portal.portal.store.of("DEAL_STAGE")]
+        declared.remove("PREPARATION")
+        planned = await someone.call("apply_directory", entityId="DEAL_STAGE", items=[*declared, "PREPARATION"])
+    steps = [step for step in planned.structured["steps"] if step.get("statusId") == "PREPARATION"]
+    assert [(step["action"], step["why"].partition(":")[0]) for step in steps] == [
+        ("update", "placed before WON instead")
+    ]
 
 
 async def test_values_that_a_batch_would_alter_go_by_themselves(portal: PortalInProcess) -> None:

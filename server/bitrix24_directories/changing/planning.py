@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,8 +24,8 @@ from .operations import Operation, Plan, deletion, refused_carried, refused_syst
 from .sorting import sorts_for
 
 _COLOR = re.compile(r"#[0-9A-Fa-f]{6}")
-_ONLY_FAILED_AFTER = "only failed stages may stand after the winning one: it goes right before it"
-_FAILED_AFTER = "a new failed stage has to stand after the winning one: it goes right behind it"
+_ONLY_FAILED_AFTER = "only failed stages may stand after the winning one"
+_FAILED_AFTER = "a failed stage has to stand after the winning one"
 _SEMANTICS = {"success": "S", "failure": "F"}
 
 
@@ -53,6 +53,7 @@ class Planner:
         self._items = list(items)
         self._stages = is_stages(entity_id)
         self._refused: list[Step] = []
+        self._placed: dict[str, tuple[str, str]] = {}  # by code, where a stage goes instead, and why
         self._written: set[str] = set()  # codes of the declared lines, in lower case, which no name is to be made into
 
     def declare(self, lines: Sequence[str]) -> Plan:
@@ -144,7 +145,7 @@ class Planner:
         if not self._colour_is_one(line) or not self._name_is_one(line, item):
             return Plan(refused=self._refused)
         wanted = [self._kept(one) for one in self._items if after is None or one is not item]
-        changed = self._kept(item, name=name, color=color)
+        changed = self._kept(item, line=line, name=name, color=color)
         if after is None:
             wanted[self._items.index(item)] = changed
         else:
@@ -268,11 +269,17 @@ class Planner:
         for group in (("", "process"), ("success",), ("failure",)):
             ours, theirs = ([one for one in some if one.meaning in group] for some in (wanted, kept))
             arranged += self._merged(ours, theirs)
-        if [one.code for one in arranged if one in wanted] != [one.code for one in wanted]:
-            won = next(one for one in arranged if one.meaning == "success")
-            why = "stages in progress stand before the winning one, failed ones after it: the order is changed so"
-            self._refused.append(Step(action="refused", status_id=won.code, name=won.name, why=why))
+        won = next((place for place, one in enumerate(wanted) if one.meaning == "success"), None)
+        if won is not None:
+            self._place(wanted[won], (one for one in wanted[won + 1 :] if one.meaning != "failure"))
+            self._place(wanted[won], (one for one in wanted[:won] if one.meaning == "failure"))
         return arranged
+
+    def _place(self, winning: _Wanted, others: Iterable[_Wanted]) -> None:
+        """Take note of stages that were put on the wrong side of the winning one."""
+        for one in others:
+            side, why = ("after", _FAILED_AFTER) if one.meaning == "failure" else ("before", _ONLY_FAILED_AFTER)
+            self._placed[one.code] = f"{side} {shown_code(winning.code)}", why
 
     def _merged(self, wanted: list[_Wanted], kept: list[_Wanted]) -> list[_Wanted]:
         merged = list(wanted)
@@ -291,10 +298,7 @@ class Planner:
             return wanted
         late = [one for one in wanted[won + 1 :] if one.meaning != "failure"]
         early = [one for one in wanted[:won] if one.meaning == "failure" and one.item is None]
-        for one in (*late, *early):
-            if one.line is not None:
-                why = _ONLY_FAILED_AFTER if one in late else _FAILED_AFTER
-                self._refused.append(Step(action="refused", status_id=one.code, name=one.name, why=why))
+        self._place(wanted[won], (one for one in (*late, *early) if one.line is not None))
         return [
             *(one for one in wanted[:won] if one not in early),
             *late,
@@ -305,6 +309,7 @@ class Planner:
 
     def _plan(self, wanted: list[_Wanted], removed: Sequence[Item]) -> Plan:
         if not removed and [one.item for one in wanted] == self._items and not any(map(_differs, wanted)):
+            self._refused += self._not_placed(wanted, ())
             return Plan([], self._refused)  # items with a SORT of 0 may stand as they do, until one of them is sent
         order = [None if one.item is None else (one.item.sort, one.item.id or 0) for one in wanted]
         sorts = sorts_for(order)
@@ -316,11 +321,27 @@ class Planner:
                 adds.append(self._addition(one, sort, after))
             elif (operation := self._correction(one, one.item, sort, after)) is not None:
                 updates.append(operation)
+        for operation in (*adds, *updates):
+            if (placed := self._placed.get(operation.step.status_id or "")) is not None:
+                why = f"placed {placed[0]} instead: {placed[1]}"
+                operation.step = operation.step.model_copy(update={"why": why})
+        self._refused += self._not_placed(wanted, (*adds, *updates))
         deletions = [deletion(item) for item in removed]
         # A new winning stage is refused while the old one is there; all other removals come last, when the rest stands.
         first = [one for one in deletions if one.item is not None and one.item.semantics == "success"]
         last = [one for one in deletions if one not in first]
         return Plan([*first, *updates, *adds, *last], self._refused)
+
+    def _not_placed(self, wanted: Iterable[_Wanted], operations: Iterable[Operation]) -> list[Step]:
+        """The steps for items that cannot stand where they were put, and that nothing else is done with."""
+        changed = {operation.step.status_id for operation in operations}
+        steps: list[Step] = []
+        for one in wanted:
+            if one.code in self._placed and one.code not in changed:
+                where, why = self._placed[one.code]
+                step = Step(action="refused", status_id=one.code, name=one.name, why=f"it stays {where}: {why}")
+                steps.append(step)
+        return steps
 
     def _addition(self, one: _Wanted, sort: int, after: str) -> Operation:
         changes = [f"after {shown_code(after)}" if after else "first"]
