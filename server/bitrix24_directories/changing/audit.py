@@ -75,6 +75,10 @@ class Audit:
         """Write down a change to which a person said no (`declined`) or nothing (`cancelled`)."""
         self._write({"id": secrets.token_hex(8), "event": how, **record})
 
+    def ended(self, **record: Any) -> None:
+        """Write down that a merge is at its end: what is done after this is of another plan."""
+        self._write({"id": secrets.token_hex(8), "event": "ended", **record})
+
     def _write(self, *records: dict[str, Any]) -> None:
         when = datetime.now(UTC).isoformat(timespec="milliseconds")
         lines = [json.dumps({"when": when} | self._said | record, ensure_ascii=False) for record in records]

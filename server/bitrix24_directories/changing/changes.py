@@ -164,13 +164,21 @@ class Changes:
         return plan, not found.uncounted
 
     async def remove_unused(
-        self, tool: str, entity_id: str, codes: Sequence[str], *, part_of: dict[str, Any]
+        self,
+        tool: str,
+        entity_id: str,
+        codes: Sequence[str],
+        *,
+        part_of: dict[str, Any],
+        make_sure: Callable[[Sequence[Item]], None],
     ) -> Change:
-        """Delete the items with `codes`, to whose deletion a person has agreed before.
+        """Delete the items with `codes`, to whose deletion a person has agreed before, if `make_sure` raises nothing
+        for the directory as it is.
 
         Raises as carry_out does: CHANGE_REFUSED where a record carries one by now, or where that cannot be counted.
         """
         async with self._reading(entity_id) as (entity_id, items):
+            make_sure(items)
             plan = Planner(entity_id, items).remove(*(item for item in items if item.status_id in codes))
             planned = replace(self._planned(entity_id, items, plan), part_of=part_of)
         return await self.carry_out(tool, planned, confirmed=False)

@@ -7,7 +7,7 @@ may have been done: whoever undoes it has to look.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -35,7 +35,8 @@ class Where(NamedTuple):
 class LoggedMerge:
     """One merge: what stood in which field before and what was written, and the items that were deleted.
 
-    What was put back since is no longer in it.
+    What was put back since is no longer in it. `moved` has what was moved since the last plan of this merge was at its
+    end.
     """
 
     key: str
@@ -45,51 +46,62 @@ class LoggedMerge:
     began: str
     moves: dict[Where, tuple[Any, Any]] = field(default_factory=dict)
     deleted: dict[str, Item] = field(default_factory=dict)
+    moved: set[Where] = field(default_factory=set)
 
     @property
     def codes(self) -> list[str]:
         """The codes that were merged, as far as records carried them or items had them."""
-        olds = (one for old, _ in self.moves.values() for one in (old if isinstance(old, list) else [old]))
+        merged = (old for old, new in self.moves.values() if isinstance(new, list) or new == self.into)
+        olds = (one for old in merged for one in (old if isinstance(old, list) else [old]))
         return list(dict.fromkeys([*self.deleted, *(str(one) for one in olds if str(one) != self.into)]))
 
 
-def merges_in(lines: Iterable[str]) -> list[LoggedMerge]:
-    """All merges of an audit log, the oldest first. Lines that cannot be read, or are of other changes, are skipped."""
+class Log(NamedTuple):
+    """The merges of an audit log, the oldest first, and how many of its lines cannot be read."""
+
+    merges: list[LoggedMerge]
+    unread: int
+
+
+def read_log(lines: Iterable[str]) -> Log:
+    """All merges of an audit log. Lines of other changes are skipped."""
+    read = [_read(line) for line in lines if line.strip()]
+    outcomes = {line["id"]: line for line in read if line is not None and line.get("event") == "outcome"}
     found: dict[str, LoggedMerge] = {}
-    for intent, outcome in _changes(lines):
+    for line in read:
+        if line is None or "merge" not in line or line.get("event") not in ("intent", "ended"):
+            continue
         merge = found.setdefault(
-            intent["merge"],
-            LoggedMerge(intent["merge"], intent["portal"], intent["entityId"], intent["into"], intent["when"]),
+            line["merge"], LoggedMerge(line["merge"], line["portal"], line["entityId"], line["into"], line["when"])
         )
-        if "recordId" in intent:
-            _add_move(merge, intent, outcome)
-        elif intent.get("after") is None:
-            _add_deletion(merge, intent, outcome)
+        outcome = outcomes.get(line["id"])
+        if line["event"] == "ended":
+            merge.moved.clear()
+        elif "recordId" in line:
+            _add_move(merge, line, outcome)
+        elif line.get("after") is None:
+            _add_deletion(merge, line, outcome)
         elif (outcome or {}).get("outcome") == "done":
-            merge.deleted.pop(intent["statusId"], None)
-    return list(found.values())
+            merge.deleted.pop(line["statusId"], None)
+    return Log(list(found.values()), read.count(None))
 
 
-def _changes(lines: Iterable[str]) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
-    """Each intent of a merge, with its outcome where there is one."""
-    intents: dict[str, dict[str, Any]] = {}
-    outcomes: dict[str, dict[str, Any]] = {}
-    for line in lines:
-        try:
-            read = json.loads(line)
-        except ValueError:
-            continue
-        if not isinstance(read, dict) or not isinstance(read.get("id"), str):
-            continue
-        if read.get("event") == "outcome":
-            outcomes[read["id"]] = read
-        elif read.get("event") == "intent" and _is_of_a_merge(read):
-            intents[read["id"]] = read
-    return ((intent, outcomes.get(number)) for number, intent in intents.items())
+def _read(line: str) -> dict[str, Any] | None:
+    """A line of the log; None for one that is cut, or that says of a merge less than has to be known."""
+    try:
+        read = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(read, dict) or not isinstance(read.get("id"), str):
+        return None
+    of_a_merge = "merge" in read and read.get("event") in ("intent", "ended")
+    return read if not of_a_merge or _is_of_a_merge(read) else None
 
 
 def _is_of_a_merge(read: dict[str, Any]) -> bool:
     texts = all(isinstance(read.get(key), str) for key in ("when", "tool", "merge", "portal", "entityId", "into"))
+    if read.get("event") == "ended":
+        return texts
     if "recordId" in read:
         numbers = all(isinstance(read.get(key), int) for key in ("recordId", "entityTypeId"))
         return texts and numbers and isinstance(read.get("field"), str) and "old" in read and "new" in read
@@ -97,17 +109,26 @@ def _is_of_a_merge(read: dict[str, Any]) -> bool:
 
 
 def _add_move(merge: LoggedMerge, intent: dict[str, Any], outcome: dict[str, Any] | None) -> None:
-    said = str((outcome or {}).get("outcome", "unknown"))
-    if said.startswith(("not moved", "not sent")):
+    """What was `stored` in the place of what was to be written stands in the outcome."""
+    outcome = outcome or {}
+    said = str(outcome.get("outcome", "unknown"))
+    if said.startswith(("not moved", "not sent")) and "stored" not in outcome:
         return
     where = Where(intent["entityTypeId"], folded_name(intent["field"]), intent["recordId"])
-    old, new = (outcome or {}).get("was", intent["old"]), intent["new"]
+    if intent["tool"] == UNDO:  # what may have been put back is looked at once more
+        if said == "moved":
+            merge.moves.pop(where, None)
+            merge.moved.discard(where)
+        return
+    old, new = outcome.get("was", intent["old"]), outcome.get("stored", intent["new"])
     if where in merge.moves:
         old = merge.moves[where][0]
-    if old == new or (intent["tool"] == UNDO and said == "moved"):
-        merge.moves.pop(where, None)
-    else:
+    if old != new:
         merge.moves[where] = (old, new)
+    elif said == "moved":
+        merge.moves.pop(where, None)
+    if said == "moved":
+        merge.moved.add(where)
 
 
 def _add_deletion(merge: LoggedMerge, intent: dict[str, Any], outcome: dict[str, Any] | None) -> None:

@@ -18,7 +18,7 @@ from bitrix24_directories.directories.entity_ids import is_channel_source, is_st
 from bitrix24_directories.directories.models import Item
 from bitrix24_directories.records.carriers import Carriers
 from bitrix24_directories.records.counting import Place, folded_code
-from bitrix24_directories.rest import Plan
+from bitrix24_directories.rest import Bitrix24Error, Plan
 from bitrix24_directories.text import quoted, shown_code
 from bitrix24_directories.words import name_key
 
@@ -89,11 +89,39 @@ class MergeCodes:
     def rule(self) -> Rule:
         return merging(self.codes, self.into.status_id)
 
-    def plan_id(self, salt: str, places: Sequence[Place]) -> str:
-        """The same for as long as the codes, their names and the fields are: counts may change."""
+    def plan_id(self, salt: str, places: Sequence[Place], ended: str) -> str:
+        """The same for as long as the codes, their names and the fields are, and until the merge is at its end: counts
+        may change. `ended` tells how often it was."""
         names = [(code, item.name, item.semantics, item.system) for code, item in sorted(self.items.items())]
         to = (self.into.status_id, self.into.name, self.into.semantics)
-        return _digest([salt, self.key, to, names, sorted(place.of.path for place in places)])
+        return _digest([salt, self.key, to, names, sorted(place.of.path for place in places), ended])
+
+    def spelt_as(self, spellings: Mapping[str, str], items: Sequence[Item]) -> MergeCodes:
+        """The same with some codes as records carry them. Raises Bitrix24Error (CHANGE_REFUSED) where one, as it was
+        given, may be the name of an item instead."""
+        for code, spelling in spellings.items():
+            if spelling != code and (item := self.named.get(code)) is not None:
+                stored, named = quoted(spelling), shown_code(item.status_id)
+                raise refused(
+                    f"{quoted(code)} may be the code {stored}, which records carry, or the name of {named}",
+                    f"Ask the user which is meant, and call again with {stored} or {named}",
+                )
+        codes = [spellings.get(code, code) for code in self.codes]
+        return self.of(self.entity_id, items, codes, self.into.status_id)
+
+    def has_target(self, items: Sequence[Item]) -> bool:
+        """Whether the item that records are moved to is there, and is called what it was."""
+        found = (item for item in items if item.status_id == self.into.status_id)
+        return any(name_key(item.name) == name_key(self.into.name) for item in found)
+
+    def target_gone(self, moved: int) -> Bitrix24Error:
+        """The error for a merge whose target is not there any more."""
+        into = f"{shown_code(self.into.status_id)} ({self.into.name})"
+        return refused(
+            f"{into} is no item of {shown_code(self.entity_id)} any more, or has another name; {moved} values of "
+            f"records were moved to it",
+            "Tell the user: `bitrix24-directories-mcp undo` gives those records their codes back, by the audit log",
+        )
 
     def deletable(self, found: Carriers) -> list[Item]:
         """The items that are to go when no record carries them: only where all records can be counted."""
@@ -147,6 +175,16 @@ def notes(merge: MergeCodes, found: Carriers, limits: Plan, *, logged: bool) -> 
         if is_channel_source(merge.entity_id, code):
             yield f"{shown_code(code)}: {CHANNEL_COMES_BACK}"
     yield from (f"not counted and so not moved: {what}" for what in found.uncounted)
+
+
+def stored_spelling(code: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """A code as the first of some records carries it; as it is where none does."""
+    for row in rows:
+        for field in row.values():
+            for value in map(str, field if isinstance(field, list) else [field]):
+                if folded_code(value) == folded_code(code):
+                    return value
+    return code
 
 
 def _by_field(found: Carriers) -> Counter[str]:

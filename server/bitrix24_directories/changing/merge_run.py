@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
@@ -10,10 +10,13 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 
+from bitrix24_directories.directories.fields import folded_name
 from bitrix24_directories.directories.kept_reads import Read
 from bitrix24_directories.records.counting import Place, record_id_of
 from bitrix24_directories.rest import current_wait, failure
+from bitrix24_directories.text import shown_code
 
+from .merge_log import Where
 from .merge_models import NotMoved
 from .merge_plan import MergeCodes
 from .moving import Move, Moved, Mover, Sent, same
@@ -27,27 +30,61 @@ Told = Callable[[int], None]
 
 @dataclass
 class Progress:
-    """How far a merge has come to which a person agreed."""
+    """How far a merge has come to which a person agreed, in this process and in others."""
 
     after: dict[str, int] = field(default_factory=dict)
     """By field the id up to which its records have been tried."""
-    moved: int = 0
-    not_moved: dict[tuple[str, int], NotMoved] = field(default_factory=dict)
+    moved: set[Where] = field(default_factory=set)
+    """What was moved under this plan, and is not moved again under it."""
+    back: set[Where] = field(default_factory=set)
+    """Of these, what carries its code again."""
+    not_moved: dict[Where, NotMoved] = field(default_factory=dict)
+    agreed: bool = False
+    stored_otherwise: bool = False
+    """Whether the portal stored something else in a record, and keeps it."""
+    parts: int = 0
+    """How many parts of it are in the state that replicas share."""
+
+    @property
+    def count(self) -> int:
+        """How many values are moved."""
+        return len(self.moved) - len(self.back)
 
     def add(self, moved: Sequence[Moved]) -> None:
         for one in moved:
-            path = one.move.place.of.path
-            key = (path, one.move.record_id)
+            where = where_of(one.move)
             if one.outcome == "moved":
-                self.moved += 1
-                self.not_moved.pop(key, None)
+                self.moved.add(where)
+                self.not_moved.pop(where, None)
             elif one.outcome != "not sent":
-                self.not_moved[key] = NotMoved(record=one.move.record, field=path, why=one.why)
+                self._not_moved(one.move, one.why)
+                self.stored_otherwise |= one.stored is not None
+
+    def came_back(self, move: Move) -> bool:
+        """Whether a record that is to be moved was moved before; it is not moved again, then."""
+        where = where_of(move)
+        if where in self.moved:
+            self.back.add(where)
+            carried = move.old if isinstance(move.old, list) else [move.old]
+            codes = ", ".join(shown_code(str(code)) for code in carried)
+            self._not_moved(move, f"it was moved, and carries {codes} again (automation?)")
+        return where in self.moved
+
+    def _not_moved(self, move: Move, why: str) -> None:
+        self.not_moved[where_of(move)] = NotMoved(record=move.record, field=move.place.of.path, why=why)
+
+
+def where_of(move: Move) -> Where:
+    """The field of the record that a move is of."""
+    return Where(move.place.of.type.id, folded_name(move.place.name), move.record_id)
 
 
 @dataclass
 class MergeRun:
-    """Moves the records of a merge; what it has done by then stands in `progress`, however it ends."""
+    """Moves the records of a merge; what it has done by then stands in `progress`, however it ends.
+
+    `keep` is called with what became of each request.
+    """
 
     merge: MergeCodes
     mover: Mover
@@ -55,6 +92,7 @@ class MergeRun:
     total: int
     """Values that there are to move, with those that are moved already."""
     told: Told
+    keep: Callable[[Sequence[Moved]], Awaitable[None]]
     _lost: int = 0
 
     async def move(self, places: Sequence[Place]) -> bool:
@@ -68,11 +106,13 @@ class MergeRun:
         return True
 
     async def _send(self, moves: Sequence[Move], following: Read[dict[str, Any]]) -> Sent:
-        far = f"{self.progress.moved} of {self.total} are moved"
+        far = f"{self.progress.count} of {self.total} are moved"
         with current_wait().waiting_for(f"the portal to move records ({far})"):
             sent = await self.mover.send(moves, following)
         self.progress.add(sent.moved)
-        self.told(self.progress.moved)
+        with anyio.CancelScope(shield=True):
+            await self.keep(sent.moved)
+        self.told(self.progress.count)
         return sent
 
     async def _move_in(self, place: Place) -> bool:
@@ -93,6 +133,7 @@ class MergeRun:
             sent = await self._send(some, self._next(place, last))
             if not self._went(path, sent, last):
                 return False
+            await self._make_sure_of_target(sent)
             rows = await self.mover.read(self._next(place)) if sent.following is None else sent.following
         return True
 
@@ -124,4 +165,13 @@ class MergeRun:
             for number, row in zip(ids, rows, strict=True)
             if place.name in row
         ]
-        return [move for move in moves if not same(move.old, move.new)]
+        return [move for move in moves if not same(move.old, move.new) and not self.progress.came_back(move)]
+
+    async def _make_sure_of_target(self, sent: Sent) -> None:
+        """Raises Bitrix24Error where the item that records are moved to has gone, or has become another."""
+        directories = self.mover.directories
+        items = sent.directory
+        if items is None:
+            items = (await directories.items(self.merge.entity_id, details=True, fresh=True)).items
+        if not self.merge.has_target(items):
+            raise self.merge.target_gone(self.progress.count)

@@ -6,35 +6,43 @@ portal anew, so that a merge may end anywhere, in this process or another, and g
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
 import secrets
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import anyio
 
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.entity_ids import could_be_id
-from bitrix24_directories.directories.models import Step
-from bitrix24_directories.directories.reads import COUNTS
+from bitrix24_directories.directories.field_reads import rows
+from bitrix24_directories.directories.models import Item, Step
+from bitrix24_directories.directories.reads import COUNTS, items_of
 from bitrix24_directories.records.carriers import Carriers, carriers
 from bitrix24_directories.records.counting import Place
 from bitrix24_directories.rest import Bitrix24Error, Plan, current_wait, failure
 
 from .audit import Audit
 from .changes import Changes, audit_needed
-from .merge_log import line_of
+from .merge_log import LoggedMerge, Where, line_of
 from .merge_models import Merge, MergedCode, MergeStatus
-from .merge_plan import MergeCodes, notes, records_to_move
-from .merge_run import MergeRun, Progress, Told
-from .moving import Mover
+from .merge_plan import MergeCodes, notes, records_to_move, stored_spelling
+from .merge_run import MergeRun, Progress, Told, where_of
+from .moving import Moved, Mover
 from .refusals import no_directory, refused
 from .stopped import MergeStoppedError, StoppedError
 from .turns import Turns
 
+logger = logging.getLogger(__name__)
+
 _UNDER_WAY = 100
 _AGREED_SECONDS = 3600.0  # for which another replica may go on without asking a person again
+_KEPT_SECONDS = 86_400.0  # for which others know what was moved under a plan, and which plans are at their end
 _SHOWN = 20
 """Records that are named in an answer; the audit log has all."""
 
@@ -49,7 +57,7 @@ class PlannedMerge:
     codes: list[MergedCode]
     notes: list[str]
     moved_before: int
-    """What this process has moved before, under the same plan."""
+    """What was moved before under the same plan, by any replica."""
 
     @property
     def records(self) -> int:
@@ -118,16 +126,48 @@ class Merges:
                 raise no_directory(directory.entity_id)
             merge = MergeCodes.of(directory.entity_id, directory.items, codes, into)
             found = await carriers(self._directories, merge.entity_id, merge.codes)
-            plan_id = merge.plan_id(self._salt, found.places)
+            merge, found = await self._as_stored(merge, found, directory.items)
+            plan_id = merge.plan_id(self._salt, found.places, await self._ended(merge))
             said = list(notes(merge, found, self._limits, logged=self._audit.kept))
-            before = self._under_way[plan_id].moved if plan_id in self._under_way else 0
-            return PlannedMerge(merge, found, plan_id, merge.planned(found), said, before)
+            progress = await self._progress(plan_id)
+            return PlannedMerge(merge, found, plan_id, merge.planned(found), said, progress.count)
         raise failure("TIMEOUT", detail=f"waited {self._timeout:g} s for {current_wait().given_up}")
 
+    async def _as_stored(
+        self, merge: MergeCodes, found: Carriers, items: Sequence[Item]
+    ) -> tuple[MergeCodes, Carriers]:
+        """The same with the codes that no directory has as records carry them, in whose letter case nobody is sure.
+
+        Raises Bitrix24Error (CHANGE_REFUSED) where that may be the name of an item instead.
+        """
+        unknown = {
+            code: next(one for one in found.places if one.of.path in found.counts[code]).carrying([code], after=0)
+            for code in merge.codes
+            if code in found.counts and code not in merge.items
+        }
+        read = await self._directories.reader.batch(list(unknown.values()), fresh=True) if unknown else {}
+        stored = {code: stored_spelling(code, rows(read, reading)) for code, reading in unknown.items()}
+        if all(code == spelling for code, spelling in stored.items()):
+            return merge, found
+        merge = merge.spelt_as(stored, items)
+        return merge, replace(found, counts={stored.get(code, code): of for code, of in found.counts.items()})
+
     async def agreed(self, planned: PlannedMerge) -> bool:
-        """Whether a person has agreed to this very plan before, and it is not yet done."""
-        key = f"agreed:{planned.plan_id}"
-        return planned.plan_id in self._under_way or await self._turns.state.recall(key) is not None
+        """Whether a person has agreed to this very plan before, and it is not yet at its end."""
+        kept = self._under_way.get(planned.plan_id)
+        if kept is not None and kept.agreed:
+            return True
+        return await self._turns.state.recall(f"agreed:{planned.plan_id}") is not None
+
+    async def resumed(self, planned: PlannedMerge, merges: Iterable[LoggedMerge]) -> PlannedMerge:
+        """The same plan, if an earlier run of this program did not come to its end: what that has moved, by its log, is
+        not moved again."""
+        progress = await self._progress(planned.plan_id)
+        portal = self._directories.reader.identity[0]
+        for logged in merges:
+            if (logged.key, logged.portal) == (planned.merge.key, portal):
+                progress.moved |= logged.moved
+        return replace(planned, moved_before=progress.count)
 
     async def carry_out(
         self,
@@ -151,13 +191,16 @@ class Merges:
                     await self._make_sure_unchanged(planned)
             with audit_needed():
                 self._audit.make_sure()
-            progress = self._progress(planned)
+            progress = await self._progress(planned.plan_id)
+            progress.agreed = True
             await self._turns.state.remember(f"agreed:{planned.plan_id}", "yes", _AGREED_SECONDS)
-            before = progress.moved
+            before = len(progress.moved)
             described = self.described(tool, merge)
-            mover = Mover(self._directories, self._audit, described, float("inf") if to_the_end else until)
+            deadline = float("inf") if to_the_end else until
+            mover = Mover(self._directories, self._audit, described, deadline, items_of(merge.entity_id))
+            keep = partial(self._keep, planned.plan_id, progress)
             try:
-                all_tried = await MergeRun(merge, mover, progress, planned.total, told).move(planned.to_move)
+                all_tried = await MergeRun(merge, mover, progress, planned.total, told, keep).move(planned.to_move)
             except Bitrix24Error as exc:
                 raise MergeStoppedError(_so_far(planned, progress, "stopped"), exc) from None
             finally:
@@ -165,14 +208,41 @@ class Merges:
         if not all_tried:
             return _so_far(planned, progress, "moving")
         progress.after.clear()  # whoever goes on after this looks at all that is left
-        return await self._finished(tool, planned, progress, moved_some=progress.moved > before)
+        return await self._finished(tool, planned, progress, moved_some=len(progress.moved) > before)
 
-    def _progress(self, planned: PlannedMerge) -> Progress:
-        progress = self._under_way.setdefault(planned.plan_id, Progress())
-        self._under_way.move_to_end(planned.plan_id)
+    async def _progress(self, plan_id: str) -> Progress:
+        """How far a plan has come, with what other replicas have done of it."""
+        progress = self._under_way.setdefault(plan_id, Progress())
+        self._under_way.move_to_end(plan_id)
         if len(self._under_way) > _UNDER_WAY:
             self._under_way.popitem(last=False)
+        while (part := await self._turns.state.recall(f"moved:{plan_id}:{progress.parts}")) is not None:
+            progress.moved |= {Where(*where) for where in json.loads(part)}
+            progress.parts += 1
         return progress
+
+    async def _keep(self, plan_id: str, progress: Progress, moved: Sequence[Moved]) -> None:
+        """Let other replicas know what was moved."""
+        part = [where_of(one.move) for one in moved if one.outcome == "moved"]
+        await self._turns.state.remember(f"moved:{plan_id}:{progress.parts}", json.dumps(part), _KEPT_SECONDS)
+        progress.parts += 1
+
+    async def _ended(self, merge: MergeCodes) -> str:
+        """How often this merge was at its end lately: each time what a person agreed to is used up."""
+        return await self._turns.state.recall(self._ended_as(merge)) or "0"
+
+    def _ended_as(self, merge: MergeCodes) -> str:
+        return f"ended:{hashlib.sha256(f'{self._salt}{merge.key}'.encode()).hexdigest()}"
+
+    async def _end(self, tool: str, planned: PlannedMerge, status: MergeStatus) -> None:
+        merge = planned.merge
+        ended = str(int(await self._ended(merge)) + 1)
+        await self._turns.state.remember(self._ended_as(merge), ended, _KEPT_SECONDS)
+        self._under_way.pop(planned.plan_id, None)  # an equal call may have ended first
+        try:
+            self._audit.ended(**self.described(tool, merge), status=status)
+        except OSError:  # it could be written a moment ago; the line is on stderr, and the merge is done
+            logger.exception("The audit log's file could not be written")
 
     def not_wanted(self, tool: str, planned: PlannedMerge, how: Literal["declined", "cancelled"]) -> Merge:
         """Record that the person said no, or did not answer."""
@@ -206,15 +276,23 @@ class Merges:
         described = self.described(tool, merge)
         try:
             if gone:
-                steps = (await self._changes.remove_unused(tool, merge.entity_id, gone, part_of=described)).steps
+                change = await self._changes.remove_unused(
+                    tool,
+                    merge.entity_id,
+                    gone,
+                    part_of=described,
+                    make_sure=partial(_make_sure_of_target, merge, progress),
+                )
+                steps = change.steps
         except StoppedError as exc:
             codes = _after(codes, exc.change.steps, gone)
             raise MergeStoppedError(_so_far(planned, progress, "stopped", codes, left), exc.error) from None
         except Bitrix24Error as exc:
             codes = [code.model_copy(update={"item": "stays", "fields": None}) for code in codes]
             raise MergeStoppedError(_so_far(planned, progress, "stopped", codes, left), exc) from None
-        self._under_way.pop(planned.plan_id, None)  # an equal call may have ended first
-        status: MergeStatus = "incomplete" if left or found.uncounted else "done"
+        open_ = left or found.uncounted or progress.stored_otherwise
+        status: MergeStatus = "incomplete" if open_ else "done"
+        await self._end(tool, planned, status)
         return _so_far(planned, progress, status, _after(codes, steps, gone), left)
 
     async def _counted(self, merge: MergeCodes) -> Carriers:
@@ -232,16 +310,21 @@ def _so_far(
     """What a merge has come to; where it was not counted anew, `left` is what is left of the plan."""
     not_moved = list(progress.not_moved.values())
     if left is None:
-        left = max(0, planned.total - progress.moved)
+        left = max(0, planned.total - progress.count)
     return planned.merge.result(
         status,
         list(codes),
-        moved=progress.moved,
+        moved=progress.count,
         left=left,
         not_moved=not_moved[:_SHOWN] or None,
         not_moved_total=len(not_moved) or None,
         notes=[f"not counted: {what}" for what in planned.found.uncounted] or None,
     )
+
+
+def _make_sure_of_target(merge: MergeCodes, progress: Progress, items: Sequence[Item]) -> None:
+    if not merge.has_target(items):
+        raise merge.target_gone(progress.count)
 
 
 def _after(codes: Sequence[MergedCode], steps: Sequence[Step], gone: Sequence[str]) -> list[MergedCode]:

@@ -16,6 +16,7 @@ import anyio
 
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.kept_reads import Read
+from bitrix24_directories.directories.models import Item
 from bitrix24_directories.directories.reads import records_after
 from bitrix24_directories.records.counting import Place, record_id_of
 from bitrix24_directories.rest import BATCH_LENGTH, Answer, Bitrix24Error, Outcome
@@ -26,8 +27,8 @@ from .changes import audit_needed
 
 logger = logging.getLogger(__name__)
 
-MOST_AT_ONCE = BATCH_LENGTH - 2
-"""Records in one request, which also reads them before and reads the next ones after."""
+MOST_AT_ONCE = BATCH_LENGTH - 3
+"""Records in one request, which also reads them before, and the next ones and the directory after."""
 
 _FIRST_AT_ONCE = 12
 _SECONDS = 4.0  # that a request should take: a portal may need a second for each record, and ends it after 60
@@ -46,6 +47,8 @@ class Move:
     record_id: int
     old: Any
     rule: Rule
+    back: bool = False
+    """Whether it gives back what stood there, in whatever pipeline the record is now."""
 
     @property
     def new(self) -> Any:
@@ -64,14 +67,21 @@ class Moved:
     outcome: Literal["moved", "not moved", "unknown", "not sent"]
     why: str = ""
     was: Any = None
+    stored: Any = None
+    """What stands there now, where that is neither what was to be written nor what stood there before."""
+    wrong: bool = False
+    """Whether `right` has to be put in the place of what was stored."""
+    right: Any = None
 
 
 @dataclass
 class Sent:
-    """What became of each move of a request, the records that were read along with it, and what stopped it."""
+    """What became of each move of a request, the records and the directory that were read along with it, and what
+    stopped it."""
 
     moved: list[Moved]
     following: list[dict[str, Any]] | None = None
+    directory: list[Item] | None = None
     error: Bitrix24Error | None = None
 
     @property
@@ -81,12 +91,14 @@ class Sent:
 
 @dataclass
 class Mover:
-    """Sends moves, not later than `deadline`. `described` stands in each intent of the audit log."""
+    """Sends moves, not later than `deadline`. `described` stands in each intent of the audit log; `directory` is read
+    along with each request."""
 
     directories: Directories
     audit: Audit
     described: Mapping[str, Any]
     deadline: float
+    directory: Read[Item] | None = None
     at_once: int = _FIRST_AT_ONCE
     """How many go into the next request."""
     took: float = 1.0
@@ -103,7 +115,7 @@ class Mover:
         (AUDIT_LOG_FAILED) where nothing could be sent for want of it.
         """
         sent = await self._sent(moves, following)
-        back = [_put_back(one) for one in sent.moved if one.outcome == "moved" and _overwritten(one)]
+        back = [_put_back(one) for one in sent.moved if one.wrong]
         if back:
             corrected = await self._sent(back)
             verdicts = {one.move.record_id: one for one in corrected.moved}
@@ -114,8 +126,8 @@ class Mover:
     async def _sent(self, moves: Sequence[Move], following: Read[dict[str, Any]] | None = None) -> Sent:
         before = values_of(moves[0].place, [move.record_id for move in moves])
         calls: list[tuple[str, dict[str, Any]]] = [(before.method, dict(before.params)), *map(_update, moves)]
-        if following is not None:
-            calls.append((following.method, dict(following.params)))
+        along = [read for read in (following, self.directory) if read is not None]
+        calls += [(read.method, dict(read.params)) for read in along]
         with audit_needed():
             lines = self.audit.intend_all([dict(self.described) | _described(move) for move in moves])
         outcomes: list[Outcome] = []
@@ -131,8 +143,9 @@ class Mover:
             with anyio.CancelScope(shield=True):
                 sent = await self._judged(moves, before, outcomes, error)
                 self._record(lines, sent.moved)
-        if following is not None and len(outcomes) == len(calls) and isinstance(read := outcomes[-1], Answer):
-            sent.following = following.rows(read)
+        if len(outcomes) == len(calls):
+            answers = dict(zip(along, outcomes[len(calls) - len(along) :], strict=True))
+            sent.following, sent.directory = (_rows(read, answers) for read in (following, self.directory))
         return sent
 
     def _adapt(self, took: float, *, lost: bool) -> None:
@@ -151,12 +164,12 @@ class Mover:
         outcomes: Sequence[Outcome],
         error: Bitrix24Error | None,
     ) -> Sent:
-        found: dict[int, Any] = {}
+        found: dict[int, dict[str, Any]] = {}
         if outcomes and isinstance(first := outcomes[0], Answer):
-            found = _by_id(before.rows(first), moves[0].place)
+            found = {record_id_of(row): row for row in before.rows(first)}
         nothing_sent = error is None or error.nothing_was_done
         verdicts = [
-            _judged(move, outcome, found.get(move.record_id, move.old))
+            _judged(move, outcome, found.get(move.record_id, {}))
             for move, outcome in zip(moves, outcomes[1:], strict=False)
         ]
         verdicts += [Moved(move, "not sent" if nothing_sent else "unknown") for move in moves[len(verdicts) :]]
@@ -192,8 +205,9 @@ class Mover:
 
 
 def values_of(place: Place, ids: Sequence[int]) -> Read[dict[str, Any]]:
-    """What stands now in a field of some records."""
-    return records_after(place.of.type.id, {"@id": list(ids)}, ["id", place.name])
+    """What stands now in a field of some records, and in which pipeline they are if that is a stage."""
+    pipeline = [] if place.category_id is None else ["categoryId"]
+    return records_after(place.of.type.id, {"@id": list(ids)}, ["id", place.name, *pipeline])
 
 
 def same(one: Any, other: Any) -> bool:
@@ -232,14 +246,28 @@ def _described(move: Move) -> dict[str, Any]:
 
 def _outcome_of(one: Moved) -> dict[str, Any]:
     said = {"entityTypeId": one.move.place.of.type.id, "recordId": one.move.record_id}
+    if one.wrong and one.stored is not None:
+        return said | {"was": one.was, "stored": one.stored}
     return said if one.outcome != "moved" or same(one.was, one.move.old) else said | {"was": one.was}
+
+
+def _rows(read: Read[Any] | None, answers: Mapping[Read[Any], Outcome]) -> list[Any] | None:
+    """The rows of a read that went along; None where there was none, or where it failed."""
+    answer = None if read is None else answers[read]
+    if read is None or not isinstance(answer, Answer):
+        return None
+    try:
+        return read.rows(answer)
+    except Bitrix24Error:
+        return None
 
 
 def _by_id(rows: Sequence[dict[str, Any]], place: Place) -> dict[int, Any]:
     return {record_id_of(row): row[place.name] for row in rows if place.name in row}
 
 
-def _judged(move: Move, outcome: Outcome, was: Any) -> Moved:
+def _judged(move: Move, outcome: Outcome, before: Mapping[str, Any]) -> Moved:
+    """What became of a move, `before` being the record as it was read right before it was written."""
     if isinstance(outcome, Bitrix24Error):
         if not outcome.nothing_was_done:
             return Moved(move, "unknown", outcome.words or outcome.happened)
@@ -249,13 +277,33 @@ def _judged(move: Move, outcome: Outcome, was: Any) -> Moved:
     item = outcome.result.get("item") if isinstance(outcome.result, dict) else None
     if not isinstance(item, dict) or move.place.name not in item:
         return Moved(move, "unknown")
-    stored = item[move.place.name]
-    if same(stored, move.new):
+    stored, was = item[move.place.name], before.get(move.place.name, move.old)
+    if not move.back and not _in_pipeline(move.place, before):
+        if same(stored, was):
+            return Moved(move, "not moved", "somebody had just moved it to another pipeline")
+        why = f"somebody had just moved it to another pipeline, and Bitrix24 put {shown_value(stored)}"
+        return Moved(move, "not moved", why, was=was, stored=stored, wrong=True, right=was)
+    if not move.back and not _in_pipeline(
+        move.place, item
+    ):  # between reading and writing: what it had there is not known
+        why = f"somebody moved it to another pipeline at the same time, where it has {shown_value(stored)} now"
+        return Moved(move, "not moved", why, was=was, stored=stored)
+    right = move.rule(was)
+    if same(stored, right) and not same(right, was):
         return Moved(move, "moved", was=was)
-    if not same(was, move.old) and same(stored, was):
-        return Moved(move, "not moved", f"somebody had just changed it to {shown_value(was)}")
-    kept = "kept" if same(stored, was) else "put"
-    return Moved(move, "not moved", f"Bitrix24 {kept} {shown_value(stored)}")
+    if same(stored, was):
+        changed = f"somebody had just changed it to {shown_value(was)}"
+        return Moved(move, "not moved", f"Bitrix24 kept {shown_value(stored)}" if same(was, move.old) else changed)
+    if same(stored, move.new):  # what somebody had just written was written over
+        return Moved(move, "moved", was=was, wrong=True, right=right)
+    return Moved(
+        move, "not moved", f"Bitrix24 put {shown_value(stored)}", was=was, stored=stored, wrong=True, right=was
+    )
+
+
+def _in_pipeline(place: Place, record: Mapping[str, Any]) -> bool:
+    """Whether a record is in the pipeline whose stages are merged, as far as that was read."""
+    return place.category_id is None or str(record.get("categoryId", place.category_id)) == str(place.category_id)
 
 
 def _by_what_stands(one: Moved, now: Mapping[int, Any] | None) -> Moved:
@@ -267,22 +315,21 @@ def _by_what_stands(one: Moved, now: Mapping[int, Any] | None) -> Moved:
     return Moved(move, "unknown", f"{one.why or _LOST}; the record does not show the change so far")
 
 
-def _overwritten(one: Moved) -> bool:
-    """Whether what somebody else had just written was written over."""
-    return not same(one.move.rule(one.was), one.move.new)
-
-
 def _put_back(one: Moved) -> Move:
-    right = one.move.rule(one.was)
-    return replace(one.move, old=one.move.new, rule=lambda _: right)
+    stands = one.move.new if one.stored is None else one.stored
+    return replace(one.move, old=stands, rule=lambda _: one.right, back=True)
 
 
 def _after_correction(one: Moved, correction: Moved | None) -> Moved:
     if correction is None:
         return one
+    if correction.outcome != "moved" and one.stored is not None:
+        return one
     if correction.outcome != "moved":
         why = f"somebody changed it to {shown_value(one.was)} at the same time, and that was written over"
         return Moved(one.move, "unknown", why)
-    if same(one.was, correction.move.new):
+    if one.stored is not None:
+        return Moved(one.move, "not moved", f"{one.why}; it has {shown_value(one.right)} again", was=one.was)
+    if same(one.was, one.right):
         return Moved(one.move, "not moved", f"somebody had just changed it to {shown_value(one.was)}")
     return one

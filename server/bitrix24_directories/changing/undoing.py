@@ -22,12 +22,14 @@ from bitrix24_directories.text import shown_code
 from .audit import Audit
 from .changes import Changes
 from .merge_log import UNDO, LoggedMerge, Where, line_of
-from .moving import Move, Mover, Rule, same, values_of
+from .moving import Move, Mover, Rule, same, shown_value, values_of
 from .refusals import refused
 from .stopped import StoppedError
 
 _AT_ONCE = 50  # records whose values one call reads
 _TRIES = 3
+_LISTED = 20
+_UNSIGNED = "The log is not signed: what it says is taken as it stands."
 
 Told = Callable[[int], None]
 
@@ -37,7 +39,7 @@ def restoring(into: str, old: Any, new: Any) -> Rule:
 
     def rule(value: Any) -> Any:
         if not isinstance(value, list) or not isinstance(old, list):
-            return old if folded_code(str(value)) == folded_code(into) else value
+            return old if folded_code(str(value)) == folded_code(str(new)) else value
         if same(value, new):
             return old
         kept = {folded_code(str(one)) for one in old if folded_code(str(one)) == folded_code(into)}
@@ -54,13 +56,18 @@ def restoring(into: str, old: Any, new: Any) -> Rule:
 
 @dataclass
 class Undoing:
-    """What taking a merge back would do: items to add again, fields to write, and what stays as it is."""
+    """What taking a merge back would do: items to add again, and fields to write.
+
+    The other values of the merge are as they were `already`, `carry_another` code now, or are `unread`: deleted, or not
+    to be seen by this user.
+    """
 
     merge: LoggedMerge
     items: list[Item]
-    moves: list[Move]
-    changed_since: int
-    notes: list[str] = field(default_factory=list)
+    moves: list[Move] = field(default_factory=list)
+    already: int = 0
+    carry_another: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
 
     @property
     def does_something(self) -> bool:
@@ -69,11 +76,11 @@ class Undoing:
 
 @dataclass
 class Undone:
-    """What was put back, and what was not, with why."""
+    """Items that were added again, how many values were given back, and what was not given back, with why."""
 
     items: list[str] = field(default_factory=list)
-    moved: int = 0
-    not_moved: list[str] = field(default_factory=list)
+    given_back: int = 0
+    not_given_back: list[str] = field(default_factory=list)
     error: Bitrix24Error | None = None
 
 
@@ -96,16 +103,19 @@ class Undo:
         directory = only(merge.entity_id, lists.named(merge.entity_id))
         places = places_of(lists, directory)
         by_name = {(place.of.type.id, folded_name(place.name)): place for place in places}
-        undoing = Undoing(merge, [item for code, item in merge.deleted.items() if code not in there], [], 0)
+        undoing = Undoing(merge, [item for code, item in merge.deleted.items() if code not in there])
         for (type_id, name), wheres in _by_field(merge).items():
             place = by_name.get((type_id, name))
-            if place is None:
-                undoing.notes.append(f"the field {name} of type {type_id} does not take these codes any more")
-                continue
-            values = await self._values(place, [where.record_id for where in wheres])
-            moves = [self._move(place, where, merge, values) for where in wheres if where.record_id in values]
-            undoing.moves += [move for move in moves if not same(move.old, move.new)]
-        undoing.changed_since = len(merge.moves) - len(undoing.moves)
+            values = {} if place is None else await self._values(place, [where.record_id for where in wheres])
+            for where in wheres:
+                if place is None:
+                    undoing.unread.append(
+                        f"{where.record_id} of type {type_id}, whose field {name} takes no such codes now"
+                    )
+                elif where.record_id not in values:
+                    undoing.unread.append(f"{place.of.type.shown} {where.record_id}")
+                else:
+                    _sort(undoing, self._move(place, where, merge, values), merge.moves[where][0])
         return undoing
 
     async def carry_out(self, undoing: Undoing, told: Told = lambda _moved: None) -> Undone:
@@ -132,9 +142,9 @@ class Undo:
         while left:
             sent = await mover.send(left[: mover.at_once])
             settled = [one for one in sent.moved if one.outcome not in ("not sent", "unknown") or sent.error is None]
-            undone.moved += sum(one.outcome == "moved" for one in settled)
-            undone.not_moved += [f"{one.move.record}: {one.why}" for one in settled if one.outcome != "moved"]
-            told(undone.moved)
+            undone.given_back += sum(one.outcome == "moved" for one in settled)
+            undone.not_given_back += [f"{one.move.record}: {one.why}" for one in settled if one.outcome != "moved"]
+            told(undone.given_back)
             done = {one.move.record_id for one in settled}
             left = [move for move in left if move.record_id not in done]
             tries = tries + 1 if sent.error is not None else 0
@@ -173,7 +183,7 @@ class Undo:
 
     def _move(self, place: Place, where: Where, merge: LoggedMerge, values: Mapping[int, Any]) -> Move:
         old, new = merge.moves[where]
-        return Move(place, where.record_id, values[where.record_id], restoring(merge.into, old, new))
+        return Move(place, where.record_id, values[where.record_id], restoring(merge.into, old, new), back=True)
 
 
 def undoing_text(undoing: Undoing) -> str:
@@ -182,9 +192,27 @@ def undoing_text(undoing: Undoing) -> str:
     lines = [f"Merge {merge.key} of {shown_code(merge.entity_id)} into {shown_code(merge.into)}, begun {merge.began}:"]
     lines += [f"- {shown_code(item.status_id)} ({item.name}) is added again" for item in undoing.items]
     lines.append(f"- {len(undoing.moves)} values of records get their old code back")
-    if undoing.changed_since:
-        lines.append(f"- {undoing.changed_since} do not carry {shown_code(merge.into)} any more, and stay as they are")
-    return "\n".join([*lines, *(f"- {note}" for note in undoing.notes)])
+    if undoing.already:
+        lines.append(f"- {undoing.already} have their old code already")
+    others = f"carry another code than {shown_code(merge.into)} now, and stay as they are"
+    lines += _listed(undoing.carry_another, others)
+    lines += _listed(undoing.unread, "cannot be read: they are deleted, or this user does not see them")
+    return "\n".join([*lines, _UNSIGNED])
+
+
+def _listed(some: Sequence[str], what: str) -> list[str]:
+    shown = ", ".join(some[:_LISTED]) + (", ..." if len(some) > _LISTED else "")
+    return [f"- {len(some)} {what}: {shown}"] if some else []
+
+
+def _sort(undoing: Undoing, move: Move, before: Any) -> None:
+    """Put a value of the merge where it belongs: to be written, as it was before already, or with another code."""
+    if same(move.old, before):
+        undoing.already += 1
+    elif same(move.old, move.new):
+        undoing.carry_another.append(f"{move.record} ({shown_value(move.old)})")
+    else:
+        undoing.moves.append(move)
 
 
 def _by_field(merge: LoggedMerge) -> dict[tuple[int, str], list[Where]]:

@@ -15,7 +15,7 @@ import anyio
 
 from bitrix24_directories.changing.audit import Audit
 from bitrix24_directories.changing.changes import Changes, audit_trouble
-from bitrix24_directories.changing.merge_log import LoggedMerge, merges_in
+from bitrix24_directories.changing.merge_log import LoggedMerge, read_log
 from bitrix24_directories.changing.merge_models import Merge
 from bitrix24_directories.changing.merging import Merges, PlannedMerge
 from bitrix24_directories.changing.stopped import MergeStoppedError
@@ -44,6 +44,7 @@ class _UnwantedError(Exception):
 class _Tools:
     merges: Merges
     undo: Undo
+    log: str
 
 
 def merge(args: argparse.Namespace) -> int:
@@ -55,10 +56,12 @@ def undo(args: argparse.Namespace) -> int:
     """The same for taking a merge back."""
     try:
         with Path(args.file).open(encoding="utf-8", errors="replace") as lines:
-            merges = merges_in(lines)
+            log = read_log(lines)
     except OSError as exc:
         raise UsageError(f"{args.file} cannot be read: {exc.strerror}") from None
-    return _run(args, partial(_undo, args, _chosen(args, merges)), lambda _: args.file)
+    if log.unread:
+        complain(f"{args.file}: {log.unread} lines cannot be read, and are passed over.")
+    return _run(args, partial(_undo, args, _chosen(args, log.merges)), lambda _: args.file)
 
 
 def _run(args: argparse.Namespace, work: Callable[[_Tools], Awaitable[int]], log_of: Callable[[str], str]) -> int:
@@ -78,7 +81,7 @@ def _run(args: argparse.Namespace, work: Callable[[_Tools], Awaitable[int]], log
             audit, turns = Audit(log, quiet=True), Turns(settings.timeout)
             changes = Changes(directories, audit, turns, settings.timeout)
             merges = Merges(directories, changes, audit, turns, settings.timeout, settings.limits)
-            return await work(_Tools(merges, Undo(directories, changes, audit)))
+            return await work(_Tools(merges, Undo(directories, changes, audit), log))
 
     try:
         if not settings.allow_writes:
@@ -96,6 +99,10 @@ def _run(args: argparse.Namespace, work: Callable[[_Tools], Awaitable[int]], log
 async def _merge(args: argparse.Namespace, tools: _Tools) -> int:
     merges = tools.merges
     planned = await merges.plan(args.entity_id, args.codes, args.into)
+    log = anyio.Path(tools.log)
+    if await log.exists():
+        text = await log.read_text(encoding="utf-8", errors="replace")
+        planned = await merges.resumed(planned, read_log(text.splitlines()).merges)
     print(merge_text(planned.answer().model_copy(update={"plan_id": None})))
     if not planned.does_something:
         return 0
@@ -132,18 +139,18 @@ async def _undo(args: argparse.Namespace, merge: LoggedMerge, tools: _Tools) -> 
     undoing = await tools.undo.plan(merge)
     print(undoing_text(undoing))
     if not undoing.does_something:
-        return 0
+        return int(bool(undoing.unread))
     _ask(args)
     with bar("Putting back") as told_of:
         undone = await tools.undo.carry_out(undoing, partial(_told, told_of, len(undoing.moves)))
-    print(f"{undone.moved} values of records got their old code back.")
+    print(f"{undone.given_back} values of records got their old code back.")
     for code in undone.items:
         print(f"- {shown_code(code)} was added again")
-    for what in undone.not_moved:
-        print(f"- not put back: {what}")
+    for what in undone.not_given_back:
+        print(f"- not given back: {what}")
     if undone.error is not None:
         raise undone.error
-    return int(bool(undone.not_moved))
+    return int(bool(undone.not_given_back or undoing.unread))
 
 
 def _told(told_of: Callable[[int, int], None], total: int, done: int) -> None:

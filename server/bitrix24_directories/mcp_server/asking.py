@@ -44,8 +44,9 @@ def can_ask(ctx: Calls) -> bool:
     return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
 
 
-async def ask(question: str, ctx: Calls) -> Elicit[Confirmation] | Said:
-    """What the person says, or what lets the client ask. Raises Bitrix24Error (CONFIRMATION_UNREADABLE)."""
+async def ask(plan: str, ctx: Calls) -> Elicit[Confirmation] | Said:
+    """What the person says to a plan, or what lets the client ask. Raises Bitrix24Error (CONFIRMATION_UNREADABLE)."""
+    question = f"{plan}\nCarry it out?"
     if ctx.protocol_version is not None and is_version_at_least(ctx.protocol_version, _ASKS_IN_ANSWERS):
         return Elicit(question, Confirmation)
     # The SDK's own asking takes an accepting answer without content for a failure.

@@ -55,6 +55,7 @@ LOST: dict[str, dict[str, Any]] = {
 """Ways in which the answer to a change can be lost."""
 
 INSIDE: dict[str, dict[str, Any]] = {
+    "swapped": {"method": "crm.item.update", "swapped": True},
     "moved-back": {"method": "crm.item.update", "moved_back": True},
     "channel": {"method": "crm.status.delete", "channel": True},
     "no-total": {"method": "crm.item.list", "total": 0},
@@ -92,8 +93,9 @@ class Fault:
     every so many seconds, without end. `echo` answers an error that quotes the caller's secrets in many spellings.
 
     These happen inside the portal, to each command of a batch by itself: an error (`code` with `after`); `moved_back`,
-    automation that moves a record back right after its update; `channel`, an open channel that adds its deleted source
-    again; `total`, which stands in place of a list's own.
+    automation that moves a record back right after its update; `swapped`, a portal that takes the first stage of a
+    record's pipeline where that does not have the one that was sent; `channel`, an open channel that adds its deleted
+    source again; `total`, which stands in place of a list's own.
     """
 
     method: str = ""
@@ -112,6 +114,7 @@ class Fault:
     drip: float | None = None
     echo: bool = False
     moved_back: bool = False
+    swapped: bool = False
     channel: bool = False
     total: int | None = None
 
@@ -122,7 +125,7 @@ class Fault:
         WHAT is `cut` (the connection), `empty`, `truncated`, `html`, `false` (`{"result": false}`), `silent` (a batch
         says nothing of its last command), or an HTTP status. Raises ValueError for another one. `moved:ADDRESS` sends
         callers on to it; `bomb` (packed twice, a quarter of a gigabyte), `drip`, `echo` and `wait` are HOSTILE, and
-        `moved-back`, `channel`, `no-total`, `error-after` and `sql-error-after` are INSIDE.
+        `moved-back`, `swapped`, `channel`, `no-total`, `error-after` and `sql-error-after` are INSIDE.
         """
         what, _, how = text.partition(":")
         if what == "lost":
@@ -156,7 +159,7 @@ class Fault:
     def is_inside(self) -> bool:
         """Whether it happens to a method while it runs, and not to the HTTP request that carries it."""
         failing = self.after and self.code is not None
-        return failing or self.moved_back or self.channel or self.total is not None
+        return failing or self.moved_back or self.swapped or self.channel or self.total is not None
 
     @property
     def http_status(self) -> int:

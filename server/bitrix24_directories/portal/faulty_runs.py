@@ -11,7 +11,7 @@ from typing import Any
 from .calls import Answer, User, integer
 from .faults import Fault
 from .methods import run
-from .php import param
+from .php import as_array, param
 from .records import CrmStore
 from .store import PortalError
 
@@ -22,6 +22,8 @@ def run_with(fault: Fault, store: CrmStore, user: User, method: str, params: Map
     """Run a method with a fault that happens inside the portal. Raises PortalError."""
     if fault.moved_back:
         return _moved_back(store, user, method, params)
+    if fault.swapped:
+        return _swapped(store, user, method, params)
     if fault.channel:
         return _added_again(store, user, method, params)
     answer = run(store, user, method, params)
@@ -40,6 +42,16 @@ def _moved_back(store: CrmStore, user: User, method: str, params: Mapping[str, A
     stage = {name: before[name] for name in ("stageId", "categoryId") if name in before}
     store.records.all[record] = store.records.all[record] | stage
     return answer
+
+
+def _swapped(store: CrmStore, user: User, method: str, params: Mapping[str, Any]) -> Answer:
+    """Write a record; a stage that its pipeline does not have becomes that pipeline's first one."""
+    number, record_id = integer(param(params, "entityTypeId")), integer(param(params, "id"))
+    stages = store.records.type(number).stages_of(store, store.records.get(number, record_id).get("categoryId"))
+    fields = dict(as_array(param(params, "fields")) or {})
+    if stages is None or fields.get("stageId") in [None, *(item.status_id for item in store.of(stages.id))]:
+        return run(store, user, method, params)
+    return run(store, user, method, {**params, "fields": fields | {"stageId": store.of(stages.id)[0].status_id}})
 
 
 def _added_again(store: CrmStore, user: User, method: str, params: Mapping[str, Any]) -> Answer:
