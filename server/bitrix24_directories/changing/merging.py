@@ -167,6 +167,8 @@ class Merges:
         for logged in merges:
             if (logged.key, logged.portal) == (planned.merge.key, portal):
                 progress.moved |= logged.moved
+        if progress.moved and not planned.does_something:
+            await self._end("merge", planned, "done")  # the earlier run was cut off when all was done
         return replace(planned, moved_before=progress.count)
 
     async def carry_out(
