@@ -243,6 +243,7 @@ class Sent:
 
 CLAIMS: list[tuple[str, Callable[[Sent], bool]]] = [
     ("refuse it, or clear the field", lambda sent: sent.refused or sent.stored is None),
+    ("refuse it, or take another pipeline", lambda sent: sent.refused or sent.after != sent.without),
     ("refuse it", lambda sent: sent.refused),
     ("drop part of it", lambda sent: not sent.refused and sent.stored != sent.value),
     ("drop it, or read another date in it", lambda sent: sent.unchanged or "-" in str(sent.stored)),

@@ -62,8 +62,8 @@ def number(value: Any, *, whole: bool) -> Verdict:
     if len(meant) > 1:
         return Verdict("ambiguous", candidates=tuple(option(_digits(one)) for one in meant), otherwise=otherwise)
     (one,) = meant
-    if whole and abs(one) > _LARGEST:
-        return Verdict("wrong", note=f"a whole number has 32 bits here, {_LARGEST} at most")
+    if whole and not -_LARGEST - 1 <= one <= _LARGEST:
+        return Verdict("wrong", note=f"a whole number has 32 bits here, {-_LARGEST - 1} to {_LARGEST}")
     digits = _digits(one)
     as_double = float(one)
     if not whole and Decimal(repr(as_double)) != one:
@@ -87,7 +87,7 @@ def _read_by_php(text: str, whole: bool) -> str:
 
 def _numbers(text: str) -> list[Decimal]:
     """All that a text may mean: "1,500" and "1.500" are 1500 to some and 1.5 to others."""
-    if (match := re.fullmatch(r"(-?[1-9]\d{0,2})[.,](\d{3})", text, re.ASCII)) is not None:
+    if (match := re.fullmatch(r"([+-]?[1-9]\d{0,2})[.,](\d{3})", text, re.ASCII)) is not None:
         return [Decimal(match[1] + match[2]), Decimal(f"{match[1]}.{match[2]}")]
     if _DECIMAL.fullmatch(text):
         return [Decimal(text)]
