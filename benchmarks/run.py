@@ -33,6 +33,8 @@ from bitrix24_directories.rest import Webhook
 from bitrix24_directories.settings import Settings
 
 sys.path.append(str(HERE.parent / "tests"))
+from records import portal_of_long_lists
+from support import PortalInProcess, Said, assistant
 
 BARE = (str(HERE / "bare_server.py"),)
 OURS = ("-m", "bitrix24_directories")
@@ -213,9 +215,12 @@ def tokens() -> Iterator[Figure]:
     yield Figure("the documented 8 items: text, in tokens of the REST method's `result` alone", text / alone, 0.95)
     yield Figure("the same: structured", structured / alone, 0.95)
     yield Figure(
-        "a record of 8 fields, 5 of them not right: text, in tokens", count(checked["content"][0]["text"]), 250
+        "a record of 8 fields, 5 of them not right: text, in tokens", count(checked["content"][0]["text"]), 320
     )
-    yield Figure("the same: structured, in tokens", count(checked["structuredContent"]), 300)
+    yield Figure("the same: structured, in tokens", count(checked["structuredContent"]), 400)
+    long = asyncio.run(five_lists())
+    yield Figure("a record with five values wrong, five lists of 20 shown: text, in tokens", count(long.text), 1200)
+    yield Figure("the same: structured, in tokens", count(long.structured), 1200)
     yield Figure("five queries, three of them uncertain: text, in tokens", count(found["content"][0]["text"]), 500)
     yield Figure("the same: structured, in tokens", count(found["structuredContent"]), 800)
     yield Figure(
@@ -225,6 +230,12 @@ def tokens() -> Iterator[Figure]:
     )
     yield Figure("the usage of 8 stages: text, in tokens", count(used["content"][0]["text"]), 200)
     yield Figure("the same: structured, in tokens", count(used["structuredContent"]), 200)
+
+
+async def five_lists() -> Said:
+    made, fields = portal_of_long_lists()
+    async with assistant(PortalInProcess(made)) as someone:
+        return await someone.call(CHECK, entity="deal", fields=fields)
 
 
 def bare_rows(webhook: str) -> list[Any]:

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bitrix24_directories.portal import DemoPortal
 from bitrix24_directories.portal.app import ADMIN
 from bitrix24_directories.portal.methods import run
 from bitrix24_directories.portal.record_types import Field, RecordType
 from bitrix24_directories.portal.records import CrmStore
 from bitrix24_directories.portal.seed import seeded_store
-from bitrix24_directories.portal.store import Age, PortalError
+from bitrix24_directories.portal.store import Age, Item, PortalError
+from support import change_field
 
 Values = dict[str, Any]
 AGES: tuple[Age, ...] = ("today", "older", "oldest")
@@ -93,6 +95,24 @@ def _case(place: str, cells: list[str]) -> Case:
         write=json.loads(write),
         words=" ".join(words),
     )
+
+
+_FIRST = "Google Ads, Facebook, Instagram, Trade fair, Referral, Newsletter, Cold mail, Webinar, Marketplace, Dealer"
+_OTHERS = "Radio, Billboard, LinkedIn, YouTube, Podcast, Walk-in, Hotline, Flyer, Chat bot, Sponsoring"
+NAMES = f"{_FIRST}, {_OTHERS}".split(", ")
+
+
+def portal_of_long_lists() -> tuple[DemoPortal, Values]:
+    """A portal with 20 items in five lists, and a deal whose value is in none of them."""
+    portal = DemoPortal()
+    for entity_id, prefix in (("SOURCE", ""), ("DEAL_TYPE", ""), ("INDUSTRY", ""), ("DEAL_STAGE_1", "C1:")):
+        for place in range(len(portal.store.of(entity_id)), 20):
+            code = f"{prefix}UC_{place * 7919:06X}"
+            portal.store.put(Item(portal.store.next_id(), entity_id, code, NAMES[place], 500 + place))
+    choices = tuple((str(200 + 2 * place), name) for place, name in enumerate(NAMES))
+    change_field(portal, 2, "UF_CRM_1724", choices=choices)
+    codes = ("STAGE_ID", "SOURCE_ID", "TYPE_ID", "UF_CRM_1724", "UF_CRM_1724077761")
+    return portal, {"CATEGORY_ID": 1} | dict.fromkeys(codes, "unicorn")
 
 
 def fresh_store(language: str, age: Age) -> CrmStore:

@@ -388,7 +388,7 @@ async def test_a_long_list_is_never_left_out(portal: RunningPortal, value: str) 
         portal.portal.store.add("SOURCE", f"UC_{number}", f"Fair {number}", sort=500 + number)
     said = await check(portal, {"SOURCE_ID": value})
     assert len(only(said)["candidates"]) == 20
-    assert "of whose 55 items 20 are shown" in said.text
+    assert "not in Sources (20 of 55 shown)" in said.text
 
 
 async def test_of_a_long_list_the_nearest_twenty_are_shown(portal: RunningPortal) -> None:

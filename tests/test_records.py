@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import bpe_openai
 import pytest
 
 from bitrix24_directories.portal import DemoPortal
 from bitrix24_directories.portal.app import ADMIN
 from bitrix24_directories.portal.methods import run
 from bitrix24_directories.portal.store import Age, PortalError
-from records import OLD, Case, Values, assert_claims, assert_stored, cases, existing, fresh_store
+from records import (
+    OLD,
+    Case,
+    Values,
+    assert_claims,
+    assert_stored,
+    cases,
+    existing,
+    fresh_store,
+    portal_of_long_lists,
+)
 from support import PortalInProcess, assistant
 
 pytestmark = pytest.mark.virtual_clock
@@ -43,6 +55,17 @@ def _stored(case: Case, age: Age) -> Values | str:
     fields = store.records.types[case.type].fields
     names = {one.old_name if case.old else one.name: one.name for one in fields}
     return {name: values[names[name]] for name in case.stored if name in names}
+
+
+async def test_five_lists_of_twenty_are_shown_within_bounds() -> None:
+    portal, fields = portal_of_long_lists()
+    async with assistant(PortalInProcess(portal)) as someone:
+        said = await someone.call("check_record", entity="deal", fields=fields)
+    assert [len(field["candidates"]) for field in said.structured["fields"]] == [20] * 5
+    structured = json.dumps(said.structured, ensure_ascii=False, separators=(",", ":"))
+    encoding = bpe_openai.get_encoding("o200k_base")
+    assert len(encoding.encode(said.text)) <= 1200
+    assert len(encoding.encode(structured)) <= 1200
 
 
 async def test_what_is_said_of_each() -> None:

@@ -128,9 +128,9 @@ def judge_code(value: Any, lists: Sequence[CodeList], otherwise: str) -> Verdict
     called = " or ".join(dict.fromkeys(of.directory.name or of.directory.entity_id for of in lists))
     if not every:
         return Verdict("wrong", note=f"{called} has no items", otherwise=otherwise)
-    note = f"no code or name of {called}"
+    note = f"not in {called}"
     if len(every) <= SHOWN:
         return Verdict("wrong", candidates=tuple(every), note=note, otherwise=otherwise)
     nearest = [entry.item for entry in matcher.nearest(text[:WORDS_LIMIT], SHOWN, filled=True)]
-    note = f"{note}, of whose {len(every)} items {SHOWN} are shown"
+    note = f"{note} ({SHOWN} of {len(every)} shown)"
     return Verdict("wrong", candidates=tuple(nearest), note=note, otherwise=otherwise)
