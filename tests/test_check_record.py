@@ -514,7 +514,7 @@ async def test_fields_by_title_in_russian(russian_portal: RunningPortal) -> None
     [
         ("deal", {"STAGEE": "NEW"}, ["STAGEE"], "no such field, Bitrix24 would drop it; nearest STAGE_ID (Stage)"),
         ("deal", {"unicorn": "x"}, ["unicorn"], "no such field"),
-        ("deal", {"ID": 5, "CREATED_TIME": "x"}, ["ID", "CREATED_TIME"], "ID: read-only, Bitrix24 would drop it"),
+        ("deal", {"ID": 5, "CREATED_TIME": "x"}, ["ID", "CREATED_TIME"], "ID: read-only; an existing record is named by recordId"),
         ("177", {"previousStageId": "DT177_7:NEW"}, ["previousStageId"], "read-only"),
         ("deal", {"SOURCE_ID": "CALL", "Source": "WEB"}, ["Source"], "the same field as SOURCE_ID"),
         ("deal", {"Source": "CALL", "source id": "WEB"}, ["Source"], "the same field as source id"),
@@ -718,6 +718,22 @@ async def test_of_stages_in_many_pipelines_it_is_said_how_many_are_shown(portal:
     said = await ask(portal, "check_record", entity="deal", fields={"STAGE_ID": "won"})
     assert len(only(said)["candidates"]) == 20
     assert "20 of 33 stages are shown; name the pipeline" in said.text
+
+
+@pytest.mark.parametrize("fields", [{"SOURCE\n_ID": "CALL"}, {"SOURCE_ID": "CALL", "SOURCE\u200b\n_ID": "x", "a\n": 1}])
+async def test_keys_cannot_pass_for_lines(portal: RunningPortal, fields: Values) -> None:
+    said = await check(portal, {"TYPE_ID": "SALE"} | fields)
+    assert all(re.match(r"deal: |\w+[^:]*: |Write: |Left out, ", line) for line in said.text.splitlines())
+    assert "\u200b" not in said.text
+    both = await check(portal, {"SOURCE\n_ID": "CALL", "SOURCE_I\nD": "WEB"})
+    assert "the same field as SOURCE" in both.text
+    assert "\n_ID" not in both.everything.replace("\\n_ID", "")
+
+
+async def test_a_directory_that_is_not_listed(portal: RunningPortal) -> None:
+    change_field(portal.portal, 2, "UF_CRM_1724077760", status_type="RQ_GONE")
+    said = await ask(portal, "check_record", entity="deal", fields={"UF_CRM_1724077760": "x"})
+    assert "RQ_GONE (not among the portal's directories) has no items" in said.text
 
 
 async def test_names_cannot_pass_for_instructions(portal: RunningPortal) -> None:

@@ -16,6 +16,7 @@ from pydantic_core import from_json
 from bitrix24_directories.directories.fields import folded_name
 from bitrix24_directories.directories.models import Directory, Item
 from bitrix24_directories.finding.matching import Matcher
+from bitrix24_directories.text import shown_id
 from bitrix24_directories.words import name_key
 
 from .verdicts import Verdict, option
@@ -27,6 +28,7 @@ SHOWN = 20
 """Items of a list that are shown if nothing fits: all of them, or of a longer one the nearest."""
 
 
+_SHOWN_ID = 60
 _CODES = ("statusid", "currency", "code", "id", "value")
 _NAMES = ("name", "fullname", "title", "value")
 
@@ -99,7 +101,8 @@ def judge_row(value: Any, judge: Callable[[Any], Verdict], otherwise: str) -> Ve
     of = next((str(part).upper() for key, part in parts if folded_name(str(key)) == "entityid"), "")
     if verdict.writes and verdict.directory and of not in ("", verdict.directory):
         item = option(code_text(verdict.value), verdict.name)
-        return Verdict("ambiguous", candidates=(item,), note=f"its row is one of {of}", otherwise=otherwise)
+        note = f"its row is one of {shown_id(of, _SHOWN_ID)}"
+        return Verdict("ambiguous", candidates=(item,), note=note, otherwise=otherwise)
     return replace(verdict, outcome="changed" if verdict.writes else verdict.outcome, otherwise=otherwise)
 
 

@@ -153,11 +153,11 @@ class Judge:
         verdict = self._judge_values(key, field, self._given[key.given])
         if key.given == key.write_as:
             return verdict
-        otherwise = verdict.otherwise if key.read_as_it_is else f"drop {key.given}"
+        otherwise = verdict.otherwise if key.read_as_it_is else f"drop {shown_id(key.given, _SHOWN)}"
         return replace(verdict, outcome="changed" if verdict.writes else verdict.outcome, otherwise=otherwise)
 
     def _cannot_be_written(self, key: Key, field: Field) -> Verdict | None:
-        note = f"the same field as {key.same_as}" if key.same_as else ""
+        note = f"the same field as {shown_id(key.same_as, _SHOWN)}" if key.same_as else ""
         if note and key.read_as_it_is:
             return Verdict("wrong", note=note, otherwise="take one of the two")
         if note:
@@ -167,7 +167,8 @@ class Judge:
             theirs, others = methods if self._style == "old" else reversed(methods)
             note = f"only {theirs}.* has it, and the other fields are spelt for {others}.*"
         elif field.read_only:
-            note = "read-only"
+            is_id = field.name == "id" and self._known.record_id is None
+            note = "read-only; an existing record is named by recordId" if is_id else "read-only"
         elif field.name in _COMPUTED:
             return Verdict("dropped", note=_COMPUTED[field.name], candidates=self._closing_stages(key, field))
         elif field.immutable and self._known.record_id is not None:
