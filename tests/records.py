@@ -266,7 +266,7 @@ CLAIMS: list[tuple[str, Callable[[Sent], bool]]] = [
     ("refuse it, or take another pipeline", lambda sent: sent.refused or sent.after != sent.without),
     ("refuse it", lambda sent: sent.refused),
     ("drop part of it", lambda sent: not sent.refused and sent.stored != sent.value),
-    ("drop it, or read another date in it", lambda sent: sent.unchanged or "-" in str(sent.stored)),
+    ("drop it, or read some date in it", lambda sent: sent.unchanged or "-" in str(sent.stored)),
     ("drop .*|change nothing|keep the old value|keep the old stage", lambda sent: sent.unchanged),
     ("put it into .*", lambda sent: (sent.after or {}).get("categoryId") == sent.without["categoryId"]),
     ("take the main pipeline", lambda sent: sent.unchanged),

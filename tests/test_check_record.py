@@ -514,7 +514,12 @@ async def test_fields_by_title_in_russian(russian_portal: RunningPortal) -> None
     [
         ("deal", {"STAGEE": "NEW"}, ["STAGEE"], "no such field, Bitrix24 would drop it; nearest STAGE_ID (Stage)"),
         ("deal", {"unicorn": "x"}, ["unicorn"], "no such field"),
-        ("deal", {"ID": 5, "CREATED_TIME": "x"}, ["ID", "CREATED_TIME"], "ID: read-only; an existing record is named by recordId"),
+        (
+            "deal",
+            {"ID": 5, "CREATED_TIME": "x"},
+            ["ID", "CREATED_TIME"],
+            "ID: read-only; an existing record is named by recordId",
+        ),
         ("177", {"previousStageId": "DT177_7:NEW"}, ["previousStageId"], "read-only"),
         ("deal", {"SOURCE_ID": "CALL", "Source": "WEB"}, ["Source"], "the same field as SOURCE_ID"),
         ("deal", {"Source": "CALL", "source id": "WEB"}, ["Source"], "the same field as source id"),
@@ -678,6 +683,13 @@ async def test_a_text_with_commas_that_is_a_name_and_several(portal: RunningPort
         ["A (Retail, wholesale)", "B (Retail)", "C (wholesale)"],
     )
     assert (await one(portal, "UF_CRM_1724077761", "wholesale, Retail"))["outcome"] == "changed"
+
+
+async def test_lists_of_php_and_objects_that_are_none(portal: RunningPortal) -> None:
+    assert (await one(portal, "UF_CRM_1727", {"1": 90, "5": "Delivery"}))["code"] == "[90, 91]"
+    named = await one(portal, "UF_CRM_1727", {"90": "Delivery"})  # the ID of one and the name of another
+    assert named["outcome"] == "wrong"
+    assert "otherwise" not in named
 
 
 async def test_a_title_that_is_the_name_of_another_field(portal: RunningPortal) -> None:

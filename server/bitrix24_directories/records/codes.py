@@ -63,6 +63,8 @@ def as_json(value: Any) -> Any:
 
 def code_and_name(value: Any) -> tuple[Any, str] | None:
     """The code and the name in a list's row, in `[code, name]` or in a value alone; None where there is no one code."""
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], list | dict):
+        return code_and_name(value[0])
     if isinstance(value, list):
         code, name = (*value, "") if len(value) == 1 else value if len(value) == 2 else (None, "")
     elif isinstance(value, Mapping):
@@ -85,6 +87,8 @@ def judge_row(value: Any, judge: Callable[[Any], Verdict], otherwise: str) -> Ve
     told = code_and_name(value)
     if told is None:
         return Verdict("wrong", note="expected one value", otherwise=otherwise)
+    if isinstance(value, list) and isinstance(value[0], dict):
+        value = value[0]
     code, name = told
     verdict = judge(code)
     if not isinstance(value, list | dict):

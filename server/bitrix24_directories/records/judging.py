@@ -200,7 +200,7 @@ class Judge:
 
     def _judge_list(self, field: Field, given: Any, *, is_list: bool) -> Verdict:
         """The values of a multiple field, which have to come as a list; PHP's map of numbers is one."""
-        is_map = isinstance(given, dict) and all(str(key).isdecimal() for key in given)
+        is_map = isinstance(given, dict) and self._is_list_of_php(field, given)
         if is_map:
             given = [*given.values()]
         if is_empty(given, field.kind):
@@ -213,7 +213,8 @@ class Judge:
                 return Verdict("unchecked", given)
             return Verdict("changed", given if isinstance(given, list) else [given], otherwise=REFUSE)
         if not isinstance(given, list):
-            return replace(self._judge_text_of_several(field, given), otherwise=REFUSE)
+            otherwise = "" if isinstance(given, dict) else REFUSE  # to PHP an object is a list
+            return replace(self._judge_text_of_several(field, given), otherwise=otherwise)
         parts = [part for part in given if not is_empty(part, field.kind)]
         verdict = self._judge_parts(field, parts)
         if not (is_list or is_map):  # a list that came as a text
@@ -221,6 +222,14 @@ class Judge:
         if verdict.writes and (not is_list or len(parts) < len(given)):
             return replace(verdict, outcome="changed")
         return verdict
+
+    def _is_list_of_php(self, field: Field, given: Mapping[str, Any]) -> bool:
+        """Whether the keys are places in a list; `{"90": "Y"}` names a code of the field's own."""
+        if [*given] == [str(place) for place in range(len(given))]:
+            return True
+        codes = {item.status_id for item in field.choices}
+        codes |= {item.status_id for one in field.directories for item in self._known.lists[one].items}
+        return all(key.isdecimal() for key in given) and codes.isdisjoint(given)
 
     def _judge_text_of_several(self, field: Field, given: Any) -> Verdict:
         """What stands for a list and is none: one value, or a text of several with commas between."""

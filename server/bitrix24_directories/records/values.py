@@ -34,6 +34,7 @@ _READ_TIME = re.compile(
     r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:Z|[+-]\d{2}:\d{2})?|\d{2}\.\d{2}\.\d{4}(?: \d{2}:\d{2}(?::\d{2})?)?",
     re.ASCII,
 )
+_LATE_IN_UTC = re.compile(r"T(?:1\d|2\d):.*(?:Z|\+00:00)")
 _DAYS = frozenset(("yesterday", "today", "now", "tomorrow"))
 
 
@@ -109,7 +110,10 @@ def day(value: Any) -> Verdict:
     """A date as the portal reads it, `2026-01-15` or `15.01.2026`."""
     if isinstance(value, str) and _READ_DATE.fullmatch(value) and _moments(value):
         return Verdict("right", value)
-    return _one_of(value, [moment[:10] for moment in _moments(value)], "expected a date such as 2026-01-15")
+    meant = _moments(value)
+    if meant and _LATE_IN_UTC.search(meant[0]):  # midnight of the next day east of Greenwich, as JSON writes it
+        meant.append((datetime.fromisoformat(meant[0][:10]) + timedelta(days=1)).isoformat())
+    return _one_of(value, [moment[:10] for moment in meant], "expected a date such as 2026-01-15")
 
 
 def moment(value: Any) -> Verdict:
@@ -161,7 +165,7 @@ def _read_by_strtotime(value: Any) -> str:
         return "store the day that it is then"
     match = next((found for pattern in (_DASHED, _DOTTED, _SLASHED) if (found := pattern.fullmatch(text))), None)
     if match is None:
-        return f"{DROP}, or read another date in it"
+        return f"{DROP}, or read some date in it"
     year, month, day_of_month = int(match["y"]), int(match["m"]), int(match["d"])
     if not 1 <= month <= 12 or not 1 <= day_of_month <= 31:
         return DROP
