@@ -685,6 +685,13 @@ async def test_a_text_with_commas_that_is_a_name_and_several(portal: RunningPort
     assert (await one(portal, "UF_CRM_1724077761", "wholesale, Retail"))["outcome"] == "changed"
 
 
+@pytest.mark.parametrize(
+    "name", ["UF_CRM_1724", "CATEGORY_ID", "COMPANY_ID", "UF_CRM_1728", "OPPORTUNITY", "SOURCE_ID"]
+)
+async def test_numbers_of_any_length(portal: RunningPortal, name: str) -> None:
+    assert (await one(portal, name, "9" * 5000))["outcome"] == "wrong"
+
+
 async def test_lists_of_php_and_objects_that_are_none(portal: RunningPortal) -> None:
     assert (await one(portal, "UF_CRM_1727", {"1": 90, "5": "Delivery"}))["code"] == "[90, 91]"
     named = await one(portal, "UF_CRM_1727", {"90": "Delivery"})  # the ID of one and the name of another

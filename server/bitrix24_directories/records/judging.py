@@ -417,7 +417,7 @@ def _judge_choice(choices: CodeList, value: Any) -> Verdict:
     text = code_text(value).strip()
     otherwise = "store nothing" if isinstance(value, str) else ""
     if text.isdecimal():
-        otherwise = STORE_RAW if value in (int(text), str(int(text))) else ""
+        otherwise = STORE_RAW if isinstance(value, int) or value == text.lstrip("0") else ""
     verdict = judge_code(value, [choices], otherwise)
     if verdict.writes and str(verdict.value).isdecimal():
         return replace(verdict, value=int(verdict.value))

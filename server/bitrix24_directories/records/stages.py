@@ -62,8 +62,9 @@ def judge_pipeline(value: Any, pipelines: Sequence[Pipeline]) -> Verdict:
     if isinstance(value, float) and value.is_integer():  # as programs write 1 that know no whole numbers
         verdict = judge_code(int(value), [known], "")
         verdict = replace(verdict, outcome="changed" if verdict.writes else verdict.outcome)
-    elif text.isdecimal():
-        verdict = judge_code(value, [known], REFUSE if int(text) not in [one.number for one in pipelines] else "")
+    elif text.isascii() and text.isdecimal():
+        is_one = (text.lstrip("0") or "0") in [item.status_id for item in items]
+        verdict = judge_code(value, [known], "" if is_one else REFUSE)
     else:
         verdict = judge_code(value, [known], otherwise)
     if verdict.outcome == "wrong" and (meant := [one for one in pipelines if text.upper() in _prefixes(one)]):
