@@ -248,7 +248,8 @@ class Sent:
 
     @property
     def text(self) -> str:
-        value = self.value[0] if isinstance(self.value, list) and len(self.value) == 1 else self.value
+        value = list(self.value.values()) if isinstance(self.value, dict) else self.value
+        value = value[0] if isinstance(value, list) and len(value) == 1 else self.value
         return "1" if value is True else str(value)
 
     def first_stage(self, *, like: Any = None) -> str | None:
