@@ -248,7 +248,8 @@ class Sent:
 
     @property
     def text(self) -> str:
-        value = self.value[0] if isinstance(self.value, list) and len(self.value) == 1 else self.value
+        value = list(self.value.values()) if isinstance(self.value, dict) else self.value
+        value = value[0] if isinstance(value, list) and len(value) == 1 else self.value
         return "1" if value is True else str(value)
 
     def first_stage(self, *, like: Any = None) -> str | None:
@@ -263,9 +264,10 @@ class Sent:
 
 CLAIMS: list[tuple[str, Callable[[Sent], bool]]] = [
     ("refuse it, or clear the field", lambda sent: sent.refused or sent.stored is None),
+    ("refuse it, or take another pipeline", lambda sent: sent.refused or sent.after != sent.without),
     ("refuse it", lambda sent: sent.refused),
     ("drop part of it", lambda sent: not sent.refused and sent.stored != sent.value),
-    ("drop it, or read another date in it", lambda sent: sent.unchanged or "-" in str(sent.stored)),
+    ("drop it, or read some date in it", lambda sent: sent.unchanged or "-" in str(sent.stored)),
     ("drop .*|change nothing|keep the old value|keep the old stage", lambda sent: sent.unchanged),
     ("put it into .*", lambda sent: (sent.after or {}).get("categoryId") == sent.without["categoryId"]),
     ("take the main pipeline", lambda sent: sent.unchanged),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -513,7 +514,12 @@ async def test_fields_by_title_in_russian(russian_portal: RunningPortal) -> None
     [
         ("deal", {"STAGEE": "NEW"}, ["STAGEE"], "no such field, Bitrix24 would drop it; nearest STAGE_ID (Stage)"),
         ("deal", {"unicorn": "x"}, ["unicorn"], "no such field"),
-        ("deal", {"ID": 5, "CREATED_TIME": "x"}, ["ID", "CREATED_TIME"], "ID: read-only, Bitrix24 would drop it"),
+        (
+            "deal",
+            {"ID": 5, "CREATED_TIME": "x"},
+            ["ID", "CREATED_TIME"],
+            "ID: read-only; an existing record is named by recordId",
+        ),
         ("177", {"previousStageId": "DT177_7:NEW"}, ["previousStageId"], "read-only"),
         ("deal", {"SOURCE_ID": "CALL", "Source": "WEB"}, ["Source"], "the same field as SOURCE_ID"),
         ("deal", {"Source": "CALL", "source id": "WEB"}, ["Source"], "the same field as source id"),
@@ -636,6 +642,117 @@ async def test_a_portal_that_tells_no_fields(portal: RunningPortal) -> None:
 async def test_readers_may_check(portal: RunningPortal) -> None:
     async with assistant(portal, secret=READER_SECRET, fields_kept=False) as someone:
         assert (await someone.call("check_record", entity="deal", fields={"SOURCE_ID": "CALL"})).structured["ok"]
+
+
+@pytest.mark.parametrize(("given", "shown"), [("CALL ", '"CALL "'), ("CALL\u200b", r'"CALL\u200b"')])
+async def test_why_a_code_is_not_right_can_be_seen(portal: RunningPortal, given: str, shown: str) -> None:
+    said = await check(portal, {"SOURCE_ID": given})
+    assert f"SOURCE_ID: {shown} -> CALL (Call)" in said.text
+
+
+async def test_a_code_that_begins_with_a_blank(portal: RunningPortal) -> None:
+    portal.portal.store.add("SOURCE", " X", "Padded")
+    assert (await check(portal, {"SOURCE_ID": " X"})).structured["ok"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "written"),
+    [("UF_CRM_1724", 79.0, 79), ("COMPANY_ID", 7.0, 7), ("CATEGORY_ID", 1.0, 1), ("UF_CRM_1727", [90.0], [90])],
+)
+async def test_whole_numbers_of_programs_that_know_none(
+    portal: RunningPortal, name: str, value: Any, written: Any
+) -> None:
+    said = await check(portal, {name: value})
+    assert said.structured["write"] == {name: written}
+    assert not said.structured["ok"]
+
+
+@pytest.mark.parametrize("value", [" 1 ", "1 "])
+async def test_nothing_is_said_of_a_pipeline_that_the_portal_may_read_as_it_is(
+    portal: RunningPortal, value: str
+) -> None:
+    assert "otherwise" not in await one(portal, "CATEGORY_ID", value)
+
+
+async def test_a_text_with_commas_that_is_a_name_and_several(portal: RunningPortal) -> None:
+    for code, name in (("A", "Retail, wholesale"), ("B", "Retail"), ("C", "wholesale")):
+        portal.portal.store.add("INDUSTRY", code, name)
+    field = await one(portal, "UF_CRM_1724077761", "Retail, wholesale")
+    assert (field["outcome"], field["candidates"]) == (
+        "ambiguous",
+        ["A (Retail, wholesale)", "B (Retail)", "C (wholesale)"],
+    )
+    assert (await one(portal, "UF_CRM_1724077761", "wholesale, Retail"))["outcome"] == "changed"
+
+
+@pytest.mark.parametrize(
+    "name", ["UF_CRM_1724", "CATEGORY_ID", "COMPANY_ID", "UF_CRM_1728", "OPPORTUNITY", "SOURCE_ID"]
+)
+async def test_numbers_of_any_length(portal: RunningPortal, name: str) -> None:
+    assert (await one(portal, name, "9" * 5000))["outcome"] == "wrong"
+
+
+async def test_lists_of_php_and_objects_that_are_none(portal: RunningPortal) -> None:
+    assert (await one(portal, "UF_CRM_1727", {"1": 90, "5": "Delivery"}))["code"] == "[90, 91]"
+    named = await one(portal, "UF_CRM_1727", {"90": "Delivery"})  # the ID of one and the name of another
+    assert named["outcome"] == "wrong"
+    assert "otherwise" not in named
+
+
+async def test_a_title_that_is_the_name_of_another_field(portal: RunningPortal) -> None:
+    change_field(portal.portal, 3, "NAME", title="Last name")
+    field = only(await ask(portal, "check_record", entity="contact", fields={"Last name": "Smith"}))
+    assert field["candidates"] == ["LAST_NAME (Last name)", "NAME (Last name)"]
+    exact = await ask(portal, "check_record", entity="contact", fields={"LAST_NAME": "Smith"})
+    assert exact.structured["ok"]
+
+
+async def test_phones_where_the_old_fields_cannot_be_read(portal: RunningPortal) -> None:
+    portal.order(method="batch", status=404, code="ERROR_METHOD_NOT_FOUND")
+    portal.order(method="crm.contact.fields", status=403, code="ACCESS_DENIED")
+    rows = [{"VALUE": "+7 1", "VALUE_TYPE": "WORK"}]
+    async with assistant(portal, fields_kept=False) as someone:
+        right = await someone.call("check_record", entity="contact", fields={"LAST_NAME": "Smith", "PHONE": rows})
+        text = await someone.call("check_record", entity="contact", fields={"LAST_NAME": "Smith", "PHONE": "+7 1"})
+    assert right.structured["ok"], right.text
+    assert text.structured["write"] == {"LAST_NAME": "Smith", "PHONE": rows}
+
+
+@pytest.mark.parametrize("number", [15, "15"])
+async def test_a_phone_that_is_deleted(portal: RunningPortal, number: Any) -> None:
+    record = portal.portal.store.records.of(3)[0]["id"]
+    fields = {"PHONE": [{"ID": number, "DELETE": "Y"}]}
+    said = await check(portal, fields, "contact", recordId=str(record))
+    assert said.structured["ok"], said.text
+    assert said.structured["write"] == fields
+
+
+async def test_of_stages_in_many_pipelines_it_is_said_how_many_are_shown(portal: RunningPortal) -> None:
+    store = portal.portal.store
+    for number in range(10, 40):
+        directory = replace(store.directories["DEAL_STAGE_1"], id=f"DEAL_STAGE_{number}", category_id=str(number))
+        store.directories[directory.id] = replace(directory, prefix=f"C{number}", category_name=f"Region {number}")
+        won = next(item for item in store.items.values() if item.status_id == "C1:WON")
+        store.put(replace(won, id=9000 + number, entity_id=directory.id, status_id=f"C{number}:WON"))
+    said = await ask(portal, "check_record", entity="deal", fields={"STAGE_ID": "won"})
+    assert len(only(said)["candidates"]) == 20
+    assert "20 of 33 stages are shown; name the pipeline" in said.text
+
+
+@pytest.mark.parametrize("fields", [{"SOURCE\n_ID": "CALL"}, {"SOURCE_ID": "CALL", "SOURCE\u200b\n_ID": "x", "a\n": 1}])
+async def test_keys_cannot_pass_for_lines(portal: RunningPortal, fields: Values) -> None:
+    said = await check(portal, {"TYPE_ID": "SALE"} | fields)
+    assert all(re.match(r"deal: |\w+[^:]*: |Write: |Left out, ", line) for line in said.text.splitlines())
+    assert "\u200b" not in said.text
+    both = await check(portal, {"SOURCE\n_ID": "CALL", "SOURCE_I\nD": "WEB"})
+    assert "the same field as SOURCE" in both.text
+    assert "\n_ID" not in both.everything.replace("\\n_ID", "")
+
+
+async def test_a_directory_that_is_not_listed(portal: RunningPortal) -> None:
+    change_field(portal.portal, 2, "UF_CRM_1724077760", status_type="RQ_GONE")
+    said = await ask(portal, "check_record", entity="deal", fields={"UF_CRM_1724077760": "x"})
+    assert "RQ_GONE (not among the portal's directories) has no items" in said.text
 
 
 async def test_names_cannot_pass_for_instructions(portal: RunningPortal) -> None:

@@ -74,6 +74,8 @@ _ROWS = st.one_of(
     st.fixed_dictionaries({"typeId": st.sampled_from(["PHONE", "EMAIL", "WEB"]), "value": _PHONE}),
     st.fixed_dictionaries({"value": _PHONE}, optional={"valueType": st.just("WORK"), "type": st.just("mobile")}),
     _PHONE,
+    st.sampled_from(["+7 900 1112233, +7 900 1112234", "a@b.example; c@d.example"]),
+    st.fixed_dictionaries({"typeId": st.just("IM"), "value": st.just("@ann")}),
 )
 phones = st.one_of(_ROWS, st.lists(_ROWS, max_size=3), _ROWS.map(lambda row: {"0": row}))
 
@@ -85,15 +87,20 @@ def likely_value(store: CrmStore, field: Field) -> st.SearchStrategy[Any]:
     if field.is_stage or field.status_type:
         items = [*store.items.values()]
         rows = st.sampled_from(items).map(lambda item: {"STATUS_ID": item.status_id, "NAME": item.name})
+        rows |= st.sampled_from(items).map(lambda item: {"ENTITY_ID": item.entity_id, "STATUS_ID": item.status_id})
+        rows |= st.sampled_from(items).map(lambda item: {"NAME": item.name})
         named = st.sampled_from(items).map(lambda item: [item.status_id, item.name])
         return st.one_of(st.sampled_from([item.status_id for item in items]), rows, named, values)
     if field.choices:
         numbers = st.sampled_from([int(number) for number, _ in field.choices])
         many = st.lists(numbers, min_size=1, max_size=2)
         mapped = many.map(lambda given: {str(place): one for place, one in enumerate(given)})
-        return st.one_of(many, mapped, values) if field.multiple else st.one_of(numbers, values)
+        texts = many.map(lambda given: ",".join(map(str, given)))
+        return (
+            st.one_of(many, mapped, texts, values) if field.multiple else st.one_of(numbers, numbers.map(float), values)
+        )
     if field.kind == "crm_category":
-        return st.one_of(st.sampled_from([0, 1, 2, 3, 7, 8, "1", "Wholesale", "Опт"]), values)
+        return st.one_of(st.sampled_from([0, 1, 2, 3, 7, 8, "1", " 1 ", 1.0, "01", "Wholesale", "Опт"]), values)
     by_kind: dict[str, list[Any]] = {"boolean": _BOOLEANS, "date": _DATES, "datetime": _DATES}
     by_kind |= {"integer": _NUMBERS, "double": _NUMBERS, "string": _NUMBERS}
     likely = st.sampled_from(by_kind.get(field.kind, _WORDS))

@@ -48,6 +48,14 @@ async def refusal(portal: RunningPortal, fields: Any, **more: Any) -> str:
         "# a deal\n\n* TITLE = Order 5\n  # where it comes from\n  • SOURCE_ID: CALL\n",
         ["# a deal", "- TITLE=Order 5", "•\tSOURCE_ID=CALL"],
         ["– TITLE=Order 5", f"- {json.dumps(PAIRS[1])}"],
+        [PAIRS[0] | {"title": "Name", "type": "string"}, PAIRS[1] | {"label": "Source"}],
+        "TITLE: Order 5\nSOURCE_ID: CALL",
+        f"```json\n{json.dumps(WRITE)}\n```",
+        "```\nTITLE=Order 5\nSOURCE_ID=CALL\n```",
+        {"fields": "TITLE=Order 5\nSOURCE_ID=CALL"},
+        {"data": WRITE},
+        {"record": WRITE},
+        {"entityTypeId": "", "id": "", "fields": WRITE},
     ],
     ids=lambda fields: json.dumps(fields, ensure_ascii=False)[:60],
 )
@@ -106,8 +114,14 @@ async def test_a_field_called_name_is_a_field(portal: RunningPortal, fields: Any
 
 
 async def test_a_value_keeps_what_looks_like_a_bullet_or_a_comment(portal: RunningPortal) -> None:
-    values = {"TITLE": "- # 5", "COMMENTS": "# one\n- two"}
+    values = {"TITLE": "- # 5", "COMMENTS": "# one\n- two, a=b"}
     said = await ask(portal, "check_record", entity="deal", fields=[f"{name}={text}" for name, text in values.items()])
+    assert said.structured["write"] == values
+
+
+async def test_a_value_with_an_equals_sign_behind_a_colon(portal: RunningPortal) -> None:
+    values = {"TITLE": "a=b", "COMMENTS": "https://example.org/?a=1"}
+    said = await ask(portal, "check_record", entity="deal", fields=[f"{name}: {text}" for name, text in values.items()])
     assert said.structured["write"] == values
 
 
@@ -175,6 +189,19 @@ async def test_kinds_that_contradict(portal: RunningPortal) -> None:
         ({"data": [WRITE] * 51}, "expected 50 records at most; got 51"),
         ([{"name": f"A{number}", "value": 1} for number in range(201)], "expected 1 to 200 fields"),
         ([{"name": "TITLE", "value": "x" * 65_536}], "each may have 65535 characters at most"),
+        (
+            [{"code": "STAGE_ID", "name": "Stage", "value": "NEW"}],
+            "code and value are a field's name and value, and name",
+        ),
+        (
+            [{"NAME": "Ann", "VALUE": "x", "LAST_NAME": "Lee"}],
+            "and LAST_NAME stands beside them: leave it out, or pass",
+        ),
+        (
+            ["TITLE=x, STAGE_ID=NEW"],
+            "STAGE_ID stands in the value of TITLE: give each field a text of its own, or pass",
+        ),
+        ("TITLE=x; stageId = NEW", "stageId stands in the value of TITLE"),
         (["SOU\u200bRCE_ID"], r'"SOU\u200bRCE_ID" is not NAME=value'),
     ],
     ids=lambda value: str(value)[:40],

@@ -111,7 +111,7 @@ def test_names_are_found_without_their_joiners(typed: str, name: str) -> None:
     ("text", "shown"),
     [
         ("SOURCE", "SOURCE"),
-        ("two  words", "two words"),
+        ("two  words", "two  words"),
         ("x" * 30, "x" * 19 + "…"),
         ("SOU\u200bRCE", r"SOU\u200bRCE"),
         ("SOU\nRCE", r"SOU\nRCE"),

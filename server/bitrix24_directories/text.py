@@ -53,11 +53,10 @@ def shown_code(code: str) -> str:
 
 
 def shown_id(text: str, limit: int) -> str:
-    """What a caller sent as an id, to stand in quotes: invisible characters in it are escaped as in JSON, or nobody
-    could see why it is not the id that it looks like."""
-    if _visible(text) == text:
-        return one_line(text, limit)
-    return quoted(text if len(text) <= limit else f"{text[: limit - 1]}…")[1:-1]
+    """What a caller sent as an id, to stand in quotes: blanks stay, invisible characters are escaped as in JSON, or
+    nobody could see why it is not the id that it looks like."""
+    short = text if len(text) <= limit else f"{text[: limit - 1]}…"
+    return short if _visible(text) == text else quoted(short)[1:-1]
 
 
 def quoted(value: object) -> str:

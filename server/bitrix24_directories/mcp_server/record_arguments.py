@@ -20,8 +20,13 @@ _DIGITS = 15
 
 _NAMES = {"name", "field", "key", "code"}  # of what holds a field's name, its value beside it
 _SEVERAL = {"data", "records", "items"}  # of what holds a list of records: `data` in crm.item.batchImport
+_ONE_RECORD = {"fields", "data", "record"}
+_KNOWN_OF_FIELDS = {"title", "label", "type", "description"}  # what other tools tell beside a field's name and value
 _BESIDE = {"entitytypeid", "id", "recordid", "params"}
 _BULLET = re.compile(r"\s*[-*•·–—]\s+")
+_FENCE = re.compile(r"\s*```\w*\n(?P<inside>.*)\n```\s*", re.DOTALL)
+_NAME_BEFORE_COLON = re.compile(r"\s*(?:[A-Z][A-Z0-9_]+|[a-z]\w*):\s", re.ASCII)
+_ANOTHER_FIELD = re.compile(r"[,;]\s*(?:[A-Z]+_[A-Z0-9_]+|[a-z]+[A-Z]\w*)\s*=", re.ASCII)
 
 Pairs = list[tuple[str, Any]]
 
@@ -76,7 +81,8 @@ def _records(given: object, depth: int) -> list[GivenRecord]:
 def _entries(given: object) -> Iterator[object]:
     """The lines of a text, or what stands in a list, without bullets and comments; objects that came as JSON."""
     if isinstance(given, str):
-        text = given.strip()
+        fenced = _FENCE.fullmatch(given)
+        text = (fenced["inside"] if fenced else given).strip()
         given = _from_json(text) if text.startswith(("{", "[")) else text.splitlines()
     for one in given if isinstance(given, list) else [given]:
         if not isinstance(one, str):
@@ -104,8 +110,8 @@ def _records_of(entry: list[Any] | dict[str, Any], depth: int) -> list[GivenReco
 
 def _holds_records(key: str, value: object) -> bool:
     """Whether what stands under a key of an object are not the values of a field, but whole records."""
-    if _folded(key) == "fields":
-        return isinstance(value, dict | list) or (isinstance(value, str) and value.lstrip().startswith(("{", "[")))
+    if _folded(key) == "fields" or (_folded(key) in _ONE_RECORD and isinstance(value, dict)):
+        return isinstance(value, dict | list | str)
     if _folded(key) not in _SEVERAL or not isinstance(value, list):
         return False
     return bool(value) and all(isinstance(one, dict | list) or str(one).lstrip().startswith("{") for one in value)
@@ -122,7 +128,7 @@ def _why_not(key: str, inside: str) -> str:
 
 def _number(body: Mapping[str, Any], names: tuple[str, ...], such: int) -> int | None:
     for key, value in body.items():
-        if _folded(key) not in names or value is None:
+        if _folded(key) not in names or value in (None, ""):
             continue
         text = "" if isinstance(value, bool) else str(value)
         if not (text.isascii() and text.isdecimal() and len(text) <= _DIGITS):
@@ -137,17 +143,23 @@ def _folded(key: str) -> str:
 
 
 def _is_pair(entry: Mapping[str, Any]) -> bool:
-    """Whether it is a field's name and its value: no field is called VALUE."""
+    """Whether it is a field's name and its value, whatever else is told of it: no field is called VALUE."""
     names = {key.casefold() for key in entry}
-    return len(entry) == 2 and "value" in names and not names.isdisjoint(_NAMES)
+    return "value" in names and not names.isdisjoint(_NAMES)
 
 
 def _pairs(entry: object) -> Iterator[tuple[str, Any]]:
     if isinstance(entry, str):
         yield _pair(entry)
     elif isinstance(entry, dict) and _is_pair(entry):
-        (name,) = (key for key in entry if key.casefold() != "value")
-        (value,) = (key for key in entry if key != name)
+        name, *others = (key for key in entry if key.casefold() in _NAMES)
+        value = next(key for key in entry if key.casefold() == "value")
+        others += [key for key in entry if key.casefold() not in _NAMES | _KNOWN_OF_FIELDS | {"value"}]
+        if others:
+            why = (
+                f"{name} and {value} are a field's name and value, and {shown_id(others[0], _SHOWN)} stands beside them"
+            )
+            raise refused_argument("fields", f"{why}: leave it out, or pass NAME=value")
         if not (isinstance(entry[name], str) and entry[name].strip()):
             got = one_line(quoted(entry[name]), _SHOWN)
             raise refused_argument("fields", f"expected the name of a field as text; got {got}")
@@ -159,10 +171,13 @@ def _pairs(entry: object) -> Iterator[tuple[str, Any]]:
 
 
 def _pair(line: str) -> tuple[str, str]:
-    sign = "=" if "=" in line else ":"
+    sign = "=" if "=" in line and not _NAME_BEFORE_COLON.match(line) else ":"
     name, found, value = line.partition(sign)
     if not (found and name.strip()):
         raise refused_argument("fields", f'"{shown_id(line, _SHOWN)}" is not NAME=value')
+    if another := _ANOTHER_FIELD.search(value):
+        why = f"{shown_id(another[0].strip(', ;='), _SHOWN)} stands in the value of {shown_id(name.strip(), _SHOWN)}"
+        raise refused_argument("fields", f"{why}: give each field a text of its own, or pass an object")
     spaced = sign == ":" or name != name.rstrip()
     return name.strip(), value.strip() if spaced else value
 

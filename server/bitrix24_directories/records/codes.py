@@ -16,6 +16,7 @@ from pydantic_core import from_json
 from bitrix24_directories.directories.fields import folded_name
 from bitrix24_directories.directories.models import Directory, Item
 from bitrix24_directories.finding.matching import Matcher
+from bitrix24_directories.text import shown_id
 from bitrix24_directories.words import name_key
 
 from .verdicts import Verdict, option
@@ -27,6 +28,7 @@ SHOWN = 20
 """Items of a list that are shown if nothing fits: all of them, or of a longer one the nearest."""
 
 
+_SHOWN_ID = 60
 _CODES = ("statusid", "currency", "code", "id", "value")
 _NAMES = ("name", "fullname", "title", "value")
 
@@ -61,6 +63,8 @@ def as_json(value: Any) -> Any:
 
 def code_and_name(value: Any) -> tuple[Any, str] | None:
     """The code and the name in a list's row, in `[code, name]` or in a value alone; None where there is no one code."""
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], list | dict):
+        return code_and_name(value[0])
     if isinstance(value, list):
         code, name = (*value, "") if len(value) == 1 else value if len(value) == 2 else (None, "")
     elif isinstance(value, Mapping):
@@ -68,8 +72,8 @@ def code_and_name(value: Any) -> tuple[Any, str] | None:
         if list(row) == ["0"]:  # PHP's list of one
             return code_and_name(row["0"])
         told = next((key for key in _CODES if key in row), None)
-        code = row[told] if told else None
         name = next((row[key] for key in _NAMES if key in row and key != told), "")
+        code = row[told] if told else name or None
     else:
         return value, ""
     return None if code is None or isinstance(code, list | dict) or not isinstance(name, str) else (code, name)
@@ -82,17 +86,27 @@ def judge_row(value: Any, judge: Callable[[Any], Verdict], otherwise: str) -> Ve
     """
     told = code_and_name(value)
     if told is None:
-        return Verdict("wrong", note="it takes one code", otherwise=otherwise)
+        return Verdict("wrong", note="expected one value", otherwise=otherwise)
+    if isinstance(value, list) and isinstance(value[0], dict):
+        value = value[0]
     code, name = told
     verdict = judge(code)
     if not isinstance(value, list | dict):
         return verdict
     if verdict.writes and name and name_key(name) != name_key(verdict.name):
         named = judge(name)
-        if isinstance(value, list) or not named.writes:
-            return Verdict("wrong", note="it takes one code", otherwise=otherwise)
-        items = tuple(option(code_text(one.value), one.name) for one in (verdict, named))
-        return Verdict("ambiguous", candidates=items, note="its code and its name differ", otherwise=otherwise)
+        of_no_list = isinstance(value, dict) and not verdict.name and not named.writes  # {"id": 7, "title": "Acme"}
+        if named.value != verdict.value and not of_no_list:
+            items = tuple(option(code_text(one.value), one.name) for one in (verdict, named) if one.writes and one.name)
+            if isinstance(value, list) or not items:
+                return Verdict("wrong", candidates=items, note="expected one value", otherwise=otherwise)
+            return Verdict("ambiguous", candidates=items, note="its code and its name differ", otherwise=otherwise)
+    parts = value.items() if isinstance(value, dict) else ()
+    of = next((str(part).upper() for key, part in parts if folded_name(str(key)) == "entityid"), "")
+    if verdict.writes and verdict.directory and of not in ("", verdict.directory):
+        item = option(code_text(verdict.value), verdict.name)
+        note = f"its row is one of {shown_id(of, _SHOWN_ID)}"
+        return Verdict("ambiguous", candidates=(item,), note=note, otherwise=otherwise)
     return replace(verdict, outcome="changed" if verdict.writes else verdict.outcome, otherwise=otherwise)
 
 
@@ -104,7 +118,8 @@ def judge_code(value: Any, lists: Sequence[CodeList], otherwise: str) -> Verdict
     text = code_text(value)
     matcher = lists[0].matcher if len(lists) == 1 else Matcher((of.directory, of.items) for of in lists)
     fits = matcher.fits(text, for_code=True) if text.strip() and len(text) <= WORDS_LIMIT else {}
-    items = [entry.item for entry in fits]
+    every = [item for of in lists for item in of.items]
+    items = [entry.item for entry in fits] or [item for item in every if item.status_id == text]  # blanks before it
     if len(items) == 1:
         right = items[0].status_id == text
         return Verdict(
@@ -112,12 +127,12 @@ def judge_code(value: Any, lists: Sequence[CodeList], otherwise: str) -> Verdict
             value if right else items[0].status_id,
             items[0].name,
             otherwise="" if right else otherwise,
+            directory=next((entry.directory.entity_id for entry in fits), ""),
         )
     if items:
         note = "it is the code of one and the name of others" if any(item.status_id == text for item in items) else ""
         return Verdict("ambiguous", candidates=tuple(items), note=note, otherwise=otherwise)
     called = " or ".join(dict.fromkeys(of.directory.name or of.directory.entity_id for of in lists))
-    every = [item for of in lists for item in of.items]
     if not every:
         return Verdict("wrong", note=f"{called} has no items", otherwise=otherwise)
     note = f"not in {called}"

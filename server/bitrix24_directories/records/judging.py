@@ -14,13 +14,13 @@ from typing import Any
 
 from bitrix24_directories.directories.fields import TYPE_NAMES, Field
 from bitrix24_directories.directories.models import Item
-from bitrix24_directories.text import one_line, quoted, shown_code, shown_id
+from bitrix24_directories.text import quoted, shown_code, shown_id
 
-from .codes import CodeList, as_json, code_and_name, code_text, judge_code, judge_row
+from .codes import SHOWN, CodeList, as_json, code_and_name, code_text, judge_code, judge_row
 from .knowledge import Knowledge
-from .models import AS_IT_STANDS, OPEN, CheckedField, PipelineFrom, RecordVerdict
+from .models import AS_IT_STANDS, OPEN, CheckedField, Outcome, PipelineFrom, RecordVerdict
 from .multifields import judge_multifield
-from .spelling import Key, is_mixed, read_keys, spelt
+from .spelling import Key, is_mixed, old_multifields, read_keys, spelt
 from .stages import (
     Pipeline,
     final_stages,
@@ -37,7 +37,8 @@ from .verdicts import CLEAR, DROP, KEEP, REFERENCES, REFUSE, STORE_RAW, Verdict,
 NOTHING = object()
 
 _NEVER_MOVED = "crm.deal.update never changes the pipeline; for crm.item.update spell all as categoryId, stageId"
-_NOT_ASKED_FOR = "Bitrix24 does not ask by REST for fields that the new stage requires"
+_NOT_ASKED_FOR = "unless the portal is set so, Bitrix24 does not ask by REST for fields that the new stage requires"
+_MOVED = "Bitrix24 takes the first stage of the same meaning there; name a stage if another is meant"
 _COMPUTED = {
     "closed": "it follows from the stage; choose the stage instead",
     "isReturnCustomer": "it follows from the client's history",
@@ -51,13 +52,16 @@ _HAVE_DEFAULTS = {"opened"}
 
 _NEVER_EMPTIED = {"title", "currencyId", "assignedById", "begindate", "closedate"}
 
-_BETWEEN = re.compile(r"[;\n]|,(?!(?<=\d,)\d)")  # not the comma of "1,5"
+_BETWEEN = re.compile("[,;\n]")
+_COMMA_IN_NUMBER = re.compile(r"\d,\d")  # two numbers, or one
 _SHOWN = 100
 _MOST_CANDIDATES = 20
 
 _CODED = frozenset(("crm_status", "enumeration", "crm_currency", "crm_category"))
 _CHECKED = REFERENCES | _CODED | {"boolean", "integer", "double", "date", "datetime"}
 """Kinds of fields whose values are looked at; the others pass."""
+
+_NUMBERS = frozenset(("integer", "double")) | REFERENCES
 
 _TEXTS = frozenset(("string", "text", "char", "url"))
 """Kinds that take any one text."""
@@ -121,7 +125,7 @@ class Judge:
         ]
         missing = [one for one in required if spelt(one, self._style) not in write]
         custom = [spelt(one, self._style) for one in missing if one.custom]
-        note = f"required in Bitrix24's own form, though not by REST: {', '.join(custom)}"
+        note = f"required in Bitrix24's own form, by REST only if the portal is set so: {', '.join(custom)}"
         return [spelt(one, self._style) for one in missing if not one.custom], [note] if custom else []
 
     def _notes(self, write: Mapping[str, Any]) -> list[str]:
@@ -130,7 +134,10 @@ class Judge:
             methods = "crm.item" if self._style == "new" else f"crm.{TYPE_NAMES[known.type.id]}"
             notes.append(f"two spellings were mixed; all is written as {methods}.* reads it")
         stage = next((spelt(one, self._style) for one in known.fields if one.is_stage), "")
-        if known.record_id is not None and stage in write and write[stage] != known.record_stage:
+        moves = self._own is not None and self._own.number != known.record_pipeline and stage not in write
+        if known.record_id is not None and moves and self._stage is NOTHING:
+            notes.append(_MOVED)
+        if known.record_id is not None and (moves or write.get(stage, known.record_stage) != known.record_stage):
             notes.append(_NOT_ASKED_FOR)
         return notes
 
@@ -146,11 +153,11 @@ class Judge:
         verdict = self._judge_values(key, field, self._given[key.given])
         if key.given == key.write_as:
             return verdict
-        otherwise = verdict.otherwise if key.read_as_it_is else f"drop {key.given}"
+        otherwise = verdict.otherwise if key.read_as_it_is else f"drop {shown_id(key.given, _SHOWN)}"
         return replace(verdict, outcome="changed" if verdict.writes else verdict.outcome, otherwise=otherwise)
 
     def _cannot_be_written(self, key: Key, field: Field) -> Verdict | None:
-        note = f"the same field as {key.same_as}" if key.same_as else ""
+        note = f"the same field as {shown_id(key.same_as, _SHOWN)}" if key.same_as else ""
         if note and key.read_as_it_is:
             return Verdict("wrong", note=note, otherwise="take one of the two")
         if note:
@@ -160,7 +167,8 @@ class Judge:
             theirs, others = methods if self._style == "old" else reversed(methods)
             note = f"only {theirs}.* has it, and the other fields are spelt for {others}.*"
         elif field.read_only:
-            note = "read-only"
+            is_id = field.name == "id" and self._known.record_id is None
+            note = "read-only; an existing record is named by recordId" if is_id else "read-only"
         elif field.name in _COMPUTED:
             return Verdict("dropped", note=_COMPUTED[field.name], candidates=self._closing_stages(key, field))
         elif field.immutable and self._known.record_id is not None:
@@ -178,7 +186,7 @@ class Judge:
     def _judge_values(self, key: Key, field: Field, values: Sequence[Any]) -> Verdict:
         if field.kind == "crm_multifield":
             given = values[0] if len(values) == 1 else _as_list(values)
-            return judge_multifield(key, field, given, self._style)
+            return judge_multifield(key, field, given, self._style, old_multifields(self._known.fields))
         if field.multiple:
             is_list = len(values) > 1 or isinstance(values[0], list)
             return self._judge_list(field, _as_list(values), is_list=is_list)
@@ -192,7 +200,7 @@ class Judge:
 
     def _judge_list(self, field: Field, given: Any, *, is_list: bool) -> Verdict:
         """The values of a multiple field, which have to come as a list; PHP's map of numbers is one."""
-        is_map = isinstance(given, dict) and all(str(key).isdecimal() for key in given)
+        is_map = isinstance(given, dict) and self._is_list_of_php(field, given)
         if is_map:
             given = [*given.values()]
         if is_empty(given, field.kind):
@@ -204,32 +212,65 @@ class Judge:
             if is_list or is_map:
                 return Verdict("unchecked", given)
             return Verdict("changed", given if isinstance(given, list) else [given], otherwise=REFUSE)
-        parts = [part for part in self._parts(field, given) if not is_empty(part, field.kind)]
-        judged = [self._judge_value(field, part) for part in parts]
-        for verdict in judged:
-            if not verdict.writes:
-                return verdict if is_list or is_map else replace(verdict, otherwise=REFUSE)
-        value, names = [one.value for one in judged], ", ".join(one.name for one in judged if one.name)
-        otherwise = "; ".join(dict.fromkeys(one.otherwise for one in judged if one.otherwise))
-        otherwise = otherwise if is_list or is_map else REFUSE
-        outcomes = {one.outcome for one in judged}
-        if not is_list or "changed" in outcomes or len(parts) < len(given):
-            return Verdict("changed", value, names, otherwise=otherwise)
-        return Verdict("unchecked" if "unchecked" in outcomes else "right", value, names)
+        if not isinstance(given, list):
+            otherwise = "" if isinstance(given, dict) else REFUSE  # to PHP an object is a list
+            return replace(self._judge_text_of_several(field, given), otherwise=otherwise)
+        parts = [part for part in given if not is_empty(part, field.kind)]
+        verdict = self._judge_parts(field, parts)
+        if not (is_list or is_map):  # a list that came as a text
+            verdict = replace(verdict, otherwise=REFUSE)
+        if verdict.writes and (not is_list or len(parts) < len(given)):
+            return replace(verdict, outcome="changed")
+        return verdict
 
-    def _parts(self, field: Field, given: Any) -> list[Any]:
-        """A list as it is; a text as one value, unless it is several with commas between."""
-        if isinstance(given, list):
-            return given
-        parts = [part.strip() for part in _BETWEEN.split(given) if part.strip()] if isinstance(given, str) else []
-        return parts if len(parts) > 1 and not self._judge_value(field, given).writes else [given]
+    def _is_list_of_php(self, field: Field, given: Mapping[str, Any]) -> bool:
+        """Whether the keys are places in a list; `{"90": "Y"}` names a code of the field's own."""
+        if [*given] == [str(place) for place in range(len(given))]:
+            return True
+        codes = {item.status_id for item in field.choices}
+        codes |= {item.status_id for one in field.directories for item in self._known.lists[one].items}
+        return all(key.isdecimal() for key in given) and codes.isdisjoint(given)
+
+    def _judge_text_of_several(self, field: Field, given: Any) -> Verdict:
+        """What stands for a list and is none: one value, or a text of several with commas between."""
+        verdict = self._judge_parts(field, [given])
+        if not isinstance(given, str) or field.kind in _TEXTS:
+            return replace(verdict, outcome="changed" if verdict.writes else verdict.outcome)
+        if field.kind in _NUMBERS and _COMMA_IN_NUMBER.search(given):
+            return Verdict("wrong", note="expected a list of numbers such as [1500, 20]")
+        parts = [part.strip() for part in _BETWEEN.split(given) if part.strip()]
+        several = self._judge_parts(field, parts) if len(parts) > 1 else verdict
+        if verdict.writes and several.writes and several.value != verdict.value:
+            every = (*verdict.value, *several.value)
+            items = tuple(option(code_text(one), self._judge_value(field, one).name) for one in every)
+            return Verdict("ambiguous", candidates=items, note="it is one name, or several")
+        found = several if several.writes or not verdict.writes else verdict
+        return replace(found, outcome="changed" if found.writes else found.outcome)
+
+    def _judge_parts(self, field: Field, parts: Sequence[Any]) -> Verdict:
+        """The values of a list, each for itself; the first that cannot be written speaks for all."""
+        judged = [self._judge_value(field, part) for part in parts]
+        for part, verdict in zip(parts, judged, strict=True):
+            if not verdict.writes:
+                which = f"{quoted(part)[:_SHOWN]}: " if len(parts) > 1 else ""
+                return replace(verdict, note=f"{which}{verdict.note}" if verdict.note else which.removesuffix(": "))
+        outcomes, values = {one.outcome for one in judged}, [one.value for one in judged]
+        outcome: Outcome = "changed" if "changed" in outcomes else "unchecked" if "unchecked" in outcomes else "right"
+        otherwise = "; ".join(dict.fromkeys(one.otherwise for one in judged if one.otherwise))
+        if field.kind in _CODED and outcome == "changed":  # ["CALL", "Call"] is a code and its name
+            judged = [one for place, one in enumerate(judged) if one.value not in values[:place]]
+        names = ", ".join(one.name for one in judged if one.name)
+        return Verdict(outcome, [one.value for one in judged], names, otherwise=otherwise)
 
     def _judge_value(self, field: Field, value: Any) -> Verdict:
         if field.kind not in _CHECKED | _TEXTS:
             return Verdict("unchecked", value)
+        if isinstance(value, float) and value.is_integer() and field.kind in _CODED | REFERENCES:
+            verdict = self._judge_value(field, int(value))  # as programs write 79 that know no whole numbers
+            return replace(verdict, outcome="changed" if verdict.writes else verdict.outcome, otherwise="")
         read = as_json(value) if field.kind in _CODED else value
         if isinstance(read, list | dict) and read:
-            otherwise = DROP if read is value else self._judge_single(field, value).otherwise
+            otherwise = "" if read is value else self._judge_single(field, value).otherwise
             return judge_row(read, lambda one: self._judge_single(field, one), otherwise)
         return self._judge_single(field, value)
 
@@ -288,7 +329,7 @@ class Judge:
         value, is_new = as_json(values[0]), self._known.record_id is None
         if value in (None, "", [], {}):
             return Verdict("clears", otherwise="take the main pipeline" if is_new else "change nothing")
-        verdict = judge_row(value, lambda one: judge_pipeline(one, choices), REFUSE)
+        verdict = judge_row(value, lambda one: judge_pipeline(one, choices), "")
         if is_new or self._style == "new":
             return verdict
         if not verdict.writes or verdict.value != self._known.record_pipeline:
@@ -318,7 +359,7 @@ class Judge:
         known = self._known
         moves = known.record_id is None or (self._own is not None and self._own.number != known.record_pipeline)
         today = instead_of(value, known.pipelines, moves=moves)
-        stored_raw = self._style == "old" and not is_empty(value, "crm_status")
+        stored_raw = self._style == "old" and isinstance(value, str | int) and not is_empty(value, "crm_status")
         return f"{today}, or, on older portals, {STORE_RAW}" if stored_raw else today
 
     def _judge_stage(self, value: Any) -> Verdict:
@@ -349,6 +390,8 @@ class Judge:
             items = [option(verdict.value, verdict.name)] if verdict.writes else verdict.candidates
             candidates += [option(item.status_id, f"{item.name}, in {pipeline.name}") for item in items]
         note = "name the pipeline, or the record that is changed"
+        if len(candidates) > SHOWN:
+            note = f"{SHOWN} of {len(candidates)} stages are shown; {note}"
         return Verdict("ambiguous", candidates=tuple(candidates), note=note, otherwise=otherwise)
 
 
@@ -371,8 +414,10 @@ def _judge_currency(value: Any, currencies: CodeList) -> Verdict:
 
 
 def _judge_choice(choices: CodeList, value: Any) -> Verdict:
-    is_number = code_text(value).strip().isdecimal()
-    otherwise = STORE_RAW if is_number else "store nothing" if isinstance(value, str) else ""
+    text = code_text(value).strip()
+    otherwise = "store nothing" if isinstance(value, str) else ""
+    if text.isdecimal():
+        otherwise = STORE_RAW if isinstance(value, int) or value == text.lstrip("0") else ""
     verdict = judge_code(value, [choices], otherwise)
     if verdict.writes and str(verdict.value).isdecimal():
         return replace(verdict, value=int(verdict.value))
@@ -390,7 +435,8 @@ def _as_list(values: Sequence[Any]) -> Any:
 def _checked(key: Key, values: Sequence[Any], verdict: Verdict) -> CheckedField:
     said = verdict.outcome not in (*AS_IT_STANDS, "dropped")
     given = values[0] if len(values) == 1 else values
-    shown = one_line(code_text(given), _SHOWN) if said else None
+    text = given if isinstance(given, str) else quoted(given)
+    shown = shown_id(text, _SHOWN) if said else None
     value, write_as = verdict.value, key.write_as
     if verdict.writes and key.field and key.field.kind == "crm_multifield":
         write_as = ", ".join(verdict.value)
@@ -404,7 +450,7 @@ def _checked(key: Key, values: Sequence[Any], verdict: Verdict) -> CheckedField:
         write_as=write_as or None if write_as != key.given and verdict.outcome != "dropped" else None,
         value=value,
         given=shown,
-        as_given=quoted(shown) if isinstance(given, str) else shown,
+        as_given=quoted(text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…") if given is text else shown,
         code=code_text(value) if said and verdict.writes else None,
         name=verdict.name if verdict.name not in ("", shown) else None,
         candidates=candidates[:_MOST_CANDIDATES] or None,

@@ -204,8 +204,9 @@ class Gathering:
                     raise outcome
                 continue  # it was read for the case that it might be needed
             entity_id = read.key[1]
-            gone = Directory(entity_id=entity_id, name=f"{entity_id} (a directory that is gone)", kind="list")
-            lists[entity_id] = CodeList(known.get(entity_id, gone), outcome.rows)
+            name = entity_id if outcome.rows else f"{entity_id} (not among the portal's directories)"
+            unlisted = Directory(entity_id=entity_id, name=name, kind="list")  # or gone
+            lists[entity_id] = CodeList(known.get(entity_id, unlisted), outcome.rows)
         stage, record = next((one for one in fields if one.is_stage), None), self._record(kind)
         number = str(record.get("categoryId"))
         pipelines = [Pipeline(lists.get(one.entity_id, CodeList(one, ())), _is_default(one, stage)) for one in stages]

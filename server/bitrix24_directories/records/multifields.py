@@ -6,11 +6,13 @@ Facts: `crm.item.*` takes `fm: [{typeId, valueType, value}]`, a stored row under
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bitrix24_directories.directories.fields import Field, folded_name
+from bitrix24_directories.text import quoted
 
 from .aliases import MULTIFIELDS, multifield_type
 from .codes import as_json
@@ -22,6 +24,10 @@ _EXPECTED = {
     "old": 'expected [{"VALUE": "...", "VALUE_TYPE": "WORK"}]',
     "new": 'expected [{"typeId": "PHONE", "valueType": "WORK", "value": "..."}]',
 }
+_BETWEEN = re.compile("[,;\n]")
+_ONE = {"PHONE": re.compile(r"\+?(?:[\s().-]*\d){5,15}"), "EMAIL": re.compile(r"[^\s@]+@[^\s@]+")}
+"""What a part of a text with commas has to look like, for the text to be several phones or mails."""
+
 _PARTS = frozenset(("typeid", "type", "valuetype", "value", "id", "delete"))
 
 
@@ -45,21 +51,31 @@ class _Row:
         return ({"ID": self.id} if self.id else {}) | {"VALUE": self.value, "VALUE_TYPE": self.kind}
 
 
-def judge_multifield(key: Key, field: Field, given: Any, style: Style) -> Verdict:
+def judge_multifield(key: Key, field: Field, given: Any, style: Style, old_types: Sequence[str]) -> Verdict:
     """What is to be written of phones, mails or sites: rows by the name of the field that takes them, of the new
-    methods under their ids where they have some.
+    methods under their ids where they have some. `old_types` are those that the old methods have a field for.
     """
     raw, given = given, as_json(given)
     type_of_key = field.old_name if field.old_name in _TYPES else multifield_type(key.given)
-    rows = [_row(one, type_of_key, stored_under) for stored_under, one in _parts(given)]
+    rows = [_row(one, type_of_key, stored_under) for stored_under, one in _parts(given, type_of_key)]
     if not rows or None in rows:
         return Verdict("wrong", note=_EXPECTED[style], otherwise=_otherwise(raw, style))
+    unknown = sorted({row.type for row in rows if row and row.type not in old_types})
+    if style == "old" and unknown:
+        return Verdict("wrong", note=f"only crm.item.* takes {', '.join(unknown)}", otherwise=_otherwise(raw, style))
     write = _written([row for row in rows if row is not None], style)
     if write is None:
         return Verdict("wrong", note="rows that are stored and new ones need a call each")
-    if write == {key.given: raw}:
-        return Verdict("unchecked", write)
+    if [*write] == [key.given] and quoted(write[key.given]) == quoted(_ids_as_texts(raw)):
+        return Verdict("unchecked", {key.given: raw})
     return Verdict("changed", write, otherwise=_otherwise(raw, style))
+
+
+def _ids_as_texts(rows: Any) -> Any:
+    """Rows of the old methods, which read an ID of 15 as they read one of "15"."""
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        return rows
+    return [{name: str(part) if name == "ID" else part for name, part in row.items()} for row in rows]
 
 
 def _written(rows: list[_Row], style: Style) -> dict[str, Any] | None:
@@ -76,16 +92,20 @@ def _written(rows: list[_Row], style: Style) -> dict[str, Any] | None:
 def _otherwise(given: Any, style: Style) -> str:
     """What the methods do with rows as they came: those of another shape they drop."""
     rows = list(given.values()) if isinstance(given, Mapping) else given if isinstance(given, list) else []
-    value = "VALUE" if style == "old" else "value"
+    names = {"VALUE", "DELETE"} if style == "old" else {"value"}
     taken = [
-        isinstance(one, Mapping) and isinstance(one.get(value), str) and (style == "old" or one.get("typeId") in _TYPES)
+        isinstance(one, Mapping) and not names.isdisjoint(one) and (style == "old" or one.get("typeId") in _TYPES)
         for one in rows
     ]
     return DROP if not any(taken) else "" if all(taken) else "drop part of it"
 
 
-def _parts(given: Any) -> list[tuple[str, Any]]:
+def _parts(given: Any, type_of_key: str) -> list[tuple[str, Any]]:
     """The rows of any shape that phones come in, with the ids that they are stored under."""
+    if isinstance(given, str) and type_of_key in _ONE:
+        parts = [part.strip() for part in _BETWEEN.split(given) if part.strip()]
+        if len(parts) > 1 and all(_ONE[type_of_key].fullmatch(part) for part in parts):
+            return [("", part) for part in parts]
     if isinstance(given, list):
         return [("", one) for one in given]
     if isinstance(given, Mapping) and given and all(str(name).isdecimal() for name in given):

@@ -13,7 +13,7 @@ from typing import Literal
 
 from bitrix24_directories.directories.fields import OLD_METHODS, Field, folded, folded_name
 
-from .aliases import alike_by_meaning, called_by_alias
+from .aliases import MULTIFIELDS, alike_by_meaning, called_by_alias, multifield_type
 
 Style = Literal["old", "new"]
 
@@ -90,17 +90,26 @@ def read_keys(fields: Sequence[Field], keys: Sequence[str], style: Style) -> lis
             continue
         (field,) = found
         others = [other for at, other in taken.get(id(field), []) if other != key and at <= level]
-        as_it_is = key == spelt(field, style) or (style == "new" and key == field.upper_name)
+        write_as = _write_as(key, field, fields, style) if field.kind == "crm_multifield" else spelt(field, style)
+        as_it_is = key == write_as or (style == "new" and key == field.upper_name)
         same_as = others[0] if others and level else ""
-        read.append(Key(key, field, _write_as(field, fields, style), as_it_is, same_as))
+        read.append(Key(key, field, write_as, as_it_is, same_as))
     return read
 
 
-def _write_as(field: Field, fields: Sequence[Field], style: Style) -> str:
-    if field.kind == "crm_multifield" and not spelt(field, style):
-        theirs = [one for one in fields if one.kind == "crm_multifield" and spelt(one, style)]
-        return spelt(theirs[0], style) if theirs else ""
-    return spelt(field, style)
+def _write_as(key: str, field: Field, fields: Sequence[Field], style: Style) -> str:
+    """The field that takes what a key holds of phones and the like; empty where the methods have none for it."""
+    if style == "new":
+        return next((one.name for one in fields if one.kind == "crm_multifield" and one.name), "")
+    types = old_multifields(fields)
+    type_of_key = field.old_name if field.old_name in types else multifield_type(key)
+    return type_of_key if type_of_key in types else "" if type_of_key else types[0]
+
+
+def old_multifields(fields: Sequence[Field]) -> list[str]:
+    """The fields of phones and the like that the old methods have; those that facts name where they tell none."""
+    told = [field.old_name for field in fields if field.kind == "crm_multifield" and not field.name]
+    return told or [*MULTIFIELDS.values()]
 
 
 def _meant(key: str, fields: Sequence[Field], style: Style) -> tuple[int, list[Field]]:
@@ -109,9 +118,9 @@ def _meant(key: str, fields: Sequence[Field], style: Style) -> tuple[int, list[F
     name = folded_name(text)
     if exact := [field for field in fields if key and key in (field.name, field.old_name)]:
         return int(key != spelt(exact[0], style)), exact[:1]
-    if loose := [field for field in fields if name and name in map(folded_name, _names(field))]:
-        return 2, loose
     titled = [field for field in fields if field.title and folded(field.title) == folded(text)]
+    if loose := [field for field in fields if name and name in map(folded_name, _names(field))]:
+        return 2, loose + [field for field in titled if field not in loose]
     called = called_by_alias(text, fields)
     return 3, titled + [field for field in called if field not in titled]
 

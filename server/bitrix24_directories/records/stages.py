@@ -57,12 +57,20 @@ def judge_pipeline(value: Any, pipelines: Sequence[Pipeline]) -> Verdict:
     """A pipeline by its number or name; the value to write is the number."""
     items = [option(str(one.number), one.name) for one in pipelines]
     known = CodeList(Directory(entity_id="pipelines", name="the pipelines", kind="list"), items)
-    verdict = judge_code(value, [known], REFUSE)
-    prefix = code_text(value).strip().upper()
-    if verdict.outcome == "wrong" and (meant := [one for one in pipelines if prefix in _prefixes(one)]):
-        verdict = Verdict("changed", meant[0].number, meant[0].name, otherwise=REFUSE)
+    text = code_text(value).strip()
+    otherwise = f"{REFUSE}, or take another pipeline"  # what PHP makes of a text
+    if isinstance(value, float) and value.is_integer():  # as programs write 1 that know no whole numbers
+        verdict = judge_code(int(value), [known], "")
+        verdict = replace(verdict, outcome="changed" if verdict.writes else verdict.outcome)
+    elif text.isascii() and text.isdecimal():
+        is_one = (text.lstrip("0") or "0") in [item.status_id for item in items]
+        verdict = judge_code(value, [known], "" if is_one else REFUSE)
+    else:
+        verdict = judge_code(value, [known], otherwise)
+    if verdict.outcome == "wrong" and (meant := [one for one in pipelines if text.upper() in _prefixes(one)]):
+        verdict = Verdict("changed", meant[0].number, meant[0].name, otherwise=otherwise)
     unnamed = any(one.directory.pipeline is None for one in pipelines)
-    if verdict.outcome == "wrong" and unnamed and not code_text(value).strip().isdecimal():
+    if verdict.outcome == "wrong" and unnamed and not text.isdecimal():
         return replace(verdict, outcome="ambiguous", note="the names of pipelines cannot be read, only their numbers")
     return replace(verdict, value=int(verdict.value) if verdict.writes else None)
 

@@ -34,6 +34,7 @@ _READ_TIME = re.compile(
     r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:Z|[+-]\d{2}:\d{2})?|\d{2}\.\d{2}\.\d{4}(?: \d{2}:\d{2}(?::\d{2})?)?",
     re.ASCII,
 )
+_LATE_IN_UTC = re.compile(r"T(?:1\d|2\d):.*(?:Z|\+00:00)")
 _DAYS = frozenset(("yesterday", "today", "now", "tomorrow"))
 
 
@@ -62,8 +63,8 @@ def number(value: Any, *, whole: bool) -> Verdict:
     if len(meant) > 1:
         return Verdict("ambiguous", candidates=tuple(option(_digits(one)) for one in meant), otherwise=otherwise)
     (one,) = meant
-    if whole and abs(one) > _LARGEST:
-        return Verdict("wrong", note=f"a whole number has 32 bits here, {_LARGEST} at most")
+    if whole and not -_LARGEST - 1 <= one <= _LARGEST:
+        return Verdict("wrong", note=f"a whole number has 32 bits here, {-_LARGEST - 1} to {_LARGEST}")
     digits = _digits(one)
     as_double = float(one)
     if not whole and Decimal(repr(as_double)) != one:
@@ -87,7 +88,7 @@ def _read_by_php(text: str, whole: bool) -> str:
 
 def _numbers(text: str) -> list[Decimal]:
     """All that a text may mean: "1,500" and "1.500" are 1500 to some and 1.5 to others."""
-    if (match := re.fullmatch(r"(-?[1-9]\d{0,2})[.,](\d{3})", text, re.ASCII)) is not None:
+    if (match := re.fullmatch(r"([+-]?[1-9]\d{0,2})[.,](\d{3})", text, re.ASCII)) is not None:
         return [Decimal(match[1] + match[2]), Decimal(f"{match[1]}.{match[2]}")]
     if _DECIMAL.fullmatch(text):
         return [Decimal(text)]
@@ -109,7 +110,10 @@ def day(value: Any) -> Verdict:
     """A date as the portal reads it, `2026-01-15` or `15.01.2026`."""
     if isinstance(value, str) and _READ_DATE.fullmatch(value) and _moments(value):
         return Verdict("right", value)
-    return _one_of(value, [moment[:10] for moment in _moments(value)], "expected a date such as 2026-01-15")
+    meant = _moments(value)
+    if meant and _LATE_IN_UTC.search(meant[0]):  # midnight of the next day east of Greenwich, as JSON writes it
+        meant.append((datetime.fromisoformat(meant[0][:10]) + timedelta(days=1)).isoformat())
+    return _one_of(value, [moment[:10] for moment in meant], "expected a date such as 2026-01-15")
 
 
 def moment(value: Any) -> Verdict:
@@ -161,7 +165,7 @@ def _read_by_strtotime(value: Any) -> str:
         return "store the day that it is then"
     match = next((found for pattern in (_DASHED, _DOTTED, _SLASHED) if (found := pattern.fullmatch(text))), None)
     if match is None:
-        return f"{DROP}, or read another date in it"
+        return f"{DROP}, or read some date in it"
     year, month, day_of_month = int(match["y"]), int(match["m"]), int(match["d"])
     if not 1 <= month <= 12 or not 1 <= day_of_month <= 31:
         return DROP

@@ -25,7 +25,7 @@ _ZERO_CLEARS = REFERENCES | {"crm_status", "enumeration", "crm_currency", "date"
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What is said of a value: `value` is what to write, where something is, `note` why; `otherwise` is what Bitrix24
-    would do with it as it was given.
+    would do with it as it was given; `directory` is the one that a code is of.
     """
 
     outcome: Outcome
@@ -34,6 +34,7 @@ class Verdict:
     candidates: tuple[Item, ...] = ()
     note: str = ""
     otherwise: str = ""
+    directory: str = ""
 
     @property
     def writes(self) -> bool:
