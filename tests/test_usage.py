@@ -103,7 +103,7 @@ async def test_codes_that_no_directory_knows(portal: RunningPortal) -> None:
     ]
     assert said.structured["records"] == 4  # neither null nor empty is a code
     assert said.text.splitlines()[-4:] == [
-        "Not in the directory: 3 values",
+        "Not in the directory: 2 codes, in 3 records",
         f'"website": 2 leads ({ids[1]}, {ids[2]}) - perhaps WEB (Website)',
         f'"16|WZ_C64E": 1 lead ({ids[3]}) - perhaps a channel\'s own code',
         "Counted as the webhook's user sees them.",
@@ -137,7 +137,7 @@ async def test_a_directory_without_items(portal: RunningPortal) -> None:
 async def test_what_nobody_can_count_is_not_called_unused(portal: RunningPortal) -> None:
     said = await usage(portal, "CALL_LIST")
     assert "IN_WORK: In progress - not counted" in said.text
-    assert said.structured["partial"] == ["call list status cannot be counted"]
+    assert said.structured["partial"] == ["call list status cannot be counted: no REST method reads these records"]
     assert "records" not in said.structured
     portal.portal.store.add("SOURCE", "NEWEST", "Newest")
     unused = await usage(portal, "SOURCE")
@@ -159,9 +159,11 @@ async def test_nothing_can_be_counted(portal: RunningPortal) -> None:
     assert said.error["code"] == "CRM_ACCESS_DENIED"
 
 
-async def test_a_total_that_is_missing(portal: RunningPortal) -> None:
+@pytest.mark.parametrize("total", ["", ', "total": null', ', "total": "0"', ', "total": -1', ', "total": []'])
+async def test_a_total_that_is_none(portal: RunningPortal, total: str) -> None:
     portal.order(method="batch", status=404, code="ERROR_METHOD_NOT_FOUND")
-    portal.order(method="crm.item.list", body='{"result": {"items": []}}', headers={"content-type": "application/json"})
+    body = f'{{"result": {{"items": []}}{total}}}'
+    portal.order(method="crm.item.list", body=body, headers={"content-type": "application/json"})
     said = await ask(portal, "get_directory_usage", entityId="EMPLOYEES")
     assert said.error["code"] == "UNEXPECTED_ANSWER"
 

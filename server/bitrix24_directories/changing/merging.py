@@ -215,7 +215,11 @@ class Merges:
             raise MergeStoppedError(_so_far(planned, progress, "stopped", codes, left), exc) from None
         self._under_way.pop(planned.plan_id, None)  # an equal call may have ended first
         status: MergeStatus = "incomplete" if left or found.uncounted else "done"
-        return _so_far(planned, progress, status, _after(codes, steps, gone), left)
+        merged = _so_far(planned, progress, status, _after(codes, steps, gone), left)
+        if found.uncounted:  # now: none is no count
+            notes_now = [f"not counted: {what}" for what in found.uncounted]
+            merged = merged.model_copy(update={"left": left or None, "notes": notes_now})
+        return merged
 
     async def _counted(self, merge: MergeCodes) -> Carriers:
         with anyio.fail_after(self._timeout):

@@ -55,12 +55,12 @@ async def _detailed(directories: Directories, entity_id: str, *, fresh: bool) ->
 def usage_text(result: DirectoryUsage) -> str:
     """`CALL: Call - 310 deals, 402 leads` a line an item, then the codes that the directory does not have."""
     names = _names(result.paths)
-    records = "an unknown number of records" if result.records is None else counted(result.records, "record")
+    records = _records(result.records, "record")
     where = f" in {', '.join(result.fields)}" if result.fields else ""
     lines = [f"{shown_code(result.entity_id)}: {records}{where}{shown_age(result.age_seconds)}"]
     lines += [f"{shown_code(item.status_id)}: {item.name} - {_uses(item, names)}" for item in result.items]
     if result.unknown:
-        lines.append(f"Not in the directory: {counted(sum(one.count for one in result.unknown), 'value')}")
+        lines.append(f"Not in the directory: {_unknown_head(result.unknown)}")
         lines += [_unknown_line(one, names) for one in result.unknown]
     lines += [f"Not counted: {what}" for what in result.partial or ()]
     return "\n".join([*lines, "Counted as the webhook's user sees them."])
@@ -87,7 +87,18 @@ def _uses(item: UsedItem, names: dict[str, tuple[str, str]]) -> str:
     return ", ".join(counted(count, *names[path]) for path, count in parted.items())
 
 
+def _unknown_head(unknown: Sequence[UnknownCode]) -> str:
+    """`3 codes, in 10 records`: one that has two of them in two fields counts twice."""
+    counts = [one.count for one in unknown]
+    whole = None if None in counts else sum(count or 0 for count in counts)
+    return f"{counted(len({one.code for one in unknown}), 'code')}, in {_records(whole, 'record')}"
+
+
+def _records(count: int | None, one: str, many: str = "") -> str:
+    return f"an unknown number of {many or f'{one}s'}" if count is None else counted(count, one, many)
+
+
 def _unknown_line(one: UnknownCode, names: dict[str, tuple[str, str]]) -> str:
     perhaps = f" - perhaps {one.perhaps}" if one.perhaps else ""
-    records = counted(one.count, *names[one.field])
+    records = _records(one.count, *names[one.field])
     return f"{quoted(one.code)}: {records} ({one.ids_text}){perhaps}"

@@ -105,19 +105,19 @@ class UsedItem(Shape):
 class UnknownCode(Shape):
     """A code that records carry in a field and that the directory does not have: how many, and the first ones' ids.
 
-    `perhaps` says what it may be, or where it comes from.
+    `count` is None where that could not be counted; `perhaps` says what it may be, or where it comes from.
     """
 
     code: str
     field: str
-    count: int
+    count: int | None = None
     ids: list[int]
     perhaps: str | None = None
 
     @property
     def ids_text(self) -> str:
         """The ids for a text, with a sign that there are more."""
-        return ", ".join(map(str, self.ids)) + (", ..." if self.count > len(self.ids) else "")
+        return ", ".join(map(str, self.ids)) + (", ..." if self.count is None or self.count > len(self.ids) else "")
 
     @property
     def why_text(self) -> str:
