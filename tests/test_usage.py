@@ -47,8 +47,11 @@ async def test_counts_of_each_field(portal: RunningPortal) -> None:
         assert item.get("fields", {}) == {path: count for path, count in expected.items() if count}
     assert said.structured["records"] == 120 + sum(count for code, count in companies.items() if code)
     head, first, *_ = said.text.splitlines()
-    assert head.endswith(" records in deal.UF_CRM_1724077761 (Industries concerned), company.INDUSTRY")
-    assert first == f"IT: Information Technology - {deals['IT']} deals, {companies['IT']} company"
+    where = "deal.UF_CRM_1724077761 (Industries concerned), company.INDUSTRY"
+    assert head.endswith(f" records in {where}; 11 codes in use, 0 unused")
+    most = max(said.structured["items"], key=lambda item: item["count"])
+    code = most["statusId"]
+    assert first.startswith(f"{code}: {most['name']} - {deals[code]} deals, {companies[code]} compan")
     assert said.text.endswith("\nCounted as the webhook's user sees them.")
 
 
@@ -122,7 +125,11 @@ async def test_more_unknown_codes_than_a_page_shows(portal: RunningPortal, codes
     only_sources(portal, *(f"OLD_{number % codes}" for number in range(90)))
     said = await usage(portal, "lead.SOURCE_ID")
     found = {one["code"]: one["count"] for one in said.structured["unknown"]}
-    assert found == Counter(f"OLD_{number % codes}" for number in range(90))
+    carried = Counter(f"OLD_{number % codes}" for number in range(90))
+    assert found == {code: carried[code] for code in found}
+    assert said.structured["unknownCodes"] == len(carried)
+    assert len(found) >= min(codes, 30)
+    assert "Not in the directory: " + ("1 code" if codes == 1 else f"{codes} codes") + ", in 90 records" in said.text
     assert "partial" not in said.structured
     assert all(len(one["ids"]) == min(5, one["count"]) for one in said.structured["unknown"])
 

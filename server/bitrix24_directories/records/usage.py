@@ -16,7 +16,7 @@ import anyio
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.entity_ids import as_id, is_channel_source
 from bitrix24_directories.directories.field_rows import CountedRecords
-from bitrix24_directories.directories.fields import folded
+from bitrix24_directories.directories.fields import FieldOf, folded
 from bitrix24_directories.directories.kept_reads import Read
 from bitrix24_directories.directories.models import Directory, Item
 from bitrix24_directories.directories.naming import only
@@ -25,10 +25,11 @@ from bitrix24_directories.finding.matching import Matcher
 from bitrix24_directories.rest import Bitrix24Error
 from bitrix24_directories.text import shown_code
 
-from .carriers import places_of, unread_in
+from .carriers import places_of, unread_in, unread_kinds
 from .codes import WORDS_LIMIT, CodeList
 from .counting import Counting, Place, folded_code, record_id_of
 from .models import DirectoryUsage, UnknownCode, UsedItem
+from .usage_parts import most_carried_first
 
 _ROUNDS = 5  # in each of which up to a page of unknown codes comes to light
 _IDS = 5
@@ -63,12 +64,20 @@ async def usage(directories: Directories, entity_id: str, *, fresh: bool = False
         failed += [f"{place.of.path}: {missing}"] if missing else []
     more = [f"{left} more records carry yet other codes in {path}" for path, left in unlisted.items()]
     partial = [*unread_in(lists, directory, every), *more, *failed]
+    used = [_used(counting, places, item) for item in items]
+    carrying = [one.count for one in unknown]
     return DirectoryUsage(
         entity_id=directory.entity_id,
         fields=[place.of.shown for place in places],
         records=counting.sum_of(_records(places)),
-        items=[_used(counting, places, item) for item in items],
-        unknown=unknown or None,
+        in_use=sum(bool(item.count) for item in used),
+        unused=sum(item.count == 0 for item in used),
+        items=used,
+        unknown=most_carried_first(unknown) or None,
+        unknown_codes=len({folded_code(one.code) for one in unknown}) or None,
+        unknown_records=None if None in carrying else sum(count or 0 for count in carrying),
+        labels={place.of.path: _label(place.of) for place in places},
+        failed=bool(failed or unread_kinds(lists, directory)),
         partial=partial or None,
         age_seconds=counting.age(asked_at),
     )
@@ -203,6 +212,13 @@ def _ids_by_code(records: Sequence[dict[str, Any]], place: Place, known: Sequenc
                 code = spelt.setdefault(key, next(code for code in carried if folded_code(code) == key))
                 found.setdefault(code, []).append(record_id_of(record))
     return found
+
+
+def _label(field: FieldOf) -> str:
+    """`item(177).sourceId (Equipment rental)`, `deal.UF_CRM_17 (Second source)`."""
+    known = [field.type.shown] if field.type.key.startswith("item(") else []
+    known += [field.field.title] if field.field.custom and field.field.title else []
+    return f"{field.path} ({': '.join(known)})" if known else field.path
 
 
 def _perhaps(matcher: Matcher, code: str) -> str | None:
