@@ -16,7 +16,7 @@ import anyio
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.entity_ids import as_id, is_channel_source
 from bitrix24_directories.directories.field_rows import CountedRecords
-from bitrix24_directories.directories.fields import FieldOf, folded
+from bitrix24_directories.directories.fields import NOT_READ, FieldOf, folded
 from bitrix24_directories.directories.kept_reads import Read
 from bitrix24_directories.directories.models import Directory, Item
 from bitrix24_directories.directories.naming import only
@@ -63,7 +63,10 @@ async def usage(directories: Directories, entity_id: str, *, fresh: bool = False
         missing = counting.missing([*asked, *(place.with_code(code) for code in codes)])
         failed += [f"{place.of.path}: {missing}"] if missing else []
     more = [f"{left} more records carry yet other codes in {path}" for path, left in unlisted.items()]
-    partial = [*unread_in(lists, directory, every), *more, *failed]
+    unread = list(unread_in(lists, directory, every))
+    if not places and not unread:
+        unread = ["no field of a record takes these codes"]
+    partial = [*unread, *more, *failed]
     used = [_used(counting, places, item) for item in items]
     carrying = [one.count for one in unknown]
     return DirectoryUsage(
@@ -75,8 +78,10 @@ async def usage(directories: Directories, entity_id: str, *, fresh: bool = False
         items=used,
         unknown=most_carried_first(unknown) or None,
         unknown_codes=len({folded_code(one.code) for one in unknown}) or None,
-        unknown_records=None if None in carrying else sum(count or 0 for count in carrying),
+        unknown_records=None if None in carrying else sum(count or 0 for count in carrying) + sum(unlisted.values()),
         labels={place.of.path: _label(place.of) for place in places},
+        unlisted=sum(unlisted.values()),
+        unreadable=not places and not NOT_READ.isdisjoint(directory.used_in or ()),
         failed=bool(failed or unread_kinds(lists, directory)),
         partial=partial or None,
         age_seconds=counting.age(asked_at),
