@@ -182,9 +182,9 @@ def test_report_in_russian(tmp_path: Path, capsys: Output) -> None:
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert '<html lang="ru">' in page
     assert "<h1>Коды в записях CRM</h1>" in page
-    assert "неизвестный код, возможно, WEB (Website)" in page
+    assert "нет в справочнике, возможно, WEB (Website)" in page
     main(["report", "contact.SOURCE_ID", "--demo", "--csv"])
-    assert capsys.readouterr().out.splitlines()[-2].startswith("SOURCE,Sources,BOOKING,Online booking,yes,")
+    assert capsys.readouterr().out.splitlines()[-2].startswith('"SOURCE","Sources","BOOKING","Online booking","yes",')
 
 
 @pytest.mark.usefixtures("russian")

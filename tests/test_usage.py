@@ -47,8 +47,11 @@ async def test_counts_of_each_field(portal: RunningPortal) -> None:
         assert item.get("fields", {}) == {path: count for path, count in expected.items() if count}
     assert said.structured["records"] == 120 + sum(count for code, count in companies.items() if code)
     head, first, *_ = said.text.splitlines()
-    assert head.endswith(" records in deal.UF_CRM_1724077761 (Industries concerned), company.INDUSTRY")
-    assert first == f"IT: Information Technology - {deals['IT']} deals, {companies['IT']} company"
+    where = "deal.UF_CRM_1724077761 (Industries concerned), company.INDUSTRY"
+    assert head.endswith(f" records in {where}; 11 codes in use, 0 unused")
+    most = max(said.structured["items"], key=lambda item: item["count"])
+    code = most["statusId"]
+    assert first.startswith(f"{code}: {most['name']} - {deals[code]} deals, {companies[code]} compan")
     assert said.text.endswith("\nCounted as the webhook's user sees them.")
 
 
@@ -103,7 +106,7 @@ async def test_codes_that_no_directory_knows(portal: RunningPortal) -> None:
     ]
     assert said.structured["records"] == 4  # neither null nor empty is a code
     assert said.text.splitlines()[-4:] == [
-        "Not in the directory: 3 values",
+        "Not in the directory: 2 codes, in 3 records",
         f'"website": 2 leads ({ids[1]}, {ids[2]}) - perhaps WEB (Website)',
         f'"16|WZ_C64E": 1 lead ({ids[3]}) - perhaps a channel\'s own code',
         "Counted as the webhook's user sees them.",
@@ -122,7 +125,11 @@ async def test_more_unknown_codes_than_a_page_shows(portal: RunningPortal, codes
     only_sources(portal, *(f"OLD_{number % codes}" for number in range(90)))
     said = await usage(portal, "lead.SOURCE_ID")
     found = {one["code"]: one["count"] for one in said.structured["unknown"]}
-    assert found == Counter(f"OLD_{number % codes}" for number in range(90))
+    carried = Counter(f"OLD_{number % codes}" for number in range(90))
+    assert found == {code: carried[code] for code in found}
+    assert said.structured["unknownCodes"] == len(carried)
+    assert len(found) >= min(codes, 30)
+    assert "Not in the directory: " + ("1 code" if codes == 1 else f"{codes} codes") + ", in 90 records" in said.text
     assert "partial" not in said.structured
     assert all(len(one["ids"]) == min(5, one["count"]) for one in said.structured["unknown"])
 
@@ -137,7 +144,7 @@ async def test_a_directory_without_items(portal: RunningPortal) -> None:
 async def test_what_nobody_can_count_is_not_called_unused(portal: RunningPortal) -> None:
     said = await usage(portal, "CALL_LIST")
     assert "IN_WORK: In progress - not counted" in said.text
-    assert said.structured["partial"] == ["call list status cannot be counted"]
+    assert said.structured["partial"] == ["call list status cannot be counted: no REST method reads these records"]
     assert "records" not in said.structured
     portal.portal.store.add("SOURCE", "NEWEST", "Newest")
     unused = await usage(portal, "SOURCE")
@@ -159,9 +166,11 @@ async def test_nothing_can_be_counted(portal: RunningPortal) -> None:
     assert said.error["code"] == "CRM_ACCESS_DENIED"
 
 
-async def test_a_total_that_is_missing(portal: RunningPortal) -> None:
+@pytest.mark.parametrize("total", ["", ', "total": null', ', "total": "0"', ', "total": -1', ', "total": []'])
+async def test_a_total_that_is_none(portal: RunningPortal, total: str) -> None:
     portal.order(method="batch", status=404, code="ERROR_METHOD_NOT_FOUND")
-    portal.order(method="crm.item.list", body='{"result": {"items": []}}', headers={"content-type": "application/json"})
+    body = f'{{"result": {{"items": []}}{total}}}'
+    portal.order(method="crm.item.list", body=body, headers={"content-type": "application/json"})
     said = await ask(portal, "get_directory_usage", entityId="EMPLOYEES")
     assert said.error["code"] == "UNEXPECTED_ANSWER"
 

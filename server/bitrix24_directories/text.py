@@ -59,9 +59,15 @@ def shown_id(text: str, limit: int) -> str:
     return short if _visible(text) == text else quoted(short)[1:-1]
 
 
-def quoted(value: object) -> str:
+def quoted(value: object, *, indent: int | None = None) -> str:
     """A text, or anything else that JSON knows, as JSON in which everything can be seen."""
-    return INVISIBLE.sub(_escaped, json.dumps(value, ensure_ascii=False))
+    lines = json.dumps(value, ensure_ascii=False, indent=indent).split("\n")  # those of the layout: others are escaped
+    return "\n".join(map(escaped, lines))
+
+
+def escaped(text: str) -> str:
+    """`text` with what nobody sees as JSON escapes it."""
+    return INVISIBLE.sub(_escaped, text)
 
 
 def without_joiners(text: str) -> str:

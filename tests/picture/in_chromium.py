@@ -324,6 +324,43 @@ async def test_the_report_of_a_person(demo: PortalInProcess, width: int, tmp_pat
         assert not await host.overflows()
 
 
+BROKEN_WORDS = """() => {
+  const broken = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let node; (node = walker.nextNode()); )
+    for (const { index, 0: word } of node.data.matchAll(/\\S+/g)) {
+      const range = document.createRange();
+      range.setStart(node, index);
+      range.setEnd(node, index + word.length);
+      if (new Set([...range.getClientRects()].map(({ top }) => Math.round(top))).size > 1) broken.push(word);
+    }
+  return broken;
+}"""
+
+
+@pytest.mark.parametrize("width", [320, 390, 800])
+async def test_the_report_breaks_no_word_and_its_bars_line_up(
+    demo: PortalInProcess, width: int, tmp_path: Path
+) -> None:
+    written = tmp_path / "report.html"
+    program = [sys.executable, "-m", "bitrix24_directories", "report", "--demo", "--html", str(written)]
+    await anyio.run_process(program, env=os.environ | {"BITRIX24_LANG": "en"}, check=False)
+    async with hosting(demo, width) as host:
+        await host.page.goto(written.as_uri())
+        assert await host.page.evaluate(BROKEN_WORDS) == []
+        bars = await host.page.evaluate(
+            "[...document.querySelectorAll('.s .bar')].map((bar) => [bar.getBoundingClientRect().left,"
+            " bar.parentElement.getBoundingClientRect().width, parseFloat(bar.style.width),"
+            " bar.getBoundingClientRect().width])"
+        )
+        assert len(bars) > 50
+        assert len({round(left) for left, *_ in bars}) == 1
+        for _, whole, share, drawn in bars:
+            assert abs(whole * share / 100 - drawn) <= 2.5
+        assert not await host.overflows()
+        assert await host.violations() == []
+        await host.page.screenshot(path=INSTALLED / f"report-{width}.png")
+
+
 async def test_the_page_keeps_to_the_hosts_protocol(demo: PortalInProcess) -> None:
     errors: list[str] = []
     async with hosting(demo) as host:

@@ -295,7 +295,11 @@ class Merges:
         open_ = left or found.uncounted or progress.stored_otherwise
         status: MergeStatus = "incomplete" if open_ else "done"
         await self._end(tool, planned, status)
-        return _so_far(planned, progress, status, _after(codes, steps, gone), left)
+        merged = _so_far(planned, progress, status, _after(codes, steps, gone), left)
+        if found.uncounted:  # now: none is no count
+            notes_now = [f"not counted: {what}" for what in found.uncounted]
+            merged = merged.model_copy(update={"left": left or None, "notes": notes_now})
+        return merged
 
     async def _counted(self, merge: MergeCodes) -> Carriers:
         with anyio.fail_after(self._timeout):

@@ -88,7 +88,7 @@ def parser(commands: Commands) -> argparse.ArgumentParser:
 
     report = command(
         "report",
-        "count who carries which code; exits 1 where a record holds an unknown one, 2 where counting failed",
+        "count who carries which code; exits 2 where counting failed, else 1 where a record holds an unknown one",
         "report",
         "report SOURCE lead.SOURCE_ID --csv",
         "report --html report.html",

@@ -7,7 +7,6 @@ from __future__ import annotations
 import argparse
 import errno
 import gc
-import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -139,6 +138,7 @@ def _call(args: argparse.Namespace) -> int:
     from mcp import Client
 
     from bitrix24_directories.mcp_server.server import DirectoriesServer
+    from bitrix24_directories.text import quoted
 
     if args.tool is None and not args.list:
         raise UsageError("Name a tool, or --list to see them.")
@@ -157,7 +157,7 @@ def _call(args: argparse.Namespace) -> int:
             result = await client.call_tool(args.tool, arguments)
         to = sys.stderr if result.is_error else sys.stdout
         if args.json:
-            print(json.dumps(result.structured_content, ensure_ascii=False, indent=2), file=to)
+            print(quoted(result.structured_content, indent=2), file=to)
         else:
             print(*(block.text for block in result.content if block.type == "text"), sep="\n", file=to)
         code = ((result.structured_content or {}).get("error") or {}).get("code")

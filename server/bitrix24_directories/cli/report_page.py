@@ -6,19 +6,18 @@ Colours and bars are those of the picture in the chat.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from html import escape
 
-from bitrix24_directories.directories.models import Directory
 from bitrix24_directories.mcp_server.page import part as page_part
 from bitrix24_directories.records.models import DirectoryUsage
 from bitrix24_directories.rest import Bitrix24Error
+from bitrix24_directories.text import shown_code
 
 from .check import message_of
 from .language import say, spoken
+from .report_parts import COUNTED, Part, Report, shown, unknown_code, unknown_why, where
 
-_COUNTED = "Counted as the webhook's user sees them."
 _COLOUR = re.compile(r"#[0-9A-Fa-f]{3,8}")
 _HEAD = """<!doctype html>
 <html lang="{lang}">
@@ -29,65 +28,86 @@ _HEAD = """<!doctype html>
 <title>{title}</title>
 <style>
 /* picture.css */
-body { margin: 2rem auto; max-width: 60rem; padding: 0 1rem }
-table { border-collapse: collapse; width: 100%; margin-bottom: 2rem }
+body { margin: 2rem auto; max-width: 60rem; padding: 0 1rem; overflow-wrap: break-word }
+.scrolls { overflow-x: auto; margin-bottom: 2rem }
+table { border-collapse: collapse; width: 100% }
 caption { text-align: start; font-weight: 600; padding: .5rem 0 }
-th, td { text-align: start; padding: .25rem .5rem; border-bottom: 1px solid var(--line); vertical-align: top;
-  overflow-wrap: anywhere }
-td.n { text-align: end; font-variant-numeric: tabular-nums }
-td.b { width: 35% }
+small { font-weight: 400; color: var(--soft) }
+.bad small { color: inherit }
+th, td { text-align: start; padding: .25rem .5rem; border-bottom: 1px solid var(--line); vertical-align: top }
+.n { text-align: end; font-variant-numeric: tabular-nums }
+.s { width: 30% }
+.s .bar { display: inline-block; vertical-align: middle }
+.s > span { display: grid; grid-template-columns: minmax(0, 1fr) 4rem; gap: .5rem; align-items: center }
+.s small { text-align: end; font-variant-numeric: tabular-nums }
+@media (max-width: 40rem) {
+  table, caption, thead, tbody { display: block }
+  tr { display: grid; grid-template-columns: minmax(0, 1fr) auto; border-bottom: 1px solid var(--line) }
+  th, td { border: 0; min-width: 0 }
+  .t, .s { grid-column: 1 / -1; width: auto }
+  .n { grid-area: 1 / 2 }
+}
 </style>
 </head>
 <body>
 <h1>{title}</h1>
-<p>{counted}</p>
 """
+_COLUMNS = (("c", "Code"), ("t", "Name"), ("n", "Records"), ("s", "Share"))
 
 
-@dataclass(frozen=True)
-class Part:
-    """One directory of a report; `colours` are those of its stages, by code."""
-
-    directory: Directory
-    usage: DirectoryUsage | Bitrix24Error
-    colours: dict[str, str] = field(default_factory=dict)
-
-
-def page(parts: Sequence[Part]) -> str:
+def page(report: Report) -> str:
     """The whole file."""
-    words = {"lang": spoken(), "title": say("Codes in CRM records"), "counted": say(_COUNTED)}
-    head = re.sub(r"\{(lang|title|counted)\}", lambda found: escape(words[found[1]], quote=False), _HEAD)
+    words = {"lang": spoken(), "title": say("Codes in CRM records")}
+    head = re.sub(r"\{(lang|title)\}", lambda found: escape(words[found[1]], quote=False), _HEAD)
     head = head.replace("/* picture.css */\n", page_part("picture.css"))
-    return head + "\n".join(line for part in parts for line in _section(part)) + "\n</body>\n</html>\n"
+    wrong = " class=bad" if report.exit_code else ""
+    summary = "".join(f"<p{wrong}>{_text(line)}</p>\n" for line in report.summary())
+    body = "\n".join(line for part in report.parts for line in _section(part))
+    return f"{head}{summary}<p>{_text(say(COUNTED))}</p>\n{body}\n</body>\n</html>\n"
 
 
 def _section(part: Part) -> Iterator[str]:
-    title = _text(f"{part.directory.entity_id}: {part.directory.name}")
     usage = part.usage
     if isinstance(usage, Bitrix24Error):
-        yield f"<h2>{title}</h2><p class=bad>{_text(say(f'Could not be counted: {message_of(usage)}'))}</p>"
+        why = _text(shown(say(f"Could not be counted: {message_of(usage)}")))
+        yield f"<h2>{_text(part.title)}</h2><p class=bad>{why}</p>"
         return
-    yield f"<table><caption>{title}<br><small>{_text(', '.join(usage.fields))}</small></caption>"
-    yield f"<thead><tr>{''.join(f'<th>{say(name)}' for name in ('Code', 'Name', 'Records', 'Share'))}</thead><tbody>"
+    fields = _text(", ".join(map(shown, usage.labels.values())))
+    yield f'<div class=scrolls role=region tabindex=0 aria-label="{escape(part.title)}"><table>'
+    yield f"<caption>{_text(part.title)}<br><small>{fields}</small></caption>"
+    yield f"<thead><tr>{''.join(f'<th class={name}>{say(title)}' for name, title in _COLUMNS)}</thead><tbody>"
     yield from _rows(part, usage)
-    yield "</tbody></table>"
-    yield from (f"<p class=bad>{_text(say(f'Not counted: {what}'))}</p>" for what in usage.partial or ())
+    yield "</tbody></table></div>"
+    wrong = " class=bad" if usage.failed else ""
+    yield from (f"<p{wrong}>{_text(shown(say(f'Not counted: {what}')))}</p>" for what in usage.partial or ())
 
 
 def _rows(part: Part, usage: DirectoryUsage) -> Iterator[str]:
-    most = max((item.count or 0 for item in usage.items), default=0) or 1
+    counts = [*(item.count for item in usage.items), *(one.count for one in part.unknown)]
+    whole = 0 if None in counts else sum(count or 0 for count in counts)  # of a part of them there is no share
     for item in usage.items:
-        width = 100 * (item.count or 0) / most
+        name = _text(shown(item.name)) + _small(where(item, usage.labels))
         colour = part.colours.get(item.status_id, "")
-        style = f"width:{width:.1f}%" + (f";background:{colour}" if _COLOUR.fullmatch(colour) else "")
-        bar = f'<span class="bar" style="{style}"></span>' if item.count else ""
-        number = f'<td class=n title="{escape(item.fields_text)}">{say(item.count_text)}'
-        yield f"<tr><td>{_text(item.status_id)}<td>{_text(item.name)}{number}<td class=b>{bar}</tr>"
-    for one in usage.unknown or ():
-        yield (
-            f"<tr class=bad><td>{_text(one.code)}<td>{_text(say(f'unknown, {one.why_text}'))}<td class=n>{one.count}"
-            f"<td class=b>{_text(one.field)}: {one.ids_text}</tr>"
-        )
+        cells = f"<td class=c>{_text(shown_code(item.status_id))}<td class=t>{name}<td class=n>{say(item.count_text)}"
+        yield f"<tr>{cells}{_share(item.count, whole, colour)}</tr>"
+    for one in part.unknown:
+        name = _text(unknown_why(one)) + _small(f"{shown(usage.labels[one.field])}: {one.ids_text}")
+        cells = f"<td class=c>{_text(unknown_code(one))}<td class=t>{name}<td class=n>{say(one.count_text)}"
+        yield f"<tr class=bad>{cells}{_share(one.count, whole)}</tr>"
+
+
+def _share(count: int | None, whole: int, colour: str = "") -> str:
+    """A cell with a bar for the share of `whole`, all of them beginning at one edge and of one scale."""
+    if not count or not whole:
+        return "<td class=s>"
+    share = 100 * count / whole
+    style = f"width:{share:.1f}%" + (f";background:{colour}" if _COLOUR.fullmatch(colour) else "")
+    bar = f'<span><span class="bar" style="{style}"></span></span>'
+    return f"<td class=s><span>{bar}<small>{share:.1f} %</small></span>"
+
+
+def _small(text: str) -> str:
+    return f"<br><small>{_text(text)}</small>" if text else ""
 
 
 def _text(text: str) -> str:

@@ -56,9 +56,12 @@ def read_listed_records(result: Any) -> list[dict[str, Any]]:
 
 
 def read_counted_records(answer: Answer) -> list[CountedRecords]:
-    """How many records there are in all, and those of the first page."""
+    """How many records there are in all, and those of the first page.
+
+    Raises Bitrix24Error for a count that contradicts itself: fewer than came, or than lie before the next page.
+    """
     records = read_listed_records(answer.result)
-    if answer.total is None or answer.total < len(records):
+    if answer.total is None or answer.total < len(records) or (answer.next is not None and answer.total <= answer.next):
         raise failure("UNEXPECTED_ANSWER", http_status=200, detail="the list of items does not say how many there are")
     return [CountedRecords(answer.total, records)]
 

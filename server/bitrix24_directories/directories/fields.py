@@ -46,6 +46,9 @@ _EVERYWHERE = (
     ("CALL_LIST", 0, "call list status"),
     ("INVOICE_STATUS", 0, "invoice.STATUS_ID"),
 )
+NOT_READ = frozenset(path for _, kind, path in _EVERYWHERE if not kind)
+"""Fields of records that no REST method reads."""
+
 BUILT_IN = tuple(dict.fromkeys(entity_id for entity_id, _, _ in _EVERYWHERE))
 """The directories that every portal has, or may have."""
 

@@ -25,8 +25,9 @@ def lean(schema: JsonSchema) -> None:
         options = [option for option in field.pop("anyOf", []) if option != {"type": "null"}]
         if options:
             (only,) = options
-            del field["default"]
             field |= only
+        if field.get("default", field) is None:
+            del field["default"]
 
 
 class Shape(BaseModel):

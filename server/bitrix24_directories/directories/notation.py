@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from string import Formatter
+from typing import Protocol, TypeVar
 
 from bitrix24_directories.text import one_line, quoted, shown_code, spellings
 
@@ -22,6 +23,16 @@ _MEANING = re.compile(r"\s*\[(success|failure|process)\]$", re.IGNORECASE)
 _QUOTED = re.compile(r'("(?:[^"\\]|\\.)*"):(?:\s+(.*))?', re.DOTALL)
 _CODED = re.compile(r"(\S+?):(?:\s+(.*))?", re.DOTALL)
 _NEW_CODE = re.compile(r"(?:[A-Za-z]+\d+(?:_\d+)?:)?[A-Z0-9_-]*[A-Z][A-Z0-9_-]*")
+
+
+class Coded(Protocol):
+    """Whatever has a code."""
+
+    @property
+    def status_id(self) -> str: ...
+
+
+C = TypeVar("C", bound=Coded)
 
 
 class FrameLine:
@@ -97,7 +108,7 @@ class Line:
     color: str | None = None
 
 
-def coded(items: Sequence[Item], text: str) -> list[Item]:
+def coded(items: Sequence[C], text: str) -> list[C]:
     """Items whose STATUS_ID is `text`: the one that is spelt so, else all that fit in another letter case or with their
     pipeline's prefix left out."""
     exact = [item for item in items if item.status_id == text]

@@ -10,7 +10,7 @@ from bitrix24_directories.text import shown_id
 
 from .fields import folded
 from .models import Directory, DirectoryItems, DirectoryList, Item
-from .notation import coded
+from .notation import C, coded, unquoted
 
 ITEMS_AT_ONCE = 200
 DIRECTORIES_AT_ONCE = 100
@@ -25,7 +25,7 @@ def part_of_items(whole: DirectoryItems, query: str = "", after: str = "") -> Di
     """
     items: Sequence[Item] = whole.items
     if after.strip():
-        items = items[_place(items, after.strip(), whole.entity_id) + 1 :]
+        items = items[place_of(items, after, whole.entity_id) + 1 :]
     words = folded(query).split()
     fitting = [item for item in items if all(word in folded(f"{item.status_id} {item.name}") for word in words)]
     more = len(fitting) - ITEMS_AT_ONCE
@@ -66,13 +66,16 @@ def _sort_of(directory: Directory) -> str:
     return "stages of smart processes" if smart else f"stages for {directory.used_in[0]}"
 
 
-def _place(items: Sequence[Item], code: str, entity_id: str) -> int:
-    found = coded(items, code)
+def place_of(items: Sequence[C], code: str, entity_id: str) -> int:
+    """Where the item with a code stands, which may be spelt as a text prints it."""
+    spelt = (code, code.strip(), unquoted(code.strip()))
+    found = next(filter(None, ([item for item in items if item.status_id == one] for one in spelt)), None)
+    found = found or coded(items, code.strip())
     if len(found) != 1:
         raise Bitrix24Error(
             "UNKNOWN_ITEM",
             Entry(
-                f'{entity_id} has no item with the code "{shown_id(code, _CODE_SHOWN)}" to go on behind',
+                f'{entity_id} has no item with the code "{shown_id(code.strip(), _CODE_SHOWN)}" to go on behind',
                 "Use the last code of the part before, as it was printed.",
                 "input",
             ),

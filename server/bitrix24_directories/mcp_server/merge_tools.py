@@ -113,11 +113,16 @@ def _head(merge: Merge) -> str:
     into, where = f"{shown_code(merge.into)} ({merge.name})", shown_code(merge.entity_id)
     so_far = f"{where}: {counted(merge.moved or 0, 'value')} of records moved to {into}"
     left = merge.left or 0
+    uncounted = any(note.startswith("not counted") for note in merge.notes or ())
     match merge.status:
         case "planned" if left:
             return f"Plan for {where}; nothing is changed yet: {counted(left, 'value')} of records go to {into}"
+        case "planned" if uncounted:
+            return f"Plan for {where}; nothing is changed yet: how many records go to {into} could not be counted"
         case "planned":
             return f"Plan for {where}; nothing is changed yet: no record has to be moved to {into}"
+        case "unchanged" if uncounted:
+            return f"Nothing can be done for {where}: not all records that may have to go to {into} could be counted."
         case "unchanged":
             return f"Nothing to do for {where}: there is nothing to move to {into}, and no item to delete."
         case "declined":
@@ -131,6 +136,8 @@ def _head(merge: Merge) -> str:
             return f"{so_far}, about {left} left. Make the same call again, with the same planId, to go on."
         case "stopped":
             return f"{so_far}, about {left} left; to go on, make the same call again."
+        case "incomplete" if merge.left is None:
+            return f"{so_far}; how many are left could not be counted."
         case "incomplete":
             return f"{so_far}, {left} left. What is left needs a person, or a new plan."
     return f"{so_far}, none left."

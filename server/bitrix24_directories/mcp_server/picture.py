@@ -63,18 +63,18 @@ def with_picture(result: CallToolResult, picture: Mapping[str, Any]) -> CallTool
     return result.model_copy(update={"meta": {**(result.meta or {}), PICTURE: picture}})
 
 
-def of_usage(result: DirectoryUsage, detailed: Sequence[Item]) -> dict[str, Any]:
-    """The items in their order and colours, each with its count and the first ids of the records that carry it."""
+def of_usage(result: DirectoryUsage, detailed: Sequence[Item], after: str = "") -> dict[str, Any]:
+    """The items in their colours, each with its count and the first ids of the records that carry it: a whole directory
+    in its own order, or a part that stands behind the code `after`."""
     looks = {item.status_id: item for item in detailed}
     said = result.structured()
     items = [
         {**one, **_look(looks.get(item.status_id)), **({"ids": item.ids} if item.ids else {})}
         for item, one in zip(result.items, said["items"], strict=True)
     ]
-    kept: dict[str, Any] = {
-        key: said[key] for key in ("entityId", "fields", "records", "unknown", "partial") if key in said
-    }
-    return {"kind": "usage", "items": items} | kept
+    keys = ("entityId", "fields", "records", "more", "unknown", "unknownCodes", "partial")
+    kept: dict[str, Any] = {key: said[key] for key in keys if key in said}
+    return {"kind": "usage", "items": items} | kept | ({"after": after} if after else {})
 
 
 def of_plan(entity_id: str, before: Sequence[Item], after: Sequence[Item], steps: Sequence[Step]) -> dict[str, Any]:

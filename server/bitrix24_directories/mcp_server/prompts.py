@@ -105,7 +105,8 @@ async def review_directories(ctx: Calls) -> str:
     for directory, usage in await usages(directories, [], lambda _done, _of: None):
         if not isinstance(usage, Bitrix24Error):
             carried = (
-                f"{one.count} records carry {quoted(one.code)} in {one.field}, which it does not have"
+                f"{'an unknown number of' if one.count is None else one.count} records carry {quoted(one.code)} in "
+                f"{one.field}, which it does not have"
                 for one in usage.unknown or ()
             )
             lines += [f"{shown_code(directory.entity_id)} ({directory.name}): {said}" for said in carried]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated
@@ -13,6 +14,7 @@ from pydantic import Field
 
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.models import Item
+from bitrix24_directories.records.counting import folded_code
 from bitrix24_directories.records.models import DirectoryUsage, UnknownCode, UsedItem
 from bitrix24_directories.rest import Bitrix24Error
 from bitrix24_directories.text import quoted, shown_code
@@ -23,26 +25,30 @@ from .entity_argument import EntityId
 from .picture import is_shown, of_usage, with_picture
 
 _LOOKS_SECONDS = 3.0
+_CODE_LIMIT = 500  # as a text prints it
 
 
 async def get_directory_usage(
     entityId: EntityId,
     ctx: Calls,
     fresh: Annotated[bool, Field(description="Count now, not from the cache")] = False,
+    after: Annotated[str, Field(description="Go on behind this code", max_length=_CODE_LIMIT)] = "",
 ) -> Annotated[CallToolResult, DirectoryUsage]:
-    """Count the CRM records that carry each code of a directory, and find codes in records that it does not have.
-
-    Use it before deleting an item, or to find what imports and deleted sources left behind. Example: "SOURCE" gives
-    lines such as "CALL: Call - 310 deals, 402 leads".
+    """Count the CRM records that carry each code of a directory, and find codes that it does not have. Use it before
+    deleting an item.
     """
     from bitrix24_directories.records.usage import usage  # its matcher is needed by few
+    from bitrix24_directories.records.usage_parts import part_of_usage
 
     directories = directories_of(ctx)
-    result = await usage(directories, entityId, fresh=fresh)
+    whole = await usage(directories, entityId, fresh=fresh)
+    result = part_of_usage(whole, after)
     answer = both(usage_text(result), result)
     if not is_shown(ctx):
         return answer
-    return with_picture(answer, of_usage(result, await _detailed(directories, result.entity_id, fresh=fresh)))
+    detailed = await _detailed(directories, result.entity_id, fresh=fresh)
+    shown = whole if len(result.items) == len(whole.items) else result
+    return with_picture(answer, of_usage(shown, detailed, after.strip()))
 
 
 async def _detailed(directories: Directories, entity_id: str, *, fresh: bool) -> Sequence[Item]:
@@ -53,15 +59,27 @@ async def _detailed(directories: Directories, entity_id: str, *, fresh: bool) ->
 
 
 def usage_text(result: DirectoryUsage) -> str:
-    """`CALL: Call - 310 deals, 402 leads` a line an item, then the codes that the directory does not have."""
+    """`CALL: Call - 310 deals, 402 leads` a line an item, then the codes that the directory does not have; of a part of
+    an answer."""
     names = _names(result.paths)
-    records = "an unknown number of records" if result.records is None else counted(result.records, "record")
+    records = _records(result.records, "record")
     where = f" in {', '.join(result.fields)}" if result.fields else ""
-    lines = [f"{shown_code(result.entity_id)}: {records}{where}{shown_age(result.age_seconds)}"]
+    in_use = f"{counted(result.in_use or 0, 'code')} in use, {result.unused or 0} unused"
+    lines = [f"{shown_code(result.entity_id)}: {records}{where}; {in_use}{shown_age(result.age_seconds)}"]
     lines += [f"{shown_code(item.status_id)}: {item.name} - {_uses(item, names)}" for item in result.items]
-    if result.unknown:
-        lines.append(f"Not in the directory: {counted(sum(one.count for one in result.unknown), 'value')}")
-        lines += [_unknown_line(one, names) for one in result.unknown]
+    if result.more:
+        last = shown_code(result.items[-1].status_id)
+        lines.append(f"{result.more} more are not shown: go on with after={last}")
+    elif not result.items and (result.in_use or result.unused):
+        lines.append("No code stands behind that one.")
+    if result.unknown_codes:
+        codes, carried = counted(result.unknown_codes, "code"), _records(result.unknown_records, "record")
+        lines.append(f"Not in the directory: {codes}, in {carried}")
+        lines += [_unknown_line(one, names) for one in result.unknown or ()]
+        left = result.unknown_codes - len({folded_code(one.code) for one in result.unknown or ()})
+        if left:
+            command = f"bitrix24-directories-mcp report {shlex.quote(result.entity_id)}"
+            lines.append(f"{counted(left, 'more code is', 'more codes are')} not shown: `{command}` lists all")
     lines += [f"Not counted: {what}" for what in result.partial or ()]
     return "\n".join([*lines, "Counted as the webhook's user sees them."])
 
@@ -87,7 +105,11 @@ def _uses(item: UsedItem, names: dict[str, tuple[str, str]]) -> str:
     return ", ".join(counted(count, *names[path]) for path, count in parted.items())
 
 
+def _records(count: int | None, one: str, many: str = "") -> str:
+    return f"an unknown number of {many or f'{one}s'}" if count is None else counted(count, one, many)
+
+
 def _unknown_line(one: UnknownCode, names: dict[str, tuple[str, str]]) -> str:
     perhaps = f" - perhaps {one.perhaps}" if one.perhaps else ""
-    records = counted(one.count, *names[one.field])
+    records = _records(one.count, *names[one.field])
     return f"{quoted(one.code)}: {records} ({one.ids_text}){perhaps}"

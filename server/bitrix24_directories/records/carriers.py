@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from bitrix24_directories.directories.directories import Directories, Lists
+from bitrix24_directories.directories.fields import NOT_READ, RecordType
 from bitrix24_directories.directories.models import Directory
 from bitrix24_directories.directories.naming import only
 from bitrix24_directories.rest import Bitrix24Error
@@ -64,6 +65,14 @@ async def carriers(directories: Directories, entity_id: str, codes: Sequence[str
     missing = {place.of.path: counting.missing([place.with_any_of(codes)]) for place in places}
     missing |= {place.of.path: counting.missing([place.with_code(code) for code in codes]) for place in carrying}
     uncounted = [f"{path}: {what}" for path, what in missing.items() if what]
+    for place in carrying:
+        whole, each = (
+            counting.total(place.with_any_of(codes)),
+            [counting.total(place.with_code(code)) for code in codes],
+        )
+        known = [count for count in each if count is not None]
+        if whole is not None and len(known) == len(each) and sum(known) < whole:
+            uncounted.append(f"{place.of.path}: {whole} carry one of the codes, and {sum(known)} when each is counted")
     found = {code: of for code, of in counts.items() if of}
     return Carriers(places, found, [*unread_in(lists, directory, places), *uncounted])
 
@@ -83,8 +92,13 @@ def unread_in(lists: Lists, directory: Directory, places: Sequence[Place]) -> It
     """What takes the codes, or may take them, and is none of the `places` that can be counted."""
     counted = {place.of.shown for place in places}
     for path in directory.used_in or ():
-        if path not in counted:
+        if path in NOT_READ:
+            yield f"{path} cannot be counted: no REST method reads these records"
+        elif path not in counted:
             yield f"{path} cannot be counted"
-    for kind in lists.fields.unread():
-        if directory.entity_type_id in (None, kind.id):
-            yield f"the fields of {kind.shown} cannot be read"
+    yield from (f"the fields of {kind.shown} cannot be read" for kind in unread_kinds(lists, directory))
+
+
+def unread_kinds(lists: Lists, directory: Directory) -> list[RecordType]:
+    """The kinds of records that may take the codes, as far as is known: their fields could not be read."""
+    return [kind for kind in lists.fields.unread() if directory.entity_type_id in (None, kind.id)]

@@ -97,49 +97,60 @@ class UsedItem(Shape):
     def count_text(self) -> str:
         return "not counted" if self.count is None else str(self.count)
 
-    @property
-    def fields_text(self) -> str:
-        return ", ".join(f"{path} {count}" for path, count in (self.fields or {}).items())
-
 
 class UnknownCode(Shape):
     """A code that records carry in a field and that the directory does not have: how many, and the first ones' ids.
 
-    `perhaps` says what it may be, or where it comes from.
+    `count` is None where that could not be counted; `perhaps` says what it may be, or where it comes from.
     """
 
     code: str
     field: str
-    count: int
+    count: int | None = None
     ids: list[int]
     perhaps: str | None = None
 
     @property
-    def ids_text(self) -> str:
-        """The ids for a text, with a sign that there are more."""
-        return ", ".join(map(str, self.ids)) + (", ..." if self.count > len(self.ids) else "")
+    def count_text(self) -> str:
+        return "not counted" if self.count is None else str(self.count)
 
     @property
-    def why_text(self) -> str:
-        return f"perhaps {self.perhaps}" if self.perhaps else "not in the directory"
+    def ids_text(self) -> str:
+        """The ids for a text, with a sign that there are more."""
+        return ", ".join(map(str, self.ids)) + (", ..." if self.count is None or self.count > len(self.ids) else "")
 
 
 class DirectoryUsage(Result):
     """How many records carry each code of a directory, as far as the caller may read them.
 
-    `records` counts each record once; None where that could not be counted. `partial` says what is missing from the
-    counts. As the portal compares, neither letter case nor blanks at the end of a code matter.
+    `records` counts each record once; None where that could not be counted. `in_use` and `unused` count items; `more`
+    are left to be shown behind these. `unknown_codes` counts the codes that the directory does not have, of which
+    `unknown` has the most frequent in each field, and `unknown_records` the records that carry one, in each field;
+    `unlisted` more carry others still.
+    `partial` says what is missing from the counts, and `failed` whether something is that could have been counted;
+    `unreadable` tells that no record method reads what carries the codes.
+    `labels` are the fields by path, as a person knows them. As the portal compares, neither letter case nor blanks at
+    the end of a code matter.
     """
 
     entity_id: str
     fields: list[str]
     records: int | None = None
+    in_use: int | None = None
+    unused: int | None = None
     items: list[UsedItem]
+    more: int | None = None
     unknown: list[UnknownCode] | None = None
+    unknown_codes: int | None = None
+    unknown_records: SkipJsonSchema[int | None] = Field(default=None, exclude=True)
+    labels: SkipJsonSchema[dict[str, str]] = Field(default_factory=dict, exclude=True)
+    unlisted: SkipJsonSchema[int] = Field(default=0, exclude=True)
+    unreadable: SkipJsonSchema[bool] = Field(default=False, exclude=True)
+    failed: SkipJsonSchema[bool] = Field(default=False, exclude=True)
     partial: list[str] | None = None
     age_seconds: int | None = None
 
     @property
     def paths(self) -> list[str]:
-        """The fields without the titles of custom ones, as the counts name them."""
-        return [field.partition(" (")[0] for field in self.fields]
+        """The fields as the counts name them."""
+        return [*self.labels]

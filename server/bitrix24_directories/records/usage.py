@@ -16,7 +16,7 @@ import anyio
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.entity_ids import as_id, is_channel_source
 from bitrix24_directories.directories.field_rows import CountedRecords
-from bitrix24_directories.directories.fields import folded
+from bitrix24_directories.directories.fields import NOT_READ, FieldOf, folded
 from bitrix24_directories.directories.kept_reads import Read
 from bitrix24_directories.directories.models import Directory, Item
 from bitrix24_directories.directories.naming import only
@@ -25,10 +25,11 @@ from bitrix24_directories.finding.matching import Matcher
 from bitrix24_directories.rest import Bitrix24Error
 from bitrix24_directories.text import shown_code
 
-from .carriers import places_of, unread_in
+from .carriers import places_of, unread_in, unread_kinds
 from .codes import WORDS_LIMIT, CodeList
 from .counting import Counting, Place, folded_code, record_id_of
 from .models import DirectoryUsage, UnknownCode, UsedItem
+from .usage_parts import most_carried_first
 
 _ROUNDS = 5  # in each of which up to a page of unknown codes comes to light
 _IDS = 5
@@ -53,21 +54,35 @@ async def usage(directories: Directories, entity_id: str, *, fresh: bool = False
     codes = [item.status_id for item in items]
     await counting.ask(_questions(places, codes))
     unknown: list[UnknownCode] = []
-    unlisted: list[str] = []
+    unlisted: dict[str, int] = {}
+    failed: list[str] = []
     for place in places:
-        found, left = await _unknown(counting, place, items, directory)
+        found, left, asked = await _unknown(counting, place, items, directory)
         unknown += found
-        unlisted += [f"{left} more records carry yet other codes in {place.of.path}"] if left else []
-    partial = [*unread_in(lists, directory, every), *unlisted]
-    for place in places:
-        missing = counting.missing([place.with_none_of(codes), *(place.with_code(code) for code in codes)])
-        partial += [f"{place.of.path}: {missing}"] if missing else []
+        unlisted |= {place.of.path: left} if left else {}
+        missing = counting.missing([*asked, *(place.with_code(code) for code in codes)])
+        failed += [f"{place.of.path}: {missing}"] if missing else []
+    more = [f"{left} more records carry yet other codes in {path}" for path, left in unlisted.items()]
+    unread = list(unread_in(lists, directory, every))
+    if not places and not unread:
+        unread = ["no field of a record takes these codes"]
+    partial = [*unread, *more, *failed]
+    used = [_used(counting, places, item) for item in items]
+    carrying = [one.count for one in unknown]
     return DirectoryUsage(
         entity_id=directory.entity_id,
         fields=[place.of.shown for place in places],
         records=counting.sum_of(_records(places)),
-        items=[_used(counting, places, item) for item in items],
-        unknown=unknown or None,
+        in_use=sum(bool(item.count) for item in used),
+        unused=sum(item.count == 0 for item in used),
+        items=used,
+        unknown=most_carried_first(unknown) or None,
+        unknown_codes=len({folded_code(one.code) for one in unknown}) or None,
+        unknown_records=None if None in carrying else sum(count or 0 for count in carrying) + sum(unlisted.values()),
+        labels={place.of.path: _label(place.of) for place in places},
+        unlisted=sum(unlisted.values()),
+        unreadable=not places and not NOT_READ.isdisjoint(directory.used_in or ()),
+        failed=bool(failed or unread_kinds(lists, directory)),
         partial=partial or None,
         age_seconds=counting.age(asked_at),
     )
@@ -140,43 +155,50 @@ def _first_ids(counting: Counting, place: Place, code: str) -> list[int]:
 
 async def _unknown(
     counting: Counting, place: Place, items: Sequence[Item], directory: Directory
-) -> tuple[list[UnknownCode], int]:
-    """The codes that records carry in a field and that the directory does not have, and how many carry others still."""
+) -> tuple[list[UnknownCode], int, list[Read[CountedRecords]]]:
+    """The codes that records carry in a field and that the directory does not have, how many carry others still, and
+    the counts that were made for it."""
     codes = [item.status_id for item in items]
     read = place.with_none_of(codes)
-    left = counting.total(read)
+    asked, left = [read], counting.total(read)
     if not left:
-        return [], 0
+        return [], 0, asked
     found = _ids_by_code(counting.first(read), place, codes)
-    counts = {code: len(ids) for code, ids in found.items()}
+    counts: dict[str, int | None] = {code: len(ids) for code, ids in found.items()}
     left -= len(counting.first(read))
     if left > 0:
-        counts, found, left = await _beyond_the_first_page(counting, place, codes, list(found))
+        counts, found, left = await _beyond_the_first_page(counting, place, codes, found, asked)
     matcher = CodeList(directory, items).matcher
     listed = [
         UnknownCode(code=code, field=place.of.path, count=counts[code], ids=ids[:_IDS], perhaps=_perhaps(matcher, code))
         for code, ids in found.items()
     ]
-    return listed, left
+    return listed, left, asked
 
 
 async def _beyond_the_first_page(
-    counting: Counting, place: Place, codes: Sequence[str], new: Sequence[str]
-) -> tuple[dict[str, int], dict[str, list[int]], int]:
-    """The count and the first ids of each unknown code, and how many records carry others still."""
-    seen: list[str] = []
-    counts: dict[str, int] = {}
+    counting: Counting,
+    place: Place,
+    codes: Sequence[str],
+    new: dict[str, list[int]],
+    asked: list[Read[CountedRecords]],
+) -> tuple[dict[str, int | None], dict[str, list[int]], int]:
+    """The count and the first ids of each unknown code, and how many records carry others still.
+
+    `new` are the codes of the first page, with the ids of records seen there; what is counted goes to `asked`.
+    """
+    counts: dict[str, int | None] = {}
     ids: dict[str, list[int]] = {}
     left = 0
     for _ in range(_ROUNDS):
-        seen += new
-        rest = place.with_none_of([*codes, *seen])
-        await counting.ask([rest, *map(place.with_code, new)])
-        for code in new:
-            counts[code] = counting.total(place.with_code(code)) or 0
-            ids[code] = [record_id_of(record) for record in counting.first(place.with_code(code))]
+        rest = place.with_none_of([*codes, *ids, *new])
+        asked += [rest, *map(place.with_code, new)]
+        await counting.ask(asked)
+        for code, seen in new.items():
+            counts[code] = counting.total_of(place.with_code(code), seen=len(seen))
+            ids[code] = _first_ids(counting, place, code) or seen
         left = counting.total(rest) or 0
-        new = list(_ids_by_code(counting.first(rest), place, [*codes, *seen]))
+        new = _ids_by_code(counting.first(rest), place, [*codes, *ids])
         if not left or not new:
             break
     return counts, ids, left
@@ -186,12 +208,22 @@ def _ids_by_code(records: Sequence[dict[str, Any]], place: Place, known: Sequenc
     """The ids of records by each of their codes that is not `known`, as the portal compares codes."""
     folded = {folded_code(code) for code in known}
     found: dict[str, list[int]] = {}
+    spelt: dict[str, str] = {}  # as it came first
     for record in records:
         value = record.get(place.name)
-        for code in value if isinstance(value, list) else [value]:
-            if code not in (None, "") and folded_code(str(code)) not in folded:
-                found.setdefault(str(code), []).append(record_id_of(record))
+        carried = [str(code) for code in (value if isinstance(value, list) else [value]) if code not in (None, "")]
+        for key in dict.fromkeys(map(folded_code, carried)):
+            if key not in folded:
+                code = spelt.setdefault(key, next(code for code in carried if folded_code(code) == key))
+                found.setdefault(code, []).append(record_id_of(record))
     return found
+
+
+def _label(field: FieldOf) -> str:
+    """`item(177).sourceId (Equipment rental)`, `deal.UF_CRM_17 (Second source)`."""
+    known = [field.type.shown] if field.type.key.startswith("item(") else []
+    known += [field.field.title] if field.field.custom and field.field.title else []
+    return f"{field.path} ({': '.join(known)})" if known else field.path
 
 
 def _perhaps(matcher: Matcher, code: str) -> str | None:

@@ -170,9 +170,13 @@ function usage(picture) {
     parts.push(make("p", { class: "soft" }, `${counted(picture.records)} ${words.total} · `, where));
   }
   parts.push(make("ol", {}, ...picture.items.map((item) => used(item, most))));
-  if (picture.unknown) {
-    const codes = picture.unknown.map((one) => make("li", { class: "bad" }, own(one.code), ` · ${counted(one.count)} · `,
+  if (picture.more) parts.push(make("p", { class: "soft" }, `… ${words.more} ${picture.more}`));
+  if (picture.unknown || picture.unknownCodes) {
+    const known = picture.unknown || [];
+    const left = picture.unknownCodes - new Set(known.map((one) => one.code)).size;
+    const codes = known.map((one) => make("li", { class: "bad" }, own(one.code), ` · ${counted(one.count)} · `,
       own(one.field), make("p", { class: "soft" }, `${words.ids} `, own(one.code), `: ${listed(one.ids, one.count)}`)));
+    if (left > 0) codes.push(make("li", { class: "bad" }, `… ${words.more} ${left}`));
     parts.push(section(words.unknown, true, make("ul", {}, ...codes)));
   }
   for (const what of picture.partial || []) parts.push(make("p", { class: "bad" }, `${words.partial}: `, own(what)));
@@ -199,7 +203,7 @@ async function readAgain(picture, button) {
   button.textContent = words.waiting;
   let wrong;
   try {
-    const given = { entityId: picture.entityId, fresh: true };
+    const given = { entityId: picture.entityId, fresh: true, ...(picture.after && { after: picture.after }) };
     const result = await ask("tools/call", { name: "get_directory_usage", arguments: given });
     if (!result.isError) return show(result);
     wrong = said(result);

@@ -1,0 +1,131 @@
+"""What a report holds, whatever it is printed as, and what it comes to: the summary and the exit code."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from bitrix24_directories.directories.models import Directory
+from bitrix24_directories.records.counting import folded_code
+from bitrix24_directories.records.models import DirectoryUsage, UnknownCode, UsedItem
+from bitrix24_directories.rest import Bitrix24Error
+from bitrix24_directories.text import one_line, quoted, shown_code
+
+from .language import say
+
+COUNTED = "Counted as the webhook's user sees them."
+
+_TEXT_LIMIT = 1000
+_DIRECTORIES = 10  # that a summary names
+
+
+@dataclass(frozen=True)
+class Part:
+    """One directory of a report; `colours` are those of its stages, by code."""
+
+    directory: Directory
+    usage: DirectoryUsage | Bitrix24Error
+    colours: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        return f"{shown_code(self.directory.entity_id)}: {shown(self.directory.name)}"
+
+    @property
+    def unknown(self) -> Sequence[UnknownCode]:
+        return () if isinstance(self.usage, Bitrix24Error) else self.usage.unknown or ()
+
+    @property
+    def failed(self) -> bool:
+        """Whether something could not be counted that another time, or another user, could."""
+        return isinstance(self.usage, Bitrix24Error) or self.usage.failed
+
+    @property
+    def unreadable(self) -> bool:
+        """Whether no record method reads what carries the codes."""
+        return isinstance(self.usage, DirectoryUsage) and self.usage.unreadable
+
+
+@dataclass(frozen=True)
+class Report:
+    """The directories of a portal, as they were counted at a time."""
+
+    portal: str
+    when: datetime
+    parts: Sequence[Part]
+
+    @property
+    def exit_code(self) -> int:
+        """2 where counting failed, else 1 where a record holds a code that its directory does not have."""
+        if any(part.failed for part in self.parts):
+            return 2
+        return int(any(part.unknown for part in self.parts))
+
+    def summary(self) -> Iterator[str]:
+        """The portal, the date, and what was found, in sentences."""
+        yield f"{shown(self.portal)}, {self.when:%Y-%m-%d %H:%M}: {self._found()}"
+        if failed := [shown_code(part.directory.entity_id) for part in self.parts if part.failed]:
+            yield say(f"Could not be counted, or not in full: {', '.join(failed)}")
+        if unread := [shown_code(part.directory.entity_id) for part in self.parts if part.unreadable]:
+            yield say(f"Not counted, for no REST method reads the records: {', '.join(unread)}")
+
+    def _found(self) -> str:
+        codes = Counter(
+            {shown_code(part.directory.entity_id): len(_codes(part.unknown)) for part in self.parts if part.unknown}
+        )
+        if not codes:
+            return say("no record carries a code that its directory does not have, as far as was counted")
+        most = [f"{entity_id} {number}" for entity_id, number in codes.most_common(_DIRECTORIES)]
+        listed = ", ".join([*most, *(["..."] if len(codes) > _DIRECTORIES else [])])
+        return say(f"{self._codes(codes.total())} that no directory has, in {self._records()}: {listed}")
+
+    def _codes(self, number: int) -> str:
+        said = say("1 code" if number == 1 else f"{number} codes")
+        return say(f"at least {said}") if self._unlisted else said
+
+    @property
+    def _unlisted(self) -> int:
+        return sum(part.usage.unlisted for part in self.parts if isinstance(part.usage, DirectoryUsage))
+
+    def _records(self) -> str:
+        unknown = [one for part in self.parts for one in part.unknown]
+        counts = [one.count for one in unknown if one.count is not None]
+        if len(counts) < len(unknown):
+            return say("an unknown number of records")
+        number = sum(counts) + self._unlisted
+        said = say("1 record" if number == 1 else f"{number} records")
+        return say(f"up to {said}") if _may_be_the_same(unknown) else said
+
+
+def _codes(unknown: Sequence[UnknownCode]) -> set[str]:
+    return {folded_code(one.code) for one in unknown}
+
+
+def _may_be_the_same(unknown: Sequence[UnknownCode]) -> bool:
+    """Whether a record may have been counted twice: for two fields of its kind, or for one that takes several codes."""
+    fields = {one.field for one in unknown}
+    kinds = {path.rpartition(".")[0] for path in fields}
+    several = Counter(one.field for one in unknown)
+    return len(kinds) < len(fields) or any(several[path] > 1 for path in fields if "UF_" in path or ".uf" in path)
+
+
+def shown(text: str) -> str:
+    """A text of the portal's on one line, without characters that nobody sees."""
+    return one_line(text, _TEXT_LIMIT)
+
+
+def where(item: UsedItem, labels: dict[str, str]) -> str:
+    """`deal.SOURCE_ID 5, item(177).sourceId (Equipment rental) 2`; empty where one field takes the codes."""
+    return ", ".join(f"{shown(labels[path])} {count}" for path, count in (item.fields or {}).items())
+
+
+def unknown_code(one: UnknownCode) -> str:
+    """A code that its directory does not have, as the tools print it."""
+    return quoted(one.code)
+
+
+def unknown_why(one: UnknownCode) -> str:
+    why = say("not in the directory")
+    return f"{why}, {say(f'perhaps {shown(one.perhaps)}')}" if one.perhaps else why
