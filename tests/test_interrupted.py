@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from bitrix24_directories.changing.audit import Audit
 from bitrix24_directories.changing.changes import Changes
-from bitrix24_directories.changing.merge_log import LoggedMerge, merges_in
+from bitrix24_directories.changing.merge_log import LoggedMerge, read_log
 from bitrix24_directories.changing.merging import Merges
 from bitrix24_directories.changing.turns import Turns
 from bitrix24_directories.changing.undoing import Undo
@@ -200,7 +200,7 @@ def outcomes() -> list[str]:
 def in_log() -> set[int]:
     """The records that `undo` would look at."""
     with Path("log").open(encoding="utf-8") as lines:
-        return {where.record_id for merge in merges_in(lines) for where in merge.moves}
+        return {where.record_id for merge in read_log(lines).merges for where in merge.moves}
 
 
 def goes_on_and_back(portal: RunningPortal, before: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -421,7 +421,7 @@ def test_a_call_that_reads(people: RunningPortal, number: signal.Signals) -> Non
 
 
 @contextlib.asynccontextmanager
-async def taking_back(portal: PortalInProcess) -> AsyncIterator[Callable[[], Awaitable[object]]]:
+async def taking_back(portal: PortalInProcess) -> AsyncIterator[Callable[[], Coroutine[Any, Any, object]]]:
     """A merge is done, and what takes it back is given."""
     caller = Webhook.parse(portal.webhook_url())
     async with Bitrix24Client(caller, transport=in_process(portal.portal.app)) as client:
@@ -436,7 +436,7 @@ async def taking_back(portal: PortalInProcess) -> AsyncIterator[Callable[[], Awa
 
 
 def logged() -> LoggedMerge:
-    (merge,) = merges_in(Path("log").read_text(encoding="utf-8").splitlines())
+    (merge,) = read_log(Path("log").read_text(encoding="utf-8").splitlines()).merges
     return merge
 
 

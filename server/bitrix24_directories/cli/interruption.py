@@ -53,8 +53,8 @@ class Interruption:
         with anyio.CancelScope() as scope:
 
             def cancel() -> None:
-                complain(say("Interrupted: waiting for answers to what was sent. A second time ends it at once."))
                 scope.cancel()
+                _tell(say("Interrupted: waiting for answers to what was sent. A second time ends it at once."))
 
             with _handled_by(partial(self._receive, lambda: loop.call_soon_threadsafe(cancel))):
                 yield
@@ -64,7 +64,7 @@ class Interruption:
     def waits(self) -> Iterator[None]:
         """Let what is done inside come to its end. Ask `reraise` afterwards."""
         said = say("Interrupted: waiting for the answer, which holds the tokens. A second time ends it at once.")
-        with _handled_by(partial(self._receive, lambda: complain(said))):
+        with _handled_by(partial(self._receive, lambda: _tell(said))):
             yield
 
     def reraise(self) -> None:
@@ -94,6 +94,12 @@ def at_once() -> Iterator[None]:
     """Let a signal raise EndedBySignalError inside: while nothing has been sent, as while a person is asked."""
     with _handled_by(_raise):
         yield
+
+
+def _tell(text: str) -> None:
+    """Whoever read it may have gone, which changes nothing."""
+    with suppress(OSError):
+        complain(text)
 
 
 def _raise(number: int, _frame: Any) -> NoReturn:

@@ -99,7 +99,7 @@ def _run(args: argparse.Namespace, work: Callable[[_Tools], Awaitable[int]], log
         interruption.reraise()
     except EndedBySignalError:
         complain(so_far(audit))
-        if audit.said:
+        if audit.said and interruption.cancelled:
             complain(say("To go on, run the same command again."))
         if audit.said and "into" in args:
             complain(say(f"To take the merge back: `bitrix24-directories-mcp undo {log}`"))
