@@ -11,8 +11,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from copy import deepcopy
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -420,19 +421,23 @@ def test_a_call_that_reads(people: RunningPortal, number: signal.Signals) -> Non
     assert "Traceback" not in err
 
 
+@dataclass(frozen=True)
+class Library:
+    """What a program has that uses this as a library."""
+
+    changes: Changes
+    merges: Merges
+    undo: Undo
+
+
 @contextlib.asynccontextmanager
-async def taking_back(portal: PortalInProcess) -> AsyncIterator[Callable[[], Coroutine[Any, Any, object]]]:
-    """A merge is done, and what takes it back is given."""
+async def library(portal: PortalInProcess) -> AsyncIterator[Library]:
     caller = Webhook.parse(portal.webhook_url())
     async with Bitrix24Client(caller, transport=in_process(portal.portal.app)) as client:
         directories, audit, turns = Directories(client, Cache(300)), Audit("log", quiet=True), Turns(30)
         changes = Changes(directories, audit, turns, 30)
-        merges, undo = Merges(directories, changes, audit, turns, 30, STANDARD), Undo(directories, changes, audit)
-        planned = await merges.plan("SOURCE", ["EMAIL"], "WEB")
-        await merges.carry_out("merge", planned, confirmed=False, to_the_end=True)
-        undoing = await undo.plan(logged())
-        portal.order(method="batch", changes_only=True, delay=5)
-        yield partial(undo.carry_out, undoing)
+        merges = Merges(directories, changes, audit, turns, 30, STANDARD)
+        yield Library(changes, merges, Undo(directories, changes, audit))
 
 
 def logged() -> LoggedMerge:
@@ -446,7 +451,11 @@ async def test_cancelled_by_anyio_and_past_it(portal_in_process: PortalInProcess
     """As a program does that uses this as a library, and as asyncio itself does when it ends."""
     portal = portal_in_process
     leads(portal)
-    async with taking_back(portal) as undo:
+    async with library(portal) as ours:
+        planned = await ours.merges.plan("SOURCE", ["EMAIL"], "WEB")
+        await ours.merges.carry_out("merge", planned, confirmed=False, to_the_end=True)
+        undo = partial(ours.undo.carry_out, await ours.undo.plan(logged()))
+        portal.order(method="batch", changes_only=True, delay=5)
         before = written(portal)
         if native:
             task = asyncio.ensure_future(undo())
@@ -465,6 +474,19 @@ async def test_cancelled_by_anyio_and_past_it(portal_in_process: PortalInProcess
     assert moved(portal) <= in_log()
     assert native or moved(portal) == in_log()
     assert "not sent" not in outcomes()
+
+
+@pytest.mark.virtual_clock
+async def test_a_change_cut_off_past_the_shield_is_unknown(portal_in_process: PortalInProcess) -> None:
+    async with library(portal_in_process) as ours:
+        planned = await ours.changes.plan_adding("SOURCE", "Podcast")
+        portal_in_process.order(changes_only=True, delay=5)
+        task = asyncio.ensure_future(ours.changes.carry_out("test", planned, confirmed=False))
+        await anyio.sleep(1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert outcomes() == ["unknown: the answer was lost, and the directory does not show the change so far"]
 
 
 @contextlib.contextmanager
