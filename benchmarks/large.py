@@ -1,7 +1,8 @@
-"""What is done to many records: a report on 100,000 of them, and merging 10,000, also when it is killed on the way."""
+"""What is done to many records: a report on 100,000 of them, and merging 10,000, also when it is ended on the way."""
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -17,7 +18,7 @@ from typing import Any
 import httpx
 from figures import Figure, called, portal
 
-KILLS = 50
+TIMES = 50
 MERGE = ("merge", "SOURCE", "EMAIL", "--into", "WEB", "--yes", "--log")
 Record = dict[str, Any]
 
@@ -63,38 +64,62 @@ def merging() -> Iterator[Figure]:
             assert _run(webhook, *MERGE, f"{log}2", plan="standard").wait() == 0
             seconds = time.perf_counter() - started
         yield Figure("the same at burst 50, 2/s, against what the limit alone takes", seconds / _limit(requests), 1.15)
-        yield from _killed(f"{log}3", undisturbed)
+        yield from _ended(f"{log}3", undisturbed, signal.SIGKILL, "killed with -9")
+        yield from _ended(f"{log}4", undisturbed, signal.SIGINT, "interrupted by SIGINT")
 
 
-def _killed(log: str, undisturbed: float) -> Iterator[Figure]:
-    """Killed before it moves anything, or a little after: so that all kills come before the end, however fast it is."""
+def _ended(log: str, undisturbed: float, number: signal.Signals, how: str) -> Iterator[Figure]:
+    """Ended before it moves anything, or a little after: so that all signals come before the end, however fast it is.
+
+    Interrupted, it leaves a log in which each record that was moved is said to be, and no other; killed, one that says
+    of these at least that it is unknown.
+    """
     chance = random.Random(14)
+    lost = 0
     with portal("merged") as webhook:
         before = _leads(webhook)
         started = time.perf_counter()
         assert _run(webhook, "report", "SOURCE", "--csv").wait() == 1
         ready = time.perf_counter() - started  # about what it takes to the first record
-        kills = 0
-        while kills < KILLS:
+        ended = 0
+        while ended < TIMES:
             process = _run(webhook, *MERGE, log)
-            seconds = chance.uniform(0.3 * ready, ready + undisturbed / KILLS)
-            timer = threading.Timer(seconds, os.kill, (process.pid, signal.SIGKILL))
+            seconds = chance.uniform(0.3 * ready, ready + undisturbed / TIMES)
+            timer = threading.Timer(seconds, os.kill, (process.pid, number))
             timer.start()
-            killed = process.wait() == -signal.SIGKILL
+            code = process.wait()
             timer.cancel()
-            kills += killed
-            if not killed:  # it came to its end: from the start again
+            if code == 0:  # it came to its end: from the start again
                 break
+            assert code in (-number, 128 + number), code
+            ended += 1
+            lost += len(_moved(before, _leads(webhook)) - _logged(log, surely=number == signal.SIGINT))
         while _run(webhook, *MERGE, log).wait() != 0:
             pass
         merged = _leads(webhook)
         expected = [lead | {"sourceId": "WEB"} if lead["sourceId"] == "EMAIL" else lead for lead in before]
         wrong = sum(now != then for now, then in zip(merged, expected, strict=True))
-        yield Figure("the same, killed with -9 and gone on with: times killed, short of 50", KILLS - kills, 0)
+        yield Figure(f"the same, {how} and gone on with: times, short of 50", TIMES - ended, 0)
+        yield Figure("the same: records moved that the log had lost, after each time", lost, 0)
         yield Figure("the same: records that are not as they should be in the end", wrong, 0)
         assert _run(webhook, "undo", log, "--yes").wait() == 0
         undone = sum(now != then for now, then in zip(_leads(webhook), before, strict=True))
         yield Figure("the same, taken back with `undo`: records that are not as they were", undone, 0)
+
+
+def _moved(before: list[Record], now: list[Record]) -> set[int]:
+    return {lead["id"] for lead, was in zip(now, before, strict=True) if lead["sourceId"] != was["sourceId"]}
+
+
+def _logged(log: str, *, surely: bool) -> set[int]:
+    """Records of which a log says that they were moved, or unless `surely` that they may have been."""
+    if not Path(log).exists():
+        return set()
+    lines = [json.loads(line) for line in Path(log).read_text(encoding="utf-8").splitlines()]
+    outcomes = {line["id"]: line["outcome"] for line in lines if line["event"] == "outcome"}
+    tried = {line["id"]: line["recordId"] for line in lines if line["event"] == "intent" and "recordId" in line}
+    said = {number: outcomes.get(number, "" if surely else "moved") for number in tried}
+    return {tried[number] for number, outcome in said.items() if outcome == "moved"}
 
 
 def _program(webhook: str, *arguments: str, plan: str = "enterprise") -> tuple[list[str], dict[str, str]]:

@@ -13,6 +13,7 @@ import logging
 import os
 import secrets
 import stat
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,9 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 logger.setLevel(logging.INFO)  # whatever the level of the other logs
+
+_NAMES = ("entityId", "statusId", "entityTypeId", "recordId")
+"""What says in a line which item or record it is about."""
 
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 # To open a pipe that nobody reads would wait for ever.
@@ -37,6 +41,9 @@ class Audit:
         self._path = path
         self._said = {"person": person} if person else {}
         self._quiet = quiet
+        self._unanswered: dict[str, Mapping[str, Any]] = {}
+        self.said: Counter[str] = Counter()
+        """How many changes have come out how, by the first words of their outcomes."""
 
     @property
     def kept(self) -> bool:
@@ -59,6 +66,7 @@ class Audit:
         self._write(
             *({"id": number, "event": "intent", **record} for number, record in zip(numbers, records, strict=True))
         )
+        self._unanswered |= zip(numbers, records, strict=True)
         return numbers
 
     def outcome(self, number: str, outcome: str, **record: Any) -> None:
@@ -67,9 +75,17 @@ class Audit:
 
     def outcomes(self, all_of_them: Iterable[tuple[str, str, Mapping[str, Any]]]) -> None:
         """The same for what was sent together."""
-        self._write(
-            *({"id": number, "event": "outcome", **of, "outcome": outcome} for number, outcome, of in all_of_them)
-        )
+        known = [*all_of_them]
+        self._write(*({"id": number, "event": "outcome", **of, "outcome": outcome} for number, outcome, of in known))
+        for number, outcome, _ in known:
+            self._unanswered.pop(number, None)
+            self.said[outcome.partition(":")[0]] += 1
+
+    def cut_off(self) -> None:
+        """Write `unknown` of all that has no outcome: the process ends before the portal has answered."""
+        for number, record in list(self._unanswered.items()):
+            of = {name: record[name] for name in _NAMES if name in record}
+            self.outcome(number, "unknown: interrupted before it was answered", **of)
 
     def not_wanted(self, how: str, **record: Any) -> None:
         """Write down a change to which a person said no (`declined`) or nothing (`cancelled`)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import anyio.lowlevel
@@ -26,6 +26,9 @@ _RESERVE = 2.0  # seconds of a call that are left for its answer
 
 Told = Callable[[int], None]
 """Hears how many values are moved so far."""
+
+Begins = Callable[[Literal["reading", "moving", "deleting"]], None]
+"""Hears what a merge does next."""
 
 
 @dataclass

@@ -32,7 +32,7 @@ from .changes import Changes, audit_needed
 from .merge_log import LoggedMerge, Where, line_of
 from .merge_models import Merge, MergedCode, MergeStatus
 from .merge_plan import MergeCodes, notes, records_to_move, stored_spelling
-from .merge_run import MergeRun, Progress, Told, where_of
+from .merge_run import Begins, MergeRun, Progress, Told, where_of
 from .moving import Moved, Mover
 from .refusals import no_directory, refused
 from .stopped import MergeStoppedError, StoppedError
@@ -179,6 +179,7 @@ class Merges:
         confirmed: bool,
         to_the_end: bool = False,
         told: Told = lambda _moved: None,
+        begins: Begins = lambda _phase: None,
     ) -> Merge:
         """Move records for as long as the timeout allows, or `to_the_end`; then delete the items that none carries.
 
@@ -201,6 +202,7 @@ class Merges:
             deadline = float("inf") if to_the_end else until
             mover = Mover(self._directories, self._audit, described, deadline, items_of(merge.entity_id))
             keep = partial(self._keep, planned.plan_id, progress)
+            begins("moving")
             try:
                 all_tried = await MergeRun(merge, mover, progress, planned.total, told, keep).move(planned.to_move)
             except Bitrix24Error as exc:
@@ -210,7 +212,7 @@ class Merges:
         if not all_tried:
             return _so_far(planned, progress, "moving")
         progress.after.clear()  # whoever goes on after this looks at all that is left
-        return await self._finished(tool, planned, progress, moved_some=len(progress.moved) > before)
+        return await self._finished(tool, planned, progress, moved_some=len(progress.moved) > before, begins=begins)
 
     async def _progress(self, plan_id: str) -> Progress:
         """How far a plan has come, with what other replicas have done of it."""
@@ -265,9 +267,12 @@ class Merges:
                 "the directory, or the fields that take its codes, have changed since it was planned", "Call again"
             )
 
-    async def _finished(self, tool: str, planned: PlannedMerge, progress: Progress, *, moved_some: bool) -> Merge:
+    async def _finished(
+        self, tool: str, planned: PlannedMerge, progress: Progress, *, moved_some: bool, begins: Begins
+    ) -> Merge:
         """Delete what a fresh count finds empty, and say what is left, which may have come meanwhile."""
         merge = planned.merge
+        begins("reading")
         found = await self._counted(merge)
         left = records_to_move(found)
         if moved_some and left > len(progress.not_moved):
@@ -278,6 +283,7 @@ class Merges:
         described = self.described(tool, merge)
         try:
             if gone:
+                begins("deleting")
                 change = await self._changes.remove_unused(
                     tool,
                     merge.entity_id,

@@ -117,7 +117,8 @@ class Mover:
         sent = await self._sent(moves, following)
         back = [_put_back(one) for one in sent.moved if one.wrong]
         if back:
-            corrected = await self._sent(back)
+            with anyio.CancelScope(shield=True):  # it belongs to what has left: somebody's change must come back
+                corrected = await self._sent(back)
             verdicts = {one.move.record_id: one for one in corrected.moved}
             sent.moved = [_after_correction(one, verdicts.get(one.move.record_id)) for one in sent.moved]
             sent.error = sent.error or corrected.error

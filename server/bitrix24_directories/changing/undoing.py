@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import anyio.lowlevel
+
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.fields import folded_name
 from bitrix24_directories.directories.models import Item
@@ -140,6 +142,7 @@ class Undo:
         """Whether it went to the end."""
         left, tries = list(moves), 0
         while left:
+            await anyio.lowlevel.checkpoint_if_cancelled()  # what is sent is not cancelled, and may follow at once
             sent = await mover.send(left[: mover.at_once])
             settled = [one for one in sent.moved if one.outcome not in ("not sent", "unknown") or sent.error is None]
             undone.given_back += sum(one.outcome == "moved" for one in settled)

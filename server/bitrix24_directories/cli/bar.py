@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+
+@dataclass(frozen=True)
+class Bar:
+    """Hears how many of how many are done, and by what name what is done now goes."""
+
+    progress: Progress
+    task: TaskID
+
+    def __call__(self, done: int, of: int) -> None:
+        self.progress.update(self.task, completed=done, total=of)
+
+    def names(self, what: str) -> None:
+        self.progress.update(self.task, description=what, refresh=True)
 
 
 @contextmanager
-def bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Gives what hears how many of how many are done."""
+def bar(what: str) -> Iterator[Bar]:
+    """A bar that stands there until the block ends."""
     progress = Progress(
-        TextColumn(what),
+        TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -23,5 +38,4 @@ def bar(what: str) -> Iterator[Callable[[int, int], None]]:
         transient=True,
     )
     with progress:
-        task = progress.add_task(what, total=None)
-        yield lambda done, of: progress.update(task, completed=done, total=of)
+        yield Bar(progress, progress.add_task(what, total=None))

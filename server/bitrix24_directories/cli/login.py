@@ -10,11 +10,14 @@ from urllib.parse import parse_qs, urlsplit
 
 from bitrix24_directories.rest import Application, Bitrix24Error, Entry, authorise
 
+from .interruption import Interruption
 from .language import say
 
 
-def login(application: Application, *, for_a_team: bool = False) -> None:
+def login(application: Application, interruption: Interruption, *, for_a_team: bool = False) -> None:
     """Print the address to open, take what the browser landed on, exchange it and store the tokens.
+
+    The code can be exchanged once: an `interruption` while that is under way waits for the tokens.
 
     Raises Bitrix24Error: LOGIN_FAILED when what was pasted holds no code, or belongs to another login; and what the
     authorization server or the disk fails with.
@@ -28,7 +31,9 @@ def login(application: Application, *, for_a_team: bool = False) -> None:
         )
     )
     print("  ", say("in it). What you paste is not shown."), flush=True)
-    authorise(application, _code(_pasted(), state))
+    code = _code(_pasted(), state)
+    with interruption.waits():
+        authorise(application, code)
     print(say(f"Authorised. The tokens are in {application.file.path}, readable by you only, and renew themselves."))
     if for_a_team:
         return

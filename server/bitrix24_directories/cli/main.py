@@ -21,9 +21,12 @@ from bitrix24_directories import __version__
 
 from .arguments import Commands, UsageError, parser
 from .configured import DEMO_WEBHOOK, a_person_sits_there, complain, configured, fault, redactor
+from .interruption import EndedBySignalError, Interruption, at_once, so_far
 
 if TYPE_CHECKING:
+    from bitrix24_directories.changing.audit import Audit
     from bitrix24_directories.rest import Bitrix24Error, Credentials
+    from bitrix24_directories.settings import Settings
 
 # What writing to a stdout that is closed, full or gone fails with.
 _UNWRITABLE = {errno.EPIPE, errno.ENOSPC, errno.EBADF, errno.EIO, errno.ECONNRESET}
@@ -40,10 +43,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         argcomplete.autocomplete(whole)
     args = whole.parse_args([_readable(arg) for arg in (sys.argv[1:] if argv is None else argv)])
     try:
-        with nullcontext() if args.run in _WITH_RICH else _without_rich():
+        with (
+            nullcontext() if args.run in _WITH_RICH else _without_rich(),
+            at_once() if args.run in _INTERRUPTED else nullcontext(),
+        ):
             code: int = args.run(args)
         if sys.stdout is not None:
             sys.stdout.flush()
+    except EndedBySignalError as exc:
+        return exc.code
     except KeyboardInterrupt:
         return 130
     except UsageError as exc:
@@ -136,17 +144,30 @@ def _greeting(portal: Credentials | Bitrix24Error) -> str:
 
 def _call(args: argparse.Namespace) -> int:
     from mcp import Client
+    from mcp_types import CallToolResult, InputRequiredResult
 
     from bitrix24_directories.mcp_server.server import DirectoriesServer
     from bitrix24_directories.text import quoted
+
+    from .language import say
 
     if args.tool is None and not args.list:
         raise UsageError("Name a tool, or --list to see them.")
     arguments = _arguments(args.arguments)
     portal, settings, transport = configured(args)
+    audit = _audit_of(settings)
+    interruption = Interruption(audit)
+
+    class Server(DirectoriesServer):
+        """Cancels the call in its own task, and waits for what it does then, before anything else is closed."""
+
+        async def call_tool(self, *given: Any) -> CallToolResult | InputRequiredResult:
+            with interruption.cancels():
+                return await super().call_tool(*given)
+            return CallToolResult(content=[], is_error=True)
 
     async def run() -> int:
-        async with Client(DirectoriesServer(portal, settings, transport=transport)) as client:
+        async with Client(Server(portal, settings, transport=transport, audit=audit)) as client:
             if args.list:
                 for tool in (await client.list_tools()).tools:
                     print(f"{tool.name}: {tool.title}")
@@ -155,6 +176,8 @@ def _call(args: argparse.Namespace) -> int:
                         print(f"  {name}{'' if name in required else '?'}: {schema['description']}")
                 return 0
             result = await client.call_tool(args.tool, arguments)
+        if interruption.cancelled:
+            return 1
         to = sys.stderr if result.is_error else sys.stdout
         if args.json:
             print(quoted(result.structured_content, indent=2), file=to)
@@ -163,7 +186,24 @@ def _call(args: argparse.Namespace) -> int:
         code = ((result.structured_content or {}).get("error") or {}).get("code")
         return 2 if code in _WRONG_USAGE else int(result.is_error)
 
-    return anyio.run(run)
+    try:
+        code = anyio.run(run)
+        interruption.reraise()
+    except EndedBySignalError:
+        complain(so_far(audit))
+        if audit is not None and audit.said["unknown"]:
+            complain(say("Look in a minute or two what became of these before you go on."))
+        raise
+    return code
+
+
+def _audit_of(settings: Settings) -> Audit | None:
+    """What a call writes down, where it may change anything."""
+    if not settings.allow_writes:
+        return None
+    from bitrix24_directories.changing.audit import Audit
+
+    return Audit(settings.audit_log)
 
 
 def _arguments(given: Sequence[str]) -> dict[str, str]:
@@ -209,7 +249,7 @@ def _login(args: argparse.Namespace) -> int:
     from bitrix24_directories.settings import load_settings
 
     from .check import to_a_person
-    from .language import choose
+    from .language import choose, say
     from .login import login
 
     try:
@@ -221,11 +261,17 @@ def _login(args: argparse.Namespace) -> int:
         return 1
     redact = redactor(application)
     configure_logging(settings.log_level, redact)
+    interruption = Interruption()
     try:
-        login(application, for_a_team=bool(args.person))
+        login(application, interruption, for_a_team=bool(args.person))
     except Bitrix24Error as exc:
         complain(redact(to_a_person(exc)))
+        interruption.reraise()
         return 1
+    except EndedBySignalError:
+        complain(say("Interrupted: no tokens were asked for. To go on, run the same command again."))
+        raise
+    interruption.reraise()
     return 0
 
 
@@ -306,6 +352,8 @@ COMMANDS: Commands = {
     "undo": _undo,
     "person": _person,
 }
+_INTERRUPTED = (_call, _login, _merge, _undo)
+"""What says itself what a signal has come to; all others end with Python's own ways, or with `lifetime`'s."""
 _WITH_RICH = (_report, _merge, _undo)
 
 

@@ -28,12 +28,15 @@ from bitrix24_directories.rest import Bitrix24Error
 from bitrix24_directories.text import shown_code
 
 from .arguments import UsageError
-from .bar import bar
+from .bar import Bar, bar
 from .check import to_a_person
 from .configured import a_person_sits_there, client_of, complain, configured, redactor
+from .interruption import EndedBySignalError, Interruption, at_once, so_far
+from .language import say
 
 _TRIES = 5
 """In a row that moved nothing, before a portal that fails is given up."""
+_PHASES = {"reading": "Reading", "moving": "Moving", "deleting": "Deleting"}
 
 
 class _UnwantedError(Exception):
@@ -71,6 +74,9 @@ def _run(args: argparse.Namespace, work: Callable[[_Tools], Awaitable[int]], log
     if not log:
         raise UsageError("Where shall each record be written down? Name a file with --log, or in BITRIX24_AUDIT_LOG.")
 
+    audit = Audit(log, quiet=True)
+    interruption = Interruption(audit)
+
     async def run() -> int:
         if isinstance(portal, Bitrix24Error):
             raise portal
@@ -78,40 +84,53 @@ def _run(args: argparse.Namespace, work: Callable[[_Tools], Awaitable[int]], log
             raise trouble
         async with client_of(portal, settings, transport) as client:
             directories = Directories(client, Cache(settings.cache_ttl))
-            audit, turns = Audit(log, quiet=True), Turns(settings.timeout)
+            turns = Turns(settings.timeout)
             changes = Changes(directories, audit, turns, settings.timeout)
             merges = Merges(directories, changes, audit, turns, settings.timeout, settings.limits)
-            return await work(_Tools(merges, Undo(directories, changes, audit), log))
+            with interruption.cancels():
+                return await work(_Tools(merges, Undo(directories, changes, audit), log))
+        return 1
 
     try:
         if not settings.allow_writes:
             complain("Changes are switched off: set BITRIX24_ALLOW_WRITES=true to let this program make them.")
             return 1
-        return anyio.run(run)
+        code = anyio.run(run)
+        interruption.reraise()
+    except EndedBySignalError:
+        complain(so_far(audit))
+        if audit.said and interruption.cancelled:
+            complain(say("To go on, run the same command again."))
+        if audit.said and "into" in args:
+            complain(say(f"To take the merge back: `bitrix24-directories-mcp undo {log}`"))
+        raise
     except _UnwantedError:
         print("Nothing was changed.")
         return 1
     except Bitrix24Error as exc:
         complain(redact(to_a_person(exc)))
+        interruption.reraise()
         return 1
+    return code
 
 
 async def _merge(args: argparse.Namespace, tools: _Tools) -> int:
     merges = tools.merges
-    planned = await merges.plan(args.entity_id, args.codes, args.into)
-    log = anyio.Path(tools.log)
-    if await log.exists():
-        text = await log.read_text(encoding="utf-8", errors="replace")
-        planned = await merges.resumed(planned, read_log(text.splitlines()).merges)
+    with bar(say("Reading")):
+        planned = await merges.plan(args.entity_id, args.codes, args.into)
+        log = anyio.Path(tools.log)
+        if await log.exists():
+            text = await log.read_text(encoding="utf-8", errors="replace")
+            planned = await merges.resumed(planned, read_log(text.splitlines()).merges)
     print(merge_text(planned.answer().model_copy(update={"plan_id": None})))
     if not planned.does_something:
         return 0
     _ask(args)
     confirmed, tries = True, 0
-    with bar("Moving") as told_of:
+    with bar(say("Reading")) as told_of:
         while True:
             before = planned.moved_before
-            result, error = await _once(merges, planned, partial(_told, told_of, planned.total), confirmed=confirmed)
+            result, error = await _once(merges, planned, told_of, confirmed=confirmed)
             tries = tries + 1 if result.moved == before else 0
             confirmed = False
             if error is None and result.status != "moving":
@@ -119,6 +138,7 @@ async def _merge(args: argparse.Namespace, tools: _Tools) -> int:
             if error is not None and (not error.retryable or tries >= _TRIES):
                 break
             await anyio.sleep(error.retry_after or 1 if error is not None else 0)
+            told_of.names(say("Reading"))
             planned = await merges.plan(args.entity_id, args.codes, args.into)
     print(merge_text(result))
     if error is not None:
@@ -127,10 +147,16 @@ async def _merge(args: argparse.Namespace, tools: _Tools) -> int:
 
 
 async def _once(
-    merges: Merges, planned: PlannedMerge, told: Callable[[int], None], *, confirmed: bool
+    merges: Merges, planned: PlannedMerge, shown: Bar, *, confirmed: bool
 ) -> tuple[Merge, Bitrix24Error | None]:
+    told = partial(_told, shown, planned.total)
+
+    def begins(phase: str) -> None:
+        shown.names(say(_PHASES[phase]))
+
     try:
-        return await merges.carry_out("merge", planned, confirmed=confirmed, to_the_end=True, told=told), None
+        merge = await merges.carry_out("merge", planned, confirmed=confirmed, to_the_end=True, told=told, begins=begins)
+        return merge, None
     except MergeStoppedError as exc:
         return exc.merge, exc.error
 
@@ -180,5 +206,7 @@ def _ask(args: argparse.Namespace) -> None:
         return
     if not a_person_sits_there():
         raise UsageError("Nobody can be asked here: add --yes to carry it out.")
-    if input("Carry it out? [y/N] ").strip().casefold() not in ("y", "yes"):
+    with at_once():
+        answer = input("Carry it out? [y/N] ")
+    if answer.strip().casefold() not in ("y", "yes"):
         raise _UnwantedError

@@ -22,6 +22,7 @@ from bitrix24_directories.state.shared import State
 from .scopes import SCOPES
 
 if TYPE_CHECKING:
+    from bitrix24_directories.changing.audit import Audit
     from bitrix24_directories.changing.changes import Changes
     from bitrix24_directories.changing.merging import Merges
 
@@ -88,8 +89,10 @@ class OneCaller(Callers):
         *,
         transport: Transport | None = None,
         cache: Cache | None = None,
+        audit: Audit | None = None,
     ) -> None:
         self._portal = portal
+        self._audit = audit
         self._settings = settings
         self._link = Link(settings.limits, transport, ca_file=settings.ca_file)
         self._cache = cache
@@ -109,7 +112,9 @@ class OneCaller(Callers):
         logs = network_logs_redacted(Redactor(self.secrets))
         with logs:
             async with Bitrix24Client(self._portal, timeout=settings.timeout, link=self._link) as client:
-                self._caller = caller_of(Directories(client, self._cache or Cache(settings.cache_ttl)), settings)
+                self._caller = caller_of(
+                    Directories(client, self._cache or Cache(settings.cache_ttl)), settings, audit=self._audit
+                )
                 try:
                     yield
                 finally:
@@ -132,7 +137,13 @@ class OneCaller(Callers):
 
 
 def caller_of(
-    directories: Directories, settings: Settings, *, name: str = "", state: State | None = None, secret: bytes = b""
+    directories: Directories,
+    settings: Settings,
+    *,
+    name: str = "",
+    state: State | None = None,
+    secret: bytes = b"",
+    audit: Audit | None = None,
 ) -> Caller:
     """A caller with what `settings` allow; `name` stands in the audit log. Replicas share `state` and `secret`."""
     if not settings.allow_writes:
@@ -144,7 +155,7 @@ def caller_of(
 
     portal = directories.reader.identity[0]
     salt = hashlib.sha256(secret + f"{name} {portal}".encode()).hexdigest() if secret else ""
-    audit, turns = Audit(settings.audit_log, person=name), Turns(settings.timeout, state, portal)
+    audit, turns = audit or Audit(settings.audit_log, person=name), Turns(settings.timeout, state, portal)
     timeout, limits = settings.timeout, settings.limits
     changes = Changes(directories, audit, turns, timeout, salt)
     merges = Merges(directories, changes, audit, turns, timeout, limits, salt=salt)

@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
     from mcp.server.transport_security import TransportSecuritySettings
 
+    from bitrix24_directories.changing.audit import Audit
     from bitrix24_directories.changing.merge_models import Merge
     from bitrix24_directories.directories.models import Change
 
@@ -95,7 +96,7 @@ class DirectoriesServer(MCPServer[None]):
 
     `portal` is who calls which portal, or the error that each tool answers while there is none, or all who may call;
     `transport` replaces the network; a `cache` may serve several servers, as its keys hold the portal and the caller.
-    `options` are the SDK's own.
+    An `audit` replaces the one that `settings` name. `options` are the SDK's own.
     """
 
     def __init__(
@@ -105,12 +106,15 @@ class DirectoriesServer(MCPServer[None]):
         *,
         transport: Transport | None = None,
         cache: Cache | None = None,
+        audit: Audit | None = None,
         **options: Any,
     ) -> None:
         settings = settings or Settings.model_construct()
         self._timeout = settings.timeout
         self._callers = (
-            portal if isinstance(portal, Callers) else OneCaller(portal, settings, transport=transport, cache=cache)
+            portal
+            if isinstance(portal, Callers)
+            else OneCaller(portal, settings, transport=transport, cache=cache, audit=audit)
         )
         self._redact = Redactor(self._callers.secrets)
         tools = read_tools()

@@ -6,14 +6,16 @@ portal, and one exchange.
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 import anyio
+import anyio.lowlevel
 import httpx
 from opentelemetry.trace import SpanKind, get_tracer
 
@@ -37,6 +39,20 @@ Transport = httpx.AsyncBaseTransport
 _tracer = get_tracer("bitrix24_directories")  # does nothing unless the process sets tracing up
 _EXPIRED = TOKEN_REFUSED | {"NO_TOKEN"}
 _NO_BATCH = {"ERROR_METHOD_NOT_FOUND", "ERROR_BATCH_METHOD_NOT_ALLOWED", "ACCESS_DENIED", "WRONG_AUTH_TYPE"}
+
+
+class CutOffError(asyncio.CancelledError):
+    """A request that had left was cancelled past its shield, as asyncio itself does when a program ends."""
+
+
+@contextmanager
+def _lost_if_cut_off(outcomes: list[Any], calls: int) -> Iterator[None]:
+    """Give each of the calls of a request that was cut off an error that tells that its answer is lost."""
+    try:
+        yield
+    except CutOffError:
+        outcomes += [failure("CONNECTION_LOST")] * calls
+        raise
 
 
 def in_process(app: Callable[..., Awaitable[None]]) -> Transport:
@@ -171,7 +187,8 @@ class Bitrix24Client:
             group = in_one_request(pending) if self._batch_works else pending[:1]
             pending = pending[len(group) :]
             try:
-                outcomes += await self._change(group)
+                with _lost_if_cut_off(outcomes, len(group)):
+                    outcomes += await self._change(group)
             except Bitrix24Error as exc:
                 if len(group) > 1 and exc.kind in _NO_BATCH and exc.nothing_was_done:
                     self._batch_works = False
@@ -190,7 +207,8 @@ class Bitrix24Client:
         for group in in_requests([Call(method, params) for method, params in calls]):
             if self._batch_works and not group[0].alone:
                 try:
-                    answer = await self._retried("batch", batch_params(group), repeatable=False)
+                    with _lost_if_cut_off(outcomes, len(group)):
+                        answer = await self._retried("batch", batch_params(group), repeatable=False)
                 except Bitrix24Error as exc:
                     if exc.kind not in _NO_BATCH or not exc.nothing_was_done:
                         raise
@@ -199,7 +217,8 @@ class Bitrix24Client:
                     outcomes += read_batch(answer, group)
                     continue
             for call in group:
-                outcomes.append(await capture(self.call(call.method, call.params)))
+                with _lost_if_cut_off(outcomes, 1):
+                    outcomes.append(await capture(self.call(call.method, call.params)))
 
     async def _change(self, group: list[Call]) -> Sequence[Outcome | None]:
         if len(group) == 1:
@@ -286,6 +305,8 @@ class Bitrix24Client:
         request = self._credentials.request(method, params)
         with self._bucket.sending():
             await self._link.reserve()
+            if not repeatable:
+                await anyio.lowlevel.checkpoint_if_cancelled()  # the last moment: what is sent is shielded
             return await self._answer(method, request, repeatable=repeatable)
 
     async def _answer(self, method: str, request: Request, *, repeatable: bool) -> Answer:
@@ -298,6 +319,8 @@ class Bitrix24Client:
                 anyio.fail_after(limit, shield=not repeatable),
             ):
                 answer = await self._exchange.post(request)
+        except asyncio.CancelledError as exc:
+            raise exc if repeatable else CutOffError(*exc.args) from None
         except TimeoutError:
             self._link.note(reached=False)
             raise failure("TIMEOUT", detail=f"no answer within {limit:.3g} s") from None

@@ -1,0 +1,134 @@
+"""Ctrl+C and SIGTERM in a terminal: what has left for the portal is waited for, and nothing more is sent.
+
+asyncio's own way with Ctrl+C cancels tasks past every shield, and SIGTERM just kills. Here the first signal cancels
+through anyio, whose shields hold; a second one ends the process at once. Handlers are Python's, not the event loop's,
+for Windows has these too, and they come through while the loop is held up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import anyio
+
+from .configured import complain
+from .language import say
+
+if TYPE_CHECKING:
+    from bitrix24_directories.changing.audit import Audit
+
+_NUMBERS = (signal.SIGINT, signal.SIGTERM)
+_SHOW_CURSOR = "\x1b[?25h"  # which a bar hides
+
+
+class EndedBySignalError(KeyboardInterrupt):
+    """A signal has ended a command, which now has `code` as its exit code."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.code = 128 + number
+
+
+class Interruption:
+    """What became of the signals that came while a command works; `audit` has what it has sent."""
+
+    def __init__(self, audit: Audit | None = None) -> None:
+        self._number = 0
+        self._audit = audit
+        self.cancelled = False
+        """Whether something was cancelled; else it came to its end in spite of the signal."""
+
+    @contextmanager
+    def cancels(self) -> Iterator[None]:
+        """Cancel what is done inside with the first signal. Ask `reraise` afterwards, outside of the event loop."""
+        loop = asyncio.get_running_loop()
+        with anyio.CancelScope() as scope:
+
+            def cancel() -> None:
+                scope.cancel()
+                _tell(say("Interrupted: waiting for answers to what was sent. A second time ends it at once."))
+
+            with _handled_by(partial(self._receive, lambda: loop.call_soon_threadsafe(cancel))):
+                yield
+        self.cancelled = scope.cancelled_caught
+
+    @contextmanager
+    def waits(self) -> Iterator[None]:
+        """Let what is done inside come to its end. Ask `reraise` afterwards."""
+        said = say("Interrupted: waiting for the answer, which holds the tokens. A second time ends it at once.")
+        with _handled_by(partial(self._receive, lambda: _tell(said))):
+            yield
+
+    def reraise(self) -> None:
+        """Raises EndedBySignalError where a signal came."""
+        if self._number:
+            raise EndedBySignalError(self._number)
+
+    def _receive(self, begin: Callable[[], object], number: int, _frame: Any) -> None:
+        if self._number:
+            self._end(number)
+        self._number = number
+        begin()
+
+    def _end(self, number: int) -> NoReturn:
+        """End without waiting for anything: not for the loop, and not for threads."""
+        with suppress(OSError):
+            if self._audit is not None:
+                self._audit.cut_off()
+            shown = _SHOW_CURSOR if sys.stderr is not None and sys.stderr.isatty() else ""
+            said = say("Ended at once: of what was sent and not answered it is unknown what became of it.")
+            os.write(2, f"{shown}{said}\n".encode())  # print may be in the middle of something
+        os._exit(128 + number)
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """Let a signal raise EndedBySignalError inside: while nothing has been sent, as while a person is asked."""
+    with _handled_by(_raise):
+        yield
+
+
+def _tell(text: str) -> None:
+    """Whoever read it may have gone, which changes nothing."""
+    with suppress(OSError):
+        complain(text)
+
+
+def _raise(number: int, _frame: Any) -> NoReturn:
+    raise EndedBySignalError(number)
+
+
+@contextmanager
+def _handled_by(handler: Callable[[int, Any], object]) -> Iterator[None]:
+    """Signals that are ignored, as under nohup, stay so; beside the main thread none can be handled."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in _NUMBERS}
+    before = {number: was for number, was in before.items() if was not in (signal.SIG_IGN, None)}
+    for number in before:
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, was in before.items():
+            signal.signal(number, was)
+
+
+def so_far(audit: Audit | None) -> str:
+    """What an interrupted command has done, for a person."""
+    said = audit.said if audit is not None else {}
+    made = sum(said.get(outcome, 0) for outcome in ("moved", "done", "done otherwise"))
+    if unknown := said.get("unknown", 0):
+        return say(f"Interrupted. Changes made by then: {made}; changes of which it is not known: {unknown}.")
+    if made:
+        return say(f"Interrupted. Changes made by then: {made}.")
+    return say("Interrupted: nothing was changed.")
