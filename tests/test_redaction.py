@@ -98,6 +98,32 @@ def test_a_text_without_secrets_stays_as_it_is(text: str) -> None:
     assert redactor()(text) == text
 
 
+@given(
+    secrets=st.lists(st.text("abA*%2é", min_size=1, max_size=4), min_size=2, max_size=6),
+    text=st.text("abA*%2é <", max_size=30),
+)
+def test_many_secrets_that_stand_in_each_other(secrets: list[str], text: str) -> None:
+    redacted = redactor(*secrets)(text)
+    for part in redacted.split(MASK):
+        assert not any(secret in part for secret in secrets if secret not in MASK)
+    if not any(secret in text for secret in secrets) and "%" not in text and "<" not in text:
+        assert redacted == text
+
+
+def test_the_longest_of_two_secrets_goes_first() -> None:
+    assert redactor("abcd", "abcdefgh")("say abcdefghi") == "say ***i"
+
+
+def test_secrets_come_and_go() -> None:
+    known = ["first"]
+    redact = Redactor(lambda: known)
+    assert redact("first second") == "*** second"
+    known.append("second")
+    assert redact("first second") == "*** ***"
+    known.remove("first")
+    assert redact("first second") == "first ***"
+
+
 def test_structured_values_keep_their_shape() -> None:
     given: dict[str, Any] = {"a": [1, None, True, "x SECRET y"], "SECRET": {"deep": ["%53ECRET"]}, "b": 1.5}
     redacted = redactor("SECRET").values(given)
