@@ -43,7 +43,7 @@ def serve_http(args: argparse.Namespace) -> int:
         callers: Callers = OneCaller(portal, settings, transport=transport)
         if settings.people:
             people = People(Path(settings.people).expanduser())
-            people.make_sure()
+            people.look()  # what is wrong is logged, and may be mended while it is served
             shared = portal if isinstance(portal, Webhook) else None  # an application's tokens are somebody's own
             state, secret = _state(settings)
             team = Team(people, settings, shared, transport=transport, state=state, secret=secret)

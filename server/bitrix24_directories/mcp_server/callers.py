@@ -69,6 +69,10 @@ class Callers(ABC):
         """Hear of a call that has ended: `ok`, or the code of its error."""
         del tool, outcome, seconds
 
+    def nobody(self) -> bool:
+        """Whether nobody at all can be let in."""
+        return False
+
     def said(self) -> Mapping[str, object]:
         """What readiness says besides."""
         return {}

@@ -1,10 +1,12 @@
 """The file of people: one JSON line for each, with the SHA-256 of their token, never the token. A leaf but for `rest`.
 
-Read again whenever it changes, so that whoever is taken out of it is shut out with the next call.
+Read again whenever it changes, so that whoever is taken out of it is shut out with the next call. Where it cannot be
+read, or no line of it is a person's, those stay who were known before; a line that begins with # is a comment.
 """
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import hashlib
 import json
@@ -29,6 +31,8 @@ _LIMIT = 10 * 2**20
 """Bytes of the file that are read at most."""
 
 _Line = dict[str, object]
+_COMMENT = "#"
+"""Begins a comment; a comment is a line that holds its text under this name."""
 
 
 class PeopleError(Exception):
@@ -59,29 +63,57 @@ def token_hash(token: str) -> str:
 
 
 class People:
-    """All people of the file at `path`."""
+    """All people of the file at `path`, as far as it could be read."""
+
+    version = 0
+    """Raised whenever people may have changed."""
+    trouble = ""
+    """What is wrong with the file as it is now, without its folder and whatever stands in it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._read_as: tuple[int, ...] | None = None
+        self._logged: tuple[tuple[int, ...] | None, str] = (None, "")
         self._by_hash: dict[str, Person] = {}
         self._by_name: dict[str, Person] = {}
 
     def with_token(self, token: str) -> Person | None:
-        self._look()
+        self.look()
         return self._by_hash.get(token_hash(token))
 
     def named(self, name: str) -> Person | None:
-        self._look()
+        self.look()
         return self._by_name.get(name)
 
     def all(self) -> Collection[Person]:
-        self._look()
+        """Those who are known; reads nothing, for what takes secrets out of the log asks for them."""
         return self._by_name.values()
 
+    def look(self) -> None:
+        """Read the file if it has changed, and log that once; those stay known who were, where it cannot be used."""
+        found = None
+        try:
+            found = self._looked_at()
+            if found == self._read_as:
+                return
+            trouble = self._read()
+        except PeopleError as exc:
+            trouble = self._kept(str(exc).replace(str(self.path), self.path.name))
+            found = None  # to be tried again, for not all that can be wrong shows in what it looks like
+        self._read_as, self.trouble = found, trouble
+        if (found, trouble) == self._logged:
+            return
+        self._logged = found, trouble
+        if trouble:
+            logger.error("%s", trouble)
+        else:
+            logger.info("%s was read; people in it: %d", self.path.name, len(self._by_name))
+
     def make_sure(self) -> None:
-        """Raises PeopleError where the file cannot be used."""
-        self._read(self._looked_at())
+        """Look at the file. Raises PeopleError where it cannot be used."""
+        self._looked_at()
+        self._texts()
+        self.look()
 
     def add(self, name: str, scopes: Sequence[str], webhook: Webhook | None, *, oauth: bool = False) -> str:
         """A new person; gives their token, which is nowhere kept. Raises PeopleError."""
@@ -119,17 +151,6 @@ class People:
         self._change(rotated)
         return token
 
-    def _look(self) -> None:
-        """Read the file if it has changed; without anybody where that cannot be done."""
-        try:
-            found = self._looked_at()
-            if found != self._read_as:
-                self._read(found)
-        except PeopleError as exc:
-            if self._read_as is not None or self._by_name:
-                logger.error("Nobody is let in: %s", exc)
-            self._read_as, self._by_hash, self._by_name = None, {}, {}
-
     def _looked_at(self) -> tuple[int, ...]:
         try:
             found = self.path.stat()
@@ -139,29 +160,41 @@ class People:
             raise PeopleError(f"{self.path} is no regular file")
         if os.name == "posix" and found.st_mode & 0o077:
             raise PeopleError(f"{self.path} can be read by others: it needs mode 0600")
-        return found.st_ino, found.st_mtime_ns, found.st_size
+        return found.st_ino, found.st_ctime_ns, found.st_mtime_ns, found.st_size  # ctime: mode and owner, too
 
-    def _read(self, looked_at: tuple[int, ...]) -> None:
+    def _read(self) -> str:
+        """Take in whom the file names; gives what is wrong with it. Raises PeopleError where it cannot be read."""
         by_hash: dict[str, Person] = {}
         by_name: dict[str, Person] = {}
+        wrong: list[int] = []
         for number, text in enumerate(self._texts(), 1):
+            if _says_nothing(text):
+                continue
             person = _person(text)
-            if person is None:
-                logger.error("Line %d of %s is no person's, and lets nobody in", number, self.path)
-            elif person.name in by_name or (person.token_hash and person.token_hash in by_hash):
-                logger.error("Line %d of %s is another one's too, and lets nobody in", number, self.path)
-            else:
-                by_name[person.name] = person
-                if person.token_hash:
-                    by_hash[person.token_hash] = person
-        self._read_as, self._by_hash, self._by_name = looked_at, by_hash, by_name
+            if person is None or person.name in by_name or person.token_hash in by_hash:
+                wrong.append(number)
+                continue
+            by_name[person.name] = person
+            if person.token_hash:
+                by_hash[person.token_hash] = person
+        if wrong and not by_name:
+            return self._kept(f"no line of {self.path.name} is a person's")
+        self._by_hash, self._by_name = by_hash, by_name
+        self.version += 1
+        if wrong:
+            return f"{_lines(wrong)} of {self.path.name}: no person's, or another one's too; all others are let in"
+        return "" if by_name else f"{self.path.name} names nobody: `bitrix24-directories-mcp person add NAME`"
 
-    def _texts(self) -> list[str]:
+    def _kept(self, trouble: str) -> str:
+        known = len(self._by_name)
+        return f"{trouble}; {f'those are let in who were before: {known}' if known else 'nobody is let in'}"
+
+    def _texts(self) -> list[bytes]:
         try:
-            with self.path.open(encoding="utf-8-sig") as file:
-                return [line for line in file.read(_LIMIT).splitlines() if line.strip()]
-        except (OSError, UnicodeError) as exc:
-            raise PeopleError(f"{self.path} cannot be read ({exc})") from None
+            with self.path.open("rb") as file:
+                return file.read(_LIMIT).removeprefix(codecs.BOM_UTF8).splitlines()
+        except OSError as exc:
+            raise PeopleError(f"{self.path} cannot be read ({exc.strerror or exc})") from None
 
     def _change(self, change: Callable[[list[_Line]], list[_Line]]) -> None:
         """Replace the file as a whole, one program at a time."""
@@ -173,7 +206,7 @@ class People:
                 lines: list[_Line] = []
                 if self.path.exists():
                     self._looked_at()
-                    lines = [_line(text, self.path) for text in self._texts()]
+                    lines = [_line(text, self.path, number) for number, text in enumerate(self._texts(), 1) if text]
                 self._replace(change(lines))
         except Timeout:
             raise PeopleError(f"another program keeps {self.path}") from None
@@ -184,7 +217,7 @@ class People:
         new = self.path.with_name(f"{self.path.name}.{secrets.token_hex(4)}.new")
         try:
             with open(new, "x", encoding="utf-8", opener=partial(os.open, mode=0o600)) as file:
-                file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+                file.writelines(f"{_text(line)}\n" for line in lines)
                 file.flush()
                 os.fsync(file.fileno())
             new.replace(self.path)
@@ -193,10 +226,20 @@ class People:
                 new.unlink(missing_ok=True)
 
 
-def _person(text: str) -> Person | None:
+def _says_nothing(text: bytes) -> bool:
+    return not text.strip() or text.startswith(_COMMENT.encode())
+
+
+def _lines(numbers: Sequence[int]) -> str:
+    """How a list of lines begins; all of them might fill the log."""
+    shown = ", ".join(map(str, numbers[:10]))
+    return f"{'lines' if len(numbers) > 1 else 'line'} {shown}{', …' if len(numbers) > 10 else ''}"
+
+
+def _person(text: bytes) -> Person | None:
     """A line of the file; None for what is none."""
     try:
-        line = json.loads(text)
+        line = json.loads(text.decode())
     except (ValueError, RecursionError):
         return None
     if not isinstance(line, dict):
@@ -219,14 +262,18 @@ def _person(text: str) -> Person | None:
     return Person(name, hashed, known, webhook, oauth)
 
 
-def _line(text: str, path: Path) -> _Line:
+def _line(text: bytes, path: Path, number: int) -> _Line:
     try:
-        line = json.loads(text)
-    except ValueError:
+        line = {_COMMENT: text.decode()} if _says_nothing(text) else json.loads(text.decode())
+    except (ValueError, RecursionError):
         line = None
     if not isinstance(line, dict):
-        raise PeopleError(f"{path} holds a line that is no person's; mend it first")
+        raise PeopleError(f"line {number} of {path} is no person's; mend it first")
     return line
+
+
+def _text(line: _Line) -> str:
+    return str(line[_COMMENT]) if [*line] == [_COMMENT] else json.dumps(line, ensure_ascii=False)
 
 
 def _without(lines: list[_Line], name: str) -> list[_Line]:

@@ -56,6 +56,8 @@ class Team(Callers):
         self._applications: dict[str, Application] = {}
         self._members: OrderedDict[tuple[str, ...], Member] = OrderedDict()
         self.portals: dict[str, Portal] = {}
+        self._known_secrets: frozenset[str] | None = None
+        self._known_of = 0
         self._tasks: TaskGroup | None = None
         self._turn = anyio.Lock()
         self.metrics: Metrics | None = None
@@ -99,8 +101,13 @@ class Team(Callers):
     async def admitted(self) -> Caller:
         return await (await self._member(self.person())).admitted()
 
+    def nobody(self) -> bool:
+        self._people.look()
+        return not self._people.all()
+
     def said(self) -> Mapping[str, object]:
-        return self._state.said()
+        trouble = self._people.trouble
+        return {**self._state.said(), **({"people": trouble} if trouble else {})}
 
     async def changed(self) -> None:
         with contextlib.suppress(Bitrix24Error):  # of somebody who is not let in, and has changed nothing
@@ -112,17 +119,30 @@ class Team(Callers):
     def links(self) -> Mapping[str, Link]:
         return {address: portal.link for address, portal in self.portals.items()}
 
-    def secrets(self) -> Collection[str]:
-        """Those of people who were taken out of the file are secrets for as long as their client is kept."""
-        callers: list[Credentials | None] = [person.webhook for person in self._people.all()]
-        callers += [member.credentials for member in self._members.values()]
-        callers += self._applications.values()
-        return {secret for one in (*callers, self._shared) if one is not None for secret in one.secrets}
+    def secrets(self) -> frozenset[str]:
+        """The same set until people or their tokens change, so that it is gathered once for all texts in between.
+
+        Those of people who were taken out of the file are secrets for as long as their client is kept.
+        """
+        if self._known_secrets is None or self._known_of != self._people.version:
+            self._known_of = self._people.version
+            callers: list[Credentials | None] = [person.webhook for person in self._people.all()]
+            callers += [member.credentials for member in [*self._members.values()]]
+            callers += self._applications.values()
+            every = (*callers, self._shared)
+            self._known_secrets = frozenset(secret for one in every if one is not None for secret in one.secrets)
+        return self._known_secrets
+
+    def _forget_secrets(self) -> None:
+        self._known_secrets = None
 
     def _credentials(self, person: Person) -> Credentials:
         if person.oauth:
             if person.name not in self._applications:
-                self._applications[person.name] = self._settings.application(person.name)
+                application = self._settings.application(person.name)
+                application.on_new_secrets = self._forget_secrets
+                self._applications[person.name] = application
+                self._forget_secrets()
             return self._applications[person.name]
         found = person.webhook or self._shared
         if found is None:
