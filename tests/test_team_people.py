@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from bitrix24_directories.cli.main import main
 from bitrix24_directories.logs import configure_logging
 from bitrix24_directories.redaction import Redactor
 from support import ADMIN_SECRET, READER_SECRET, RunningPortal, clean_environment
@@ -204,6 +205,41 @@ async def test_a_file_of_another_owner(
         os.chown(path, USER, USER)
         with as_user():
             assert "people" not in await ready()
+
+
+def test_root_keeps_owner_group_and_mode(
+    portal: RunningPortal, folder_of_a_user: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Or the server could not read the file any more, nor its user change it."""
+    path, lock = folder_of_a_user / "people.jsonl", folder_of_a_user / "people.jsonl.lock"
+    monkeypatch.setenv("BITRIX24_PEOPLE", str(path))
+    assert main(["person", "add", "anna"]) == 0  # a new file is the folder's owner's
+    assert (path.stat().st_uid, path.stat().st_mode & 0o777) == (USER, 0o600)
+    os.chown(path, USER, USER - 1)
+    path.chmod(0o400)
+    assert main(["person", "rotate", "anna"]) == 0
+    found = path.stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (USER, USER - 1, 0o400)
+    lock.unlink()
+    assert main(["person", "add", "bert"]) == 0
+    assert lock.stat().st_uid == USER
+    with as_user():
+        assert main(["person", "add", "carl"]) == 0
+        assert main(["person", "list"]) == 0
+    assert {line.partition(":")[0] for line in capsys.readouterr().out.splitlines()} >= set(NAMES)
+    os.chown(path, 0, 0)
+    with as_user():
+        assert main(["person", "remove", "carl"]) == 1
+    assert path.stat().st_uid == 0
+
+
+def test_root_follows_no_link_to_make_the_lock(folder_of_a_user: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BITRIX24_PEOPLE", str(folder_of_a_user / "people.jsonl"))
+    victim = folder_of_a_user / "victim"
+    victim.touch()
+    (folder_of_a_user / "people.jsonl.lock").symlink_to(victim)
+    assert main(["person", "add", "anna"]) == 1
+    assert victim.stat().st_uid == 0
 
 
 def test_where_nobody_can_be_let_in_there_is_a_sentence(tokens: dict[str, str], tmp_path: Path) -> None:

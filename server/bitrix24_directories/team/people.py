@@ -202,7 +202,9 @@ class People:
 
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with FileLock(self.path.with_name(f"{self.path.name}.lock"), timeout=10, mode=0o600):
+            lock = self.path.with_name(f"{self.path.name}.lock")
+            _make_for(lock, self._belongs_to())
+            with FileLock(lock, timeout=10, mode=0o600):
                 lines: list[_Line] = []
                 if self.path.exists():
                     self._looked_at()
@@ -213,10 +215,18 @@ class People:
         except OSError as exc:
             raise PeopleError(f"{self.path} cannot be written ({exc.strerror or exc})") from None
 
+    def _belongs_to(self) -> os.stat_result:
+        """Whose the file is, or will be: its folder's owner's. Root may change it, and the server has to read it."""
+        return self.path.stat() if self.path.exists() else self.path.parent.stat()
+
     def _replace(self, lines: Sequence[_Line]) -> None:
         new = self.path.with_name(f"{self.path.name}.{secrets.token_hex(4)}.new")
         try:
             with open(new, "x", encoding="utf-8", opener=partial(os.open, mode=0o600)) as file:
+                owner = self._belongs_to()
+                _hand_over(file.fileno(), owner)
+                if hasattr(os, "fchmod") and stat.S_ISREG(owner.st_mode):
+                    os.fchmod(file.fileno(), stat.S_IMODE(owner.st_mode))
                 file.writelines(f"{_text(line)}\n" for line in lines)
                 file.flush()
                 os.fsync(file.fileno())
@@ -224,6 +234,33 @@ class People:
         finally:
             with contextlib.suppress(OSError):
                 new.unlink(missing_ok=True)
+
+
+def _make_for(path: Path, owner: os.stat_result) -> None:
+    """Make a file that its owner can use, although root makes it. No link in its place is followed."""
+    if _is_root():
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            if os.fstat(handle).st_nlink == 1:
+                _hand_over(handle, owner)
+        finally:
+            os.close(handle)
+
+
+def _hand_over(handle: int, owner: os.stat_result) -> None:
+    """Let an open file belong to the owner and group of another. Raises OSError for whoever may not."""
+    if not hasattr(os, "fchown"):
+        return
+    if _is_root():
+        os.fchown(handle, owner.st_uid, owner.st_gid)
+    elif stat.S_ISREG(owner.st_mode):
+        os.fchown(handle, owner.st_uid, -1)
+        with contextlib.suppress(PermissionError):  # of a group that is not ours, and may not read it anyway
+            os.fchown(handle, -1, owner.st_gid)
+
+
+def _is_root() -> bool:
+    return hasattr(os, "geteuid") and os.geteuid() == 0
 
 
 def _says_nothing(text: bytes) -> bool:
