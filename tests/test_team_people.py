@@ -208,7 +208,7 @@ async def test_a_file_of_another_owner(
 
 
 def test_root_keeps_owner_group_and_mode(
-    portal: RunningPortal, folder_of_a_user: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folder_of_a_user: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Or the server could not read the file any more, nor its user change it."""
     path, lock = folder_of_a_user / "people.jsonl", folder_of_a_user / "people.jsonl.lock"

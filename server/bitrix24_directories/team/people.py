@@ -17,10 +17,11 @@ import secrets
 import stat
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from bitrix24_directories.mcp_server.scopes import SCOPES
+from bitrix24_directories.mcp_server.scopes import READING, SCOPES
 from bitrix24_directories.rest import Webhook
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class PeopleError(Exception):
 @dataclass(frozen=True)
 class Person:
     """One who may call: `token_hash` is empty for whoever proves it otherwise. They act with their own `webhook`, or
-    through the application (`oauth`); with neither they read through the shared one.
+    through the application (`oauth`); with neither they read through the shared one. `created` is a moment in UTC.
     """
 
     name: str
@@ -50,11 +51,17 @@ class Person:
     scopes: tuple[str, ...]
     webhook: Webhook | None = None
     oauth: bool = False
+    created: str = ""
 
     @property
     def acts_alone(self) -> bool:
         """Whether they act as themselves on the portal."""
         return self.webhook is not None or self.oauth
+
+
+def is_name(text: str) -> bool:
+    """Whether somebody can be called so here."""
+    return _NAME.fullmatch(text) is not None
 
 
 def token_hash(token: str) -> str:
@@ -117,24 +124,53 @@ class People:
 
     def add(self, name: str, scopes: Sequence[str], webhook: Webhook | None, *, oauth: bool = False) -> str:
         """A new person; gives their token, which is nowhere kept. Raises PeopleError."""
-        if _NAME.fullmatch(name) is None:
-            raise PeopleError("a name has 1 to 64 letters, digits, or . _ @ + -")
-        token = _new_token()
-        line: _Line = {"name": name, "token": token_hash(token), "scopes": list(scopes)}
-        if webhook is not None:
-            line["webhook"] = f"{webhook.address}{webhook.user}/{webhook.secret}/"
-        if oauth:
-            line["oauth"] = True
+        (token,) = self.add_all([Person(name, "", tuple(scopes), webhook, oauth)])
+        return token
+
+    def add_all(self, persons: Sequence[Person], keep: Callable[[Sequence[str]], None] | None = None) -> list[str]:
+        """New people, all or none; gives their tokens, after `keep` has had them. Raises PeopleError, and what `keep`
+        raises.
+        """
+        tokens = [_new_token() for _ in persons]
 
         def added(lines: list[_Line]) -> list[_Line]:
-            if any(one.get("name") == name for one in lines):
-                raise PeopleError(
-                    f"{name} is there already: `rotate` gives them another token, `remove` takes them out"
-                )
-            return [*lines, line]
+            taken = {line.get("name") for line in lines}
+            for person in persons:
+                if not is_name(person.name):
+                    raise PeopleError("a name has 1 to 64 letters, digits, or . _ @ + -")
+                if person.name in taken:
+                    raise PeopleError(
+                        f"{person.name} is there already: `rotate` gives them another token, `webhook` another "
+                        "webhook, `scopes` other rights; `remove` takes them out"
+                    )
+                taken.add(person.name)
+            if keep is not None:
+                keep(tokens)
+            return [*lines, *(_line_of(*pair) for pair in zip(persons, tokens, strict=True))]
 
         self._change(added)
-        return token
+        return tokens
+
+    def set_webhook(self, name: str, webhook: Webhook) -> None:
+        """Let a person act with another webhook, or with one at all. Raises PeopleError where there is no such name."""
+        self._change(lambda lines: _with(lines, name, {"webhook": _url(webhook), "oauth": False}))
+
+    def set_scopes(self, name: str, scopes: Sequence[str]) -> None:
+        """Let a person do other things. Raises PeopleError where there is none of the name, and for what they could not
+        do through the shared webhook.
+        """
+
+        def changed(lines: list[_Line]) -> list[_Line]:
+            alone = any(line.get("name") == name and (line.get("webhook") or line.get("oauth")) for line in lines)
+            found = _with(lines, name, {"scopes": list(scopes)})
+            if not alone and not {*scopes} <= {*READING}:
+                raise PeopleError(
+                    f"{name} has no webhook; through the shared one people only read. "
+                    "Give them one with `webhook` first."
+                )
+            return found
+
+        self._change(changed)
 
     def remove(self, name: str) -> None:
         """Raises PeopleError where there is no such person."""
@@ -143,12 +179,7 @@ class People:
     def rotate(self, name: str) -> str:
         """Another token for a person, in place of theirs. Raises PeopleError where there is no such person."""
         token = _new_token()
-
-        def rotated(lines: list[_Line]) -> list[_Line]:
-            _without(lines, name)
-            return [one | {"token": token_hash(token)} if one.get("name") == name else one for one in lines]
-
-        self._change(rotated)
+        self._change(lambda lines: _with(lines, name, {"token": token_hash(token)}))
         return token
 
     def _looked_at(self) -> tuple[int, ...]:
@@ -296,7 +327,8 @@ def _person(text: bytes) -> Person | None:
     oauth = line.get("oauth", False)
     if not isinstance(oauth, bool) or (oauth and webhook is not None):
         return None
-    return Person(name, hashed, known, webhook, oauth)
+    created = line.get("created")
+    return Person(name, hashed, known, webhook, oauth, created if isinstance(created, str) else "")
 
 
 def _line(text: bytes, path: Path, number: int) -> _Line:
@@ -318,6 +350,22 @@ def _without(lines: list[_Line], name: str) -> list[_Line]:
     if len(kept) == len(lines):
         raise PeopleError(f"there is no {name}")
     return kept
+
+
+def _with(lines: list[_Line], name: str, changes: _Line) -> list[_Line]:
+    _without(lines, name)
+    return [one | changes if one.get("name") == name else one for one in lines]
+
+
+def _line_of(person: Person, token: str) -> _Line:
+    line: _Line = {"name": person.name, "token": token_hash(token), "scopes": list(person.scopes)}
+    line |= {"webhook": _url(person.webhook)} if person.webhook is not None else {}
+    line |= {"oauth": True} if person.oauth else {}
+    return line | {"created": datetime.now(UTC).isoformat(timespec="seconds")}
+
+
+def _url(webhook: Webhook) -> str:
+    return f"{webhook.address}{webhook.user}/{webhook.secret}/"
 
 
 def _new_token() -> str:

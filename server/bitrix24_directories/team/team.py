@@ -23,10 +23,12 @@ from bitrix24_directories.state.shared import Inside, State
 
 from .members import Member, Portal
 from .people import People, Person
+from .seen import Seen
 
 if TYPE_CHECKING:
     from .metrics import Metrics
 
+_OF_SETTINGS = ("NOT_CONFIGURED", "INVALID_CONFIGURATION")
 MOST_MEMBERS = 5_000
 """People whose clients are kept at the same time; the longest unused go first."""
 
@@ -55,6 +57,7 @@ class Team(Callers):
         self._transport = transport
         self._applications: dict[str, Application] = {}
         self._members: OrderedDict[tuple[str, ...], Member] = OrderedDict()
+        self.seen = Seen(self._state, settings.audit_log)
         self.portals: dict[str, Portal] = {}
         self._known_secrets: frozenset[str] | None = None
         self._known_of = 0
@@ -74,12 +77,17 @@ class Team(Callers):
     async def running(self) -> AsyncIterator[None]:
         with network_logs_redacted(Redactor(self.secrets)):
             async with self._state.running(), anyio.create_task_group() as self._tasks:
+                keeping = anyio.CancelScope()
+                if self.seen.kept:
+                    self._tasks.start_soon(self.seen.run, keeping)
                 try:
                     yield
                 finally:
+                    keeping.cancel()
                     for member in self._members.values():
                         member.end()
                     with anyio.CancelScope(shield=True):
+                        await self.seen.keep()
                         for portal in self.portals.values():
                             await portal.link.close()
 
@@ -89,6 +97,7 @@ class Team(Callers):
         person = None if token is None else self._people.named(token.client_id)
         if person is None:
             raise _unknown()
+        self.seen.note(person.name)
         return replace(person, scopes=tuple(scope for scope in person.scopes if token and scope in token.scopes))
 
     def scopes(self) -> Collection[str]:
@@ -100,6 +109,13 @@ class Team(Callers):
 
     async def admitted(self) -> Caller:
         return await (await self._member(self.person())).admitted()
+
+    def worded(self, error: Bitrix24Error) -> Bitrix24Error:
+        """What people have of their own is put in by commands; the shared webhook is a setting."""
+        try:
+            return error.for_a_team() if self.person().acts_alone or error.kind in _OF_SETTINGS else error
+        except Bitrix24Error:
+            return error.for_a_team()
 
     def nobody(self) -> bool:
         self._people.look()
@@ -195,7 +211,8 @@ def _without_webhook(name: str) -> Bitrix24Error:
         "NOT_CONFIGURED",
         Entry(
             f"{name} has no webhook of their own, and this server has none that is shared",
-            "Tell the user to ask whoever keeps this server to give them a webhook (`person add`).",
+            "Tell the user to ask whoever keeps this server to give them a webhook (`person webhook NAME "
+            "--webhook-file FILE`).",
             "configuration",
         ),
         nothing_was_done=True,
