@@ -17,6 +17,7 @@ from .text import INVISIBLE
 MASK = "***"
 
 _ROUNDS = 4  # encodings inside each other that are undone
+_FEW = 16  # words that a pattern is made of
 _ENCODED = re.compile(rf"[%&\\<]|{INVISIBLE.pattern}")
 _ESCAPE = re.compile(r"\\{1,9}(?:u\{?0{0,4}([0-9a-fA-F]{2,4})\}?|x([0-9a-fA-F]{2}))")
 _TAG = re.compile(r"<[^<>]*>")
@@ -79,23 +80,28 @@ class _Sought:
 
 
 class _Words:
-    """Words that are masked wherever they stand.
+    """Words that are masked wherever they stand, the longest first.
 
-    One pattern finds stretches of their characters that are as long as the shortest of them; what begins there is
-    looked up, so that thousands cost what one does.
+    A few are a pattern by themselves. Of many, a pattern finds stretches of their characters that are as long as the
+    shortest of them, and what begins there is looked up: thousands cost what a few do.
     """
 
     def __init__(self, words: Iterable[str]) -> None:
-        kept = sorted({word for word in words if word not in MASK}, key=len)
-        self._shortest = len(kept[0]) if kept else 0
-        self._by_start: dict[str, list[str]] = {}
-        for word in reversed(kept):  # the longest first
-            self._by_start.setdefault(word[: self._shortest], []).append(word)
-        characters = "".join(map(re.escape, sorted(set().union(*kept))))
-        self._stretch = re.compile(f"[{characters}]{{{self._shortest},}}") if kept else None
+        kept = sorted({word for word in words if word not in MASK}, key=len, reverse=True)
+        self._pattern: re.Pattern[str] | None = None
+        self._mask: str | Callable[[re.Match[str]], str] = MASK
+        if 0 < len(kept) <= _FEW:
+            self._pattern = re.compile("|".join(map(re.escape, kept)))
+        elif kept:
+            self._shortest = len(kept[-1])
+            self._by_start: dict[str, list[str]] = {}
+            for word in kept:
+                self._by_start.setdefault(word[: self._shortest], []).append(word)
+            characters = "".join(map(re.escape, sorted(set().union(*kept))))
+            self._pattern, self._mask = re.compile(f"[{characters}]{{{self._shortest},}}"), self._masked
 
     def masked(self, text: str) -> str:
-        return text if self._stretch is None else self._stretch.sub(self._masked, text)
+        return text if self._pattern is None else self._pattern.sub(self._mask, text)
 
     def _masked(self, found: re.Match[str]) -> str:
         stretch, parts, done, at = found[0], [], 0, 0

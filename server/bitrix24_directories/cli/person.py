@@ -33,6 +33,8 @@ _COLUMNS = ["name", "webhook", "write"]
 _YES, _NO = {"yes", "true", "1", "да"}, {"", "no", "false", "0", "нет"}
 _UNTRIED = ("network", "limit", "portal")
 """Categories of errors that say nothing of the webhook."""
+_MANY = 20
+"""Webhooks whose trying takes a while."""
 _FIRST_CALL = "crm.status.entity.types"
 """With which the server asks whether a person is let in."""
 
@@ -255,6 +257,8 @@ def _try(webhooks: Mapping[str, Webhook], args: argparse.Namespace, settings: Se
     secrets = frozenset(webhook.secret for webhook in webhooks.values())
     redact = Redactor(lambda: secrets)
     configure_logging(settings.log_level, redact)
+    if len(webhooks) > _MANY:
+        complain(say(f"Trying {len(webhooks)} webhooks as fast as the portal lets us …"))
     refused = []
     for name, error in anyio.run(_errors, webhooks, settings).items():
         if error.category in _UNTRIED:
