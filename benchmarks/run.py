@@ -23,6 +23,7 @@ from context import context
 from figures import HERE, Figure, called, count, in_turns, percentile99, portal, side_by_side
 from large import merging, report
 from mcp import Client
+from people import people
 from portal import DIRECTORIES, wide_names
 from replicas import replicas
 from stdio import Server
@@ -392,7 +393,7 @@ MEASURES = {
     measure.__name__: measure
     for measure in (
         *(start_up, calls, load, tokens, records, usage, report, merging, finding, memory),
-        *(context, words, company, replicas),
+        *(context, words, company, people, replicas),
     )
 }
 

@@ -67,6 +67,18 @@ def test_commands_of_an_administrator_are_such(command: str) -> None:
     parser(COMMANDS_OF_THE_PROGRAM).parse_args(shlex.split(command)[1:])
 
 
+@pytest.mark.parametrize("what", ["add", "import", "list", "remove", "rotate", "scopes", "webhook"])
+def test_all_that_is_done_with_people_is_in_the_teams_document(what: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"bitrix24-directories-mcp person {what}" in DOCUMENTS["TEAM.md"]
+    with contextlib.suppress(SystemExit):
+        main(["person", "--help"])
+    assert f"\n    {what} " in capsys.readouterr().out
+    with contextlib.suppress(SystemExit):
+        main(["person", what, "--help"])
+    for option in re.findall(r"--(?!help|env-file)[a-z-]+", capsys.readouterr().out):
+        assert option in DOCUMENTS["TEAM.md"], option
+
+
 @pytest.mark.parametrize(("command", "output"), SHOWN)
 def test_shown_commands_print_what_is_shown(command: str, output: str, capsys: pytest.CaptureFixture[str]) -> None:
     with contextlib.suppress(SystemExit):

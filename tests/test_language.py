@@ -65,12 +65,15 @@ def test_every_error_is_said_in_russian() -> None:
         assert CYRILLIC.search(happened), kind
         assert CYRILLIC.search(todo), kind
         assert entry.happened not in shown
+        of_a_team = to_a_person(failure(kind).for_a_team()).split("\n→ ")[1]
+        assert CYRILLIC.search(of_a_team), kind
 
 
 def test_nothing_is_in_the_file_that_nobody_says() -> None:
     sources = [ast.parse(path.read_text(encoding="utf-8")) for path in PACKAGE.rglob("*.py")]
     every = "\n".join(text for source in sources for text in texts(source))
-    parts = [part for entry in CATALOGUE.values() for part in (entry.happened, entry.todo_for_a_person)]
+    rows = [row for entry in CATALOGUE.values() for row in (entry, entry.of_a_team)]
+    parts = [part for row in rows for part in (row.happened, row.todo_for_a_person)]
     every += "\n".join(parts)
 
     def used(english: str) -> bool:

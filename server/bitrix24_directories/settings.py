@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from .rest import (
     BITRIX24_OAUTH_URL,
     ENTERPRISE,
+    KEEPER,
     SELF_HOSTED,
     STANDARD,
     Application,
@@ -24,7 +25,7 @@ from .rest import (
     Plan,
     Webhook,
 )
-from .text import one_line
+from .text import LIKE_A_WEBHOOK, one_line
 
 LogLevel = Annotated[
     Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(lambda value: str(value).upper())
@@ -33,6 +34,9 @@ LogLevel = Annotated[
 _WHERE = (
     'in the "env" block of this server in the MCP client\'s configuration (for Claude Desktop: '
     "claude_desktop_config.json) or in the file that --env-file or BITRIX24_ENV_FILE names, and restart the client"
+)
+_WHERE_OF_A_TEAM = (
+    "in the environment of this server or in the file that --env-file or BITRIX24_ENV_FILE names, and restart it"
 )
 ENV_FILE = "BITRIX24_ENV_FILE"
 """Names the file of settings, where no option does."""
@@ -184,9 +188,10 @@ def load_settings(env_file: str = "") -> Settings:
 
 
 def _unreadable(path: Path | None, why: str) -> Bitrix24Error:
-    named = one_line(str(path), 200)
+    named = "that was named" if LIKE_A_WEBHOOK.search(str(path)) else one_line(str(path), 200)  # a URL: a secret
     return _misconfigured("INVALID_CONFIGURATION", f"The file of settings {named} {why}", "mend or name it")
 
 
 def _misconfigured(kind: str, happened: str, todo: str) -> Bitrix24Error:
-    return Bitrix24Error(kind, Entry(happened, f"Tell the user to {todo}, {_WHERE}.", "configuration"))
+    team = f"{KEEPER}{todo}, {_WHERE_OF_A_TEAM}."
+    return Bitrix24Error(kind, Entry(happened, f"Tell the user to {todo}, {_WHERE}.", "configuration", team=team))

@@ -19,6 +19,9 @@ INVISIBLE = re.compile(
 )
 """One character that nobody sees."""
 
+LIKE_A_WEBHOOK = re.compile(r"\S*(?:[a-z]{2,}:/|/rest/\d+/\w{8})\S*", re.IGNORECASE)
+"""A URL, or most of a webhook's, where something else is meant: not to be shown."""
+
 _JOINER = "\u200d"
 _NON_JOINER = "\u200c"
 _VARIATIONS = ("\ufe0e", "\ufe0f")  # as text, as a picture

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from bitrix24_directories import __version__
+from bitrix24_directories.text import LIKE_A_WEBHOOK
 
 from .client_files import CLIENTS
 
@@ -17,6 +18,21 @@ _FAULTS = (
     "sql-error-after fail after the change; moved-back, channel, no-total let others act; bomb, drip, echo, wait, "
     "moved:ADDRESS mean harm"
 )
+_OF_PEOPLE = {
+    "add": "let somebody in; prints their token, once",
+    "import": "let all people of a CSV in, or nobody; writes their tokens to a file",
+    "list": "print who may call, what they may do, and when they were created and last seen",
+    "remove": "let somebody in no more",
+    "rotate": "give somebody another token, in place of theirs; prints it, once",
+    "scopes": "let somebody change directories, or read alone; their token stays",
+    "webhook": "let somebody act with another webhook; their token stays",
+}
+_WEBHOOK_FILE = (
+    "holds the URL of their own inbound webhook, which is tried once (-: standard input); without it they read through "
+    "the shared one"
+)
+_UNCHECKED = "take a webhook untried, even one that the portal refuses"
+_WRITE = "let them change directories and merge codes"
 _PROGRAM = "bitrix24-directories-mcp"
 
 
@@ -29,7 +45,7 @@ def parser(commands: Commands) -> argparse.ArgumentParser:
     # A subcommand's defaults would undo what stood before it, so subcommands have none.
     settings = _settings_option(argument_default=argparse.SUPPRESS)
     demo = [settings, _demo_options(argument_default=argparse.SUPPRESS)]
-    whole = argparse.ArgumentParser(
+    whole = _Parser(
         prog=_PROGRAM,
         description="MCP server for the directories of a Bitrix24 CRM. Without a command it serves MCP over stdio.",
         parents=[_settings_option(), _demo_options()],
@@ -128,29 +144,28 @@ def parser(commands: Commands) -> argparse.ArgumentParser:
         "person",
         "keep the file of people who may call a team's server (BITRIX24_PEOPLE)",
         "person add anna --webhook-file webhook.txt --write",
-        "person rotate anna",
+        "person webhook anna --webhook-file -",
+        "person import people.csv --tokens tokens.csv",
     )
     what = person.add_subparsers(metavar="what", required=True)
-    for name, text in {
-        "add": "let somebody in; prints their token, once",
-        "list": "print who may call",
-        "remove": "let somebody in no more",
-        "rotate": "give somebody another token, in place of theirs; prints it, once",
-    }.items():
-        one = what.add_parser(name, help=text, description=f"{text[:1].upper()}{text[1:]}.", parents=[settings])
-        one.set_defaults(run=commands["person"], what=name)
-        if name != "list":
-            one.add_argument("name")
-        if name == "add":
-            one.add_argument(
-                "--webhook-file",
-                metavar="FILE",
-                help="holds the URL of their own inbound webhook (-: standard input); the shared one reads without it",
-            )
-            one.add_argument(
-                "--oauth", action="store_true", help="they act through the application: run `login --person NAME` too"
-            )
-            one.add_argument("--write", action="store_true", help="let them change directories and merge codes")
+    people = {name: _person_command(what, name, text, settings, commands) for name, text in _OF_PEOPLE.items()}
+    for name in ("add", "webhook"):
+        people[name].add_argument("--webhook-file", metavar="FILE", required=name == "webhook", help=_WEBHOOK_FILE)
+    for name in ("add", "webhook", "import"):
+        people[name].add_argument("--unchecked", action="store_true", help=_UNCHECKED)
+    people["add"].add_argument(
+        "--oauth", action="store_true", help="they act through the application: run `login --person NAME` too"
+    )
+    people["add"].add_argument("--write", action="store_true", help=_WRITE)
+    rights = people["scopes"].add_mutually_exclusive_group(required=True)
+    rights.add_argument("--write", action="store_true", help=_WRITE)
+    rights.add_argument("--read-only", action="store_true", help="let them read, count and check alone")
+    people["import"].add_argument(
+        "file", metavar="people.csv", help="a line for each with the columns name,webhook,write (yes or no)"
+    )
+    people["import"].add_argument(
+        "--tokens", metavar="tokens.csv", required=True, help="a new file that name,token is written to, for you only"
+    )
 
     portal = command("portal", "run the demo portal for others to develop against", "portal --port 8024 --lang ru")
     portal.add_argument("--port", type=_port_number, default=8024, help="0: a free one (%(default)s)")
@@ -167,6 +182,25 @@ def parser(commands: Commands) -> argparse.ArgumentParser:
     portal.add_argument("--certfile", help="serve TLS with this certificate")
     portal.add_argument("--keyfile")
     return whole
+
+
+def _person_command(
+    what: Any, name: str, text: str, settings: argparse.ArgumentParser, commands: Commands
+) -> argparse.ArgumentParser:
+    one: argparse.ArgumentParser = what.add_parser(
+        name, help=text, description=f"{text[:1].upper()}{text[1:]}.", parents=[settings]
+    )
+    one.set_defaults(run=commands["person"], what=name)
+    if name not in ("list", "import"):
+        one.add_argument("name")
+    return one
+
+
+class _Parser(argparse.ArgumentParser):
+    """Prints no URL back that was given where none is meant: it may be a webhook's."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(LIKE_A_WEBHOOK.sub("…", message))
 
 
 def _example(*commands: str) -> dict[str, Any]:

@@ -329,7 +329,7 @@ def _merge(args: argparse.Namespace) -> int:
 
 
 def _person(args: argparse.Namespace) -> int:
-    from .team import person
+    from .person import person
 
     return person(args)
 

@@ -1,13 +1,9 @@
-"""The commands of a team's server: serve over HTTP, and keep the file of people.
-
-What they do stands in `team`.
-"""
+"""The command that serves a team over HTTP. What it does stands in `team`."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import sys
 from pathlib import Path
 
 import anyio
@@ -15,14 +11,13 @@ from mcp.server.request_state import RequestStateSecurity
 
 from bitrix24_directories.logs import configure_logging
 from bitrix24_directories.mcp_server.callers import Callers, OneCaller
-from bitrix24_directories.mcp_server.scopes import READING, SCOPES
 from bitrix24_directories.mcp_server.server import DirectoriesServer
 from bitrix24_directories.redaction import Redactor
 from bitrix24_directories.rest import Bitrix24Error, Webhook
-from bitrix24_directories.settings import Settings, load_settings
+from bitrix24_directories.settings import Settings
 from bitrix24_directories.state.shared import Inside, State, UnavailableError
 from bitrix24_directories.team.news import PortalNews
-from bitrix24_directories.team.people import People, PeopleError, Person
+from bitrix24_directories.team.people import People
 from bitrix24_directories.team.serving import HttpServer, ServingError, application, is_loopback, listen
 from bitrix24_directories.team.team import Team
 from bitrix24_directories.team.tokens import Tokens
@@ -43,7 +38,7 @@ def serve_http(args: argparse.Namespace) -> int:
         callers: Callers = OneCaller(portal, settings, transport=transport)
         if settings.people:
             people = People(Path(settings.people).expanduser())
-            people.make_sure()
+            people.look()  # what is wrong is logged, and may be mended while it is served
             shared = portal if isinstance(portal, Webhook) else None  # an application's tokens are somebody's own
             state, secret = _state(settings)
             team = Team(people, settings, shared, transport=transport, state=state, secret=secret)
@@ -63,9 +58,9 @@ def serve_http(args: argparse.Namespace) -> int:
         app = application(server, callers, settings, verify, beyond_loopback=not is_loopback(host))
         listening = listen(host, port)
     except Bitrix24Error as exc:
-        complain(to_a_person(exc))
+        complain(to_a_person(exc.for_a_team()))
         return 1
-    except (PeopleError, ServingError) as exc:
+    except ServingError as exc:
         complain(exc)
         return 1
     except OSError as exc:
@@ -79,78 +74,33 @@ def serve_http(args: argparse.Namespace) -> int:
 
 def _state(settings: Settings) -> tuple[State, bytes]:
     """What replicas share, and the secret that they have in common. Raises ServingError where Redis has to be there."""
+    try:
+        shared = redis_of(settings)
+        return (Inside(), b"") if shared is None else (shared, anyio.run(_secret_of, settings))
+    except UnavailableError:
+        raise ServingError("The Redis that BITRIX24_REDIS_URL names cannot be reached") from None
+
+
+def redis_of(settings: Settings) -> State | None:
+    """The Redis of the settings, for one event loop. Raises ServingError for what is no such address."""
     url = settings.redis_url.get_secret_value()
     if not url:
-        return Inside(), b""
+        return None
     try:
         from bitrix24_directories.state.in_redis import InRedis
     except ImportError:
         raise ServingError("BITRIX24_REDIS_URL needs the extra: pip install 'bitrix24-directories-mcp[team]'") from None
     try:
-        return InRedis(url), anyio.run(_secret_of, url)
+        return InRedis(url)
     except ValueError:
         raise ServingError("BITRIX24_REDIS_URL is no address such as redis://redis:6379/0") from None
-    except UnavailableError:
-        raise ServingError("The Redis that BITRIX24_REDIS_URL names cannot be reached") from None
 
 
-async def _secret_of(url: str) -> bytes:
-    from bitrix24_directories.state.in_redis import InRedis
-
-    state = InRedis(url)
+async def _secret_of(settings: Settings) -> bytes:
+    state = redis_of(settings)
+    assert state is not None, "there is one"
     async with state.running():
         return await state.secret()
-
-
-def person(args: argparse.Namespace) -> int:
-    """Add, list, remove or rotate; prints a token alone on stdout. Gives the exit code."""
-    try:
-        settings = load_settings(args.env_file or "")
-        if not settings.people:
-            raise UsageError("Which file holds the people? Name it in BITRIX24_PEOPLE.")
-        people = People(Path(settings.people).expanduser())
-        match args.what:
-            case "add":
-                scopes = SCOPES if args.write else READING
-                print(people.add(args.name, scopes, _webhook(args), oauth=args.oauth))
-            case "rotate":
-                print(people.rotate(args.name))
-            case "remove":
-                people.remove(args.name)
-            case _:
-                people.make_sure()
-                for one in people.all():
-                    print(f"{one.name}: {' '.join(one.scopes)} ({_acts_as(one)})")
-    except Bitrix24Error as exc:
-        complain(to_a_person(exc))
-        return 1
-    except PeopleError as exc:
-        complain(exc)
-        return 1
-    return 0
-
-
-def _acts_as(person: Person) -> str:
-    if person.webhook is not None:
-        return f"webhook of user {person.webhook.user} on {person.webhook.address}"
-    return "application" if person.oauth else "shared"
-
-
-def _webhook(args: argparse.Namespace) -> Webhook | None:
-    """The person's own webhook, from a file or standard input: an argument stands in the history of the shell."""
-    if not args.webhook_file:
-        if args.write and not args.oauth:
-            raise UsageError("Through the shared webhook people only read: give --webhook-file to let them write.")
-        return None
-    if args.oauth:
-        raise UsageError("With --oauth they act through the application, and have no webhook of their own.")
-    try:
-        text = sys.stdin.read() if args.webhook_file == "-" else Path(args.webhook_file).read_text(encoding="utf-8-sig")
-        return Webhook.parse(text)
-    except (OSError, UnicodeError) as exc:
-        raise UsageError(f"{args.webhook_file} cannot be read: {exc}") from None
-    except ValueError as exc:
-        raise UsageError(f"{args.webhook_file} holds no inbound webhook's URL: {exc}") from None
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -70,6 +70,14 @@ class Callers(ABC):
         """Hear of a call that has ended: `ok`, or the code of its error."""
         del tool, outcome, seconds
 
+    def worded(self, error: Bitrix24Error) -> Bitrix24Error:
+        """An error in words for whoever calls now."""
+        return error
+
+    def nobody(self) -> bool:
+        """Whether nobody at all can be let in."""
+        return False
+
     def said(self) -> Mapping[str, object]:
         """What readiness says besides."""
         return {}

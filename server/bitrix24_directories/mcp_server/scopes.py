@@ -36,7 +36,7 @@ def out_of_scope(what: str, missing: Sequence[str]) -> Bitrix24Error:
         "INSUFFICIENT_SCOPE",
         Entry(
             f"{what} takes {' and '.join(missing)} here, which this token does not have",
-            "Tell the user to ask whoever keeps this server for a token that has it.",
+            "Tell the user to ask whoever keeps this server for it (`bitrix24-directories-mcp person scopes NAME`).",
             "authorization",
         ),
         nothing_was_done=True,

@@ -235,7 +235,7 @@ class DirectoriesServer(MCPServer[None]):
             contents = await self._in_time(self._with_directories(partial(resources.read, uri=str(uri))))
         except Bitrix24Error as exc:
             kind = ResourceNotFoundError if exc.category == "input" else ResourceError
-            raise kind(self._redact(str(exc))) from None
+            raise kind(self._redact(str(self._callers.worded(exc)))) from None
         if contents is None:
             raise ResourceNotFoundError("There is no such resource; read bitrix24://directories to see what there is")
         return [contents]
@@ -256,7 +256,7 @@ class DirectoriesServer(MCPServer[None]):
         except Bitrix24Error as exc:
             error = exc
         code = INVALID_PARAMS if error.category == "input" else INTERNAL_ERROR
-        raise MCPError(code=code, message=self._redact(str(error)))
+        raise MCPError(code=code, message=self._redact(str(self._callers.worded(error))))
 
     async def _complete(
         self,
@@ -349,7 +349,7 @@ class DirectoriesServer(MCPServer[None]):
 
     def _failed(self, error: Bitrix24Error, change: Change | Merge | None = None) -> CallToolResult:
         logger.info("Answered %s", error.code)
-        return failed(error, self._redact, change)
+        return failed(self._callers.worded(error), self._redact, change)
 
     async def _announced(self, result: CallToolResult | InputRequiredResult) -> CallToolResult | InputRequiredResult:
         """Tell subscribed clients of a directory that was changed, and of the list that tells its stages."""

@@ -3,7 +3,7 @@
 from .authorization.credentials import Credentials
 from .authorization.oauth import BITRIX24_OAUTH_URL, Application, authorise
 from .authorization.webhook import Webhook
-from .catalogue import CATALOGUE, Category, Entry
+from .catalogue import CATALOGUE, KEEPER, Category, Entry
 from .client import Bitrix24Client, Transport, in_process
 from .errors import TOKEN_REFUSED, Bitrix24Error, clean, failure
 from .limits.pacing import ENTERPRISE, SELF_HOSTED, STANDARD, Plan
@@ -17,6 +17,7 @@ __all__ = [
     "BITRIX24_OAUTH_URL",
     "CATALOGUE",
     "ENTERPRISE",
+    "KEEPER",
     "SELF_HOSTED",
     "STANDARD",
     "TOKEN_REFUSED",

@@ -7,7 +7,7 @@ user where it cannot. Imports nothing of this package.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Category = Literal["input", "configuration", "authorization", "limit", "portal", "network"]
@@ -19,7 +19,8 @@ class Entry:
 
     `category` is None only where nobody but this product's authors can mend the failure. `again` is said in place of
     the usual last line on trying again. `person` is `todo` for a person who reads it in a terminal; where it is left
-    out, `todo` without its "Tell the user to" says it.
+    out, `todo` without its "Tell the user to" says it. `team` is `todo` on a team's server, where people have webhooks
+    of their own, which whoever keeps the server puts in.
     """
 
     happened: str
@@ -30,24 +31,45 @@ class Entry:
     words: bool = False
     again: str = ""
     person: str = ""
+    team: str = ""
 
     @property
     def todo_for_a_person(self) -> str:
-        todo = self.person or self.todo.removeprefix("Tell the user to ").removeprefix("Tell the user that ")
+        todo = self.person or self.todo.removeprefix(KEEPER)
+        todo = todo.removeprefix("Tell the user to ").removeprefix("Tell the user that ")
         return todo[:1].upper() + todo[1:]
 
+    @property
+    def of_a_team(self) -> Entry:
+        """The same row in the words of a team's server."""
+        todo = self.team
+        if not todo and _ADDRESS in self.todo:
+            todo = self.todo.replace("Tell the user to ", KEEPER).replace(_ADDRESS, _TEAMS_ADDRESS)
+        return replace(self, todo=todo, person="", team="") if todo else self
+
+
+KEEPER = "Tell the user to ask whoever keeps this server to "
 
 _NEW_WEBHOOK = (
     "Tell the user to open Bitrix24 > Applications > Developer resources > Ready-made scenarios > Other > Incoming "
     "webhook, create a webhook with the CRM (crm) permission, put its URL into BITRIX24_WEBHOOK_URL and restart this "
     "server."
 )
+_PUT_IN = "let whoever keeps this server put its URL in with `bitrix24-directories-mcp person webhook NAME`"
+_TEAMS_WEBHOOK = (
+    "Tell the user to open Bitrix24 > Applications > Developer resources > Ready-made scenarios > Other > Incoming "
+    f"webhook, create a webhook with the CRM (crm) permission, and {_PUT_IN}."
+)
 _ADMIN = "Tell the user to ask the administrator of the Bitrix24 portal"
 _LATER = "Call the same tool again once; if it fails again, tell the user that the portal has trouble."
 _LATER_PERSON = "Try again in a minute; if it fails again, the portal has trouble."
 
 _ADDRESS = "BITRIX24_WEBHOOK_URL (or BITRIX24_PORTAL_URL)"
+_TEAMS_ADDRESS = (
+    "the person's webhook (`bitrix24-directories-mcp person list` shows it; with an application: BITRIX24_PORTAL_URL)"
+)
 _LOGIN = "Tell the user to run `bitrix24-directories-mcp login` with the same BITRIX24_ settings, and authorise again."
+_TEAMS_LOGIN = f"{KEEPER}run `bitrix24-directories-mcp login --person NAME`, and authorise again."
 
 CATALOGUE: dict[str, Entry] = {
     # Limits
@@ -80,6 +102,7 @@ CATALOGUE: dict[str, Entry] = {
         "expired",
         f"{_NEW_WEBHOOK} With an application, run `bitrix24-directories-mcp login` instead.",
         "authorization",
+        team=f"{_TEAMS_WEBHOOK} With an application, `bitrix24-directories-mcp login --person NAME` is run instead.",
     ),
     "CONNECTION_ERROR": Entry(
         "The portal could not reach the authorization server, so it could not check who calls",
@@ -89,13 +112,15 @@ CATALOGUE: dict[str, Entry] = {
         person="Try again in a minute; if it fails again, the portal cannot reach the authorization server.",
     ),
     "expired_token": Entry(
-        "The access token is over an hour old, and a new one did not help", _LOGIN, "authorization"
+        "The access token is over an hour old, and a new one did not help",
+        _LOGIN, "authorization", team=_TEAMS_LOGIN,
     ),
     "invalid_token": Entry(
-        "The portal does not know this access token, and a new one did not help", _LOGIN, "authorization"
+        "The portal does not know this access token, and a new one did not help",
+        _LOGIN, "authorization", team=_TEAMS_LOGIN,
     ),
     "ERROR_OAUTH": Entry(
-        "The portal refused the authorisation", _LOGIN, "authorization", words=True
+        "The portal refused the authorisation", _LOGIN, "authorization", words=True, team=_TEAMS_LOGIN
     ),
     "APPLICATION_NOT_FOUND": Entry(
         "The application is not installed on this portal", f"{_ADMIN} to install the application again.",
@@ -104,7 +129,7 @@ CATALOGUE: dict[str, Entry] = {
     "AUTHORIZATION_ERROR": Entry(
         "The portal could not authorise the caller; its user may be dismissed or not yet active",
         _NEW_WEBHOOK,
-        "authorization", words=True,
+        "authorization", words=True, team=_TEAMS_WEBHOOK,
     ),
     "PAYMENT_REQUIRED": Entry(
         "The portal's or the application's subscription is over", f"{_ADMIN} to renew the subscription.",
@@ -149,6 +174,11 @@ CATALOGUE: dict[str, Entry] = {
         "becomes its owner and its secret is renewed, so put the new URL into BITRIX24_WEBHOOK_URL. With an "
         "application, add the permission in its settings.",
         "authorization",
+        team="Tell the user to open the webhook's page in Bitrix24 (under Applications > Developer resources; its "
+        "address ends in /devops/edit/in-hook/ and a number), add the CRM (crm) permission and save. The URL stays the "
+        "same only if the webhook's owner does this: if an administrator edits somebody else's webhook, the "
+        f"administrator becomes its owner and its secret is renewed; then {_PUT_IN}. With an application, add the "
+        "permission in its settings.",
     ),
     "user_access_error": Entry(
         "The administrator keeps this user out of the application", f"{_ADMIN} to open the application to this user.",
@@ -165,7 +195,8 @@ CATALOGUE: dict[str, Entry] = {
         "authorization",
     ),
     "HTTP_UNAUTHORIZED": Entry(
-        "The portal, or something before it, refused the authorisation", _NEW_WEBHOOK, "authorization", words=True
+        "The portal, or something before it, refused the authorisation", _NEW_WEBHOOK, "authorization", words=True,
+        team=_TEAMS_WEBHOOK,
     ),
     "HTTP_FORBIDDEN": Entry(
         "The portal, or something before it, forbids the call; an IP allow-list can be the reason",
@@ -176,7 +207,7 @@ CATALOGUE: dict[str, Entry] = {
     "invalid_grant": Entry(
         "The authorization server no longer takes the application's refresh token: it is older than 180 days, or has "
         "been used elsewhere",
-        _LOGIN, "authorization",
+        _LOGIN, "authorization", team=_TEAMS_LOGIN,
     ),
     "invalid_client": Entry(
         "The authorization server does not know this application",
@@ -231,7 +262,7 @@ CATALOGUE: dict[str, Entry] = {
         "network",
     ),
     "NO_TOKEN": Entry(
-        "This application has no token for the portal yet", _LOGIN, "authorization"
+        "This application has no token for the portal yet", _LOGIN, "authorization", team=_TEAMS_LOGIN
     ),
     "TOKENS_NOT_KEPT": Entry(
         "The application's tokens cannot be read from, or written to, the file that keeps them",
@@ -239,7 +270,7 @@ CATALOGUE: dict[str, Entry] = {
         "`bitrix24-directories-mcp check` names it.", "configuration",
     ),
     "TOKENS_DAMAGED": Entry(
-        "The file that keeps the application's tokens holds something else", _LOGIN, "configuration"
+        "The file that keeps the application's tokens holds something else", _LOGIN, "configuration", team=_TEAMS_LOGIN
     ),
     "RENEWAL_FAILED": Entry(
         "The process that renews the application's tokens came to no end",
@@ -250,7 +281,8 @@ CATALOGUE: dict[str, Entry] = {
     ),
     # What is set up wrong
     "INVALID_REQUEST": Entry(
-        "The portal takes https only", "Tell the user to begin BITRIX24_WEBHOOK_URL with https://.", "configuration"
+        "The portal takes https only", "Tell the user to begin BITRIX24_WEBHOOK_URL with https://.", "configuration",
+        team=f"Tell the user to copy the webhook's URL from Bitrix24 again, with https://, and {_PUT_IN}.",
     ),
     "ERROR_METHOD_NOT_FOUND": Entry(
         "The portal does not know this REST method, or the webhook lacks its permission (scope)",
@@ -266,6 +298,7 @@ CATALOGUE: dict[str, Entry] = {
         "There is no Bitrix24 REST at this address",
         "Tell the user to copy the webhook's URL from Bitrix24 into BITRIX24_WEBHOOK_URL again.",
         "configuration", words=True,
+        team=f"Tell the user to copy the webhook's URL from Bitrix24 again, and {_PUT_IN}.",
     ),
     "NOT_BITRIX24": Entry(
         "A web page came back instead of a REST answer: a login page, a proxy or another site answers at this address",
@@ -277,6 +310,9 @@ CATALOGUE: dict[str, Entry] = {
         "Tell the user to copy the webhook's URL, with the portal's present address, into BITRIX24_WEBHOOK_URL again. "
         "With an application, set BITRIX24_PORTAL_URL to it and run `bitrix24-directories-mcp login`.",
         "configuration",
+        team="Tell the user to copy the webhook's URL, with the portal's present address, from Bitrix24 again, and "
+        f"{_PUT_IN}. With an application, set BITRIX24_PORTAL_URL to it and run "
+        "`bitrix24-directories-mcp login --person NAME`.",
     ),
     # What the call itself got wrong
     "INVALID_ENTITY_ID": Entry(

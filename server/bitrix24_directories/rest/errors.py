@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import math
 import re
+from functools import partial
 
 from bitrix24_directories.text import one_line
 
@@ -65,6 +66,18 @@ class Bitrix24Error(Exception):
         nothing_was_done: bool = False,
         answered: bool = False,
     ) -> None:
+        self._entry = entry
+        self._in_words_of = partial(
+            Bitrix24Error,
+            kind,
+            code=code,
+            http_status=http_status,
+            detail=detail,
+            words=words,
+            retry_after=retry_after,
+            nothing_was_done=nothing_was_done,
+            answered=answered,
+        )
         self.kind = kind
         self.nothing_was_done = nothing_was_done
         self.answered = answered
@@ -82,6 +95,10 @@ class Bitrix24Error(Exception):
         self.quoted = f'Bitrix24 says: "{words}"' if entry.words and words else ""
         self.message = f"{self.happened} ({self.facts}). {self.quoted}".rstrip()
         super().__init__(f"{self.message}\nNext: {entry.todo}\n{entry.again or self._retry()}")
+
+    def for_a_team(self) -> Bitrix24Error:
+        """The same error in the words of a team's server, where somebody has a webhook or tokens of their own."""
+        return self._in_words_of(self._entry.of_a_team)
 
     def _retry(self) -> str:
         if not self.retryable:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import anyio
 import redis.asyncio as redis
@@ -195,6 +195,14 @@ class InRedis(State):
             heard(topic, text)
         with contextlib.suppress(UnavailableError):
             await self._asked(self._redis.publish(f"{_PREFIX}news", f"{self._me} {topic} {text}"))
+
+    async def saw(self, people: Mapping[str, float]) -> None:
+        pairs = [text for name, moment in people.items() for text in (name, f"{moment:.0f}")]
+        await self._asked(self._redis.hset(f"{_PREFIX}seen", items=pairs))
+
+    async def seen(self) -> Mapping[str, float]:
+        found = await self._asked(cast("Awaitable[dict[str, str]]", self._redis.hgetall(f"{_PREFIX}seen")))
+        return {name: float(moment) for name, moment in found.items()}
 
     def hear(self, heard: Heard) -> None:
         self._heard.append(heard)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import NamedTuple
 
@@ -85,6 +85,14 @@ class State(ABC):
     def hear(self, heard: Heard) -> None:
         """Call `heard` with what any replica publishes."""
 
+    @abstractmethod
+    async def saw(self, people: Mapping[str, float]) -> None:
+        """Keep when people called last. Raises UnavailableError."""
+
+    @abstractmethod
+    async def seen(self) -> Mapping[str, float]:
+        """When people called last, in seconds of Unix. Raises UnavailableError."""
+
     def said(self) -> dict[str, object]:
         """What readiness says of it."""
         return {}
@@ -99,6 +107,7 @@ class Inside(State):
         self._generations: defaultdict[str, int] = defaultdict(int)
         self._kept: dict[str, tuple[str, float]] = {}
         self._heard: list[Heard] = []
+        self._seen: dict[str, float] = {}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -143,3 +152,9 @@ class Inside(State):
 
     def hear(self, heard: Heard) -> None:
         self._heard.append(heard)
+
+    async def saw(self, people: Mapping[str, float]) -> None:
+        self._seen |= people
+
+    async def seen(self) -> Mapping[str, float]:
+        return self._seen

@@ -33,12 +33,16 @@ BODY_SECONDS = 10.0
 class Gate:
     """Lets requests through to `app`. Without `verify` nobody has to say who they are.
 
-    `metadata_url` tells clients where they find out how to get a token.
+    `metadata_url` tells clients where they find out how to get a token; `nobody` tells that there is nobody to let in,
+    which is no fault of a token.
     """
 
-    def __init__(self, app: ASGIApp, verify: Verify | None, metadata_url: str = "") -> None:
+    def __init__(
+        self, app: ASGIApp, verify: Verify | None, metadata_url: str = "", nobody: Callable[[], bool] = lambda: False
+    ) -> None:
         self._app = app
         self._verify = verify
+        self._nobody = nobody
         self._metadata_url = metadata_url
         self._working: Counter[str] = Counter()
         self._listening: Counter[str] = Counter()
@@ -54,6 +58,10 @@ class Gate:
             return
         kind, _, given = headers.get("authorization", "").partition(" ")
         token = await self._verify(given.strip()) if kind.lower() == "bearer" and given.strip() else None
+        if token is None and self._nobody():
+            body = {"error": "nobody_is_let_in", "error_description": _SAID[503]}
+            await JSONResponse(body, 503, {"retry-after": "60"})(scope, receive, send)
+            return
         if token is None:
             why = "invalid_token" if given else ""
             await self._refused(401, why, [READ_DIRECTORIES], scope, receive, send)
@@ -112,6 +120,7 @@ def _missing(headers: Headers, token: AccessToken) -> list[str]:
 _SAID: Mapping[int, str] = {
     401: "A token is needed that this server knows; whoever keeps it gives one out.",
     403: "This token is not good for that; whoever keeps this server can give another.",
+    503: "This server can let nobody in at the moment; whoever keeps it finds the reason at /readyz and in its log.",
 }
 
 

@@ -1,10 +1,12 @@
 """The file of people: one JSON line for each, with the SHA-256 of their token, never the token. A leaf but for `rest`.
 
-Read again whenever it changes, so that whoever is taken out of it is shut out with the next call.
+Read again whenever it changes, so that whoever is taken out of it is shut out with the next call. Where it cannot be
+read, or no line of it is a person's, those stay who were known before; a line that begins with # is a comment.
 """
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import hashlib
 import json
@@ -15,10 +17,11 @@ import secrets
 import stat
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from bitrix24_directories.mcp_server.scopes import SCOPES
+from bitrix24_directories.mcp_server.scopes import READING, SCOPES
 from bitrix24_directories.rest import Webhook
 
 logger = logging.getLogger(__name__)
@@ -29,6 +32,8 @@ _LIMIT = 10 * 2**20
 """Bytes of the file that are read at most."""
 
 _Line = dict[str, object]
+_COMMENT = "#"
+"""Begins a comment; a comment is a line that holds its text under this name."""
 
 
 class PeopleError(Exception):
@@ -38,7 +43,7 @@ class PeopleError(Exception):
 @dataclass(frozen=True)
 class Person:
     """One who may call: `token_hash` is empty for whoever proves it otherwise. They act with their own `webhook`, or
-    through the application (`oauth`); with neither they read through the shared one.
+    through the application (`oauth`); with neither they read through the shared one. `created` is a moment in UTC.
     """
 
     name: str
@@ -46,11 +51,17 @@ class Person:
     scopes: tuple[str, ...]
     webhook: Webhook | None = None
     oauth: bool = False
+    created: str = ""
 
     @property
     def acts_alone(self) -> bool:
         """Whether they act as themselves on the portal."""
         return self.webhook is not None or self.oauth
+
+
+def is_name(text: str) -> bool:
+    """Whether somebody can be called so here."""
+    return _NAME.fullmatch(text) is not None
 
 
 def token_hash(token: str) -> str:
@@ -59,50 +70,107 @@ def token_hash(token: str) -> str:
 
 
 class People:
-    """All people of the file at `path`."""
+    """All people of the file at `path`, as far as it could be read."""
+
+    version = 0
+    """Raised whenever people may have changed."""
+    trouble = ""
+    """What is wrong with the file as it is now, without its folder and whatever stands in it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._read_as: tuple[int, ...] | None = None
+        self._logged: tuple[tuple[int, ...] | None, str] = (None, "")
         self._by_hash: dict[str, Person] = {}
         self._by_name: dict[str, Person] = {}
 
     def with_token(self, token: str) -> Person | None:
-        self._look()
+        self.look()
         return self._by_hash.get(token_hash(token))
 
     def named(self, name: str) -> Person | None:
-        self._look()
+        self.look()
         return self._by_name.get(name)
 
     def all(self) -> Collection[Person]:
-        self._look()
+        """Those who are known; reads nothing, for what takes secrets out of the log asks for them."""
         return self._by_name.values()
 
+    def look(self) -> None:
+        """Read the file if it has changed, and log that once; those stay known who were, where it cannot be used."""
+        found = None
+        try:
+            found = self._looked_at()
+            if found == self._read_as:
+                return
+            trouble = self._read()
+        except PeopleError as exc:
+            trouble = self._kept(str(exc).replace(str(self.path), self.path.name))
+            found = None  # to be tried again, for not all that can be wrong shows in what it looks like
+        self._read_as, self.trouble = found, trouble
+        if (found, trouble) == self._logged:
+            return
+        self._logged = found, trouble
+        if trouble:
+            logger.error("%s", trouble)
+        else:
+            logger.info("%s was read; people in it: %d", self.path.name, len(self._by_name))
+
     def make_sure(self) -> None:
-        """Raises PeopleError where the file cannot be used."""
-        self._read(self._looked_at())
+        """Look at the file. Raises PeopleError where it cannot be used."""
+        self._looked_at()
+        self._texts()
+        self.look()
 
     def add(self, name: str, scopes: Sequence[str], webhook: Webhook | None, *, oauth: bool = False) -> str:
         """A new person; gives their token, which is nowhere kept. Raises PeopleError."""
-        if _NAME.fullmatch(name) is None:
-            raise PeopleError("a name has 1 to 64 letters, digits, or . _ @ + -")
-        token = _new_token()
-        line: _Line = {"name": name, "token": token_hash(token), "scopes": list(scopes)}
-        if webhook is not None:
-            line["webhook"] = f"{webhook.address}{webhook.user}/{webhook.secret}/"
-        if oauth:
-            line["oauth"] = True
+        (token,) = self.add_all([Person(name, "", tuple(scopes), webhook, oauth)])
+        return token
+
+    def add_all(self, persons: Sequence[Person], keep: Callable[[Sequence[str]], None] | None = None) -> list[str]:
+        """New people, all or none; gives their tokens, after `keep` has had them. Raises PeopleError, and what `keep`
+        raises.
+        """
+        tokens = [_new_token() for _ in persons]
 
         def added(lines: list[_Line]) -> list[_Line]:
-            if any(one.get("name") == name for one in lines):
-                raise PeopleError(
-                    f"{name} is there already: `rotate` gives them another token, `remove` takes them out"
-                )
-            return [*lines, line]
+            taken = {line.get("name") for line in lines}
+            for person in persons:
+                if not is_name(person.name):
+                    raise PeopleError("a name has 1 to 64 letters, digits, or . _ @ + -")
+                if person.name in taken:
+                    raise PeopleError(
+                        f"{person.name} is there already: `rotate` gives them another token, `webhook` another "
+                        "webhook, `scopes` other rights; `remove` takes them out"
+                    )
+                taken.add(person.name)
+            if keep is not None:
+                keep(tokens)
+            return [*lines, *(_line_of(*pair) for pair in zip(persons, tokens, strict=True))]
 
         self._change(added)
-        return token
+        return tokens
+
+    def set_webhook(self, name: str, webhook: Webhook) -> None:
+        """Let a person act with another webhook, or with one at all. Raises PeopleError where there is no such name."""
+        self._change(lambda lines: _with(lines, name, {"webhook": _url(webhook), "oauth": False}))
+
+    def set_scopes(self, name: str, scopes: Sequence[str]) -> None:
+        """Let a person do other things. Raises PeopleError where there is none of the name, and for what they could not
+        do through the shared webhook.
+        """
+
+        def changed(lines: list[_Line]) -> list[_Line]:
+            alone = any(line.get("name") == name and (line.get("webhook") or line.get("oauth")) for line in lines)
+            found = _with(lines, name, {"scopes": list(scopes)})
+            if not alone and not {*scopes} <= {*READING}:
+                raise PeopleError(
+                    f"{name} has no webhook; through the shared one people only read. "
+                    "Give them one with `webhook` first."
+                )
+            return found
+
+        self._change(changed)
 
     def remove(self, name: str) -> None:
         """Raises PeopleError where there is no such person."""
@@ -111,24 +179,8 @@ class People:
     def rotate(self, name: str) -> str:
         """Another token for a person, in place of theirs. Raises PeopleError where there is no such person."""
         token = _new_token()
-
-        def rotated(lines: list[_Line]) -> list[_Line]:
-            _without(lines, name)
-            return [one | {"token": token_hash(token)} if one.get("name") == name else one for one in lines]
-
-        self._change(rotated)
+        self._change(lambda lines: _with(lines, name, {"token": token_hash(token)}))
         return token
-
-    def _look(self) -> None:
-        """Read the file if it has changed; without anybody where that cannot be done."""
-        try:
-            found = self._looked_at()
-            if found != self._read_as:
-                self._read(found)
-        except PeopleError as exc:
-            if self._read_as is not None or self._by_name:
-                logger.error("Nobody is let in: %s", exc)
-            self._read_as, self._by_hash, self._by_name = None, {}, {}
 
     def _looked_at(self) -> tuple[int, ...]:
         try:
@@ -139,29 +191,41 @@ class People:
             raise PeopleError(f"{self.path} is no regular file")
         if os.name == "posix" and found.st_mode & 0o077:
             raise PeopleError(f"{self.path} can be read by others: it needs mode 0600")
-        return found.st_ino, found.st_mtime_ns, found.st_size
+        return found.st_ino, found.st_ctime_ns, found.st_mtime_ns, found.st_size  # ctime: mode and owner, too
 
-    def _read(self, looked_at: tuple[int, ...]) -> None:
+    def _read(self) -> str:
+        """Take in whom the file names; gives what is wrong with it. Raises PeopleError where it cannot be read."""
         by_hash: dict[str, Person] = {}
         by_name: dict[str, Person] = {}
+        wrong: list[int] = []
         for number, text in enumerate(self._texts(), 1):
+            if _says_nothing(text):
+                continue
             person = _person(text)
-            if person is None:
-                logger.error("Line %d of %s is no person's, and lets nobody in", number, self.path)
-            elif person.name in by_name or (person.token_hash and person.token_hash in by_hash):
-                logger.error("Line %d of %s is another one's too, and lets nobody in", number, self.path)
-            else:
-                by_name[person.name] = person
-                if person.token_hash:
-                    by_hash[person.token_hash] = person
-        self._read_as, self._by_hash, self._by_name = looked_at, by_hash, by_name
+            if person is None or person.name in by_name or person.token_hash in by_hash:
+                wrong.append(number)
+                continue
+            by_name[person.name] = person
+            if person.token_hash:
+                by_hash[person.token_hash] = person
+        if wrong and not by_name:
+            return self._kept(f"no line of {self.path.name} is a person's")
+        self._by_hash, self._by_name = by_hash, by_name
+        self.version += 1
+        if wrong:
+            return f"{_lines(wrong)} of {self.path.name}: no person's, or another one's too; all others are let in"
+        return "" if by_name else f"{self.path.name} names nobody: `bitrix24-directories-mcp person add NAME`"
 
-    def _texts(self) -> list[str]:
+    def _kept(self, trouble: str) -> str:
+        known = len(self._by_name)
+        return f"{trouble}; {f'those are let in who were before: {known}' if known else 'nobody is let in'}"
+
+    def _texts(self) -> list[bytes]:
         try:
-            with self.path.open(encoding="utf-8-sig") as file:
-                return [line for line in file.read(_LIMIT).splitlines() if line.strip()]
-        except (OSError, UnicodeError) as exc:
-            raise PeopleError(f"{self.path} cannot be read ({exc})") from None
+            with self.path.open("rb") as file:
+                return file.read(_LIMIT).removeprefix(codecs.BOM_UTF8).splitlines()
+        except OSError as exc:
+            raise PeopleError(f"{self.path} cannot be read ({exc.strerror or exc})") from None
 
     def _change(self, change: Callable[[list[_Line]], list[_Line]]) -> None:
         """Replace the file as a whole, one program at a time."""
@@ -169,22 +233,32 @@ class People:
 
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with FileLock(self.path.with_name(f"{self.path.name}.lock"), timeout=10, mode=0o600):
+            lock = self.path.with_name(f"{self.path.name}.lock")
+            _make_for(lock, self._belongs_to())
+            with FileLock(lock, timeout=10, mode=0o600):
                 lines: list[_Line] = []
                 if self.path.exists():
                     self._looked_at()
-                    lines = [_line(text, self.path) for text in self._texts()]
+                    lines = [_line(text, self.path, number) for number, text in enumerate(self._texts(), 1) if text]
                 self._replace(change(lines))
         except Timeout:
             raise PeopleError(f"another program keeps {self.path}") from None
         except OSError as exc:
             raise PeopleError(f"{self.path} cannot be written ({exc.strerror or exc})") from None
 
+    def _belongs_to(self) -> os.stat_result:
+        """Whose the file is, or will be: its folder's owner's. Root may change it, and the server has to read it."""
+        return self.path.stat() if self.path.exists() else self.path.parent.stat()
+
     def _replace(self, lines: Sequence[_Line]) -> None:
         new = self.path.with_name(f"{self.path.name}.{secrets.token_hex(4)}.new")
         try:
             with open(new, "x", encoding="utf-8", opener=partial(os.open, mode=0o600)) as file:
-                file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+                owner = self._belongs_to()
+                _hand_over(file.fileno(), owner)
+                if hasattr(os, "fchmod") and stat.S_ISREG(owner.st_mode):
+                    os.fchmod(file.fileno(), stat.S_IMODE(owner.st_mode))
+                file.writelines(f"{_text(line)}\n" for line in lines)
                 file.flush()
                 os.fsync(file.fileno())
             new.replace(self.path)
@@ -193,10 +267,47 @@ class People:
                 new.unlink(missing_ok=True)
 
 
-def _person(text: str) -> Person | None:
+def _make_for(path: Path, owner: os.stat_result) -> None:
+    """Make a file that its owner can use, although root makes it. No link in its place is followed."""
+    if _is_root():
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            if os.fstat(handle).st_nlink == 1:
+                _hand_over(handle, owner)
+        finally:
+            os.close(handle)
+
+
+def _hand_over(handle: int, owner: os.stat_result) -> None:
+    """Let an open file belong to the owner and group of another. Raises OSError for whoever may not."""
+    if not hasattr(os, "fchown"):
+        return
+    if _is_root():
+        os.fchown(handle, owner.st_uid, owner.st_gid)
+    elif stat.S_ISREG(owner.st_mode):
+        os.fchown(handle, owner.st_uid, -1)
+        with contextlib.suppress(PermissionError):  # of a group that is not ours, and may not read it anyway
+            os.fchown(handle, -1, owner.st_gid)
+
+
+def _is_root() -> bool:
+    return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+def _says_nothing(text: bytes) -> bool:
+    return not text.strip() or text.startswith(_COMMENT.encode())
+
+
+def _lines(numbers: Sequence[int]) -> str:
+    """How a list of lines begins; all of them might fill the log."""
+    shown = ", ".join(map(str, numbers[:10]))
+    return f"{'lines' if len(numbers) > 1 else 'line'} {shown}{', …' if len(numbers) > 10 else ''}"
+
+
+def _person(text: bytes) -> Person | None:
     """A line of the file; None for what is none."""
     try:
-        line = json.loads(text)
+        line = json.loads(text.decode())
     except (ValueError, RecursionError):
         return None
     if not isinstance(line, dict):
@@ -216,17 +327,22 @@ def _person(text: str) -> Person | None:
     oauth = line.get("oauth", False)
     if not isinstance(oauth, bool) or (oauth and webhook is not None):
         return None
-    return Person(name, hashed, known, webhook, oauth)
+    created = line.get("created")
+    return Person(name, hashed, known, webhook, oauth, created if isinstance(created, str) else "")
 
 
-def _line(text: str, path: Path) -> _Line:
+def _line(text: bytes, path: Path, number: int) -> _Line:
     try:
-        line = json.loads(text)
-    except ValueError:
+        line = {_COMMENT: text.decode()} if _says_nothing(text) else json.loads(text.decode())
+    except (ValueError, RecursionError):
         line = None
     if not isinstance(line, dict):
-        raise PeopleError(f"{path} holds a line that is no person's; mend it first")
+        raise PeopleError(f"line {number} of {path} is no person's; mend it first")
     return line
+
+
+def _text(line: _Line) -> str:
+    return str(line[_COMMENT]) if [*line] == [_COMMENT] else json.dumps(line, ensure_ascii=False)
 
 
 def _without(lines: list[_Line], name: str) -> list[_Line]:
@@ -234,6 +350,22 @@ def _without(lines: list[_Line], name: str) -> list[_Line]:
     if len(kept) == len(lines):
         raise PeopleError(f"there is no {name}")
     return kept
+
+
+def _with(lines: list[_Line], name: str, changes: _Line) -> list[_Line]:
+    _without(lines, name)
+    return [one | changes if one.get("name") == name else one for one in lines]
+
+
+def _line_of(person: Person, token: str) -> _Line:
+    line: _Line = {"name": person.name, "token": token_hash(token), "scopes": list(person.scopes)}
+    line |= {"webhook": _url(person.webhook)} if person.webhook is not None else {}
+    line |= {"oauth": True} if person.oauth else {}
+    return line | {"created": datetime.now(UTC).isoformat(timespec="seconds")}
+
+
+def _url(webhook: Webhook) -> str:
+    return f"{webhook.address}{webhook.user}/{webhook.secret}/"
 
 
 def _new_token() -> str:

@@ -53,7 +53,7 @@ def application(
         )
     manager = server.over_http(_security(settings, beyond_loopback=beyond_loopback), BODY_LIMIT)
     routes, metadata_url = _metadata(settings)
-    gate = Gate(manager.handle_request, verify, metadata_url)
+    gate = Gate(manager.handle_request, verify, metadata_url, callers.nobody)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -83,7 +83,8 @@ async def _alive(_: Request) -> Response:
 
 
 async def _ready(callers: Callers) -> Response:
-    """Not ready when no portal answers; asked anew here, for a server that is given no calls would never hear of it."""
+    """Not ready when no portal answers, or nobody can be let in; both asked anew here, for a server that is given no
+    calls would never hear of it."""
     now, said = anyio.current_time(), []
     links = callers.links()
     for address, link in links.items():
@@ -92,7 +93,7 @@ async def _ready(callers: Callers) -> Response:
         reached = None if link.reached_at is None else int(anyio.current_time() - link.reached_at)
         host = urlsplit(address).netloc
         said.append({"portal": host, "answers": not link.fails, "reachedSecondsAgo": reached})
-    ready = not links or any(not link.fails for link in links.values())
+    ready = not callers.nobody() and (not links or any(not link.fails for link in links.values()))
     return JSONResponse({"ready": ready, "portals": said, **callers.said()}, 200 if ready else 503)
 
 

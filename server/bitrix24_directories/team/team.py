@@ -23,10 +23,12 @@ from bitrix24_directories.state.shared import Inside, State
 
 from .members import Member, Portal
 from .people import People, Person
+from .seen import Seen
 
 if TYPE_CHECKING:
     from .metrics import Metrics
 
+_OF_SETTINGS = ("NOT_CONFIGURED", "INVALID_CONFIGURATION")
 MOST_MEMBERS = 5_000
 """People whose clients are kept at the same time; the longest unused go first."""
 
@@ -55,7 +57,10 @@ class Team(Callers):
         self._transport = transport
         self._applications: dict[str, Application] = {}
         self._members: OrderedDict[tuple[str, ...], Member] = OrderedDict()
+        self.seen = Seen(self._state, settings.audit_log)
         self.portals: dict[str, Portal] = {}
+        self._known_secrets: frozenset[str] | None = None
+        self._known_of = 0
         self._tasks: TaskGroup | None = None
         self._turn = anyio.Lock()
         self.metrics: Metrics | None = None
@@ -72,12 +77,17 @@ class Team(Callers):
     async def running(self) -> AsyncIterator[None]:
         with network_logs_redacted(Redactor(self.secrets)):
             async with self._state.running(), anyio.create_task_group() as self._tasks:
+                keeping = anyio.CancelScope()
+                if self.seen.kept:
+                    self._tasks.start_soon(self.seen.run, keeping)
                 try:
                     yield
                 finally:
+                    keeping.cancel()
                     for member in self._members.values():
                         member.end()
                     with anyio.CancelScope(shield=True):
+                        await self.seen.keep()
                         for portal in self.portals.values():
                             await portal.link.close()
 
@@ -87,6 +97,7 @@ class Team(Callers):
         person = None if token is None else self._people.named(token.client_id)
         if person is None:
             raise _unknown()
+        self.seen.note(person.name)
         return replace(person, scopes=tuple(scope for scope in person.scopes if token and scope in token.scopes))
 
     def scopes(self) -> Collection[str]:
@@ -99,8 +110,20 @@ class Team(Callers):
     async def admitted(self) -> Caller:
         return await (await self._member(self.person())).admitted()
 
+    def worded(self, error: Bitrix24Error) -> Bitrix24Error:
+        """What people have of their own is put in by commands; the shared webhook is a setting."""
+        try:
+            return error.for_a_team() if self.person().acts_alone or error.kind in _OF_SETTINGS else error
+        except Bitrix24Error:
+            return error.for_a_team()
+
+    def nobody(self) -> bool:
+        self._people.look()
+        return not self._people.all()
+
     def said(self) -> Mapping[str, object]:
-        return self._state.said()
+        trouble = self._people.trouble
+        return {**self._state.said(), **({"people": trouble} if trouble else {})}
 
     async def changed(self) -> None:
         with contextlib.suppress(Bitrix24Error):  # of somebody who is not let in, and has changed nothing
@@ -112,17 +135,30 @@ class Team(Callers):
     def links(self) -> Mapping[str, Link]:
         return {address: portal.link for address, portal in self.portals.items()}
 
-    def secrets(self) -> Collection[str]:
-        """Those of people who were taken out of the file are secrets for as long as their client is kept."""
-        callers: list[Credentials | None] = [person.webhook for person in self._people.all()]
-        callers += [member.credentials for member in self._members.values()]
-        callers += self._applications.values()
-        return {secret for one in (*callers, self._shared) if one is not None for secret in one.secrets}
+    def secrets(self) -> frozenset[str]:
+        """The same set until people or their tokens change, so that it is gathered once for all texts in between.
+
+        Those of people who were taken out of the file are secrets for as long as their client is kept.
+        """
+        if self._known_secrets is None or self._known_of != self._people.version:
+            self._known_of = self._people.version
+            callers: list[Credentials | None] = [person.webhook for person in self._people.all()]
+            callers += [member.credentials for member in [*self._members.values()]]
+            callers += self._applications.values()
+            every = (*callers, self._shared)
+            self._known_secrets = frozenset(secret for one in every if one is not None for secret in one.secrets)
+        return self._known_secrets
+
+    def _forget_secrets(self) -> None:
+        self._known_secrets = None
 
     def _credentials(self, person: Person) -> Credentials:
         if person.oauth:
             if person.name not in self._applications:
-                self._applications[person.name] = self._settings.application(person.name)
+                application = self._settings.application(person.name)
+                application.on_new_secrets = self._forget_secrets
+                self._applications[person.name] = application
+                self._forget_secrets()
             return self._applications[person.name]
         found = person.webhook or self._shared
         if found is None:
@@ -175,7 +211,8 @@ def _without_webhook(name: str) -> Bitrix24Error:
         "NOT_CONFIGURED",
         Entry(
             f"{name} has no webhook of their own, and this server has none that is shared",
-            "Tell the user to ask whoever keeps this server to give them a webhook (`person add`).",
+            "Tell the user to ask whoever keeps this server to give them a webhook (`person webhook NAME "
+            "--webhook-file FILE`).",
             "configuration",
         ),
         nothing_was_done=True,

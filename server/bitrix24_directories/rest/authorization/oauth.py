@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -64,6 +64,8 @@ class Application:
             if token and not is_token(token):
                 raise ValueError("ids, secrets and tokens are printable ASCII without blanks")
         self.ca_file = ca_file
+        self.on_new_secrets: Callable[[], object] = lambda: None
+        """Called whenever `secrets` has changed."""
         self._configured = access_token, refresh_token
         self._tokens: Tokens | None = None
         self._looked = self._damaged = False
@@ -96,7 +98,10 @@ class Application:
 
     def hide(self, *secrets: str) -> None:
         """Count `secrets` among those that must appear nowhere, in place of the oldest ones, which are long spent."""
-        self._recent_secrets.extend(secret for secret in secrets if secret not in self._recent_secrets)
+        new = [secret for secret in secrets if secret not in self._recent_secrets]
+        self._recent_secrets.extend(new)
+        if new:
+            self.on_new_secrets()
 
     def request(self, method: str, params: Mapping[str, Any]) -> Request:
         access_token = self._access_token()

@@ -1,0 +1,80 @@
+"""What the number of a team's people costs a call: two servers in one process, one with ten and one with 5,000."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+from figures import Figure
+from mcp.server.auth.middleware.auth_context import auth_context_var
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.provider import AccessToken
+
+from bitrix24_directories.mcp_server.scopes import READING
+from bitrix24_directories.mcp_server.server import DirectoriesServer
+from bitrix24_directories.portal import DemoPortal
+from bitrix24_directories.portal.app import WEBHOOKS
+from bitrix24_directories.portal.calls import User
+from bitrix24_directories.rest import in_process
+from bitrix24_directories.settings import Settings
+from bitrix24_directories.team.people import People
+from bitrix24_directories.team.team import Team
+
+FEW, MANY = 10, 5_000
+ROUNDS = 100
+TEXTS = {"queries": [f"won in wholesale & retail, {place} %" for place in range(40)], "entityIds": ["DEAL_STAGE"]}
+
+
+def people() -> Iterator[Figure]:
+    few, many = anyio.run(measured)
+    what = "5,000 people's secrets: a call of 40 texts"
+    yield Figure(f"{what}, against one with ten people's", statistics.median(many) / statistics.median(few), 1.25)
+    more = statistics.median(many) - statistics.median(few)
+    yield Figure("the same: milliseconds of the processor more", 1000 * more, 2, " ms")
+
+
+async def measured() -> tuple[list[float], list[float]]:
+    """Seconds of the processor that each call of both servers took, in turns."""
+    taken: tuple[list[float], list[float]] = ([], [])
+    async with AsyncExitStack() as running:
+        servers = [await running.enter_async_context(serving(number)) for number in (FEW, MANY)]
+        auth_context_var.set(AuthenticatedUser(AccessToken(token="", client_id="person0", scopes=list(READING))))
+        for round_ in range(ROUNDS + 5):
+            for server, seconds in zip(servers, taken, strict=True):
+                started = time.process_time()
+                result = await server.call_tool("find_directory_items", TEXTS)
+                assert not getattr(result, "is_error", False)
+                if round_ >= 5:
+                    seconds.append(time.process_time() - started)
+    return taken
+
+
+@asynccontextmanager
+async def serving(number: int) -> AsyncIterator[DirectoriesServer]:
+    """A server of `number` people on a portal in the process."""
+    settings = Settings.model_construct(timeout=30, log_level="ERROR")
+    with tempfile.TemporaryDirectory() as folder:
+        team = Team(written(Path(folder), number), settings, None, transport=in_process(DemoPortal().app))
+        async with team.running():
+            yield DirectoriesServer(team, settings)
+
+
+def written(folder: Path, number: int) -> People:
+    path = folder / "people.jsonl"
+    path.touch(0o600)
+    path.write_text("".join(f"{json.dumps(line(place))}\n" for place in range(number)))
+    return People(path)
+
+
+def line(place: int) -> dict[str, Any]:
+    """A person of the file, whose webhook the portal knows."""
+    name, secret = f"person{place}", f"{place:04}person{place:06}"
+    WEBHOOKS[secret] = User(place + 100, name)
+    return {"name": name, "scopes": READING, "webhook": f"http://localhost/rest/{place + 100}/{secret}/"}

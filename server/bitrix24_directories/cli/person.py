@@ -1,0 +1,301 @@
+"""The command that keeps the file of people: who may call a team's server, as whom, and what they may do."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import anyio
+
+from bitrix24_directories.logs import configure_logging
+from bitrix24_directories.mcp_server.scopes import READING, SCOPES
+from bitrix24_directories.redaction import Redactor
+from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Link, Webhook, failure
+from bitrix24_directories.settings import Settings, load_settings
+from bitrix24_directories.state.shared import Inside, State, UnavailableError
+from bitrix24_directories.team.people import People, PeopleError, Person, is_name
+from bitrix24_directories.team.seen import Seen
+from bitrix24_directories.text import LIKE_A_WEBHOOK
+
+from .arguments import UsageError
+from .check import message_of, to_a_person
+from .configured import complain
+from .language import choose, say
+
+_COLUMNS = ["name", "webhook", "write"]
+_YES, _NO = {"yes", "true", "1", "да"}, {"", "no", "false", "0", "нет"}
+_UNTRIED = ("network", "limit", "portal")
+"""Categories of errors that say nothing of the webhook."""
+_MANY = 20
+"""Webhooks whose trying takes a while."""
+_FIRST_CALL = "crm.status.entity.types"
+"""With which the server asks whether a person is let in."""
+
+
+def person(args: argparse.Namespace) -> int:
+    """Do what is asked for; prints a token alone on stdout. Gives the exit code."""
+    try:
+        settings = load_settings(args.env_file or "")
+        choose(settings.lang)
+        if not settings.people:
+            raise UsageError("Which file holds the people? Name it in BITRIX24_PEOPLE.")
+        people = People(Path(settings.people).expanduser())
+        match args.what:
+            case "add":
+                print(_added(people, args, settings))
+            case "import":
+                _import(people, args, settings)
+            case "webhook":
+                webhook = _webhook(args.webhook_file)
+                _try({args.name: webhook}, args, settings)
+                people.set_webhook(args.name, webhook)
+            case "scopes":
+                people.set_scopes(args.name, SCOPES if args.write else READING)
+            case "rotate":
+                print(people.rotate(args.name))
+            case "remove":
+                people.remove(args.name)
+            case _:
+                _list(people, settings)
+    except Bitrix24Error as exc:
+        complain(to_a_person(exc.for_a_team()))
+        return 1
+    except PeopleError as exc:
+        complain(say(str(exc)))
+        return 1
+    return 0
+
+
+def _added(people: People, args: argparse.Namespace, settings: Settings) -> str:
+    if args.oauth and args.webhook_file:
+        raise UsageError("With --oauth they act through the application, and have no webhook of their own.")
+    if args.write and not args.oauth and not args.webhook_file:
+        raise UsageError("Through the shared webhook people only read: give --webhook-file to let them write.")
+    webhook = _webhook(args.webhook_file) if args.webhook_file else None
+    if webhook is not None:
+        _try({args.name: webhook}, args, settings)
+    return people.add(args.name, SCOPES if args.write else READING, webhook, oauth=args.oauth)
+
+
+def _import(people: People, args: argparse.Namespace, settings: Settings) -> None:
+    """Add all people of a CSV, or nobody; their tokens are on the disk before anybody is let in."""
+    tokens = Path(args.tokens)
+    if os.path.lexists(tokens):
+        raise UsageError(say(f"{_shown(args.tokens)} is there already, and tokens are never written over a file."))
+    persons = _persons(args.file)
+    _try({one.name: one.webhook for one in persons if one.webhook is not None}, args, settings)
+    kept = False
+
+    def keep(given: Sequence[str]) -> None:
+        nonlocal kept
+        try:
+            with open(tokens, "x", encoding="utf-8", newline="", opener=partial(os.open, mode=0o600)) as file:
+                kept = True
+                rows = csv.writer(file, lineterminator="\n")
+                rows.writerow(["name", "token"])
+                rows.writerows([one.name, token] for one, token in zip(persons, given, strict=True))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as exc:
+            raise PeopleError(say(f"{_shown(args.tokens)} cannot be written: {exc.strerror}")) from None
+
+    try:
+        people.add_all(persons, keep)
+    except BaseException:
+        if kept:
+            tokens.unlink(missing_ok=True)
+        raise
+    complain(say(f"People added: {len(persons)}. Their tokens are in {_shown(args.tokens)}, readable by you only."))
+
+
+def _persons(file: str) -> list[Person]:
+    """The people of a CSV. Raises UsageError, which names each wrong line, and nothing that stands in it."""
+    text = _read(file)
+    rows = csv.DictReader(io.StringIO(text), delimiter=";" if ";" in text.partition("\n")[0] else ",")
+    if sorted(map(str, rows.fieldnames or [])) != sorted(_COLUMNS):
+        raise UsageError(say(f"{_shown(file)} needs the columns {','.join(_COLUMNS)} in its first line."))
+    persons, wrong = [], []
+    try:
+        for row in rows:
+            try:
+                persons.append(_person(row))
+            except ValueError as exc:
+                wrong.append(say(f"Line {rows.line_num} of {_shown(file)}: {exc}"))
+    except csv.Error:
+        wrong.append(say(f"{_shown(file)} is no CSV."))
+    if wrong:
+        raise UsageError("\n".join([*wrong[:20], *(["…"] if len(wrong) > 20 else [])]))
+    if not persons:
+        raise UsageError(say(f"{_shown(file)} names nobody."))
+    return persons
+
+
+def _person(row: Mapping[str | None, str | list[str] | None]) -> Person:
+    """The person of a row. Raises ValueError, whose text holds nothing of it."""
+    cells = {column: text.strip() for column in _COLUMNS if isinstance(text := row.get(column), str)}
+    if None in row or len(cells) < len(_COLUMNS):
+        raise ValueError("it has more or fewer columns than the first line")
+    if not is_name(cells["name"]):
+        raise ValueError("a name has 1 to 64 letters, digits, or . _ @ + -")
+    write = cells["write"].casefold()
+    if write not in _YES | _NO:
+        raise ValueError("write is yes or no")
+    webhook = Webhook.parse(cells["webhook"]) if cells["webhook"] else None
+    if webhook is None and write in _YES:
+        raise ValueError("through the shared webhook people only read")
+    return Person(cells["name"], "", SCOPES if write in _YES else READING, webhook)
+
+
+def _list(people: People, settings: Settings) -> None:
+    people.make_sure()
+    seen, last = _seen(settings)
+    for one in people.all():
+        moments = "".join(f"; {text}" for text in _moments(one, last))
+        print(f"{one.name}: {' '.join(one.scopes)} ({_acts_as(one)}){moments}")
+    if people.trouble:
+        complain(people.trouble)
+    if not seen.kept:
+        complain(say("When people called last is kept where BITRIX24_AUDIT_LOG or BITRIX24_REDIS_URL is set."))
+
+
+def _moments(person: Person, last: Mapping[str, float] | None) -> list[str]:
+    """When they were created and called last, as far as it is known."""
+    created = _seconds(person.created)
+    said = [] if created is None else [say(f"created {_moment(created)}")]
+    if last is None:
+        return said
+    called = last.get(person.name, 0.0)
+    since = called and called >= (created or 0.0)  # or it was somebody else of the same name
+    return [*said, say(f"last seen {_moment(called)}") if since else say("not seen yet")]
+
+
+def _seen(settings: Settings) -> tuple[Seen, Mapping[str, float] | None]:
+    """Where it is kept when people called last, and when; None where that cannot be had."""
+    state = _state(settings)
+    seen = Seen(state, settings.audit_log)
+
+    async def asked() -> Mapping[str, float]:
+        async with state.running():
+            return await seen.all()
+
+    try:
+        return seen, anyio.run(asked) if seen.kept else None
+    except UnavailableError:
+        complain(say("The Redis that BITRIX24_REDIS_URL names cannot be reached"))
+        return seen, None
+
+
+def _state(settings: Settings) -> State:
+    if not settings.redis_url.get_secret_value():
+        return Inside()
+    from bitrix24_directories.team.serving import ServingError  # what only those who have Redis need
+
+    from .team import redis_of
+
+    try:
+        return redis_of(settings) or Inside()
+    except ServingError as exc:
+        raise PeopleError(str(exc)) from None
+
+
+def _seconds(created: str) -> float | None:
+    try:
+        return datetime.fromisoformat(created).timestamp()
+    except ValueError:
+        return None
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _acts_as(person: Person) -> str:
+    if person.webhook is not None:
+        return f"webhook of user {person.webhook.user} on {person.webhook.address}"
+    return "application" if person.oauth else "shared"
+
+
+def _webhook(file: str) -> Webhook:
+    """A person's own webhook, from a file or standard input: an argument stands in the history of the shell."""
+    try:
+        return Webhook.parse(_read(file))
+    except ValueError as exc:
+        raise UsageError(say(f"{_shown(file)} holds no inbound webhook's URL: {exc}")) from None
+
+
+def _read(file: str) -> str:
+    if LIKE_A_WEBHOOK.search(file):
+        raise UsageError(
+            "A file is meant that holds the URL, not the URL itself, which stands in the shell's history now: "
+            "renew the webhook in Bitrix24."
+        )
+    try:
+        return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeError) as exc:
+        why = exc.strerror if isinstance(exc, OSError) else "it is not saved as UTF-8"
+        raise UsageError(say(f"{_shown(file)} cannot be read: {why}")) from None
+
+
+def _shown(file: str) -> str:
+    """A file's name for a message; what is no file's may hold a secret."""
+    return "…" if LIKE_A_WEBHOOK.search(file) else file
+
+
+def _try(webhooks: Mapping[str, Webhook], args: argparse.Namespace, settings: Settings) -> None:
+    """Call each person's webhook once, unless they are taken unchecked. Raises PeopleError for those that the portal
+    refuses; warns of those of which it cannot be known.
+    """
+    if args.unchecked:
+        return
+    secrets = frozenset(webhook.secret for webhook in webhooks.values())
+    redact = Redactor(lambda: secrets)
+    configure_logging(settings.log_level, redact)
+    if len(webhooks) > _MANY:
+        complain(say(f"Trying {len(webhooks)} webhooks as fast as the portal lets us …"))
+    refused = []
+    for name, error in anyio.run(_errors, webhooks, settings).items():
+        if error.category in _UNTRIED:
+            complain(say(f"{name}'s webhook is taken, but could not be tried: {redact(message_of(error))}"))
+        else:
+            why = redact(to_a_person(error.for_a_team()))
+            refused.append(say(f"{name}'s webhook is not taken, for the portal refuses it: {why}"))
+    if refused:
+        raise PeopleError("\n".join([*refused, say("With --unchecked it is taken all the same.")]))
+
+
+async def _errors(webhooks: Mapping[str, Webhook], settings: Settings) -> dict[str, Bitrix24Error]:
+    """What calls fail with, by person. A portal that cannot be reached is not tried again."""
+    links: dict[str, Link] = {}
+    gone: dict[str, Bitrix24Error] = {}
+    errors: dict[str, Bitrix24Error] = {}
+    try:
+        for name, webhook in webhooks.items():
+            address = webhook.address
+            if address not in links:
+                links[address] = Link(settings.limits, ca_file=settings.ca_file, address=address)
+            error = gone.get(address) or await _error(webhook, links[address], settings)
+            if error is not None:
+                errors[name] = error
+                gone |= {address: error} if error.category == "network" else {}
+    finally:
+        for link in links.values():
+            await link.close()
+    return errors
+
+
+async def _error(webhook: Webhook, link: Link, settings: Settings) -> Bitrix24Error | None:
+    try:
+        async with Bitrix24Client(webhook, timeout=settings.timeout, link=link) as client:
+            with anyio.move_on_after(settings.timeout):
+                await client.call(_FIRST_CALL)
+                return None
+    except Bitrix24Error as exc:
+        return exc
+    return failure("TIMEOUT", detail=f"waited {settings.timeout:g} s")

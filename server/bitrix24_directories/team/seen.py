@@ -1,0 +1,88 @@
+"""When people called last, to the minute: in Redis where there is one, else in a file beside the audit log."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import secrets
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+from bitrix24_directories.state.shared import State, UnavailableError
+
+logger = logging.getLogger(__name__)
+
+KEPT_SECONDS = 30.0
+"""After which what was noted is kept at the latest."""
+_LIMIT = 10 * 2**20
+
+
+class Seen:
+    """Kept in `state` if replicas share it, else beside `audit_log`; nowhere if there is none."""
+
+    def __init__(self, state: State, audit_log: str) -> None:
+        self._state = state
+        self._path = Path(f"{audit_log}.seen.json") if audit_log else None
+        self._noted: dict[str, float] = {}
+
+    @property
+    def kept(self) -> bool:
+        """Whether there is where to keep it."""
+        return self._state.shared or self._path is not None
+
+    def note(self, name: str) -> None:
+        """Somebody calls now."""
+        self._noted[name] = time.time()
+
+    async def run(self, scope: anyio.CancelScope) -> None:
+        """Keep what is noted, again and again, until `scope` is cancelled."""
+        with scope:
+            while True:
+                await anyio.sleep(KEPT_SECONDS)
+                with anyio.CancelScope(shield=True):
+                    await self.keep()
+
+    async def keep(self) -> None:
+        """Keep what was noted since; what cannot be kept is lost, for nobody's call shall fail by it."""
+        noted, self._noted = self._noted, {}
+        if not noted or not self.kept:
+            return
+        try:
+            if self._state.shared:
+                await self._state.saw(noted)
+            else:
+                await anyio.to_thread.run_sync(self._write, noted)
+        except (UnavailableError, OSError) as exc:
+            logger.warning("When people called last could not be kept (%s)", type(exc).__name__)
+
+    async def all(self) -> Mapping[str, float]:
+        """When each of them called last, in seconds of Unix. Raises UnavailableError where Redis is gone."""
+        return await self._state.seen() if self._state.shared else self._read()
+
+    def _read(self) -> dict[str, float]:
+        found = None
+        with contextlib.suppress(OSError, ValueError, RecursionError):
+            if self._path is not None:
+                with self._path.open(encoding="utf-8") as file:
+                    found = json.loads(file.read(_LIMIT))
+        found = found if isinstance(found, dict) else {}
+        return {name: float(moment) for name, moment in found.items() if isinstance(moment, int | float)}
+
+    def _write(self, noted: Mapping[str, float]) -> None:
+        """Replace the file as a whole; raises OSError."""
+        assert self._path is not None
+        known = self._read() | {name: int(moment) for name, moment in noted.items()}
+        new = self._path.with_name(f"{self._path.name}.{secrets.token_hex(4)}.new")
+        try:
+            with open(new, "x", encoding="utf-8", opener=partial(os.open, mode=0o600)) as file:
+                json.dump(known, file)
+            new.replace(self._path)
+        finally:
+            new.unlink(missing_ok=True)
