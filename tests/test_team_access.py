@@ -118,6 +118,18 @@ async def test_a_file_that_was_renamed_is_begun_anew(logged: Logged) -> None:
     assert logged.path.stat().st_mode & 0o777 == 0o600
 
 
+async def test_what_cannot_be_written_costs_lines_and_no_answers(
+    logged: Logged, caplog: pytest.LogCaptureFixture
+) -> None:
+    anna = logged.team.add("anna")
+    async with logged.team.running(), logged.team.client(anna) as client:
+        logged.path.unlink()
+        logged.path.mkdir()
+        for _ in range(3):
+            assert (await called(client, "get_directory_items", entityId="SOURCE"))["total"]
+    assert [record.getMessage() for record in caplog.records] == ["A line of the access log could not be written"]
+
+
 async def test_it_is_on_by_default(portal: RunningPortal, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert Settings.model_fields["access_log"].default == "stderr"
     for where, lines in (("stderr", 1), ("off", 0)):

@@ -121,6 +121,12 @@ class _File(WatchedFileHandler):
         opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         return os.fdopen(opened, "a", encoding=self.encoding, errors=self.errors)
 
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            super().emit(record)
+        except OSError:  # it was renamed, and cannot be opened anew
+            self.handleError(record)
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, ARG002 - the base class's
         logger.warning("A line of the access log could not be written")
 

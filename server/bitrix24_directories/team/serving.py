@@ -171,6 +171,7 @@ class HttpServer(uvicorn.Server):
         config = uvicorn.Config(
             app,
             http=Accepted,
+            ws="none",  # an upgraded connection would be beyond the door
             backlog=min(2048, most // 8),
             timeout_keep_alive=int(SECONDS),
             interface="asgi3",
