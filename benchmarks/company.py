@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 import statistics
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx
 from figures import HERE, Figure
 from mcp.server.auth.middleware.auth_context import auth_context_var
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
@@ -35,13 +37,15 @@ from bitrix24_directories.team.people import People, Person
 from bitrix24_directories.team.team import Team
 
 sys.path.append(str(HERE.parent / "tests"))
-from support import VirtualClockLoop
+from support import RunningPortal, Stage, VirtualClockLoop, served
+from team_support import ACCEPT, TeamServer, calling
 
 DIRECTORIES = ["DEAL_STAGE", "SOURCE", "STATUS", "DEAL_TYPE", "INDUSTRY", "CONTACT_TYPE", "COMPANY_TYPE", "HONORIFIC"]
 RARE = ["DEAL_STAGE_1", "DEAL_STAGE_2", "QUOTE_STATUS", "EMPLOYEES", "DYNAMIC_177_STAGE_7", "SMART_INVOICE_STAGE_3"]
 RIGHT = {"entity": "deal", "fields": ["CATEGORY_ID=1", "STAGE_ID=C1:WON", "SOURCE_ID=CALL", "TYPE_ID=SALE"]}
 WORDS = {"entity": "deal", "fields": ["CATEGORY_ID=1", "STAGE_ID=Deal Won", "SOURCE_ID=CALL", "TYPE_ID=SALE"]}
 MORNING = 3 * 3600.0
+AT_ONCE = 64
 
 
 class SharedInside(Inside):
@@ -109,6 +113,31 @@ def company() -> Iterator[Figure]:
         yield Figure(f"{people} people, {whole}: portal requests for 100 calls", asked, 2.1 if judged else 100)
         yield Figure("the same: 99th percentile of a call outside imports", late, 2 if judged else 30, " s")
         yield Figure("the same: requests refused, and calls that failed", failed, 0 if judged else morning.calls)
+    stage = Stage()
+    with tempfile.TemporaryDirectory() as folder, served(stage) as address:
+        team = TeamServer(RunningPortal(stage.portal, address), Path(folder), access_log="off")
+        waits, refused = anyio.run(at_once, team)
+    yield Figure(f"{AT_ONCE} calls at once by one person, over HTTP: refused", refused, 0)
+    yield Figure("the same: the last of them answered after", max(waits), 5, " s")
+
+
+async def at_once(team: TeamServer) -> tuple[list[float], int]:
+    """Seconds of each call, every other of which reads the portal, and how many of them were refused."""
+    token, waits, refused = team.add("anna"), [], 0
+    http = httpx.AsyncClient(headers={"authorization": f"Bearer {token}"} | ACCEPT, timeout=60)
+    async with team.running(), http, anyio.create_task_group() as tasks:
+
+        async def ask(number: int) -> None:
+            nonlocal refused
+            arguments = {"entityId": DIRECTORIES[number % len(DIRECTORIES)], "fresh": bool(number % 2)}
+            started = anyio.current_time()
+            answer = await http.post(f"{team.url}/mcp", json=calling("get_directory_items", **arguments))
+            refused += answer.status_code != 200 or '"isError":false' not in answer.text
+            waits.append(anyio.current_time() - started)
+
+        for number in range(AT_ONCE):
+            tasks.start_soon(ask, number)
+    return waits, refused
 
 
 async def simulated(number: int, seconds: float = MORNING) -> Morning:

@@ -89,3 +89,11 @@ async def called(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
     assert isinstance(result, CallToolResult)
     assert result.structured_content is not None
     return dict(result.structured_content)
+
+
+ACCEPT = {"accept": "application/json, text/event-stream"}
+
+
+def calling(tool: str, **arguments: Any) -> dict[str, Any]:
+    """The call as JSON-RPC, for those who speak HTTP by themselves."""
+    return {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}}

@@ -16,7 +16,9 @@ import yaml
 from bitrix24_directories.cli.arguments import parser
 from bitrix24_directories.cli.main import COMMANDS
 from bitrix24_directories.settings import Settings
-from bitrix24_directories.team.serving import BODY_LIMIT, GRACE_SECONDS
+from bitrix24_directories.team import door
+from bitrix24_directories.team.gate import BODY_LIMIT
+from bitrix24_directories.team.serving import GRACE_SECONDS
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
@@ -60,6 +62,7 @@ def test_replicas_are_alike_and_harmless(services: dict[str, Any]) -> None:
     assert one["read_only"]
     assert one["cap_drop"] == ["ALL"]
     assert int(one["stop_grace_period"].removesuffix("s")) > GRACE_SECONDS
+    assert {"max-size", "max-file"} <= {*one["logging"]["options"]}
     known = {f"BITRIX24_{field.upper()}" for field in Settings.model_fields}
     assert {*one["environment"]} <= known
     assert one["environment"]["BITRIX24_REDIS_URL"].startswith("redis://valkey:")
@@ -75,6 +78,8 @@ def test_the_proxy_leads_to_the_replicas_and_to_nothing_else(services: dict[str,
     http = next(block for block in parsed["config"][0]["parsed"] if block["directive"] == "http")["block"]
     upstream = next(block for block in http if block["directive"] == "upstream")
     servers = [line["args"][0] for line in upstream["block"] if line["directive"] == "server"]
+    (unused,) = (line["args"][0] for line in upstream["block"] if line["directive"] == "keepalive_timeout")
+    assert int(unused.removesuffix("s")) < door.SECONDS  # or a request meets a connection that is just being closed
     assert servers == [f"{name}:{port}" for name in REPLICAS]
     server = next(block for block in http if block["directive"] == "server")["block"]
     locations = {" ".join(block["args"]): block["block"] for block in server if block["directive"] == "location"}

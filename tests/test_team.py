@@ -29,7 +29,7 @@ from bitrix24_directories.team.serving import ServingError, application
 from bitrix24_directories.team.team import Team
 from bitrix24_directories.team.tokens import Tokens as TeamTokens
 from support import ADMIN_SECRET, READER_SECRET, STRANGER_SECRET, RunningPortal
-from team_support import TeamServer, called
+from team_support import ACCEPT, TeamServer, called, calling
 from test_picture import APPS
 
 MODES = pytest.mark.parametrize("mode", ["legacy", "auto"])
@@ -91,16 +91,23 @@ async def test_scopes_decide_what_is_listed_and_what_is_done(team: TeamServer, m
     assert "crm.status.add" not in str(team.portal.portal.calls)
 
 
-async def test_who_can_get_another_token_is_told_the_scope(portal: RunningPortal, tmp_path: Path) -> None:
+@pytest.mark.parametrize("claimed", [{}, {"mcp-method": "tools/list"}, {"mcp-name": "get_directory_items"}])
+async def test_who_can_get_another_token_is_told_the_scope(
+    portal: RunningPortal, tmp_path: Path, claimed: dict[str, str]
+) -> None:
+    """The body says which tool it is, and headers that say something else say nothing."""
     provider = {"jwt_issuer": "https://id.example", "jwt_audience": "api", "public_url": "http://127.0.0.1/mcp"}
     team = TeamServer(portal, tmp_path, state=None, secret=b"", **provider)
     token = team.add("reader", scopes=READING)
-    headers = {"authorization": f"Bearer {token}", "mcp-method": "tools/call", "mcp-name": "apply_directory"}
+    headers = {"authorization": f"Bearer {token}", **claimed}
     async with team.running(), httpx.AsyncClient() as http:
-        refused = await http.post(f"{team.url}/mcp", headers=headers, json={})
+        refused = await http.post(f"{team.url}/mcp", headers=headers, json=calling("apply_directory"))
+        headers |= {"mcp-method": "tools/call", "mcp-name": "apply_directory"}
+        other = await http.post(f"{team.url}/mcp", headers=headers | ACCEPT, json=calling("list_directories"))
     assert refused.status_code == 403
     challenge = 'Bearer error="insufficient_scope", scope="directories:write", resource_metadata="http://127.0.0.1/'
     assert refused.headers["www-authenticate"].startswith(challenge)
+    assert other.status_code == 200
 
 
 BAD = ["", "Bearer", "Bearer wrong", "Basic YTpi", "Bearer b24d_" + "x" * 43, "Bearer " + "x" * 20_000]
@@ -425,36 +432,6 @@ async def test_a_thousand_idle_connections_and_a_reader_that_does_not_read(team:
         await lazy.send(f"{head}{accept}content-length: {len(body)}\r\n\r\n{body}".encode())
         async with team.client(anna) as client:
             assert (await called(client, "get_directory_items", **STAGES))["total"] == 8
-
-
-async def test_one_person_cannot_take_all_places(team: TeamServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "IN_FLIGHT_OF_ONE", 2)
-    anna, bert = team.add("anna"), team.add("bert", READER_SECRET)
-    team.portal.order(method="batch", delay=0.6)
-    answers: list[int] = []
-    async with team.running(), httpx.AsyncClient(timeout=20) as http:
-
-        async def ask(token: str) -> None:
-            response = await http.post(
-                f"{team.url}/mcp",
-                headers={"authorization": f"Bearer {token}", "accept": "application/json, text/event-stream"},
-                json={
-                    "jsonrpc": "2.0",
-                    "id": 1,
-                    "method": "tools/call",
-                    "params": {"name": "get_directory_items", "arguments": STAGES},
-                },
-            )
-            answers.append(response.status_code)
-            if response.status_code == 429:
-                assert response.headers["retry-after"] == "1"
-
-        async with anyio.create_task_group() as tasks:
-            for _ in range(4):
-                tasks.start_soon(ask, anna)
-            await anyio.sleep(0.2)
-            tasks.start_soon(ask, bert)
-    assert sorted(answers) == [200, 200, 200, 429, 429]
 
 
 @MODES

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import anyio
+import httpx
 import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -16,8 +21,12 @@ from jwt.algorithms import RSAAlgorithm
 
 from bitrix24_directories.mcp_server.scopes import READING, SCOPES
 from bitrix24_directories.settings import Settings
+from bitrix24_directories.team import keys as team_keys
+from bitrix24_directories.team.keys import KeysError
 from bitrix24_directories.team.people import People
 from bitrix24_directories.team.tokens import Tokens
+from support import RunningPortal
+from team_support import ACCEPT, TeamServer, calling
 
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 OTHER = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -25,15 +34,53 @@ ISSUER, AUDIENCE = "https://id.example", "api://directories"
 PUBLIC = KEY.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
+class KeyServer:
+    """Answers with an identity provider's keys, or with what a test puts in their place."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.body = json.dumps({"keys": [published(KEY, "1")]}).encode()
+        self.status = 200
+        self.answers = True
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                server.asked += 1
+                if not server.answers:
+                    time.sleep(1)
+                    return
+                self.send_response(server.status)
+                self.end_headers()
+                self.wfile.write(server.body)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}/keys"
+
+
+def published(key: rsa.RSAPrivateKey, kid: str) -> dict[str, Any]:
+    return {**json.loads(RSAAlgorithm.to_jwk(key.public_key())), "kid": kid, "use": "sig", "alg": "RS256"}
+
+
 @pytest.fixture
-def tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tokens:
+def keys() -> Iterator[KeyServer]:
+    server = KeyServer()
+    thread = threading.Thread(target=server.http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    yield server
+    server.http.shutdown()
+    server.http.server_close()
+
+
+@pytest.fixture
+def tokens(tmp_path: Path, keys: KeyServer) -> Tokens:
     people = People(tmp_path / "people.jsonl")
     people.add("anna@example.com", SCOPES, None)
     people.add("bert@example.com", READING, None)
-    settings = Settings.model_construct(jwt_issuer=ISSUER, jwt_audience=AUDIENCE)
-    published = {**json.loads(RSAAlgorithm.to_jwk(KEY.public_key())), "kid": "1", "use": "sig", "alg": "RS256"}
-    monkeypatch.setattr(jwt.PyJWKClient, "fetch_data", lambda _self: {"keys": [published]})
-    return Tokens(people, settings)
+    return Tokens(people, Settings.model_construct(jwt_issuer=ISSUER, jwt_audience=AUDIENCE, jwt_jwks_url=keys.url))
 
 
 def claims(**changes: Any) -> dict[str, Any]:
@@ -120,9 +167,107 @@ async def test_without_a_provider_no_jwt_is_taken(tmp_path: Path) -> None:
     assert await Tokens(people, Settings.model_construct()).verify(signed()) is None
 
 
-async def test_a_provider_that_does_not_answer(tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(_self: Any) -> Any:
-        raise jwt.PyJWKClientConnectionError("down")
+RUBBISH: dict[str, bytes] = {
+    "nothing": b"",
+    "a web page": b"<html>",
+    "a list": b"[]",
+    "no keys": b'{"keys": []}',
+    "keys that are none": b'{"keys": [1, null, {"kty": "?"}]}',
+    "keys that are a number": b'{"keys": 5}',
+    "no text": b"\xff\xfe\x00",
+    "nested": b"[" * 100_000,
+    "endless": b" " * (2**20 + 1),
+}
 
-    monkeypatch.setattr(jwt.PyJWKClient, "fetch_data", fails)
+
+@pytest.mark.parametrize("kind", RUBBISH)
+async def test_a_key_server_that_answers_rubbish(
+    tokens: Tokens, keys: KeyServer, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys.body = RUBBISH[kind]
+    for _ in range(5):
+        with pytest.raises(KeysError):
+            await tokens.verify(signed())
+    assert keys.asked == 1
+    assert [keys.url in record.getMessage() for record in caplog.records] == [True]
+
+
+@pytest.mark.parametrize("status", [302, 404, 500])
+async def test_a_key_server_that_refuses(tokens: Tokens, keys: KeyServer, status: int) -> None:
+    keys.status = status
+    with pytest.raises(KeysError):
+        await tokens.verify(signed())
+
+
+async def test_a_key_server_that_says_nothing(tokens: Tokens, keys: KeyServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(team_keys, "_PATIENCE", 0.2)
+    keys.answers = False
+    started = anyio.current_time()
+    async with anyio.create_task_group() as tasks:
+
+        async def ask() -> None:
+            with pytest.raises(KeysError):
+                await tokens.verify(signed())
+
+        for _ in range(20):
+            tasks.start_soon(ask)
+    assert (keys.asked, anyio.current_time() - started < 0.9) == (1, True)
+
+
+async def test_made_up_keys_cost_the_provider_one_request_in_ten_seconds(
+    tokens: Tokens, keys: KeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(50):
+        assert await tokens.verify(signed(kid=f"made up {number}")) is None
+    assert keys.asked == 1
+    monkeypatch.setattr(team_keys, "ASKED_EVERY", 0)
+    keys.body = json.dumps({"keys": [published(OTHER, "2")]}).encode()
+    assert await tokens.verify(signed(OTHER, kid="2")) is not None  # once that time is over, new ones are found
     assert await tokens.verify(signed()) is None
+
+
+async def test_known_keys_stay_good_while_the_provider_is_down(
+    tokens: Tokens, keys: KeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await tokens.verify(signed()) is not None
+    monkeypatch.setattr(team_keys, "ASKED_EVERY", 0)
+    monkeypatch.setattr(team_keys, "FRESH", 0)
+    keys.status = 500
+    assert await tokens.verify(signed()) is not None
+    monkeypatch.setattr(team_keys, "KEPT", 0)
+    with pytest.raises(KeysError):
+        await tokens.verify(signed())
+
+
+async def test_without_keys_the_server_says_503_and_lets_in_who_has_a_token_of_its_own(
+    portal: RunningPortal, tmp_path: Path, keys: KeyServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys.body = b"<html>"
+    provider: dict[str, Any] = {"jwt_issuer": ISSUER, "jwt_audience": AUDIENCE, "jwt_jwks_url": keys.url}
+    team = TeamServer(portal, tmp_path, public_url="http://127.0.0.1/mcp", **provider)
+    anna = team.add("anna")
+    async with team.running(), httpx.AsyncClient(headers=ACCEPT) as http:
+        url, call = f"{team.url}/mcp", calling("list_directories")
+        for _ in range(3):
+            refused = await http.post(url, headers={"authorization": f"Bearer {signed()}"}, json=call)
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "10")
+            assert "identity provider" in refused.json()["error"]
+        served = await http.post(url, headers={"authorization": f"Bearer {anna}"}, json=call)
+    assert served.status_code == 200
+    assert keys.asked == 1
+    assert [keys.url in record.getMessage() for record in caplog.records] == [True]
+
+
+ODD = ["..", "a.b.c", "e30.e30.", "eyJhbGciOiJSUzI1NiIsImtpZCI6W119.e30.x", "é.é.é", "W10.W10.W10"]
+
+
+@pytest.mark.parametrize("token", ODD)
+async def test_odd_tokens_are_no_failure(tokens: Tokens, token: str) -> None:
+    assert await tokens.verify(token) is None
+
+
+@pytest.mark.parametrize("head", [{"kid": ["1"]}, {"kid": None}, {"alg": []}, {"alg": {}}, {"crit": ["x"]}, {}])
+async def test_odd_heads_are_no_failure(tokens: Tokens, head: dict[str, Any]) -> None:
+    whole = {"alg": "RS256", **head}
+    encoded = base64.urlsafe_b64encode(json.dumps(whole).encode()).rstrip(b"=").decode()
+    assert await tokens.verify(f"{encoded}.{signed().split('.', 1)[1]}") is None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +13,12 @@ from .redaction import Redactor
 _OF_THE_NETWORK = [
     "httpx",
     *(f"httpcore.{part}" for part in ("connection", "http11", "http2", "proxy", "socks")),
+]
+_OF_STRANGERS = [
+    "asyncio",
+    "uvicorn.error",
+    "mcp.server.transport_security",
+    *(f"bitrix24_directories.team.{part}" for part in ("access", "door", "keys")),
 ]
 
 
@@ -48,3 +56,40 @@ def network_logs_redacted(redact: Redactor) -> Iterator[None]:
     finally:
         for logger in loggers:
             logger.removeFilter(filtered)
+
+
+class _Limited(logging.Filter):
+    """Lets a line of each kind through once in `seconds`, which then says how many were left out since the last."""
+
+    def __init__(self, seconds: float = 10.0) -> None:
+        super().__init__()
+        self._seconds = seconds
+        self._last: dict[tuple[str, int, str], float] = {}
+        self._left_out: Counter[tuple[str, int, str]] = Counter()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        kind = (record.pathname, record.lineno, record.getMessage().partition(":")[0][:60])
+        now = time.monotonic()
+        if now - self._last.get(kind, -self._seconds) < self._seconds:
+            self._left_out[kind] += 1
+            return False
+        if len(self._last) > 1000:
+            self._last.clear()
+        self._last[kind] = now
+        if left_out := self._left_out.pop(kind, 0):
+            record.msg, record.args = f"{record.getMessage()} (and {left_out} more lines like this)", None
+        return True
+
+
+@contextmanager
+def refusals_limited() -> Iterator[None]:
+    """Limit what is logged of strangers, who could fill the disk: bad requests, foreign hosts, too many connections."""
+    limited = _Limited()
+    loggers = [logging.getLogger(name) for name in _OF_STRANGERS]
+    for logger in loggers:
+        logger.addFilter(limited)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(limited)

@@ -84,6 +84,7 @@ class Settings(BaseSettings):
     log_level: LogLevel = "WARNING"
     lang: Annotated[Literal["", "en", "ru"], BeforeValidator(lambda value: str(value).lower())] = ""
     people: str = ""
+    access_log: str = "stderr"
     access_ttl: float = Field(3600, ge=0, le=86400, allow_inf_nan=False)
     redis_url: SecretStr = SecretStr("")
     public_url: str = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -62,6 +62,13 @@ class Callers(ABC):
     def links(self) -> Mapping[str, Link]:
         """The portals that have been called so far, by address."""
 
+    def place(self) -> AbstractAsyncContextManager[None]:
+        """Where the work for whoever calls now is done; to wait for, where they have many calls under way.
+
+        Raises Bitrix24Error where they have too many.
+        """
+        return nullcontext()
+
     async def changed(self) -> None:
         """Take note that something of a portal may have been changed, so that what others keep of it is old."""
         return
@@ -77,6 +84,10 @@ class Callers(ABC):
     def nobody(self) -> bool:
         """Whether nobody at all can be let in."""
         return False
+
+    def failed(self, code: str) -> None:
+        """Hear why a request that is no call of a tool could not be answered."""
+        del code
 
     def said(self) -> Mapping[str, object]:
         """What readiness says besides."""

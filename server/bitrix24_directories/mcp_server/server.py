@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import anyio
 from mcp.server.apps import Apps
 from mcp.server.caching import CacheHint
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError, ToolError
@@ -144,7 +145,7 @@ class DirectoriesServer(MCPServer[None]):
             lifespan=lifespan,
             cache_hints={"resources/read": CacheHint(ttl_ms=int(1000 * settings.cache_ttl))},
             extensions=[Apps()],
-            middleware=[resources.what_is_left, picture.told_where_shown],
+            middleware=[self._heard, resources.what_is_left, picture.told_where_shown],
             log_level=settings.log_level,
             **options,
         )
@@ -234,6 +235,7 @@ class DirectoriesServer(MCPServer[None]):
         try:
             contents = await self._in_time(self._with_directories(partial(resources.read, uri=str(uri))))
         except Bitrix24Error as exc:
+            self._callers.failed(exc.code)
             kind = ResourceNotFoundError if exc.category == "input" else ResourceError
             raise kind(self._redact(str(self._callers.worded(exc)))) from None
         if contents is None:
@@ -255,8 +257,17 @@ class DirectoriesServer(MCPServer[None]):
                 raise MCPError(code=INVALID_PARAMS, message=str(exc)) from None
         except Bitrix24Error as exc:
             error = exc
+        self._callers.failed(error.code)
         code = INVALID_PARAMS if error.category == "input" else INTERNAL_ERROR
         raise MCPError(code=code, message=self._redact(str(self._callers.worded(error))))
+
+    async def _heard(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        """Middleware: tell of a request whose answer is an error of the protocol."""
+        try:
+            return await call_next(ctx)
+        except Exception as exc:
+            self._callers.failed(str(exc.code) if isinstance(exc, MCPError) else type(exc).__name__)
+            raise
 
     async def _complete(
         self,
@@ -311,12 +322,13 @@ class DirectoriesServer(MCPServer[None]):
     @asynccontextmanager
     async def _calling(self) -> AsyncIterator[Caller]:
         """Let whoever calls be the one that tools work for. Raises Bitrix24Error where the portal does not let them."""
-        caller = await self._callers.admitted()
-        token = calling.set(caller)
-        try:
-            yield caller
-        finally:
-            calling.reset(token)
+        async with self._callers.place():
+            caller = await self._callers.admitted()
+            token = calling.set(caller)
+            try:
+                yield caller
+            finally:
+                calling.reset(token)
 
     async def _read_ahead(self) -> None:
         """Ask the portal for what is asked for most, before anybody asks here; what fails is for a call to tell."""

@@ -1,120 +1,153 @@
-"""What stands before the MCP endpoint: who is let in, how many requests at a time, and how long a body may take.
+"""What stands before the MCP endpoint: who is let in, how long a body may take, how many streams one may listen to.
 
-Pure ASGI, in front of the SDK's session manager. What a person may do is decided where tools are called; the gate only
-says it earlier to clients that can get another token, and whose headers name the tool.
+Pure ASGI, in front of the SDK's session manager. What a person may do is decided where tools are called, and how many
+of their calls are worked on as well; the gate only says the first earlier to clients that can get another token. What a
+request is stands in its body: headers that say it too are a client's claim.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import anyio
 from mcp.server.auth.middleware.auth_context import auth_context_var
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
+from mcp_types import INVALID_REQUEST
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bitrix24_directories.mcp_server.scopes import READ_DIRECTORIES, needed_for
 
-Verify = Callable[[str], Awaitable[AccessToken | None]]
-"""Who a bearer token belongs to; None for one that is good for nothing."""
+from .access import Access, AccessLog, asked_for, current
+from .keys import ASKED_EVERY, KeysError
 
-IN_FLIGHT = 256
-"""Requests that are worked on at the same time; for one person at most IN_FLIGHT_OF_ONE."""
-IN_FLIGHT_OF_ONE = 16
+Verify = Callable[[str], Awaitable[AccessToken | None]]
+"""Who a bearer token belongs to; None for one that is good for nothing. Raises KeysError where that cannot be known."""
+
 LISTENING_OF_ONE = 20
 """Streams that a person keeps open to hear of changes."""
+BODY_LIMIT = 2**20
+"""Bytes of a request; 500 items or 50 records are a tenth of that."""
 BODY_SECONDS = 10.0
 
 
 class Gate:
-    """Lets requests through to `app`. Without `verify` nobody has to say who they are.
+    """Lets requests through to `app`, and has each of them in the log. Without `verify` nobody has to say who they are.
 
     `metadata_url` tells clients where they find out how to get a token; `nobody` tells that there is nobody to let in,
     which is no fault of a token.
     """
 
     def __init__(
-        self, app: ASGIApp, verify: Verify | None, metadata_url: str = "", nobody: Callable[[], bool] = lambda: False
+        self,
+        app: ASGIApp,
+        verify: Verify | None,
+        log: AccessLog,
+        metadata_url: str = "",
+        nobody: Callable[[], bool] = lambda: False,
     ) -> None:
         self._app = app
         self._verify = verify
+        self._log = log
         self._nobody = nobody
         self._metadata_url = metadata_url
-        self._working: Counter[str] = Counter()
         self._listening: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = Headers(scope=scope)
+        access = Access()
+        reset = current.set(access)
+        try:
+            await self._served(access, scope, receive, access.noting(send))
+        except Exception:
+            access.status = access.status or 500
+            raise
+        finally:
+            current.reset(reset)
+            self._log.write(access)
+
+    async def _served(self, access: Access, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] != "POST":
             # A legacy client's stream would stay open for nothing: without sessions nobody would write to it.
             await JSONResponse({"error": "only POST is served here"}, 405, {"allow": "POST"})(scope, receive, send)
             return
-        if self._verify is None:
-            await self._counted("", headers, scope, receive, send)
-            return
-        kind, _, given = headers.get("authorization", "").partition(" ")
-        token = await self._verify(given.strip()) if kind.lower() == "bearer" and given.strip() else None
-        if token is None and self._nobody():
-            body = {"error": "nobody_is_let_in", "error_description": _SAID[503]}
-            await JSONResponse(body, 503, {"retry-after": "60"})(scope, receive, send)
+        try:
+            token = await self._who(Headers(scope=scope))
+            access.person = token.client_id if token else ""
+            body = await _body(receive)
+            message = _message(body)
+            access.asked = asked_for(message)
+            self._make_sure_of(message, token)
+        except _RefusedError as exc:
+            await JSONResponse(exc.said, exc.status, exc.headers)(scope, receive, send)
             return
         if token is None:
-            why = "invalid_token" if given else ""
-            await self._refused(401, why, [READ_DIRECTORIES], scope, receive, send)
-            return
-        if self._metadata_url and (missing := _missing(headers, token)):  # who can get another token is told how
-            await self._refused(403, "insufficient_scope", missing, scope, receive, send)
+            await self._counted("", message, scope, _again(body, receive), send)
             return
         user = AuthenticatedUser(token)
         scope["user"] = user
         reset = auth_context_var.set(user)
         try:
-            await self._counted(token.client_id, headers, scope, receive, send)
+            await self._counted(token.client_id, message, scope, _again(body, receive), send)
         finally:
             auth_context_var.reset(reset)
 
-    async def _counted(self, name: str, headers: Headers, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let it through if there are not too many already."""
-        listens = headers.get("mcp-method") == "subscriptions/listen"
-        counts, most = (self._listening, LISTENING_OF_ONE) if listens else (self._working, IN_FLIGHT_OF_ONE)
-        if name and counts[name] >= most:
-            text = "too many requests of one person at the same time"
-            await JSONResponse({"error": text}, 429, {"retry-after": "1"})(scope, receive, send)
-            return
-        if not listens and self._working.total() >= IN_FLIGHT:
-            text = "too many requests at the same time"
-            await JSONResponse({"error": text}, 503, {"retry-after": "1"})(scope, receive, send)
-            return
-        counts[name] += 1
+    async def _who(self, headers: Headers) -> AccessToken | None:
+        """Whose request it is, None where nobody has to say so. Raises _RefusedError for those who are not let in."""
+        if self._verify is None:
+            return None
+        kind, _, given = headers.get("authorization", "").partition(" ")
         try:
-            await self._app(scope, _in_time(receive), send)
-        except _SlowBodyError:
-            text = f"the body did not come within {BODY_SECONDS:g} s"
-            await JSONResponse({"error": text}, 408, {"connection": "close"})(scope, receive, send)
-        finally:
-            counts[name] -= 1
-            if not counts[name]:
-                del counts[name]
+            token = await self._verify(given.strip()) if kind.lower() == "bearer" and given.strip() else None
+        except KeysError as exc:
+            raise _RefusedError(503, f"{exc}; try again later", {"retry-after": f"{ASKED_EVERY:.0f}"}) from None
+        if token is None and self._nobody():
+            refusal = _RefusedError(503, "nobody_is_let_in", {"retry-after": "60"})
+            refusal.said["error_description"] = _SAID[503]
+            raise refusal
+        if token is None:
+            raise self._refusal(401, "invalid_token" if given else "", [READ_DIRECTORIES])
+        return token
 
-    async def _refused(
-        self, status: int, error: str, scopes: list[str], scope: Scope, receive: Receive, send: Send
-    ) -> None:
+    def _make_sure_of(self, message: Mapping[str, Any], token: AccessToken | None) -> None:
+        """Raises _RefusedError for a call that another token could make, to clients that can get one."""
+        params = message.get("params")
+        name = params.get("name") if isinstance(params, dict) and message.get("method") == "tools/call" else None
+        if token and self._metadata_url and isinstance(name, str):
+            missing = [scope for scope in needed_for(name) if scope not in token.scopes]
+            if missing:
+                raise self._refusal(403, "insufficient_scope", missing)
+
+    async def _counted(self, name: str, message: Mapping[str, Any], scope: Scope, receive: Receive, send: Send) -> None:
+        """Let it through, unless it would be one stream too many."""
+        if message.get("method") != "subscriptions/listen":
+            await self._app(scope, receive, send)
+            return
+        if name and self._listening[name] >= LISTENING_OF_ONE:
+            text = f"{LISTENING_OF_ONE} streams of yours listen already: close one, or listen to more on one of them"
+            error = {"code": INVALID_REQUEST, "message": text}
+            await JSONResponse({"jsonrpc": "2.0", "id": message.get("id"), "error": error}, 400)(scope, receive, send)
+            return
+        self._listening[name] += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._listening[name] -= 1
+            if not self._listening[name]:
+                del self._listening[name]
+
+    def _refusal(self, status: int, error: str, scopes: list[str]) -> _RefusedError:
         facts: dict[str, str] = {"error": error} if error else {}
         facts["scope"] = " ".join(scopes)
         facts |= {"resource_metadata": self._metadata_url} if self._metadata_url else {}
         challenge = ", ".join(f'{name}="{value}"' for name, value in facts.items())
-        body = {"error": error or "unauthorized", "error_description": _SAID[status]}
-        await JSONResponse(body, status, {"www-authenticate": f"Bearer {challenge}"})(scope, receive, send)
-
-
-def _missing(headers: Headers, token: AccessToken) -> list[str]:
-    """The scopes that the tool which the headers name takes, and the token does not have."""
-    needed = needed_for(headers.get("mcp-name", "")) if headers.get("mcp-method") == "tools/call" else ()
-    return [scope for scope in needed if scope not in token.scopes]
+        refusal = _RefusedError(status, error or "unauthorized", {"www-authenticate": f"Bearer {challenge}"})
+        refusal.said["error_description"] = _SAID[status]
+        return refusal
 
 
 _SAID: Mapping[int, str] = {
@@ -124,24 +157,46 @@ _SAID: Mapping[int, str] = {
 }
 
 
-class _SlowBodyError(Exception):
-    pass
+def _message(body: bytes) -> Mapping[str, Any]:
+    """The JSON-RPC message; an empty one where the SDK will say what is wrong with it."""
+    try:
+        message = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return message if isinstance(message, dict) else {}
 
 
-def _in_time(receive: Receive) -> Receive:
-    """Receives a body within BODY_SECONDS, and then whatever comes, whenever."""
-    complete = False
-    deadline = anyio.current_time() + BODY_SECONDS
+class _RefusedError(Exception):
+    """The answer to a request that is not let through."""
+
+    def __init__(self, status: int, error: str, headers: Mapping[str, str] | None = None) -> None:
+        self.status = status
+        self.said = {"error": error}
+        self.headers = headers
+        super().__init__(error)
+
+
+async def _body(receive: Receive) -> bytes:
+    """The whole body. Raises _RefusedError where it is too slow or too large."""
+    body = bytearray()
+    with anyio.move_on_after(BODY_SECONDS):
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise _RefusedError(400, "the body ended early")
+            body += message.get("body", b"")
+            if len(body) > BODY_LIMIT:
+                raise _RefusedError(413, f"the body has more than {BODY_LIMIT} bytes")
+            if not message.get("more_body", False):
+                return bytes(body)
+    raise _RefusedError(408, f"the body did not come within {BODY_SECONDS:g} s", {"connection": "close"})
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """Receives a body that was received before, and then whatever comes."""
+    left = [body]
 
     async def received() -> Message:
-        nonlocal complete
-        if complete:
-            return await receive()
-        with anyio.CancelScope(deadline=deadline) as scope:
-            message = await receive()
-        if scope.cancelled_caught:
-            raise _SlowBodyError
-        complete = message["type"] != "http.request" or not message.get("more_body", False)
-        return message
+        return {"type": "http.request", "body": left.pop(), "more_body": False} if left else await receive()
 
     return received

@@ -15,20 +15,22 @@ from mcp.server.transport_security import TransportSecuritySettings
 from pydantic import AnyHttpUrl
 from sse_starlette.sse import AppStatus
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from bitrix24_directories.logs import refusals_limited
 from bitrix24_directories.mcp_server.callers import Callers
 from bitrix24_directories.mcp_server.scopes import SCOPES
 from bitrix24_directories.mcp_server.server import DirectoriesServer
 from bitrix24_directories.settings import Settings
 
-from .gate import Gate, Verify
+from .access import AccessLog
+from .door import MOST_CONNECTIONS, SECONDS, Connection, Door, OneLength, descriptors
+from .gate import BODY_LIMIT, Gate, Verify
 from .team import Team
 
-BODY_LIMIT = 2**20
-"""Bytes of a request; 500 items or 50 records are a tenth of that."""
 GRACE_SECONDS = 20
 """For calls to finish after SIGTERM."""
 _PROBED_SECONDS = 5.0
@@ -53,12 +55,17 @@ def application(
         )
     manager = server.over_http(_security(settings, beyond_loopback=beyond_loopback), BODY_LIMIT)
     routes, metadata_url = _metadata(settings)
-    gate = Gate(manager.handle_request, verify, metadata_url, callers.nobody)
+    try:
+        log = AccessLog(settings.access_log)
+    except OSError as exc:
+        raise ServingError(f"BITRIX24_ACCESS_LOG cannot be written: {exc.strerror or exc}") from None
+    gate = Gate(manager.handle_request, verify, log, metadata_url, callers.nobody)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with manager.run():
-            yield
+        with contextlib.closing(log):
+            async with manager.run():
+                yield
 
     async def ready(_: Request) -> Response:
         return await _ready(callers)
@@ -74,6 +81,7 @@ def application(
             Route("/metrics", measured, methods=["GET"]),
             *routes,
         ],
+        middleware=[Middleware(OneLength)],
         lifespan=lifespan,
     )
 
@@ -150,11 +158,23 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class HttpServer(uvicorn.Server):
-    """Ends listening streams first when it is told to end: they would hold it up for its whole grace."""
+    """Ends listening streams first when it is told to end: they would hold it up for its whole grace.
+
+    Half of the descriptors are for connections; what is accepted at a time is another eighth of them at most.
+    """
 
     def __init__(self, app: Starlette, server: DirectoriesServer) -> None:
+        most = descriptors()
+
+        class Accepted(Connection):
+            door = Door(min(MOST_CONNECTIONS, most // 2))
+
         config = uvicorn.Config(
             app,
+            http=Accepted,
+            ws="none",  # an upgraded connection would be beyond the door
+            backlog=min(2048, most // 8),
+            timeout_keep_alive=int(SECONDS),
             interface="asgi3",
             log_config=None,
             access_log=False,
@@ -167,6 +187,10 @@ class HttpServer(uvicorn.Server):
         self._mcp = server
         # Or answers under way would be cut off with the signal; all other streams end by themselves.
         AppStatus.enable_automatic_graceful_drain = False
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        with refusals_limited():
+            await super().serve(sockets)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._mcp.listeners.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,12 +17,14 @@ from bitrix24_directories.logs import network_logs_redacted
 from bitrix24_directories.mcp_server.callers import Caller, Callers
 from bitrix24_directories.mcp_server.scopes import READING
 from bitrix24_directories.redaction import Redactor
-from bitrix24_directories.rest import Application, Bitrix24Error, Credentials, Entry, Link, Transport
+from bitrix24_directories.rest import Application, Bitrix24Error, Credentials, Entry, Link, Transport, failure
 from bitrix24_directories.settings import Settings
 from bitrix24_directories.state.shared import Inside, State
 
+from .access import note
 from .members import Member, Portal
 from .people import People, Person
+from .places import Places
 from .seen import Seen
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ class Team(Callers):
         self._known_of = 0
         self._tasks: TaskGroup | None = None
         self._turn = anyio.Lock()
+        self._places = Places()
         self.metrics: Metrics | None = None
 
     def connected(self) -> int:
@@ -72,6 +75,10 @@ class Team(Callers):
     def told(self, tool: str, outcome: str, seconds: float) -> None:
         if self.metrics is not None:
             self.metrics.told(tool, outcome, seconds)
+        note(outcome)
+
+    def failed(self, code: str) -> None:
+        note(code)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -120,6 +127,17 @@ class Team(Callers):
     def nobody(self) -> bool:
         self._people.look()
         return not self._people.all()
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """Wait for it within the time that a call has, and no longer: a change would begin its own only then."""
+        async with AsyncExitStack() as place:
+            with anyio.move_on_after(self._settings.timeout) as waiting:
+                await place.enter_async_context(self._places.place(self.person().name))
+            if waiting.cancelled_caught:
+                detail = f"waited {self._settings.timeout:g} s for other calls of the same person to end"
+                raise failure("TIMEOUT", detail=detail, never_sent=True)
+            yield
 
     def said(self) -> Mapping[str, object]:
         trouble = self._people.trouble

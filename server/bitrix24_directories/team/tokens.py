@@ -10,13 +10,13 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-import anyio.to_thread
 import jwt
 from mcp.server.auth.provider import AccessToken
 
 from bitrix24_directories.mcp_server.scopes import SCOPES
 from bitrix24_directories.settings import Settings
 
+from .keys import Keys, KeysError
 from .people import People
 
 logger = logging.getLogger(__name__)
@@ -33,13 +33,16 @@ class Tokens:
     def __init__(self, people: People, settings: Settings) -> None:
         self._people = people
         self._settings = settings
-        self._keys: jwt.PyJWKClient | None = None
+        self._keys: Keys | None = None
         if settings.jwt_issuer:
             address = settings.jwt_jwks_url or f"{settings.jwt_issuer.rstrip('/')}/.well-known/jwks.json"
-            self._keys = jwt.PyJWKClient(address, cache_keys=True, lifespan=600, timeout=5)
+            self._keys = Keys(address, settings.ca_file)
 
     async def verify(self, token: str) -> AccessToken | None:
-        """Whose token it is, and for what it is good; None for one that is good for nothing."""
+        """Whose token it is, and for what it is good; None for one that is good for nothing.
+
+        Raises KeysError where that cannot be known.
+        """
         if len(token) > _LONGEST:
             return None
         person = self._people.with_token(token)
@@ -47,27 +50,29 @@ class Tokens:
             return AccessToken(token="", client_id=person.name, scopes=list(person.scopes))
         if self._keys is None or token.count(".") != 2:
             return None
-        claims = await anyio.to_thread.run_sync(self._claims, token)
-        return None if claims is None else self._of(claims)
-
-    def _claims(self, token: str) -> dict[str, Any] | None:
-        """What a JWT says, if all of it is right."""
-        assert self._keys is not None
         try:
-            key = self._keys.get_signing_key_from_jwt(token)
-            claims: dict[str, Any] = jwt.decode(
-                token,
-                key,
-                algorithms=_ALGORITHMS,
-                audience=self._settings.jwt_audience,
-                issuer=self._settings.jwt_issuer,
-                leeway=_LEEWAY,
-                options={"require": ["exp", "iss", "aud"]},
-            )
-        except jwt.PyJWTError as exc:
+            return await self._verified(token, self._keys)
+        except KeysError:
+            raise
+        except Exception as exc:  # whatever a stranger sends, and whatever the libraries make of it
             logger.info("A token of the identity provider was not taken: %s", type(exc).__name__)
             return None
-        return claims
+
+    async def _verified(self, token: str, keys: Keys) -> AccessToken | None:
+        """Whose JWT it is, if all of it is right."""
+        head = jwt.get_unverified_header(token)
+        if head.get("alg") not in _ALGORITHMS or (key := await keys.named(str(head.get("kid", "")))) is None:
+            return None
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            key,
+            algorithms=_ALGORITHMS,
+            audience=self._settings.jwt_audience,
+            issuer=self._settings.jwt_issuer,
+            leeway=_LEEWAY,
+            options={"require": ["exp", "iss", "aud"]},
+        )
+        return self._of(claims)
 
     def _of(self, claims: Mapping[str, Any]) -> AccessToken | None:
         name, given = claims.get(self._settings.jwt_name_claim), claims.get(self._settings.jwt_scope_claim)

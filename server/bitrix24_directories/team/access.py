@@ -1,0 +1,164 @@
+"""The access log: a JSON line for each request to the MCP endpoint, the refused ones included.
+
+Who asked for what, and how it ended. Neither values nor names stand in it: what is logged of the arguments are ids, and
+only what is spelt like one.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import socket
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from io import TextIOWrapper
+from logging.handlers import WatchedFileHandler
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import anyio
+from starlette.types import Message, Send
+
+from bitrix24_directories.mcp_server.answers import DIRECTORIES
+
+logger = logging.getLogger(__name__)
+
+STDERR, OFF = "stderr", "off"
+_MOST_IDS = 50
+_METHOD = re.compile(r"[a-z]+(/[A-Za-z_]+)*")
+_TOOL = re.compile(r"[a-z]+(_[a-z]+)*")
+_KIND = re.compile(r"[a-z]+(_[a-z]+)*|(item|dynamic)?[(_]?[0-9]+\)?")
+_ENTITY_ID = re.compile(rf"[A-Z][A-Z0-9_]*|({_KIND.pattern})(\.[A-Za-z][A-Za-z0-9_]*)?")
+_LONGEST = 100
+_NUMBER = re.compile(r"[0-9]{1,18}")
+_ID_FIELD = re.compile(r"\s*id\s*=\s*([0-9]{1,18})\s*", re.IGNORECASE)
+
+
+@dataclass
+class Access:
+    """What is known of one request."""
+
+    began: float = field(default_factory=anyio.current_time)
+    person: str = ""
+    asked: Mapping[str, object] = field(default_factory=dict)
+    status: int = 0
+    outcome: str = ""
+
+    def noting(self, send: Send) -> Send:
+        """`send`, which notes the status."""
+
+        async def noted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self.status = message["status"]
+            await send(message)
+
+        return noted
+
+    def said(self) -> Iterator[tuple[str, object]]:
+        yield "when", datetime.now(UTC).isoformat(timespec="milliseconds")
+        if self.person:
+            yield "person", self.person
+        outcome = self.outcome or self._ended()
+        asked = self.asked
+        if outcome == "SECRET_IN_ARGUMENTS":  # it may look like an id
+            asked = {key: asked[key] for key in ("method", "tool") if key in asked}
+        yield from asked.items()
+        yield "outcome", outcome
+        yield "ms", round(1000 * (anyio.current_time() - self.began), 1)
+        yield "replica", _REPLICA
+
+    def _ended(self) -> str:
+        if not self.status:
+            return "cancelled"
+        return "ok" if self.status < 400 else str(self.status)
+
+
+_REPLICA = f"{socket.gethostname()}:{os.getpid()}"
+
+current: ContextVar[Access | None] = ContextVar("current", default=None)
+"""The request that is served now."""
+
+
+def note(outcome: str) -> None:
+    """Note how the request that is served now has ended; the first who knows it is right."""
+    access = current.get()
+    if access is not None and not access.outcome:
+        access.outcome = outcome
+
+
+class AccessLog:
+    """Writes to stderr, to a file, or nowhere. Raises OSError where the file cannot be written."""
+
+    def __init__(self, where: str) -> None:
+        self._handler: logging.Handler | None = None
+        if where == STDERR:
+            self._handler = logging.StreamHandler()
+        elif where != OFF:
+            self._handler = _File(Path(where).expanduser(), encoding="utf-8", errors="backslashreplace")
+
+    def write(self, access: Access) -> None:
+        if self._handler is not None:
+            line = json.dumps(dict(access.said()), ensure_ascii=False)
+            self._handler.handle(logging.LogRecord(__name__, logging.INFO, "", 0, line, None, None))
+
+    def close(self) -> None:
+        if self._handler is not None:
+            self._handler.close()
+
+
+class _File(WatchedFileHandler):
+    """Opened anew once it has been renamed, for its owner alone; a full disk costs lines, and no answers."""
+
+    def _open(self) -> TextIOWrapper:
+        path = Path(self.baseFilename)
+        if path.exists() and not path.is_file():  # to open a pipe would wait for whoever reads it
+            raise OSError("it is no regular file")
+        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        return os.fdopen(opened, "a", encoding=self.encoding, errors=self.errors)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            super().emit(record)
+        except OSError:  # it was renamed, and cannot be opened anew
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, ARG002 - the base class's
+        logger.warning("A line of the access log could not be written")
+
+
+def asked_for(message: Mapping[str, Any]) -> dict[str, object]:
+    """What a JSON-RPC message asks for: its method, its tool, and the ids among its arguments."""
+    params = message.get("params")
+    params = params if isinstance(params, Mapping) else {}
+    arguments = params.get("arguments")
+    arguments = arguments if isinstance(arguments, Mapping) else {}
+    method = message.get("method")
+    uri = params.get("uri")
+    if isinstance(uri, str) and uri.startswith(f"{DIRECTORIES}/"):
+        arguments = {"entityId": unquote(uri.removeprefix(f"{DIRECTORIES}/"))}
+    found = {
+        "method": _spelt(method, _METHOD),
+        "tool": _spelt(params.get("name"), _TOOL) if method == "tools/call" else "",
+        "entityId": _spelt(arguments.get("entityId"), _ENTITY_ID),
+        "entity": _spelt(arguments.get("entity"), _KIND),
+        "recordIds": list(_record_ids(arguments))[:_MOST_IDS],
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+def _spelt(value: object, like: re.Pattern[str]) -> str:
+    return value if isinstance(value, str) and len(value) <= _LONGEST and like.fullmatch(value) else ""
+
+
+def _record_ids(arguments: Mapping[str, Any]) -> Iterator[int]:
+    given, fields = arguments.get("recordId"), arguments.get("fields")
+    if _NUMBER.fullmatch(str(given)):
+        yield int(str(given))
+    for one in fields if isinstance(fields, list) else ():
+        if isinstance(one, str) and (found := _ID_FIELD.fullmatch(one)):
+            yield int(found[1])

@@ -1,0 +1,104 @@
+"""Connections before anybody has said who they are: how long they may take, and how many there may be.
+
+A connection that carries no request rests. It rests for SECONDS at most, whatever comes over it meanwhile, and the one
+that has rested longest is closed where there are too many: connections that say nothing keep nobody out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from typing import Any, ClassVar
+
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+logger = logging.getLogger(__name__)
+
+SECONDS = 10.0
+"""For the head of a request to come, the first as well as the next one."""
+MOST_CONNECTIONS = 8192
+_DESCRIPTORS = 512  # where the system does not tell how many there are
+
+
+def descriptors() -> int:
+    """How many files and connections this process may have open."""
+    if sys.platform == "win32":
+        return _DESCRIPTORS
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft if soft > 0 else 2 * MOST_CONNECTIONS
+
+
+class Door:
+    """The connections of one server, `most` of them at the same time."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._open: set[Connection] = set()
+        self._resting: dict[Connection, asyncio.TimerHandle] = {}
+
+    def opened(self, connection: Connection) -> None:
+        self._open.add(connection)
+        self.rests(connection)
+        if len(self._open) > self._most:
+            logger.warning("There are %d connections, and no more fit: the longest unused is closed", self._most)
+            longest = next(iter(self._resting))
+            self.closed(longest)
+            longest.transport.abort()
+
+    def rests(self, connection: Connection) -> None:
+        self.works(connection)
+        self._resting[connection] = connection.loop.call_later(SECONDS, self._overdue, connection)
+
+    def works(self, connection: Connection) -> None:
+        if timer := self._resting.pop(connection, None):
+            timer.cancel()
+
+    def closed(self, connection: Connection) -> None:
+        self.works(connection)
+        self._open.discard(connection)
+
+    def _overdue(self, connection: Connection) -> None:
+        connection.transport.close()
+
+
+class Connection(H11Protocol):
+    """uvicorn's, with a door; a subclass for each server names it."""
+
+    door: ClassVar[Door]
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.door.opened(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.door.closed(self)
+        super().connection_lost(exc)
+
+    def handle_events(self) -> None:
+        super().handle_events()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.door.works(self)
+
+    def on_response_complete(self) -> None:
+        self.door.rests(self)
+        super().on_response_complete()
+
+
+class OneLength:
+    """Refuses requests that say their length in two ways, of which a proxy may believe the other (RFC 9112, 6.3)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        names: set[Any] = {name for name, _ in scope.get("headers", ())}
+        if {b"content-length", b"transfer-encoding"} <= names:
+            text = "Content-Length and Transfer-Encoding: one of them is too many"
+            await PlainTextResponse(text, 400, {"connection": "close"})(scope, receive, send)
+            return
+        await self._app(scope, receive, send)

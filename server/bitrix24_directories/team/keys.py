@@ -1,0 +1,91 @@
+"""The public keys of an identity provider: read where they are needed, and not more often than once in ASKED_EVERY."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import ssl
+
+import anyio
+import httpx2
+import jwt
+
+logger = logging.getLogger(__name__)
+
+ASKED_EVERY = 10.0
+"""Seconds: made-up keys cost the provider no more than that."""
+FRESH = 600.0
+"""Seconds after which keys are read again; for KEPT they are good while that fails."""
+KEPT = 3600.0
+_PATIENCE = 5.0
+_LONGEST = 2**20
+
+
+class KeysError(Exception):
+    """The provider's keys cannot be had, so that nobody can tell whether a token is good."""
+
+
+class Keys:
+    """The keys at `address`; `ca_file` is trusted besides the usual authorities."""
+
+    def __init__(self, address: str, ca_file: str = "") -> None:
+        self._address = address
+        self._ca_file = ca_file
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._read_at = self._asked_at = -math.inf
+        self._fails = False
+        self._turn = anyio.Lock()
+
+    async def named(self, kid: str) -> jwt.PyJWK | None:
+        """The key of that id, None where the provider has none such. Raises KeysError where that cannot be known."""
+        if kid not in self._keys or anyio.current_time() - self._read_at > FRESH:
+            await self._ask()
+        if kid not in self._keys and self._fails:
+            raise KeysError("the keys of the identity provider cannot be read")
+        return self._keys.get(kid)
+
+    async def _ask(self) -> None:
+        """Read them, unless somebody has just tried. To its end, whoever gives up: others take what came of it."""
+        async with self._turn:
+            now = anyio.current_time()
+            if now - self._asked_at < ASKED_EVERY:
+                return
+            self._asked_at = now
+            with anyio.CancelScope(shield=True):
+                await self._tried()
+
+    async def _tried(self) -> None:
+        try:
+            with anyio.fail_after(_PATIENCE):
+                self._keys = _signing(await self._body())
+        except Exception as exc:
+            self._fails = True
+            if anyio.current_time() - self._read_at > KEPT:
+                self._keys = {}
+            why = str(exc) or type(exc).__name__
+            logger.warning("The keys of the identity provider cannot be read at %s: %s", self._address, why)
+        else:
+            self._fails, self._read_at = False, anyio.current_time()
+
+    async def _body(self) -> bytes:
+        trusted = ssl.create_default_context()
+        if self._ca_file:
+            trusted.load_verify_locations(self._ca_file)
+        async with (
+            httpx2.AsyncClient(verify=trusted, timeout=_PATIENCE) as http,
+            http.stream("GET", self._address) as answer,
+        ):
+            if answer.status_code != 200:
+                raise ValueError(f"HTTP {answer.status_code}")
+            body = b""
+            async for part in answer.aiter_bytes():
+                body += part
+                if len(body) > _LONGEST:
+                    raise ValueError("the answer has no end")
+            return body
+
+
+def _signing(body: bytes) -> dict[str, jwt.PyJWK]:
+    keys = jwt.PyJWKSet.from_dict(json.loads(body)).keys
+    return {key.key_id: key for key in keys if key.key_id and key.public_key_use in ("sig", None)}

@@ -1,0 +1,110 @@
+"""Whose call is worked on next: each person's calls wait for their own, and for nobody else's."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import anyio
+
+from bitrix24_directories.rest import Bitrix24Error, Entry, current_wait
+
+AT_WORK_OF_ONE = 16
+"""Calls of one person that are worked on at the same time."""
+WAITING_OF_ONE = 64
+WAITING = 256
+"""Calls that wait, of all people; the newest of whoever has most of them gives way to another person's."""
+_RETRY_SECONDS = 5
+
+
+@dataclass(eq=False)
+class _Call:
+    turn: anyio.Event = field(default_factory=anyio.Event)
+    refused: bool = False
+
+
+class Places:
+    """Where people's calls are worked on, in the order in which each person has made them."""
+
+    def __init__(self) -> None:
+        self._at_work: Counter[str] = Counter()
+        self._waiting: dict[str, deque[_Call]] = {}
+
+    @asynccontextmanager
+    async def place(self, name: str) -> AsyncIterator[None]:
+        """Wait for a place of this person's. Raises Bitrix24Error (TOO_MANY_CALLS) where too many wait already.
+
+        A call that is cancelled while it waits leaves nothing behind.
+        """
+        if self._at_work[name] >= AT_WORK_OF_ONE:
+            await self._turn(name)
+        else:
+            self._at_work[name] += 1
+        try:
+            yield
+        finally:
+            self._give_on(name)
+
+    async def _turn(self, name: str) -> None:
+        """Wait until a call that ends gives its place to this one."""
+        call = self._joined(name)
+        try:
+            with current_wait().waiting_for("other calls of the same person to end"):
+                await call.turn.wait()
+        except BaseException:
+            if call.turn.is_set() and not call.refused:
+                self._give_on(name)
+            self._left(name, call)
+            raise
+        if call.refused:
+            raise _too_many()
+
+    def _joined(self, name: str) -> _Call:
+        if len(self._waiting.get(name, ())) >= WAITING_OF_ONE:
+            raise _too_many()
+        if sum(map(len, self._waiting.values())) >= WAITING:
+            self._make_room(name)
+        call = _Call()
+        self._waiting.setdefault(name, deque()).append(call)
+        return call
+
+    def _make_room(self, name: str) -> None:
+        most = max(self._waiting, key=lambda one: len(self._waiting[one]))
+        if len(self._waiting[most]) <= len(self._waiting.get(name, ())) + 1:
+            raise _too_many()
+        newest = self._waiting[most][-1]
+        self._left(most, newest)
+        newest.refused = True
+        newest.turn.set()
+
+    def _give_on(self, name: str) -> None:
+        if name in self._waiting:
+            call = self._waiting[name][0]
+            self._left(name, call)
+            call.turn.set()
+            return
+        self._at_work[name] -= 1
+        if not self._at_work[name]:
+            del self._at_work[name]
+
+    def _left(self, name: str, call: _Call) -> None:
+        if call in self._waiting.get(name, ()):
+            self._waiting[name].remove(call)
+            if not self._waiting[name]:
+                del self._waiting[name]
+
+
+def _too_many() -> Bitrix24Error:
+    return Bitrix24Error(
+        "TOO_MANY_CALLS",
+        Entry(
+            "Too many calls wait here already, and this one was not begun",
+            "Make it again, with fewer at the same time; several records or queries go into one call.",
+            "limit",
+            retryable=True,
+            retry_after=_RETRY_SECONDS,
+        ),
+        nothing_was_done=True,
+    )

@@ -1,0 +1,228 @@
+"""Strangers at the door of a team's server: connections that say nothing, or two things at once."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from anyio.abc import SocketStream
+
+from bitrix24_directories.logs import refusals_limited
+from bitrix24_directories.team import door
+from bitrix24_directories.team.people import People
+from bitrix24_directories.team.serving import HttpServer
+from support import RunningPortal, clean_environment
+from team_support import ACCEPT, TeamServer, called, calling
+
+STAGES = {"entityId": "DEAL_STAGE"}
+
+
+@pytest.fixture
+def team(portal: RunningPortal, tmp_path: Path) -> TeamServer:
+    return TeamServer(portal, tmp_path)
+
+
+@contextlib.asynccontextmanager
+async def connected(team: TeamServer, said: bytes = b"") -> AsyncIterator[SocketStream]:
+    host, port = team.url.removeprefix("http://").split(":")
+    async with await anyio.connect_tcp(host, int(port)) as stream:
+        if said:
+            await stream.send(said.replace(b"HOST", f"{host}:{port}".encode()))
+        yield stream
+
+
+async def rest_of(stream: SocketStream) -> bytes:
+    """What comes until the other side closes."""
+    received = b""
+    with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+        while True:
+            received += await stream.receive()
+    return received
+
+
+HALF = b"POST /mcp HTTP/1.1\r\nhost: HOST\r\nx-more: "
+HEALTH = b"GET /healthz HTTP/1.1\r\nhost: HOST\r\n\r\n"
+
+
+@pytest.mark.parametrize("said", [b"", HALF, HEALTH])
+async def test_connections_that_say_no_more_are_closed(
+    team: TeamServer, monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
+    monkeypatch.setattr(door, "SECONDS", 0.3)
+    async with team.running(), connected(team, said) as stream:
+        with anyio.fail_after(3):
+            received = await rest_of(stream)
+    assert received.endswith(b"ok" if said == HEALTH else b"")
+
+
+async def test_a_head_that_comes_in_drops_has_no_more_time(team: TeamServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "SECONDS", 0.4)
+    async with team.running(), connected(team, HALF) as stream, anyio.create_task_group() as tasks:
+
+        async def drip() -> None:
+            with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+                while True:
+                    await stream.send(b"x")
+                    await anyio.sleep(0.05)
+
+        tasks.start_soon(drip)
+        with anyio.fail_after(3):
+            await rest_of(stream)
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_body_in_drops_after_a_refusal_has_no_more_time(
+    team: TeamServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "SECONDS", 0.4)
+    head = b"POST /mcp HTTP/1.1\r\nhost: HOST\r\ncontent-length: 1000\r\n\r\n"
+    async with team.running(), connected(team, head) as stream, anyio.create_task_group() as tasks:
+
+        async def drip() -> None:
+            with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+                while True:
+                    await stream.send(b"x")
+                    await anyio.sleep(0.05)
+
+        tasks.start_soon(drip)
+        with anyio.fail_after(3):
+            assert b" 401 " in await rest_of(stream)
+        tasks.cancel_scope.cancel()
+
+
+async def test_work_has_the_time_that_it_takes(team: TeamServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "SECONDS", 0.2)
+    anna = team.add("anna")
+    team.portal.order(method="batch", delay=0.8)
+    async with team.running(), team.client(anna) as client:
+        assert (await called(client, "get_directory_items", **STAGES))["total"] == 8
+
+
+LENGTHS = [
+    b"content-length: 5\r\ntransfer-encoding: chunked\r\n",
+    b"Transfer-Encoding: chunked\r\nContent-Length: 0\r\n",
+]
+
+
+@pytest.mark.parametrize("path", [b"POST /mcp", b"GET /healthz"])
+@pytest.mark.parametrize("lengths", LENGTHS)
+async def test_two_lengths_close_the_connection(team: TeamServer, path: bytes, lengths: bytes) -> None:
+    """Whatever a proxy has taken for the end of the request, nothing after it is answered."""
+    anna = team.add("anna").encode()
+    head = path + b" HTTP/1.1\r\nhost: HOST\r\nauthorization: Bearer " + anna + b"\r\n" + lengths + b"\r\n"
+    async with team.running(), connected(team, head + b"0\r\n\r\n" + HEALTH) as stream:
+        with anyio.fail_after(3):
+            received = await rest_of(stream)
+    assert received.startswith(b"HTTP/1.1 400 ")
+    assert received.count(b"HTTP/1.1") == 1
+
+
+async def test_where_no_more_connections_fit_the_longest_unused_gives_way(
+    team: TeamServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("bitrix24_directories.team.serving.descriptors", lambda: 40)
+    anna = team.add("anna")
+    team.portal.order(method="batch", delay=1)
+    async with (
+        team.running(),
+        contextlib.AsyncExitStack() as idle,
+        team.client(anna) as client,
+        anyio.create_task_group() as tasks,
+    ):
+
+        async def ask() -> None:
+            assert (await called(client, "get_directory_items", **STAGES))["total"] == 8
+
+        tasks.start_soon(ask)  # one that works is not closed, however long
+        await anyio.sleep(0.2)
+        first = await idle.enter_async_context(connected(team, HALF))
+        for _ in range(60):
+            await idle.enter_async_context(connected(team, HALF))
+        with anyio.fail_after(3):
+            assert await rest_of(first) == b""
+        assert team.http is not None
+        assert len(team.http.server_state.connections) <= 20
+    full = [record for record in caplog.records if "no more fit" in record.getMessage()]
+    assert len(full) == 1  # one line, although it was so 40 times
+
+
+def test_of_what_is_logged_of_strangers_there_is_one_line_in_ten_seconds(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    logger = logging.getLogger("uvicorn.error")
+
+    def refuse() -> None:
+        logger.warning("Invalid HTTP request received.")
+
+    with refusals_limited():
+        for _ in range(1000):
+            refuse()
+        logger.warning("Something else.")
+        clock[0] += 11
+        refuse()
+    refuse()
+    invalid = [record.getMessage() for record in caplog.records if record.getMessage().startswith("Invalid")]
+    assert invalid == [
+        "Invalid HTTP request received.",
+        "Invalid HTTP request received. (and 999 more lines like this)",
+        "Invalid HTTP request received.",
+    ]
+    assert len(caplog.records) == 4
+
+
+@contextlib.contextmanager
+def served_with_few_descriptors(portal: RunningPortal, folder: Path) -> Iterator[tuple[str, str, Path]]:
+    """The command itself, with 256 descriptors: its address, a person's token, what it logs."""
+    from bitrix24_directories.rest import Webhook
+
+    token = People(folder / "people.jsonl").add("anna", ("directories:read",), Webhook.parse(portal.webhook_url()))
+    environment = clean_environment(BITRIX24_PEOPLE=str(folder / "people.jsonl"), BITRIX24_ACCESS_LOG="off")
+    log = folder / "log.txt"
+    command = [sys.executable, "-m", "bitrix24_directories", "serve", "--http", "0"]
+    limited = ["/bin/sh", "-c", 'ulimit -n 256 && exec "$@"', "sh", *command]
+    with log.open("wb") as errors, subprocess.Popen(limited, env=environment, stderr=errors, cwd=folder) as process:
+        try:
+            until = time.monotonic() + 20
+            while not (found := re.search(r"http://\S+/mcp", log.read_text())):
+                assert time.monotonic() < until, log.read_text()
+                time.sleep(0.05)
+            yield found[0], token, log
+        finally:
+            process.terminate()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="descriptors are not limited there")
+async def test_300_half_open_connections_leave_everybody_served(portal: RunningPortal, tmp_path: Path) -> None:
+    with served_with_few_descriptors(portal, tmp_path) as (url, token, log):
+        host, port = re.findall(r"http://(.+):(\d+)/", url)[0]
+        async with contextlib.AsyncExitStack() as half_open:
+            for _ in range(300):
+                stream = await half_open.enter_async_context(await anyio.connect_tcp(host, int(port)))
+                await stream.send(HALF)
+            async with httpx.AsyncClient(headers={"authorization": f"Bearer {token}"} | ACCEPT, timeout=5) as http:
+                for _ in range(3):
+                    answer = await http.post(url, json=calling("get_directory_items", **STAGES))
+                    assert '"isError":false' in answer.text
+        lines = log.read_text().splitlines()
+    assert len(lines) < 10, lines
+
+
+def test_half_of_the_descriptors_are_for_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert door.descriptors() > 0
+    monkeypatch.setattr("bitrix24_directories.team.serving.descriptors", lambda: 256)
+    nothing: Any = None  # that it would serve
+    server = HttpServer(nothing, nothing)
+    assert server.config.backlog == 32
