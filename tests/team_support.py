@@ -23,6 +23,7 @@ from bitrix24_directories.state.shared import Inside, State
 from bitrix24_directories.team.metrics import Metrics
 from bitrix24_directories.team.news import PortalNews
 from bitrix24_directories.team.people import People
+from bitrix24_directories.team.sealing import SharedSeal
 from bitrix24_directories.team.serving import HttpServer, application, listen
 from bitrix24_directories.team.team import Team
 from bitrix24_directories.team.tokens import Tokens
@@ -51,7 +52,7 @@ class TeamServer:
         self.team = Team(self.people, self.settings, self.shared, state=self.state, secret=self.secret)
         self.team.metrics = Metrics(self.team.portals, self.team.connected)
         news = PortalNews(self.team.portal, self.state)
-        security = RequestStateSecurity(keys=[self.secret]) if self.secret else None
+        security = RequestStateSecurity(codec=SharedSeal(self.state)) if self.secret else None
         server = DirectoriesServer(self.team, self.settings, subscriptions=news, request_state_security=security)
         logging.getLogger().setLevel(logging.WARNING)
         verify = Tokens(self.people, self.settings).verify

@@ -37,6 +37,7 @@ from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.mcp_server import callers
 from bitrix24_directories.portal import DemoPortal
 from bitrix24_directories.rest import STANDARD, Bitrix24Client, Webhook, in_process
+from bitrix24_directories.state.shared import Inside
 from support import PortalInProcess, RunningPortal
 from test_oauth import application, login
 
@@ -148,7 +149,7 @@ _PROGRAM = """
 import sys
 from functools import partial
 from bitrix24_directories.mcp_server import callers
-callers.caller_of = partial(callers.caller_of, secret=b"one for all")
+callers.caller_of = partial(callers.caller_of, state=Inside())
 from bitrix24_directories.cli.main import main
 sys.exit(main())
 """
@@ -344,7 +345,7 @@ CALLS = {
 def call(what: str, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> list[str]:
     """The arguments of a call that is carried out: with its planId, where it needs one."""
     _, _, arguments = CALLS[what]
-    monkeypatch.setattr(callers, "caller_of", partial(callers.caller_of, secret=b"one for all"))
+    monkeypatch.setattr(callers, "caller_of", partial(callers.caller_of, state=Inside()))
     if what != "add":
         assert main(["call", *arguments, "--json"]) == 0
         arguments = [*arguments, f"planId={json.loads(capsys.readouterr().out)['planId']}"]

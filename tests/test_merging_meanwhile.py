@@ -75,8 +75,10 @@ class Program:
         async with Bitrix24Client(webhook, timeout=20, plan=limits, transport=transport) as client:
             directories = Directories(client, Cache(600))
             audit, turns = Audit(str(self.log), quiet=True), Turns(20, self.state)
-            changes = Changes(directories, audit, turns, 20, salt=self.salt)
-            merges = Merges(directories, changes, audit, turns, 20, limits, salt=self.salt)
+            changes = Changes(directories, audit, turns, 20, salt=(lambda: self.salt) if self.salt else None)
+            merges = Merges(
+                directories, changes, audit, turns, 20, limits, salt=(lambda: self.salt) if self.salt else None
+            )
             yield merges, Undo(directories, changes, audit)
 
 

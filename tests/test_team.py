@@ -474,7 +474,9 @@ async def test_ends_at_once_although_somebody_listens(team: TeamServer) -> None:
 
 async def test_news_of_one_portal_do_not_reach_another(team: TeamServer) -> None:
     anna = team.add("anna")
-    elsewhere = team.people.add("eva", SCOPES, Webhook.parse("http://localhost:9/rest/1/otherportal000001/"))
+    other_address = team.portal.webhook_url().replace("127.0.0.1", "localhost")
+    assert other_address != team.portal.webhook_url()
+    elsewhere = team.people.add("eva", SCOPES, Webhook.parse(other_address))
     async with team.running(), team.client(anna) as client, team.client(elsewhere) as other:
         uris = ["bitrix24://directories"]
         async with (

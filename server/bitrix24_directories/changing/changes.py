@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
@@ -76,14 +77,21 @@ class Planned:
 
 
 class Changes:
-    """The changes of one portal's directories, one at a time for each directory; `salt` keeps planIds from being made
-    up, and makes those of replicas the same. What was declared is kept in the state that `turns` shares."""
+    """The changes of one portal's directories, one at a time for each directory; `salt` gives what keeps planIds from
+    being made up, and makes those of replicas the same. What was declared is kept in the state that `turns` shares."""
 
-    def __init__(self, directories: Directories, audit: Audit, turns: Turns, timeout: float, salt: str = "") -> None:
+    def __init__(
+        self,
+        directories: Directories,
+        audit: Audit,
+        turns: Turns,
+        timeout: float,
+        salt: Callable[[], str] | None = None,
+    ) -> None:
         self._directories = directories
         self._audit = audit
         self._timeout = timeout
-        self._salt = salt or secrets.token_hex(8)
+        self._salt = salt or partial(str, secrets.token_hex(8))
         self._seen: OrderedDict[str, list[Item]] = OrderedDict()
         self._turns = turns
 
@@ -146,7 +154,7 @@ class Changes:
 
     def _declared_as(self, plan_id: str) -> str:
         """Nobody else gets at it: the salt is of one person on one portal."""
-        return f"declared:{hashlib.sha256(f'{self._salt}{plan_id}'.encode()).hexdigest()}"
+        return f"declared:{hashlib.sha256(f'{self._salt()}{plan_id}'.encode()).hexdigest()}"
 
     async def _counted(self, entity_id: str, items: list[Item], make: Callable[[Planner], Plan]) -> tuple[Plan, bool]:
         """A plan that removes nothing which records carry, and says what is known of each removal; and whether all
@@ -207,18 +215,20 @@ class Changes:
                 if confirmed or written:
                     await self._make_sure_unchanged(planned)
                 await self._make_sure_unused(planned)
-            lines = self._intend(tool, planned)
-            outcomes: list[Outcome | None] = []
-            calls = [(operation.method, operation.params) for operation in planned.plan.operations]
-            try:
-                with anyio.CancelScope(deadline=deadline), current_wait().waiting_for("the portal to make the change"):
-                    await self._directories.write(planned.entity_id, calls, outcomes)
-            finally:
-                with anyio.CancelScope(shield=True):
-                    outcomes = [of_a_change(one) for one in outcomes] + [None] * (len(calls) - len(outcomes))
-                    change = await self._settled(planned, outcomes)
-                    self._record(planned, lines, change)
-                    self._turns.written(planned.entity_id)
+            async with self._turns.announced():
+                lines = self._intend(tool, planned)
+                outcomes: list[Outcome | None] = []
+                calls = [(operation.method, operation.params) for operation in planned.plan.operations]
+                try:
+                    waiting = current_wait().waiting_for("the portal to make the change")
+                    with anyio.CancelScope(deadline=deadline), waiting:
+                        await self._directories.write(planned.entity_id, calls, outcomes)
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        outcomes = [of_a_change(one) for one in outcomes] + [None] * (len(calls) - len(outcomes))
+                        change = await self._settled(planned, outcomes)
+                        self._record(planned, lines, change)
+                        self._turns.written(planned.entity_id)
         if change.status == "stopped":
             raise StoppedError(change, why_stopped(change, outcomes, self._timeout))
         return change
@@ -292,7 +302,7 @@ class Changes:
 
     def _planned(self, entity_id: str, items: list[Item], plan: Plan, *, counted: bool = True) -> Planned:
         state = [entity_id, [item.structured() for item in items], [one.params for one in plan.operations], counted]
-        digest = hashlib.sha256(f"{self._salt}{json.dumps(state, ensure_ascii=False)}".encode()).hexdigest()[:12]
+        digest = hashlib.sha256(f"{self._salt()}{json.dumps(state, ensure_ascii=False)}".encode()).hexdigest()[:12]
         self._seen[digest] = items
         self._seen.move_to_end(digest)
         if len(self._seen) > _PLANS:

@@ -11,7 +11,7 @@ import json
 import logging
 import secrets
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -104,7 +104,7 @@ class Merges:
         timeout: float,
         limits: Plan,
         *,
-        salt: str = "",
+        salt: Callable[[], str] | None = None,
     ) -> None:
         self._directories = directories
         self._changes = changes
@@ -112,7 +112,7 @@ class Merges:
         self._turns = turns
         self._timeout = timeout
         self._limits = limits
-        self._salt = salt or secrets.token_hex(8)
+        self._salt = salt or partial(str, secrets.token_hex(8))
         self._under_way: OrderedDict[str, Progress] = OrderedDict()
 
     async def plan(self, entity_id: str, codes: Sequence[str], into: str) -> PlannedMerge:
@@ -127,7 +127,7 @@ class Merges:
             merge = MergeCodes.of(directory.entity_id, directory.items, codes, into)
             found = await carriers(self._directories, merge.entity_id, merge.codes)
             merge, found = await self._as_stored(merge, found, directory.items)
-            plan_id = merge.plan_id(self._salt, found.places, await self._ended(merge))
+            plan_id = merge.plan_id(self._salt(), found.places, await self._ended(merge))
             said = list(notes(merge, found, self._limits, logged=self._audit.kept))
             progress = await self._progress(plan_id)
             return PlannedMerge(merge, found, plan_id, merge.planned(found), said, progress.count)
@@ -203,12 +203,14 @@ class Merges:
             mover = Mover(self._directories, self._audit, described, deadline, items_of(merge.entity_id))
             keep = partial(self._keep, planned.plan_id, progress)
             begins("moving")
-            try:
-                all_tried = await MergeRun(merge, mover, progress, planned.total, told, keep).move(planned.to_move)
-            except Bitrix24Error as exc:
-                raise MergeStoppedError(_so_far(planned, progress, "stopped"), exc) from None
-            finally:
-                self._directories.reader.forget_all(COUNTS)
+            async with self._turns.announced():
+                try:
+                    run = MergeRun(merge, mover, progress, planned.total, told, keep)
+                    all_tried = await run.move(planned.to_move)
+                except Bitrix24Error as exc:
+                    raise MergeStoppedError(_so_far(planned, progress, "stopped"), exc) from None
+                finally:
+                    self._directories.reader.forget_all(COUNTS)
         if not all_tried:
             return _so_far(planned, progress, "moving")
         progress.after.clear()  # whoever goes on after this looks at all that is left
@@ -236,7 +238,7 @@ class Merges:
         return await self._turns.state.recall(self._ended_as(merge)) or "0"
 
     def _ended_as(self, merge: MergeCodes) -> str:
-        return f"ended:{hashlib.sha256(f'{self._salt}{merge.key}'.encode()).hexdigest()}"
+        return f"ended:{hashlib.sha256(f'{self._salt()}{merge.key}'.encode()).hexdigest()}"
 
     async def _end(self, tool: str, planned: PlannedMerge, status: MergeStatus) -> None:
         merge = planned.merge

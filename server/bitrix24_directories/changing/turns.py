@@ -48,6 +48,22 @@ class Turns:
         if scope.cancelled_caught:
             raise failure("TIMEOUT", detail=f"waited {self._timeout:g} s; nothing was changed", never_sent=True)
 
+    @asynccontextmanager
+    async def announced(self) -> AsyncIterator[None]:
+        """Let what others keep of the portal be old before a change is sent, and again after it.
+
+        Raises Bitrix24Error (STATE_UNAVAILABLE) where they cannot be told before; after it they are told in any case.
+        """
+        try:
+            await self.state.changing(self._portal)
+        except UnavailableError:
+            raise _unavailable() from None
+        try:
+            yield
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self.state.changed(self._portal)
+
     @property
     def shared(self) -> bool:
         """Whether others may have changed it, of whom this process does not hear in time."""

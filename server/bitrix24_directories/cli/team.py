@@ -18,6 +18,7 @@ from bitrix24_directories.settings import Settings
 from bitrix24_directories.state.shared import Inside, State, UnavailableError
 from bitrix24_directories.team.news import PortalNews
 from bitrix24_directories.team.people import People
+from bitrix24_directories.team.sealing import SharedSeal
 from bitrix24_directories.team.serving import HttpServer, ServingError, application, is_loopback, listen
 from bitrix24_directories.team.team import Team
 from bitrix24_directories.team.tokens import Tokens
@@ -51,7 +52,7 @@ def serve_http(args: argparse.Namespace) -> int:
             raise ServingError("BITRIX24_JWT_ISSUER says who calls; BITRIX24_PEOPLE has to say as whom on Bitrix24.")
         elif isinstance(portal, Bitrix24Error):
             raise portal
-        security = RequestStateSecurity(keys=[secret]) if secret else None
+        security = RequestStateSecurity(codec=SharedSeal(state)) if secret else None
         news = PortalNews(callers.portal, state)
         server = DirectoriesServer(callers, settings, subscriptions=news, request_state_security=security)
         configure_logging(settings.log_level, Redactor(callers.secrets))  # the SDK has set up its own

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Hashable
 from typing import Any, Generic, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
@@ -68,6 +69,7 @@ class Cache:
         self._memos: LRUCache[Hashable, dict[str, Any]] = LRUCache(_MEMOS)
         self._turns: WeakValueDictionary[Hashable, anyio.Lock] = WeakValueDictionary()
         self._kept = _Rows(ROWS_LIMIT, ttl, timer=anyio.current_time, getsizeof=lambda kept: len(kept.rows) + 1)
+        self._cleared_at = -math.inf
         self._forgotten: TTLCache[Hashable, float] = TTLCache(_FORGOTTEN, _FORGOTTEN_SECONDS, timer=anyio.current_time)
         self._failures: TLRUCache[Hashable, Failed] = TLRUCache(
             _FAILURES, lambda _key, failed, _now: failed.failed_at + failed.seconds, timer=anyio.current_time
@@ -107,7 +109,7 @@ class Cache:
 
     def is_outdated(self, key: Hashable, began: float) -> bool:
         """Whether what began to be read at `began` may be older than a change that has made us forget it since."""
-        return began < self._forgotten.get(key, began)
+        return began < max(self._cleared_at, self._forgotten.get(key, began))
 
     def forget(self, key: Hashable) -> None:
         """Drop what is kept, and let nobody keep what is being read now."""
@@ -119,9 +121,11 @@ class Cache:
         self._failures.pop(key, None)
 
     def clear(self) -> None:
-        """Forget everything."""
-        for key in [*self._kept, *self._failures]:
-            self.forget(key)
+        """Drop everything, and let nobody keep what is being read now."""
+        self._cleared_at = anyio.current_time()
+        for kept in (self._kept, self._failures):
+            for key in [*kept]:
+                kept.pop(key, None)
 
     def forget_all(self, start: tuple[Hashable, ...]) -> None:
         """Forget what is kept under keys that are tuples beginning so."""

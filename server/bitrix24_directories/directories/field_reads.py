@@ -186,8 +186,13 @@ def has_fields(type_id: int) -> bool:
     return type_id in TYPE_NAMES or type_id >= FIRST_SMART_PROCESS
 
 
+def other_types(owners: Iterable[RecordType]) -> list[int]:
+    """Those of the kinds of records that a portal has besides those of every portal, and that have fields."""
+    return [one.id for one in owners if one.id not in ON_EVERY_PORTAL and has_fields(one.id)]
+
+
 def _other_types(found: Found) -> list[int]:
-    return [one.id for one in rows(found, OWNERS) if one.id not in ON_EVERY_PORTAL and has_fields(one.id)]
+    return other_types(rows(found, OWNERS))
 
 
 def reads_of_fields(type_id: int) -> list[Read[Field]]:

@@ -146,11 +146,17 @@ class Reader:
         """Let `rows` be what `read` gives for a while."""
         self._keep(self._kept_as(read.key), read, rows)
 
-    async def keep_answer(self, read: Read[T], answer: Answer) -> None:
-        """Let what the portal has answered be what `read` gives for a while, here and in other replicas."""
-        self.keep(read, read.rows(answer))
-        if self._shared is not None:
-            await self._shared.keep(self._kept_as(read.key), answer)
+    async def asked(self, reads: Sequence[Read[Any]]) -> dict[Read[Any], Outcome]:
+        """What the portal answers this caller now, before it is known with whom they share; nothing is kept."""
+        return dict(zip(reads, (await self._client.batch(_calls(reads))).values(), strict=True))
+
+    async def keep_asked(self, outcomes: Mapping[Read[Any], Outcome], began: float) -> None:
+        """Keep what `asked` gave, where nothing is kept that is half as new; `began` is when it was asked for."""
+        half_old = anyio.current_time() - self._cache.ttl / 2
+        owned = {read: self._kept_as(read.key) for read in outcomes}
+        kept = {read: self._cache.get(key) for read, key in owned.items()}
+        new = [read for read, rows in kept.items() if rows is None or rows.read_at < half_old]
+        await self._keep_given(new, [owned[read] for read in new], [outcomes[read] for read in new], began)
 
     def _keep(self, owned: tuple[Any, ...], read: Read[T], rows: list[T], read_at: float | None = None) -> Kept[T]:
         """Keep rows that were read just now, or at another time by another replica; nobody has asked for them since."""

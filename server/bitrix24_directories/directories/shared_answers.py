@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, NamedTuple
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 import anyio
 
 from bitrix24_directories.rest import Answer
-from bitrix24_directories.state.shared import State, UnavailableError
+from bitrix24_directories.state.shared import Remembered, State, UnavailableError
 
 _PATIENCE = 2.0  # seconds for which another replica's reading is waited for: it may have died
 
@@ -41,11 +40,11 @@ class SharedAnswers:
 
     async def recall(self, keys: Sequence[Key], since: float) -> list[Recalled | None]:
         """The answers that were given since a time; None for those that were not."""
-        texts = await self._state.recall_many([self._name(key) for key in keys])
-        return [self._read(text, since) for text in texts]
+        found = await self._state.recall_many([self._name(key) for key in keys])
+        return [None if one is None else self._read(one, since) for one in found]
 
     async def keep(self, key: Key, answer: Answer) -> None:
-        said = {"at": time.time(), "result": answer.result, "total": answer.total, "next": answer.next}
+        said = {"result": answer.result, "total": answer.total, "next": answer.next}
         await self._state.remember(self._name(key), json.dumps(said), self._seconds)
 
     @asynccontextmanager
@@ -60,10 +59,10 @@ class SharedAnswers:
         return f"answer:{self.generation}:{self._portal}:{json.dumps(key)}"
 
     @staticmethod
-    def _read(text: str | None, since: float) -> Recalled | None:
+    def _read(found: Remembered, since: float) -> Recalled | None:
+        read_at = anyio.current_time() - found.age
         try:
-            said = json.loads(text or "")
-            read_at = anyio.current_time() - max(0.0, time.time() - said["at"])
+            said = json.loads(found.text)
             answer = Answer(said["result"], said["total"], said["next"])
         except (ValueError, KeyError, TypeError):
             return None

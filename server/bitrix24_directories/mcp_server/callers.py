@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -69,10 +70,6 @@ class Callers(ABC):
         """
         return nullcontext()
 
-    async def changed(self) -> None:
-        """Take note that something of a portal may have been changed, so that what others keep of it is old."""
-        return
-
     def told(self, tool: str, outcome: str, seconds: float) -> None:
         """Hear of a call that has ended: `ok`, or the code of its error."""
         del tool, outcome, seconds
@@ -92,6 +89,11 @@ class Callers(ABC):
     def said(self) -> Mapping[str, object]:
         """What readiness says besides."""
         return {}
+
+    def who(self) -> tuple[str, ...]:
+        """Tells whoever calls now from all others, and from themselves with other rights; empty where there is one
+        alone. Raises Bitrix24Error where they are not known any more."""
+        return ()
 
     def portal(self) -> str:
         """Tells whose news whoever calls now hears."""
@@ -161,10 +163,9 @@ def caller_of(
     *,
     name: str = "",
     state: State | None = None,
-    secret: bytes = b"",
     audit: Audit | None = None,
 ) -> Caller:
-    """A caller with what `settings` allow; `name` stands in the audit log. Replicas share `state` and `secret`."""
+    """A caller with what `settings` allow; `name` stands in the audit log. Replicas share `state`."""
     if not settings.allow_writes:
         return Caller(directories)
     from bitrix24_directories.changing.audit import Audit  # what most never need
@@ -173,9 +174,14 @@ def caller_of(
     from bitrix24_directories.changing.turns import Turns
 
     portal = directories.reader.identity[0]
-    salt = hashlib.sha256(secret + f"{name} {portal}".encode()).hexdigest() if secret else ""
+    salt = None if state is None else partial(_salt, state, f"{name} {portal}")
     audit, turns = audit or Audit(settings.audit_log, person=name), Turns(settings.timeout, state, portal)
     timeout, limits = settings.timeout, settings.limits
     changes = Changes(directories, audit, turns, timeout, salt)
     merges = Merges(directories, changes, audit, turns, timeout, limits, salt=salt)
     return Caller(directories, changes, merges)
+
+
+def _salt(state: State, of: str) -> str:
+    """The same in all replicas for one person on one portal; another one when they agree on another secret."""
+    return hashlib.sha256(state.secrets[0] + of.encode()).hexdigest()

@@ -5,27 +5,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
 import anyio
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel.helper_types import ReadResourceContents
-from mcp.server.session import ServerSession
-from mcp_types import (
-    Completion,
-    EmptyResult,
-    Resource,
-    ResourceTemplate,
-    SubscribeRequestParams,
-    UnsubscribeRequestParams,
-)
+from mcp_types import Completion, Resource, ResourceTemplate
 
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.models import Directory
 
-from .answers import DIRECTORIES, directories_text, fields_text, items_text
+from .answers import DIRECTORIES, directories_text, fields_text, items_text, uri_of
 
 FIELDS = "bitrix24://fields"
 _AGE = "ageSeconds"
@@ -91,26 +83,12 @@ async def complete(directories: Directories, typed: str) -> Completion:
     return Completion(values=ids[:_COMPLETIONS], total=len(ids), has_more=len(ids) > _COMPLETIONS)
 
 
-class Subscribers:
-    """Clients of earlier protocol versions that asked to hear of a resource; newer ones listen on the SDK's bus.
-
-    A process on stdio has one client, so a resource has at most one session here.
-    """
-
-    def __init__(self) -> None:
-        self._sessions: dict[str, ServerSession] = {}
-
-    async def subscribe(self, ctx: ServerRequestContext[Any, Any], params: SubscribeRequestParams) -> EmptyResult:
-        self._sessions[str(params.uri)] = ctx.session
-        return EmptyResult()
-
-    async def unsubscribe(self, _: ServerRequestContext[Any, Any], params: UnsubscribeRequestParams) -> EmptyResult:
-        self._sessions.pop(str(params.uri), None)
-        return EmptyResult()
-
-    async def tell(self, uri: str) -> None:
-        if uri in self._sessions:
-            await self._sessions[uri].send_resource_updated(uri)
+async def known(directories: Directories, uris: Sequence[str]) -> list[str]:
+    """Those of `uris` that are resources here, each once. Raises Bitrix24Error as the tools do."""
+    there = {DIRECTORIES, FIELDS}
+    if not there.issuperset(uris):
+        there |= {uri_of(found.entity_id) for found in (await directories.lists()).all()}
+    return [uri for uri in dict.fromkeys(uris) if uri in there]
 
 
 async def what_is_left(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -17,7 +17,6 @@ from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError, ToolError
 from mcp.server.mcpserver.prompts import Prompt
 from mcp.server.stdio import stdio_server
-from mcp.server.subscriptions import ListenHandler
 from mcp.shared.exceptions import MCPError
 from mcp.shared.subscriptions import ResourceUpdated
 from mcp_types import (
@@ -54,6 +53,7 @@ from .arguments import refused, secret_given, tidied, unknown_tool, writes_off
 from .callers import Caller, Callers, OneCaller
 from .context import Calls, calling
 from .failures import failed
+from .listening import Listening
 from .progress import telling, wants_progress
 from .prompts import prompts
 from .scopes import needed_for, out_of_scope
@@ -151,11 +151,13 @@ class DirectoriesServer(MCPServer[None]):
         )
         for prompt in prompts():
             self.add_prompt(prompt)
-        self.listeners = ListenHandler(self._subscriptions)
-        listen = self.listeners.__call__
+        self.listeners = Listening(self._subscriptions, self._callers, self._known, self._refusal, settings.access_ttl)
+        listen, subscribe, unsubscribe = (
+            self.listeners.__call__,
+            self.listeners.subscribe,
+            self.listeners.unsubscribe,
+        )
         self._lowlevel_server.add_request_handler("subscriptions/listen", SubscriptionsListenRequestParams, listen)
-        self._subscribers = resources.Subscribers()
-        subscribe, unsubscribe = self._subscribers.subscribe, self._subscribers.unsubscribe
         self._lowlevel_server.add_request_handler("resources/subscribe", SubscribeRequestParams, subscribe)
         self._lowlevel_server.add_request_handler("resources/unsubscribe", UnsubscribeRequestParams, unsubscribe)
         cast("Any", self).completion()(self._complete)  # the SDK has left it untyped
@@ -182,11 +184,7 @@ class DirectoriesServer(MCPServer[None]):
         try:
             if name in CHANGING:  # a person may be asked in between; `changes` keeps to the timeout by itself
                 with waiting.as_current():
-                    try:
-                        return await self._announced(await work)
-                    finally:
-                        with anyio.CancelScope(shield=True):
-                            await self._callers.changed()
+                    return await self._announced(await work)
             return await self._in_time(work, waiting)
         except StoppedError as exc:
             return self._failed(exc.error, exc.change)
@@ -199,6 +197,7 @@ class DirectoriesServer(MCPServer[None]):
         """What serves this server over HTTP without sessions, in both protocol eras; to be run once."""
         from mcp.server.streamable_http_manager import StreamableHTTPSessionManager  # what stdio does not need
 
+        self.listeners.kept = False
         return StreamableHTTPSessionManager(
             self._lowlevel_server, stateless=True, security_settings=security, max_request_body_size=body_limit
         )
@@ -258,8 +257,15 @@ class DirectoriesServer(MCPServer[None]):
         except Bitrix24Error as exc:
             error = exc
         self._callers.failed(error.code)
+        raise self._refusal(error)
+
+    def _refusal(self, error: Bitrix24Error) -> MCPError:
         code = INVALID_PARAMS if error.category == "input" else INTERNAL_ERROR
-        raise MCPError(code=code, message=self._redact(str(self._callers.worded(error))))
+        return MCPError(code=code, message=self._redact(str(self._callers.worded(error))))
+
+    async def _known(self, uris: Sequence[str]) -> list[str]:
+        """Those of `uris` that are resources here. Raises Bitrix24Error where whoever calls may not read them."""
+        return await self._in_time(self._with_directories(partial(resources.known, uris=uris)))
 
     async def _heard(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         """Middleware: tell of a request whose answer is an error of the protocol."""
@@ -323,7 +329,12 @@ class DirectoriesServer(MCPServer[None]):
     async def _calling(self) -> AsyncIterator[Caller]:
         """Let whoever calls be the one that tools work for. Raises Bitrix24Error where the portal does not let them."""
         async with self._callers.place():
-            caller = await self._callers.admitted()
+            try:
+                caller = await self._callers.admitted()
+            except Bitrix24Error as exc:
+                if not exc.retryable:
+                    self.listeners.end(self._callers.who())
+                raise
             token = calling.set(caller)
             try:
                 yield caller
@@ -369,7 +380,7 @@ class DirectoriesServer(MCPServer[None]):
         if said and said.get("status") in _CHANGED:
             for uri in (DIRECTORIES, uri_of(said["entityId"])):
                 await self._subscriptions.publish(ResourceUpdated(uri=uri))
-                await self._subscribers.tell(uri)
+                await self.listeners.tell(uri)
         return result
 
 

@@ -21,7 +21,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from .shared import Heard, Reserved, State, UnavailableError
+from .shared import Heard, Remembered, Reserved, State, UnavailableError
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,7 @@ _TIMEOUT = 0.3  # seconds for one command; a call must not hang with Redis
 _DOWN_SECONDS = 1.0  # for which nothing is tried after a failure
 _TURN_SECONDS = 20.0  # a lock is renewed while it is held, and free this long after its holder has died
 _POLL_SECONDS = 0.1
+_UNPUBLISHED = 1_000  # news that wait for Redis at most
 
 # A leaky bucket as its "theoretical arrival time": KEYS level, closed, replicas; ARGV burst, rate, patience, replica.
 _RESERVE = """
@@ -57,6 +58,14 @@ local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 redis.call('SET', KEYS[1], tostring(now + tonumber(ARGV[1])), 'EX', 600)
 """
+# What stands under a key; what is proposed stands there from now on where nothing did, as in a Redis that was emptied.
+_AGREE = "redis.call('SET', KEYS[1], ARGV[1], 'NX') return redis.call('GET', KEYS[1])"
+# Ages are told by Redis' own clock: those of replicas differ.
+_REMEMBER = """
+local time = redis.call('TIME')
+redis.call('SET', KEYS[1], time[1] .. '.' .. string.format('%06d', time[2]) .. ' ' .. ARGV[1], 'PX', ARGV[2])
+"""
+_RECALL = "return {redis.call('TIME'), redis.call('MGET', unpack(KEYS))}"
 _RENEW = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('PEXPIRE', KEYS[1], ARGV[2]) or 0"
 _RELEASE = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('DEL', KEYS[1]) or 0"
 
@@ -82,9 +91,10 @@ class InRedis(State):
         self._heard: list[Heard] = []
         self._down_until = 0.0
         self._up = True
-        self._secret: bytes | None = None
         self._tasks: TaskGroup | None = None
         self._generations: dict[str, int] = {}
+        self._untold: set[str] = set()
+        self._unpublished: dict[tuple[str, str], None] = {}
 
     def said(self) -> dict[str, object]:
         return {"redis": "up" if self._up else "down"}
@@ -93,6 +103,7 @@ class InRedis(State):
     async def running(self) -> AsyncIterator[None]:
         async with anyio.create_task_group() as self._tasks:
             self._tasks.start_soon(self._listen)
+            self._tasks.start_soon(self._keep_up)
             try:
                 yield
             finally:
@@ -123,11 +134,27 @@ class InRedis(State):
         return await self._asked(self._redis.eval(script, len(keys), *keys, *map(str, arguments)))
 
     async def secret(self) -> bytes:
-        if self._secret is None:
-            key = f"{_PREFIX}secret"
-            await self._asked(self._redis.set(key, secrets.token_hex(32), nx=True))
-            self._secret = bytes.fromhex(str(await self._asked(self._redis.get(key))))
-        return self._secret
+        """The one that is there, or else this replica's own: whichever replica comes first gives it to the others."""
+        mine = self.secrets[0] if self.secrets else secrets.token_bytes(32)
+        agreed = bytes.fromhex(str(await self._run(_AGREE, [f"{_PREFIX}secret"], mine.hex())))
+        if agreed not in self.secrets[:1]:
+            self.secrets = (agreed, *self.secrets[:1])
+        return agreed
+
+    async def _keep_up(self) -> None:
+        """Hear of another secret, and tell what could not be told, for ever."""
+        while True:
+            with contextlib.suppress(UnavailableError):
+                await self.secret()
+                for portal in [*self._untold]:
+                    self._untold.discard(portal)
+                    await self.changed(portal)
+                if self._unpublished:
+                    await anyio.sleep(2 * _DOWN_SECONDS)  # other replicas have to listen again first
+                for topic, text in [*self._unpublished]:
+                    await self._publish(topic, text)
+                    del self._unpublished[topic, text]
+            await anyio.sleep(_DOWN_SECONDS)
 
     async def reserve(self, portal: str, burst: float, per_second: float, patience: float) -> Reserved | None:
         keys = [f"{_PREFIX}{what}:{portal}" for what in ("level", "closed", "replicas")]
@@ -165,36 +192,49 @@ class InRedis(State):
                     await self._run(_RENEW, [key], mine, milliseconds)
 
     async def generation(self, portal: str) -> int:
-        try:
-            found = await self._asked(self._redis.get(f"{_PREFIX}generation:{portal}"))
-        except UnavailableError:
-            return self._generations.get(portal, 0)
-        self._generations[portal] = int(found or 0)
-        return self._generations[portal]
+        key = f"{_PREFIX}generation:{portal}"
+        with contextlib.suppress(UnavailableError):
+            found = await self._asked(self._redis.get(key)) or await self._run(_AGREE, [key], _any_number())
+            self._generations[portal] = int(found)
+        return self._generations.get(portal, 0)
+
+    async def changing(self, portal: str) -> None:
+        """Any number at all, for one that is counted up would come again in a Redis that was emptied."""
+        await self._asked(self._redis.set(f"{_PREFIX}generation:{portal}", _any_number()))
 
     async def changed(self, portal: str) -> None:
-        with contextlib.suppress(UnavailableError):
-            await self._asked(self._redis.incr(f"{_PREFIX}generation:{portal}"))
+        try:
+            await self.changing(portal)
+        except UnavailableError:
+            self._untold.add(portal)
 
     async def remember(self, key: str, text: str, seconds: float) -> None:
         with contextlib.suppress(UnavailableError):
-            await self._asked(self._redis.set(f"{_PREFIX}kept:{key}", text, px=max(1, int(seconds * 1000))))
+            await self._run(_REMEMBER, [f"{_PREFIX}said:{key}"], text, max(1, int(seconds * 1000)))
 
     async def recall(self, key: str) -> str | None:
-        return (await self.recall_many([key]))[0]
+        (found,) = await self.recall_many([key])
+        return None if found is None else found.text
 
-    async def recall_many(self, keys: Sequence[str]) -> list[str | None]:
+    async def recall_many(self, keys: Sequence[str]) -> list[Remembered | None]:
         with contextlib.suppress(UnavailableError):
-            found = await self._asked(self._redis.mget([f"{_PREFIX}kept:{key}" for key in keys]))
-            return [None if text is None else str(text) for text in found]
+            (seconds, micros), found = await self._run(_RECALL, [f"{_PREFIX}said:{key}" for key in keys])
+            now = int(seconds) + int(micros) / 1e6
+            return [None if said is None else _remembered(str(said), now) for said in found]
         return [None] * len(keys)
 
     async def publish(self, topic: str, text: str) -> None:
         """Those who listen here hear it even where Redis is gone."""
         for heard in self._heard:
             heard(topic, text)
-        with contextlib.suppress(UnavailableError):
-            await self._asked(self._redis.publish(f"{_PREFIX}news", f"{self._me} {topic} {text}"))
+        try:
+            await self._publish(topic, text)
+        except UnavailableError:
+            if len(self._unpublished) < _UNPUBLISHED:
+                self._unpublished[topic, text] = None
+
+    async def _publish(self, topic: str, text: str) -> None:
+        await self._asked(self._redis.publish(f"{_PREFIX}news", f"{self._me} {topic} {text}"))
 
     async def saw(self, people: Mapping[str, float]) -> None:
         pairs = [text for name, moment in people.items() for text in (name, f"{moment:.0f}")]
@@ -226,3 +266,13 @@ class InRedis(State):
         if sender != self._me:
             for heard in self._heard:
                 heard(topic, text)
+
+
+def _any_number() -> int:
+    """One that has never been there before."""
+    return secrets.randbits(62)
+
+
+def _remembered(said: str, now: float) -> Remembered:
+    at, _, text = said.partition(" ")
+    return Remembered(text, max(0.0, now - float(at)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from abc import ABC, abstractmethod
 from collections import defaultdict
@@ -31,11 +32,22 @@ class Reserved(NamedTuple):
     replicas: int
 
 
+class Remembered(NamedTuple):
+    """A text that was kept, and for how many seconds it has been."""
+
+    text: str
+    age: float
+
+
 class State(ABC):
     """What replicas share. Every method may be called in any of them."""
 
     shared = False
     """Whether others share it."""
+
+    secrets: tuple[bytes, ...] = ()
+    """What all replicas have and nobody else, 32 bytes each, as far as it is known: first the one in use, then the one
+    before it."""
 
     @abstractmethod
     def running(self) -> AbstractAsyncContextManager[None]:
@@ -43,7 +55,7 @@ class State(ABC):
 
     @abstractmethod
     async def secret(self) -> bytes:
-        """32 bytes that all replicas have and nobody else. Raises UnavailableError."""
+        """The secret that is in use. Raises UnavailableError."""
 
     @abstractmethod
     async def reserve(self, portal: str, burst: float, per_second: float, patience: float) -> Reserved | None:
@@ -59,11 +71,15 @@ class State(ABC):
 
     @abstractmethod
     async def generation(self, portal: str) -> int:
-        """How often something of a portal was changed."""
+        """Another number after each change of a portal, which never comes again."""
+
+    @abstractmethod
+    async def changing(self, portal: str) -> None:
+        """Let what others keep of a portal be old, for a change is about to be sent. Raises UnavailableError."""
 
     @abstractmethod
     async def changed(self, portal: str) -> None:
-        """Let what others keep of a portal be old."""
+        """The same after a change; where nobody can be told, as soon as they can."""
 
     @abstractmethod
     async def remember(self, key: str, text: str, seconds: float) -> None:
@@ -74,12 +90,12 @@ class State(ABC):
         """The text that was kept lately."""
 
     @abstractmethod
-    async def recall_many(self, keys: Sequence[str]) -> list[str | None]:
-        """The same for several."""
+    async def recall_many(self, keys: Sequence[str]) -> list[Remembered | None]:
+        """The same for several, with their ages."""
 
     @abstractmethod
     async def publish(self, topic: str, text: str) -> None:
-        """Let every replica's `hear` know."""
+        """Let every replica's `hear` know; where others cannot be told, as soon as they can."""
 
     @abstractmethod
     def hear(self, heard: Heard) -> None:
@@ -102,10 +118,10 @@ class Inside(State):
     """For one process."""
 
     def __init__(self) -> None:
-        self._secret = secrets.token_bytes(32)
+        self.secrets = (secrets.token_bytes(32),)
         self._turns: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
         self._generations: defaultdict[str, int] = defaultdict(int)
-        self._kept: dict[str, tuple[str, float]] = {}
+        self._kept: dict[str, tuple[str, float, float]] = {}
         self._heard: list[Heard] = []
         self._seen: dict[str, float] = {}
 
@@ -114,7 +130,7 @@ class Inside(State):
         yield
 
     async def secret(self) -> bytes:
-        return self._secret
+        return self.secrets[0]
 
     async def reserve(self, portal: str, burst: float, per_second: float, patience: float) -> Reserved | None:
         del portal, burst, per_second, patience
@@ -131,20 +147,25 @@ class Inside(State):
     async def generation(self, portal: str) -> int:
         return self._generations[portal]
 
+    async def changing(self, portal: str) -> None:
+        self._generations[portal] += 1
+
     async def changed(self, portal: str) -> None:
-        del portal  # who changes it forgets by themselves
+        self._generations[portal] += 1
 
     async def remember(self, key: str, text: str, seconds: float) -> None:
         now = anyio.current_time()
-        kept = {one: found for one, found in self._kept.items() if found[1] > now}
-        self._kept = kept | {key: (text, now + seconds)}
+        kept = {one: found for one, found in self._kept.items() if found[2] > now}
+        self._kept = kept | {key: (text, now, now + seconds)}
 
     async def recall(self, key: str) -> str | None:
-        text, until = self._kept.get(key, ("", 0.0))
-        return text if until > anyio.current_time() else None
+        (found,) = await self.recall_many([key])
+        return None if found is None else found.text
 
-    async def recall_many(self, keys: Sequence[str]) -> list[str | None]:
-        return [await self.recall(key) for key in keys]
+    async def recall_many(self, keys: Sequence[str]) -> list[Remembered | None]:
+        now, nothing = anyio.current_time(), ("", 0.0, -math.inf)
+        found = [self._kept.get(key, nothing) for key in keys]
+        return [Remembered(text, now - at) if until > now else None for text, at, until in found]
 
     async def publish(self, topic: str, text: str) -> None:
         for heard in self._heard:

@@ -1,52 +1,48 @@
 """Each person's own client of their portal, and what of the portal they share with all who see the same of it.
 
-Directories and fields are the portal's: kept once for all whom it shows the same pipelines, and given to a person whose
+Directories and fields are the portal's: kept once for all whom it shows the same of them, and given to a person whose
 own credentials it has accepted within the access time. Counts are each person's own.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-import time
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass, field
-from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
 
 from bitrix24_directories.directories.cache import Cache
 from bitrix24_directories.directories.directories import Directories
-from bitrix24_directories.directories.fields import FIRST_SMART_PROCESS
-from bitrix24_directories.directories.reads import OWNERS, TYPES
+from bitrix24_directories.directories.reads import TYPES
 from bitrix24_directories.directories.shared_answers import SharedAnswers
 from bitrix24_directories.mcp_server.callers import Caller, caller_of
-from bitrix24_directories.rest import Answer, Bitrix24Client, Bitrix24Error, Credentials, Link, Outcome, failure
+from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Credentials, Link, failure, unwrap
 from bitrix24_directories.settings import Settings
 from bitrix24_directories.state.shared import State
 
 from .people import Person
+from .views import View, reads_of_view, types_shown, view_of
 
 logger = logging.getLogger(__name__)
 
-_WITH_PIPELINES = (2, 31, 36)
-_OF_TYPES = "crm.category.list"
+_UNCERTAIN_SECONDS = 300.0
+"""After which a person is asked for again whom the portal did not tell all, so that nobody shares with them."""
 
 
 class Portal:
-    """One portal: its limit, its connections, and what is kept of it. `type_ids` are those with pipelines, as far as
-    they are known."""
+    """One portal: its limit, its connections, and what is kept of it. `types` are those that anybody has been shown,
+    besides those of every portal."""
 
-    def __init__(self, address: str, settings: Settings, link: Link, state: State, secret: bytes) -> None:
+    def __init__(self, address: str, settings: Settings, link: Link, state: State) -> None:
         self.state = state
-        self.secret = secret
         self.address = address
         self.link = link
         self.cache = Cache(settings.cache_ttl)
         self.answers = SharedAnswers(state, address, settings.cache_ttl)
-        self.type_ids: tuple[int, ...] = _WITH_PIPELINES
+        self.types: frozenset[int] = frozenset()
 
     async def forget_what_is_old(self) -> None:
         """Drop what is kept, if another replica has changed something since."""
@@ -72,7 +68,7 @@ class Member:
         self.credentials = credentials
         self.portal = portal
         self._settings = settings
-        self._accepted_at: float | None = None
+        self._accepted_until = -math.inf
         self._view = ""
         self._asking: _Asking | None = None
         self._tasks: TaskGroup | None = None
@@ -86,13 +82,7 @@ class Member:
             anyio.create_task_group() as self._tasks,
         ):
             directories = Directories(self._client, self.portal.cache, self._owner, self.portal.answers)
-            self._caller = caller_of(
-                directories,
-                self._settings,
-                name=self.person.name,
-                state=self.portal.state,
-                secret=self.portal.secret,
-            )
+            self._caller = caller_of(directories, self._settings, name=self.person.name, state=self.portal.state)
             task_status.started()
             await self._end.wait()
             self._tasks.cancel_scope.cancel()
@@ -139,64 +129,40 @@ class Member:
             asking.done.set()
 
     def _is_accepted(self) -> bool:
-        accepted_at = self._accepted_at
-        return accepted_at is not None and anyio.current_time() - accepted_at < self._settings.access_ttl
+        return anyio.current_time() < self._accepted_until
 
     def _owner(self) -> tuple[str, ...]:
         return (self.portal.address, self._view)
 
     async def _ask(self) -> None:
         """Whether another replica knows of it; else one batch: whether they may read CRM, and what they see of it."""
-        key = f"accepted:{hashlib.sha256(repr(self.credentials.identity).encode()).hexdigest()}"
-        asked_at = anyio.current_time()
-        if (known := await self.portal.state.recall(key)) is not None:
-            self._view, _, since = known.partition(" ")
-            self._accepted_at = asked_at - max(0.0, time.time() - float(since))
+        me = hashlib.sha256(repr(self.credentials.identity).encode()).hexdigest()
+        asked_at, seconds = anyio.current_time(), self._settings.access_ttl
+        (known,) = await self.portal.state.recall_many([f"admitted:{me}"])
+        if known is not None:
+            self._view, self._accepted_until = known.text, asked_at - known.age + seconds
             return
-        await self._ask_portal()
-        await self.portal.state.remember(key, f"{self._view} {time.time():.0f}", self._settings.access_ttl)
+        self._accepted_until = -math.inf
+        view, certain = await self._ask_portal()
+        if certain:
+            await self.portal.state.remember(f"admitted:{me}", view, seconds)
+        self._accepted_until = asked_at + (seconds if certain else min(seconds, _UNCERTAIN_SECONDS))
 
-    async def _ask_portal(self) -> None:
-        assert self._client is not None
+    async def _ask_portal(self) -> View:
+        """What the portal shows them, which is kept for all whom it shows the same."""
         assert self._caller is not None
-        self._accepted_at = None
-        asked_for = self.portal.type_ids
-        outcomes = await self._client.batch(_questions(asked_for))
-        types = outcomes["types"]
-        if isinstance(types, Bitrix24Error):
-            raise types
-        owners = outcomes["owners"]
-        if isinstance(owners, Answer):
-            known = (one.id for one in OWNERS.rows(owners))
-            of_portal = (*_WITH_PIPELINES, *sorted(one for one in known if one >= FIRST_SMART_PROCESS))
-            if of_portal != asked_for:
-                self.portal.type_ids = of_portal
-                outcomes |= await self._client.batch(_questions(of_portal))
-        self._view = _digest(outcomes)
-        await self._caller.directories.reader.keep_answer(TYPES, types)
-        self._accepted_at = anyio.current_time()
-
-
-def _questions(type_ids: tuple[int, ...]) -> dict[str, tuple[str, Mapping[str, Any]]]:
-    asked: dict[str, tuple[str, Mapping[str, Any]]] = {
-        "types": (TYPES.method, TYPES.params),
-        "owners": (OWNERS.method, OWNERS.params),
-    }
-    return asked | {str(type_id): (_OF_TYPES, {"entityTypeId": type_id}) for type_id in type_ids}
-
-
-def _digest(outcomes: Mapping[str, Outcome]) -> str:
-    """The same for all whom the portal shows the same directories and pipelines."""
-    seen: list[Any] = []
-    for key, outcome in sorted(outcomes.items()):
-        if isinstance(outcome, Bitrix24Error):
-            if outcome.retryable:
-                raise outcome
-            seen.append([key, outcome.kind])
-        elif key == "types":
-            seen.append([key, sorted(one.entity_id for one in TYPES.rows(outcome))])
-        elif key != "owners":
-            rows = outcome.result.get("categories") if isinstance(outcome.result, dict) else None
-            ids = [str(row.get("id")) for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-            seen.append([key, sorted(ids)])
-    return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16]
+        reader, began = self._caller.directories.reader, anyio.current_time()
+        outcomes = await reader.asked(reads_of_view(self.portal.types))
+        unwrap(outcomes[TYPES])  # who may not read these may read nothing
+        types = types_shown(outcomes)
+        wanted = reads_of_view(types)
+        if missing := [read for read in wanted if read not in outcomes]:
+            self.portal.types |= {*types}
+            outcomes |= await reader.asked(missing)
+        own = {read: outcomes[read] for read in wanted}
+        view = view_of(own)
+        if not view.certain:
+            view = View(hashlib.sha256(repr((view.name, self.credentials.identity)).encode()).hexdigest(), False)
+        self._view = view.name
+        await reader.keep_asked(own, began)
+        return view

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -38,7 +37,7 @@ MOST_MEMBERS = 5_000
 class Team(Callers):
     """The people of a file, each on their own portal; `shared` is the webhook of those who have none of their own.
 
-    Replicas share `state` and `secret`.
+    Replicas share `state`; `secret` is what they have agreed on before.
     """
 
     def __init__(
@@ -52,7 +51,8 @@ class Team(Callers):
         secret: bytes = b"",
     ) -> None:
         self._state = state or Inside()
-        self._secret = secret
+        if secret:
+            self._state.secrets = (secret,)
         self._people = people
         self._settings = settings
         self._shared = shared
@@ -143,9 +143,9 @@ class Team(Callers):
         trouble = self._people.trouble
         return {**self._state.said(), **({"people": trouble} if trouble else {})}
 
-    async def changed(self) -> None:
-        with contextlib.suppress(Bitrix24Error):  # of somebody who is not let in, and has changed nothing
-            await self._state.changed(self.portal())
+    def who(self) -> tuple[str, ...]:
+        person = self.person()
+        return (person.name, person.token_hash, *self._credentials(person).identity)
 
     def portal(self) -> str:
         return self._credentials(self.person()).identity[0]
@@ -208,7 +208,7 @@ class Team(Callers):
                 address=address,
                 state=self._state,
             )
-            self.portals[address] = Portal(address, self._settings, link, self._state, self._secret)
+            self.portals[address] = Portal(address, self._settings, link, self._state)
         return self.portals[address]
 
 

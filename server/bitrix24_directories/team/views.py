@@ -1,0 +1,59 @@
+"""What a portal shows a person, told by one batch: those whom it shows the same share what is kept of it.
+
+Facts: who may read a type has its fields, and `crm.category.list` hides pipelines; titles may be in the person's own
+language. So what is shown is compared whole, and not only which types and pipelines there are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from bitrix24_directories.directories.field_reads import ON_EVERY_PORTAL, other_types, reads_of_map
+from bitrix24_directories.directories.fields import FIRST_SMART_PROCESS
+from bitrix24_directories.directories.kept_reads import Read
+from bitrix24_directories.directories.reads import OWNERS, TYPES, pipelines_of
+from bitrix24_directories.rest import Bitrix24Error, Outcome, unwrap
+
+_WITH_PIPELINES = (2, 31, 36)
+
+
+class View(NamedTuple):
+    """The same `name` for all whom the portal shows the same; not `certain` where it did not answer all of it."""
+
+    name: str
+    certain: bool
+
+
+def reads_of_view(types: Iterable[int]) -> list[Read[Any]]:
+    """All whose answers depend on who asks, where there are `types` besides those of every portal."""
+    others = sorted(types)
+    pipelines = (*_WITH_PIPELINES, *(one for one in others if one >= FIRST_SMART_PROCESS))
+    return [TYPES, *map(pipelines_of, pipelines), *reads_of_map((*ON_EVERY_PORTAL, *others))]
+
+
+def types_shown(outcomes: Mapping[Read[Any], Outcome]) -> list[int]:
+    """The types besides those of every portal that a person is shown."""
+    shown = _shown(OWNERS, outcomes[OWNERS])
+    return [] if isinstance(shown, Bitrix24Error) else other_types(shown)
+
+
+def view_of(outcomes: Mapping[Read[Any], Outcome]) -> View:
+    """The view of whoever was given these outcomes of `reads_of_view`."""
+    digest, certain = hashlib.sha256(), True
+    for read, outcome in outcomes.items():
+        shown = _shown(read, outcome)
+        if isinstance(shown, Bitrix24Error):
+            certain = certain and not shown.retryable
+            shown = shown.kind
+        digest.update(f"{read.key} {shown!r}\n".encode(errors="surrogatepass"))
+    return View(digest.hexdigest()[:32], certain)
+
+
+def _shown(read: Read[Any], outcome: Outcome) -> Any:
+    """The rows of an answer, or why there are none."""
+    try:
+        return read.rows(unwrap(outcome))
+    except Bitrix24Error as exc:
+        return exc

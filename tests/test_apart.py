@@ -1,0 +1,239 @@
+"""Each person of a team sees exactly what the portal shows them, whoever has asked first, and shares the rest."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from mcp.server.auth.middleware.auth_context import auth_context_var
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.provider import AccessToken
+from mcp_types import CallToolResult
+
+from bitrix24_directories.mcp_server.scopes import SCOPES
+from bitrix24_directories.mcp_server.server import DirectoriesServer
+from bitrix24_directories.portal import DemoPortal, Fault
+from bitrix24_directories.portal.app import WEBHOOKS
+from bitrix24_directories.portal.calls import User
+from bitrix24_directories.portal.store import PortalError
+from bitrix24_directories.rest import Webhook, in_process
+from bitrix24_directories.settings import Settings
+from bitrix24_directories.state.in_redis import InRedis
+from bitrix24_directories.state.shared import Inside, State
+from bitrix24_directories.team.people import People, Person
+from bitrix24_directories.team.team import Team
+from support import ADMIN_SECRET, READER_SECRET
+from test_replicas import Valkey, valkey
+
+__all__ = ["valkey"]
+
+CARL_SECRET = "democarl00000008"
+
+
+@pytest.fixture(autouse=True)
+def carl(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody who is shown what bert is shown."""
+    monkeypatch.setitem(WEBHOOKS, CARL_SECRET, User(8, "Carl", administers=False))
+
+
+Hidden = Callable[[DemoPortal], contextlib.AbstractContextManager[None]]
+"""Hides something of a portal for one request."""
+
+
+def _refused(method: str, type_id: int = 0) -> Hidden:
+    @contextlib.contextmanager
+    def hidden(portal: DemoPortal) -> Iterator[None]:
+        def refuse(called: str, params: Mapping[str, Any]) -> None:
+            if called == method and type_id in (0, int(params.get("entityTypeId", 0))):
+                raise PortalError("Access denied.", code="ACCESS_DENIED", status=403)
+
+        portal.meanwhile = refuse
+        try:
+            yield
+        finally:
+            portal.meanwhile = lambda _method, _params: None
+
+    return hidden
+
+
+@contextlib.contextmanager
+def _without_field(portal: DemoPortal) -> Iterator[None]:
+    kind = portal.store.records.types[2]
+    portal.store.records.types[2] = replace(
+        kind, fields=tuple(one for one in kind.fields if one.old_name != "UF_CRM_1724")
+    )
+    try:
+        yield
+    finally:
+        portal.store.records.types[2] = kind
+
+
+@contextlib.contextmanager
+def _without_type(portal: DemoPortal) -> Iterator[None]:
+    kind = portal.store.records.types.pop(177)
+    try:
+        yield
+    finally:
+        portal.store.records.types[177] = kind
+
+
+@contextlib.contextmanager
+def _without_pipeline(portal: DemoPortal) -> Iterator[None]:
+    store = portal.store
+    directories, items = dict(store.directories), dict(store.items)
+    del store.directories["DEAL_STAGE_2"]
+    store.items = {key: item for key, item in items.items() if item.entity_id != "DEAL_STAGE_2"}
+    try:
+        yield
+    finally:
+        store.directories, store.items = directories, items
+
+
+class OnePortal(httpx.AsyncBaseTransport):
+    """A portal that hides something from its reader."""
+
+    def __init__(self, hidden: Hidden) -> None:
+        self.portal = DemoPortal()
+        self._hidden = hidden
+        self._turn = anyio.Lock()
+        self._app = in_process(self.portal.app)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        hidden = self._hidden(self.portal) if ADMIN_SECRET not in request.url.path else contextlib.nullcontext()
+        async with self._turn:
+            with hidden:
+                return await self._app.handle_async_request(request)
+
+
+class Everybody(People):
+    def __init__(self) -> None:
+        where = {"anna": (1, ADMIN_SECRET), "bert": (7, READER_SECRET), "carl": (8, CARL_SECRET)}
+        self._people = {
+            name: Person(name, "", SCOPES, Webhook.parse(f"https://one.example/rest/{user}/{secret}/"))
+            for name, (user, secret) in where.items()
+        }
+
+    def named(self, name: str) -> Person | None:
+        return self._people.get(name)
+
+    def all(self) -> list[Person]:
+        return list(self._people.values())
+
+
+class Company:
+    """Two replicas on one portal, or one process."""
+
+    def __init__(self, hidden: Hidden, states: list[State]) -> None:
+        self.transport = OnePortal(hidden)
+        self.portal = self.transport.portal
+        settings = Settings.model_construct(timeout=20, log_level="ERROR", allow_writes=True)
+        self._teams = [Team(Everybody(), settings, None, transport=self.transport, state=one) for one in states]
+        self._servers = [DirectoriesServer(team, settings) for team in self._teams]
+        self._turn = 0
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        async with contextlib.AsyncExitStack() as running:
+            for team in self._teams:
+                await running.enter_async_context(team.running())
+            yield
+
+    async def call(self, name: str, tool: str, /, **arguments: Any) -> str:
+        """What a person is told, by one replica after the other."""
+        auth_context_var.set(AuthenticatedUser(AccessToken(token="", client_id=name, scopes=list(SCOPES))))
+        self._turn += 1
+        result = await self._servers[self._turn % len(self._servers)].call_tool(tool, arguments)
+        assert isinstance(result, CallToolResult)
+        ages_and_statuses = r", 'ageSeconds': \d+|, HTTP \d+|'httpStatus': \d+, "  # a command of a batch has no status
+        return re.sub(ages_and_statuses, "", str(result.structured_content))
+
+    async def add(self, name: str, entity_id: str, item: str) -> None:
+        auth_context_var.set(AuthenticatedUser(AccessToken(token="", client_id=name, scopes=list(SCOPES))))
+        changes = (await self._teams[0].admitted()).changes
+        assert changes is not None
+        planned = await changes.plan_adding(entity_id, item)
+        assert (await changes.carry_out("test", planned, confirmed=True)).status == "done"
+
+    async def seen(self, name: str) -> list[str]:
+        ask = partial(self.call, name)
+        return [
+            await ask("list_directories", query="e"),
+            await ask("get_directory_items", entityId="SOURCE"),
+            await ask("get_directory_items", entityId="deal.SOURCE_ID"),
+            await ask("get_directory_items", entityId="deal.UF_CRM_1724"),
+            await ask("find_directory_items", queries=["Large customers"]),
+            await ask("check_record", entity="deal", fields=["UF_CRM_1724=79", "TITLE=x"]),
+            await ask("check_record", entity="item(177)", fields=["stageId=DT177_7:NEW", "title=x"]),
+        ]
+
+
+HIDDEN = {
+    "the fields of deals": _refused("crm.item.fields", 2),
+    "the fields of leads": _refused("crm.item.fields", 1),
+    "the fields of a smart process": _refused("crm.item.fields", 177),
+    "a field": _without_field,
+    "a smart process": _without_type,
+    "a pipeline": _without_pipeline,
+    "pipelines": _refused("crm.category.list", 2),
+}
+
+
+@pytest.mark.parametrize("hidden", HIDDEN.values(), ids=HIDDEN)
+@pytest.mark.parametrize("first", ["anna", "bert"])
+@pytest.mark.parametrize("kind", ["inside", pytest.param("redis", marks=pytest.mark.slow)])
+async def test_whoever_asks_first(hidden: Hidden, first: str, kind: str, valkey: Valkey) -> None:
+    alone: dict[str, list[str]] = {}
+    for name in ("anna", "bert"):
+        company = Company(hidden, [Inside()])
+        async with company.running():
+            alone[name] = await company.seen(name)
+    assert alone["anna"] != alone["bert"]
+    company = Company(hidden, [Inside()] if kind == "inside" else [InRedis(valkey.url), InRedis(valkey.url)])
+    async with company.running():
+        for _ in range(2):
+            for name in sorted(alone, reverse=first == "bert"):
+                assert await company.seen(name) == alone[name]
+
+
+async def test_who_is_shown_the_same_reads_nothing_again(valkey: Valkey) -> None:
+    """Neither in the same process, nor in another: whether the portal lets them in is asked, once each."""
+    company = Company(_without_field, [InRedis(valkey.url), InRedis(valkey.url)])
+    async with company.running():
+        await company.seen("bert")
+        await company.seen("anna")
+        company.portal.calls.clear()
+        for _ in range(2):
+            await company.seen("carl")
+    assert [method for method, _ in company.portal.calls] == ["batch"]
+
+
+@pytest.mark.virtual_clock
+async def test_what_the_portal_does_not_tell_is_shared_with_nobody() -> None:
+    """A failure that passes says nothing of rights, and keeps nobody out."""
+    company = Company(_refused("crm.item.fields", 2), [Inside()])
+    company.portal.faults.order(Fault(method="crm.item.fields", code="INTERNAL_SERVER_ERROR", after=True))
+    async with company.running():
+        for name in ("anna", "bert"):
+            assert "'total': 15" in await company.call(name, "get_directory_items", entityId="SOURCE")
+        company.portal.faults.clear()
+        await anyio.sleep(400)
+        assert "Large" in await company.call("anna", "get_directory_items", entityId="deal.UF_CRM_1724")
+        assert "Large" not in await company.call("bert", "get_directory_items", entityId="deal.UF_CRM_1724")
+
+
+@pytest.mark.parametrize("kind", ["inside", pytest.param("redis", marks=pytest.mark.slow)])
+async def test_a_change_is_seen_by_those_who_are_shown_other_things(kind: str, valkey: Valkey) -> None:
+    company = Company(_without_field, [Inside()] if kind == "inside" else [InRedis(valkey.url), InRedis(valkey.url)])
+    async with company.running():
+        for name in ("bert", "bert", "anna"):
+            assert "Fax" not in await company.call(name, "get_directory_items", entityId="SOURCE")
+        await company.add("anna", "SOURCE", "Fax")
+        for name in ("bert", "bert", "anna", "anna"):
+            assert "Fax" in await company.call(name, "get_directory_items", entityId="SOURCE")

@@ -1,0 +1,138 @@
+"""A Redis that is emptied, or gone in the middle of a change: what the replicas have agreed on, and what they tell."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+import redis
+
+from bitrix24_directories.state.in_redis import InRedis
+from bitrix24_directories.state.shared import UnavailableError
+from support import RunningPortal
+from team_support import called
+from test_replicas import Valkey, replicas, valkey
+
+__all__ = ["valkey"]
+
+pytestmark = pytest.mark.slow
+
+
+async def test_a_generation_never_comes_again(valkey: Valkey) -> None:
+    state, seen = InRedis(valkey.url), []
+    async with state.running():
+        for _ in range(5):
+            redis.Redis.from_url(valkey.url).flushall()
+            seen.append(await state.generation("portal"))
+            assert await state.generation("portal") == seen[-1]
+            await state.changed("portal")
+            seen.append(await state.generation("portal"))
+    assert len({*seen}) == 10
+
+
+async def test_a_change_after_redis_was_emptied_is_seen(portal: RunningPortal, tmp_path: Path, valkey: Valkey) -> None:
+    async with replicas(portal, tmp_path, valkey) as (one, two):
+        anna = one.add("anna")
+        async with one.client(anna) as here, two.client(anna) as there:
+            for name in ("Fax", "Pigeon", "Telegram"):
+                await called(there, "get_directory_items", entityId="SOURCE")
+                redis.Redis.from_url(valkey.url).flushall()
+                assert (await called(here, "add_directory_item", entityId="SOURCE", name=name))["status"] == "done"
+                assert name in str(await called(there, "get_directory_items", entityId="SOURCE"))
+
+
+async def test_the_secret_is_one_again(portal: RunningPortal, tmp_path: Path, valkey: Valkey) -> None:
+    """With one that has it, and with a replica that has come first to an empty Redis."""
+    old, other = InRedis(valkey.url), InRedis(valkey.url)
+    old.secrets = other.secrets = (b"o" * 32,)
+    async with old.running(), other.running():
+        await anyio.sleep(0.5)
+        redis.Redis.from_url(valkey.url).flushall()
+        await anyio.sleep(1.5)
+        late = InRedis(valkey.url)
+        async with late.running():
+            assert await late.secret() == b"o" * 32
+        client = redis.Redis.from_url(valkey.url)
+        client.flushall()
+        client.set("b24d:secret", (b"n" * 32).hex())
+        await anyio.sleep(1.5)
+        for state in (old, other):
+            assert [*state.secrets] == [b"n" * 32, b"o" * 32]
+    items = {"entityId": "EMPLOYEES", "items": ["EMPLOYEES_1: tiny", "EMPLOYEES_4: huge"]}
+    portal.portal.store.records.all = {}
+    async with replicas(portal, tmp_path, valkey) as (one, two):
+        anna = one.add("anna")
+        await anyio.sleep(1.5)  # until they have heard of the one that is there
+        async with one.client(anna) as here, two.client(anna) as there:
+            planned = await called(here, "apply_directory", **items)
+            done = await called(there, "apply_directory", entityId="EMPLOYEES", planId=planned["planId"])
+            assert done["status"] == "done"
+
+
+async def test_what_could_not_be_announced_is_when_redis_is_back(
+    portal: RunningPortal, tmp_path: Path, valkey: Valkey
+) -> None:
+    def gone(method: str, _params: Mapping[str, Any]) -> None:
+        if method == "crm.status.add":
+            valkey.stop()
+
+    async with replicas(portal, tmp_path, valkey) as (one, two):
+        anna = one.add("anna")
+        async with one.client(anna) as here, two.client(anna) as there:
+            await called(there, "get_directory_items", entityId="SOURCE")
+            async with there.listen(resource_subscriptions=["bitrix24://directories/SOURCE"]) as events:
+                await anyio.sleep(0.3)
+                portal.portal.meanwhile = gone
+                assert (await called(here, "add_directory_item", entityId="SOURCE", name="Fax"))["status"] == "done"
+                assert "Fax" not in str(await called(there, "get_directory_items", entityId="SOURCE"))
+                valkey.start()
+                with anyio.fail_after(10):
+                    await anext(aiter(events))
+            assert "Fax" in str(await called(there, "get_directory_items", entityId="SOURCE"))
+
+
+async def test_what_is_read_while_a_change_is_made_is_not_kept(
+    portal: RunningPortal, tmp_path: Path, valkey: Valkey
+) -> None:
+    """The generation is another one before the portal has changed anything, and yet another one after it."""
+    seen: list[bytes | str | None] = []
+    client = redis.Redis.from_url(valkey.url)
+    key = f"b24d:generation:{portal.address}/rest/"
+
+    def look(method: str, _params: Mapping[str, Any]) -> None:
+        if method == "crm.status.add":
+            seen.append(client.get(key))
+
+    async with replicas(portal, tmp_path, valkey) as (one, _), one.client(one.add("anna")) as here:
+        await called(here, "get_directory_items", entityId="SOURCE")
+        seen.append(client.get(key))
+        portal.portal.meanwhile = look
+        await called(here, "add_directory_item", entityId="SOURCE", name="Fax")
+        seen.append(client.get(key))
+    assert len({*seen}) == 3
+    assert None not in seen
+
+
+async def test_ages_are_told_by_redis_clock(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = InRedis(valkey.url), InRedis(valkey.url)
+    now = time.time
+    async with one.running(), two.running():
+        await one.remember("x", "text", 60)
+        await anyio.sleep(0.2)
+        monkeypatch.setattr(time, "time", lambda: now() + 86_400)  # of a replica whose clock is wrong
+        (found,) = await two.recall_many(["x"])
+    assert found is not None
+    assert found.text == "text"
+    assert 0.1 < found.age < 5
+
+
+async def test_before_a_change_everybody_has_to_be_told(valkey: Valkey) -> None:
+    state = InRedis(valkey.url)
+    valkey.stop()
+    with pytest.raises(UnavailableError):
+        await state.changing("portal")
+    await state.changed("portal")

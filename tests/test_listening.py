@@ -1,0 +1,110 @@
+"""Who may hear of changes over HTTP, of what, how much, and when it ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anyio
+import pytest
+from mcp.shared.exceptions import MCPError
+
+from bitrix24_directories.mcp_server import listening
+from support import STRANGER_SECRET, RunningPortal
+from team_support import TeamServer, called
+
+ALL = "bitrix24://directories"
+SOURCE = f"{ALL}/SOURCE"
+
+
+@pytest.fixture
+def team(portal: RunningPortal, tmp_path: Path) -> TeamServer:
+    return TeamServer(portal, tmp_path)
+
+
+async def test_listening_takes_the_scope_and_the_portals_leave(team: TeamServer) -> None:
+    for token, said in (
+        (team.add("bert", scopes=("records:read",)), "directories:read"),
+        (team.add("stranger", STRANGER_SECRET), "CRM"),
+    ):
+        async with team.running(), team.client(token) as client:
+            with pytest.raises(MCPError, match=said):
+                async with client.listen(resource_subscriptions=[ALL]):
+                    pass
+
+
+async def test_only_resources_that_there_are(team: TeamServer) -> None:
+    async with team.running(), team.client(team.add("anna")) as client:
+        with pytest.raises(MCPError, match="no such resource"):
+            async with client.listen(resource_subscriptions=["file:///etc/passwd", f"{ALL}/NOPE"]):
+                pass
+        with pytest.raises(MCPError, match="more than 100"):
+            async with client.listen(resource_subscriptions=[f"{ALL}/{number}" for number in range(101)]):
+                pass
+        async with client.listen(resource_subscriptions=[SOURCE, f"{ALL}/NOPE", SOURCE]) as events:
+            assert events.honored.resource_subscriptions == [SOURCE]
+
+
+async def test_one_person_has_so_many_streams(team: TeamServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "STREAMS_OF_ONE", 1)
+    anna, bert = team.add("anna"), team.add("bert")
+    async with (
+        team.running(),
+        team.client(anna) as client,
+        team.client(bert) as other,
+        client.listen(resource_subscriptions=[ALL]),
+        other.listen(resource_subscriptions=[ALL]),
+    ):
+        with pytest.raises(MCPError, match="too many streams"):
+            async with client.listen(resource_subscriptions=[ALL]):
+                pass
+
+
+@pytest.mark.parametrize("why", ["removed", "another token", "refused"])
+async def test_a_stream_ends_with_its_persons_rights(
+    portal: RunningPortal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    monkeypatch.setattr(listening, "_SHORTEST_LOOK", 0.05)
+    team = TeamServer(portal, tmp_path, access_ttl=0.5)
+    anna = team.add("anna")
+    async with team.running(), team.client(anna) as client, client.listen(resource_subscriptions=[ALL]) as events:
+        await anyio.sleep(1)  # it goes on for as long as nothing is taken
+        if why == "removed":
+            team.people.remove("anna")
+        elif why == "another token":
+            team.people.rotate("anna")
+        else:
+            portal.order(method="batch", code="NO_AUTH_FOUND")
+            portal.order(method="crm.status.entity.types", code="NO_AUTH_FOUND")
+        with anyio.fail_after(2):
+            assert [event async for event in events] == []
+
+
+async def test_a_stream_ends_with_the_next_call_of_who_is_refused(
+    portal: RunningPortal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listening, "_SHORTEST_LOOK", 60)
+    team = TeamServer(portal, tmp_path, access_ttl=1)
+    anna = team.add("anna")
+    async with team.running(), team.client(anna) as client, client.listen(resource_subscriptions=[ALL]) as events:
+        await anyio.sleep(1.1)
+        portal.order(method="batch", code="NO_AUTH_FOUND")
+        portal.order(method="crm.status.entity.types", code="NO_AUTH_FOUND")
+        said = await called(client, "get_directory_items", entityId="SOURCE")
+        assert said["error"]["code"] == "NO_AUTH_FOUND"
+        with anyio.fail_after(2):
+            assert [event async for event in events] == []
+
+
+@pytest.mark.filterwarnings("ignore:resources/(un)?subscribe is removed")
+async def test_an_earlier_clients_subscription_is_not_kept(team: TeamServer) -> None:
+    anna, bert = team.add("anna"), team.add("bert", scopes=("records:read",))
+    async with team.running():
+        async with team.client(anna, "legacy") as client:
+            await client.subscribe_resource(SOURCE)
+            assert team.http is not None
+            assert not team.http._mcp.listeners._sessions  # noqa: SLF001 - where it would be kept
+            with pytest.raises(MCPError, match="no such resource"):
+                await client.subscribe_resource(f"{ALL}/NOPE")
+        async with team.client(bert, "legacy") as client:
+            with pytest.raises(MCPError, match="directories:read"):
+                await client.subscribe_resource(SOURCE)
