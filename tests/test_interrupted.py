@@ -149,7 +149,10 @@ _PROGRAM = """
 import sys
 from functools import partial
 from bitrix24_directories.mcp_server import callers
-callers.caller_of = partial(callers.caller_of, state=Inside())
+from bitrix24_directories.state.shared import Inside
+state = Inside()
+state.secrets = (b"one for all",)
+callers.caller_of = partial(callers.caller_of, state=state)
 from bitrix24_directories.cli.main import main
 sys.exit(main())
 """
@@ -345,7 +348,9 @@ CALLS = {
 def call(what: str, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> list[str]:
     """The arguments of a call that is carried out: with its planId, where it needs one."""
     _, _, arguments = CALLS[what]
-    monkeypatch.setattr(callers, "caller_of", partial(callers.caller_of, state=Inside()))
+    state = Inside()
+    state.secrets = (b"one for all",)
+    monkeypatch.setattr(callers, "caller_of", partial(callers.caller_of, state=state))
     if what != "add":
         assert main(["call", *arguments, "--json"]) == 0
         arguments = [*arguments, f"planId={json.loads(capsys.readouterr().out)['planId']}"]

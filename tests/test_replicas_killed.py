@@ -130,7 +130,8 @@ async def test_a_merge_whose_replica_dies_is_finished_by_the_other(
             plan = await called(there, "merge_directory_items", **merge)
             assert 0 < plan["left"] < 120
             done = await called(there, "merge_directory_items", **merge, planId=plan["planId"])
-            assert (done["status"], done["moved"], done["left"]) == ("done", plan["left"], 0)
+            assert (done["status"], done["left"]) == ("done", 0)
+            assert plan["left"] < done["moved"] <= 120  # with what the other told before it died
     assert len(made) == len(set(made)) == 120
     assert {record["sourceId"] for record in records.of(1)} == {"WEB"}
     assert "EMAIL" not in [item.status_id for item in portal.portal.store.of("SOURCE")]

@@ -86,6 +86,7 @@ async def test_a_body_in_drops_after_a_refusal_has_no_more_time(
     team: TeamServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(door, "SECONDS", 0.4)
+    team.add("anna")
     head = b"POST /mcp HTTP/1.1\r\nhost: HOST\r\ncontent-length: 1000\r\n\r\n"
     async with team.running(), connected(team, head) as stream, anyio.create_task_group() as tasks:
 

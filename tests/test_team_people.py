@@ -63,7 +63,8 @@ def serving(folder: Path, **environment: str) -> Iterator[Served]:
     log = folder / "stderr.txt"
     command = [sys.executable, "-m", "bitrix24_directories", "serve", "--http", "0"]
     with log.open("w") as errors:
-        environment = clean_environment(BITRIX24_PEOPLE=str(folder / "people.jsonl"), **environment)
+        people = {"BITRIX24_PEOPLE": str(folder / "people.jsonl"), "BITRIX24_ACCESS_LOG": "off"}
+        environment = clean_environment(**people, **environment)
         process = subprocess.Popen(command, env=environment, cwd=folder, stderr=errors)
     try:
         while (found := re.search(r"Serving MCP on (\S+)/mcp", log.read_text())) is None:

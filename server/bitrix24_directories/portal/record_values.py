@@ -50,6 +50,8 @@ def stored_value(field: Field, value: Any, before: Any, stored: Stored) -> Any:
     if field.kind == "crm_multifield":
         return _multifield(field, value, before, stored)
     if field.multiple:
+        if isinstance(value, Mapping):  # to PHP an object is an array, too
+            value = [*value.values()]
         if not isinstance(value, list):
             raise PortalError(f'Value of field "{field.title}" must be an array', code="100")
         parts = [_single(field, part, None, stored) for part in value]
