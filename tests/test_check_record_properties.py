@@ -135,7 +135,7 @@ async def assistants() -> AsyncIterator[dict[str, Assistant]]:
 
 
 @given(record=records())
-@settings(max_examples=3000)
+@settings(max_examples=200)
 async def test_what_is_said_is_what_is_stored(assistants: dict[str, Assistant], record: Any) -> None:
     language, number, fields, changes = record
     store = STORES[language]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bitrix24_directories.directories.models import Directory, Item
@@ -277,6 +277,7 @@ names = st.one_of(
 
 
 @settings(max_examples=100)
+@example(named=[": "], queries=["x"])
 @given(named=st.lists(names, min_size=1, max_size=12), queries=st.lists(names, min_size=1, max_size=6))
 def test_any_names_and_queries(named: list[str], queries: list[str]) -> None:
     """Whatever names hold, a name typed as it stands is among those that fit, and what is asked gets an answer."""

@@ -157,6 +157,7 @@ odd = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(codes=st.lists(odd, max_size=3, unique=True), name=odd, carried=odd, title=odd)
 def test_hostile_codes_and_names_in_every_form(

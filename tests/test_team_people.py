@@ -128,6 +128,7 @@ def tokens(portal: RunningPortal, tmp_path: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_whatever_is_wrong_with_the_file_nobody_else_is_shut_out(tokens: dict[str, str], tmp_path: Path) -> None:
     path = tmp_path / "people.jsonl"
     good = path.read_text()

@@ -69,8 +69,8 @@ def with_sources(number: int, name: str) -> PortalInProcess:
 @pytest.mark.parametrize(
     ("number", "entity_id", "name"),
     [
-        (3000, "SOURCE", NAMES["english"]),
-        (3000, "lead.SOURCE_ID", NAMES["russian"]),
+        pytest.param(3000, "SOURCE", NAMES["english"], marks=pytest.mark.slow),
+        pytest.param(3000, "lead.SOURCE_ID", NAMES["russian"], marks=pytest.mark.slow),
         *((300, "lead.SOURCE_ID", name) for name in NAMES.values()),
     ],
 )

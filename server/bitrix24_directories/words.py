@@ -36,7 +36,7 @@ def name_key(name: str) -> str:
     text = _IGNORED.sub("", text).translate(_FOLDED)
     text = _EMOTICON.sub(lambda face: "\1" if face[1] == "(" else "\2", _MINUS.sub("\0", text))
     text = _PUNCTUATION.sub(" ", _RANGE.sub("-", _QUOTE.sub("", text)))
-    return " ".join(text.split()) or name
+    return " ".join(text.split()) or name.strip() or name
 
 
 def transliterated(text: str) -> str:
