@@ -108,9 +108,14 @@ async def through(someone: Assistant, entity_id: str) -> list[dict[str, Any]]:
     return items
 
 
+# The portal cuts a code at its first colon, so that two might become one.
+CODES = st.text(st.characters(exclude_characters=":", exclude_categories=["Cs"]), min_size=1, max_size=50)
+CODES = CODES.filter(str.strip)
+
+
 @settings(max_examples=15)
 @given(
-    codes=st.lists(st.text(min_size=1, max_size=50).filter(str.strip), unique_by=str.casefold, max_size=150),
+    codes=st.lists(CODES, unique_by=str.casefold, max_size=150),
     counts=st.lists(st.integers(0, 3), min_size=1),
 )
 async def test_each_item_comes_once_and_in_order(counted: Any, codes: list[str], counts: list[int]) -> None:
