@@ -181,15 +181,15 @@ def _seen(settings: Settings) -> tuple[Seen, Mapping[str, float] | None]:
     state = _state(settings)
     seen = Seen(state, settings.audit_log)
 
-    async def asked() -> Mapping[str, float]:
+    async def asked() -> Mapping[str, float] | None:
         async with state.running():
-            return await seen.all()
+            try:
+                return await seen.all()
+            except UnavailableError:
+                complain(say("The Redis that BITRIX24_REDIS_URL names cannot be reached"))
+                return None
 
-    try:
-        return seen, anyio.run(asked) if seen.kept else None
-    except UnavailableError:
-        complain(say("The Redis that BITRIX24_REDIS_URL names cannot be reached"))
-        return seen, None
+    return seen, anyio.run(asked) if seen.kept else None
 
 
 def _state(settings: Settings) -> State:
