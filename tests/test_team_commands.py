@@ -350,6 +350,17 @@ def test_what_is_not_served(capsys: pytest.CaptureFixture[str], where: str, word
     assert words in said
 
 
+def test_a_redis_that_cannot_be_reached_at_start(
+    people: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    People(people).add("anna", SCOPES, None)
+    monkeypatch.setenv("BITRIX24_REDIS_URL", "redis://127.0.0.1:1/0")
+    code, _, said = run(capsys, "serve", "--http", "0", "--demo")
+    assert code == 1
+    assert said.endswith("The Redis that BITRIX24_REDIS_URL names cannot be reached\n")
+    assert "Traceback" not in said
+
+
 @contextmanager
 def served(portal: RunningPortal) -> Iterator[tuple[subprocess.Popen[str], str]]:
     environment = os.environ | {"BITRIX24_WEBHOOK_URL": portal.webhook_url(), "BITRIX24_LOG_LEVEL": "DEBUG"}

@@ -101,15 +101,20 @@ class InRedis(State):
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
+        error: Exception | None = None
         async with anyio.create_task_group() as self._tasks:
             self._tasks.start_soon(self._listen)
             self._tasks.start_soon(self._keep_up)
             try:
                 yield
+            except Exception as exc:  # raised as it is, and not in a group
+                error = exc
             finally:
                 self._tasks.cancel_scope.cancel()
         with anyio.CancelScope(shield=True), contextlib.suppress(RedisError, OSError):
             await self._redis.aclose()
+        if error is not None:
+            raise error
 
     async def _asked(self, answer: Awaitable[T]) -> T:
         """What Redis answers. Raises UnavailableError, at once where it has just failed."""
