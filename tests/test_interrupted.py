@@ -25,6 +25,7 @@ import httpx
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
+from bitrix24_directories.changing import audit as audit_module
 from bitrix24_directories.changing.audit import Audit
 from bitrix24_directories.changing.changes import Changes
 from bitrix24_directories.changing.merge_log import LoggedMerge, read_log
@@ -200,6 +201,24 @@ def outcomes() -> list[str]:
     ended = {line["id"]: line["outcome"] for line in lines if line["event"] == "outcome"}
     assert ended.keys() == {line["id"] for line in lines if line["event"] == "intent"}
     return [*ended.values()]
+
+
+def test_the_log_is_written_though_stderr_is_in_the_middle_of_something(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A handler of signals that writes to a stream which was writing gets a RuntimeError."""
+    audit = Audit(str(tmp_path / "log"))
+    audit.intend_all([{"entityId": "SOURCE", "statusId": code} for code in ("A", "B")])
+    monkeypatch.setattr(audit_module.logger, "info", raises)
+    with pytest.raises(RuntimeError, match="reentrant"):
+        audit.cut_off()
+    said = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [line["event"] for line in said] == ["intent", "intent", "outcome", "outcome"]
+    assert all(line["outcome"].startswith("unknown: ") for line in said[2:])
+
+
+def raises(*_: object) -> None:
+    raise RuntimeError("reentrant call inside <_io.BufferedWriter>")
 
 
 def in_log() -> set[int]:

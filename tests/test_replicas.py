@@ -107,7 +107,7 @@ async def test_list_says_when_people_called_either(
     assert await anyio.to_thread.run_sync(main, ["person", "list"]) == 0
     out, err = capsys.readouterr()
     assert "seen" not in out
-    assert err == "The Redis that BITRIX24_REDIS_URL names cannot be reached\n"
+    assert err.endswith("The Redis that BITRIX24_REDIS_URL names cannot be reached\n")
 
 
 @MODES

@@ -25,6 +25,8 @@ logger.setLevel(logging.INFO)  # whatever the level of the other logs
 _NAMES = ("entityId", "statusId", "entityTypeId", "recordId")
 """What says in a line which item or record it is about."""
 
+_CUT_OFF = "unknown: interrupted before it was answered"
+
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 # To open a pipe that nobody reads would wait for ever.
 _FLAGS |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -83,9 +85,12 @@ class Audit:
 
     def cut_off(self) -> None:
         """Write `unknown` of all that has no outcome: the process ends before the portal has answered."""
-        for number, record in list(self._unanswered.items()):
-            of = {name: record[name] for name in _NAMES if name in record}
-            self.outcome(number, "unknown: interrupted before it was answered", **of)
+        self.outcomes(
+            [
+                (number, _CUT_OFF, {name: record[name] for name in _NAMES if name in record})
+                for number, record in self._unanswered.items()
+            ]
+        )
 
     def not_wanted(self, how: str, **record: Any) -> None:
         """Write down a change to which a person said no (`declined`) or nothing (`cancelled`)."""
@@ -98,16 +103,21 @@ class Audit:
     def _write(self, *records: dict[str, Any]) -> None:
         when = datetime.now(UTC).isoformat(timespec="milliseconds")
         lines = [json.dumps({"when": when} | self._said | record, ensure_ascii=False) for record in records]
-        for line in () if self._quiet else lines:
-            logger.info("%s", line)
-        if self._path:
-            left = memoryview("".join(f"{line}\n" for line in lines).encode(errors="backslashreplace"))
-            opened = self._open()
-            try:
-                while left:  # at once, as a rule: other processes may append to the same file
-                    left = left[os.write(opened, left) :]
-            finally:
-                os.close(opened)
+        try:
+            if self._path:
+                self._append("".join(f"{line}\n" for line in lines).encode(errors="backslashreplace"))
+        finally:  # after the file: stderr may be in the middle of something, in a handler of signals
+            for line in () if self._quiet else lines:
+                logger.info("%s", line)
+
+    def _append(self, said: bytes) -> None:
+        left = memoryview(said)
+        opened = self._open()
+        try:
+            while left:  # at once, as a rule: other processes may append to the same file
+                left = left[os.write(opened, left) :]
+        finally:
+            os.close(opened)
 
     def _open(self) -> int:
         path = Path(self._path)

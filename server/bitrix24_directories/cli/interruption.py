@@ -80,13 +80,14 @@ class Interruption:
 
     def _end(self, number: int) -> NoReturn:
         """End without waiting for anything: not for the loop, and not for threads."""
-        with suppress(OSError):
+        try:
             if self._audit is not None:
                 self._audit.cut_off()
             shown = _SHOW_CURSOR if sys.stderr is not None and sys.stderr.isatty() else ""
             said = say("Ended at once: of what was sent and not answered it is unknown what became of it.")
             os.write(2, f"{shown}{said}\n".encode())  # print may be in the middle of something
-        os._exit(128 + number)
+        finally:  # whatever cannot be said: a stream raises RuntimeError where it is interrupted while it writes
+            os._exit(128 + number)
 
 
 @contextmanager
