@@ -66,17 +66,18 @@ async def test_connections_that_say_no_more_are_closed(
     assert received.endswith(b"ok" if said == HEALTH else b"")
 
 
+async def drip(stream: SocketStream) -> None:
+    """Send a byte every so often, for as long as the connection is there."""
+    with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+        while True:
+            await stream.send(b"x")
+            await anyio.sleep(0.05)
+
+
 async def test_a_head_that_comes_in_drops_has_no_more_time(team: TeamServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(door, "SECONDS", 0.4)
     async with team.running(), connected(team, HALF) as stream, anyio.create_task_group() as tasks:
-
-        async def drip() -> None:
-            with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
-                while True:
-                    await stream.send(b"x")
-                    await anyio.sleep(0.05)
-
-        tasks.start_soon(drip)
+        tasks.start_soon(drip, stream)
         with anyio.fail_after(3):
             await rest_of(stream)
         tasks.cancel_scope.cancel()
@@ -89,14 +90,7 @@ async def test_a_body_in_drops_after_a_refusal_has_no_more_time(
     team.add("anna")
     head = b"POST /mcp HTTP/1.1\r\nhost: HOST\r\ncontent-length: 1000\r\n\r\n"
     async with team.running(), connected(team, head) as stream, anyio.create_task_group() as tasks:
-
-        async def drip() -> None:
-            with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
-                while True:
-                    await stream.send(b"x")
-                    await anyio.sleep(0.05)
-
-        tasks.start_soon(drip)
+        tasks.start_soon(drip, stream)
         with anyio.fail_after(3):
             assert b" 401 " in await rest_of(stream)
         tasks.cancel_scope.cancel()

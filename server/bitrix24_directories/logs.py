@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from .redaction import Redactor
@@ -48,14 +48,20 @@ def network_logs_redacted(redact: Redactor) -> Iterator[None]:
         record.msg, record.args = redact(record.getMessage()), None
         return True
 
-    loggers = [logging.getLogger(name) for name in _OF_THE_NETWORK]
+    with _filtering(_OF_THE_NETWORK, filtered):
+        yield
+
+
+@contextmanager
+def _filtering(names: Iterable[str], wanted: logging.Filter | Callable[[logging.LogRecord], bool]) -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in names]
     for logger in loggers:
-        logger.addFilter(filtered)
+        logger.addFilter(wanted)
     try:
         yield
     finally:
         for logger in loggers:
-            logger.removeFilter(filtered)
+            logger.removeFilter(wanted)
 
 
 class _Limited(logging.Filter):
@@ -84,12 +90,5 @@ class _Limited(logging.Filter):
 @contextmanager
 def refusals_limited() -> Iterator[None]:
     """Limit what is logged of strangers, who could fill the disk: bad requests, foreign hosts, too many connections."""
-    limited = _Limited()
-    loggers = [logging.getLogger(name) for name in _OF_STRANGERS]
-    for logger in loggers:
-        logger.addFilter(limited)
-    try:
+    with _filtering(_OF_STRANGERS, _Limited()):
         yield
-    finally:
-        for logger in loggers:
-            logger.removeFilter(limited)
