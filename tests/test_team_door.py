@@ -52,6 +52,7 @@ async def rest_of(stream: SocketStream) -> bytes:
 
 
 HALF = b"POST /mcp HTTP/1.1\r\nhost: HOST\r\nx-more: "
+LISTED = b'{"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}'
 HEALTH = b"GET /healthz HTTP/1.1\r\nhost: HOST\r\n\r\n"
 
 
@@ -102,6 +103,40 @@ async def test_work_has_the_time_that_it_takes(team: TeamServer, monkeypatch: py
     team.portal.order(method="batch", delay=0.8)
     async with team.running(), team.client(anna) as client:
         assert (await called(client, "get_directory_items", **STAGES))["total"] == 8
+
+
+DEAF = {
+    "a stranger": (b"content-length: 0\r\n\r\n", 20_000),
+    "a person": (b"authorization: Bearer TOKEN\r\ncontent-length: LENGTH\r\ncontent-type: application/json\r\n"
+    b"accept: application/json, text/event-stream\r\n\r\n" + LISTED, 500),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("who", DEAF)
+async def test_who_does_not_read_the_answers_is_not_waited_for(
+    team: TeamServer, monkeypatch: pytest.MonkeyPatch, who: str
+) -> None:
+    monkeypatch.setattr(door, "SECONDS", 0.3)
+    token, length = team.add("anna").encode(), str(len(LISTED)).encode()
+    rest, times = DEAF[who]
+    request = b"POST /mcp HTTP/1.1\r\nhost: HOST\r\n" + rest.replace(b"TOKEN", token).replace(b"LENGTH", length)
+    async with team.running(), anyio.create_task_group() as tasks:
+        assert team.http is not None
+        connections = team.http.server_state.connections
+
+        async def shout() -> None:
+            with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+                async with connected(team, times * request):  # which receives nothing before all of it is sent
+                    await anyio.sleep_forever()
+
+        tasks.start_soon(shout)
+        with anyio.fail_after(2):
+            while not connections:  # noqa: ASYNC110 - uvicorn has no event for it
+                await anyio.sleep(0.01)
+        with anyio.fail_after(15):
+            while connections:  # noqa: ASYNC110
+                await anyio.sleep(0.1)
+        tasks.cancel_scope.cancel()
 
 
 LENGTHS = [

@@ -1,7 +1,8 @@
 """Connections before anybody has said who they are: how long they may take, and how many there may be.
 
-A connection that carries no request rests. It rests for SECONDS at most, whatever comes over it meanwhile, and the one
-that has rested longest is closed where there are too many: connections that say nothing keep nobody out.
+A connection rests while it carries no request, and while its client does not read what it is sent. It rests for SECONDS
+at most, whatever comes over it meanwhile, and the one that has rested longest is closed if there are too many:
+connections that say nothing, or hear nothing, keep nobody out.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ class Door:
         self._open.discard(connection)
 
     def _overdue(self, connection: Connection) -> None:
+        """Close it; what its client has not read by then may take as long again."""
         connection.transport.close()
+        self._resting[connection] = connection.loop.call_later(SECONDS, connection.transport.abort)
 
 
 class Connection(H11Protocol):
@@ -81,12 +84,24 @@ class Connection(H11Protocol):
 
     def handle_events(self) -> None:
         super().handle_events()
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.door.works(self)
+        self._works()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.door.rests(self)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._works()
 
     def on_response_complete(self) -> None:
         self.door.rests(self)
         super().on_response_complete()
+
+    def _works(self) -> None:
+        unread = self.flow.write_paused or self.transport.is_closing()
+        if self.cycle is not None and not self.cycle.response_complete and not unread:
+            self.door.works(self)
 
 
 class OneLength:
