@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
+from bitrix24_directories.mcp_server import listening
 from bitrix24_directories.mcp_server.scopes import READING, SCOPES
 from bitrix24_directories.settings import Settings
 from bitrix24_directories.team import keys as team_keys
@@ -237,6 +238,46 @@ async def test_known_keys_stay_good_while_the_provider_is_down(
     monkeypatch.setattr(team_keys, "KEPT", 0)
     with pytest.raises(KeysError):
         await tokens.verify(signed())
+
+
+async def test_only_one_waits_for_a_slow_provider_while_keys_are_known(
+    tokens: Tokens, keys: KeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await tokens.verify(signed()) is not None
+    monkeypatch.setattr(team_keys, "FRESH", 0)
+    monkeypatch.setattr(team_keys, "ASKED_EVERY", 0)
+    monkeypatch.setattr(team_keys, "_PATIENCE", 0.5)
+    keys.answers = False
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(tokens.verify, signed())
+        await anyio.sleep(0.2)
+        with anyio.fail_after(0.1):
+            assert await tokens.verify(signed()) is not None
+
+
+async def test_an_odd_key_spoils_no_other(tokens: Tokens, keys: KeyServer) -> None:
+    odd = [published(OTHER, "2") | {"kid": ["2"]}, "key", {}, published(KEY, "1")]
+    keys.body = json.dumps({"keys": odd}).encode()
+    assert await tokens.verify(signed()) is not None
+
+
+async def test_a_stream_ends_with_its_token(
+    portal: RunningPortal, tmp_path: Path, keys: KeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bitrix24_directories.team.team.LEEWAY", 0)
+    monkeypatch.setattr(listening, "_SHORTEST_LOOK", 0.05)
+    provider: dict[str, Any] = {"jwt_issuer": ISSUER, "jwt_audience": AUDIENCE, "jwt_jwks_url": keys.url}
+    team = TeamServer(portal, tmp_path, public_url="http://127.0.0.1/mcp", access_ttl=1, **provider)
+    team.add("anna@example.com")
+    token = signed(exp=int(time.time()) + 3)
+    async with (
+        team.running(),
+        team.client(token) as client,
+        client.listen(resource_subscriptions=["bitrix24://directories"]) as events,
+    ):
+        with anyio.fail_after(5):
+            assert [event async for event in events] == []
+    assert time.time() > jwt.decode(token, options={"verify_signature": False})["exp"]
 
 
 async def test_without_keys_the_server_says_503_and_lets_in_who_has_a_token_of_its_own(

@@ -39,7 +39,8 @@ class Keys:
 
     async def named(self, kid: str) -> jwt.PyJWK | None:
         """The key of that id, None where the provider has none such. Raises KeysError where that cannot be known."""
-        if kid not in self._keys or anyio.current_time() - self._read_at > FRESH:
+        age = anyio.current_time() - self._read_at
+        if kid not in self._keys or age > KEPT or (age > FRESH and not self._turn.locked()):  # or somebody asks already
             await self._ask()
         if kid not in self._keys and self._fails:
             raise KeysError("the keys of the identity provider cannot be read")
@@ -88,4 +89,5 @@ class Keys:
 
 def _signing(body: bytes) -> dict[str, jwt.PyJWK]:
     keys = jwt.PyJWKSet.from_dict(json.loads(body)).keys
-    return {key.key_id: key for key in keys if key.key_id and key.public_key_use in ("sig", None)}
+    signing = [key for key in keys if key.public_key_use in ("sig", None)]
+    return {key.key_id: key for key in signing if key.key_id and isinstance(key.key_id, str)}

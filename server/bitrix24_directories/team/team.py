@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -25,6 +26,7 @@ from .members import Member, Portal
 from .people import People, Person
 from .places import Places
 from .seen import Seen
+from .tokens import LEEWAY
 
 if TYPE_CHECKING:
     from .metrics import Metrics
@@ -144,7 +146,9 @@ class Team(Callers):
         return {**self._state.said(), **({"people": trouble} if trouble else {})}
 
     def who(self) -> tuple[str, ...]:
-        person = self.person()
+        token, person = get_access_token(), self.person()
+        if token and token.expires_at and time.time() > token.expires_at + LEEWAY:  # while a stream was open
+            raise _unknown()
         return (person.name, person.token_hash, *self._credentials(person).identity)
 
     def portal(self) -> str:

@@ -23,7 +23,8 @@ logger = logging.getLogger(__name__)
 
 # Signed with a key that only the provider has: a public key must not pass for a secret one.
 _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
-_LEEWAY = 30
+LEEWAY = 30
+"""Seconds for which a token is good after its end, as clocks differ."""
 _LONGEST = 16_384
 
 
@@ -69,7 +70,7 @@ class Tokens:
             algorithms=_ALGORITHMS,
             audience=self._settings.jwt_audience,
             issuer=self._settings.jwt_issuer,
-            leeway=_LEEWAY,
+            leeway=LEEWAY,
             options={"require": ["exp", "iss", "aud"]},
         )
         return self._of(claims)
