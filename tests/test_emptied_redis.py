@@ -136,3 +136,72 @@ async def test_before_a_change_everybody_has_to_be_told(valkey: Valkey) -> None:
     with pytest.raises(UnavailableError):
         await state.changing("portal")
     await state.changed("portal")
+
+
+async def test_a_turn_is_taken_again(valkey: Valkey) -> None:
+    one, two = InRedis(valkey.url), InRedis(valkey.url)
+    async with one.running(), two.running():
+        async with one.turn("SOURCE") as make_sure:
+            redis.Redis.from_url(valkey.url).flushall()
+            await anyio.sleep(1.5)
+            with anyio.move_on_after(0.5) as waiting:
+                async with two.turn("SOURCE"):
+                    pass
+            assert waiting.cancelled_caught
+            await make_sure()
+        with anyio.fail_after(1):
+            async with two.turn("SOURCE"):
+                pass
+
+
+async def test_a_turn_that_another_has_taken_meanwhile_is_lost(
+    valkey: Valkey, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, two = InRedis(valkey.url), InRedis(valkey.url)
+    async with one.running(), two.running(), one.turn("SOURCE") as make_sure:
+        redis.Redis.from_url(valkey.url).flushall()
+        async with two.turn("SOURCE") as make_sure_too:
+            with pytest.raises(UnavailableError):
+                await make_sure()
+            await anyio.sleep(1.5)
+            await make_sure_too()
+    assert [record.getMessage() for record in caplog.records] == [
+        "Redis has forgotten whose turn it was; two have it now: SOURCE"
+    ]
+
+
+async def test_a_turn_that_is_not_waited_for_any_more_is_nobodys(
+    valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = InRedis(valkey.url)
+    taken = state._redis.set  # noqa: SLF001 - an answer that comes late
+
+    async def late(*args: Any, **options: Any) -> Any:
+        answer = await taken(*args, **options)
+        await anyio.sleep(0.3)
+        return answer
+
+    monkeypatch.setattr(state._redis, "set", late)  # noqa: SLF001
+    async with state.running():
+        with anyio.move_on_after(0.1):
+            async with state.turn("SOURCE"):
+                await anyio.sleep(1)
+    assert redis.Redis.from_url(valkey.url).get("b24d:turn:SOURCE") is None
+
+
+async def test_a_change_that_has_lost_its_turn_is_not_sent(
+    portal: RunningPortal, tmp_path: Path, valkey: Valkey
+) -> None:
+    client = redis.Redis.from_url(valkey.url)
+
+    def lost(_method: str, _params: Mapping[str, Any]) -> None:
+        for key in client.scan_iter("b24d:turn:*SOURCE"):
+            client.flushall()
+            client.set(key, "another")
+
+    async with replicas(portal, tmp_path, valkey) as (one, _), one.client(one.add("anna")) as here:
+        await called(here, "get_directory_items", entityId="SOURCE")
+        portal.portal.meanwhile = lost
+        said = await called(here, "add_directory_item", entityId="SOURCE", name="Fax")
+    assert said["error"]["code"] == "STATE_UNAVAILABLE"
+    assert "crm.status.add" not in str(portal.portal.calls)

@@ -208,14 +208,14 @@ class Changes:
         if not planned.plan.operations:
             return planned.answer()
         deadline = anyio.current_time() + self._timeout
-        async with self._turns.of(planned.entity_id, deadline):
+        async with self._turns.of(planned.entity_id, deadline) as make_sure:
             with self._turns.until(deadline):
                 # A person may have taken their time, or another call its turn, here or in another replica.
                 written = self._turns.shared or self._turns.written_since(planned.entity_id, planned.read_at)
                 if confirmed or written:
                     await self._make_sure_unchanged(planned)
                 await self._make_sure_unused(planned)
-            async with self._turns.announced():
+            async with self._turns.announced(make_sure):
                 lines = self._intend(tool, planned)
                 outcomes: list[Outcome | None] = []
                 calls = [(operation.method, operation.params) for operation in planned.plan.operations]

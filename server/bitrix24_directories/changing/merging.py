@@ -188,7 +188,7 @@ class Merges:
         """
         merge = planned.merge
         until = anyio.current_time() + self._timeout
-        async with self._turns.of(merge.entity_id, until):
+        async with self._turns.of(merge.entity_id, until) as make_sure:
             with self._turns.until(until):
                 if confirmed:
                     await self._make_sure_unchanged(planned)
@@ -203,7 +203,7 @@ class Merges:
             mover = Mover(self._directories, self._audit, described, deadline, items_of(merge.entity_id))
             keep = partial(self._keep, planned.plan_id, progress)
             begins("moving")
-            async with self._turns.announced():
+            async with self._turns.announced(make_sure):
                 try:
                     run = MergeRun(merge, mover, progress, planned.total, told, keep)
                     all_tried = await run.move(planned.to_move)

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 import anyio
 
 from bitrix24_directories.rest import Bitrix24Error, Entry, failure
-from bitrix24_directories.state.shared import Inside, State, UnavailableError
+from bitrix24_directories.state.shared import Inside, MakeSure, State, UnavailableError
 
 
 class Turns:
@@ -24,21 +24,21 @@ class Turns:
         self._written_at: dict[str, float] = {}
 
     @asynccontextmanager
-    async def of(self, entity_id: str, deadline: float) -> AsyncIterator[None]:
-        """Wait for one's turn at a directory.
+    async def of(self, entity_id: str, deadline: float) -> AsyncIterator[MakeSure]:
+        """Wait for one's turn at a directory, of which `announced` makes sure.
 
         Raises Bitrix24Error: TIMEOUT where it does not come in time, STATE_UNAVAILABLE where nobody can tell.
         """
         async with AsyncExitStack() as held:
             with anyio.CancelScope(deadline=deadline) as scope:
                 try:
-                    await held.enter_async_context(self.state.turn(f"{self._portal} {entity_id}"))
+                    make_sure = await held.enter_async_context(self.state.turn(f"{self._portal} {entity_id}"))
                 except UnavailableError:
                     raise _unavailable() from None
             if scope.cancelled_caught:
                 detail = f"waited {self._timeout:g} s behind another change of {entity_id}; nothing was changed"
                 raise failure("TIMEOUT", detail=detail, never_sent=True)
-            yield
+            yield make_sure
 
     @contextmanager
     def until(self, deadline: float) -> Iterator[None]:
@@ -49,13 +49,15 @@ class Turns:
             raise failure("TIMEOUT", detail=f"waited {self._timeout:g} s; nothing was changed", never_sent=True)
 
     @asynccontextmanager
-    async def announced(self) -> AsyncIterator[None]:
+    async def announced(self, make_sure: MakeSure) -> AsyncIterator[None]:
         """Let what others keep of the portal be old before a change is sent, and again after it.
 
-        Raises Bitrix24Error (STATE_UNAVAILABLE) where they cannot be told before; after it they are told in any case.
+        Raises Bitrix24Error (STATE_UNAVAILABLE) if they cannot be told before, or the turn is lost; after it they are
+        told in any case.
         """
         try:
             await self.state.changing(self._portal)
+            await make_sure()
         except UnavailableError:
             raise _unavailable() from None
         try:
@@ -81,8 +83,8 @@ def _unavailable() -> Bitrix24Error:
     return Bitrix24Error(
         "STATE_UNAVAILABLE",
         Entry(
-            "Redis, through which the replicas of this server agree on who changes what, cannot be reached, so nothing "
-            "was changed",
+            "Redis, through which the replicas of this server agree on who changes what, cannot be reached, or has "
+            "forgotten that it was this change's turn, so nothing was changed",
             "Wait and call again; if it stays so, tell the user to tell whoever keeps this server.",
             "configuration",
             retryable=True,

@@ -21,7 +21,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from .shared import Heard, Remembered, Reserved, State, UnavailableError
+from .shared import Heard, MakeSure, Remembered, Reserved, State, UnavailableError
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ _PREFIX = "b24d:"
 _TIMEOUT = 0.3  # seconds for one command; a call must not hang with Redis
 _DOWN_SECONDS = 1.0  # for which nothing is tried after a failure
 _TURN_SECONDS = 20.0  # a lock is renewed while it is held, and free this long after its holder has died
+_RENEW_SECONDS = 1.0  # for which another replica may take a turn that is held, if Redis is emptied
 _POLL_SECONDS = 0.1
 _UNPUBLISHED = 1_000  # news that wait for Redis at most
 
@@ -66,7 +67,13 @@ local time = redis.call('TIME')
 redis.call('SET', KEYS[1], time[1] .. '.' .. string.format('%06d', time[2]) .. ' ' .. ARGV[1], 'PX', ARGV[2])
 """
 _RECALL = "return {redis.call('TIME'), redis.call('MGET', unpack(KEYS))}"
-_RENEW = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('PEXPIRE', KEYS[1], ARGV[2]) or 0"
+# A turn that is not there any more, as in a Redis that was emptied, is taken again, unless somebody else has it by now.
+_RENEW = """
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
 _RELEASE = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('DEL', KEYS[1]) or 0"
 
 
@@ -174,27 +181,42 @@ class InRedis(State):
             await self._run(_CLOSE, [f"{_PREFIX}closed:{portal}"], seconds)
 
     @asynccontextmanager
-    async def turn(self, name: str) -> AsyncIterator[None]:
+    async def turn(self, name: str) -> AsyncIterator[MakeSure]:
         key, mine = f"{_PREFIX}turn:{name}", secrets.token_hex(8)
-        milliseconds = int(_TURN_SECONDS * 1000)
-        while not await self._asked(self._redis.set(key, mine, nx=True, px=milliseconds)):  # noqa: ASYNC110
-            await anyio.sleep(_POLL_SECONDS)  # Redis has nothing to wait for
-        held = anyio.CancelScope()
+        while not await self._taken(key, mine):  # noqa: ASYNC110 - Redis has nothing to wait for
+            await anyio.sleep(_POLL_SECONDS)
+        held, renewing = anyio.CancelScope(), anyio.Lock()
+
+        async def make_sure() -> None:
+            if not await self._run(_RENEW, [key], mine, _milliseconds()):
+                raise UnavailableError
+
+        async def renew() -> None:
+            with held:
+                while True:
+                    await anyio.sleep(min(_RENEW_SECONDS, _TURN_SECONDS / 4))
+                    with anyio.CancelScope(shield=True), contextlib.suppress(UnavailableError):
+                        async with renewing:  # or it would be taken again after it was given up
+                            if not held.cancel_called and not await self._run(_RENEW, [key], mine, _milliseconds()):
+                                logger.warning("Redis has forgotten whose turn it was; two have it now: %s", name)
+                                return
+
         assert self._tasks is not None, "it runs before anybody changes anything"
-        self._tasks.start_soon(self._renew, key, mine, milliseconds, held)
+        self._tasks.start_soon(renew)
         try:
-            yield
+            yield make_sure
         finally:
             held.cancel()
             with anyio.CancelScope(shield=True), contextlib.suppress(UnavailableError):
-                await self._run(_RELEASE, [key], mine)
+                async with renewing:
+                    await self._run(_RELEASE, [key], mine)
 
-    async def _renew(self, key: str, mine: str, milliseconds: int, held: anyio.CancelScope) -> None:
-        with held:
-            while True:
-                await anyio.sleep(_TURN_SECONDS / 4)
-                with contextlib.suppress(UnavailableError):
-                    await self._run(_RENEW, [key], mine, milliseconds)
+    async def _taken(self, key: str, mine: str) -> bool:
+        """Whether it could be taken; to the end, or nobody would give up what Redis has given."""
+        taken: object = None
+        with anyio.CancelScope(shield=True):
+            taken = await self._asked(self._redis.set(key, mine, nx=True, px=_milliseconds()))
+        return bool(taken)
 
     async def generation(self, portal: str) -> int:
         key = f"{_PREFIX}generation:{portal}"
@@ -271,6 +293,11 @@ class InRedis(State):
         if sender != self._me:
             for heard in self._heard:
                 heard(topic, text)
+
+
+def _milliseconds() -> int:
+    """For which a turn is held without being renewed."""
+    return int(_TURN_SECONDS * 1000)
 
 
 def _any_number() -> int:

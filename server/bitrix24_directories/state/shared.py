@@ -6,14 +6,18 @@ import math
 import secrets
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import NamedTuple
 
 import anyio
+import anyio.lowlevel
 
 Heard = Callable[[str, str], None]
 """Hears a topic and what was published on it."""
+
+MakeSure = Callable[[], Awaitable[None]]
+"""Raises UnavailableError if a turn is somebody else's by now, or nobody can tell."""
 
 
 class UnavailableError(Exception):
@@ -66,8 +70,11 @@ class State(ABC):
         """Let nobody call a portal for a while, which has refused a request."""
 
     @abstractmethod
-    def turn(self, name: str) -> AbstractAsyncContextManager[None]:
-        """Be the only one to do something, for as long as it takes; waits. Raises UnavailableError."""
+    def turn(self, name: str) -> AbstractAsyncContextManager[MakeSure]:
+        """Be the only one to do something, for as long as it takes; waits. Raises UnavailableError.
+
+        What is shared may lose whose turn it is: `MakeSure` is for whoever is about to do what cannot be taken back.
+        """
 
     @abstractmethod
     async def generation(self, portal: str) -> int:
@@ -140,9 +147,9 @@ class Inside(State):
         del portal, seconds
 
     @asynccontextmanager
-    async def turn(self, name: str) -> AsyncIterator[None]:
+    async def turn(self, name: str) -> AsyncIterator[MakeSure]:
         async with self._turns[name]:
-            yield
+            yield anyio.lowlevel.checkpoint
 
     async def generation(self, portal: str) -> int:
         return self._generations[portal]
