@@ -58,6 +58,7 @@ class TeamServer:
         verify = Tokens(self.people, self.settings).verify
         app = application(server, self.team, self.settings, verify, beyond_loopback=False)
         listening = listen("127.0.0.1", 0)
+        self._listening = listening
         self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         self.http = HttpServer(app, server)
         async with anyio.create_task_group() as tasks:
@@ -69,6 +70,11 @@ class TeamServer:
                     yield
                 finally:
                     self.http.should_exit = True
+
+    async def end(self) -> None:
+        """End as with SIGTERM, at this very moment."""
+        assert self.http is not None
+        await self.http.shutdown([self._listening])
 
     @contextlib.asynccontextmanager
     async def client(self, token: str, mode: str = "auto", **options: Any) -> AsyncIterator[Client]:

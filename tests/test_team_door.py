@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -248,6 +249,28 @@ async def test_300_half_open_connections_leave_everybody_served(portal: RunningP
                     assert '"isError":false' in answer.text
         lines = log.read_text().splitlines()
     assert len(lines) < 10, lines
+
+
+async def test_requests_that_are_on_their_way_when_the_server_ends_are_answered(team: TeamServer) -> None:
+    async with team.running():
+        host, port = team.url.removeprefix("http://").split(":")
+        request = HEALTH.replace(b"HOST", f"{host}:{port}".encode())
+        async with connected(team) as open_before, connected(team) as silent, connected(team, HEALTH) as kept:
+            while b"ok" not in await kept.receive():
+                pass
+            with socket.create_connection((host, int(port))) as not_accepted:
+                not_accepted.sendall(request)
+                async with anyio.create_task_group() as ending:
+                    ending.start_soon(team.end)  # what was connected without the event loop cannot be accepted by now
+                    await anyio.wait_all_tasks_blocked()
+                    for stream in (open_before, kept):
+                        await stream.send(request)
+                        answer = await rest_of(stream)
+                        assert answer.startswith(b"HTTP/1.1 200")
+                        assert b"connection: close" in answer
+                    assert await rest_of(silent) == b""
+                not_accepted.settimeout(5)
+                assert not_accepted.recv(65536).startswith(b"HTTP/1.1 200")
 
 
 def test_half_of_the_descriptors_are_for_connections(monkeypatch: pytest.MonkeyPatch) -> None:

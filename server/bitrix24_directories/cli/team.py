@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -68,8 +69,8 @@ def serve_http(args: argparse.Namespace) -> int:
         complain(f"Nothing can be served on {args.http}: {exc.strerror or exc}")
         return 1
     name = f"[{host}]" if ":" in host else host
-    complain(f"Serving MCP on http://{name}:{listening.getsockname()[1]}/mcp until SIGTERM or Ctrl+C")
-    HttpServer(app, server).run(sockets=[listening])
+    announced = f"Serving MCP on http://{name}:{listening.getsockname()[1]}/mcp until SIGTERM or Ctrl+C"
+    HttpServer(app, server, partial(complain, announced)).run(sockets=[listening])
     return 0
 
 

@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 SECONDS = 10.0
 """For the head of a request to come, the first as well as the next one."""
+LAST_SECONDS = 0.5
+"""The same when the server is ending: what a proxy has just sent is answered."""
 MOST_CONNECTIONS = 8192
 _DESCRIPTORS = 512  # where the system does not tell how many there are
 
@@ -38,7 +40,7 @@ class Door:
     """The connections of one server, `most` of them at the same time."""
 
     def __init__(self, most: int) -> None:
-        self._most = most
+        self._most, self._seconds = most, SECONDS
         self._open: set[Connection] = set()
         self._resting: dict[Connection, asyncio.TimerHandle] = {}
 
@@ -53,7 +55,8 @@ class Door:
 
     def rests(self, connection: Connection) -> None:
         self.works(connection)
-        self._resting[connection] = connection.loop.call_later(SECONDS, self._overdue, connection)
+        seconds = self._seconds if connection.is_idle() else SECONDS
+        self._resting[connection] = connection.loop.call_later(seconds, self._overdue, connection)
 
     def works(self, connection: Connection) -> None:
         if timer := self._resting.pop(connection, None):
@@ -62,6 +65,12 @@ class Door:
     def closed(self, connection: Connection) -> None:
         self.works(connection)
         self._open.discard(connection)
+
+    def end(self) -> None:
+        """Wait for requests only LAST_SECONDS from now on."""
+        self._seconds = LAST_SECONDS
+        for connection in [*self._resting]:
+            self.rests(connection)
 
     def _overdue(self, connection: Connection) -> None:
         """Close it; what its client has not read by then may take as long again."""
@@ -82,6 +91,15 @@ class Connection(H11Protocol):
         self.door.closed(self)
         super().connection_lost(exc)
 
+    def is_idle(self) -> bool:
+        """Whether it carries no request."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def shutdown(self) -> None:
+        """Let the door close it if it is idle: a request may be on its way."""
+        if not self.is_idle():
+            super().shutdown()
+
     def handle_events(self) -> None:
         super().handle_events()
         self._works()
@@ -100,7 +118,7 @@ class Connection(H11Protocol):
 
     def _works(self) -> None:
         unread = self.flow.write_paused or self.transport.is_closing()
-        if self.cycle is not None and not self.cycle.response_complete and not unread:
+        if not self.is_idle() and not unread:
             self.door.works(self)
 
 

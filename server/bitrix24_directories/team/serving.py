@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from urllib.parse import urlsplit
 
 import anyio
@@ -163,11 +165,13 @@ class HttpServer(uvicorn.Server):
     Half of the descriptors are for connections; what is accepted at a time is another eighth of them at most.
     """
 
-    def __init__(self, app: Starlette, server: DirectoriesServer) -> None:
+    def __init__(self, app: Starlette, server: DirectoriesServer, announce: Callable[[], None] = lambda: None) -> None:
+        """`announce` is called when requests are answered, and SIGTERM is an orderly end."""
         most = descriptors()
+        self._door = Door(min(MOST_CONNECTIONS, most // 2))
 
         class Accepted(Connection):
-            door = Door(min(MOST_CONNECTIONS, most // 2))
+            door = self._door
 
         config = uvicorn.Config(
             app,
@@ -184,7 +188,7 @@ class HttpServer(uvicorn.Server):
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
         super().__init__(config)
-        self._mcp = server
+        self._mcp, self._announce, self._accepted = server, announce, Accepted
         # Or answers under way would be cut off with the signal; all other streams end by themselves.
         AppStatus.enable_automatic_graceful_drain = False
 
@@ -192,7 +196,30 @@ class HttpServer(uvicorn.Server):
         with refusals_limited():
             await super().serve(sockets)
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._announce()
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End in order: whoever has connected by now is answered, each for the last time."""
         self._mcp.listeners.close()
+        self._door.end()
+        self.server_state.default_headers.append((b"connection", b"close"))
+        waiting = [connection for listening in sockets or () for connection in _connected(listening)]
+        for server in self.servers:
+            server.close()
+        protocol = partial(
+            self._accepted, config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        for connection in waiting:
+            await asyncio.get_running_loop().connect_accepted_socket(protocol, connection)
         await super().shutdown(sockets)
         self._captured_signals.clear()  # uvicorn would raise them again, and an orderly end would look like a crash
+
+
+def _connected(listening: socket.socket) -> Iterator[socket.socket]:
+    """Those who have connected and were not accepted yet: the system resets them when the socket is closed."""
+    with contextlib.suppress(OSError):
+        while True:
+            yield listening.accept()[0]
