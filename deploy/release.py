@@ -31,6 +31,9 @@ def versions() -> dict[str, str]:
         "deploy/server.json": described["version"],
         "the newest heading of CHANGELOG.md": changes[1] if changes else "",
     }
+    for name in ("compose.yaml", "kubernetes.yaml"):
+        image = re.search(r"image: ghcr\.io/\S+:([^@\s]+)", (ROOT / "deploy" / name).read_text(encoding="utf-8"))
+        places[f"the image of deploy/{name}"] = image[1] if image else ""
     for package in described["packages"]:
         version = package.get("version") or package["identifier"].rpartition(":")[2]
         places[f"the {package['registryType']} package of deploy/server.json"] = version

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import selectors
+import socket
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -253,6 +254,13 @@ class _JumpingSelector(selectors.DefaultSelector):
         if not ready and timeout:
             self.now += timeout
         return ready
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nothing listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+        return port
 
 
 def spawned(cwd: Path, *arguments: str, **environment: str) -> StdioServerParameters:

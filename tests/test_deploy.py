@@ -1,52 +1,66 @@
-"""What `deploy/` says fits together and fits the program; no container engine is needed for that."""
+"""What `deploy/` says is valid, fits together and fits the program. That it runs is shown by `test_nginx.py` and
+`tests/image/run.py`.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 import tomllib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import crossplane
+import kubernetes_validate
 import pytest
 import yaml
 
 from bitrix24_directories.cli.arguments import parser
 from bitrix24_directories.cli.main import COMMANDS
 from bitrix24_directories.settings import Settings
-from bitrix24_directories.team import door
 from bitrix24_directories.team.gate import BODY_LIMIT
 from bitrix24_directories.team.serving import GRACE_SECONDS
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
+SETTINGS = {f"BITRIX24_{field.upper()}" for field in Settings.model_fields}
 REPLICAS = ["directories-1", "directories-2"]
+UNIT = DEPLOY / "bitrix24-directories-mcp@.service"
+PORT = 8080
 
 
 @pytest.fixture(scope="module")
 def services() -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
-    return found
+    loaded: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def manifests() -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text()))
 
 
 def instruction(name: str) -> list[str]:
     return re.findall(rf"^{name} (.+)$", DOCKERFILE.replace("\\\n", " "), re.MULTILINE)
 
 
+def served_at(arguments: list[str]) -> str:
+    at: str = parser(COMMANDS).parse_args(arguments).http
+    return at
+
+
 def test_the_image_runs_what_there_is() -> None:
     *_, program = json.loads(instruction("ENTRYPOINT")[-1])
     assert program == "bitrix24-directories-mcp"
-    args = parser(COMMANDS).parse_args(json.loads(instruction("CMD")[-1]))
-    (port,) = instruction("EXPOSE")
-    assert args.http == f"0.0.0.0:{port}"
-    assert f"http://127.0.0.1:{port}/healthz" in instruction("HEALTHCHECK")[0]
+    assert served_at(json.loads(instruction("CMD")[-1])) == f"0.0.0.0:{PORT}"
+    assert instruction("EXPOSE") == [str(PORT)]
     assert instruction("USER") == ["10001"]
-
-
-def test_what_the_image_copies_exists() -> None:
     for line in instruction("COPY"):
         if not line.startswith("--from"):
             for path in shlex.split(line)[:-1]:
@@ -56,39 +70,93 @@ def test_what_the_image_copies_exists() -> None:
     assert "'.[team]'" in DOCKERFILE
 
 
-def test_replicas_are_alike_and_harmless(services: dict[str, Any]) -> None:
-    one, two = (services[name] for name in REPLICAS)
+def test_replicas_are_alike_and_no_container_harms(services: dict[str, Any]) -> None:
+    one, two = ({**services[name], "hostname": ""} for name in REPLICAS)
     assert one == two
-    assert one["read_only"]
-    assert one["cap_drop"] == ["ALL"]
     assert int(one["stop_grace_period"].removesuffix("s")) > GRACE_SECONDS
-    assert {"max-size", "max-file"} <= {*one["logging"]["options"]}
-    known = {f"BITRIX24_{field.upper()}" for field in Settings.model_fields}
-    assert {*one["environment"]} <= known
+    assert {*one["environment"]} <= SETTINGS
+    assert one["environment"]["BITRIX24_ALLOW_WRITES"] == "false"
     assert one["environment"]["BITRIX24_REDIS_URL"].startswith("redis://valkey:")
-    assert "valkey" in services
     folder = str(Path(one["environment"]["BITRIX24_PEOPLE"]).parent)
     assert f"./people:{folder}:ro" in one["volumes"]  # a mounted file would not be replaced
+    assert services["person"]["volumes"] == [f"./people:{folder}"]
+    assert services["person"]["environment"] == one["environment"]
+    for name, service in services.items():
+        assert service["read_only"], name
+        assert service["cap_drop"] == ["ALL"], name
+        assert {"mem_limit", "pids_limit"} <= service.keys(), name
+        assert {"max-size", "max-file"} <= {*service["logging"]["options"]}, name
+        assert re.search(r":\d+\.\d+\.\d+[-\w]*$", service["image"]), name
 
 
 def test_the_proxy_leads_to_the_replicas_and_to_nothing_else(services: dict[str, Any]) -> None:
     parsed = crossplane.parse(str(DEPLOY / "nginx.conf"), check_ctx=True, check_args=True)
     assert parsed["status"] == "ok", parsed["errors"]
-    (port,) = instruction("EXPOSE")
-    http = next(block for block in parsed["config"][0]["parsed"] if block["directive"] == "http")["block"]
-    upstream = next(block for block in http if block["directive"] == "upstream")
-    servers = [line["args"][0] for line in upstream["block"] if line["directive"] == "server"]
-    (unused,) = (line["args"][0] for line in upstream["block"] if line["directive"] == "keepalive_timeout")
-    assert int(unused.removesuffix("s")) < door.SECONDS  # or a request meets a connection that is just being closed
-    assert servers == [f"{name}:{port}" for name in REPLICAS]
-    server = next(block for block in http if block["directive"] == "server")["block"]
-    locations = {" ".join(block["args"]): block["block"] for block in server if block["directive"] == "location"}
-    assert locations.keys() == {"= /mcp", "/.well-known/oauth-protected-resource", "/"}
-    endpoint = {line["directive"]: line["args"] for line in locations["= /mcp"]}
-    assert endpoint["proxy_next_upstream"] == ["off"]
-    assert endpoint["proxy_buffering"] == ["off"]
-    (limit,) = (line["args"][0] for line in server if line["directive"] == "client_max_body_size")
-    assert int(limit.removesuffix("m")) * 2**20 == BODY_LIMIT
-    (name,) = (line["args"][0] for line in server if line["directive"] == "server_name")
-    assert f"https://{name}/mcp" == services[REPLICAS[0]]["environment"]["BITRIX24_PUBLIC_URL"]
-    assert services["proxy"]["depends_on"] == REPLICAS
+    lines = list(directives(parsed["config"][0]["parsed"]))
+    names = Counter(name for name, _ in lines)
+    assert "proxy_next_upstream" not in names  # its default repeats no POST that was sent
+    single = {name: arguments for name, arguments in lines if names[name] == 1}
+    assert single["set"] == ["$replicas", f"directories:{PORT}"]
+    assert all("directories" in services[name]["networks"]["default"]["aliases"] for name in REPLICAS)
+    assert {*services["proxy"]["depends_on"]} == {*REPLICAS}
+    assert [arguments for name, arguments in lines if name == "location"] == [
+        ["=", "/mcp"],
+        ["/.well-known/oauth-protected-resource"],
+        ["/"],
+    ]
+    assert single["proxy_buffering"] == ["off"]
+    assert int(single["client_max_body_size"][0].removesuffix("m")) * 2**20 == BODY_LIMIT
+    environment = services[REPLICAS[0]]["environment"]
+    assert f"https://{single['server_name'][0]}/mcp" == environment["BITRIX24_PUBLIC_URL"]
+    assert int(single["worker_rlimit_nofile"][0]) >= 2 * int(single["worker_connections"][0])
+    assert services["proxy"]["ulimits"]["nofile"] == int(single["worker_rlimit_nofile"][0])
+
+
+def directives(block: list[dict[str, Any]]) -> Any:
+    for line in block:
+        yield line["directive"], line["args"]
+        yield from directives(line.get("block", []))
+
+
+def test_the_kubernetes_manifest_is_valid_and_fits(manifests: list[dict[str, Any]]) -> None:
+    for manifest in manifests:
+        kubernetes_validate.validate(manifest, "1.34", strict=True)
+    named = {(manifest["kind"], manifest["metadata"]["name"]): manifest for manifest in manifests}
+    for (kind, name), manifest in named.items():
+        if kind == "Deployment":
+            pod = manifest["spec"]["template"]
+            assert ("Service", name) in named
+            assert ("NetworkPolicy", name) in named
+            assert pod["metadata"]["labels"] == manifest["spec"]["selector"]["matchLabels"]
+            assert pod["spec"]["securityContext"]["runAsNonRoot"]
+            (container,) = pod["spec"]["containers"]
+            assert container["securityContext"]["readOnlyRootFilesystem"]
+            assert container["resources"]["limits"]["memory"]
+            assert {"readinessProbe", "livenessProbe"} <= container.keys()
+    spec = named["Deployment", "directories"]["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    pause = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert spec["terminationGracePeriodSeconds"] > GRACE_SECONDS + pause
+    settings = named["ConfigMap", "directories"]["data"]
+    assert settings.keys() <= SETTINGS
+    assert settings["BITRIX24_ALLOW_WRITES"] == "false"
+    (mounted,) = (mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] == "people")
+    assert mounted == str(Path(settings["BITRIX24_PEOPLE"]).parent)
+    assert f"redis://{named['Service', 'directories-valkey']['metadata']['name']}:" in settings["BITRIX24_REDIS_URL"]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is of the system's packages")
+def test_the_systemd_unit_is_valid_and_hardened(tmp_path: Path) -> None:
+    text = UNIT.read_text()
+    (start,) = re.findall(r"^ExecStart=(.+)$", text, re.MULTILINE)
+    program, *arguments = start.replace("%i", str(PORT)).split()
+    assert Path(program).name == "bitrix24-directories-mcp"
+    assert served_at(arguments) == f"127.0.0.1:{PORT}"
+    assert {*re.findall(r"\b(BITRIX24_\w+)=", text)} <= SETTINGS
+    (seconds,) = re.findall(r"^TimeoutStopSec=(\d+)$", text, re.MULTILINE)
+    assert int(seconds) > GRACE_SECONDS
+    (tmp_path / UNIT.name).write_text(text.replace(program, sys.executable))
+    one = UNIT.name.replace("@", f"@{PORT}")
+    for check in (["verify", f"./{one}"], ["security", "--offline=true", "--threshold=15", f"./{UNIT.name}"]):
+        done = subprocess.run(["systemd-analyze", *check], cwd=tmp_path, capture_output=True, text=True, check=False)  # noqa: S607
+        assert done.returncode == 0, done.stdout + done.stderr

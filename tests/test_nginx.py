@@ -27,7 +27,7 @@ from bitrix24_directories.mcp_server.scopes import SCOPES
 from bitrix24_directories.rest import Webhook
 from bitrix24_directories.team.gate import BODY_LIMIT
 from bitrix24_directories.team.people import People
-from support import RunningPortal, clean_environment
+from support import RunningPortal, clean_environment, free_port
 from team_support import ACCEPT, calling
 from test_replicas import Valkey, valkey
 
@@ -40,12 +40,6 @@ pytestmark = [
 
 CONFIGURATION = (Path(__file__).parent.parent / "deploy" / "nginx.conf").read_text()
 CALLS_PER_SECOND = 20
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-        return port
 
 
 class Addresses(BaseResolver):  # type: ignore[misc]

@@ -94,7 +94,7 @@ def test_the_readme_and_the_image_carry_the_registrys_name() -> None:
 
 def test_the_version_is_the_same_everywhere() -> None:
     assert release.versions() == dict.fromkeys(release.versions(), __version__)
-    assert len(release.versions()) == 6
+    assert len(release.versions()) == 8
     assert release.main(["check", f"v{__version__}"]) == 0
 
 
