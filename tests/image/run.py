@@ -1,8 +1,8 @@
 """Builds the image of `deploy/Dockerfile` and runs it, on Linux as root, with what Debian and Ubuntu have in packages.
 
 `python tests/image/run.py` makes a base of the system's own packages (no registry of images is asked), builds on it
-with buildah, and starts what is in it in namespaces of its own: read-only, as another user than the image's, with people
-and a demo portal. It prints the image's size and the time from start to ready, and exits 1 if something does not work.
+with buildah, and starts what is in it in namespaces of its own: read-only, as another user than the image's, with
+people and a demo portal. It prints the image's size and the time from start to ready, and exits 1 if something fails.
 """
 
 from __future__ import annotations
