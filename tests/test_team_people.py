@@ -339,3 +339,19 @@ def test_secrets_are_gathered_once_until_people_change(portal: RunningPortal, tm
     server.people.remove("bert")
     server.people.look()
     assert READER_SECRET not in team.secrets()
+
+
+async def test_the_secret_of_who_is_taken_out_while_their_call_begins_stays_one(
+    portal: RunningPortal, tmp_path: Path
+) -> None:
+    server = TeamServer(portal, tmp_path)
+    server.add("anna")
+    server.add("bert", READER_SECRET)
+    async with server.running():
+        bert = server.people.named("bert")
+        assert bert is not None
+        server.people.remove("bert")
+        server.people.look()
+        assert READER_SECRET not in server.team.secrets()
+        await server.team._member(bert)  # noqa: SLF001 - which calls the portal with it
+        assert READER_SECRET in server.team.secrets()

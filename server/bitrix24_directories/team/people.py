@@ -402,15 +402,19 @@ def _make_sure_new(names: Sequence[str], lines: Sequence[_Line]) -> None:
         taken.add(name)
 
 
-def _without(lines: list[_Line], name: str) -> list[_Line]:
-    kept = [one for one in lines if _name_of(one) != name]
-    if len(kept) == len(lines):
+def _make_sure_of(name: str, lines: Sequence[_Line]) -> None:
+    if name not in map(_name_of, lines):
         raise PeopleError(f"there is no {LIKE_A_WEBHOOK.sub('…', name)}")
+
+
+def _without(lines: Sequence[_Line], name: str) -> list[_Line]:
+    _make_sure_of(name, lines)
+    kept = [one for one in lines if _name_of(one) != name]
     return kept if any(_person(one.text) for one in kept) else [*kept, _Line(_NOBODY, {})]
 
 
-def _with(lines: list[_Line], name: str, changes: Mapping[str, object]) -> list[_Line]:
-    _without(lines, name)
+def _with(lines: Sequence[_Line], name: str, changes: Mapping[str, object]) -> list[_Line]:
+    _make_sure_of(name, lines)
     return [_Line.saying({**one.said, **changes}) if _name_of(one) == name else one for one in lines]
 
 

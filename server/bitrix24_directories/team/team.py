@@ -199,6 +199,8 @@ class Team(Callers):
                 assert self._tasks is not None, "it runs before anybody calls"
                 await self._tasks.start(member.run)
                 self._members[key] = member
+                if not {*credentials.secrets} <= self.secrets():  # taken out of the file since the call began
+                    self._forget_secrets()
             self._members.move_to_end(key)
             if len(self._members) > MOST_MEMBERS:
                 _, longest_unused = self._members.popitem(last=False)
