@@ -293,6 +293,8 @@ async def test_list_says_when_people_called_last(
     assert kept.stat().st_mode & 0o777 == 0o600
     kept.write_text("[broken")
     assert set((await anyio.to_thread.run_sync(listed)).values()) == {"not seen yet"}
+    kept.write_text(f'{{"anna": 1{"0" * 400}, "bert": Infinity, "carl": NaN}}')
+    assert set((await anyio.to_thread.run_sync(listed)).values()) == {"not seen yet"}
     async with team.running(), team.client(token) as client:
         await called(client, "get_directory_items", **STAGES)
     assert (await anyio.to_thread.run_sync(listed))["bert"].startswith("last seen 20")  # kept at the end, too
