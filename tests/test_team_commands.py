@@ -54,7 +54,7 @@ def test_people_come_and_go(
     code, token, _ = run(capsys, "person", "add", "anna", "--webhook-file", "webhook.txt", "--write")
     assert code == 0
     assert re.fullmatch(r"b24d_[\w-]{43}\n", token)
-    monkeypatch.setattr(sys, "stdin", io.StringIO(portal.webhook_url()))
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"\ufeff{portal.webhook_url()}"))
     assert run(capsys, "person", "add", "bert", "--webhook-file", "-")[0] == 0
     assert run(capsys, "person", "add", "carl")[0] == 0
     assert run(capsys, "person", "add", "dora", "--oauth", "--write")[0] == 0
@@ -244,7 +244,9 @@ def test_a_file_that_is_too_large_loses_nobody(people: Path, capsys: pytest.Capt
     assert len(people.read_bytes()) == 10 * 2**20 - 9
 
 
-def test_a_link_is_not_replaced(people: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_link_is_not_replaced(
+    people: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another server may read what it leads to, and would go on letting in who is taken out here."""
     run(capsys, "person", "add", "anna")
     people.rename("real.jsonl")
@@ -253,6 +255,10 @@ def test_a_link_is_not_replaced(people: Path, capsys: pytest.CaptureFixture[str]
     assert (code, said) == (1, f"{people} is a link: BITRIX24_PEOPLE has to name the file itself\n")
     assert people.is_symlink()
     assert run(capsys, "person", "list")[0] == 0
+    monkeypatch.setattr(Path, "is_symlink", lambda _: False)  # as if it came a moment later
+    assert run(capsys, "person", "remove", "anna")[0] == 1
+    monkeypatch.undo()
+    assert people.is_symlink()
 
 
 def test_the_last_one_leaves_a_file_that_is_not_empty(people: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -289,7 +289,7 @@ async def test_what_redacts_the_log_reads_no_file(
         handlers, level = logging.getLogger().handlers[:], logging.getLogger().level
         configure_logging("ERROR", Redactor(team.team.secrets))
         monkeypatch.setattr(Path, "stat", lambda *_args, **_kwargs: pytest.fail("the log was redacted by reading"))
-        monkeypatch.setattr(Path, "open", lambda *_args, **_kwargs: pytest.fail("the log was redacted by reading"))
+        monkeypatch.setattr(os, "open", lambda *_args, **_kwargs: pytest.fail("the log was redacted by reading"))
         try:
             logging.getLogger("any").error("said %s", ADMIN_SECRET)
         finally:

@@ -244,7 +244,7 @@ def _read(file: str) -> str:
             "renew the webhook in Bitrix24."
         )
     try:
-        return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8-sig")
+        return sys.stdin.read().removeprefix("\ufeff") if file == "-" else Path(file).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeError) as exc:
         why = exc.strerror if isinstance(exc, OSError) else "it is not saved as UTF-8"
         raise UsageError(say(f"{_shown(file)} cannot be read: {why}")) from None
