@@ -60,7 +60,7 @@ class Person:
         return self.webhook is not None or self.oauth
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class _Line:
     """A line as it stands in the file, and what it says: nothing for a comment, and for what cannot be read."""
 
