@@ -324,6 +324,18 @@ def test_when_one_of_thousands_changes_the_others_are_not_parsed_again(
     assert len(parsed) == 5
 
 
+def test_a_file_that_is_too_large_is_not_read_with_each_call(
+    tokens: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = People(tmp_path / "people.jsonl")
+    assert people.with_token(tokens["anna"])
+    with people.path.open("ab") as file:
+        file.write(b"#" * 10 * 2**20)
+    monkeypatch.setattr(People, "_content", lambda *_: pytest.fail("it was read"))
+    assert people.with_token(tokens["anna"])
+    assert people.trouble == "people.jsonl has more than 10 MiB; those are let in who were before: 3"
+
+
 def test_secrets_are_gathered_once_until_people_change(portal: RunningPortal, tmp_path: Path) -> None:
     from bitrix24_directories.team.team import Team
 

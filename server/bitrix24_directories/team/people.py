@@ -204,6 +204,8 @@ class People:
             raise PeopleError(f"{self.path} is no regular file")
         if os.name == "posix" and found.st_mode & 0o077:
             raise PeopleError(f"{self.path} can be read by others: it needs mode 0600")
+        if found.st_size > _LIMIT:
+            raise PeopleError(f"{self.path} has more than {_LIMIT // 2**20} MiB")
         return found.st_ino, found.st_ctime_ns, found.st_mtime_ns, found.st_size  # ctime: mode and owner, too
 
     def _read(self) -> str:
@@ -247,12 +249,9 @@ class People:
     def _content(self, flags: int = 0) -> bytes:
         try:
             with open(self.path, "rb", opener=lambda path, given: os.open(path, given | flags)) as file:
-                content = file.read(_LIMIT + 1)
+                return file.read(_LIMIT).removeprefix(codecs.BOM_UTF8)
         except OSError as exc:
             raise PeopleError(f"{self.path} cannot be read ({exc.strerror or exc})") from None
-        if len(content) > _LIMIT:
-            raise PeopleError(f"{self.path} has more than {_LIMIT // 2**20} MiB")
-        return content.removeprefix(codecs.BOM_UTF8)
 
     def _change(self, change: Callable[[list[_Line]], list[_Line]]) -> None:
         """Replace the file as a whole, one program at a time. Lines that are not to be changed stay as they are."""
