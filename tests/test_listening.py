@@ -95,6 +95,44 @@ async def test_a_stream_ends_with_the_next_call_of_who_is_refused(
             assert [event async for event in events] == []
 
 
+async def test_a_change_of_who_is_taken_out_meanwhile_is_told_as_it_is(team: TeamServer) -> None:
+    anna, bert = team.add("anna"), team.add("bert")
+    state = team.state
+    changed = state.changed
+
+    async def taken_out(portal: str) -> None:
+        team.people.remove("anna")
+        await changed(portal)
+
+    async with team.running(), team.client(anna) as client, team.client(bert) as other:
+        await client.list_tools()  # or it would afterwards, to check the result
+        async with other.listen(resource_subscriptions=[SOURCE]) as events:
+            state.changed = taken_out  # type: ignore[method-assign]
+            said = await called(client, "add_directory_item", entityId="SOURCE", name="Fax")
+            assert (said["status"], "error" in said) == ("done", False)
+            with anyio.fail_after(5):
+                await anext(aiter(events))
+        state.changed = changed  # type: ignore[method-assign]
+        items = await called(other, "get_directory_items", entityId="SOURCE")
+    assert "Fax" in [item["name"] for item in items["items"]]
+
+
+async def test_a_change_that_stopped_on_its_way_is_told_to_those_who_listen(team: TeamServer) -> None:
+    anna, bert = team.add("anna"), team.add("bert")
+    async with team.running(), team.client(anna) as client, team.client(bert) as other:
+        there = await called(client, "get_directory_items", entityId="SOURCE")
+        lines = [*(item["statusId"] for item in there["items"]), "Fax", "Telex"]
+        async with other.listen(resource_subscriptions=[SOURCE]) as events:
+            team.portal.portal.fail_write = (1, "refused")
+            said = await called(client, "apply_directory", entityId="SOURCE", items=lines)
+            if said["status"] == "planned":
+                said = await called(client, "apply_directory", entityId="SOURCE", planId=said["planId"])
+            assert said["status"] == "stopped"
+            assert [step["outcome"] for step in said["steps"]] == ["done", "not done"]
+            with anyio.fail_after(5):
+                await anext(aiter(events))
+
+
 @pytest.mark.filterwarnings("ignore:resources/(un)?subscribe is removed")
 async def test_an_earlier_clients_subscription_is_not_kept(team: TeamServer) -> None:
     anna, bert = team.add("anna"), team.add("bert", scopes=("records:read",))

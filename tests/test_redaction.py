@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from mcp import Client
 from mcp.client.stdio import stdio_client
 
+from bitrix24_directories import redaction
 from bitrix24_directories.cli.main import main
 from bitrix24_directories.mcp_server.server import DirectoriesServer
 from bitrix24_directories.portal import Fault
@@ -130,6 +131,30 @@ def test_secrets_come_and_go() -> None:
     assert redact("first second") == "*** ***"
     known.remove("first")
     assert redact("first second") == "first ***"
+
+
+def test_the_same_secrets_are_compared_once() -> None:
+    known = [frozenset(OTHERS), frozenset([*OTHERS])]
+    redact = Redactor(lambda: known[0])
+    sought = redact._known()  # noqa: SLF001 - thousands of them for each text would take their time
+    known.reverse()
+    assert redact._known() is sought  # noqa: SLF001
+    assert sought.secrets is known[0]
+
+
+def test_only_what_may_hold_a_secret_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a megabyte of an argument holds the server up for two seconds."""
+    redact, decoded = redactor(*OTHERS), list[str]()
+    decode = redaction._decoded  # noqa: SLF001 - what takes the time
+
+    def counted(text: str) -> str:
+        decoded.append(text)
+        return decode(text)
+
+    monkeypatch.setattr(redaction, "_decoded", counted)
+    text = "%\n" * 1000 + "a line that holds nothing\n" * 1000
+    assert redact(f"{text}{spelt(OTHERS[0])['percent']}") == f"{text}***"
+    assert len(decoded) < 10
 
 
 def test_structured_values_keep_their_shape() -> None:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import anyio
 import httpx
@@ -53,7 +54,7 @@ def test_people_come_and_go(
     code, token, _ = run(capsys, "person", "add", "anna", "--webhook-file", "webhook.txt", "--write")
     assert code == 0
     assert re.fullmatch(r"b24d_[\w-]{43}\n", token)
-    monkeypatch.setattr(sys, "stdin", io.StringIO(portal.webhook_url()))
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"\ufeff{portal.webhook_url()}"))
     assert run(capsys, "person", "add", "bert", "--webhook-file", "-")[0] == 0
     assert run(capsys, "person", "add", "carl")[0] == 0
     assert run(capsys, "person", "add", "dora", "--oauth", "--write")[0] == 0
@@ -184,6 +185,100 @@ def test_a_webhook_that_cannot_be_tried_is_taken_with_a_warning(
     assert [person.name for person in known(people)] == ["anna", "bert"]
 
 
+BROKEN = b'{oops "\xff"'
+
+
+def test_a_line_that_is_broken_stays_as_it_is_while_others_are_changed(
+    people: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Or nobody could be taken out before it is mended; it may be somebody's."""
+    odd = b'{"name":"odd","note":"\\ud83d",  "big":1' + b"0" * 5000 + b"}"
+    run(capsys, "person", "add", "anna")
+    people.write_bytes(b"# those of the office\r\n\r\n" + people.read_bytes() + BROKEN + b"\n" + odd)
+    said = (
+        "lines 4, 5 of people.jsonl: no person's, or another one's too: correct or delete it; all others are let in\n"
+    )
+    code, token, note = run(capsys, "person", "add", "bert")
+    assert (code, note) == (0, said)
+    assert run(capsys, "person", "rotate", "anna")[::2] == (0, said)
+    comment, blank, anna, *rest = people.read_bytes().splitlines()
+    assert (comment, blank, rest[:2]) == (b"# those of the office", b"", [BROKEN, odd])
+    assert run(capsys, "person", "list")[2].count(said) == 1
+    assert run(capsys, "person", "remove", "anna")[0] == 0
+    assert anna not in people.read_bytes()
+    assert People(people).with_token(token.strip()) is not None
+
+
+def test_who_has_a_line_that_is_no_persons_can_be_taken_out_or_put_right(
+    people: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(capsys, "person", "add", "zoe")
+    with people.open("ab") as file:
+        file.write(
+            b'{"name": "a b", "note": "\\ud83d"}\n{"name": "eva", "token": "", "scopes": 5, "note": "\\ud83d"}\n'
+        )
+    assert run(capsys, "person", "remove", "a b")[0] == 0
+    assert run(capsys, "person", "scopes", "eva", "--read-only") == (0, "", "")
+    assert [one.name for one in known(people)] == ["zoe", "eva"]
+    assert b"ud83d" in people.read_bytes()
+
+
+def test_a_file_that_is_another_one_is_not_changed(people: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    people.touch(mode=0o600)
+    for content in (b"name,token\nanna,b24d_x\n", BROKEN, "{}".encode("utf-16")):
+        people.write_bytes(content)
+        code, _, said = run(capsys, "person", "add", "anna")
+        assert (code, said) == (1, f"no line of {people} is a person's; mend it first\n")
+        assert people.read_bytes() == content
+
+
+def test_a_file_that_is_too_large_loses_nobody(people: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, "person", "add", "anna")
+    content = b"\n" * 10 * 2**20 + people.read_bytes()
+    people.write_bytes(content)
+    for command in (["add", "bert"], ["remove", "anna"], ["list"]):
+        assert run(capsys, "person", *command) == (1, "", f"{people} has more than 10 MiB\n")
+    assert people.read_bytes() == content
+    people.write_bytes(content[-(10 * 2**20 - 9) :])  # which one more would make too large
+    assert run(capsys, "person", "add", "bert") == (1, "", f"{people} cannot be written (File too large)\n")
+    assert len(people.read_bytes()) == 10 * 2**20 - 9
+
+
+def test_a_link_is_not_replaced(
+    people: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another server may read what it leads to, and would go on letting in who is taken out here."""
+    run(capsys, "person", "add", "anna")
+    people.rename("real.jsonl")
+    people.symlink_to("real.jsonl")
+    code, _, said = run(capsys, "person", "remove", "anna")
+    assert (code, said) == (1, f"{people} is a link: BITRIX24_PEOPLE has to name the file itself\n")
+    assert people.is_symlink()
+    assert run(capsys, "person", "list")[0] == 0
+    monkeypatch.setattr(Path, "is_symlink", lambda _: False)  # as if it came a moment later
+    assert run(capsys, "person", "remove", "anna")[0] == 1
+    monkeypatch.undo()
+    assert people.is_symlink()
+
+
+def test_the_last_one_leaves_a_file_that_is_not_empty(people: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of an empty one the server cannot tell whether it is half-written, and lets in those of before."""
+    run(capsys, "person", "add", "anna")
+    server = People(people)
+    assert server.named("anna")
+    assert run(capsys, "person", "remove", "anna") == (
+        0, "", "people.jsonl names nobody: `bitrix24-directories-mcp person add NAME`\n",
+    )  # fmt: skip
+    assert not server.named("anna")
+    assert people.read_text() == "# nobody\n"
+    assert run(capsys, "person", "add", "bert")[0] == 0
+    assert "nobody" not in people.read_text()
+    people.write_bytes(people.read_bytes() + BROKEN)
+    assert server.named("bert")
+    assert run(capsys, "person", "remove", "bert")[0] == 0
+    assert not server.named("bert")
+
+
 URL = "https://portal.example/rest/1/secretsecret0001/"
 
 
@@ -194,6 +289,13 @@ URL = "https://portal.example/rest/1/secretsecret0001/"
         ["person", "add", "anna", "--webhook-file", URL.removeprefix("https://")],
         ["person", "webhook", "anna", "--webhook-file", URL],
         ["person", "webhook", "anna", URL],
+        ["person", "webhook", URL, "--webhook-file", "webhook.txt", "--unchecked"],
+        ["person", "add", URL, "--webhook-file", "webhook.txt"],
+        ["person", "rotate", URL],
+        ["person", "remove", URL],
+        ["person", "add", "anna", "--webhook-file", URL.removeprefix("https://portal.example/")],
+        ["person", "add", "anna", "--webhook-file", quote(URL, safe="")],
+        ["person", "add", "anna", "--webhook-file", quote(URL.removeprefix("https://"), safe="")],
         ["person", "add", "anna", URL],
         ["person", URL],
         ["person", "import", URL, "--tokens", "tokens.csv"],
@@ -205,6 +307,7 @@ URL = "https://portal.example/rest/1/secretsecret0001/"
 @pytest.mark.usefixtures("people")
 def test_a_url_in_the_place_of_a_file_is_not_printed_back(capsys: pytest.CaptureFixture[str], argv: list[str]) -> None:
     Path("people.csv").write_text("name,webhook,write\nanna,,no\n")
+    Path("webhook.txt").write_text("https://portal.example/rest/1/anothercode00001/")
     try:
         code = main(argv)
     except SystemExit as exc:
@@ -243,7 +346,7 @@ class TestImport:
         ]  # fmt: skip
         assert not any(token in people.read_text() for token in tokens.values())
 
-    @pytest.mark.parametrize("head", ["write;name;webhook", "name,webhook,write"])
+    @pytest.mark.parametrize("head", ["write;name;webhook", "name,webhook,write", "Name, Webhook ,WRITE"])
     def test_as_spreadsheets_write_it(self, people: Path, capsys: pytest.CaptureFixture[str], head: str) -> None:
         row = "No;anna;" if ";" in head else 'anna,"",NO'
         assert self.give(capsys, f"{head}\r\n{row}\r\n\r\n")[0] == 0
@@ -254,6 +357,9 @@ class TestImport:
         [
             ("", "people.csv needs the columns name,webhook,write in its first line"),
             ("name,webhook\nanna,\n", "people.csv needs the columns"),
+            ("name,webhook,write,write\nanna,,no,no\n", "people.csv needs the columns"),
+            ("x" * 200_000, "people.csv is no CSV"),
+            (f'name,webhook,write\nanna,"{"x" * 200_000}",no\n', "people.csv is no CSV"),
             ("name,webhook,write\n", "people.csv names nobody"),
             ("name,webhook,write\nanna,,no\na b,,no\n", "Line 3 of people.csv: a name has 1 to 64"),
             (f"name,webhook,write\n{URL},anna,no\n", "Line 2 of people.csv: a name has 1 to 64"),
@@ -300,6 +406,22 @@ class TestImport:
         code, _, said = run(capsys, "person", "import", "people.csv", "--tokens", "no/tokens.csv")
         assert (code, said) == (1, "no/tokens.csv cannot be written: No such file or directory\n")
         assert not people.exists()
+
+    def test_tokens_have_a_file_of_their_own(self, people: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        Path("people.csv").write_text("name,webhook,write\nanna,,no\n")
+        code, _, said = run(capsys, "person", "import", "people.csv", "--tokens", f"./{people.name}")
+        assert (code, said) == (2, "The tokens need a file of their own: BITRIX24_PEOPLE names this one.\n")
+        assert not people.exists()
+
+    def test_no_webhook_is_tried_for_a_name_that_is_taken(
+        self, people: Path, portal: RunningPortal, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        run(capsys, "person", "add", "zoe")
+        before = people.read_text()
+        own = portal.webhook_url()
+        code, _, said = self.give(capsys, f"name,webhook,write\nanna,{own},no\nzoe,{own},no\n")
+        assert (code, said.partition(":")[0]) == (1, "zoe is there already")
+        assert (portal.methods_called, people.read_text()) == ([], before)
 
     def test_where_the_file_of_people_cannot_be_written_no_tokens_stay(
         self, people: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -46,8 +46,10 @@ class Redactor:
 
     def _known(self) -> _Sought:
         secrets, sought = frozenset(self._secrets()), self._sought
-        if secrets is not sought.secrets and secrets != sought.secrets:
-            self._sought = sought = _Sought(secrets)
+        if secrets is not sought.secrets:
+            if secrets != sought.secrets:
+                self._sought = sought = _Sought(secrets)
+            sought.secrets = secrets  # the same ones again, which need not be compared the next time
         return sought
 
 
@@ -60,6 +62,7 @@ class _Sought:
         # Decoding may go further than what a secret was encoded by, and decode the secret itself.
         decoded = {_wholly_decoded(secret) for secret in secrets if _ENCODED.search(secret)}
         self._spelt = _Words(secrets | decoded) if decoded else self._plain
+        self._shortest = min(map(len, secrets | decoded), default=0)
 
     def hidden(self, text: str) -> str:
         text = self._plain.masked(text)
@@ -68,6 +71,8 @@ class _Sought:
         return "\n".join(self._without_encoded(line) for line in text.split("\n"))
 
     def _without_encoded(self, line: str) -> str:
+        if len(line) < self._shortest or not _ENCODED.search(line):  # decoding makes none longer
+            return line
         decoded = line
         for _ in range(_ROUNDS):
             before, decoded = decoded, _decoded(decoded)
@@ -106,7 +111,10 @@ class _Words:
     def _masked(self, found: re.Match[str]) -> str:
         stretch, parts, done, at = found[0], [], 0, 0
         while at <= len(stretch) - self._shortest:
-            words = self._by_start.get(stretch[at : at + self._shortest], ())
+            words = self._by_start.get(stretch[at : at + self._shortest])
+            if words is None:
+                at += 1
+                continue
             word = next((one for one in words if stretch.startswith(one, at)), "")
             if word:
                 parts += [stretch[done:at], MASK]

@@ -19,7 +19,7 @@ INVISIBLE = re.compile(
 )
 """One character that nobody sees."""
 
-LIKE_A_WEBHOOK = re.compile(r"\S*(?:[a-z]{2,}:/|/rest/\d+/\w{8})\S*", re.IGNORECASE)
+LIKE_A_WEBHOOK = re.compile(r"\S*(?:[a-z]{2,}:(?:/|%2f)|(?:\b|%2f)rest(?:/|%2f)\d+(?:/|%2f)\w{8})\S*", re.IGNORECASE)
 """A URL, or most of a webhook's, where something else is meant: not to be shown."""
 
 _JOINER = "\u200d"

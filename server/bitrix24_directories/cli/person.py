@@ -46,7 +46,9 @@ def person(args: argparse.Namespace) -> int:
         choose(settings.lang)
         if not settings.people:
             raise UsageError("Which file holds the people? Name it in BITRIX24_PEOPLE.")
-        people = People(Path(settings.people).expanduser())
+        people = People(Path(settings.people).expanduser(), quiet=True)
+        if args.what == "add":
+            people.make_sure_new([args.name])
         match args.what:
             case "add":
                 print(_added(people, args, settings))
@@ -64,6 +66,9 @@ def person(args: argparse.Namespace) -> int:
                 people.remove(args.name)
             case _:
                 _list(people, settings)
+        people.look()
+        if people.trouble:
+            complain(say(people.trouble))
     except Bitrix24Error as exc:
         complain(to_a_person(exc.for_a_team()))
         return 1
@@ -89,7 +94,10 @@ def _import(people: People, args: argparse.Namespace, settings: Settings) -> Non
     tokens = Path(args.tokens)
     if os.path.lexists(tokens):
         raise UsageError(say(f"{_shown(args.tokens)} is there already, and tokens are never written over a file."))
+    if os.path.realpath(tokens) == os.path.realpath(people.path):
+        raise UsageError("The tokens need a file of their own: BITRIX24_PEOPLE names this one.")
     persons = _persons(args.file)
+    people.make_sure_new([one.name for one in persons])  # or thousands of webhooks would be tried for nothing
     _try({one.name: one.webhook for one in persons if one.webhook is not None}, args, settings)
     kept = False
 
@@ -119,10 +127,11 @@ def _persons(file: str) -> list[Person]:
     """The people of a CSV. Raises UsageError, which names each wrong line, and nothing that stands in it."""
     text = _read(file)
     rows = csv.DictReader(io.StringIO(text), delimiter=";" if ";" in text.partition("\n")[0] else ",")
-    if sorted(map(str, rows.fieldnames or [])) != sorted(_COLUMNS):
-        raise UsageError(say(f"{_shown(file)} needs the columns {','.join(_COLUMNS)} in its first line."))
     persons, wrong = [], []
     try:
+        rows.fieldnames = [column.strip().casefold() for column in rows.fieldnames or ()]
+        if sorted(rows.fieldnames) != sorted(_COLUMNS):
+            raise UsageError(say(f"{_shown(file)} needs the columns {','.join(_COLUMNS)} in its first line."))
         for row in rows:
             try:
                 persons.append(_person(row))
@@ -159,8 +168,6 @@ def _list(people: People, settings: Settings) -> None:
     for one in people.all():
         moments = "".join(f"; {text}" for text in _moments(one, last))
         print(f"{one.name}: {' '.join(one.scopes)} ({_acts_as(one)}){moments}")
-    if people.trouble:
-        complain(people.trouble)
     if not seen.kept:
         complain(say("When people called last is kept where BITRIX24_AUDIT_LOG or BITRIX24_REDIS_URL is set."))
 
@@ -237,7 +244,7 @@ def _read(file: str) -> str:
             "renew the webhook in Bitrix24."
         )
     try:
-        return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8-sig")
+        return sys.stdin.read().removeprefix("\ufeff") if file == "-" else Path(file).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeError) as exc:
         why = exc.strerror if isinstance(exc, OSError) else "it is not saved as UTF-8"
         raise UsageError(say(f"{_shown(file)} cannot be read: {why}")) from None

@@ -85,7 +85,7 @@ CHANGING = {
     "merge_directory_items",
 }
 _HELLO_SECONDS = 0.1  # in which most clients have been told of all tools: nothing may hold that up
-_CHANGED = ("done", "done otherwise", "incomplete")  # what a result's status is after something was changed
+_CHANGED = ("done", "done otherwise", "incomplete", "stopped")  # a result's status after something may have changed
 
 T = TypeVar("T")
 
@@ -182,16 +182,17 @@ class DirectoriesServer(MCPServer[None]):
         if wants_progress(context):
             work = telling(context, waiting, self._timeout, work)
         try:
-            if name in CHANGING:  # a person may be asked in between; `changes` keeps to the timeout by itself
-                with waiting.as_current():
-                    return await self._announced(await work)
-            return await self._in_time(work, waiting)
+            if name not in CHANGING:
+                return await self._in_time(work, waiting)
+            with waiting.as_current():  # a person may be asked in between; `changes` keeps to the timeout by itself
+                result = await work
         except StoppedError as exc:
-            return self._failed(exc.error, exc.change)
+            result = self._failed(exc.error, exc.change)
         except MergeStoppedError as exc:
-            return self._failed(exc.error, exc.merge)
+            result = self._failed(exc.error, exc.merge)
         except Bitrix24Error as exc:
             return self._failed(exc)
+        return await self._announced(result)
 
     def over_http(self, security: TransportSecuritySettings, body_limit: int) -> StreamableHTTPSessionManager:
         """What serves this server over HTTP without sessions, in both protocol eras; to be run once."""

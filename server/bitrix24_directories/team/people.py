@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import errno
 import hashlib
 import json
 import logging
@@ -15,7 +16,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -23,17 +24,17 @@ from pathlib import Path
 
 from bitrix24_directories.mcp_server.scopes import READING, SCOPES
 from bitrix24_directories.rest import Webhook
+from bitrix24_directories.text import LIKE_A_WEBHOOK
 
 logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[\w.@+-]{1,64}")
 _HASH = re.compile(r"[0-9a-f]{64}")
 _LIMIT = 10 * 2**20
-"""Bytes of the file that are read at most."""
-
-_Line = dict[str, object]
-_COMMENT = "#"
-"""Begins a comment; a comment is a line that holds its text under this name."""
+"""Bytes that the file may have."""
+_COMMENT = b"#"
+_NOBODY = b"# nobody"
+"""Left in a file whose last person is taken out: an empty one may be half-written."""
 
 
 class PeopleError(Exception):
@@ -59,6 +60,18 @@ class Person:
         return self.webhook is not None or self.oauth
 
 
+@dataclass(frozen=True, repr=False)
+class _Line:
+    """A line as it stands in the file, and what it says: nothing for a comment, and for what cannot be read."""
+
+    text: bytes
+    said: Mapping[str, object]
+
+    @classmethod
+    def saying(cls, said: Mapping[str, object]) -> _Line:
+        return cls(json.dumps(said, ensure_ascii=False).encode(errors="backslashreplace"), said)  # as JSON escapes them
+
+
 def is_name(text: str) -> bool:
     """Whether somebody can be called so here."""
     return _NAME.fullmatch(text) is not None
@@ -77,12 +90,15 @@ class People:
     trouble = ""
     """What is wrong with the file as it is now, without its folder and whatever stands in it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, quiet: bool = False) -> None:
+        """Log nothing where it is `quiet`, for whoever says by themselves what `trouble` is."""
         self.path = path
+        self._quiet = quiet
         self._read_as: tuple[int, ...] | None = None
         self._logged: tuple[tuple[int, ...] | None, str] = (None, "")
         self._by_hash: dict[str, Person] = {}
         self._by_name: dict[str, Person] = {}
+        self._lines: dict[bytes, Person | None] = {}
 
     def with_token(self, token: str) -> Person | None:
         self.look()
@@ -108,7 +124,7 @@ class People:
             trouble = self._kept(str(exc).replace(str(self.path), self.path.name))
             found = None  # to be tried again, for not all that can be wrong shows in what it looks like
         self._read_as, self.trouble = found, trouble
-        if (found, trouble) == self._logged:
+        if self._quiet or (found, trouble) == self._logged:
             return
         self._logged = found, trouble
         if trouble:
@@ -119,7 +135,7 @@ class People:
     def make_sure(self) -> None:
         """Look at the file. Raises PeopleError where it cannot be used."""
         self._looked_at()
-        self._texts()
+        self._content()
         self.look()
 
     def add(self, name: str, scopes: Sequence[str], webhook: Webhook | None, *, oauth: bool = False) -> str:
@@ -134,22 +150,18 @@ class People:
         tokens = [_new_token() for _ in persons]
 
         def added(lines: list[_Line]) -> list[_Line]:
-            taken = {line.get("name") for line in lines}
-            for person in persons:
-                if not is_name(person.name):
-                    raise PeopleError("a name has 1 to 64 letters, digits, or . _ @ + -")
-                if person.name in taken:
-                    raise PeopleError(
-                        f"{person.name} is there already: `rotate` gives them another token, `webhook` another "
-                        "webhook, `scopes` other rights; `remove` takes them out"
-                    )
-                taken.add(person.name)
+            _make_sure_new([one.name for one in persons], lines)
             if keep is not None:
                 keep(tokens)
-            return [*lines, *(_line_of(*pair) for pair in zip(persons, tokens, strict=True))]
+            kept = [line for line in lines if line.text != _NOBODY]
+            return [*kept, *(_line_of(*pair) for pair in zip(persons, tokens, strict=True))]
 
         self._change(added)
         return tokens
+
+    def make_sure_new(self, names: Sequence[str]) -> None:
+        """Raises PeopleError where nobody could be added under one of these names."""
+        _make_sure_new(names, self._lines_now())
 
     def set_webhook(self, name: str, webhook: Webhook) -> None:
         """Let a person act with another webhook, or with one at all. Raises PeopleError where there is no such name."""
@@ -161,7 +173,8 @@ class People:
         """
 
         def changed(lines: list[_Line]) -> list[_Line]:
-            alone = any(line.get("name") == name and (line.get("webhook") or line.get("oauth")) for line in lines)
+            theirs = [line.said for line in lines if _name_of(line) == name]
+            alone = any(said.get("webhook") or said.get("oauth") for said in theirs)
             found = _with(lines, name, {"scopes": list(scopes)})
             if not alone and not {*scopes} <= {*READING}:
                 raise PeopleError(
@@ -191,74 +204,99 @@ class People:
             raise PeopleError(f"{self.path} is no regular file")
         if os.name == "posix" and found.st_mode & 0o077:
             raise PeopleError(f"{self.path} can be read by others: it needs mode 0600")
+        if found.st_size > _LIMIT:
+            raise PeopleError(f"{self.path} has more than {_LIMIT // 2**20} MiB")
         return found.st_ino, found.st_ctime_ns, found.st_mtime_ns, found.st_size  # ctime: mode and owner, too
 
     def _read(self) -> str:
-        """Take in whom the file names; gives what is wrong with it. Raises PeopleError where it cannot be read."""
+        """Take in whom the file names; gives what is wrong with it. Raises PeopleError where it cannot be read.
+
+        Lines that were there before are not parsed again: nobody waits while those of thousands are.
+        """
+        content = self._content()
+        texts = content.splitlines()
+        lines = {text: self._lines[text] if text in self._lines else _person(text) for text in texts if _speaks(text)}
         by_hash: dict[str, Person] = {}
         by_name: dict[str, Person] = {}
         wrong: list[int] = []
-        for number, text in enumerate(self._texts(), 1):
-            if _says_nothing(text):
+        for number, text in enumerate(texts, 1):
+            if not _speaks(text):
                 continue
-            person = _person(text)
+            person = lines[text]
             if person is None or person.name in by_name or person.token_hash in by_hash:
                 wrong.append(number)
                 continue
             by_name[person.name] = person
             if person.token_hash:
                 by_hash[person.token_hash] = person
-        if wrong and not by_name:
+        if wrong and not by_name and _NOBODY not in texts:
             return self._kept(f"no line of {self.path.name} is a person's")
-        self._by_hash, self._by_name = by_hash, by_name
+        if self._by_name and _is_cut(content):
+            return self._kept(f"{self.path.name} is empty, or ends in the middle of a line")
+        self._by_hash, self._by_name, self._lines = by_hash, by_name, lines
         self.version += 1
         if wrong:
-            return f"{_lines(wrong)} of {self.path.name}: no person's, or another one's too; all others are let in"
+            return (
+                f"{_lines(wrong)} of {self.path.name}: no person's, or another one's too: correct or delete it; "
+                "all others are let in"
+            )
         return "" if by_name else f"{self.path.name} names nobody: `bitrix24-directories-mcp person add NAME`"
 
     def _kept(self, trouble: str) -> str:
         known = len(self._by_name)
-        return f"{trouble}; {f'those are let in who were before: {known}' if known else 'nobody is let in'}"
+        return f"{trouble}; those are let in who were before: {known}" if known else f"{trouble}; nobody is let in"
 
-    def _texts(self) -> list[bytes]:
+    def _content(self, flags: int = 0) -> bytes:
         try:
-            with self.path.open("rb") as file:
-                return file.read(_LIMIT).removeprefix(codecs.BOM_UTF8).splitlines()
+            with open(self.path, "rb", opener=lambda path, given: os.open(path, given | flags)) as file:
+                return file.read(_LIMIT).removeprefix(codecs.BOM_UTF8)
         except OSError as exc:
             raise PeopleError(f"{self.path} cannot be read ({exc.strerror or exc})") from None
 
     def _change(self, change: Callable[[list[_Line]], list[_Line]]) -> None:
-        """Replace the file as a whole, one program at a time."""
+        """Replace the file as a whole, one program at a time. Lines that are not to be changed stay as they are."""
         from filelock import FileLock, Timeout  # what only those who change it need
 
         try:
+            if self.path.is_symlink():  # the link would be replaced, and whoever reads its target would hear of nothing
+                raise PeopleError(f"{self.path} is a link: BITRIX24_PEOPLE has to name the file itself")
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = self.path.with_name(f"{self.path.name}.lock")
             _make_for(lock, self._belongs_to())
             with FileLock(lock, timeout=10, mode=0o600):
-                lines: list[_Line] = []
-                if self.path.exists():
-                    self._looked_at()
-                    lines = [_line(text, self.path, number) for number, text in enumerate(self._texts(), 1) if text]
-                self._replace(change(lines))
+                self._replace(change(self._lines_now()))
         except Timeout:
             raise PeopleError(f"another program keeps {self.path}") from None
         except OSError as exc:
             raise PeopleError(f"{self.path} cannot be written ({exc.strerror or exc})") from None
+
+    def _lines_now(self) -> list[_Line]:
+        """All lines of the file; none where there is no file. Raises PeopleError where it cannot be changed."""
+        if not self.path.exists():
+            return []
+        self._looked_at()
+        # Root shall not give the file's owner what a link leads to, put in its place at the last moment.
+        lines = [_line(text) for text in self._content(getattr(os, "O_NOFOLLOW", 0)).splitlines()]
+        if any(_speaks(line.text) for line in lines) and not any(map(_name_of, lines)):
+            raise PeopleError(f"no line of {self.path} is a person's; mend it first")
+        return lines
 
     def _belongs_to(self) -> os.stat_result:
         """Whose the file is, or will be: its folder's owner's. Root may change it, and the server has to read it."""
         return self.path.stat() if self.path.exists() else self.path.parent.stat()
 
     def _replace(self, lines: Sequence[_Line]) -> None:
+        content = b"".join(line.text + b"\n" for line in lines)
+        if len(content) > _LIMIT:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))  # the server would not read it
         new = self.path.with_name(f"{self.path.name}.{secrets.token_hex(4)}.new")
         try:
-            with open(new, "x", encoding="utf-8", opener=partial(os.open, mode=0o600)) as file:
+            with open(new, "xb", opener=partial(os.open, mode=0o600)) as file:
                 owner = self._belongs_to()
                 _hand_over(file.fileno(), owner)
                 if hasattr(os, "fchmod") and stat.S_ISREG(owner.st_mode):
                     os.fchmod(file.fileno(), stat.S_IMODE(owner.st_mode))
-                file.writelines(f"{_text(line)}\n" for line in lines)
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             new.replace(self.path)
@@ -294,8 +332,15 @@ def _is_root() -> bool:
     return hasattr(os, "geteuid") and os.geteuid() == 0
 
 
-def _says_nothing(text: bytes) -> bool:
-    return not text.strip() or text.startswith(_COMMENT.encode())
+def _speaks(text: bytes) -> bool:
+    """Whether a line is to be a person's: no comment, and not empty."""
+    return bool(text.strip()) and not text.startswith(_COMMENT)
+
+
+def _is_cut(content: bytes) -> bool:
+    """Whether somebody may be writing the file now, or could not write it all."""
+    last = content.rpartition(b"\n")[2].strip()
+    return not content or (_speaks(last) and not last.endswith(b"}"))
 
 
 def _lines(numbers: Sequence[int]) -> str:
@@ -331,37 +376,53 @@ def _person(text: bytes) -> Person | None:
     return Person(name, hashed, known, webhook, oauth, created if isinstance(created, str) else "")
 
 
-def _line(text: bytes, path: Path, number: int) -> _Line:
+def _line(text: bytes) -> _Line:
     try:
-        line = {_COMMENT: text.decode()} if _says_nothing(text) else json.loads(text.decode())
+        said = json.loads(text.decode()) if _speaks(text) else {}
     except (ValueError, RecursionError):
-        line = None
-    if not isinstance(line, dict):
-        raise PeopleError(f"line {number} of {path} is no person's; mend it first")
-    return line
+        said = {}
+    return _Line(text, said if isinstance(said, dict) else {})
 
 
-def _text(line: _Line) -> str:
-    return str(line[_COMMENT]) if [*line] == [_COMMENT] else json.dumps(line, ensure_ascii=False)
+def _name_of(line: _Line) -> str | None:
+    name = line.said.get("name")
+    return name if isinstance(name, str) else None
 
 
-def _without(lines: list[_Line], name: str) -> list[_Line]:
-    kept = [one for one in lines if one.get("name") != name]
-    if len(kept) == len(lines):
-        raise PeopleError(f"there is no {name}")
-    return kept
+def _make_sure_new(names: Sequence[str], lines: Sequence[_Line]) -> None:
+    taken = {*map(_name_of, lines)}
+    for name in names:
+        if not is_name(name):
+            raise PeopleError("a name has 1 to 64 letters, digits, or . _ @ + -")
+        if name in taken:
+            raise PeopleError(
+                f"{name} is there already: `rotate` gives them another token, `webhook` another webhook, `scopes` "
+                "other rights; `remove` takes them out"
+            )
+        taken.add(name)
 
 
-def _with(lines: list[_Line], name: str, changes: _Line) -> list[_Line]:
-    _without(lines, name)
-    return [one | changes if one.get("name") == name else one for one in lines]
+def _make_sure_of(name: str, lines: Sequence[_Line]) -> None:
+    if name not in map(_name_of, lines):
+        raise PeopleError(f"there is no {LIKE_A_WEBHOOK.sub('…', name)}")
+
+
+def _without(lines: Sequence[_Line], name: str) -> list[_Line]:
+    _make_sure_of(name, lines)
+    kept = [one for one in lines if _name_of(one) != name]
+    return kept if any(_person(one.text) for one in kept) else [*kept, _Line(_NOBODY, {})]
+
+
+def _with(lines: Sequence[_Line], name: str, changes: Mapping[str, object]) -> list[_Line]:
+    _make_sure_of(name, lines)
+    return [_Line.saying({**one.said, **changes}) if _name_of(one) == name else one for one in lines]
 
 
 def _line_of(person: Person, token: str) -> _Line:
-    line: _Line = {"name": person.name, "token": token_hash(token), "scopes": list(person.scopes)}
-    line |= {"webhook": _url(person.webhook)} if person.webhook is not None else {}
-    line |= {"oauth": True} if person.oauth else {}
-    return line | {"created": datetime.now(UTC).isoformat(timespec="seconds")}
+    said: dict[str, object] = {"name": person.name, "token": token_hash(token), "scopes": list(person.scopes)}
+    said |= {"webhook": _url(person.webhook)} if person.webhook is not None else {}
+    said |= {"oauth": True} if person.oauth else {}
+    return _Line.saying(said | {"created": datetime.now(UTC).isoformat(timespec="seconds")})
 
 
 def _url(webhook: Webhook) -> str:

@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 KEPT_SECONDS = 30.0
 """After which what was noted is kept at the latest."""
 _LIMIT = 10 * 2**20
+_LATEST = 1e11
+"""Seconds of Unix that are a moment yet: what is later cannot be shown, nor be a float at all."""
 
 
 class Seen:
@@ -73,7 +75,8 @@ class Seen:
                 with self._path.open(encoding="utf-8") as file:
                     found = json.loads(file.read(_LIMIT))
         found = found if isinstance(found, dict) else {}
-        return {name: float(moment) for name, moment in found.items() if isinstance(moment, int | float)}
+        moments = {name: moment for name, moment in found.items() if isinstance(moment, int | float)}
+        return {name: float(moment) for name, moment in moments.items() if 0 < moment < _LATEST}
 
     def _write(self, noted: Mapping[str, float]) -> None:
         """Replace the file as a whole; raises OSError."""

@@ -6,6 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from .metrics import Metrics
 
 _OF_SETTINGS = ("NOT_CONFIGURED", "INVALID_CONFIGURATION")
+_portal: ContextVar[str] = ContextVar("portal", default="")
+"""The portal that this call works on."""
 MOST_MEMBERS = 5_000
 """People whose clients are kept at the same time; the longest unused go first."""
 
@@ -117,7 +120,9 @@ class Team(Callers):
         return person.scopes if person.acts_alone else [one for one in person.scopes if one in READING]
 
     async def admitted(self) -> Caller:
-        return await (await self._member(self.person())).admitted()
+        member = await self._member(self.person())
+        _portal.set(member.portal.address)
+        return await member.admitted()
 
     def worded(self, error: Bitrix24Error) -> Bitrix24Error:
         """What people have of their own is put in by commands; the shared webhook is a setting."""
@@ -152,7 +157,8 @@ class Team(Callers):
         return (person.name, person.token_hash, *self._credentials(person).identity)
 
     def portal(self) -> str:
-        return self._credentials(self.person()).identity[0]
+        """That of whoever was let in for this call: they may have been taken out of the file since."""
+        return _portal.get() or self._credentials(self.person()).identity[0]
 
     def links(self) -> Mapping[str, Link]:
         return {address: portal.link for address, portal in self.portals.items()}
@@ -197,6 +203,8 @@ class Team(Callers):
                 assert self._tasks is not None, "it runs before anybody calls"
                 await self._tasks.start(member.run)
                 self._members[key] = member
+                if not {*credentials.secrets} <= self.secrets():  # taken out of the file since the call began
+                    self._forget_secrets()
             self._members.move_to_end(key)
             if len(self._members) > MOST_MEMBERS:
                 _, longest_unused = self._members.popitem(last=False)
