@@ -168,6 +168,19 @@ def test_whatever_is_wrong_with_the_file_nobody_else_is_shut_out(tokens: dict[st
     assert ADMIN_SECRET not in (tmp_path / "stderr.txt").read_text()
 
 
+def test_a_group_may_read_what_is_roots(folder_of_a_user: Path) -> None:
+    """As files of a Secret are that Kubernetes mounts: links to root's own, for a group."""
+    mounted = folder_of_a_user / "..data"
+    mounted.write_text('{"name": "anna", "scopes": []}\n')
+    mounted.chmod(0o440)
+    (folder_of_a_user / "people.jsonl").symlink_to(mounted)
+    people = People(folder_of_a_user / "people.jsonl")
+    assert people.named("anna") is not None
+    os.chown(mounted, USER, USER)
+    people.look()
+    assert "needs mode 0600" in people.trouble
+
+
 @pytest.fixture
 def folder_of_a_user() -> Iterator[Path]:
     """A folder of a user that is not root; for tests that root runs."""

@@ -173,9 +173,11 @@ def _list(people: People, settings: Settings) -> None:
 
 
 def _moments(person: Person, last: Mapping[str, float] | None) -> list[str]:
-    """When they were created and called last, as far as it is known."""
+    """When they were created, got their token and called last, as far as it is known."""
     created = _seconds(person.created)
     said = [] if created is None else [say(f"created {_moment(created)}")]
+    if (rotated := _seconds(person.rotated)) is not None:
+        said.append(say(f"token of {_moment(rotated)}"))
     if last is None:
         return said
     called = last.get(person.name, 0.0)

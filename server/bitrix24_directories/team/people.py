@@ -44,7 +44,8 @@ class PeopleError(Exception):
 @dataclass(frozen=True)
 class Person:
     """One who may call: `token_hash` is empty for whoever proves it otherwise. They act with their own `webhook`, or
-    through the application (`oauth`); with neither they read through the shared one. `created` is a moment in UTC.
+    through the application (`oauth`); with neither they read through the shared one. `created` is a moment in UTC,
+    and so is `rotated`, since when they have had their token if it is not the first.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Person:
     webhook: Webhook | None = None
     oauth: bool = False
     created: str = ""
+    rotated: str = ""
 
     @property
     def acts_alone(self) -> bool:
@@ -192,7 +194,7 @@ class People:
     def rotate(self, name: str) -> str:
         """Another token for a person, in place of theirs. Raises PeopleError where there is no such person."""
         token = _new_token()
-        self._change(lambda lines: _with(lines, name, {"token": token_hash(token)}))
+        self._change(lambda lines: _with(lines, name, {"token": token_hash(token), "rotated": _now()}))
         return token
 
     def _looked_at(self) -> tuple[int, ...]:
@@ -202,7 +204,8 @@ class People:
             raise PeopleError(f"{self.path} cannot be read ({exc.strerror})") from None
         if not stat.S_ISREG(found.st_mode):
             raise PeopleError(f"{self.path} is no regular file")
-        if os.name == "posix" and found.st_mode & 0o077:
+        others = 0o037 if found.st_uid == 0 else 0o077  # a file of root's is given to a group, as a mounted Secret is
+        if os.name == "posix" and found.st_mode & others:
             raise PeopleError(f"{self.path} can be read by others: it needs mode 0600")
         if found.st_size > _LIMIT:
             raise PeopleError(f"{self.path} has more than {_LIMIT // 2**20} MiB")
@@ -372,8 +375,8 @@ def _person(text: bytes) -> Person | None:
     oauth = line.get("oauth", False)
     if not isinstance(oauth, bool) or (oauth and webhook is not None):
         return None
-    created = line.get("created")
-    return Person(name, hashed, known, webhook, oauth, created if isinstance(created, str) else "")
+    created, rotated = (when if isinstance(when := line.get(key), str) else "" for key in ("created", "rotated"))
+    return Person(name, hashed, known, webhook, oauth, created, rotated)
 
 
 def _line(text: bytes) -> _Line:
@@ -422,7 +425,11 @@ def _line_of(person: Person, token: str) -> _Line:
     said: dict[str, object] = {"name": person.name, "token": token_hash(token), "scopes": list(person.scopes)}
     said |= {"webhook": _url(person.webhook)} if person.webhook is not None else {}
     said |= {"oauth": True} if person.oauth else {}
-    return _Line.saying(said | {"created": datetime.now(UTC).isoformat(timespec="seconds")})
+    return _Line.saying(said | {"created": _now()})
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _url(webhook: Webhook) -> str:
