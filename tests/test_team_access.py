@@ -108,6 +108,19 @@ async def test_a_call_that_is_given_up(logged: Logged) -> None:
     assert logged.lines()[-1]["outcome"] == "cancelled"
 
 
+async def test_an_earlier_clients_call_that_is_given_up(logged: Logged) -> None:
+    """Its answer has begun by then, with status 200."""
+    headers = ACCEPT | {"authorization": f"Bearer {logged.team.add('anna')}"}
+    async with logged.team.running(), httpx.AsyncClient(headers=headers) as http:
+        logged.team.portal.order(method="batch", delay=2)
+        with anyio.move_on_after(0.5):
+            await http.post(f"{logged.team.url}/mcp", json=calling("list_directories"))
+        with anyio.fail_after(3):
+            while not logged.lines():  # noqa: ASYNC110 - it is a file
+                await anyio.sleep(0.05)
+    assert [(line["tool"], line["outcome"]) for line in logged.lines()] == [("list_directories", "cancelled")]
+
+
 async def test_a_file_that_was_renamed_is_begun_anew(logged: Logged) -> None:
     anna = logged.team.add("anna")
     async with logged.team.running(), logged.team.client(anna) as client:

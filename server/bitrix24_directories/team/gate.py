@@ -64,7 +64,7 @@ class Gate:
         try:
             await self._served(access, scope, receive, access.noting(send))
         except Exception:
-            access.status = access.status or 500
+            access.outcome = access.outcome or "500"
             raise
         finally:
             current.reset(reset)
