@@ -22,6 +22,7 @@ from starlette.routing import Route
 
 from bitrix24_directories.logs import refusals_limited
 from bitrix24_directories.mcp_server.callers import Callers
+from bitrix24_directories.mcp_server.listening import STREAMS
 from bitrix24_directories.mcp_server.scopes import SCOPES
 from bitrix24_directories.mcp_server.server import DirectoriesServer
 from bitrix24_directories.settings import Settings
@@ -160,11 +161,13 @@ def listen(host: str, port: int) -> socket.socket:
 class HttpServer(uvicorn.Server):
     """Ends listening streams first when it is told to end: they would hold it up for its whole grace.
 
-    Half of the descriptors are for connections; what is accepted at a time is another eighth of them at most.
+    Half of the descriptors are for connections, and half of these for streams; what is accepted at a time is another
+    eighth of the descriptors at most.
     """
 
     def __init__(self, app: Starlette, server: DirectoriesServer) -> None:
         most = descriptors()
+        self._most_streams = min(MOST_CONNECTIONS, most // 2) // 2
 
         class Accepted(Connection):
             door = Door(min(MOST_CONNECTIONS, most // 2))
@@ -189,6 +192,7 @@ class HttpServer(uvicorn.Server):
         AppStatus.enable_automatic_graceful_drain = False
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        self._mcp.listeners.most = min(STREAMS, self._most_streams)
         with refusals_limited():
             await super().serve(sockets)
 
