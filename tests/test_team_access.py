@@ -83,6 +83,9 @@ async def test_refusals_are_in_it(portal: RunningPortal, tmp_path: Path) -> None
         await http.post(url, headers=headers, content=b"x" * (2**20 + 1))
         await http.post(url, headers=headers | {"host": "evil.example"}, json=calling("list_directories"))
         await http.post(url, headers=headers, json={"jsonrpc": "2.0", "id": 1, "method": "no/such", "params": {}})
+        both = {"content-length": "1", "transfer-encoding": "chunked"}
+        for path in ("mcp", "healthz"):
+            await http.post(f"{logged.team.url}/{path}", headers=both, content=b"x")
         await http.get(f"{logged.team.url}/healthz")
     facts = [(line.get("person"), line.get("method"), line["outcome"]) for line in logged.lines()]
     assert facts == [
@@ -92,6 +95,7 @@ async def test_refusals_are_in_it(portal: RunningPortal, tmp_path: Path) -> None
         ("reader", None, "413"),
         ("reader", "tools/call", "421"),
         ("reader", "no/such", "-32601"),
+        (None, None, "400"),
     ]
 
 

@@ -68,8 +68,11 @@ def application(
             async with manager.run():
                 yield
 
+    probing = anyio.Lock()
+
     async def ready(_: Request) -> Response:
-        return await _ready(callers)
+        async with probing:  # whoever asks for it, however often
+            return await _ready(callers)
 
     async def measured(_: Request) -> Response:
         return _measured(callers)
@@ -82,7 +85,7 @@ def application(
             Route("/metrics", measured, methods=["GET"]),
             *routes,
         ],
-        middleware=[Middleware(OneLength)],
+        middleware=[Middleware(OneLength, log=log, logged="/mcp")],
         lifespan=lifespan,
     )
 
