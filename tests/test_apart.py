@@ -97,16 +97,18 @@ def _without_pipeline(portal: DemoPortal) -> Iterator[None]:
 
 
 class OnePortal(httpx.AsyncBaseTransport):
-    """A portal that hides something from its reader."""
+    """A portal that hides something from all but those whose secrets are in `see_all`."""
 
     def __init__(self, hidden: Hidden) -> None:
         self.portal = DemoPortal()
+        self.see_all = {ADMIN_SECRET}
         self._hidden = hidden
         self._turn = anyio.Lock()
         self._app = in_process(self.portal.app)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        hidden = self._hidden(self.portal) if ADMIN_SECRET not in request.url.path else contextlib.nullcontext()
+        sees_all = any(secret in request.url.path for secret in self.see_all)
+        hidden = contextlib.nullcontext() if sees_all else self._hidden(self.portal)
         async with self._turn:
             with hidden:
                 return await self._app.handle_async_request(request)
@@ -200,6 +202,41 @@ async def test_whoever_asks_first(hidden: Hidden, first: str, kind: str, valkey:
         for _ in range(2):
             for name in sorted(alone, reverse=first == "bert"):
                 assert await company.seen(name) == alone[name]
+
+
+@pytest.mark.virtual_clock
+@pytest.mark.parametrize("hidden", HIDDEN.values(), ids=HIDDEN)
+@pytest.mark.parametrize("shown", ["more", "less"])
+async def test_whoever_is_shown_other_things_by_now_shares_them_with_nobody(hidden: Hidden, shown: str) -> None:
+    company = Company(hidden, [Inside()])
+    async with company.running():
+        whole = await company.seen("anna")
+    company = Company(hidden, [Inside()])
+    see_all = company.transport.see_all
+    see_all |= {READER_SECRET, CARL_SECRET} if shown == "less" else set()
+    async with company.running():
+        before = await company.seen("bert")
+        assert await company.seen("carl") == before
+        see_all ^= {READER_SECRET}
+        for _ in range(2):
+            await anyio.sleep(400)  # what was kept is old, but the portal has let in all of them within the hour
+            seen = await company.seen("bert")
+            assert shown == "less" or seen == whole
+            assert await company.seen("carl") == before
+
+
+@pytest.mark.slow
+async def test_replicas_know_what_those_are_shown_who_share(valkey: Valkey) -> None:
+    company = Company(_without_field, [InRedis(valkey.url), InRedis(valkey.url)])
+    field, fresh = "deal.UF_CRM_1724", {"fresh": True}
+    async with company.running():
+        for name in ("bert", "bert", "carl", "carl"):
+            assert "Large" not in await company.call(name, "get_directory_items", entityId=field)
+        company.transport.see_all.add(READER_SECRET)
+        for _ in range(2):
+            assert "Large" in await company.call("bert", "get_directory_items", entityId=field, **fresh)
+            for _ in range(2):
+                assert "Large" not in await company.call("carl", "get_directory_items", entityId=field)
 
 
 async def test_who_is_shown_the_same_reads_nothing_again(valkey: Valkey) -> None:

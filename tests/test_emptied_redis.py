@@ -205,3 +205,19 @@ async def test_a_change_that_has_lost_its_turn_is_not_sent(
         said = await called(here, "add_directory_item", entityId="SOURCE", name="Fax")
     assert said["error"]["code"] == "STATE_UNAVAILABLE"
     assert "crm.status.add" not in str(portal.portal.calls)
+
+
+async def test_a_plan_that_has_ended_is_over(portal: RunningPortal, tmp_path: Path, valkey: Valkey) -> None:
+    def carry() -> None:
+        for (kind, _), values in portal.portal.store.records.all.items():
+            if kind == 1:
+                values["sourceId"] = "website"
+
+    merge = {"entityId": "SOURCE", "codes": ["website"], "into": "WEB"}
+    async with replicas(portal, tmp_path, valkey) as (one, _), one.client(one.add("anna")) as here:
+        carry()
+        plan = {"planId": (await called(here, "merge_directory_items", **merge))["planId"]}
+        assert (await called(here, "merge_directory_items", **merge, **plan))["status"] == "done"
+        redis.Redis.from_url(valkey.url).flushall()
+        carry()
+        assert (await called(here, "merge_directory_items", **merge, **plan))["status"] == "planned"

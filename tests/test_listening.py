@@ -107,7 +107,7 @@ async def test_a_change_of_who_is_taken_out_meanwhile_is_told_as_it_is(team: Tea
     async with team.running(), team.client(anna) as client, team.client(bert) as other:
         await client.list_tools()  # or it would afterwards, to check the result
         async with other.listen(resource_subscriptions=[SOURCE]) as events:
-            state.changed = taken_out  # type: ignore[method-assign]
+            state.changed = taken_out  # type: ignore[method-assign, assignment]
             said = await called(client, "add_directory_item", entityId="SOURCE", name="Fax")
             assert (said["status"], "error" in said) == ("done", False)
             with anyio.fail_after(5):

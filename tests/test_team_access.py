@@ -83,6 +83,9 @@ async def test_refusals_are_in_it(portal: RunningPortal, tmp_path: Path) -> None
         await http.post(url, headers=headers, content=b"x" * (2**20 + 1))
         await http.post(url, headers=headers | {"host": "evil.example"}, json=calling("list_directories"))
         await http.post(url, headers=headers, json={"jsonrpc": "2.0", "id": 1, "method": "no/such", "params": {}})
+        both = {"content-length": "1", "transfer-encoding": "chunked"}
+        for path in ("mcp", "healthz"):
+            await http.post(f"{logged.team.url}/{path}", headers=both, content=b"x")
         await http.get(f"{logged.team.url}/healthz")
     facts = [(line.get("person"), line.get("method"), line["outcome"]) for line in logged.lines()]
     assert facts == [
@@ -92,6 +95,7 @@ async def test_refusals_are_in_it(portal: RunningPortal, tmp_path: Path) -> None
         ("reader", None, "413"),
         ("reader", "tools/call", "421"),
         ("reader", "no/such", "-32601"),
+        (None, None, "400"),
     ]
 
 
@@ -106,6 +110,19 @@ async def test_a_call_that_is_given_up(logged: Logged) -> None:
             while logged.lines()[-1].get("tool") != "get_directory_usage":  # noqa: ASYNC110 - it is a file
                 await anyio.sleep(0.05)
     assert logged.lines()[-1]["outcome"] == "cancelled"
+
+
+async def test_an_earlier_clients_call_that_is_given_up(logged: Logged) -> None:
+    """Its answer has begun by then, with status 200."""
+    headers = ACCEPT | {"authorization": f"Bearer {logged.team.add('anna')}"}
+    async with logged.team.running(), httpx.AsyncClient(headers=headers) as http:
+        logged.team.portal.order(method="batch", delay=2)
+        with anyio.move_on_after(0.5):
+            await http.post(f"{logged.team.url}/mcp", json=calling("list_directories"))
+        with anyio.fail_after(3):
+            while not logged.lines():  # noqa: ASYNC110 - it is a file
+                await anyio.sleep(0.05)
+    assert [(line["tool"], line["outcome"]) for line in logged.lines()] == [("list_directories", "cancelled")]
 
 
 async def test_a_file_that_was_renamed_is_begun_anew(logged: Logged) -> None:

@@ -119,6 +119,8 @@ async def test_a_header_that_lies_changes_nothing(team: TeamServer, monkeypatch:
                 tasks.start_soon(lambda: ask(calling("get_directory_items", **STAGES), **lies))
         listening = {"jsonrpc": "2.0", "id": 5, "method": "subscriptions/listen", "params": {}}
         refused = (await ask(listening, **{"mcp-method": "tools/call"})).json()
+        odd = json.dumps(listening | {"id": "\ud800"})
+        assert (await http.post(f"{team.url}/mcp", content=odd)).status_code == 400
     assert sum("TOO_MANY_CALLS" in answer for answer in answers) == 1
     assert (refused["id"], "listen already" in refused["error"]["message"]) == (5, True)
 

@@ -18,6 +18,7 @@ import anyio
 import httpx
 import pytest
 from anyio.abc import SocketStream
+from mcp.shared.exceptions import MCPError
 
 from bitrix24_directories.logs import refusals_limited
 from bitrix24_directories.team import door
@@ -186,6 +187,24 @@ async def test_where_no_more_connections_fit_the_longest_unused_gives_way(
         assert len(team.http.server_state.connections) <= 20
     full = [record for record in caplog.records if "no more fit" in record.getMessage()]
     assert len(full) == 1  # one line, although it was so 40 times
+
+
+async def test_those_who_listen_leave_room_for_the_others(team: TeamServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bitrix24_directories.team.serving.descriptors", lambda: 80)
+    tokens = [team.add(f"person{number}") for number in range(5)]
+    async with team.running(), contextlib.AsyncExitStack() as streams:
+        refused: list[str] = []
+        for token in tokens:
+            client = await streams.enter_async_context(team.client(token))
+            for _ in range(10):
+                try:
+                    listening = client.listen(resource_subscriptions=["bitrix24://directories"])
+                    await streams.enter_async_context(listening)
+                except MCPError as exc:
+                    refused.append(str(exc))
+        assert ["too many streams" in said for said in refused] == 30 * [True]
+        async with team.client(team.add("anna")) as client:
+            assert (await called(client, "get_directory_items", **STAGES))["total"] == 8
 
 
 def test_of_what_is_logged_of_strangers_there_is_one_line_in_ten_seconds(

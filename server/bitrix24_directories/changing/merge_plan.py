@@ -91,7 +91,7 @@ class MergeCodes:
 
     def plan_id(self, salt: str, places: Sequence[Place], ended: str) -> str:
         """The same for as long as the codes, their names and the fields are, and until the merge is at its end: counts
-        may change. `ended` tells how often it was."""
+        may change. `ended` is another text each time that it was."""
         names = [(code, item.name, item.semantics, item.system) for code, item in sorted(self.items.items())]
         to = (self.into.status_id, self.into.name, self.into.semantics)
         return _digest([salt, self.key, to, names, sorted(place.of.path for place in places), ended])

@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 _UNDER_WAY = 100
 _AGREED_SECONDS = 3600.0  # for which another replica may go on without asking a person again
-_KEPT_SECONDS = 86_400.0  # for which others know what was moved under a plan, and which plans are at their end
+_KEPT_SECONDS = 86_400.0  # for which others know what was moved under a plan
 _SHOWN = 20
 """Records that are named in an answer; the audit log has all."""
 
@@ -234,16 +234,15 @@ class Merges:
         progress.parts += 1
 
     async def _ended(self, merge: MergeCodes) -> str:
-        """How often this merge was at its end lately: each time what a person agreed to is used up."""
-        return await self._turns.state.recall(self._ended_as(merge)) or "0"
+        """Another text each time that this merge was at its end: what a person agreed to is used up then."""
+        return str(await self._turns.state.generation(self._ended_as(merge)))
 
     def _ended_as(self, merge: MergeCodes) -> str:
         return f"ended:{hashlib.sha256(f'{self._salt()}{merge.key}'.encode()).hexdigest()}"
 
     async def _end(self, tool: str, planned: PlannedMerge, status: MergeStatus) -> None:
         merge = planned.merge
-        ended = str(int(await self._ended(merge)) + 1)
-        await self._turns.state.remember(self._ended_as(merge), ended, _KEPT_SECONDS)
+        await self._turns.state.changed(self._ended_as(merge))
         self._under_way.pop(planned.plan_id, None)  # an equal call may have ended first
         try:
             self._audit.ended(**self.described(tool, merge), status=status)

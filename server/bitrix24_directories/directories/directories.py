@@ -28,7 +28,7 @@ from .cache import Cache, Kept
 from .entity_ids import as_id, could_be_id
 from .field_reads import PATIENCE, Fields, Found, rows
 from .fields import BUILT_IN, NOTHING_READ, FieldMap, FieldOf, bare_directory, folded
-from .kept_reads import Read, Reader
+from .kept_reads import Read, Reader, Told
 from .models import Directory, DirectoryItems, DirectoryList, Item
 from .naming import ENTITY_ID_LIMIT, lists_of, named, only, unknown
 from .pipelines import ALONG, completed, reads_to_complete
@@ -61,7 +61,7 @@ class Lists:
 
 class Directories:
     """The directories of the portal behind `client`; what was read stays in `cache` for a while, for the `owner` that
-    `Reader` tells of, and in what replicas have `shared`."""
+    `Reader` tells of, who may be another when it has `told` what was read, and in what replicas have `shared`."""
 
     def __init__(
         self,
@@ -69,9 +69,10 @@ class Directories:
         cache: Cache,
         owner: Callable[[], tuple[str, ...]] | None = None,
         shared: SharedAnswers | None = None,
+        told: Told | None = None,
     ) -> None:
         self._client = client
-        self.reader = Reader(client, cache, owner, shared)
+        self.reader = Reader(client, cache, owner, shared, told)
         self._fields = Fields(self.reader)
 
     async def items(self, entity_id: str, *, details: bool = False, fresh: bool = False) -> DirectoryItems:

@@ -93,7 +93,7 @@ class Fields:
             others: list[Read[Any]] = [new_fields_of(type_id) for type_id in _other_types(found)]
             more = [*others, *self._after(found, following)]
             found |= await self._read_more(more[: max(BATCH_LENGTH, len(others))], fresh=fresh)
-            return self._build(last, found), found
+            return self._build(found), found
 
     async def _read_besides(self, known: FieldMap, reads: list[Read[Any]], following: Following) -> Found:
         """What came of reads beside a field map that is kept; calls at the same time make them once."""
@@ -123,7 +123,7 @@ class Fields:
             found = await self._reader.ahead([*reads_of_map(ON_EVERY_PORTAL), *reads][:BATCH_LENGTH])
             more = [*map(new_fields_of, _other_types(found)), *following(found)]
             found |= await self._reader.ahead(more[:BATCH_LENGTH])
-            self._build(last, found)
+            self._build(found)
 
     def _kept(self, last: _Built) -> FieldMap | None:
         """The field map, if all of it was read lately."""
@@ -134,7 +134,8 @@ class Fields:
         last.whole = self._is_whole(found)
         return _map(found, last)
 
-    def _build(self, last: _Built, found: Found) -> FieldMap:
+    def _build(self, found: Found) -> FieldMap:
+        last = self._last  # of the owner by now
         self._remember_refusals(found)
         field_map = _map(found, last)
         last.whole = self._is_whole(found)

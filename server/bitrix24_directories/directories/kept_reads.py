@@ -58,6 +58,10 @@ class Read(Generic[T]):
     keep: bool = True
 
 
+Told = Callable[[Read[Any], list[Any]], None]
+"""Hears of a read, and of the rows that it gave."""
+
+
 def _calls(reads: Sequence[Read[Any]]) -> dict[str, tuple[str, Mapping[str, Any]]]:
     return {str(place): (read.method, read.params) for place, read in enumerate(reads)}
 
@@ -71,7 +75,8 @@ class Reader:
 
     What is the portal's (its directories, its fields) is kept for the `owner` that is given, such as all who see the
     same of it; what is the caller's own (PERSONAL) for the caller alone, as everything is without an owner. What is the
-    portal's may have been read by another replica, and is in `shared` then.
+    portal's may have been read by another replica, and is in `shared` then. `told` hears what the portal gives the
+    caller before it is kept, and may let them be another owner's from then on.
     """
 
     def __init__(
@@ -80,10 +85,12 @@ class Reader:
         cache: Cache,
         owner: Callable[[], tuple[str, ...]] | None = None,
         shared: SharedAnswers | None = None,
+        told: Told | None = None,
     ) -> None:
         self._client = client
         self._cache = cache
         self._owner = owner
+        self._told = told
         self._shared = shared if shared is not None and shared.used else None
         self.recently = 0.0 if owner is None else _RECENTLY
         """Seconds for which what others have read counts as read now."""
@@ -362,10 +369,13 @@ class Reader:
                 if read.keep:
                     self._keep_failure(read.key, exc)
             else:
-                if self._cache.is_outdated(key, began):
+                if self._told is not None:
+                    self._told(read, rows)
+                now_owned = self._kept_as(read.key)
+                if self._cache.is_outdated(key, began) or self._cache.is_outdated(now_owned, began):
                     found[read] = Kept(rows, read_at)
                     continue
-                found[read] = self._keep(key, read, rows, read_at)
+                found[read] = self._keep(now_owned, read, rows, read_at)
                 if self._shared is not None and read.keep and not _is_personal(read.key):
-                    await self._shared.keep(key, answer)
+                    await self._shared.keep(now_owned, answer)
         return found

@@ -32,7 +32,7 @@ from .callers import Callers
 URIS = 100
 """Resources that one stream may be about."""
 STREAMS = 1_024
-"""Streams at the same time; of one person at most STREAMS_OF_ONE."""
+"""Streams at the same time, where there is room for them; of one person at most STREAMS_OF_ONE."""
 STREAMS_OF_ONE = 20
 _LOOK_SECONDS = 30.0
 _SHORTEST_LOOK = 1.0
@@ -43,7 +43,8 @@ Known = Callable[[Sequence[str]], Awaitable[list[str]]]
 
 class Listening:
     """All who listen on `bus`, or have subscribed; whether who listens still may is looked at so often that it is seen
-    within `seconds`. Over HTTP no subscription is `kept`. `refusal` makes an error of the protocol of one of ours."""
+    within `seconds`. Over HTTP no subscription is `kept`; `most` streams are open at the same time. `refusal` makes an
+    error of the protocol of one of ours."""
 
     def __init__(
         self,
@@ -54,6 +55,7 @@ class Listening:
         seconds: float,
     ) -> None:
         self.kept = True
+        self.most = STREAMS
         self._bus = bus
         self._callers = callers
         self._known = known
@@ -69,7 +71,7 @@ class Listening:
         uris = await self._resources(params.notifications.resource_subscriptions or ())
         heard = params.notifications.model_copy(update={"resource_subscriptions": uris or None})
         who, stream = self._callers.who(), ListenHandler(self._bus)
-        if len(self._streams[who]) >= (STREAMS_OF_ONE if who else STREAMS) or self._count() >= STREAMS:
+        if len(self._streams.get(who, ())) >= (STREAMS_OF_ONE if who else self.most) or self._count() >= self.most:
             raise MCPError(INVALID_REQUEST, "There are too many streams already: end one before you listen again")
         self._streams[who].add(stream)
         result, error = None, None

@@ -158,9 +158,9 @@ class InRedis(State):
         while True:
             with contextlib.suppress(UnavailableError):
                 await self.secret()
-                for portal in [*self._untold]:
-                    self._untold.discard(portal)
-                    await self.changed(portal)
+                for what in [*self._untold]:
+                    self._untold.discard(what)
+                    await self.changed(what)
                 if self._unpublished:
                     await anyio.sleep(2 * _DOWN_SECONDS)  # other replicas have to listen again first
                 for topic, text in [*self._unpublished]:
@@ -218,22 +218,22 @@ class InRedis(State):
             taken = await self._asked(self._redis.set(key, mine, nx=True, px=_milliseconds()))
         return bool(taken)
 
-    async def generation(self, portal: str) -> int:
-        key = f"{_PREFIX}generation:{portal}"
+    async def generation(self, of: str) -> int:
+        key = f"{_PREFIX}generation:{of}"
         with contextlib.suppress(UnavailableError):
             found = await self._asked(self._redis.get(key)) or await self._run(_AGREE, [key], _any_number())
-            self._generations[portal] = int(found)
-        return self._generations.get(portal, 0)
+            self._generations[of] = int(found)
+        return self._generations.get(of, 0)
 
-    async def changing(self, portal: str) -> None:
+    async def changing(self, what: str) -> None:
         """Any number at all, for one that is counted up would come again in a Redis that was emptied."""
-        await self._asked(self._redis.set(f"{_PREFIX}generation:{portal}", _any_number()))
+        await self._asked(self._redis.set(f"{_PREFIX}generation:{what}", _any_number()))
 
-    async def changed(self, portal: str) -> None:
+    async def changed(self, what: str) -> None:
         try:
-            await self.changing(portal)
+            await self.changing(what)
         except UnavailableError:
-            self._untold.add(portal)
+            self._untold.add(what)
 
     async def remember(self, key: str, text: str, seconds: float) -> None:
         with contextlib.suppress(UnavailableError):

@@ -77,15 +77,15 @@ class State(ABC):
         """
 
     @abstractmethod
-    async def generation(self, portal: str) -> int:
-        """Another number after each change of a portal, which never comes again."""
+    async def generation(self, of: str) -> int:
+        """Another number after each change of something, such as a portal, which never comes again."""
 
     @abstractmethod
-    async def changing(self, portal: str) -> None:
-        """Let what others keep of a portal be old, for a change is about to be sent. Raises UnavailableError."""
+    async def changing(self, what: str) -> None:
+        """Let what others keep of it be old, for a change is about to be sent. Raises UnavailableError."""
 
     @abstractmethod
-    async def changed(self, portal: str) -> None:
+    async def changed(self, what: str) -> None:
         """The same after a change; where nobody can be told, as soon as they can."""
 
     @abstractmethod
@@ -151,14 +151,14 @@ class Inside(State):
         async with self._turns[name]:
             yield anyio.lowlevel.checkpoint
 
-    async def generation(self, portal: str) -> int:
-        return self._generations[portal]
+    async def generation(self, of: str) -> int:
+        return self._generations[of]
 
-    async def changing(self, portal: str) -> None:
-        self._generations[portal] += 1
+    async def changing(self, what: str) -> None:
+        self._generations[what] += 1
 
-    async def changed(self, portal: str) -> None:
-        self._generations[portal] += 1
+    async def changed(self, what: str) -> None:
+        self._generations[what] += 1
 
     async def remember(self, key: str, text: str, seconds: float) -> None:
         now = anyio.current_time()

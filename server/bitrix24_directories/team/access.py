@@ -47,15 +47,17 @@ class Access:
     person: str = ""
     asked: Mapping[str, object] = field(default_factory=dict)
     status: int = 0
+    answered: bool = False
     outcome: str = ""
 
     def noting(self, send: Send) -> Send:
-        """`send`, which notes the status."""
+        """`send`, which notes the status, and whether all of the answer was sent."""
 
         async def noted(message: Message) -> None:
             if message["type"] == "http.response.start":
                 self.status = message["status"]
             await send(message)
+            self.answered = message["type"] == "http.response.body" and not message.get("more_body", False)
 
         return noted
 
@@ -73,9 +75,9 @@ class Access:
         yield "replica", _REPLICA
 
     def _ended(self) -> str:
-        if not self.status:
-            return "cancelled"
-        return "ok" if self.status < 400 else str(self.status)
+        if self.status >= 400:
+            return str(self.status)
+        return "ok" if self.answered else "cancelled"
 
 
 _REPLICA = f"{socket.gethostname()}:{os.getpid()}"

@@ -16,6 +16,8 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from .access import Access, AccessLog
+
 logger = logging.getLogger(__name__)
 
 SECONDS = 10.0
@@ -123,15 +125,22 @@ class Connection(H11Protocol):
 
 
 class OneLength:
-    """Refuses requests that say their length in two ways, of which a proxy may believe the other (RFC 9112, 6.3)."""
+    """Refuses requests that say their length in two ways, of which a proxy may believe the other (RFC 9112, 6.3).
 
-    def __init__(self, app: ASGIApp) -> None:
+    Those to the path `logged` are in the log.
+    """
+
+    def __init__(self, app: ASGIApp, log: AccessLog, logged: str) -> None:
         self._app = app
+        self._log = log
+        self._logged = logged
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         names: set[Any] = {name for name, _ in scope.get("headers", ())}
         if {b"content-length", b"transfer-encoding"} <= names:
             text = "Content-Length and Transfer-Encoding: one of them is too many"
             await PlainTextResponse(text, 400, {"connection": "close"})(scope, receive, send)
+            if scope["path"] == self._logged:
+                self._log.write(Access(status=400))
             return
         await self._app(scope, receive, send)

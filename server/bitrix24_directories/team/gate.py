@@ -18,7 +18,7 @@ from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from mcp_types import INVALID_REQUEST
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bitrix24_directories.mcp_server.scopes import READ_DIRECTORIES, needed_for
@@ -64,7 +64,7 @@ class Gate:
         try:
             await self._served(access, scope, receive, access.noting(send))
         except Exception:
-            access.status = access.status or 500
+            access.outcome = access.outcome or "500"
             raise
         finally:
             current.reset(reset)
@@ -130,7 +130,8 @@ class Gate:
         if name and self._listening[name] >= LISTENING_OF_ONE:
             text = f"{LISTENING_OF_ONE} streams of yours listen already: close one, or listen to more on one of them"
             error = {"code": INVALID_REQUEST, "message": text}
-            await JSONResponse({"jsonrpc": "2.0", "id": message.get("id"), "error": error}, 400)(scope, receive, send)
+            said = json.dumps({"jsonrpc": "2.0", "id": message.get("id"), "error": error})  # an id may be half a letter
+            await Response(said, 400, media_type="application/json")(scope, receive, send)
             return
         self._listening[name] += 1
         try:

@@ -7,15 +7,20 @@ own credentials it has accepted within the access time. Counts are each person's
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
+from cachetools import LRUCache
 
 from bitrix24_directories.directories.cache import Cache
 from bitrix24_directories.directories.directories import Directories
+from bitrix24_directories.directories.kept_reads import Read
 from bitrix24_directories.directories.reads import TYPES
 from bitrix24_directories.directories.shared_answers import SharedAnswers
 from bitrix24_directories.mcp_server.callers import Caller, caller_of
@@ -24,10 +29,11 @@ from bitrix24_directories.settings import Settings
 from bitrix24_directories.state.shared import State
 
 from .people import Person
-from .views import View, reads_of_view, types_shown, view_of
+from .views import View, fits, reads_of_view, types_shown, view_of
 
 logger = logging.getLogger(__name__)
 
+_VIEWS = 1_000
 _UNCERTAIN_SECONDS = 300.0
 """After which a person is asked for again whom the portal did not tell all, so that nobody shares with them."""
 
@@ -43,6 +49,7 @@ class Portal:
         self.cache = Cache(settings.cache_ttl)
         self.answers = SharedAnswers(state, address, settings.cache_ttl)
         self.types: frozenset[int] = frozenset()
+        self._shown: LRUCache[str, Mapping[str, str]] = LRUCache(_VIEWS)
 
     async def forget_what_is_old(self) -> None:
         """Drop what is kept, if another replica has changed something since."""
@@ -50,6 +57,17 @@ class Portal:
         if generation != self.answers.generation:
             self.answers.generation = generation
             self.cache.clear()
+
+    async def shown_in(self, view: str) -> Mapping[str, str] | None:
+        """What a view shows, if it is still known here or in another replica."""
+        if view not in self._shown and (said := await self.state.recall(f"view:{self.address}:{view}")) is not None:
+            self._shown[view] = json.loads(said)
+        return self._shown.get(view)
+
+    async def keep_view(self, view: View, seconds: float) -> None:
+        """Let it be known for as long as people may be admitted with it."""
+        self._shown[view.name] = view.shown
+        await self.state.remember(f"view:{self.address}:{view.name}", json.dumps(view.shown), seconds)
 
 
 @dataclass
@@ -70,6 +88,8 @@ class Member:
         self._settings = settings
         self._accepted_until = -math.inf
         self._view = ""
+        self._shown: Mapping[str, str] = {}
+        self._sees_otherwise = False
         self._asking: _Asking | None = None
         self._tasks: TaskGroup | None = None
         self._caller: Caller | None = None
@@ -81,7 +101,7 @@ class Member:
             Bitrix24Client(self.credentials, timeout=self._settings.timeout, link=self.portal.link) as self._client,
             anyio.create_task_group() as self._tasks,
         ):
-            directories = Directories(self._client, self.portal.cache, self._owner, self.portal.answers)
+            directories = Directories(self._client, self.portal.cache, self._owner, self.portal.answers, self._told)
             self._caller = caller_of(directories, self._settings, name=self.person.name, state=self.portal.state)
             task_status.started()
             await self._end.wait()
@@ -134,19 +154,31 @@ class Member:
     def _owner(self) -> tuple[str, ...]:
         return (self.portal.address, self._view)
 
+    def _told(self, read: Read[Any], rows: list[Any]) -> None:
+        """Share with nobody what the portal has not shown the others, and ask anew with whom to share."""
+        if not fits(self._shown, read, rows):
+            self._view, self._shown, self._sees_otherwise = self._own_view(), {}, True
+            self._accepted_until = -math.inf
+
+    def _own_view(self) -> str:
+        return hashlib.sha256(repr((self._view, self.credentials.identity)).encode()).hexdigest()
+
     async def _ask(self) -> None:
         """Whether another replica knows of it; else one batch: whether they may read CRM, and what they see of it."""
         me = hashlib.sha256(repr(self.credentials.identity).encode()).hexdigest()
         asked_at, seconds = anyio.current_time(), self._settings.access_ttl
         (known,) = await self.portal.state.recall_many([f"admitted:{me}"])
-        if known is not None:
-            self._view, self._accepted_until = known.text, asked_at - known.age + seconds
+        shown = None if known is None or self._sees_otherwise else await self.portal.shown_in(known.text)
+        if known is not None and shown is not None:
+            self._view, self._shown, self._accepted_until = known.text, shown, asked_at - known.age + seconds
             return
         self._accepted_until = -math.inf
-        view, certain = await self._ask_portal()
-        if certain:
-            await self.portal.state.remember(f"admitted:{me}", view, seconds)
-        self._accepted_until = asked_at + (seconds if certain else min(seconds, _UNCERTAIN_SECONDS))
+        view = await self._ask_portal()
+        if view.certain:
+            await self.portal.keep_view(view, seconds)
+            await self.portal.state.remember(f"admitted:{me}", view.name, seconds)
+        self._sees_otherwise = False
+        self._accepted_until = asked_at + (seconds if view.certain else min(seconds, _UNCERTAIN_SECONDS))
 
     async def _ask_portal(self) -> View:
         """What the portal shows them, which is kept for all whom it shows the same."""
@@ -161,8 +193,8 @@ class Member:
             outcomes |= await reader.asked(missing)
         own = {read: outcomes[read] for read in wanted}
         view = view_of(own)
+        self._view, self._shown = view.name, view.shown
         if not view.certain:
-            view = View(hashlib.sha256(repr((view.name, self.credentials.identity)).encode()).hexdigest(), False)
-        self._view = view.name
+            self._view, self._shown = self._own_view(), {}
         await reader.keep_asked(own, began)
         return view

@@ -24,6 +24,7 @@ from starlette.routing import Route
 
 from bitrix24_directories.logs import refusals_limited
 from bitrix24_directories.mcp_server.callers import Callers
+from bitrix24_directories.mcp_server.listening import STREAMS
 from bitrix24_directories.mcp_server.scopes import SCOPES
 from bitrix24_directories.mcp_server.server import DirectoriesServer
 from bitrix24_directories.settings import Settings
@@ -69,8 +70,11 @@ def application(
             async with manager.run():
                 yield
 
+    probing = anyio.Lock()
+
     async def ready(_: Request) -> Response:
-        return await _ready(callers)
+        async with probing:  # whoever asks for it, however often
+            return await _ready(callers)
 
     async def measured(_: Request) -> Response:
         return _measured(callers)
@@ -83,7 +87,7 @@ def application(
             Route("/metrics", measured, methods=["GET"]),
             *routes,
         ],
-        middleware=[Middleware(OneLength)],
+        middleware=[Middleware(OneLength, log=log, logged="/mcp")],
         lifespan=lifespan,
     )
 
@@ -162,13 +166,15 @@ def listen(host: str, port: int) -> socket.socket:
 class HttpServer(uvicorn.Server):
     """Ends listening streams first when it is told to end: they would hold it up for its whole grace.
 
-    Half of the descriptors are for connections; what is accepted at a time is another eighth of them at most.
+    Half of the descriptors are for connections, and half of these for streams; what is accepted at a time is another
+    eighth of the descriptors at most.
     """
 
     def __init__(self, app: Starlette, server: DirectoriesServer, announce: Callable[[], None] = lambda: None) -> None:
         """`announce` is called when requests are answered, and SIGTERM is an orderly end."""
         most = descriptors()
-        self._door = Door(min(MOST_CONNECTIONS, most // 2))
+        connections = min(MOST_CONNECTIONS, most // 2)
+        self._door, self._most_streams = Door(connections), connections // 2
 
         class Accepted(Connection):
             door = self._door
@@ -193,6 +199,7 @@ class HttpServer(uvicorn.Server):
         AppStatus.enable_automatic_graceful_drain = False
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        self._mcp.listeners.most = min(STREAMS, self._most_streams)
         with refusals_limited():
             await super().serve(sockets)
 

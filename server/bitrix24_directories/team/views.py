@@ -20,10 +20,14 @@ _WITH_PIPELINES = (2, 31, 36)
 
 
 class View(NamedTuple):
-    """The same `name` for all whom the portal shows the same; not `certain` where it did not answer all of it."""
+    """The same `name` for all whom the portal shows the same; not `certain` where it did not answer all of it.
+
+    `shown` is a digest of what each read gave.
+    """
 
     name: str
     certain: bool
+    shown: Mapping[str, str]
 
 
 def reads_of_view(types: Iterable[int]) -> list[Read[Any]]:
@@ -41,14 +45,23 @@ def types_shown(outcomes: Mapping[Read[Any], Outcome]) -> list[int]:
 
 def view_of(outcomes: Mapping[Read[Any], Outcome]) -> View:
     """The view of whoever was given these outcomes of `reads_of_view`."""
-    digest, certain = hashlib.sha256(), True
+    digests, certain = {}, True
     for read, outcome in outcomes.items():
         shown = _shown(read, outcome)
         if isinstance(shown, Bitrix24Error):
             certain = certain and not shown.retryable
             shown = shown.kind
-        digest.update(f"{read.key} {shown!r}\n".encode(errors="surrogatepass"))
-    return View(digest.hexdigest()[:32], certain)
+        digests[" ".join(read.key)] = _digest(shown)
+    return View(_digest(digests), certain, digests)
+
+
+def fits(shown: Mapping[str, str], read: Read[Any], rows: list[Any]) -> bool:
+    """Whether a read gives what it has given those who share a view, if it is one of them."""
+    return shown.get(" ".join(read.key)) in (None, _digest(rows))
+
+
+def _digest(shown: object) -> str:
+    return hashlib.sha256(repr(shown).encode(errors="surrogatepass")).hexdigest()[:32]
 
 
 def _shown(read: Read[Any], outcome: Outcome) -> Any:
