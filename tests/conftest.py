@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ import anyio
 import pytest
 import trustme
 from hypothesis import HealthCheck, settings
+from jsonschema import Draft202012Validator
 
 from bitrix24_directories.portal import DemoPortal
 from bitrix24_directories.rest.limits import pacing
@@ -36,9 +39,36 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pacing, "FIRST_PAUSE", 0.0)
 
 
+@pytest.fixture(scope="session")
+def few_certificates() -> Iterator[Path]:
+    """Those of one authority: each HTTP client reads all that it trusts, and the usual ones take it 25 ms."""
+    with tempfile.NamedTemporaryFile(suffix=".pem") as file:
+        path = Path(file.name)
+        path.write_bytes(trustme.CA().cert_pem.bytes())
+        path.chmod(0o644)  # tests that root runs change the user
+        yield path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _schemas_checked_once() -> Iterator[None]:
+    """An MCP client checks a tool's schema with its first call, for 40 ms; here the first of all clients does."""
+    check, checked = Draft202012Validator.check_schema, set[str]()
+
+    def check_schema(schema: Any, *arguments: Any, **options: Any) -> None:
+        text = json.dumps([schema, arguments, options], default=str)
+        if text not in checked:
+            check(schema, *arguments, **options)
+            checked.add(text)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Draft202012Validator, "check_schema", staticmethod(check_schema))
+        yield
+
+
 @pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, few_certificates: Path) -> None:
     """No test sees the settings of the machine it runs on."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(few_certificates))
     for name in os.environ:
         if name.startswith("BITRIX24_") or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
