@@ -1,8 +1,8 @@
 """Connections before anybody has said who they are: how long they may take, and how many there may be.
 
-A connection rests while it carries no request, and while its client does not read what it is sent. It rests for SECONDS
-at most, whatever comes over it meanwhile, and the one that has rested longest is closed if there are too many:
-connections that say nothing, or hear nothing, keep nobody out.
+A connection rests until it carries a request of somebody who is let in, and while its client does not read what it is
+sent. It rests for SECONDS at most, whatever comes over it meanwhile, and the one that has rested longest is closed if
+there are too many: connections of strangers keep nobody out, say they nothing or never cease.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 SECONDS = 10.0
 """For the head of a request to come, the first as well as the next one."""
 MOST_CONNECTIONS = 8192
+LET_IN = "let in"
+"""What in a request's `state` is to be called once it is known whose it is."""
 _DESCRIPTORS = 512  # where the system does not tell how many there are
 
 
@@ -54,7 +56,9 @@ class Door:
             longest.transport.abort()
 
     def rests(self, connection: Connection) -> None:
-        self.works(connection)
+        """It does from now on; or for SECONDS more, and has rested for as long as before."""
+        if timer := self._resting.get(connection):
+            timer.cancel()
         self._resting[connection] = connection.loop.call_later(SECONDS, self._overdue, connection)
 
     def works(self, connection: Connection) -> None:
@@ -75,6 +79,7 @@ class Connection(H11Protocol):
     """uvicorn's, with a door; a subclass for each server names it."""
 
     door: ClassVar[Door]
+    _is_let_in = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -86,7 +91,8 @@ class Connection(H11Protocol):
 
     def handle_events(self) -> None:
         super().handle_events()
-        self._works()
+        if self.cycle is not None:
+            self.scope["state"][LET_IN] = self._let_in
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -94,15 +100,18 @@ class Connection(H11Protocol):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._works()
+        if self._is_let_in and not self.transport.is_closing():
+            self.door.works(self)
 
     def on_response_complete(self) -> None:
+        self._is_let_in = False
         self.door.rests(self)
         super().on_response_complete()
 
-    def _works(self) -> None:
-        unread = self.flow.write_paused or self.transport.is_closing()
-        if self.cycle is not None and not self.cycle.response_complete and not unread:
+    def _let_in(self) -> None:
+        """Hear that the request is that of somebody who is let in."""
+        self._is_let_in = True
+        if not self.flow.write_paused and not self.transport.is_closing():
             self.door.works(self)
 
 
