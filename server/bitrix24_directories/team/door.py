@@ -2,7 +2,7 @@
 
 A connection rests until it carries a request of somebody who is let in, and while its client does not read what it is
 sent. It rests for SECONDS at most, whatever comes over it meanwhile, and the one that has rested longest is closed if
-there are too many: connections of strangers keep nobody out, say they nothing or never cease.
+there are too many: strangers keep nobody out, whether they say nothing or never cease.
 """
 
 from __future__ import annotations
