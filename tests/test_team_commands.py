@@ -235,7 +235,7 @@ def test_a_file_that_is_another_one_is_not_changed(people: Path, capsys: pytest.
 
 def test_a_file_that_is_too_large_loses_nobody(people: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(capsys, "person", "add", "anna")
-    content = b"\n" * 10 * 2**20 + people.read_bytes()
+    content = b"#" * 10 * 2**20 + b"\n" + people.read_bytes()
     people.write_bytes(content)
     for command in (["add", "bert"], ["remove", "anna"], ["list"]):
         assert run(capsys, "person", *command) == (1, "", f"{people} has more than 10 MiB\n")

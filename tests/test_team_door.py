@@ -21,6 +21,7 @@ from anyio.abc import SocketStream
 from mcp.shared.exceptions import MCPError
 
 from bitrix24_directories.logs import refusals_limited
+from bitrix24_directories.rest import Link
 from bitrix24_directories.team import door
 from bitrix24_directories.team.people import People
 from bitrix24_directories.team.serving import HttpServer
@@ -187,6 +188,30 @@ async def test_where_no_more_connections_fit_the_longest_unused_gives_way(
         assert len(team.http.server_state.connections) <= 20
     full = [record for record in caplog.records if "no more fit" in record.getMessage()]
     assert len(full) == 1  # one line, although it was so 40 times
+
+
+async def test_the_work_for_strangers_leaves_room_for_the_others(
+    team: TeamServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enough = anyio.Event()
+
+    async def probe(_link: Link, _address: str) -> None:
+        await enough.wait()
+
+    monkeypatch.setattr("bitrix24_directories.team.serving.descriptors", lambda: 40)
+    monkeypatch.setattr(Link, "probe", probe)
+    anna = team.add("anna")
+    async with team.running(), contextlib.AsyncExitStack() as strangers:
+        async with team.client(anna) as client:
+            await called(client, "get_directory_items", **STAGES)
+        (link,) = team.team.links().values()
+        link.reached_at, link.failed_at = None, anyio.current_time() - 6
+        for _ in range(20):
+            await strangers.enter_async_context(connected(team, HEALTH.replace(b"healthz", b"readyz")))
+        await anyio.sleep(0.5)
+        async with team.client(anna) as client:
+            assert (await called(client, "get_directory_items", **STAGES))["total"] == 8
+        enough.set()
 
 
 async def test_those_who_listen_leave_room_for_the_others(team: TeamServer, monkeypatch: pytest.MonkeyPatch) -> None:

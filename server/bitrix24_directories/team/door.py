@@ -1,8 +1,8 @@
 """Connections before anybody has said who they are: how long they may take, and how many there may be.
 
-A connection rests while it carries no request, and while its client does not read what it is sent. It rests for SECONDS
-at most, whatever comes over it meanwhile, and the one that has rested longest is closed if there are too many:
-connections that say nothing, or hear nothing, keep nobody out.
+A connection rests until it carries a request of somebody who is let in, and while its client does not read what it is
+sent. It rests for SECONDS at most, whatever comes over it meanwhile, and the one that has rested longest is closed if
+there are too many: strangers keep nobody out, whether they say nothing or never cease.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ SECONDS = 10.0
 LAST_SECONDS = 0.5
 """The same when the server is ending: what a proxy has just sent is answered."""
 MOST_CONNECTIONS = 8192
+LET_IN = "let in"
+"""What in a request's `state` is to be called once it is known whose it is."""
 _DESCRIPTORS = 512  # where the system does not tell how many there are
 
 
@@ -56,7 +58,9 @@ class Door:
             longest.transport.abort()
 
     def rests(self, connection: Connection) -> None:
-        self.works(connection)
+        """It does from now on; or for SECONDS more, and has rested for as long as before."""
+        if timer := self._resting.get(connection):
+            timer.cancel()
         seconds = self._seconds if connection.is_idle() else SECONDS
         self._resting[connection] = connection.loop.call_later(seconds, self._overdue, connection)
 
@@ -84,6 +88,7 @@ class Connection(H11Protocol):
     """uvicorn's, with a door; a subclass for each server names it."""
 
     door: ClassVar[Door]
+    _is_let_in = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -104,7 +109,8 @@ class Connection(H11Protocol):
 
     def handle_events(self) -> None:
         super().handle_events()
-        self._works()
+        if self.cycle is not None:
+            self.scope["state"][LET_IN] = self._let_in
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -112,15 +118,18 @@ class Connection(H11Protocol):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._works()
+        if self._is_let_in and not self.transport.is_closing():
+            self.door.works(self)
 
     def on_response_complete(self) -> None:
+        self._is_let_in = False
         self.door.rests(self)
         super().on_response_complete()
 
-    def _works(self) -> None:
-        unread = self.flow.write_paused or self.transport.is_closing()
-        if not self.is_idle() and not unread:
+    def _let_in(self) -> None:
+        """Hear that the request is that of somebody who is let in."""
+        self._is_let_in = True
+        if not self.flow.write_paused and not self.transport.is_closing():
             self.door.works(self)
 
 

@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bitrix24_directories.mcp_server.scopes import READ_DIRECTORIES, needed_for
 
 from .access import Access, AccessLog, asked_for, current
+from .door import LET_IN
 from .keys import ASKED_EVERY, KeysError
 
 Verify = Callable[[str], Awaitable[AccessToken | None]]
@@ -78,6 +79,7 @@ class Gate:
         try:
             token = await self._who(Headers(scope=scope))
             access.person = token.client_id if token else ""
+            scope.get("state", {}).get(LET_IN, _nothing)()
             body = await _body(receive)
             message = _message(body)
             access.asked = asked_for(message)
@@ -156,6 +158,10 @@ _SAID: Mapping[int, str] = {
     403: "This token is not good for that; whoever keeps this server can give another.",
     503: "This server can let nobody in at the moment; whoever keeps it finds the reason at /readyz and in its log.",
 }
+
+
+def _nothing() -> None:
+    """Where nobody has to hear it."""
 
 
 def _message(body: bytes) -> Mapping[str, Any]:
