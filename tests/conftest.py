@@ -20,10 +20,19 @@ from bitrix24_directories.rest.limits import pacing
 from support import PortalInProcess, RunningPortal, Stage, VirtualClockLoop, served
 
 # A portal on a real socket takes its time now and then; how long is no property of ours.
-settings.register_profile(
-    "default", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+for profile, number in {"default": 25, "thorough": 100}.items():
+    settings.register_profile(
+        profile,
+        max_examples=number,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
 settings.load_profile("default")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors, for many tests wait for other processes."""
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from typing import Any
 
 import anyio
 import jsonschema
+from hypothesis import settings
 from mcp import Client, StdioServerParameters
 from mcp_types import CallToolResult, ElicitResult, TextContent
 
@@ -50,6 +51,11 @@ SOURCE_FIELDS = [
     "item(177).sourceId",
 ]
 """What takes the codes of the demo portal's SOURCE, in English."""
+
+
+def examples(number: int) -> int:
+    """How many examples a property is tried with: all of them with `--hypothesis-profile=thorough`, as CI does."""
+    return number if settings.get_current_profile_name() == "thorough" else max(10, number // 5)
 
 
 @dataclass(frozen=True)

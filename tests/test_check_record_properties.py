@@ -19,7 +19,7 @@ from bitrix24_directories.portal.record_types import Field
 from bitrix24_directories.portal.records import CrmStore
 from bitrix24_directories.portal.seed import seeded_store
 from records import AGES, Values, assert_claims, assert_stored, fresh_store, is_old
-from support import Assistant, PortalInProcess, assistant
+from support import Assistant, PortalInProcess, assistant, examples
 
 pytestmark = pytest.mark.virtual_clock
 
@@ -135,7 +135,7 @@ async def assistants() -> AsyncIterator[dict[str, Assistant]]:
 
 
 @given(record=records())
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 async def test_what_is_said_is_what_is_stored(assistants: dict[str, Assistant], record: Any) -> None:
     language, number, fields, changes = record
     store = STORES[language]

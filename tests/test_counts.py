@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bitrix24_directories.portal import DemoPortal
 from bitrix24_directories.portal.calls import Answer
 from bitrix24_directories.portal.methods import run as real
-from support import Assistant, PortalInProcess, RunningPortal, Said, ask, assistant
+from support import Assistant, PortalInProcess, RunningPortal, Said, ask, assistant, examples
 
 pytestmark = pytest.mark.virtual_clock
 
@@ -69,7 +69,7 @@ async def twice(someone: Assistant, tool: str, given: dict[str, Any]) -> Said:
     return await someone.call(tool, **given, planId=plan_id) if plan_id else planned
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(total=NO_COUNT)
 async def test_nothing_is_called_unused(counting: Callable[[Counted], None], total: Any) -> None:
     counting(contradicting(total))
@@ -77,7 +77,7 @@ async def test_nothing_is_called_unused(counting: Callable[[Counted], None], tot
     assert said.error["code"] == "UNEXPECTED_ANSWER"
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(total=NO_COUNT, spared=st.integers(0, 5))
 async def test_what_one_count_of_many_says_is_no_count(
     counting: Callable[[Counted], None], total: Any, spared: int
@@ -97,7 +97,7 @@ async def test_what_one_count_of_many_says_is_no_count(
     assert any("counts could not be made" in what for what in said.structured["partial"])
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(total=NO_COUNT)
 async def test_nothing_is_deleted_on_its_word(counting: Callable[[Counted], None], total: Any) -> None:
     portal = empty()
@@ -135,7 +135,7 @@ async def test_nothing_is_deleted_on_the_word_of_the_last_count(
     assert stands(portal)
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(total=NO_COUNT)
 async def test_a_merge_says_neither_done_nor_none_left(counting: Callable[[Counted], None], total: Any) -> None:
     portal = empty()

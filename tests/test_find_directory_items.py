@@ -13,7 +13,7 @@ from bitrix24_directories.directories.models import Directory, Item
 from bitrix24_directories.finding.matching import Matcher
 from bitrix24_directories.portal import DemoPortal
 from bitrix24_directories.portal.store import PortalError
-from support import SOURCE_FIELDS, Assistant, PortalInProcess, RunningPortal, Said, ask, assistant
+from support import SOURCE_FIELDS, Assistant, PortalInProcess, RunningPortal, Said, ask, assistant, examples
 
 
 async def find(portal: RunningPortal, *queries: str, **arguments: Any) -> Said:
@@ -276,7 +276,7 @@ names = st.one_of(
 )
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @example(named=[": "], queries=["x"])
 @given(named=st.lists(names, min_size=1, max_size=12), queries=st.lists(names, min_size=1, max_size=6))
 def test_any_names_and_queries(named: list[str], queries: list[str]) -> None:
@@ -291,7 +291,7 @@ def test_any_names_and_queries(named: list[str], queries: list[str]) -> None:
         assert len(matcher.nearest(query, 5)) <= 5
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(query=st.text(max_size=40))
 async def test_any_query_gets_an_answer(someone_at_the_demo: Assistant, query: str) -> None:
     said = await someone_at_the_demo.call("find_directory_items", queries=[query])

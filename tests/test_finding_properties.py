@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from bitrix24_directories.directories.models import Directory, Item
 from bitrix24_directories.directories.notation import item_line
 from bitrix24_directories.finding.matching import Matcher
+from support import examples
 
 TEXT = """
     won lost new call calls called email mail web website form sent send offer offers partner partners signed unsigned
@@ -31,7 +32,7 @@ def codes(matcher: Matcher, text: str) -> list[str]:
     return [entry.item.status_id for entry in matcher.fits(text)]
 
 
-@settings(max_examples=120)
+@settings(max_examples=examples(120))
 @given(names)
 def test_a_whole_name_gives_its_item_among_those_that_fit(named: list[str]) -> None:
     matcher = finder(named)
@@ -39,7 +40,7 @@ def test_a_whole_name_gives_its_item_among_those_that_fit(named: list[str]) -> N
         assert f"UC_{place}" in codes(matcher, name)
 
 
-@settings(max_examples=120)
+@settings(max_examples=examples(120))
 @given(names, st.sampled_from(["WON", "C1:NEW", "UC_7A", "NEW_2", "CALL"]))
 def test_a_code_gives_its_item_among_those_that_fit(named: list[str], code: str) -> None:
     items = [Item(status_id=f"X_{place}", name=name, sort=place) for place, name in enumerate(named)]
@@ -49,7 +50,7 @@ def test_a_code_gives_its_item_among_those_that_fit(named: list[str], code: str)
     assert codes(matcher, item_line(items[-1])) == [code]
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @example(["call", "calls"], "calls called", "called")
 @given(names, words, words)
 def test_an_item_that_is_added_never_makes_another_one_certain(named: list[str], query: str, added: str) -> None:
@@ -58,7 +59,7 @@ def test_an_item_that_is_added_never_makes_another_one_certain(named: list[str],
         assert before == after
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(names, words, words)
 def test_a_name_with_a_word_more_or_less_is_not_that_name(named: list[str], name: str, word: str) -> None:
     matcher = finder([name])
@@ -68,7 +69,7 @@ def test_a_name_with_a_word_more_or_less_is_not_that_name(named: list[str], name
     del named
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(names, st.text(max_size=30), st.integers(1, 20))
 def test_nearest_are_items_each_once_and_as_many_as_asked_for_at_most(named: list[str], text: str, most: int) -> None:
     nearest = finder(named).nearest(text, most)

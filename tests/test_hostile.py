@@ -14,7 +14,7 @@ from mcp.shared.exceptions import MCPError
 
 from bitrix24_directories.portal import Fault
 from bitrix24_directories.text import INVISIBLE
-from support import ADMIN_SECRET, Assistant, RunningPortal, assistant
+from support import ADMIN_SECRET, Assistant, RunningPortal, assistant, examples
 
 pytestmark = pytest.mark.virtual_clock
 
@@ -70,7 +70,7 @@ calls = st.sampled_from(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(body=bodies, status=statuses, content_type=content_types, call=calls)
 async def test_anything_a_portal_may_send(
     portal: RunningPortal,
@@ -87,7 +87,7 @@ async def test_anything_a_portal_may_send(
     _check(said.everything, said.is_error, said.error["code"] if said.is_error else "")
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(
     tool=st.one_of(st.sampled_from(["get_directory_items", "list_directories", "check_record"]), st.text()),
     arguments=st.dictionaries(
@@ -101,7 +101,7 @@ async def test_anything_a_model_may_pass(someone: Assistant, tool: str, argument
     _check(said.text, said.is_error, said.error["code"] if said.is_error else "")
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(entity_id=st.one_of(secret_or_text, st.text(st.characters()), st.integers(1, 10**5).map(lambda n: "A" * n)))
 async def test_any_entity_id(someone: Assistant, entity_id: str) -> None:
     said = await someone.call("get_directory_items", entityId=entity_id)
@@ -109,7 +109,7 @@ async def test_any_entity_id(someone: Assistant, entity_id: str) -> None:
     assert len(said.text) < 1500
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(fields=st.one_of(anything, st.dictionaries(st.sampled_from(["STAGE_ID", "SOURCE_ID", "UF_CRM_1727"]), anything)))
 async def test_any_fields_of_a_record(someone: Assistant, fields: Any) -> None:
     said = await someone.call("check_record", entity="deal", fields=fields)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from mcp_types import INVALID_REQUEST, PARSE_ERROR, JSONRPCNotification, JSONRPCRequest, jsonrpc_message_adapter
 
 from bitrix24_directories.mcp_server.json_lines import Output, messages
+from support import examples
 from test_stdio import RawServer
 
 BOM = b"\xef\xbb\xbf"
@@ -138,7 +139,7 @@ async def test_what_needs_no_answer_gets_none(line: bytes) -> None:
     assert len(passed) == bool(line.strip())
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.lists(LINES, max_size=4))
 def test_any_line_is_passed_on_or_answered_and_the_next_one_is_passed_on(lines: list[bytes]) -> None:
     passed, answers = anyio.run(exchanged, [*lines, PING])
@@ -167,7 +168,7 @@ def test_a_server_answers_any_line_once_and_goes_on(tmp_path: Path) -> None:
         answers = [server.read() for _ in range(1 + is_answered(line))]
         return [answer for answer in answers if answer["id"] != "after it"]
 
-    @settings(max_examples=80)
+    @settings(max_examples=examples(80))
     @given(LINES)
     def answered(line: bytes) -> None:
         assert len(answers_to(line)) == is_answered(line)

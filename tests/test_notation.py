@@ -14,6 +14,7 @@ from bitrix24_directories.directories.notation import SWITCHED_OFF, is_part, rea
 from bitrix24_directories.directories.rows import read_statuses
 from bitrix24_directories.mcp_server.answers import items_text
 from bitrix24_directories.text import one_line
+from support import examples
 
 HOSTILE_NAMES = [
     "",
@@ -153,7 +154,7 @@ def printed(items: list[Item], *, details: bool = True) -> str:
     return items_text(DirectoryItems(entity_id="SOURCE", items=shown, total=len(shown), used_in=used_in))
 
 
-@settings(max_examples=1000)
+@settings(max_examples=examples(1000))
 @given(items=directories(), details=st.booleans(), at_once=st.booleans())
 def test_what_is_printed_is_unchanged_when_handed_back(items: list[Item], details: bool, at_once: bool) -> None:
     text = printed(items, details=details)
@@ -161,7 +162,7 @@ def test_what_is_printed_is_unchanged_when_handed_back(items: list[Item], detail
     assert not plan.steps
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(items=directories(lowest=1), place=st.integers(0, 5), details=st.booleans())
 def test_with_one_line_edited_only_that_item_changes(items: list[Item], place: int, details: bool) -> None:
     item = items[place % len(items)]
@@ -194,7 +195,7 @@ PRINTED = sorted(
 NAMES = st.sampled_from(PRINTED + [line.partition(": ")[2] for line in PRINTED]) | TEXTS
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(result=results(names=NAMES), at_once=st.booleans())
 def test_what_is_printed_is_read_back(result: DirectoryItems, at_once: bool) -> None:
     text = f"{items_text(result)}\n{SWITCHED_OFF.format()}"
@@ -203,7 +204,7 @@ def test_what_is_printed_is_read_back(result: DirectoryItems, at_once: bool) -> 
     assert is_part(lines) == (len(result.items) < result.total)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(items=directories(names=NAMES), cut=st.integers(1, 5))
 def test_all_parts_of_a_directory_are_the_directory(items: list[Item], cut: int) -> None:
     parts = [part for part in (items[:cut], items[cut:]) if part]

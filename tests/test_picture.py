@@ -23,7 +23,7 @@ from bitrix24_directories.mcp_server.server import DirectoriesServer
 from bitrix24_directories.portal import DemoPortal
 from bitrix24_directories.rest import Webhook, in_process
 from bitrix24_directories.settings import Settings
-from support import PortalInProcess
+from support import PortalInProcess, examples
 
 APPS = [advertise(EXTENSION_ID, {"mimeTypes": [APP_MIME_TYPE]})]
 
@@ -139,7 +139,7 @@ async def test_a_plan_is_drawn_before_and_after(portal_in_process: PortalInProce
 names = st.sampled_from(["Web shop", "Partner", "Fair", "Радио", "Call", "E-Mail"])
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(st.data())
 def test_what_is_drawn_is_what_then_stands_there(data: st.DataObject) -> None:
     async def run() -> None:

@@ -21,6 +21,7 @@ from bitrix24_directories.portal.records import CrmStore
 from bitrix24_directories.portal.seed import seeded_store
 from bitrix24_directories.portal.store import Item as StoredItem
 from bitrix24_directories.portal.store import PortalError
+from support import examples
 
 DIRECTORIES = ["DEAL_STAGE", "DEAL_STAGE_1", "DYNAMIC_177_STAGE_7", "SOURCE", "INDUSTRY"]
 NAMES = ["New", "Contract review", "Счёт", "In work", "Lost cause", "A: B", "won", "🚚", "Twin", "twin", "x" * 60]
@@ -73,7 +74,7 @@ def declarations(draw: st.DrawFn, store: CrmStore, entity_id: str) -> list[str]:
     return lines
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(data=st.data())
 def test_a_plan_carried_out_gives_the_declared_state(data: st.DataObject) -> None:
     store, entity_id = data.draw(directories())
@@ -105,7 +106,7 @@ def test_a_plan_carried_out_gives_the_declared_state(data: st.DataObject) -> Non
     assert [operation.step for operation in handed_back.operations] == []
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(data=st.data())
 def test_declared_items_stand_in_the_declared_order(data: st.DataObject) -> None:
     store, entity_id = data.draw(directories())
@@ -117,7 +118,7 @@ def test_declared_items_stand_in_the_declared_order(data: st.DataObject) -> None
     assert [item.status_id for item in read(store, entity_id)] == wanted
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(data=st.data())
 def test_single_changes_of_any_directory(data: st.DataObject) -> None:
     """Whatever is added or moved where, the portal takes it, and the others keep their order."""

@@ -19,7 +19,7 @@ from rich.cells import cell_len
 from bitrix24_directories.cli.main import main
 from bitrix24_directories.portal.store import Directory, PortalError
 from bitrix24_directories.text import INVISIBLE, quoted, shown_code
-from support import RunningPortal, change_field
+from support import RunningPortal, change_field, examples
 
 Output = pytest.CaptureFixture[str]
 HARMFUL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\U000e0000-\U000e007f]")
@@ -158,7 +158,7 @@ odd = st.one_of(
 
 
 @pytest.mark.slow
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(codes=st.lists(odd, max_size=3, unique=True), name=odd, carried=odd, title=odd)
 def test_hostile_codes_and_names_in_every_form(
     configured: RunningPortal, capsys: Output, tmp_path: Path, codes: list[str], name: str, carried: str, title: str

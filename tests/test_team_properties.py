@@ -21,7 +21,7 @@ from bitrix24_directories.rest import Webhook, in_process
 from bitrix24_directories.settings import Settings
 from bitrix24_directories.team.people import People, Person
 from bitrix24_directories.team.team import Team
-from support import ADMIN_SECRET, READER_SECRET, VirtualClockLoop
+from support import ADMIN_SECRET, READER_SECRET, VirtualClockLoop, examples
 
 WHERE = {
     "anna": ("one.example", 1, ADMIN_SECRET),
@@ -81,7 +81,7 @@ async def _as_person(server: DirectoriesServer, name: str, tool: str, **argument
     return result
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @example([("anna", CALLS[4], 0), ("bert", CALLS[4], 5), ("anna", CALLS[4], 6)])
 @example([("eva", CALLS[0], 0), ("anna", CALLS[0], 0), ("bert", CALLS[3], 0.1), ("eva", CALLS[3], 30)])
 @given(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from bitrix24_directories.text import INVISIBLE, one_line, quoted, shown_code, shown_id
 from bitrix24_directories.words import name_key
+from support import examples
 
 ZWNJ, ZWJ, AS_TEXT, AS_PICTURE = "\u200c", "\u200d", "\ufe0e", "\ufe0f"
 FAMILY = ZWJ.join("👨👩👧")
@@ -72,7 +73,7 @@ def test_no_joiner_is_left_where_a_name_is_cut() -> None:
     assert one_line(f"a1{AS_PICTURE}\u20e3b", 4) == "a1…"
 
 
-@settings(max_examples=1000)
+@settings(max_examples=examples(1000))
 @given(st.lists(CHARACTERS).map("".join) | st.text(), st.integers(1, 12))
 def test_any_text(text: str, limit: int) -> None:
     shown = one_line(text, limit)

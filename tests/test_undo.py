@@ -21,7 +21,7 @@ from bitrix24_directories.cli.main import main
 from bitrix24_directories.portal import DemoPortal, Fault
 from bitrix24_directories.rest import Transport, Webhook, in_process
 from bitrix24_directories.settings import Settings
-from support import PortalInProcess, RunningPortal, VirtualClockLoop, assistant
+from support import PortalInProcess, RunningPortal, VirtualClockLoop, assistant, examples
 
 LEAD, DEAL = 1, 2
 Values = dict[str, Any]
@@ -275,7 +275,7 @@ LEAD_SOURCES = st.sampled_from([None, "", "CALL", "EMAIL", "WEB", "PARTNER", "em
 INDUSTRIES = ["IT", "FINANCE", "OTHER", "MANUFACTURING", "ancient"]
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=examples(20), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_only_what_was_planned_moves_and_undo_restores_it(
     data: st.DataObject, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

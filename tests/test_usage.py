@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bitrix24_directories.portal import DemoPortal
-from support import PortalInProcess, RunningPortal, Said, ask, assistant
+from support import PortalInProcess, RunningPortal, Said, ask, assistant, examples
 
 Values = dict[str, Any]
 
@@ -228,7 +228,7 @@ async def test_only_ids_and_codes_are_read(portal: RunningPortal) -> None:
         max_size=80,
     )
 )
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @pytest.mark.virtual_clock
 async def test_any_records_are_counted(values: list[str | None]) -> None:
     portal = PortalInProcess(DemoPortal())

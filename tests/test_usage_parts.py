@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from bitrix24_directories.portal import DemoPortal
 from bitrix24_directories.portal.calls import Answer
 from bitrix24_directories.portal.methods import run as real
-from support import Assistant, PortalInProcess, Said, ask, assistant
+from support import Assistant, PortalInProcess, Said, ask, assistant, examples
 from test_picture import client_of, drawn
 
 pytestmark = pytest.mark.virtual_clock
@@ -113,7 +113,7 @@ CODES = st.text(st.characters(exclude_characters=":", exclude_categories=["Cs"])
 CODES = CODES.filter(str.strip)
 
 
-@settings(max_examples=15)
+@settings(max_examples=examples(15))
 @given(
     codes=st.lists(CODES, unique_by=str.casefold, max_size=150),
     counts=st.lists(st.integers(0, 3), min_size=1),

@@ -65,13 +65,15 @@ class _Sought:
         self._shortest = min(map(len, secrets | decoded), default=0)
 
     def hidden(self, text: str) -> str:
+        if len(text) < self._shortest:  # decoding makes none longer
+            return text
         text = self._plain.masked(text)
         if not self.secrets or not _ENCODED.search(text):
             return text
         return "\n".join(self._without_encoded(line) for line in text.split("\n"))
 
     def _without_encoded(self, line: str) -> str:
-        if len(line) < self._shortest or not _ENCODED.search(line):  # decoding makes none longer
+        if len(line) < self._shortest or not _ENCODED.search(line):
             return line
         decoded = line
         for _ in range(_ROUNDS):
