@@ -176,7 +176,7 @@ async def at_once(
     another call, whose answer needed the fields of records as well."""
     errors = 0
     server = DirectoriesServer(Webhook.parse(webhook), Settings.model_construct(log_level="ERROR"))
-    async with Client(server) as client, httpx.AsyncClient() as http:
+    async with Client(server.mcp) as client, httpx.AsyncClient() as http:
         address = webhook.partition("/rest/")[0]
 
         async def call(given: dict[str, Any]) -> None:
@@ -298,7 +298,7 @@ async def counts_one_by_one(webhook: str) -> float:
 async def cold(webhook: str, tool: str, arguments: dict[str, Any], *, count_requests: bool) -> float:
     """Seconds that a new server takes for its first call, or how many requests it makes."""
     server = DirectoriesServer(Webhook.parse(webhook), Settings.model_construct())
-    async with Client(server) as client:
+    async with Client(server.mcp) as client:
         before = called(webhook) if count_requests else 0
         started = time.perf_counter()
         result = await client.call_tool(tool, arguments)

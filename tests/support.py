@@ -178,7 +178,7 @@ async def assistant(
     caller = Webhook.parse(_address(portal, secret)) if isinstance(portal, str | RunningPortal) else portal
     if isinstance(caller, Webhook) and fields_kept:
         keep_fields(cache, caller, portal.portal if isinstance(portal, RunningPortal) else DemoPortal())
-    async with Client(DirectoriesServer(caller, configured, transport=transport, cache=cache), mode=mode) as client:
+    async with Client(DirectoriesServer(caller, configured, transport=transport, cache=cache).mcp, mode=mode) as client:
         yield Assistant(client)
 
 
@@ -198,7 +198,7 @@ async def with_a_person(
 
     settings = Settings.model_construct(allow_writes=True, log_level="ERROR")
     server = DirectoriesServer(Webhook.parse(portal.webhook_url()), settings, transport=in_process(portal.portal.app))
-    async with Client(server, mode=mode, elicitation_callback=callback) as client:
+    async with Client(server.mcp, mode=mode, elicitation_callback=callback) as client:
         yield client, asked
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bitrix24_directories.mcp_server.server import CHANGING
+from bitrix24_directories.mcp_server.registry import changing_tools
 from support import RunningPortal, ask, assistant
 
 
@@ -229,7 +229,7 @@ async def test_each_wrong_argument_has_its_line(portal: RunningPortal) -> None:
     assert said.text.count("\n- ") == 2
 
 
-@pytest.mark.parametrize("tool", sorted(CHANGING))
+@pytest.mark.parametrize("tool", sorted(changing_tools()))
 async def test_a_changing_tool_where_writes_are_off(portal: RunningPortal, tool: str) -> None:
     said = await ask(portal, tool, entityId="SOURCE")
     assert said.error == {"code": "WRITES_OFF", "category": "configuration", "retryable": False}

@@ -14,7 +14,8 @@ import pytest
 from mcp import Client
 from mcp_types import ElicitResult, ResourceUpdatedNotification
 
-from bitrix24_directories.mcp_server.server import CHANGING, DirectoriesServer
+from bitrix24_directories.mcp_server.registry import changing_tools
+from bitrix24_directories.mcp_server.server import DirectoriesServer
 from bitrix24_directories.portal import DemoPortal
 from bitrix24_directories.rest import Webhook, in_process
 from bitrix24_directories.settings import Settings
@@ -497,8 +498,8 @@ async def test_a_directory_that_changes_while_a_person_thinks(portal: PortalInPr
 
 async def test_writes_off_nothing_is_listed_and_nothing_leaves(portal: PortalInProcess) -> None:
     async with assistant(portal) as someone:
-        assert CHANGING.isdisjoint(tool.name for tool in (await someone.client.list_tools()).tools)
-        for tool in CHANGING:
+        assert changing_tools().keys().isdisjoint(tool.name for tool in (await someone.client.list_tools()).tools)
+        for tool in changing_tools():
             arguments: dict[str, Any] = {"entityId": "SOURCE", "statusId": "WEB", "name": "X", "items": ["X"]}
             assert (await someone.call(tool, **arguments)).error["code"] == "WRITES_OFF"
     assert portal.portal.calls == []
@@ -623,7 +624,7 @@ async def test_subscribed_clients_of_earlier_versions_are_told(portal: PortalInP
 
     settings = Settings.model_construct(allow_writes=True)
     server = DirectoriesServer(Webhook.parse(portal.webhook_url()), settings, transport=in_process(portal.portal.app))
-    async with Client(server, mode="legacy", message_handler=heard) as client:
+    async with Client(server.mcp, mode="legacy", message_handler=heard) as client:
         await client.subscribe_resource(URI)
         for name in ("Podcast", "Fair"):
             await client.call_tool("add_directory_item", {"entityId": "SOURCE", "name": name})

@@ -35,7 +35,7 @@ async def client_of(portal: PortalInProcess, extensions: Any = APPS, mode: str =
         Settings.model_construct(allow_writes=True, log_level="ERROR"),
         transport=in_process(portal.portal.app),
     )
-    async with Client(server, mode=mode, extensions=extensions) as client:
+    async with Client(server.mcp, mode=mode, extensions=extensions) as client:
         yield client
 
 

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from bitrix24_directories.cli.arguments import parser
 from bitrix24_directories.cli.client_files import CLIENTS
 from bitrix24_directories.cli.main import COMMANDS, main
-from bitrix24_directories.mcp_server.server import CHANGING
+from bitrix24_directories.mcp_server.registry import changing_tools
 from bitrix24_directories.rest import Bitrix24Error
 from bitrix24_directories.settings import ENV_FILE, Settings
 from support import Assistant, RunningPortal, assistant, clean_environment
@@ -60,11 +60,11 @@ async def test_each_tool_is_in_the_table_and_shown_at_work(portal: RunningPortal
         tools = [tool.name for tool in (await someone.client.list_tools()).tools]
     section, changing = TOOLS.split("\n## Changing directories\n")
     assert re.findall(r"^\| `([a-z_]+)` \|", section, re.MULTILINE) == tools
-    assert set(re.findall(r"^\| `([a-z_]+)` \|", changing, re.MULTILINE)) == CHANGING
+    assert set(re.findall(r"^\| `([a-z_]+)` \|", changing, re.MULTILINE)) == {*changing_tools()}
     assert {command.split()[1] for _, _, command, _ in SHOWN} >= set(tools)
     for text in (README, RUSSIAN):
         assert re.findall(r"^\| `(\w+_\w+)` \|", text, re.MULTILINE) == tools
-        assert all(f"`{name}`" in text for name in CHANGING)
+        assert all(f"`{name}`" in text for name in changing_tools())
 
 
 def test_both_languages_say_the_same() -> None:

@@ -161,13 +161,13 @@ def _call(args: argparse.Namespace) -> int:
     class Server(DirectoriesServer):
         """Cancels the call in its own task, and waits for what it does then, before anything else is closed."""
 
-        async def call_tool(self, *given: Any) -> CallToolResult | InputRequiredResult:
+        async def call_tool(self, *given: Any, **sent_back: Any) -> CallToolResult | InputRequiredResult:
             with interruption.cancels():
-                return await super().call_tool(*given)
+                return await super().call_tool(*given, **sent_back)
             return CallToolResult(content=[], is_error=True)
 
     async def run() -> int:
-        async with Client(Server(portal, settings, transport=transport, audit=audit)) as client:
+        async with Client(Server(portal, settings, transport=transport, audit=audit).mcp) as client:
             if args.list:
                 for tool in (await client.list_tools()).tools:
                     print(f"{tool.name}: {tool.title}")

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
-from typing import Annotated
+from typing import Annotated, Literal
 
-from mcp.server.mcpserver.resolve import Elicit, Resolve
-from mcp_types import CallToolResult, ToolAnnotations
+from mcp_types import CallToolResult, InputRequiredResult, ToolAnnotations
 from pydantic import BeforeValidator, Field
 
 from bitrix24_directories.changing.merge_models import Merge, MergedCode
-from bitrix24_directories.changing.merging import Merges, PlannedMerge
 from bitrix24_directories.text import quoted, shown_code
 
 from .answers import both, counted
-from .asking import Confirmation, Confirmed, Said, ask, can_ask, not_wanted
 from .change_tools import LENGTH, PlanId
-from .context import Calls, calling
+from .confirmation import confirm
 from .entity_argument import EntityId
-from .tools import Published, listed_codes, published
+from .scopes import WRITE_DIRECTORIES, WRITE_RECORDS
+from .session import Session
+from .tool_spec import ToolSpec, listed_codes
 
 _ELSEWHERE = "a new plan, since the directory, its fields or the arguments are not as in the plan of that planId"
 _ITEMS = {
@@ -30,27 +28,8 @@ _ITEMS = {
 }
 
 
-def merges_of(_: Calls) -> Merges:
-    merges = calling.get().merges
-    assert merges is not None, "the changing tools are there only with writes allowed"
-    return merges
-
-
-async def _plan(entityId: str, codes: list[str], into: str, ctx: Calls) -> PlannedMerge:
-    return await merges_of(ctx).plan(entityId, codes, into)
-
-
-async def _ask(
-    planned: Annotated[PlannedMerge, Resolve(_plan)], planId: str, ctx: Calls
-) -> Elicit[Confirmation] | Said:
-    if planId != planned.plan_id or not planned.does_something:
-        return "decline"  # nothing is carried out: the answer is a plan
-    if not can_ask(ctx) or await merges_of(ctx).agreed(planned):
-        return "accept"
-    return await ask(merge_text(planned.answer().model_copy(update={"plan_id": None})), ctx)
-
-
 async def merge_directory_items(
+    session: Session,
     entityId: EntityId,
     codes: Annotated[
         list[Annotated[str, Field(max_length=LENGTH)]],
@@ -68,32 +47,37 @@ async def merge_directory_items(
             description="Code or name of the item that replaces them", examples=["WEB"], min_length=1, max_length=LENGTH
         ),
     ],
-    ctx: Calls,
-    planned: Annotated[PlannedMerge, Resolve(_plan)],
-    answer: Annotated[Confirmed, Resolve(_ask)],
     planId: PlanId = "",
-) -> Annotated[CallToolResult, Merge]:
+) -> Annotated[CallToolResult, Merge] | InputRequiredResult:
     """Make several codes of a Bitrix24 directory one: every CRM record that carries one gets another, then items go.
 
     The first call answers with the plan and a planId, and changes nothing: show it to the user. Call again with the
     same arguments and that planId to carry it out, and again for as long as the answer says that records are left.
     """
-    del entityId, codes, into
+    planned = await session.merges.plan(entityId, codes, into)
     if planId != planned.plan_id or not planned.does_something:
         result = planned.answer([_ELSEWHERE] if planId and planned.does_something else None)
-    elif (how := not_wanted(answer)) is not None:
-        result = merges_of(ctx).not_wanted("merge_directory_items", planned, how)
-    else:
-        asked = can_ask(ctx) and not await merges_of(ctx).agreed(planned)
-        result = await merges_of(ctx).carry_out("merge_directory_items", planned, confirmed=asked)
+        return both(merge_text(result), result)
+    asked = session.can_ask and not await session.merges.agreed(planned)
+    if asked:
+        text = merge_text(planned.answer().model_copy(update={"plan_id": None}))
+        answer = await confirm(session, key=planned.plan_id, text=text)
+        if isinstance(answer, InputRequiredResult):
+            return answer
+        if answer != "accept":
+            how: Literal["declined", "cancelled"] = "declined" if answer == "decline" else "cancelled"
+            result = session.merges.not_wanted("merge_directory_items", planned, how)
+            return both(merge_text(result), result)
+    result = await session.merges.carry_out("merge_directory_items", planned, confirmed=asked)
     return both(merge_text(result), result)
 
 
-@cache
-def merge_tools() -> tuple[Published, ...]:
-    """The tool with its published schema; made once."""
-    hints = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=True)
-    return (published(merge_directory_items, "Make several codes one", hints),)
+SPEC = ToolSpec(
+    merge_directory_items,
+    "Make several codes one",
+    ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=True),
+    (WRITE_DIRECTORIES, WRITE_RECORDS),
+)
 
 
 def merge_text(merge: Merge) -> str:

@@ -9,54 +9,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mcp.server.apps import APP_MIME_TYPE, client_supports_apps
-from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
-from mcp.server.lowlevel.helper_types import ReadResourceContents
-from mcp_types import CallToolResult, Resource
+from mcp.server.apps import APP_MIME_TYPE
+from mcp_types import CallToolResult, Resource, TextResourceContents
 
 from bitrix24_directories.changing.sorting import longest_rising
 from bitrix24_directories.directories.models import Item, Step
 from bitrix24_directories.records.models import DirectoryUsage
 
-from .context import Calls
 from .page import page
 
 PAGE = "ui://bitrix24-directories/picture.html"
 PICTURE = "bitrix24-directories/picture"
 """What a picture is called in a result's `_meta`."""
 
-_LISTS = ("tools/list", "resources/list")
-_TOOLS = ("get_directory_usage", "apply_directory")
-_RESOURCE = Resource(uri=PAGE, name="picture", title="Picture of a directory", mime_type=APP_MIME_TYPE)
+RESOURCE = Resource(uri=PAGE, name="picture", title="Picture of a directory", mime_type=APP_MIME_TYPE)
 
 
-def contents() -> ReadResourceContents:
-    return ReadResourceContents(content=page(), mime_type=APP_MIME_TYPE, meta={"ui": {"prefersBorder": True}})
-
-
-async def told_where_shown(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-    """Middleware: tells clients that show apps which tools have a picture, and of the page."""
-    result = await call_next(ctx)
-    if ctx.method not in _LISTS or not isinstance(result, Mapping) or not client_supports_apps(ctx):
-        return result
-    if ctx.method == "tools/list":
-        return {**result, "tools": [_with_page(tool) for tool in result["tools"]]}
-    listed = _RESOURCE.model_dump(mode="json", by_alias=True, exclude_none=True)
-    return {**result, "resources": [*result["resources"], listed]}
-
-
-def _with_page(tool: Mapping[str, Any]) -> Mapping[str, Any]:
-    if tool["name"] not in _TOOLS:
-        return tool
-    return {**tool, "_meta": {**(tool.get("_meta") or {}), "ui": {"resourceUri": PAGE}}}
-
-
-def is_shown(ctx: Calls) -> bool:
-    """Whether whoever calls shows apps; programs that embed the server call without a client."""
-    try:
-        return client_supports_apps(ctx)
-    except ValueError:
-        return False
+def contents() -> TextResourceContents:
+    return TextResourceContents(uri=PAGE, text=page(), mime_type=APP_MIME_TYPE, _meta={"ui": {"prefersBorder": True}})
 
 
 def with_picture(result: CallToolResult, picture: Mapping[str, Any]) -> CallToolResult:

@@ -10,23 +10,23 @@ import anyio
 
 from bitrix24_directories.rest import Waiting
 
-from .context import Calls
+from .session import Request
 
 T = TypeVar("T")
 
 
-def wants_progress(context: Calls | None) -> TypeGuard[Calls]:
+def wants_progress(request: Request | None) -> TypeGuard[Request]:
     """Whether the client has given a token for it."""
-    return context is not None and "progress_token" in (context.request_context.meta or {})
+    return request is not None and "progress_token" in (request.meta or {})
 
 
-async def telling(context: Calls, waiting: Waiting, timeout: float, work: Awaitable[T]) -> T:
+async def telling(request: Request, waiting: Waiting, timeout: float, work: Awaitable[T]) -> T:
     """Do `work`, and tell the client each second, from the first on, what it waits for."""
 
     async def tell() -> None:
         for second in count(1):
             await anyio.sleep(1)
-            await context.report_progress(second, timeout, f"Waiting for {waiting.reason}")
+            await request.session.report_progress(second, timeout, f"Waiting for {waiting.reason}")
 
     error: Exception | None = None
     async with anyio.create_task_group() as tasks:

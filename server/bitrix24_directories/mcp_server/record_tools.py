@@ -13,8 +13,10 @@ from bitrix24_directories.records.models import CheckedField, CheckedRecord, Rec
 from bitrix24_directories.text import quoted, shown_code, shown_id
 
 from .answers import both
-from .context import Calls, directories_of
 from .record_arguments import MOST_FIELDS, MOST_RECORDS, VALUE_LIMIT, GivenRecord, read_records, refused_argument
+from .scopes import READING
+from .session import Session
+from .tool_spec import ToolSpec
 
 
 def _as_text(given: object) -> object:
@@ -22,6 +24,7 @@ def _as_text(given: object) -> object:
 
 
 async def check_record(
+    session: Session,
     entity: Annotated[
         str,
         BeforeValidator(_as_text),
@@ -37,7 +40,6 @@ async def check_record(
             examples=[["STAGE_ID=Deal Won", "SOURCE_ID=CALL"]],
         ),
     ],
-    ctx: Calls,
     recordId: Annotated[
         str,
         BeforeValidator(_as_text),
@@ -60,7 +62,7 @@ async def check_record(
         why = f"the records have several entityTypeIds ({listed}): check those of each kind in a call of their own"
         raise refused_argument("fields", why)
     records = [one.pairs for one in fields]
-    result = await check(directories_of(ctx), entity, records, record_id, entity_type_id=types[0] if types else None)
+    result = await check(session.directories, entity, records, record_id, entity_type_id=types[0] if types else None)
     return both(record_text(result, record_id), result)
 
 
@@ -76,6 +78,9 @@ def _record_id(given: str, records: Sequence[GivenRecord]) -> int | None:
     if inside not in (None, record_id):
         raise refused_argument("recordId", f"{record_id}, and the id beside fields is {inside}: give one of them")
     return record_id
+
+
+SPEC = ToolSpec(check_record, "Check a record before it is written", scopes=READING)
 
 
 def record_text(result: CheckedRecord, record_id: int | None) -> str:

@@ -5,14 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 from urllib.parse import unquote
 
 import anyio
-from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
-from mcp.server.lowlevel.helper_types import ReadResourceContents
-from mcp_types import Completion, Resource, ResourceTemplate
+from mcp_types import Completion, Resource, ResourceTemplate, TextResourceContents
 
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.models import Directory
@@ -20,7 +17,8 @@ from bitrix24_directories.directories.models import Directory
 from .answers import DIRECTORIES, directories_text, fields_text, items_text, uri_of
 
 FIELDS = "bitrix24://fields"
-_AGE = "ageSeconds"
+AGE = "ageSeconds"
+"""What tells in a resource's `_meta` how many seconds ago it was read from the portal."""
 _COMPLETIONS = 100
 
 RESOURCES = [
@@ -50,22 +48,22 @@ TEMPLATES = [
 ]
 
 
-async def read(directories: Directories, uri: str) -> ReadResourceContents | None:
+async def read(directories: Directories, uri: str) -> TextResourceContents | None:
     """The text behind `uri`, its age in the metadata; None when there is no such resource.
 
     Raises Bitrix24Error as the tools do.
     """
     if uri == DIRECTORIES:
         listed = await directories.search()
-        return _contents(directories_text(listed), listed.age_seconds)
+        return _contents(uri, directories_text(listed), listed.age_seconds)
     if uri == FIELDS:
         lists = await directories.lists()
         text = f"{fields_text(lists)}\n\n{await directories.fields_text()}"
         read_at = min(lists.fields.read_at, lists.directories.read_at)
-        return _contents(text, int(anyio.current_time() - read_at))
+        return _contents(uri, text, int(anyio.current_time() - read_at))
     if uri.startswith(f"{DIRECTORIES}/"):
         items = await directories.items(unquote(uri.removeprefix(f"{DIRECTORIES}/")))
-        return _contents(items_text(items), items.age_seconds)
+        return _contents(uri, items_text(items), items.age_seconds)
     return None
 
 
@@ -91,14 +89,5 @@ async def known(directories: Directories, uris: Sequence[str]) -> list[str]:
     return [uri for uri in dict.fromkeys(uris) if uri in there]
 
 
-async def what_is_left(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-    """Middleware: a resource that came from the cache may be kept only for as long as the cache itself keeps it."""
-    result = await call_next(ctx)
-    if ctx.method == "resources/read" and isinstance(result, Mapping) and "ttlMs" in result:
-        ages = [(contents.get("_meta") or {}).get(_AGE, 0) for contents in result["contents"]]
-        return {**result, "ttlMs": max(0, result["ttlMs"] - 1000 * max(ages, default=0))}
-    return result
-
-
-def _contents(text: str, age: int | None) -> ReadResourceContents:
-    return ReadResourceContents(content=text, mime_type="text/plain", meta={_AGE: age} if age else None)
+def _contents(uri: str, text: str, age: int | None) -> TextResourceContents:
+    return TextResourceContents(uri=uri, text=text, mime_type="text/plain", _meta={AGE: age} if age else None)

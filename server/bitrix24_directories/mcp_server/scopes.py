@@ -1,4 +1,4 @@
-"""What one may do: read or write directories, read or write records; and what each tool takes."""
+"""What one may do: read or write directories, read or write records."""
 
 from __future__ import annotations
 
@@ -13,21 +13,6 @@ WRITE_RECORDS = "records:write"
 
 SCOPES = (READ_DIRECTORIES, WRITE_DIRECTORIES, READ_RECORDS, WRITE_RECORDS)
 READING = (READ_DIRECTORIES, READ_RECORDS)
-
-_NEEDED = {
-    "check_record": (READ_DIRECTORIES, READ_RECORDS),
-    "get_directory_usage": (READ_DIRECTORIES, READ_RECORDS),
-    "add_directory_item": (WRITE_DIRECTORIES,),
-    "update_directory_item": (WRITE_DIRECTORIES,),
-    "delete_directory_item": (WRITE_DIRECTORIES,),
-    "apply_directory": (WRITE_DIRECTORIES,),
-    "merge_directory_items": (WRITE_DIRECTORIES, WRITE_RECORDS),
-}
-
-
-def needed_for(tool: str) -> tuple[str, ...]:
-    """The scopes that a tool takes; for everything else that one may ask for, reading directories."""
-    return _NEEDED.get(tool, (READ_DIRECTORIES,))
 
 
 def out_of_scope(what: str, missing: Sequence[str]) -> Bitrix24Error:

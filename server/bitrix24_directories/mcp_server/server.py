@@ -1,63 +1,64 @@
-"""Builds the MCP server: one shared client for its whole life, what is offered, and every failure as an answer."""
+"""The MCP server: what is offered, and every failure as an answer."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import anyio
-from mcp.server.apps import Apps
+from mcp.server import Server
+from mcp.server.apps import EXTENSION_ID, client_supports_apps
 from mcp.server.caching import CacheHint
-from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
-from mcp.server.lowlevel.helper_types import ReadResourceContents
-from mcp.server.mcpserver import MCPServer
-from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError, ToolError
-from mcp.server.mcpserver.prompts import Prompt
+from mcp.server.context import CallNext, HandlerResult
+from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 from mcp.server.stdio import stdio_server
+from mcp.server.subscriptions import InMemorySubscriptionBus, SubscriptionBus
 from mcp.shared.exceptions import MCPError
 from mcp.shared.subscriptions import ResourceUpdated
 from mcp_types import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
+    CallToolRequestParams,
     CallToolResult,
+    CompleteRequestParams,
+    CompleteResult,
     Completion,
-    CompletionArgument,
-    CompletionContext,
+    GetPromptRequestParams,
     GetPromptResult,
     InputRequiredResult,
-    PromptReference,
-    Resource,
-    ResourceTemplate,
-    ResourceTemplateReference,
-    SubscribeRequestParams,
-    SubscriptionsListenRequestParams,
-    UnsubscribeRequestParams,
+    ListPromptsResult,
+    ListResourcesResult,
+    ListResourceTemplatesResult,
+    ListToolsResult,
+    PaginatedRequestParams,
+    PromptMessage,
+    ReadResourceRequestParams,
+    ReadResourceResult,
+    TextContent,
+    Tool,
 )
-from mcp_types import Tool as MCPTool
-from pydantic import AnyUrl, ValidationError
 
 from bitrix24_directories import __version__
 from bitrix24_directories.changing.stopped import MergeStoppedError, StoppedError
 from bitrix24_directories.directories.cache import Cache
-from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.redaction import Redactor
 from bitrix24_directories.rest import Bitrix24Error, Credentials, Transport, Waiting, failure
 from bitrix24_directories.settings import Settings
 
 from . import json_lines, picture, pipes, resources
 from .answers import DIRECTORIES, uri_of
-from .arguments import refused, secret_given, tidied, unknown_tool, writes_off
-from .callers import Caller, Callers, OneCaller
-from .context import Calls, calling
+from .arguments import secret_given, tidied, unknown_tool, writes_off
+from .callers import Callers, OneCaller
 from .failures import failed
 from .listening import Listening
 from .progress import telling, wants_progress
 from .prompts import prompts
-from .scopes import needed_for, out_of_scope
-from .tools import read_tools
+from .registry import changing_tools, reading_tools
+from .scopes import READ_DIRECTORIES, out_of_scope
+from .session import Request, Session
+from .tool_spec import ToolSpec
 
 INSTRUCTIONS = (
     "Bitrix24 CRM fields such as STAGE_ID, STATUS_ID, SOURCE_ID or INDUSTRY hold codes from directories, and Bitrix24 "
@@ -77,27 +78,22 @@ if TYPE_CHECKING:
     from bitrix24_directories.changing.merge_models import Merge
     from bitrix24_directories.directories.models import Change
 
-CHANGING = {
-    "add_directory_item",
-    "update_directory_item",
-    "delete_directory_item",
-    "apply_directory",
-    "merge_directory_items",
-}
+NAME = "bitrix24-directories"
 _HELLO_SECONDS = 0.1  # in which most clients have been told of all tools: nothing may hold that up
 _CHANGED = ("done", "done otherwise", "incomplete", "stopped")  # a result's status after something may have changed
+_NO_RESOURCE = "There is no such resource; read bitrix24://directories to see what there is"
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
 
-class DirectoriesServer(MCPServer[None]):
-    """An MCPServer whose failures all reach the assistant as answers: what happened, what to do, whether to retry.
+class DirectoriesServer:
+    """The server of one portal, or of a team. Clients connect to `mcp`, the SDK's server.
 
     `portal` is who calls which portal, or the error that each tool answers while there is none, or all who may call;
     `transport` replaces the network; a `cache` may serve several servers, as its keys hold the portal and the caller.
-    An `audit` replaces the one that `settings` name. `options` are the SDK's own.
+    An `audit` replaces the one that `settings` name. Replicas share `subscriptions` and `request_state_security`.
     """
 
     def __init__(
@@ -108,100 +104,51 @@ class DirectoriesServer(MCPServer[None]):
         transport: Transport | None = None,
         cache: Cache | None = None,
         audit: Audit | None = None,
-        **options: Any,
+        subscriptions: SubscriptionBus | None = None,
+        request_state_security: RequestStateSecurity | None = None,
     ) -> None:
-        settings = settings or Settings.model_construct()
-        self._timeout = settings.timeout
+        self._settings = settings = settings or Settings.model_construct()
         self._callers = (
             portal
             if isinstance(portal, Callers)
             else OneCaller(portal, settings, transport=transport, cache=cache, audit=audit)
         )
         self._redact = Redactor(self._callers.secrets)
-        tools = read_tools()
-        if settings.allow_writes:
-            from .change_tools import change_tools  # what most never need
-            from .merge_tools import merge_tools
-
-            tools += change_tools() + merge_tools()
-        self._schemas = {published.tool.name: published.arguments for published in tools}
-
+        self._tools = {**reading_tools(), **(changing_tools() if settings.allow_writes else {})}
+        self._subscriptions = subscriptions or InMemorySubscriptionBus()
+        self.listeners = Listening(self._subscriptions, self._callers, self._known, self._refusal, settings.access_ttl)
         self._over_stdio = False
-
-        @asynccontextmanager
-        async def lifespan(_: MCPServer[None]) -> AsyncIterator[None]:
-            async with self._callers.running(), anyio.create_task_group() as tasks:
-                if self._over_stdio and settings.warm_up:
-                    tasks.start_soon(self._read_ahead)
-                yield
-                tasks.cancel_scope.cancel()
-
-        super().__init__(
-            "bitrix24-directories",
+        self.mcp: Server[None] = Server(
+            NAME,
             title="Bitrix24 directories",
             instructions=INSTRUCTIONS,
             version=__version__,
-            tools=[published.tool for published in tools],
-            lifespan=lifespan,
+            lifespan=self._running,
             cache_hints={"resources/read": CacheHint(ttl_ms=int(1000 * settings.cache_ttl))},
-            extensions=[Apps()],
-            middleware=[self._heard, resources.what_is_left, picture.told_where_shown],
-            log_level=settings.log_level,
-            **options,
+            get_tool_input_schema=self._input_schema,
+            on_list_tools=self._list_tools,
+            on_call_tool=self._call_tool,
+            on_list_resources=self._list_resources,
+            on_list_resource_templates=self._list_resource_templates,
+            on_read_resource=self._read_resource,
+            on_subscribe_resource=self.listeners.subscribe,
+            on_unsubscribe_resource=self.listeners.unsubscribe,
+            on_subscriptions_listen=self.listeners,
+            on_list_prompts=self._list_prompts,
+            on_get_prompt=self._get_prompt,
+            on_completion=self._complete,
         )
-        for prompt in prompts():
-            self.add_prompt(prompt)
-        self.listeners = Listening(self._subscriptions, self._callers, self._known, self._refusal, settings.access_ttl)
-        listen, subscribe, unsubscribe = (
-            self.listeners.__call__,
-            self.listeners.subscribe,
-            self.listeners.unsubscribe,
-        )
-        self._lowlevel_server.add_request_handler("subscriptions/listen", SubscriptionsListenRequestParams, listen)
-        self._lowlevel_server.add_request_handler("resources/subscribe", SubscribeRequestParams, subscribe)
-        self._lowlevel_server.add_request_handler("resources/unsubscribe", UnsubscribeRequestParams, unsubscribe)
-        cast("Any", self).completion()(self._complete)  # the SDK has left it untyped
+        self.mcp.extensions[EXTENSION_ID] = {}
+        security = request_state_security or RequestStateSecurity.ephemeral()
+        self.mcp.middleware += [RequestStateBoundary(security, default_audience=NAME), self._failures_counted]
 
-    async def call_tool(
-        self, name: str, arguments: dict[str, Any], context: Calls | None = None
-    ) -> CallToolResult | InputRequiredResult:
-        """Run a tool. Whatever fails comes back as a result with `is_error`, and everything within the timeout."""
-        started, outcome = anyio.current_time(), "cancelled"
-        try:
-            result = await self._answered(name, arguments, context)
-            outcome = _outcome(result)
-        finally:
-            self._callers.told(name if name in self._schemas else "", outcome, anyio.current_time() - started)
-        return result
-
-    async def _answered(
-        self, name: str, arguments: dict[str, Any], context: Calls | None
-    ) -> CallToolResult | InputRequiredResult:
-        waiting = Waiting()
-        work = self._call(name, arguments, context)
-        if wants_progress(context):
-            work = telling(context, waiting, self._timeout, work)
-        try:
-            if name not in CHANGING:
-                return await self._in_time(work, waiting)
-            with waiting.as_current():  # a person may be asked in between; `changes` keeps to the timeout by itself
-                result = await work
-        except StoppedError as exc:
-            result = self._failed(exc.error, exc.change)
-        except MergeStoppedError as exc:
-            result = self._failed(exc.error, exc.merge)
-        except Bitrix24Error as exc:
-            return self._failed(exc)
-        return await self._announced(result)
-
-    def over_http(self, security: TransportSecuritySettings, body_limit: int) -> StreamableHTTPSessionManager:
-        """What serves this server over HTTP without sessions, in both protocol eras; to be run once."""
-        from mcp.server.streamable_http_manager import StreamableHTTPSessionManager  # what stdio does not need
-
-        self.listeners.kept = False
-        return StreamableHTTPSessionManager(
-            self._lowlevel_server, stateless=True, security_settings=security, max_request_body_size=body_limit
-        )
+    @asynccontextmanager
+    async def _running(self, _: Server[None]) -> AsyncIterator[None]:
+        async with self._callers.running(), anyio.create_task_group() as tasks:
+            if self._over_stdio and self._settings.warm_up:
+                tasks.start_soon(self._read_ahead)
+            yield
+            tasks.cancel_scope.cancel()
 
     async def run_stdio_async(self) -> None:
         """Serve the one client at standard input and output until the input ends."""
@@ -210,125 +157,96 @@ class DirectoriesServer(MCPServer[None]):
         lines = json_lines.messages(pipes.incoming(), output)
         # The SDK names classes of its own for streams.
         async with stdio_server(cast("Any", lines), cast("Any", output)) as (reading, writing):
-            lowlevel = self._lowlevel_server
-            await lowlevel.run(reading, writing, lowlevel.create_initialization_options())
+            await self.mcp.run(reading, writing, self.mcp.create_initialization_options())
 
-    async def list_tools(self) -> list[MCPTool]:
-        """Those that whoever calls may use."""
-        scopes = self._callers.scopes()
-        return [tool for tool in await super().list_tools() if {*needed_for(tool.name)} <= {*scopes}]
+    def over_http(self, security: TransportSecuritySettings, body_limit: int) -> StreamableHTTPSessionManager:
+        """What serves this server over HTTP without sessions, in both protocol eras; to be run once."""
+        from mcp.server.streamable_http_manager import StreamableHTTPSessionManager  # what stdio does not need
 
-    async def list_resources(self) -> list[Resource]:
-        return resources.RESOURCES
+        self.listeners.kept = False
+        return StreamableHTTPSessionManager(
+            self.mcp, stateless=True, security_settings=security, max_request_body_size=body_limit
+        )
 
-    async def list_resource_templates(self) -> list[ResourceTemplate]:
-        return resources.TEMPLATES
+    async def list_tools(self) -> list[ToolSpec]:
+        """The tools that the caller may use."""
+        scopes = {*self._callers.scopes()}
+        return [tool for tool in self._tools.values() if scopes.issuperset(tool.scopes)]
 
-    async def read_resource(
-        self,
-        uri: AnyUrl | str,
-        context: Calls | None = None,  # noqa: ARG002 - the base class's signature
-    ) -> Iterable[ReadResourceContents]:
-        """Read a resource within the timeout. Raises ResourceError, whose text says what happened and what to do."""
-        if str(uri) == picture.PAGE:
-            return [picture.contents()]
+    async def call_tool(
+        self, name: str, arguments: Mapping[str, Any], request: Request | None = None, **sent_back: Any
+    ) -> CallToolResult | InputRequiredResult:
+        """Run a tool. Whatever fails comes back as a result with `is_error`, and everything within the timeout.
+
+        `sent_back` is the client's answer to what it was asked, as `responses` and `state`.
+        """
+        started, outcome = anyio.current_time(), "cancelled"
         try:
-            contents = await self._in_time(self._with_directories(partial(resources.read, uri=str(uri))))
-        except Bitrix24Error as exc:
-            self._callers.failed(exc.code)
-            kind = ResourceNotFoundError if exc.category == "input" else ResourceError
-            raise kind(self._redact(str(self._callers.worded(exc)))) from None
-        if contents is None:
-            raise ResourceNotFoundError("There is no such resource; read bitrix24://directories to see what there is")
-        return [contents]
+            result = await self._result(name, arguments, request, sent_back)
+            said = result.structured_content if isinstance(result, CallToolResult) else None
+            outcome = str(said["error"]["code"]) if said and "error" in said else "ok"
+        finally:
+            self._callers.told(name if name in self._tools else "", outcome, anyio.current_time() - started)
+        return result
 
-    async def get_prompt(
-        self, name: str, arguments: dict[str, Any] | None = None, context: Calls | None = None
-    ) -> GetPromptResult | InputRequiredResult:
-        """Render a prompt with its data, within the timeout. Raises MCPError: what happened and what to do."""
-        missing = _missing(self._prompt_manager.get_prompt(name), arguments or {})
-        if missing:
-            raise MCPError(code=INVALID_PARAMS, message=f"The prompt {name} needs {' and '.join(missing)} too")
+    async def _result(
+        self, name: str, arguments: Mapping[str, Any], request: Request | None, sent_back: Mapping[str, Any]
+    ) -> CallToolResult | InputRequiredResult:
+        waiting = Waiting()
+        stopped: Change | Merge | None = None
         try:
-            return await self._in_time(self._prompted(name, arguments, context))
-        except ValueError as exc:
-            error = _cause(exc, Bitrix24Error)
-            if error is None:
-                raise MCPError(code=INVALID_PARAMS, message=str(exc)) from None
+            tool = self._tools.get(name)
+            if tool is None:
+                tool = changing_tools().get(name)
+                raise unknown_tool(self._tools) if tool is None else writes_off(name, tool.scopes)
+            work = self._work(tool, arguments, request, sent_back)
+            if wants_progress(request):
+                work = telling(request, waiting, self._settings.timeout, work)
+            if not tool.writes:
+                return await self._in_time(work, waiting)
+            with waiting.as_current():  # a person may be asked in between; `changes` keeps to the timeout by itself
+                result = await work
+        except StoppedError as exc:
+            stopped, error = exc.change, exc.error
+        except MergeStoppedError as exc:
+            stopped, error = exc.merge, exc.error
         except Bitrix24Error as exc:
             error = exc
-        self._callers.failed(error.code)
-        raise self._refusal(error)
+        else:
+            await self._publish(result)
+            return result
+        result = self._failed(error, stopped)
+        await self._publish(result)
+        return result
 
-    def _refusal(self, error: Bitrix24Error) -> MCPError:
-        code = INVALID_PARAMS if error.category == "input" else INTERNAL_ERROR
-        return MCPError(code=code, message=self._redact(str(self._callers.worded(error))))
-
-    async def _known(self, uris: Sequence[str]) -> list[str]:
-        """Those of `uris` that are resources here. Raises Bitrix24Error where whoever calls may not read them."""
-        return await self._in_time(self._with_directories(partial(resources.known, uris=uris)))
-
-    async def _heard(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-        """Middleware: tell of a request whose answer is an error of the protocol."""
-        try:
-            return await call_next(ctx)
-        except Exception as exc:
-            self._callers.failed(str(exc.code) if isinstance(exc, MCPError) else type(exc).__name__)
-            raise
-
-    async def _complete(
-        self,
-        _: PromptReference | ResourceTemplateReference,
-        argument: CompletionArgument,
-        __: CompletionContext | None,
-    ) -> Completion | None:
-        """Ids of the portal's directories; nothing where they cannot be had, for nobody reads errors while typing."""
-        if argument.name != "entityId":
-            return None
-        try:
-            return await self._in_time(self._with_directories(partial(resources.complete, typed=argument.value)))
-        except Bitrix24Error as exc:
-            logger.info("Nothing to complete: %s", exc.code)
-            return None
-
-    async def _call(
-        self, name: str, arguments: dict[str, Any], context: Calls | None
+    async def _work(
+        self, tool: ToolSpec, arguments: Mapping[str, Any], request: Request | None, sent_back: Mapping[str, Any]
     ) -> CallToolResult | InputRequiredResult:
-        if name not in self._schemas:
-            if name in CHANGING:
-                raise writes_off(name, needed_for(name))
-            raise unknown_tool(self._schemas)
-        if self._redact.values(arguments) != arguments:
+        """Check the arguments and the scopes, and run the tool for whoever calls."""
+        if self._redact.values(dict(arguments)) != arguments:
             raise secret_given()
-        schema = self._schemas[name]
-        given = tidied(name, schema, arguments)
-        if name in CHANGING and context is not None and context.input_responses:
-            from .asking import without_content
-
-            without_content(context.input_responses)
-        self._make_sure_of(name)
-        try:
-            async with self._calling():
-                return await super().call_tool(name, given, context)
-        except ToolError as exc:
-            match exc.__cause__:
-                case Bitrix24Error() | StoppedError() | MergeStoppedError() as error:
-                    raise error from None
-                case ValidationError() as invalid if wrong := _argument_names(invalid, schema):
-                    raise refused(name, schema, given, wrong) from None
-            logger.exception("%s failed in a way that it should not", name)
-            raise failure("INTERNAL_ERROR") from None
+        given = tidied(tool.name, tool.arguments, dict(arguments))
+        self._check_scopes(tool.name, tool.scopes)
+        async with self._session(request, **sent_back) as session:
+            values = tool.validated(given)
+            try:
+                return await tool.function(session, **values)
+            except (Bitrix24Error, StoppedError, MergeStoppedError, MCPError):
+                raise
+            except Exception:
+                logger.exception("%s failed in a way that it should not", tool.name)
+                raise failure("INTERNAL_ERROR") from None
 
     async def _in_time(self, work: Awaitable[T], waiting: Waiting | None = None) -> T:
         """Do `work` within the timeout. Raises Bitrix24Error (TIMEOUT), which says what was waited for."""
         waiting = waiting or Waiting()
-        with waiting.as_current(), anyio.move_on_after(self._timeout):
+        with waiting.as_current(), anyio.move_on_after(self._settings.timeout):
             return await work
-        raise failure("TIMEOUT", detail=f"waited {self._timeout:g} s for {waiting.given_up}")
+        raise failure("TIMEOUT", detail=f"waited {self._settings.timeout:g} s for {waiting.given_up}")
 
     @asynccontextmanager
-    async def _calling(self) -> AsyncIterator[Caller]:
-        """Let whoever calls be the one that tools work for. Raises Bitrix24Error where the portal does not let them."""
+    async def _session(self, request: Request | None = None, **sent_back: Any) -> AsyncIterator[Session]:
+        """What whoever calls works with. Raises Bitrix24Error where the portal does not let them in."""
         async with self._callers.place():
             try:
                 caller = await self._callers.admitted()
@@ -336,73 +254,142 @@ class DirectoriesServer(MCPServer[None]):
                 if not exc.retryable:
                     self.listeners.end(self._callers.who())
                 raise
-            token = calling.set(caller)
-            try:
-                yield caller
-            finally:
-                calling.reset(token)
+            yield Session(caller, request, **sent_back)
 
-    async def _read_ahead(self) -> None:
-        """Ask the portal for what is asked for most, before anybody asks here; what fails is for a call to tell."""
-        await anyio.sleep(_HELLO_SECONDS)
-        try:
-            with anyio.move_on_after(self._timeout / 2):
-                async with self._calling() as caller:
-                    await caller.directories.read_ahead()
-        except Bitrix24Error as exc:
-            logger.info("Nothing was read ahead: %s", exc.code)
-
-    def _make_sure_of(self, what: str) -> None:
-        """Raises Bitrix24Error (INSUFFICIENT_SCOPE) for what whoever calls may not do here."""
+    def _check_scopes(self, what: str, needed: Sequence[str] = (READ_DIRECTORIES,)) -> None:
+        """Raises Bitrix24Error (INSUFFICIENT_SCOPE) for what the caller may not do here."""
         scopes = self._callers.scopes()
-        missing = [scope for scope in needed_for(what) if scope not in scopes]
+        missing = [scope for scope in needed if scope not in scopes]
         if missing:
             raise out_of_scope(what, missing)
-
-    async def _with_directories(self, work: Callable[[Directories], Awaitable[T]]) -> T:
-        self._make_sure_of("resources")
-        async with self._calling() as caller:
-            return await work(caller.directories)
-
-    async def _prompted(
-        self, name: str, arguments: dict[str, Any] | None, context: Calls | None
-    ) -> GetPromptResult | InputRequiredResult:
-        self._make_sure_of("prompts")
-        async with self._calling():
-            return await super().get_prompt(name, arguments, context)
 
     def _failed(self, error: Bitrix24Error, change: Change | Merge | None = None) -> CallToolResult:
         logger.info("Answered %s", error.code)
         return failed(self._callers.worded(error), self._redact, change)
 
-    async def _announced(self, result: CallToolResult | InputRequiredResult) -> CallToolResult | InputRequiredResult:
+    def _refusal(self, error: Bitrix24Error) -> MCPError:
+        self._callers.failed(error.code)
+        code = INVALID_PARAMS if error.category == "input" else INTERNAL_ERROR
+        return MCPError(code=code, message=self._redact(str(self._callers.worded(error))))
+
+    async def _publish(self, result: CallToolResult | InputRequiredResult) -> None:
         """Tell subscribed clients of a directory that was changed, and of the list that tells its stages."""
         said = result.structured_content if isinstance(result, CallToolResult) else None
         if said and said.get("status") in _CHANGED:
             for uri in (DIRECTORIES, uri_of(said["entityId"])):
                 await self._subscriptions.publish(ResourceUpdated(uri=uri))
                 await self.listeners.tell(uri)
-        return result
 
+    async def _read_ahead(self) -> None:
+        """Ask the portal for what is asked for most, before anybody asks here; what fails is for a call to tell."""
+        await anyio.sleep(_HELLO_SECONDS)
+        try:
+            with anyio.move_on_after(self._settings.timeout / 2):
+                async with self._session() as session:
+                    await session.directories.read_ahead()
+        except Bitrix24Error as exc:
+            logger.info("Nothing was read ahead: %s", exc.code)
 
-def _outcome(result: CallToolResult | InputRequiredResult) -> str:
-    said = result.structured_content if isinstance(result, CallToolResult) else None
-    return str(said["error"]["code"]) if said and "error" in said else "ok"
+    # Handlers of the protocol's requests.
 
+    async def _failures_counted(self, ctx: Request, call_next: CallNext) -> HandlerResult:
+        """Middleware: tell of a request whose answer is an error of the protocol."""
+        try:
+            return await call_next(ctx)
+        except Exception as exc:
+            self._callers.failed(str(exc.code) if isinstance(exc, MCPError) else type(exc).__name__)
+            raise
 
-def _cause(exc: BaseException, kind: type[T]) -> T | None:
-    cause: BaseException | None = exc
-    while cause is not None and not isinstance(cause, kind):
-        cause = cause.__cause__
-    return cause
+    def _input_schema(self, name: str) -> Mapping[str, Any] | None:
+        return self._tools[name].published.input_schema if name in self._tools else None
 
+    async def _list_tools(self, request: Request, _: PaginatedRequestParams | None) -> ListToolsResult:
+        has_pictures = client_supports_apps(request)
 
-def _argument_names(invalid: ValidationError, schema: dict[str, Any]) -> list[str]:
-    named = (str(error["loc"][0]) for error in invalid.errors(include_input=False) if error["loc"])
-    return [name for name in dict.fromkeys(named) if name in schema["properties"]]
+        def listed(tool: ToolSpec) -> Tool:
+            meta = {"ui": {"resourceUri": picture.PAGE}} if tool.has_picture and has_pictures else None
+            return tool.published.model_copy(update={"meta": meta})
 
+        return ListToolsResult(tools=[listed(tool) for tool in await self.list_tools()])
 
-def _missing(prompt: Prompt | None, given: dict[str, Any]) -> list[str]:
-    """The required arguments of a prompt that are not given, in their order."""
-    arguments = (prompt.arguments if prompt else None) or []
-    return [argument.name for argument in arguments if argument.required and not given.get(argument.name)]
+    async def _call_tool(self, request: Request, params: CallToolRequestParams) -> CallToolResult | InputRequiredResult:
+        sent_back = {"responses": params.input_responses or {}, "state": params.request_state}
+        return await self.call_tool(params.name, params.arguments or {}, request, **sent_back)
+
+    async def _list_resources(self, request: Request, _: PaginatedRequestParams | None) -> ListResourcesResult:
+        shown = [picture.RESOURCE] if client_supports_apps(request) else []
+        return ListResourcesResult(resources=[*resources.RESOURCES, *shown])
+
+    async def _list_resource_templates(
+        self, _: Request, __: PaginatedRequestParams | None
+    ) -> ListResourceTemplatesResult:
+        return ListResourceTemplatesResult(resource_templates=resources.TEMPLATES)
+
+    async def _read_resource(self, _: Request, params: ReadResourceRequestParams) -> ReadResourceResult:
+        uri = str(params.uri)
+        if uri == picture.PAGE:
+            return ReadResourceResult(contents=[picture.contents()])
+
+        async def read() -> ReadResourceResult:
+            async with self._session() as session:
+                contents = await resources.read(session.directories, uri)
+            if contents is None:
+                raise MCPError(INVALID_PARAMS, _NO_RESOURCE, {"uri": uri})
+            # What came from the cache may be kept only for as long as the cache itself keeps it.
+            age = (contents.meta or {}).get(resources.AGE, 0)
+            ttl_ms = max(0, int(1000 * self._settings.cache_ttl) - 1000 * age)
+            return ReadResourceResult(contents=[contents], ttl_ms=ttl_ms)
+
+        try:
+            self._check_scopes("resources")
+            return await self._in_time(read())
+        except Bitrix24Error as exc:
+            refusal = self._refusal(exc)
+            raise MCPError(refusal.code, refusal.message, {"uri": uri}) from None
+
+    async def _known(self, uris: Sequence[str]) -> list[str]:
+        """Those of `uris` that are resources here. Raises Bitrix24Error where the caller may not read them."""
+
+        async def known() -> list[str]:
+            async with self._session() as session:
+                return await resources.known(session.directories, uris)
+
+        self._check_scopes("resources")
+        return await self._in_time(known())
+
+    async def _list_prompts(self, _: Request, __: PaginatedRequestParams | None) -> ListPromptsResult:
+        return ListPromptsResult(prompts=[spec.published for spec in prompts().values()])
+
+    async def _get_prompt(self, _: Request, params: GetPromptRequestParams) -> GetPromptResult:
+        spec = prompts().get(params.name)
+        if spec is None:
+            raise MCPError(INVALID_PARAMS, f"Unknown prompt; there are {', '.join(prompts())}")
+        values = spec.validated(params.arguments or {})
+
+        async def rendered() -> str:
+            async with self._session() as session:
+                return await spec.function(session, **values)
+
+        try:
+            self._check_scopes("prompts")
+            text = await self._in_time(rendered())
+        except Bitrix24Error as exc:
+            raise self._refusal(exc) from None
+        message = PromptMessage(role="user", content=TextContent(type="text", text=text))
+        return GetPromptResult(description=spec.published.description, messages=[message])
+
+    async def _complete(self, _: Request, params: CompleteRequestParams) -> CompleteResult:
+        """Ids of the portal's directories; nothing where they cannot be had, for nobody reads errors while typing."""
+        completion = Completion(values=[])
+
+        async def completed() -> Completion:
+            async with self._session() as session:
+                return await resources.complete(session.directories, params.argument.value)
+
+        if params.argument.name == "entityId":
+            try:
+                self._check_scopes("resources")
+                completion = await self._in_time(completed())
+            except Bitrix24Error as exc:
+                logger.info("Nothing to complete: %s", exc.code)
+        return CompleteResult(completion=completion)

@@ -20,17 +20,19 @@ from bitrix24_directories.rest import Bitrix24Error
 from bitrix24_directories.text import quoted, shown_code
 
 from .answers import both, counted, shown_age
-from .context import Calls, directories_of
 from .entity_argument import EntityId
-from .picture import is_shown, of_usage, with_picture
+from .picture import of_usage, with_picture
+from .scopes import READING
+from .session import Session
+from .tool_spec import ToolSpec
 
 _LOOKS_SECONDS = 3.0
 _CODE_LIMIT = 500  # as a text prints it
 
 
 async def get_directory_usage(
+    session: Session,
     entityId: EntityId,
-    ctx: Calls,
     fresh: Annotated[bool, Field(description="Count now, not from the cache")] = False,
     after: Annotated[str, Field(description="Go on behind this code", max_length=_CODE_LIMIT)] = "",
 ) -> Annotated[CallToolResult, DirectoryUsage]:
@@ -40,15 +42,20 @@ async def get_directory_usage(
     from bitrix24_directories.records.usage import usage  # its matcher is needed by few
     from bitrix24_directories.records.usage_parts import part_of_usage
 
-    directories = directories_of(ctx)
+    directories = session.directories
     whole = await usage(directories, entityId, fresh=fresh)
     result = part_of_usage(whole, after)
     answer = both(usage_text(result), result)
-    if not is_shown(ctx):
+    if not session.shows_pictures:
         return answer
     detailed = await _detailed(directories, result.entity_id, fresh=fresh)
     shown = whole if len(result.items) == len(whole.items) else result
     return with_picture(answer, of_usage(shown, detailed, after.strip()))
+
+
+SPEC = ToolSpec(
+    get_directory_usage, "Count the records that carry a directory's codes", scopes=READING, has_picture=True
+)
 
 
 async def _detailed(directories: Directories, entity_id: str, *, fresh: bool) -> Sequence[Item]:

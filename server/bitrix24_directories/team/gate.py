@@ -21,7 +21,8 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bitrix24_directories.mcp_server.scopes import READ_DIRECTORIES, needed_for
+from bitrix24_directories.mcp_server.registry import tool_named
+from bitrix24_directories.mcp_server.scopes import READ_DIRECTORIES
 
 from .access import Access, AccessLog, asked_for, current
 from .door import LET_IN
@@ -120,7 +121,9 @@ class Gate:
         params = message.get("params")
         name = params.get("name") if isinstance(params, dict) and message.get("method") == "tools/call" else None
         if token and self._metadata_url and isinstance(name, str):
-            missing = [scope for scope in needed_for(name) if scope not in token.scopes]
+            tool = tool_named(name)
+            needed = tool.scopes if tool else (READ_DIRECTORIES,)
+            missing = [scope for scope in needed if scope not in token.scopes]
             if missing:
                 raise self._refusal(403, "insufficient_scope", missing)
 

@@ -1,0 +1,53 @@
+"""The question to a person whether a change shall be made, through a client that can ask (elicitation).
+
+In the form of either protocol era. If the client cannot ask, deleting, applying and merging take two calls.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from mcp.shared.exceptions import MCPError
+from mcp_types import ElicitRequest, ElicitRequestFormParams, ElicitResult, InputRequiredResult
+from mcp_types.version import is_version_at_least
+from pydantic import ValidationError
+
+from bitrix24_directories.rest import Bitrix24Error, Entry
+
+from .session import Session
+
+Answer = Literal["accept", "decline", "cancel"]
+
+_ASKS_IN_ANSWERS = "2026-07-28"  # the protocol version from which on a tool's result asks, and the next call answers
+_CONFIRMATION = "confirmation"
+# Nothing but whether they accept. A box to tick would be a second yes.
+_FORM = {"type": "object", "properties": {}}
+_UNREADABLE = Entry(
+    "The client's answer to the question whether to make this change cannot be read; nothing was changed",
+    "Ask the user yourself whether to make it, and tell them that their client's answer did not come through.",
+    "input",
+)
+
+
+async def confirm(session: Session, *, key: str, text: str) -> Answer | InputRequiredResult:
+    """Ask the person of a client that can ask; `key` names what they agree to.
+
+    Gives their answer, or what the tool has to answer so that the client asks and calls again. Raises Bitrix24Error
+    (CONFIRMATION_UNREADABLE).
+    """
+    request = session.request
+    assert request is not None, "a client that can ask has sent it"
+    form = ElicitRequestFormParams(message=f"{text}\nCarry it out?", requested_schema=_FORM)
+    if not is_version_at_least(request.protocol_version, _ASKS_IN_ANSWERS):
+        # The SDK's own asking takes an accepting answer without content for a failure.
+        try:
+            answer = await request.session.elicit_form(
+                form.message, form.requested_schema, related_request_id=request.request_id
+            )
+        except (ValidationError, MCPError):
+            raise Bitrix24Error("CONFIRMATION_UNREADABLE", _UNREADABLE, nothing_was_done=True) from None
+        return answer.action
+    response = session.responses.get(_CONFIRMATION)
+    if session.state != key or not isinstance(response, ElicitResult):
+        return InputRequiredResult(input_requests={_CONFIRMATION: ElicitRequest(params=form)}, request_state=key)
+    return response.action

@@ -1,0 +1,28 @@
+"""All tools, by name. A new one is a file and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+
+from . import record_tools, tools, usage_tools
+from .tool_spec import ToolSpec
+
+
+@cache
+def reading_tools() -> Mapping[str, ToolSpec]:
+    """The tools that only read, in the order in which clients list them."""
+    return {spec.name: spec for spec in (*tools.SPECS, record_tools.SPEC, usage_tools.SPEC)}
+
+
+@cache
+def changing_tools() -> Mapping[str, ToolSpec]:
+    """The tools that change a portal, in the order in which clients list them."""
+    from . import change_tools, merge_tools  # what most never need
+
+    return {spec.name: spec for spec in (*change_tools.SPECS, merge_tools.SPEC)}
+
+
+def tool_named(name: str) -> ToolSpec | None:
+    """The tool of a name, whether or not changes are switched on."""
+    return reading_tools().get(name) or changing_tools().get(name)
