@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bitrix24_directories.mcp_server.registry import changing_tools
+from bitrix24_directories.mcp_server.tools.registry import changing_tools
 from support import RunningPortal, ask, assistant
 
 

@@ -14,8 +14,8 @@ import pytest
 from mcp import Client
 from mcp_types import ElicitResult, ResourceUpdatedNotification
 
-from bitrix24_directories.mcp_server.registry import changing_tools
 from bitrix24_directories.mcp_server.server import DirectoriesServer
+from bitrix24_directories.mcp_server.tools.registry import changing_tools
 from bitrix24_directories.portal import DemoPortal
 from bitrix24_directories.rest import Webhook, in_process
 from bitrix24_directories.settings import Settings

@@ -12,7 +12,7 @@ from bitrix24_directories.changing.planning import Planner
 from bitrix24_directories.directories.models import DirectoryItems, Item
 from bitrix24_directories.directories.notation import SWITCHED_OFF, is_part, read_lines, shown_name
 from bitrix24_directories.directories.rows import read_statuses
-from bitrix24_directories.mcp_server.answers import items_text
+from bitrix24_directories.mcp_server.texts.directories import items_text
 from bitrix24_directories.text import one_line
 from support import examples
 

@@ -17,8 +17,8 @@ from mcp.client.extension import advertise
 from mcp.server.apps import APP_MIME_TYPE, EXTENSION_ID
 from mcp_types import TextResourceContents
 
-from bitrix24_directories.mcp_server.page import page as whole_page
-from bitrix24_directories.mcp_server.picture import PAGE, PICTURE
+from bitrix24_directories.mcp_server.picture.data import PAGE, PICTURE
+from bitrix24_directories.mcp_server.picture.page import page as whole_page
 from bitrix24_directories.mcp_server.server import DirectoriesServer
 from bitrix24_directories.portal import DemoPortal
 from bitrix24_directories.rest import Webhook, in_process

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mcp_types import PARSE_ERROR
 
-from bitrix24_directories.mcp_server.pipes import Incoming, Outgoing
+from bitrix24_directories.mcp_server.stdio import Incoming, Outgoing
 from support import clean_environment
 from test_stdio import HANDSHAKE
 
@@ -140,8 +140,8 @@ def test_a_file_does_for_a_pipe_of_input(tmp_path: Path) -> None:
 
 READ_BY_THREADS = """
 import sys
-from bitrix24_directories.mcp_server import pipes
-pipes._in_event_loop = lambda fd: False
+from bitrix24_directories.mcp_server import stdio
+stdio._in_event_loop = lambda fd: False
 from bitrix24_directories.cli.main import main
 main(["--demo"])
 """

@@ -14,7 +14,7 @@ from bitrix24_directories.changing.operations import Plan
 from bitrix24_directories.changing.planning import Planner
 from bitrix24_directories.directories.models import DirectoryItems, Item
 from bitrix24_directories.directories.rows import read_statuses
-from bitrix24_directories.mcp_server.answers import items_text
+from bitrix24_directories.mcp_server.texts.directories import items_text
 from bitrix24_directories.portal.app import ADMIN
 from bitrix24_directories.portal.methods import run
 from bitrix24_directories.portal.records import CrmStore

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from bitrix24_directories.cli.arguments import parser
 from bitrix24_directories.cli.client_files import CLIENTS
 from bitrix24_directories.cli.main import COMMANDS, main
-from bitrix24_directories.mcp_server.registry import changing_tools
+from bitrix24_directories.mcp_server.tools.registry import changing_tools
 from bitrix24_directories.rest import Bitrix24Error
 from bitrix24_directories.settings import ENV_FILE, Settings
 from support import Assistant, RunningPortal, assistant, clean_environment

@@ -16,7 +16,7 @@ from mcp.server.apps import APP_MIME_TYPE
 from pydantic import SecretStr
 
 from bitrix24_directories.cli.main import main
-from bitrix24_directories.mcp_server.picture import PAGE, PICTURE
+from bitrix24_directories.mcp_server.picture.data import PAGE, PICTURE
 from bitrix24_directories.mcp_server.scopes import READING, SCOPES
 from bitrix24_directories.mcp_server.server import DirectoriesServer
 from bitrix24_directories.portal.app import ADMIN

@@ -19,8 +19,8 @@ from mcp import Client
 from PIL import Image, ImageChops
 from playwright.async_api import Frame, Page, async_playwright
 
-from bitrix24_directories.mcp_server.page import page as whole_page
-from bitrix24_directories.mcp_server.picture import PICTURE
+from bitrix24_directories.mcp_server.picture.data import PICTURE
+from bitrix24_directories.mcp_server.picture.page import page as whole_page
 from bitrix24_directories.portal import DemoPortal
 from support import PortalInProcess
 from test_picture import client_of

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from html import escape
 
-from bitrix24_directories.mcp_server.page import part as page_part
+from bitrix24_directories.mcp_server.picture.page import part as page_part
 from bitrix24_directories.records.models import DirectoryUsage
 from bitrix24_directories.rest import Bitrix24Error
 from bitrix24_directories.text import shown_code

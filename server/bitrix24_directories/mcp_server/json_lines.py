@@ -21,7 +21,7 @@ from mcp_types import (
 )
 from pydantic_core import from_json
 
-from .pipes import TextWriter
+from .stdio import TextWriter
 
 _BLANKS = " \t\r\n"  # JSON's own: any other character needs an answer
 _BYTE_ORDER_MARK = "\ufeff"

@@ -18,9 +18,9 @@ from bitrix24_directories.directories.naming import ENTITY_ID_LIMIT
 from bitrix24_directories.rest import Bitrix24Error
 from bitrix24_directories.text import quoted, shown_code
 
-from .answers import directories_text, found_text, items_text
 from .session import Session
-from .tool_spec import QUERY_LIMIT
+from .texts.directories import directories_text, found_text, items_text
+from .tools.spec import QUERY_LIMIT
 
 _GROUP = 50
 _MOST_VALUES = 500

@@ -14,7 +14,7 @@ from mcp_types import Completion, Resource, ResourceTemplate, TextResourceConten
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.models import Directory
 
-from .answers import DIRECTORIES, directories_text, fields_text, items_text, uri_of
+from .texts.directories import DIRECTORIES, directories_text, fields_text, items_text, uri_of
 
 FIELDS = "bitrix24://fields"
 AGE = "ageSeconds"

@@ -47,18 +47,19 @@ from bitrix24_directories.redaction import Redactor
 from bitrix24_directories.rest import Bitrix24Error, Credentials, Transport, Waiting, failure
 from bitrix24_directories.settings import Settings
 
-from . import json_lines, picture, pipes, resources
-from .answers import DIRECTORIES, uri_of
-from .arguments import secret_given, tidied, unknown_tool, writes_off
+from . import json_lines, resources, stdio
 from .callers import Callers, OneCaller
-from .failures import failed
 from .listening import Listening
+from .picture.data import PAGE, RESOURCE, page_contents
 from .progress import telling, wants_progress
 from .prompts import prompts
-from .registry import changing_tools, reading_tools
 from .scopes import READ_DIRECTORIES, out_of_scope
 from .session import Request, Session
-from .tool_spec import ToolSpec
+from .texts.directories import DIRECTORIES, uri_of
+from .tools.arguments import secret_given, tidied, unknown_tool, writes_off
+from .tools.registry import changing_tools, reading_tools
+from .tools.results import failed
+from .tools.spec import ToolSpec
 
 INSTRUCTIONS = (
     "Bitrix24 CRM fields such as STAGE_ID, STATUS_ID, SOURCE_ID or INDUSTRY hold codes from directories, and Bitrix24 "
@@ -153,8 +154,8 @@ class DirectoriesServer:
     async def run_stdio_async(self) -> None:
         """Serve the one client at standard input and output until the input ends."""
         self._over_stdio = True
-        output = json_lines.Output(pipes.outgoing())
-        lines = json_lines.messages(pipes.incoming(), output)
+        output = json_lines.Output(stdio.outgoing())
+        lines = json_lines.messages(stdio.incoming(), output)
         # The SDK names classes of its own for streams.
         async with stdio_server(cast("Any", lines), cast("Any", output)) as (reading, writing):
             await self.mcp.run(reading, writing, self.mcp.create_initialization_options())
@@ -307,7 +308,7 @@ class DirectoriesServer:
         has_pictures = client_supports_apps(request)
 
         def listed(tool: ToolSpec) -> Tool:
-            meta = {"ui": {"resourceUri": picture.PAGE}} if tool.has_picture and has_pictures else None
+            meta = {"ui": {"resourceUri": PAGE}} if tool.has_picture and has_pictures else None
             return tool.published.model_copy(update={"meta": meta})
 
         return ListToolsResult(tools=[listed(tool) for tool in await self.list_tools()])
@@ -317,7 +318,7 @@ class DirectoriesServer:
         return await self.call_tool(params.name, params.arguments or {}, request, **sent_back)
 
     async def _list_resources(self, request: Request, _: PaginatedRequestParams | None) -> ListResourcesResult:
-        shown = [picture.RESOURCE] if client_supports_apps(request) else []
+        shown = [RESOURCE] if client_supports_apps(request) else []
         return ListResourcesResult(resources=[*resources.RESOURCES, *shown])
 
     async def _list_resource_templates(
@@ -327,8 +328,8 @@ class DirectoriesServer:
 
     async def _read_resource(self, _: Request, params: ReadResourceRequestParams) -> ReadResourceResult:
         uri = str(params.uri)
-        if uri == picture.PAGE:
-            return ReadResourceResult(contents=[picture.contents()])
+        if uri == PAGE:
+            return ReadResourceResult(contents=[page_contents()])
 
         async def read() -> ReadResourceResult:
             async with self._session() as session:

@@ -24,7 +24,7 @@ from urllib.parse import unquote
 import anyio
 from starlette.types import Message, Send
 
-from bitrix24_directories.mcp_server.answers import DIRECTORIES
+from bitrix24_directories.mcp_server.texts.directories import DIRECTORIES
 
 logger = logging.getLogger(__name__)
 

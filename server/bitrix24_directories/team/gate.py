@@ -21,8 +21,8 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bitrix24_directories.mcp_server.registry import tool_named
 from bitrix24_directories.mcp_server.scopes import READ_DIRECTORIES
+from bitrix24_directories.mcp_server.tools.registry import tool_named
 
 from .access import Access, AccessLog, asked_for, current
 from .door import LET_IN

@@ -14,17 +14,17 @@ from pydantic import Field
 
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.models import Item
+from bitrix24_directories.mcp_server.picture.data import of_usage, with_picture
+from bitrix24_directories.mcp_server.scopes import READING
+from bitrix24_directories.mcp_server.session import Session
+from bitrix24_directories.mcp_server.texts.directories import both, counted, shown_age
 from bitrix24_directories.records.counting import folded_code
 from bitrix24_directories.records.models import DirectoryUsage, UnknownCode, UsedItem
 from bitrix24_directories.rest import Bitrix24Error
 from bitrix24_directories.text import quoted, shown_code
 
-from .answers import both, counted, shown_age
 from .entity_argument import EntityId
-from .picture import of_usage, with_picture
-from .scopes import READING
-from .session import Session
-from .tool_spec import ToolSpec
+from .spec import ToolSpec
 
 _LOOKS_SECONDS = 3.0
 _CODE_LIMIT = 500  # as a text prints it

@@ -13,14 +13,14 @@ from pydantic import BeforeValidator, Field
 from bitrix24_directories.changing.brief import of_a_plan, of_what_was_done, with_additions
 from bitrix24_directories.changing.changes import Planned
 from bitrix24_directories.directories.models import Change
+from bitrix24_directories.mcp_server.picture.data import of_plan, with_picture
+from bitrix24_directories.mcp_server.scopes import WRITE_DIRECTORIES
+from bitrix24_directories.mcp_server.session import Session
+from bitrix24_directories.mcp_server.texts.directories import both, change_text, plan_text
 
-from .answers import both, change_text, plan_text
 from .confirmation import confirm
 from .entity_argument import EntityId
-from .picture import of_plan, with_picture
-from .scopes import WRITE_DIRECTORIES
-from .session import Session
-from .tool_spec import ToolSpec, listed
+from .spec import ToolSpec, listed
 
 NOTHING: list[str] = []
 """No items: those of the plan."""

@@ -9,14 +9,14 @@ from typing import Annotated
 from mcp_types import CallToolResult
 from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
 
+from bitrix24_directories.mcp_server.scopes import READING
+from bitrix24_directories.mcp_server.session import Session
+from bitrix24_directories.mcp_server.texts.directories import both
 from bitrix24_directories.records.models import CheckedField, CheckedRecord, RecordVerdict
 from bitrix24_directories.text import quoted, shown_code, shown_id
 
-from .answers import both
 from .record_arguments import MOST_FIELDS, MOST_RECORDS, VALUE_LIMIT, GivenRecord, read_records, refused_argument
-from .scopes import READING
-from .session import Session
-from .tool_spec import ToolSpec
+from .spec import ToolSpec
 
 
 def _as_text(given: object) -> object:

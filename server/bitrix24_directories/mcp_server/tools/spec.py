@@ -15,10 +15,10 @@ from pydantic import ValidationError
 
 from bitrix24_directories.directories.entity_ids import could_be_id
 from bitrix24_directories.directories.models import JsonSchema, lean
+from bitrix24_directories.mcp_server.scopes import READ_DIRECTORIES
 from bitrix24_directories.rest import failure
 
 from .arguments import refused
-from .scopes import READ_DIRECTORIES
 
 QUERY_LIMIT = 200
 """Characters of one query."""

@@ -12,9 +12,8 @@ from mcp_types import ElicitRequest, ElicitRequestFormParams, ElicitResult, Inpu
 from mcp_types.version import is_version_at_least
 from pydantic import ValidationError
 
+from bitrix24_directories.mcp_server.session import Session
 from bitrix24_directories.rest import Bitrix24Error, Entry
-
-from .session import Session
 
 Answer = Literal["accept", "decline", "cancel"]
 

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 from mcp_types import CallToolResult, TextContent
 
 from bitrix24_directories.directories.models import Change, Failure
+from bitrix24_directories.mcp_server.texts.directories import change_text
 from bitrix24_directories.redaction import Redactor
 from bitrix24_directories.rest import Bitrix24Error
-
-from .answers import change_text
 
 if TYPE_CHECKING:
     from bitrix24_directories.changing.merge_models import Merge
@@ -41,7 +40,7 @@ def _what_became_of(change: Change | Merge | None, error: Bitrix24Error) -> list
     if change is None:
         return []
     if not isinstance(change, Change):
-        from .merge_tools import merge_text  # what most never need
+        from .merges import merge_text  # what most never need
 
         return [merge_text(change)]
     goes_on = len(change.steps) > 1 and error.code != "CHANGE_UNKNOWN"

@@ -9,15 +9,15 @@ from mcp_types import CallToolResult, InputRequiredResult, ToolAnnotations
 from pydantic import BeforeValidator, Field
 
 from bitrix24_directories.changing.merge_models import Merge, MergedCode
+from bitrix24_directories.mcp_server.scopes import WRITE_DIRECTORIES, WRITE_RECORDS
+from bitrix24_directories.mcp_server.session import Session
+from bitrix24_directories.mcp_server.texts.directories import both, counted
 from bitrix24_directories.text import quoted, shown_code
 
-from .answers import both, counted
-from .change_tools import LENGTH, PlanId
+from .changes import LENGTH, PlanId
 from .confirmation import confirm
 from .entity_argument import EntityId
-from .scopes import WRITE_DIRECTORIES, WRITE_RECORDS
-from .session import Session
-from .tool_spec import ToolSpec, listed_codes
+from .spec import ToolSpec, listed_codes
 
 _ELSEWHERE = "a new plan, since the directory, its fields or the arguments are not as in the plan of that planId"
 _ITEMS = {

@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 
-from . import record_tools, tools, usage_tools
-from .tool_spec import ToolSpec
+from . import directories, records, usage
+from .spec import ToolSpec
 
 
 @cache
 def reading_tools() -> Mapping[str, ToolSpec]:
     """The tools that only read, in the order in which clients list them."""
-    return {spec.name: spec for spec in (*tools.SPECS, record_tools.SPEC, usage_tools.SPEC)}
+    return {spec.name: spec for spec in (*directories.SPECS, records.SPEC, usage.SPEC)}
 
 
 @cache
 def changing_tools() -> Mapping[str, ToolSpec]:
     """The tools that change a portal, in the order in which clients list them."""
-    from . import change_tools, merge_tools  # what most never need
+    from . import changes, merges  # what most never need
 
-    return {spec.name: spec for spec in (*change_tools.SPECS, merge_tools.SPEC)}
+    return {spec.name: spec for spec in (*changes.SPECS, merges.SPEC)}
 
 
 def tool_named(name: str) -> ToolSpec | None:

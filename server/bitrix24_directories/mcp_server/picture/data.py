@@ -25,7 +25,7 @@ PICTURE = "bitrix24-directories/picture"
 RESOURCE = Resource(uri=PAGE, name="picture", title="Picture of a directory", mime_type=APP_MIME_TYPE)
 
 
-def contents() -> TextResourceContents:
+def page_contents() -> TextResourceContents:
     return TextResourceContents(uri=PAGE, text=page(), mime_type=APP_MIME_TYPE, _meta={"ui": {"prefersBorder": True}})
 
 

@@ -1,0 +1,1 @@
+"""Results as text. Imports nothing of the SDK."""
