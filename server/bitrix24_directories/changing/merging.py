@@ -29,6 +29,7 @@ from bitrix24_directories.rest import Bitrix24Error, Plan, current_wait, failure
 
 from .audit import Audit
 from .changes import Changes, audit_needed
+from .locks import Turns
 from .merge_log import LoggedMerge, Where, line_of
 from .merge_models import Merge, MergedCode, MergeStatus
 from .merge_plan import MergeCodes, notes, records_to_move, stored_spelling
@@ -36,7 +37,6 @@ from .merge_run import Begins, MergeRun, Progress, Told, where_of
 from .moving import Moved, Mover
 from .refusals import no_directory, refused
 from .stopped import MergeStoppedError, StoppedError
-from .turns import Turns
 
 logger = logging.getLogger(__name__)
 

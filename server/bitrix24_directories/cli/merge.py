@@ -15,11 +15,11 @@ import anyio
 
 from bitrix24_directories.changing.audit import Audit
 from bitrix24_directories.changing.changes import Changes, audit_trouble
+from bitrix24_directories.changing.locks import Turns
 from bitrix24_directories.changing.merge_log import LoggedMerge, read_log
 from bitrix24_directories.changing.merge_models import Merge
 from bitrix24_directories.changing.merging import Merges, PlannedMerge
 from bitrix24_directories.changing.stopped import MergeStoppedError
-from bitrix24_directories.changing.turns import Turns
 from bitrix24_directories.changing.undoing import Undo, undoing_text
 from bitrix24_directories.directories.cache import Cache
 from bitrix24_directories.directories.directories import Directories

@@ -12,8 +12,8 @@ from mcp.server.mcpserver.resolve import Elicit, Resolve
 from mcp_types import CallToolResult, ToolAnnotations
 from pydantic import BeforeValidator, Field
 
-from bitrix24_directories.changing.brief import of_a_plan, of_what_was_done, with_additions
 from bitrix24_directories.changing.changes import Changes, Planned
+from bitrix24_directories.changing.summaries import of_a_plan, of_what_was_done, with_additions
 from bitrix24_directories.directories.models import Change
 
 from .answers import both, change_text, plan_text
