@@ -1,6 +1,6 @@
 """Makes several codes one, and takes that back, for a person: a plan, a question, and a bar to the end.
 
-What is done stands in `changing.merging` and `changing.undoing`.
+What is done stands in `changing.merging`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import anyio
 from bitrix24_directories.changing.audit import Audit
 from bitrix24_directories.changing.changes import Changes, audit_trouble
 from bitrix24_directories.changing.locks import Turns
-from bitrix24_directories.changing.merge_log import LoggedMerge, read_log
-from bitrix24_directories.changing.merge_models import Merge
-from bitrix24_directories.changing.merging import Merges, PlannedMerge
+from bitrix24_directories.changing.merging.log import LoggedMerge, read_log
+from bitrix24_directories.changing.merging.merges import Merges, PlannedMerge
+from bitrix24_directories.changing.merging.models import Merge
+from bitrix24_directories.changing.merging.undo import Undo, undoing_text
 from bitrix24_directories.changing.stopped import MergeStoppedError
-from bitrix24_directories.changing.undoing import Undo, undoing_text
 from bitrix24_directories.directories.cache import Cache
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.mcp_server.merge_tools import merge_text

@@ -10,8 +10,8 @@ from mcp.server.mcpserver.resolve import Elicit, Resolve
 from mcp_types import CallToolResult, ToolAnnotations
 from pydantic import BeforeValidator, Field
 
-from bitrix24_directories.changing.merge_models import Merge, MergedCode
-from bitrix24_directories.changing.merging import Merges, PlannedMerge
+from bitrix24_directories.changing.merging.merges import Merges, PlannedMerge
+from bitrix24_directories.changing.merging.models import Merge, MergedCode
 from bitrix24_directories.text import quoted, shown_code
 
 from .answers import both, counted

@@ -18,6 +18,11 @@ from typing import Any, Literal
 
 import anyio
 
+from bitrix24_directories.changing.audit import Audit
+from bitrix24_directories.changing.changes import Changes, audit_needed
+from bitrix24_directories.changing.locks import Turns
+from bitrix24_directories.changing.refusals import no_directory, refused
+from bitrix24_directories.changing.stopped import MergeStoppedError, StoppedError
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.entity_ids import could_be_id
 from bitrix24_directories.directories.field_reads import rows
@@ -27,16 +32,11 @@ from bitrix24_directories.records.carriers import Carriers, carriers
 from bitrix24_directories.records.counting import Place
 from bitrix24_directories.rest import Bitrix24Error, Plan, current_wait, failure
 
-from .audit import Audit
-from .changes import Changes, audit_needed
-from .locks import Turns
-from .merge_log import LoggedMerge, Where, line_of
-from .merge_models import Merge, MergedCode, MergeStatus
-from .merge_plan import MergeCodes, notes, records_to_move, stored_spelling
-from .merge_run import Begins, MergeRun, Progress, Told, where_of
-from .moving import Moved, Mover
-from .refusals import no_directory, refused
-from .stopped import MergeStoppedError, StoppedError
+from .log import LoggedMerge, Where, line_of
+from .models import Merge, MergedCode, MergeStatus
+from .plan import MergeCodes, notes, records_to_move, stored_spelling
+from .record_updates import Moved, Mover
+from .run import Begins, MergeRun, Progress, Told, where_of
 
 logger = logging.getLogger(__name__)
 

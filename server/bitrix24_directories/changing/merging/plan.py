@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bitrix24_directories.changing.operations import CHANNEL_COMES_BACK
+from bitrix24_directories.changing.refusals import item_named, refused
 from bitrix24_directories.directories.entity_ids import is_channel_source, is_stages
 from bitrix24_directories.directories.models import Item
 from bitrix24_directories.records.carriers import Carriers
@@ -22,10 +24,8 @@ from bitrix24_directories.rest import Bitrix24Error, Plan
 from bitrix24_directories.text import quoted, shown_code
 from bitrix24_directories.words import name_key
 
-from .merge_models import Merge, MergedCode
-from .moving import MOST_AT_ONCE, Rule
-from .operations import CHANNEL_COMES_BACK
-from .refusals import item_named, refused
+from .models import Merge, MergedCode
+from .record_updates import MOST_AT_ONCE, Rule
 
 _OTHER_REQUESTS = 7  # to count what is left, and to delete
 AUTOMATION = "the portal's history and its automation see each record that is moved"

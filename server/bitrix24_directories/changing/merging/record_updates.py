@@ -14,6 +14,8 @@ from typing import Any, Literal
 
 import anyio
 
+from bitrix24_directories.changing.audit import Audit
+from bitrix24_directories.changing.changes import audit_needed
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.kept_reads import Read
 from bitrix24_directories.directories.models import Item
@@ -21,9 +23,6 @@ from bitrix24_directories.directories.reads import records_after
 from bitrix24_directories.records.counting import Place, record_id_of
 from bitrix24_directories.rest import BATCH_LENGTH, Answer, Bitrix24Error, Outcome
 from bitrix24_directories.text import quoted
-
-from .audit import Audit
-from .changes import audit_needed
 
 logger = logging.getLogger(__name__)
 

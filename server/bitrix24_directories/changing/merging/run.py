@@ -16,10 +16,10 @@ from bitrix24_directories.records.counting import Place, record_id_of
 from bitrix24_directories.rest import current_wait, failure
 from bitrix24_directories.text import shown_code
 
-from .merge_log import Where
-from .merge_models import NotMoved
-from .merge_plan import MergeCodes
-from .moving import Move, Moved, Mover, Sent, same
+from .log import Where
+from .models import NotMoved
+from .plan import MergeCodes
+from .record_updates import Move, Moved, Mover, Sent, same
 
 _LOST_IN_A_ROW = 2
 _RESERVE = 2.0  # seconds of a call that are left for its answer

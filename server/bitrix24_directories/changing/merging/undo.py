@@ -12,6 +12,10 @@ from typing import Any
 
 import anyio.lowlevel
 
+from bitrix24_directories.changing.audit import Audit
+from bitrix24_directories.changing.changes import Changes
+from bitrix24_directories.changing.refusals import refused
+from bitrix24_directories.changing.stopped import StoppedError
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.fields import folded_name
 from bitrix24_directories.directories.models import Item
@@ -21,12 +25,8 @@ from bitrix24_directories.records.counting import Place, folded_code, record_id_
 from bitrix24_directories.rest import Bitrix24Error
 from bitrix24_directories.text import shown_code
 
-from .audit import Audit
-from .changes import Changes
-from .merge_log import UNDO, LoggedMerge, Where, line_of
-from .moving import Move, Mover, Rule, same, shown_value, values_of
-from .refusals import refused
-from .stopped import StoppedError
+from .log import UNDO, LoggedMerge, Where, line_of
+from .record_updates import Move, Mover, Rule, same, shown_value, values_of
 
 _AT_ONCE = 50  # records whose values one call reads
 _TRIES = 3
