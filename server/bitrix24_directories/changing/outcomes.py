@@ -14,7 +14,7 @@ from bitrix24_directories.directories.models import Change, Item, Step
 from bitrix24_directories.rest import Bitrix24Error, Entry, Outcome, failure
 from bitrix24_directories.text import shown_code
 
-from .operations import Operation
+from .planning.operations import Operation
 
 _UNREAD = "the directory could not be read again"
 _NOT_SHOWN = "Bitrix24 confirmed it, but the directory does not show it"

@@ -14,7 +14,7 @@ from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp_types import CallToolResult, Resource
 
-from bitrix24_directories.changing.sorting import longest_rising
+from bitrix24_directories.changing.planning.sorting import longest_rising
 from bitrix24_directories.directories.models import Item, Step
 from bitrix24_directories.records.models import DirectoryUsage
 
