@@ -28,10 +28,10 @@ from starlette.types import Message, Receive, Scope, Send
 from bitrix24_directories.changing import audit as audit_module
 from bitrix24_directories.changing.audit import Audit
 from bitrix24_directories.changing.changes import Changes
-from bitrix24_directories.changing.merge_log import LoggedMerge, read_log
-from bitrix24_directories.changing.merging import Merges
-from bitrix24_directories.changing.turns import Turns
-from bitrix24_directories.changing.undoing import Undo
+from bitrix24_directories.changing.locks import Turns
+from bitrix24_directories.changing.merging.log import LoggedMerge, read_log
+from bitrix24_directories.changing.merging.merges import Merges
+from bitrix24_directories.changing.merging.undo import Undo
 from bitrix24_directories.cli.main import main
 from bitrix24_directories.directories.cache import Cache
 from bitrix24_directories.directories.directories import Directories

@@ -15,7 +15,7 @@ import anyio.lowlevel
 import pytest
 from mcp_types import ElicitResult
 
-from bitrix24_directories.changing.merge_plan import AUTOMATION
+from bitrix24_directories.changing.merging.plan import AUTOMATION
 from bitrix24_directories.portal import Fault
 from bitrix24_directories.portal.faults import INSIDE
 from bitrix24_directories.portal.store import Item, PortalError

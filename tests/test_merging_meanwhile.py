@@ -13,12 +13,12 @@ from mcp_types import ElicitResult
 
 from bitrix24_directories.changing.audit import Audit
 from bitrix24_directories.changing.changes import Changes
-from bitrix24_directories.changing.merge_log import read_log
-from bitrix24_directories.changing.merge_models import Merge
-from bitrix24_directories.changing.merging import Merges
+from bitrix24_directories.changing.locks import Turns
+from bitrix24_directories.changing.merging.log import read_log
+from bitrix24_directories.changing.merging.merges import Merges
+from bitrix24_directories.changing.merging.models import Merge
+from bitrix24_directories.changing.merging.undo import Undo, Undoing, Undone, undoing_text
 from bitrix24_directories.changing.stopped import MergeStoppedError
-from bitrix24_directories.changing.turns import Turns
-from bitrix24_directories.changing.undoing import Undo, Undoing, Undone, undoing_text
 from bitrix24_directories.directories.cache import Cache
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.portal.faults import INSIDE

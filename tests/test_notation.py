@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bitrix24_directories.changing.planning import Planner
+from bitrix24_directories.changing.planning.planner import Planner
 from bitrix24_directories.directories.models import DirectoryItems, Item
 from bitrix24_directories.directories.notation import SWITCHED_OFF, is_part, read_lines, shown_name
 from bitrix24_directories.directories.rows import read_statuses

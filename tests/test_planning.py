@@ -10,8 +10,8 @@ from typing import Any
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from bitrix24_directories.changing.operations import Plan
-from bitrix24_directories.changing.planning import Planner
+from bitrix24_directories.changing.planning.operations import Plan
+from bitrix24_directories.changing.planning.planner import Planner
 from bitrix24_directories.directories.models import DirectoryItems, Item
 from bitrix24_directories.directories.rows import read_statuses
 from bitrix24_directories.mcp_server.texts.directories import items_text

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitrix24_directories.changing.sorting import sorts_for
+from bitrix24_directories.changing.planning.sorting import sorts_for
 
 Order = list[tuple[int, int] | None]
 

@@ -105,19 +105,16 @@ class Audit:
         lines = [json.dumps({"when": when} | self._said | record, ensure_ascii=False) for record in records]
         try:
             if self._path:
-                self._append("".join(f"{line}\n" for line in lines).encode(errors="backslashreplace"))
+                left = memoryview("".join(f"{line}\n" for line in lines).encode(errors="backslashreplace"))
+                opened = self._open()
+                try:
+                    while left:  # at once, as a rule: other processes may append to the same file
+                        left = left[os.write(opened, left) :]
+                finally:
+                    os.close(opened)
         finally:  # after the file: stderr may be in the middle of something, in a handler of signals
             for line in () if self._quiet else lines:
                 logger.info("%s", line)
-
-    def _append(self, said: bytes) -> None:
-        left = memoryview(said)
-        opened = self._open()
-        try:
-            while left:  # at once, as a rule: other processes may append to the same file
-                left = left[os.write(opened, left) :]
-        finally:
-            os.close(opened)
 
     def _open(self) -> int:
         path = Path(self._path)

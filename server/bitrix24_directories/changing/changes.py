@@ -22,19 +22,19 @@ import anyio
 
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.entity_ids import could_be_id, is_channel_source
-from bitrix24_directories.directories.models import Change, Item, Step
+from bitrix24_directories.directories.models import Change, Item
 from bitrix24_directories.directories.notation import is_part
 from bitrix24_directories.rest import Bitrix24Error, Entry, Outcome, current_wait, failure
 from bitrix24_directories.state.shared import UnavailableError
 from bitrix24_directories.text import one_line, shown_code, shown_id
 
 from .audit import Audit
-from .operations import CHANNEL_COMES_BACK, Operation, Plan, after
+from .locks import Turns
 from .outcomes import judged, of_a_change, why_stopped
-from .planning import Planner, differences
+from .planning.operations import CHANNEL_COMES_BACK, Operation, Plan, after
+from .planning.planner import Planner, differences
 from .refusals import item_named, item_with_code, no_directory, refused, whole
 from .stopped import StoppedError
-from .turns import Turns
 
 if TYPE_CHECKING:
     from bitrix24_directories.records.carriers import Carriers
@@ -128,8 +128,16 @@ class Changes:
         Raises Bitrix24Error when it cannot be read, CHANGE_REFUSED for a directory that was printed in part, and where
         nothing is declared.
         """
+        if not lines and not plan_id:
+            raise refused("no items were declared", "Call again with all items of the directory")
         if not lines:
-            lines = await self._declared(plan_id)
+            declared = await self._turns.state.recall(self._declared_as(plan_id))
+            if declared is None:
+                raise refused(
+                    f"what was declared for planId {shown_id(plan_id, 100)} is not known any more",
+                    "Call again with all items of the directory",
+                )
+            lines = json.loads(declared)
         if is_part(lines):
             raise refused(
                 "these are the items of a part of the directory, and all that it lacks would be removed",
@@ -143,14 +151,6 @@ class Changes:
                 key = self._declared_as(planned.plan_id)
                 await self._turns.state.remember(key, json.dumps(lines), _DECLARED_SECONDS)
         return planned
-
-    async def _declared(self, plan_id: str) -> list[str]:
-        said = await self._turns.state.recall(self._declared_as(plan_id)) if plan_id else None
-        if said is None:
-            known = f"what was declared for planId {shown_id(plan_id, 100)} is not known any more"
-            raise refused(known if plan_id else "no items were declared", "Call again with all items of the directory")
-        lines: list[str] = json.loads(said)
-        return lines
 
     def _declared_as(self, plan_id: str) -> str:
         """Nobody else gets at it: the salt is of one person on one portal."""
@@ -213,10 +213,27 @@ class Changes:
                 # A person may have taken their time, or another call its turn, here or in another replica.
                 written = self._turns.shared or self._turns.written_since(planned.entity_id, planned.read_at)
                 if confirmed or written:
-                    await self._make_sure_unchanged(planned)
-                await self._make_sure_unused(planned)
+                    async with self._reading(planned.entity_id) as (_, items):
+                        if items != planned.items:
+                            news = "; ".join(differences(planned.items, items))
+                            raise refused(f"the directory has changed since it was planned: {news}", "Call again")
+                if planned.plan.gone:  # the portal itself lets codes go that records carry: count once more
+                    found = await self._carriers(planned.entity_id, planned.plan.gone)
+                    if found.carried:
+                        carried = "; ".join(f"{shown_code(code)} by {what}" for code, what in found.carried.items())
+                        raise refused(
+                            f"records carry by now what was to be removed: {carried}",
+                            "Move them first with merge_directory_items, or call again",
+                        )
+                    if planned.counted and found.uncounted:
+                        raise refused(f"before the removal {found.none_found}", "Call again")
             async with self._turns.announced(make_sure):
-                lines = self._intend(tool, planned)
+                with audit_needed():
+                    self._audit.make_sure()
+                    lines = [
+                        self._audit.intend(**planned.part_of | _described(tool, planned.entity_id, operation))
+                        for operation in planned.plan.operations
+                    ]
                 outcomes: list[Outcome | None] = []
                 calls = [(operation.method, operation.params) for operation in planned.plan.operations]
                 try:
@@ -226,8 +243,7 @@ class Changes:
                 finally:
                     with anyio.CancelScope(shield=True):
                         outcomes = [of_a_change(one) for one in outcomes] + [None] * (len(calls) - len(outcomes))
-                        change = await self._settled(planned, outcomes)
-                        self._record(planned, lines, change)
+                        change = await self._settled(planned, lines, outcomes)
                         self._turns.written(planned.entity_id)
         if change.status == "stopped":
             raise StoppedError(change, why_stopped(change, outcomes, self._timeout))
@@ -240,55 +256,45 @@ class Changes:
                 self._audit.not_wanted(how, **_described(tool, planned.entity_id, operation))
         return planned.answer().model_copy(update={"status": how, "plan_id": None})
 
-    async def _make_sure_unchanged(self, planned: Planned) -> None:
-        async with self._reading(planned.entity_id) as (_, items):
-            if items != planned.items:
-                news = list(differences(planned.items, items))
-                raise refused(f"the directory has changed since it was planned: {'; '.join(news)}", "Call again")
-
     async def _carriers(self, entity_id: str, codes: Sequence[str]) -> Carriers:
         from bitrix24_directories.records.carriers import carriers  # what only removals need
 
         return await carriers(self._directories, entity_id, codes)
 
-    async def _make_sure_unused(self, planned: Planned) -> None:
-        """Count once more what is to go: the portal itself lets codes go that records carry."""
-        if not planned.plan.gone:
-            return
-        found = await self._carriers(planned.entity_id, planned.plan.gone)
-        if found.carried:
-            listed = "; ".join(f"{shown_code(code)} by {records}" for code, records in found.carried.items())
-            raise refused(
-                f"records carry by now what was to be removed: {listed}",
-                "Move them first with merge_directory_items, or call again",
-            )
-        if planned.counted and found.uncounted:
-            raise refused(f"before the removal {found.none_found}", "Call again")
-
-    async def _settled(self, planned: Planned, outcomes: Sequence[Outcome | None]) -> Change:
-        """The change with the outcome of each step, by what stands in the directory now."""
-        sent = any(outcome is not None for outcome in outcomes)
-        items = await self._read_again(planned.entity_id) if sent else planned.items
+    async def _settled(self, planned: Planned, lines: Sequence[str], outcomes: Sequence[Outcome | None]) -> Change:
+        """The change with the outcome of each step, by what stands in the directory now; that ends its `lines` of the
+        audit log."""
+        items: list[Item] | None = planned.items
+        if any(outcome is not None for outcome in outcomes):
+            items = None
+            with anyio.move_on_after(_READ_AGAIN_SECONDS, shield=True):
+                try:
+                    items = (await self._directories.items(planned.entity_id, details=True, fresh=True)).items
+                except Bitrix24Error as exc:  # one that is unknown, and was not when it was planned, has no items now
+                    items = [] if exc.kind == "UNKNOWN_DIRECTORY" else None
         steps = [
             operation.step.model_copy(update=judged(operation, outcome, planned.items, items))
             for operation, outcome in zip(planned.plan.operations, outcomes, strict=True)
         ]
+        for line, step in zip(lines, steps, strict=True):
+            said = f"{step.outcome}: {step.why}" if step.why else str(step.outcome)
+            stored = {"stored": step.stored} if step.stored else {}
+            try:
+                self._audit.outcome(line, said, entityId=planned.entity_id, statusId=step.status_id, **stored)
+            except OSError:  # it could be written a moment ago; the line is on stderr, and the change is made
+                logger.exception("The audit log's file could not be written")
+        status: Literal["done", "done otherwise", "stopped"] = "done"
+        if any(step.outcome not in ("done", "done otherwise") for step in steps):
+            status = "stopped"
+        elif any(step.outcome == "done otherwise" for step in steps):
+            status = "done otherwise"
         return Change(
             entity_id=planned.entity_id,
-            status=_status_of(steps),
+            status=status,
             steps=steps + planned.plan.refused,
             news=None if items is not None else ["the directory could not be read again: read it before going on"],
             items=items or [],
         )
-
-    async def _read_again(self, entity_id: str) -> list[Item] | None:
-        """The directory after a change; None where it cannot be read."""
-        with anyio.move_on_after(_READ_AGAIN_SECONDS, shield=True):
-            try:
-                return (await self._directories.items(entity_id, details=True, fresh=True)).items
-            except Bitrix24Error as exc:  # an unknown one, which was not when it was planned, has lost its last item
-                return [] if exc.kind == "UNKNOWN_DIRECTORY" else None
-        return None
 
     @asynccontextmanager
     async def _reading(self, entity_id: str) -> AsyncIterator[tuple[str, list[Item]]]:
@@ -308,31 +314,6 @@ class Changes:
         if len(self._seen) > _PLANS:
             self._seen.popitem(last=False)
         return Planned(entity_id, items, plan, digest, anyio.current_time(), counted)
-
-    def _intend(self, tool: str, planned: Planned) -> list[str]:
-        """Record what is about to be sent. Raises Bitrix24Error (AUDIT_LOG_FAILED) where that cannot be done."""
-        with audit_needed():
-            self._audit.make_sure()
-            return [
-                self._audit.intend(**planned.part_of | _described(tool, planned.entity_id, operation))
-                for operation in planned.plan.operations
-            ]
-
-    def _record(self, planned: Planned, lines: Sequence[str], change: Change) -> None:
-        for line, step in zip(lines, change.steps, strict=False):
-            said = f"{step.outcome}: {step.why}" if step.why else str(step.outcome)
-            stored = {"stored": step.stored} if step.stored else {}
-            try:
-                self._audit.outcome(line, said, entityId=planned.entity_id, statusId=step.status_id, **stored)
-            except OSError:  # it could be written a moment ago; the line is on stderr, and the change is made
-                logger.exception("The audit log's file could not be written")
-
-
-def _status_of(steps: Sequence[Step]) -> Literal["done", "done otherwise", "stopped"]:
-    outcomes = {step.outcome for step in steps}
-    if not outcomes <= {"done", "done otherwise"}:
-        return "stopped"
-    return "done otherwise" if "done otherwise" in outcomes else "done"
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from bitrix24_directories.directories.models import Change, Item, Step
 from bitrix24_directories.rest import Bitrix24Error, Entry, Outcome, failure
 from bitrix24_directories.text import shown_code
 
-from .operations import Operation
+from .planning.operations import Operation
 
 _UNREAD = "the directory could not be read again"
 _NOT_SHOWN = "Bitrix24 confirmed it, but the directory does not show it"
@@ -106,7 +106,18 @@ def why_stopped(change: Change, outcomes: Sequence[Outcome | None], timeout: flo
     errors = [outcome for outcome in outcomes if isinstance(outcome, Bitrix24Error)]
     unknown = [step for step in change.steps if step.outcome == "unknown"]
     if unknown:
-        return _unknown(change, unknown, errors)
+        cause = next((error for error in errors if not error.nothing_was_done), None)
+        what = "the change was" if len(change.steps) == 1 else "all changes were"
+        why = f"the portal's answer was lost: {cause.happened}" if cause else _UNREAD
+        entry = Entry(
+            f"It is unknown whether {what} made, for {why}",
+            f"Do not send it again now, since it may still be carried out. In a minute or two read {change.entity_id} "
+            f"with get_directory_items (details and fresh) and look whether {'; '.join(map(_sign_of, unknown))}. "
+            "Tell the user what you find, and go on from there.",
+            cause.category if cause else "portal",
+            again="Sending the same change again before that could make it twice.",
+        )
+        return Bitrix24Error("CHANGE_UNKNOWN", entry, http_status=cause.http_status if cause else None)
     if all(outcome is None for outcome in outcomes):
         detail = f"waited {timeout:g} s for the portal to take the change; it was not sent"
         return failure("TIMEOUT", detail=detail, never_sent=True)
@@ -119,37 +130,14 @@ def why_stopped(change: Change, outcomes: Sequence[Outcome | None], timeout: flo
     if refused:
         return refused[0]
     if errors:
-        return _interrupted(errors[0])
-    return _not_stored(change)
-
-
-def _unknown(change: Change, unknown: Sequence[Step], errors: Sequence[Bitrix24Error]) -> Bitrix24Error:
-    cause = next((error for error in errors if not error.nothing_was_done), None)
-    what = "the change was" if len(change.steps) == 1 else "all changes were"
-    why = f"the portal's answer was lost: {cause.happened}" if cause else _UNREAD
-    entry = Entry(
-        f"It is unknown whether {what} made, for {why}",
-        f"Do not send it again now, since it may still be carried out. In a minute or two read {change.entity_id} "
-        f"with get_directory_items (details and fresh) and look whether {'; '.join(map(_sign_of, unknown))}. "
-        "Tell the user what you find, and go on from there.",
-        cause.category if cause else "portal",
-        again="Sending the same change again before that could make it twice.",
-    )
-    return Bitrix24Error("CHANGE_UNKNOWN", entry, http_status=cause.http_status if cause else None)
-
-
-def _interrupted(cause: Bitrix24Error) -> Bitrix24Error:
-    entry = Entry(
-        "The portal answered an error, although the directory shows that change, so the steps after it were not "
-        f"sent: {cause.happened}",
-        "Call again for the rest: what is done is not done twice.",
-        "portal",
-        retryable=True,
-    )
-    return Bitrix24Error("CHANGE_INTERRUPTED", entry, code=cause.code, http_status=cause.http_status)
-
-
-def _not_stored(change: Change) -> Bitrix24Error:
+        entry = Entry(
+            "The portal answered an error, although the directory shows that change, so the steps after it were not "
+            f"sent: {errors[0].happened}",
+            "Call again for the rest: what is done is not done twice.",
+            "portal",
+            retryable=True,
+        )
+        return Bitrix24Error("CHANGE_INTERRUPTED", entry, code=errors[0].code, http_status=errors[0].http_status)
     missing = [step for step in change.steps if step.outcome == "not done"]
     entry = Entry(
         f"Bitrix24 confirmed the change, but {change.entity_id} does not show it: not so that "

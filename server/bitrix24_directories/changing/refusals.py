@@ -10,7 +10,7 @@ from bitrix24_directories.rest import Bitrix24Error, Entry
 from bitrix24_directories.text import shown_code, shown_id
 from bitrix24_directories.words import name_key
 
-from .operations import Plan
+from .planning.operations import Plan
 
 
 def whole(plan: Plan) -> Plan:

@@ -8,7 +8,7 @@ from bitrix24_directories.directories.models import Change
 from bitrix24_directories.rest import Bitrix24Error
 
 if TYPE_CHECKING:
-    from .merge_models import Merge
+    from .merging.models import Merge
 
 
 class StoppedError(Exception):

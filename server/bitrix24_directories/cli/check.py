@@ -65,7 +65,13 @@ async def check(
                     raise failure("insufficient_scope")
                 tell(Step(step, ok=True, says=say("granted")))
                 step = "reading"
-                tell(Step(step, ok=True, says=await _read(Directories(client, Cache(settings.cache_ttl)))))
+                directories = Directories(client, Cache(settings.cache_ttl))
+                known = (await directories.search()).directories
+                says = say("the portal has no directories that this user may see")
+                if known:
+                    first = await directories.items(known[0].entity_id)
+                    says = say(f"{len(known)} directories; {known[0].entity_id} has {first.total} items")
+                tell(Step(step, ok=True, says=says))
                 well = _tell_plan(answer, settings, tell)
             if limit.cancelled_caught:
                 raise failure("TIMEOUT", detail=f"waited {settings.timeout:g} s")
@@ -91,14 +97,6 @@ def _tell_plan(answer: Answer, settings: Settings, tell: Callable[[Step], None])
         tell(Step("plan", ok=False, says="\n→ ".join(says)))
         return False
     return True
-
-
-async def _read(directories: Directories) -> str:
-    known = (await directories.search()).directories
-    if not known:
-        return say("the portal has no directories that this user may see")
-    first = known[0].entity_id
-    return say(f"{len(known)} directories; {first} has {(await directories.items(first)).total} items")
 
 
 def to_a_person(error: Bitrix24Error) -> str:

@@ -13,6 +13,7 @@ import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,7 +54,8 @@ class Client:
             return self.text(entry)
         if self.form == "toml":
             return _toml_merged(text, self.servers, entry)
-        return _json_merged(text, [self.servers, SERVER], self._of(entry))
+        json.loads(text)  # so that what stands behind a mistake is not taken for something else
+        return _put(text, _after_blanks(text, 0), [self.servers, SERVER], self._of(entry), depth=1)
 
     def _of(self, entry: Mapping[str, Any]) -> dict[str, Any]:
         return ({"type": "stdio"} if self.typed else {}) | dict(entry)
@@ -108,16 +110,12 @@ def write(client: Client, entry: Mapping[str, Any]) -> Path | None:
         backup = _free(path.with_name(f"{path.name}.backup"))
         shutil.copy2(path, backup)
     unfinished = _free(path.with_name(f"{path.name}.new"))
-    with open(unfinished, "x", encoding="utf-8", newline="", opener=_for_the_owner) as file:
+    with open(unfinished, "x", encoding="utf-8", newline="", opener=partial(os.open, mode=0o600)) as file:
         file.write(after)
     if backup is not None:
         shutil.copymode(path, unfinished)
     unfinished.replace(path)
     return backup
-
-
-def _for_the_owner(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def _free(path: Path) -> Path:
@@ -129,12 +127,6 @@ def _free(path: Path) -> Path:
     return found
 
 
-def _json_merged(text: str, keys: list[str], value: Any) -> str:
-    """JSON text with `value` at `keys`. Raises ValueError where it is no JSON of objects."""
-    json.loads(text)  # so that what stands behind a mistake is not taken for something else
-    return _put(text, _after_blanks(text, 0), keys, value, depth=1)
-
-
 def _put(text: str, start: int, keys: list[str], value: Any, depth: int) -> str:
     """`text` with `value` at `keys` of the object that begins at `start`."""
     members, end = _members(text, start)
@@ -144,7 +136,7 @@ def _put(text: str, start: int, keys: list[str], value: Any, depth: int) -> str:
         return _put(text, found[0], deeper, value, depth + 1)
     if found is not None and json.loads(text[found[0] : found[1]]) == value:
         return text
-    indent = _indent(text)
+    indent = min(re.findall(r"\n([ \t]+)\S", text), key=len, default="  ")  # the shortest that there is
     for inner in reversed(deeper):
         value = {inner: value}
     line = "\r\n" if "\r\n" in text else "\n"
@@ -178,11 +170,6 @@ def _members(text: str, start: int) -> tuple[dict[str, tuple[int, int]], int]:
 def _after_blanks(text: str, place: int) -> int:
     match = _BLANKS.match(text, place)
     return match.end() if match else place
-
-
-def _indent(text: str) -> str:
-    """What the text indents by: its shortest indentation."""
-    return min(re.findall(r"\n([ \t]+)\S", text), key=len, default="  ")
 
 
 def _toml(servers: str, entry: Mapping[str, Any]) -> str:

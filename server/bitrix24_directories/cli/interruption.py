@@ -73,14 +73,11 @@ class Interruption:
             raise EndedBySignalError(self._number)
 
     def _receive(self, begin: Callable[[], object], number: int, _frame: Any) -> None:
-        if self._number:
-            self._end(number)
-        self._number = number
-        begin()
-
-    def _end(self, number: int) -> NoReturn:
-        """End without waiting for anything: not for the loop, and not for threads."""
-        try:
+        if not self._number:
+            self._number = number
+            begin()
+            return
+        try:  # a second time: end without waiting for anything, not for the loop, and not for threads
             if self._audit is not None:
                 self._audit.cut_off()
             shown = _SHOW_CURSOR if sys.stderr is not None and sys.stderr.isatty() else ""

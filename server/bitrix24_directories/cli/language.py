@@ -75,10 +75,9 @@ def phrases(language: str) -> Mapping[str, str]:
 def _with_parts(language: str) -> list[tuple[re.Pattern[str], str]]:
     """Those with variable parts, the longest first, for they say most."""
     found = [(english, said) for english, said in phrases(language).items() if _PART.search(english)]
-    return [(_pattern(english), said) for english, said in sorted(found, key=lambda pair: -len(_PART.sub("", pair[0])))]
-
-
-def _pattern(english: str) -> re.Pattern[str]:
-    parts = _PART.split(english)
-    fixed = [re.escape(part) if number % 2 == 0 else f"(?P<{part}>.+?)" for number, part in enumerate(parts)]
-    return re.compile("".join(fixed), re.DOTALL)
+    patterns: list[tuple[re.Pattern[str], str]] = []
+    for english, said in sorted(found, key=lambda pair: -len(_PART.sub("", pair[0]))):
+        parts = _PART.split(english)
+        fixed = [re.escape(part) if number % 2 == 0 else f"(?P<{part}>.+?)" for number, part in enumerate(parts)]
+        patterns.append((re.compile("".join(fixed), re.DOTALL), said))
+    return patterns

@@ -31,7 +31,9 @@ def login(application: Application, interruption: Interruption, *, for_a_team: b
         )
     )
     print("  ", say("in it). What you paste is not shown."), flush=True)
-    code = _code(_pasted(), state)
+    asked = say("Address or code:")
+    pasted = getpass.getpass(f"{asked} ") if sys.stdin.isatty() else sys.stdin.readline()
+    code = _code(pasted.strip(), state)
     with interruption.waits():
         authorise(application, code)
     print(say(f"Authorised. The tokens are in {application.file.path}, readable by you only, and renew themselves."))
@@ -46,14 +48,7 @@ def login(application: Application, interruption: Interruption, *, for_a_team: b
     print(json.dumps({"env": environment}, indent=2))
 
 
-def _pasted() -> str:
-    if sys.stdin.isatty():
-        return getpass.getpass(say("Address or code:") + " ")
-    return sys.stdin.readline()
-
-
 def _code(pasted: str, state: str) -> str:
-    pasted = pasted.strip()
     if "://" not in pasted and "=" not in pasted:
         if not pasted:
             raise _failed("Nothing was pasted")

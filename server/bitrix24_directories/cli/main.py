@@ -25,8 +25,6 @@ from .interruption import EndedBySignalError, Interruption, at_once, so_far
 
 if TYPE_CHECKING:
     from bitrix24_directories.changing.audit import Audit
-    from bitrix24_directories.rest import Bitrix24Error, Credentials
-    from bitrix24_directories.settings import Settings
 
 # What writing to a stdout that is closed, full or gone fails with.
 _UNWRITABLE = {errno.EPIPE, errno.ENOSPC, errno.EBADF, errno.EIO, errno.ECONNRESET}
@@ -35,7 +33,9 @@ _WRONG_USAGE = {"UNKNOWN_TOOL", "INVALID_ARGUMENTS"}
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 for success, 1 for failure, 2 for wrong usage."""
-    _speak_utf8()
+    for stream in (sys.stdout, sys.stderr):  # UTF-8 whatever the locale says, and nothing fails to be printed
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     whole = parser(COMMANDS)
     if "_ARGCOMPLETE" in os.environ:  # set by the shell when it completes a line
         import argcomplete
@@ -113,33 +113,26 @@ def _serve(args: argparse.Namespace) -> int:
         portal, settings, transport = configured(args)
         server = DirectoriesServer(portal, settings, transport=transport)
     if sys.stdin.isatty():
-        complain(_greeting(portal))
+        from bitrix24_directories.rest import Bitrix24Error
+
+        state = "no portal is set up" if isinstance(portal, Bitrix24Error) else portal.description
+        complain(
+            f"bitrix24-directories-mcp {__version__}, an MCP server: a client starts it and speaks to it here "
+            f"({state}). To look at the configuration run it with `check`, for all commands with --help; "
+            "Ctrl+C ends it."
+        )
     try:
         anyio.run(server.run_stdio_async)
     except BaseExceptionGroup as group:
         gone, others = group.split(lambda exc: isinstance(exc, OSError) and exc.errno in _UNWRITABLE)
         if others is not None:
             raise others from None
-        raise _first(gone) from None  # the client went while it was being answered
+        first: BaseException | None = gone
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        assert first is not None, "the group was not empty"
+        raise first from None  # the client went while it was being answered
     return 0
-
-
-def _first(group: BaseExceptionGroup[BaseException] | None) -> BaseException:
-    found: BaseException | None = group
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    assert found is not None, "the group was not empty"
-    return found
-
-
-def _greeting(portal: Credentials | Bitrix24Error) -> str:
-    from bitrix24_directories.rest import Bitrix24Error
-
-    state = "no portal is set up" if isinstance(portal, Bitrix24Error) else portal.description
-    return (
-        f"bitrix24-directories-mcp {__version__}, an MCP server: a client starts it and speaks to it here ({state}). "
-        "To look at the configuration run it with `check`, for all commands with --help; Ctrl+C ends it."
-    )
 
 
 def _call(args: argparse.Namespace) -> int:
@@ -155,7 +148,11 @@ def _call(args: argparse.Namespace) -> int:
         raise UsageError("Name a tool, or --list to see them.")
     arguments = _arguments(args.arguments)
     portal, settings, transport = configured(args)
-    audit = _audit_of(settings)
+    audit: Audit | None = None
+    if settings.allow_writes:
+        from bitrix24_directories.changing.audit import Audit
+
+        audit = Audit(settings.audit_log)
     interruption = Interruption(audit)
 
     class Server(DirectoriesServer):
@@ -195,15 +192,6 @@ def _call(args: argparse.Namespace) -> int:
             complain(say("Look in a minute or two what became of these before you go on."))
         raise
     return code
-
-
-def _audit_of(settings: Settings) -> Audit | None:
-    """What a call writes down, where it may change anything."""
-    if not settings.allow_writes:
-        return None
-    from bitrix24_directories.changing.audit import Audit
-
-    return Audit(settings.audit_log)
 
 
 def _arguments(given: Sequence[str]) -> dict[str, str]:
@@ -355,13 +343,6 @@ COMMANDS: Commands = {
 _INTERRUPTED = (_call, _login, _merge, _undo)
 """What says itself what a signal has come to; all others end with Python's own ways, or with `lifetime`'s."""
 _WITH_RICH = (_report, _merge, _undo)
-
-
-def _speak_utf8() -> None:
-    """Print UTF-8 whatever the locale says, and let nothing fail to be printed."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def _readable(argument: str) -> str:

@@ -1,6 +1,6 @@
 """Makes several codes one, and takes that back, for a person: a plan, a question, and a bar to the end.
 
-What is done stands in `changing.merging` and `changing.undoing`.
+What is done stands in `changing.merging`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ import anyio
 
 from bitrix24_directories.changing.audit import Audit
 from bitrix24_directories.changing.changes import Changes, audit_trouble
-from bitrix24_directories.changing.merge_log import LoggedMerge, read_log
-from bitrix24_directories.changing.merge_models import Merge
-from bitrix24_directories.changing.merging import Merges, PlannedMerge
+from bitrix24_directories.changing.locks import Turns
+from bitrix24_directories.changing.merging.log import LoggedMerge, read_log
+from bitrix24_directories.changing.merging.merges import Merges
+from bitrix24_directories.changing.merging.undo import Undo, undoing_text
 from bitrix24_directories.changing.stopped import MergeStoppedError
-from bitrix24_directories.changing.turns import Turns
-from bitrix24_directories.changing.undoing import Undo, undoing_text
 from bitrix24_directories.directories.cache import Cache
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.mcp_server.tools.merges import merge_text
@@ -28,7 +27,7 @@ from bitrix24_directories.rest import Bitrix24Error
 from bitrix24_directories.text import shown_code
 
 from .arguments import UsageError
-from .bar import Bar, bar
+from .bar import bar
 from .check import to_a_person
 from .configured import a_person_sits_there, client_of, complain, configured, redactor
 from .interruption import EndedBySignalError, Interruption, at_once, so_far
@@ -129,9 +128,19 @@ async def _merge(args: argparse.Namespace, tools: _Tools) -> int:
     confirmed, tries = True, 0
     with bar(say("Reading")) as told_of:
         while True:
-            before = planned.moved_before
-            result, error = await _once(merges, planned, told_of, confirmed=confirmed)
-            tries = tries + 1 if result.moved == before else 0
+            error: Bitrix24Error | None = None
+            try:
+                result = await merges.carry_out(
+                    "merge",
+                    planned,
+                    confirmed=confirmed,
+                    to_the_end=True,
+                    told=partial(told_of, of=planned.total),
+                    begins=lambda phase: told_of.names(say(_PHASES[phase])),
+                )
+            except MergeStoppedError as exc:
+                result, error = exc.merge, exc.error
+            tries = tries + 1 if result.moved == planned.moved_before else 0
             confirmed = False
             if error is None and result.status != "moving":
                 break
@@ -146,21 +155,6 @@ async def _merge(args: argparse.Namespace, tools: _Tools) -> int:
     return 0 if result.status == "done" else 1
 
 
-async def _once(
-    merges: Merges, planned: PlannedMerge, shown: Bar, *, confirmed: bool
-) -> tuple[Merge, Bitrix24Error | None]:
-    told = partial(_told, shown, planned.total)
-
-    def begins(phase: str) -> None:
-        shown.names(say(_PHASES[phase]))
-
-    try:
-        merge = await merges.carry_out("merge", planned, confirmed=confirmed, to_the_end=True, told=told, begins=begins)
-        return merge, None
-    except MergeStoppedError as exc:
-        return exc.merge, exc.error
-
-
 async def _undo(args: argparse.Namespace, merge: LoggedMerge, tools: _Tools) -> int:
     undoing = await tools.undo.plan(merge)
     print(undoing_text(undoing))
@@ -168,7 +162,7 @@ async def _undo(args: argparse.Namespace, merge: LoggedMerge, tools: _Tools) -> 
         return int(bool(undoing.unread))
     _ask(args)
     with bar("Putting back") as told_of:
-        undone = await tools.undo.carry_out(undoing, partial(_told, told_of, len(undoing.moves)))
+        undone = await tools.undo.carry_out(undoing, partial(told_of, of=len(undoing.moves)))
     print(f"{undone.given_back} values of records got their old code back.")
     for code in undone.items:
         print(f"- {shown_code(code)} was added again")
@@ -177,10 +171,6 @@ async def _undo(args: argparse.Namespace, merge: LoggedMerge, tools: _Tools) -> 
     if undone.error is not None:
         raise undone.error
     return int(bool(undone.not_given_back or undoing.unread))
-
-
-def _told(told_of: Callable[[int, int], None], total: int, done: int) -> None:
-    told_of(done, total)
 
 
 def _chosen(args: argparse.Namespace, merges: Sequence[LoggedMerge]) -> LoggedMerge:

@@ -167,7 +167,10 @@ def _list(people: People, settings: Settings) -> None:
     seen, last = _seen(settings)
     for one in people.all():
         moments = "".join(f"; {text}" for text in _moments(one, last))
-        print(f"{one.name}: {' '.join(one.scopes)} ({_acts_as(one)}){moments}")
+        acts_as = "application" if one.oauth else "shared"
+        if one.webhook is not None:
+            acts_as = f"webhook of user {one.webhook.user} on {one.webhook.address}"
+        print(f"{one.name}: {' '.join(one.scopes)} ({acts_as}){moments}")
     if not seen.kept:
         complain(say("When people called last is kept where BITRIX24_AUDIT_LOG or BITRIX24_REDIS_URL is set."))
 
@@ -223,12 +226,6 @@ def _seconds(created: str) -> float | None:
 
 def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def _acts_as(person: Person) -> str:
-    if person.webhook is not None:
-        return f"webhook of user {person.webhook.user} on {person.webhook.address}"
-    return "application" if person.oauth else "shared"
 
 
 def _webhook(file: str) -> Webhook:

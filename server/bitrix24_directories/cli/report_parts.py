@@ -96,19 +96,15 @@ class Report:
             return say("an unknown number of records")
         number = sum(counts) + self._unlisted
         said = say("1 record" if number == 1 else f"{number} records")
-        return say(f"up to {said}") if _may_be_the_same(unknown) else said
+        # A record may have been counted twice: for two fields of its kind, or for one that takes several codes.
+        fields = Counter(one.field for one in unknown)
+        kinds = {path.rpartition(".")[0] for path in fields}
+        several = any(codes > 1 and ("UF_" in path or ".uf" in path) for path, codes in fields.items())
+        return say(f"up to {said}") if several or len(kinds) < len(fields) else said
 
 
 def _codes(unknown: Sequence[UnknownCode]) -> set[str]:
     return {folded_code(one.code) for one in unknown}
-
-
-def _may_be_the_same(unknown: Sequence[UnknownCode]) -> bool:
-    """Whether a record may have been counted twice: for two fields of its kind, or for one that takes several codes."""
-    fields = {one.field for one in unknown}
-    kinds = {path.rpartition(".")[0] for path in fields}
-    several = Counter(one.field for one in unknown)
-    return len(kinds) < len(fields) or any(several[path] > 1 for path in fields if "UF_" in path or ".uf" in path)
 
 
 def shown(text: str) -> str:

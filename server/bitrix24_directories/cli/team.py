@@ -31,7 +31,10 @@ from .configured import complain, configured
 
 def serve_http(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT; gives the exit code."""
-    host, port = _address(args.http)
+    host, colon, digits = args.http.rpartition(":")
+    if not digits.isdecimal() or int(digits) > 65535 or (colon and not host):
+        raise UsageError(f"--http takes a port, or a host and a port: 8080, 0.0.0.0:8080; not {args.http}")
+    host, port = host.strip("[]") or "127.0.0.1", int(digits)
     portal, settings, transport = configured(args)
     verify = None
     state: State = Inside()
@@ -103,10 +106,3 @@ async def _secret_of(settings: Settings) -> bytes:
     assert state is not None, "there is one"
     async with state.running():
         return await state.secret()
-
-
-def _address(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not port.isdecimal() or int(port) > 65535 or (colon and not host):
-        raise UsageError(f"--http takes a port, or a host and a port: 8080, 0.0.0.0:8080; not {text}")
-    return host.strip("[]") or "127.0.0.1", int(port)

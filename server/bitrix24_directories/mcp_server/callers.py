@@ -25,7 +25,7 @@ from .scopes import SCOPES
 if TYPE_CHECKING:
     from bitrix24_directories.changing.audit import Audit
     from bitrix24_directories.changing.changes import Changes
-    from bitrix24_directories.changing.merging import Merges
+    from bitrix24_directories.changing.merging.merges import Merges
 
 
 @dataclass
@@ -170,8 +170,8 @@ def caller_of(
         return Caller(directories)
     from bitrix24_directories.changing.audit import Audit  # what most never need
     from bitrix24_directories.changing.changes import Changes
-    from bitrix24_directories.changing.merging import Merges
-    from bitrix24_directories.changing.turns import Turns
+    from bitrix24_directories.changing.locks import Turns
+    from bitrix24_directories.changing.merging.merges import Merges
 
     portal = directories.reader.identity[0]
     salt = None if state is None else partial(_salt, state, f"{name} {portal}")

@@ -76,7 +76,7 @@ if TYPE_CHECKING:
     from mcp.server.transport_security import TransportSecuritySettings
 
     from bitrix24_directories.changing.audit import Audit
-    from bitrix24_directories.changing.merge_models import Merge
+    from bitrix24_directories.changing.merging.models import Merge
     from bitrix24_directories.directories.models import Change
 
 NAME = "bitrix24-directories"

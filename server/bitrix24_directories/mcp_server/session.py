@@ -15,7 +15,7 @@ from .callers import Caller
 
 if TYPE_CHECKING:
     from bitrix24_directories.changing.changes import Changes
-    from bitrix24_directories.changing.merging import Merges
+    from bitrix24_directories.changing.merging.merges import Merges
 
 Request = ServerRequestContext[Any, Any]
 """The SDK's context of one request."""

@@ -11,7 +11,6 @@ from typing import Any
 import anyio
 
 from bitrix24_directories.directories.directories import Directories
-from bitrix24_directories.directories.fields import RecordType
 from bitrix24_directories.rest import Bitrix24Error, Entry
 from bitrix24_directories.text import shown_id
 from bitrix24_directories.words import name_key
@@ -38,12 +37,20 @@ async def check_record(
     kind than `entity`, and whatever keeps fields or lists from being read.
     """
     asked_at = anyio.current_time()
-    given = [_by_key(record) for record in records]
+    given: list[dict[str, list[Any]]] = [{} for _ in records]
+    for fields, record in zip(given, records, strict=True):
+        for key, value in record:
+            fields.setdefault(key, []).append(value)
     keys = list(dict.fromkeys(key for fields in given for key in fields))
     gathering = Gathering(directories, entity, keys, record_id, as_items=entity_type_id is not None)
     known = await gathering.gather()
     if entity_type_id not in (None, known.type.id):
-        raise _another_kind(entity, known.type, entity_type_id)
+        why = (
+            f"is {known.type.shown} ({known.type.id}), and the entityTypeId beside fields is {entity_type_id}: call "
+            "again with one of them"
+        )
+        todo = f'Correct them and call again:\n- entity: "{shown_id(entity, 100)}" {why}'
+        raise Bitrix24Error("INVALID_ARGUMENTS", Entry("check_record was called with wrong arguments", todo, "input"))
     verdicts = [Judge(known, fields).record() for fields in given]
     if not all(_is_certain(field) for verdict in verdicts for field in verdict.fields or ()):
         again = await gathering.gather_again(asked_at)
@@ -52,18 +59,16 @@ async def check_record(
     kind = known.type
     if len(verdicts) == 1:
         return CheckedRecord(entity_type_id=kind.id, entity=kind.shown, **dict(verdicts[0]))
+    without_what_is_right: list[RecordVerdict] = []
+    for verdict in verdicts:
+        told = [field for field in verdict.fields or () if field.outcome not in AS_IT_STANDS]
+        without_what_is_right.append(verdict.model_copy(update={"fields": told or None}))
     return CheckedRecord(
         entity_type_id=kind.id,
         entity=kind.shown,
         ok=all(verdict.ok for verdict in verdicts),
-        records=[_without_what_is_right(verdict) for verdict in verdicts],
+        records=without_what_is_right,
     )
-
-
-def _another_kind(entity: str, kind: RecordType, said: int | None) -> Bitrix24Error:
-    why = f"is {kind.shown} ({kind.id}), and the entityTypeId beside fields is {said}: call again with one of them"
-    todo = f'Correct them and call again:\n- entity: "{shown_id(entity, 100)}" {why}'
-    return Bitrix24Error("INVALID_ARGUMENTS", Entry("check_record was called with wrong arguments", todo, "input"))
 
 
 def _is_certain(field: CheckedField) -> bool:
@@ -71,15 +76,3 @@ def _is_certain(field: CheckedField) -> bool:
     if field.outcome != "changed" or field.name is None:  # it is what was given, or of no list
         return field.outcome in _CERTAIN
     return name_key(field.given or "") == name_key(field.name)
-
-
-def _by_key(record: Sequence[tuple[str, Any]]) -> dict[str, list[Any]]:
-    fields: dict[str, list[Any]] = {}
-    for key, value in record:
-        fields.setdefault(key, []).append(value)
-    return fields
-
-
-def _without_what_is_right(verdict: RecordVerdict) -> RecordVerdict:
-    told = [field for field in verdict.fields or () if field.outcome not in AS_IT_STANDS]
-    return verdict.model_copy(update={"fields": told or None})

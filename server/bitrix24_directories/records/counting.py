@@ -85,28 +85,25 @@ class Counting:
         new = [read for read in dict.fromkeys(reads) if read not in self._found]
         self._asked += len(new)
         for start in range(0, len(new), BATCH_LENGTH):
-            if self._error is None:
-                await self._ask_some(new[start : start + BATCH_LENGTH])
-                self._told(len(self._found), self._asked)
+            if self._error is not None:
+                break
+            so_far = f"{len(self._found)} of {self._asked} counts"
+            left = anyio.current_effective_deadline() - anyio.current_time() - _RESERVE
+            with (
+                current_wait().waiting_for(f"the portal to count records ({so_far})"),
+                anyio.move_on_after(left) as scope,
+            ):
+                try:
+                    self._found |= await self._reader.batch(new[start : start + BATCH_LENGTH], fresh=self._fresh)
+                except Bitrix24Error as exc:
+                    self._error = exc
+            if scope.cancelled_caught:
+                self._error = failure("TIMEOUT", detail="the portal has not counted all records in time")
+            self._told(len(self._found), self._asked)
         if not any(isinstance(outcome, Kept) for outcome in self._found.values()):
             errors = (outcome for outcome in self._found.values() if isinstance(outcome, Bitrix24Error))
             if (error := self._error or next(errors, None)) is not None:
                 raise error
-
-    async def _ask_some(self, reads: Sequence[Read[CountedRecords]]) -> None:
-        counted = current_wait().waiting_for(
-            f"the portal to count records ({len(self._found)} of {self._asked} counts)"
-        )
-        with (
-            counted,
-            anyio.move_on_after(anyio.current_effective_deadline() - anyio.current_time() - _RESERVE) as scope,
-        ):
-            try:
-                self._found |= await self._reader.batch(reads, fresh=self._fresh)
-            except Bitrix24Error as exc:
-                self._error = exc
-        if scope.cancelled_caught:
-            self._error = failure("TIMEOUT", detail="the portal has not counted all records in time")
 
     def total(self, read: Read[CountedRecords]) -> int | None:
         outcome = self._found.get(read)

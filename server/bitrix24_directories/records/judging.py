@@ -75,7 +75,9 @@ class Judge:
         self._given = given
         self._style = known.style([*given])
         self._keys = read_keys(known.fields, [*given], self._style)
-        self._stage = self._code_given(next((one for one in known.fields if one.is_stage), None))
+        stages = self._values_of(next((one for one in known.fields if one.is_stage), None))
+        stage = code_and_name(as_json(stages[0])) if len(stages) == 1 else None
+        self._stage = stage[0] if stage else NOTHING  # the one code that was given for it, in whatever shape
         self._category = self._judge_category()
         self._own, self._pipeline_from = self._own_pipeline()
 
@@ -90,12 +92,19 @@ class Judge:
             write[spelt(category, self._style)] = self._own.number
         for key, verdict in verdicts.items():
             if verdict.writes and key.field and key.field.kind == "crm_multifield":
-                verdicts[key] = _put_together(write, verdict)
+                for name, rows in verdict.value.items():  # phones and the like of several keys are put together
+                    if type(write.get(name, rows)) is not type(rows):
+                        verdicts[key] = Verdict("wrong", note="rows that are stored and new ones need a call each")
+                        break
+                    write[name] = (
+                        [*write.get(name, []), *rows] if isinstance(rows, list) else write.get(name, {}) | rows
+                    )
             elif verdict.writes:
                 write[key.write_as] = verdict.value
         fields = [_checked(key, self._given[key.given], verdict) for key, verdict in verdicts.items()]
         missing, not_asked_for = self._missing(write)
-        said = [one for one in fields if one.outcome != "right" or one.write_as or not self._is_category(one)]
+        named = spelt(category, self._style) if category else None
+        said = [one for one in fields if one.outcome != "right" or one.write_as or one.field != named]
         in_pipeline = self._own is not None and self._own.number is not None
         return RecordVerdict(
             given=fields,
@@ -109,10 +118,6 @@ class Judge:
             missing=missing or None,
             notes=[*self._notes(write), *not_asked_for] or None,
         )
-
-    def _is_category(self, checked: CheckedField) -> bool:
-        category = self._field("crm_category")
-        return category is not None and checked.field == spelt(category, self._style)
 
     def _missing(self, write: Mapping[str, Any]) -> tuple[list[str], list[str]]:
         """Required fields of a new record that are not written, and a note of the custom ones: REST does without."""
@@ -193,7 +198,10 @@ class Judge:
         if len(values) > 1:
             return Verdict("wrong", note=f"it takes one value, and was given {len(values)} times")
         if field.is_stage:
-            return self._judge_stage(as_json(values[0]))
+            stage = as_json(values[0])
+            if is_empty(stage, "crm_status"):
+                return Verdict("clears", otherwise=self._instead(stage))
+            return judge_row(stage, self._judge_one_stage, self._instead(stage))
         if field.kind == "crm_category":
             return self._category or Verdict("unchecked", values[0])
         return self._judge_value(field, values[0])
@@ -278,7 +286,12 @@ class Judge:
         if field.kind == "boolean":
             return boolean(value, self._style)
         if is_empty(value, field.kind):
-            return self._clears(field)
+            otherwise = CLEAR
+            if field.name in _NEVER_EMPTIED:
+                otherwise = "" if self._known.record_id is None else KEEP
+            elif field.required and not field.custom:
+                otherwise = REFUSE
+            return Verdict("clears", note="send it only if that is meant", otherwise=otherwise)
         match field.kind:
             case "integer" | "double":
                 return number(value, whole=field.kind == "integer")
@@ -298,26 +311,12 @@ class Judge:
                 return Verdict("unchecked", value)
         return Verdict("unchecked", value, note="its values cannot be read")
 
-    def _clears(self, field: Field) -> Verdict:
-        otherwise = CLEAR
-        if field.name in _NEVER_EMPTIED:
-            otherwise = "" if self._known.record_id is None else KEEP
-        elif field.required and not field.custom:
-            otherwise = REFUSE
-        return Verdict("clears", note="send it only if that is meant", otherwise=otherwise)
-
     def _field(self, kind: str) -> Field | None:
         return next((one for one in self._known.fields if one.kind == kind and not one.read_only), None)
 
     def _values_of(self, field: Field | None) -> Sequence[Any]:
         keys = (key for key in self._keys if field and key.field is field and not key.same_as)
         return next((self._given[key.given] for key in keys), ())
-
-    def _code_given(self, field: Field | None) -> Any:
-        """The one code that was given for a field, in whatever shape; NOTHING where there is none."""
-        values = self._values_of(field)
-        told = code_and_name(as_json(values[0])) if len(values) == 1 else None
-        return told[0] if told else NOTHING
 
     def _judge_category(self) -> Verdict | None:
         """The pipeline that was given; None where none was, or where there are none to choose from."""
@@ -362,11 +361,6 @@ class Judge:
         stored_raw = self._style == "old" and isinstance(value, str | int) and not is_empty(value, "crm_status")
         return f"{today}, or, on older portals, {STORE_RAW}" if stored_raw else today
 
-    def _judge_stage(self, value: Any) -> Verdict:
-        if is_empty(value, "crm_status"):
-            return Verdict("clears", otherwise=self._instead(value))
-        return judge_row(value, self._judge_one_stage, self._instead(value))
-
     def _judge_one_stage(self, value: Any) -> Verdict:
         otherwise = self._instead(value)
         if self._own is not None:
@@ -393,15 +387,6 @@ class Judge:
         if len(candidates) > SHOWN:
             note = f"{SHOWN} of {len(candidates)} stages are shown; {note}"
         return Verdict("ambiguous", candidates=tuple(candidates), note=note, otherwise=otherwise)
-
-
-def _put_together(write: dict[str, Any], verdict: Verdict) -> Verdict:
-    """Add rows of phones and the like to those of other keys; a verdict that they cannot stand in one list."""
-    for name, rows in verdict.value.items():
-        if type(write.get(name, rows)) is not type(rows):
-            return Verdict("wrong", note="rows that are stored and new ones need a call each")
-        write[name] = [*write.get(name, []), *rows] if isinstance(rows, list) else write.get(name, {}) | rows
-    return verdict
 
 
 def _judge_currency(value: Any, currencies: CodeList) -> Verdict:

@@ -97,7 +97,10 @@ class Gathering:
         await self._read([TYPES, OWNERS, *(self._of_type(number) if number else ())])
         kind = self._type()
         if kind.id != number:
-            await self._read([*self._of_type(kind.id), *self._whatever_may_be_needed(kind)])
+            # Whatever may be needed of its stages and of all lists is read along, to spare a third batch.
+            ids = [one.entity_id for one in self._directories() if one.kind == "list" or one.entity_type_id == kind.id]
+            stages = reads_to_complete(self._stages_of(kind))
+            await self._read([*self._of_type(kind.id), CURRENCIES, *map(items_of, ids), *stages])
         if not rows(self._found, new_fields_of(kind.id)):  # it may be kept for long that they could not be had
             since = anyio.current_time() - FAILURE_SECONDS
             self._found |= await self._reader.batch([new_fields_of(kind.id)], since=since)
@@ -130,16 +133,16 @@ class Gathering:
         self._found |= await self._reader.batch([read for read in dict.fromkeys(reads) if read not in self._found])
 
     def _of_type(self, type_id: int) -> list[Read[Any]]:
-        record = [] if self._record_id is None else [record_of(type_id, self._record_id)]
-        return [*reads_of_fields(type_id), *self._names_of_pipelines(type_id), *record]
-
-    def _names_of_pipelines(self, type_id: int) -> list[Read[Any]]:
-        """What tells the names of a type's pipelines, unless the list of directories is known to have them."""
+        reads: list[Read[Any]] = [*reads_of_fields(type_id)]
+        # The list of directories may be known to have the names of the type's pipelines.
         known = self._reader.kept([TYPES]).get(TYPES)
         directories = known.rows if known and type_id >= FIRST_SMART_PROCESS else []
         stages = [one for one in directories if one.entity_type_id == type_id and one.category_id is not None]
-        named = bool(stages) and all(one.pipeline for one in stages)
-        return [] if named or type_id in _WITHOUT_PIPELINES else [pipelines_of(type_id)]
+        if type_id not in _WITHOUT_PIPELINES and not (stages and all(one.pipeline for one in stages)):
+            reads.append(pipelines_of(type_id))
+        if self._record_id is not None:
+            reads.append(record_of(type_id, self._record_id))
+        return reads
 
     def _type(self) -> RecordType:
         known: list[RecordType] = [one for one in rows(self._found, OWNERS) if has_fields(one.id)]
@@ -158,11 +161,6 @@ class Gathering:
         if isinstance(error := self._found[TYPES], Bitrix24Error):
             raise error
         return rows(self._found, TYPES)
-
-    def _whatever_may_be_needed(self, kind: RecordType) -> list[Read[Any]]:
-        """Before the fields of a type are known: its stages and all lists, to spare a third batch."""
-        ids = [one.entity_id for one in self._directories() if one.kind == "list" or one.entity_type_id == kind.id]
-        return [CURRENCIES, *map(items_of, ids), *reads_to_complete(self._stages_of(kind))]
 
     def _needed(self, kind: RecordType, fields: Sequence[Field]) -> list[Read[Any]]:
         """The lists that the named fields take codes from; of stages those of all pipelines."""
@@ -209,7 +207,8 @@ class Gathering:
             lists[entity_id] = CodeList(known.get(entity_id, unlisted), outcome.rows)
         stage, record = next((one for one in fields if one.is_stage), None), self._record(kind)
         number = str(record.get("categoryId"))
-        pipelines = [Pipeline(lists.get(one.entity_id, CodeList(one, ())), _is_default(one, stage)) for one in stages]
+        defaults = stage.directories if stage is not None else ()
+        pipelines = [Pipeline(lists.get(one.entity_id, CodeList(one, ())), one.entity_id in defaults) for one in stages]
         return Knowledge(
             type=kind,
             fields=fields,
@@ -240,12 +239,13 @@ class Gathering:
             (row for row in outcome.rows if str(row.get("id")) == str(self._record_id)), None
         )
         if row is None:
-            raise _no_record(kind, self._record_id)
+            entry = Entry(
+                f"There is no {kind.shown} {self._record_id}, or the webhook's user may not read it",
+                "Make sure of the record's id with the user; leave recordId out to check a new record.",
+                "input",
+            )
+            raise Bitrix24Error("RECORD_NOT_FOUND", entry)
         return row
-
-
-def _is_default(directory: Directory, stage: Field | None) -> bool:
-    return stage is not None and directory.entity_id in stage.directories
 
 
 def _unknown_type(entity: str, found: Sequence[RecordType], known: Sequence[RecordType]) -> Bitrix24Error:
@@ -260,14 +260,3 @@ def _unknown_type(entity: str, found: Sequence[RecordType], known: Sequence[Reco
         happened = f'Several kinds of records are called "{name}": {listed}'
         todo = "Ask the user which of them is meant, unless you know, and call again with its number."
     return Bitrix24Error("UNKNOWN_RECORD_TYPE", Entry(happened, todo, "input"))
-
-
-def _no_record(kind: RecordType, record_id: int) -> Bitrix24Error:
-    return Bitrix24Error(
-        "RECORD_NOT_FOUND",
-        Entry(
-            f"There is no {kind.shown} {record_id}, or the webhook's user may not read it",
-            "Make sure of the record's id with the user; leave recordId out to check a new record.",
-            "input",
-        ),
-    )

@@ -109,14 +109,13 @@ async def usages(
         items = [] if isinstance(kept, Bitrix24Error) else kept.rows
         questions += _questions(places_of(lists, one), [item.status_id for item in items])
     await Counting(directories.reader, told=told).ask(questions)
-    return [(one, await _usage_or_error(directories, text)) for one, text in wanted]
-
-
-async def _usage_or_error(directories: Directories, entity_id: str) -> DirectoryUsage | Bitrix24Error:
-    try:
-        return await usage(directories, entity_id)
-    except Bitrix24Error as exc:
-        return exc
+    counted: list[tuple[Directory, DirectoryUsage | Bitrix24Error]] = []
+    for one, text in wanted:
+        try:
+            counted.append((one, await usage(directories, text)))
+        except Bitrix24Error as exc:
+            counted.append((one, exc))
+    return counted
 
 
 def _questions(places: Sequence[Place], codes: Sequence[str]) -> list[Read[CountedRecords]]:

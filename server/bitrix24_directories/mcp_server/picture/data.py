@@ -12,7 +12,7 @@ from typing import Any
 from mcp.server.apps import APP_MIME_TYPE
 from mcp_types import CallToolResult, Resource, TextResourceContents
 
-from bitrix24_directories.changing.sorting import longest_rising
+from bitrix24_directories.changing.planning.sorting import longest_rising
 from bitrix24_directories.directories.models import Item, Step
 from bitrix24_directories.records.models import DirectoryUsage
 

@@ -10,8 +10,8 @@ from typing import Annotated
 from mcp_types import CallToolResult, InputRequiredResult, ToolAnnotations
 from pydantic import BeforeValidator, Field
 
-from bitrix24_directories.changing.brief import of_a_plan, of_what_was_done, with_additions
 from bitrix24_directories.changing.changes import Planned
+from bitrix24_directories.changing.summaries import of_a_plan, of_what_was_done, with_additions
 from bitrix24_directories.directories.models import Change
 from bitrix24_directories.mcp_server.picture.data import of_plan, with_picture
 from bitrix24_directories.mcp_server.scopes import WRITE_DIRECTORIES

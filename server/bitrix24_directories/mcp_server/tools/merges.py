@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from mcp_types import CallToolResult, InputRequiredResult, ToolAnnotations
 from pydantic import BeforeValidator, Field
 
-from bitrix24_directories.changing.merge_models import Merge, MergedCode
+from bitrix24_directories.changing.merging.models import Merge, MergedCode
 from bitrix24_directories.mcp_server.scopes import WRITE_DIRECTORIES, WRITE_RECORDS
 from bitrix24_directories.mcp_server.session import Session
 from bitrix24_directories.mcp_server.texts.directories import both, counted

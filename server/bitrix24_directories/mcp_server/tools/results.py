@@ -12,7 +12,7 @@ from bitrix24_directories.redaction import Redactor
 from bitrix24_directories.rest import Bitrix24Error
 
 if TYPE_CHECKING:
-    from bitrix24_directories.changing.merge_models import Merge
+    from bitrix24_directories.changing.merging.models import Merge
 
 
 def failed(error: Bitrix24Error, redact: Redactor, change: Change | Merge | None = None) -> CallToolResult:

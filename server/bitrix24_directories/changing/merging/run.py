@@ -16,10 +16,10 @@ from bitrix24_directories.records.counting import Place, record_id_of
 from bitrix24_directories.rest import current_wait, failure
 from bitrix24_directories.text import shown_code
 
-from .merge_log import Where
-from .merge_models import NotMoved
-from .merge_plan import MergeCodes
-from .moving import Move, Moved, Mover, Sent, same
+from .log import Where
+from .models import NotMoved
+from .plan import MergeCodes
+from .record_updates import Move, Moved, Mover, Sent, same
 
 _LOST_IN_A_ROW = 2
 _RESERVE = 2.0  # seconds of a call that are left for its answer
@@ -101,43 +101,39 @@ class MergeRun:
     async def move(self, places: Sequence[Place]) -> bool:
         """Whether all records of `places` have been tried; False where the time was up before.
 
-        Raises Bitrix24Error when the portal, or reading from it, fails.
+        Raises Bitrix24Error when the portal, or reading from it, fails, and where the item that records are moved to
+        has gone or has become another.
         """
         for place in places:
-            if not await self._move_in(place):
-                return False
-        return True
-
-    async def _send(self, moves: Sequence[Move], following: Read[dict[str, Any]]) -> Sent:
-        far = f"{self.progress.count} of {self.total} are moved"
-        with current_wait().waiting_for(f"the portal to move records ({far})"):
-            sent = await self.mover.send(moves, following)
-        self.progress.add(sent.moved)
-        with anyio.CancelScope(shield=True):
-            await self.keep(sent.moved)
-        self.told(self.progress.count)
-        return sent
-
-    async def _move_in(self, place: Place) -> bool:
-        path = place.of.path
-        rows = await self.mover.read(self._next(place))
-        while rows:
-            await anyio.lowlevel.checkpoint_if_cancelled()  # what is sent is not cancelled, and may follow at once
-            moves = self._moves(place, rows)
-            some = moves[: self.mover.at_once]
-            if anyio.current_time() + 2 * self.mover.took + _RESERVE > self.mover.deadline:
-                return False
-            # Those of a page that do not go now are read anew, so that none is written long after it was read.
-            last = some[-1].record_id if len(some) < len(moves) else record_id_of(rows[-1])
-            if not some:
-                self.progress.after[path] = last
-                rows = await self.mover.read(self._next(place))
-                continue
-            sent = await self._send(some, self._next(place, last))
-            if not self._went(path, sent, last):
-                return False
-            await self._make_sure_of_target(sent)
-            rows = await self.mover.read(self._next(place)) if sent.following is None else sent.following
+            path = place.of.path
+            rows = await self.mover.read(self._next(place))
+            while rows:
+                await anyio.lowlevel.checkpoint_if_cancelled()  # what is sent is not cancelled, and may follow at once
+                moves = self._moves(place, rows)
+                some = moves[: self.mover.at_once]
+                if anyio.current_time() + 2 * self.mover.took + _RESERVE > self.mover.deadline:
+                    return False
+                # Those of a page that do not go now are read anew, so that none is written long after it was read.
+                last = some[-1].record_id if len(some) < len(moves) else record_id_of(rows[-1])
+                if not some:
+                    self.progress.after[path] = last
+                    rows = await self.mover.read(self._next(place))
+                    continue
+                so_far = f"{self.progress.count} of {self.total} are moved"
+                with current_wait().waiting_for(f"the portal to move records ({so_far})"):
+                    sent = await self.mover.send(some, self._next(place, last))
+                self.progress.add(sent.moved)
+                with anyio.CancelScope(shield=True):
+                    await self.keep(sent.moved)
+                self.told(self.progress.count)
+                if not self._went(path, sent, last):
+                    return False
+                items = sent.directory
+                if items is None:
+                    directory = await self.mover.directories.items(self.merge.entity_id, details=True, fresh=True)
+                    items = directory.items
+                self.merge.check_target(items, self.progress.count)
+                rows = await self.mover.read(self._next(place)) if sent.following is None else sent.following
         return True
 
     def _went(self, path: str, sent: Sent, last: int) -> bool:
@@ -169,12 +165,3 @@ class MergeRun:
             if place.name in row
         ]
         return [move for move in moves if not same(move.old, move.new) and not self.progress.came_back(move)]
-
-    async def _make_sure_of_target(self, sent: Sent) -> None:
-        """Raises Bitrix24Error where the item that records are moved to has gone, or has become another."""
-        directories = self.mover.directories
-        items = sent.directory
-        if items is None:
-            items = (await directories.items(self.merge.entity_id, details=True, fresh=True)).items
-        if not self.merge.has_target(items):
-            raise self.merge.target_gone(self.progress.count)

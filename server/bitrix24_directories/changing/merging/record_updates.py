@@ -7,6 +7,7 @@ right before it writes them, and what somebody else had changed by then is put b
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,8 @@ from typing import Any, Literal
 
 import anyio
 
+from bitrix24_directories.changing.audit import Audit
+from bitrix24_directories.changing.changes import audit_needed
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.kept_reads import Read
 from bitrix24_directories.directories.models import Item
@@ -21,9 +24,6 @@ from bitrix24_directories.directories.reads import records_after
 from bitrix24_directories.records.counting import Place, record_id_of
 from bitrix24_directories.rest import BATCH_LENGTH, Answer, Bitrix24Error, Outcome
 from bitrix24_directories.text import quoted
-
-from .audit import Audit
-from .changes import audit_needed
 
 logger = logging.getLogger(__name__)
 
@@ -126,11 +126,18 @@ class Mover:
 
     async def _sent(self, moves: Sequence[Move], following: Read[dict[str, Any]] | None = None) -> Sent:
         before = values_of(moves[0].place, [move.record_id for move in moves])
-        calls: list[tuple[str, dict[str, Any]]] = [(before.method, dict(before.params)), *map(_update, moves)]
+        calls: list[tuple[str, dict[str, Any]]] = [(before.method, dict(before.params))]
+        intents: list[dict[str, Any]] = []
+        for move in moves:
+            record = {"entityTypeId": move.place.of.type.id, "id": move.record_id}
+            fields = {move.place.name: move.new}
+            calls.append(("crm.item.update", record | {"fields": fields, "useOriginalUfNames": "Y"}))
+            change = {"field": move.place.name, "old": move.old, "new": move.new}
+            intents.append({**self.described, **_audited(move), **change})
         along = [read for read in (following, self.directory) if read is not None]
         calls += [(read.method, dict(read.params)) for read in along]
         with audit_needed():
-            lines = self.audit.intend_all([dict(self.described) | _described(move) for move in moves])
+            lines = self.audit.intend_all(intents)
         outcomes: list[Outcome] = []
         error: Bitrix24Error | None = None
         started = anyio.current_time()
@@ -185,20 +192,33 @@ class Mover:
         lost = [one.move for one in verdicts if one.outcome == "unknown"]
         if not lost:
             return verdicts
-        now: dict[int, Any] | None = None
-        with anyio.move_on_after(_LOOK_SECONDS, shield=True):
-            try:
-                rows = await self.read(values_of(lost[0].place, [move.record_id for move in lost]))
-                now = _by_id(rows, lost[0].place)
-            except Bitrix24Error:
-                now = None
-        return [_by_what_stands(one, now) if one.outcome == "unknown" else one for one in verdicts]
+        place = lost[0].place
+        now: dict[int, Any] = {}
+        with anyio.move_on_after(_LOOK_SECONDS, shield=True), contextlib.suppress(Bitrix24Error):
+            rows = await self.read(values_of(place, [move.record_id for move in lost]))
+            now = {record_id_of(row): row[place.name] for row in rows if place.name in row}
+        seen: list[Moved] = []
+        for one in verdicts:
+            move, why = one.move, one.why or _LOST
+            if one.outcome != "unknown":
+                seen.append(one)
+            elif move.record_id not in now:
+                seen.append(Moved(move, "unknown", f"{why}; the record could not be read again"))
+            elif same(now[move.record_id], move.new):
+                seen.append(Moved(move, "moved", was=move.old))
+            else:
+                seen.append(Moved(move, "unknown", f"{why}; the record does not show the change so far"))
+        return seen
 
     def _record(self, lines: Sequence[str], moved: Sequence[Moved]) -> None:
-        said = [
-            (line, f"{one.outcome}: {one.why}" if one.why else one.outcome, _outcome_of(one))
-            for line, one in zip(lines, moved, strict=True)
-        ]
+        said: list[tuple[str, str, dict[str, Any]]] = []
+        for line, one in zip(lines, moved, strict=True):
+            record = _audited(one.move)
+            if one.wrong and one.stored is not None:
+                record |= {"was": one.was, "stored": one.stored}
+            elif one.outcome == "moved" and not same(one.was, one.move.old):
+                record |= {"was": one.was}
+            said.append((line, f"{one.outcome}: {one.why}" if one.why else one.outcome, record))
         try:
             self.audit.outcomes(said)
         except OSError:  # it could be written a moment ago; the lines are on stderr, and the records are moved
@@ -225,31 +245,9 @@ def _texts(value: Any) -> list[str]:
     return [str(one) for one in values if one not in (None, "")]
 
 
-def _update(move: Move) -> tuple[str, dict[str, Any]]:
-    place = move.place
-    return "crm.item.update", {
-        "entityTypeId": place.of.type.id,
-        "id": move.record_id,
-        "fields": {place.name: move.new},
-        "useOriginalUfNames": "Y",
-    }
-
-
-def _described(move: Move) -> dict[str, Any]:
-    return {
-        "entityTypeId": move.place.of.type.id,
-        "recordId": move.record_id,
-        "field": move.place.name,
-        "old": move.old,
-        "new": move.new,
-    }
-
-
-def _outcome_of(one: Moved) -> dict[str, Any]:
-    said = {"entityTypeId": one.move.place.of.type.id, "recordId": one.move.record_id}
-    if one.wrong and one.stored is not None:
-        return said | {"was": one.was, "stored": one.stored}
-    return said if one.outcome != "moved" or same(one.was, one.move.old) else said | {"was": one.was}
+def _audited(move: Move) -> dict[str, Any]:
+    """The record of a move, as the audit log has it."""
+    return {"entityTypeId": move.place.of.type.id, "recordId": move.record_id}
 
 
 def _rows(read: Read[Any] | None, answers: Mapping[Read[Any], Outcome]) -> list[Any] | None:
@@ -261,10 +259,6 @@ def _rows(read: Read[Any] | None, answers: Mapping[Read[Any], Outcome]) -> list[
         return read.rows(answer)
     except Bitrix24Error:
         return None
-
-
-def _by_id(rows: Sequence[dict[str, Any]], place: Place) -> dict[int, Any]:
-    return {record_id_of(row): row[place.name] for row in rows if place.name in row}
 
 
 def _judged(move: Move, outcome: Outcome, before: Mapping[str, Any]) -> Moved:
@@ -305,15 +299,6 @@ def _judged(move: Move, outcome: Outcome, before: Mapping[str, Any]) -> Moved:
 def _in_pipeline(place: Place, record: Mapping[str, Any]) -> bool:
     """Whether a record is in the pipeline whose stages are merged, as far as that was read."""
     return place.category_id is None or str(record.get("categoryId", place.category_id)) == str(place.category_id)
-
-
-def _by_what_stands(one: Moved, now: Mapping[int, Any] | None) -> Moved:
-    move = one.move
-    if now is None or move.record_id not in now:
-        return Moved(move, "unknown", f"{one.why or _LOST}; the record could not be read again")
-    if same(now[move.record_id], move.new):
-        return Moved(move, "moved", was=move.old)
-    return Moved(move, "unknown", f"{one.why or _LOST}; the record does not show the change so far")
 
 
 def _put_back(one: Moved) -> Move:

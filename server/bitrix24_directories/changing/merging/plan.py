@@ -14,18 +14,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bitrix24_directories.changing.planning.operations import CHANNEL_COMES_BACK
+from bitrix24_directories.changing.refusals import item_named, refused
 from bitrix24_directories.directories.entity_ids import is_channel_source, is_stages
 from bitrix24_directories.directories.models import Item
 from bitrix24_directories.records.carriers import Carriers
 from bitrix24_directories.records.counting import Place, folded_code
-from bitrix24_directories.rest import Bitrix24Error, Plan
+from bitrix24_directories.rest import Plan
 from bitrix24_directories.text import quoted, shown_code
 from bitrix24_directories.words import name_key
 
-from .merge_models import Merge, MergedCode
-from .moving import MOST_AT_ONCE, Rule
-from .operations import CHANNEL_COMES_BACK
-from .refusals import item_named, refused
+from .models import Merge, MergedCode
+from .record_updates import MOST_AT_ONCE, Rule
 
 _OTHER_REQUESTS = 7  # to count what is left, and to delete
 AUTOMATION = "the portal's history and its automation see each record that is moved"
@@ -70,7 +70,14 @@ class MergeCodes:
             _refuse_unfit(code, target, items, known)
         if is_stages(entity_id):
             for item in known.values():
-                _refuse_other_meaning(item, target)
+                meaning, other = item.semantics or "process", target.semantics or "process"
+                if meaning != other:
+                    raise refused(
+                        f"{shown_code(item.status_id)} ({item.name}) is a stage of {meaning}, "
+                        f"{shown_code(target.status_id)} ({target.name}) one of {other}: its records would change "
+                        "meaning",
+                        "Choose a stage of the same meaning, or tell the user to move the records in Bitrix24",
+                    )
         named = {
             code: item
             for code in wanted
@@ -109,42 +116,43 @@ class MergeCodes:
         codes = [spellings.get(code, code) for code in self.codes]
         return self.of(self.entity_id, items, codes, self.into.status_id)
 
-    def has_target(self, items: Sequence[Item]) -> bool:
-        """Whether the item that records are moved to is there, and is called what it was."""
+    def check_target(self, items: Sequence[Item], moved: int) -> None:
+        """Raises Bitrix24Error (CHANGE_REFUSED) where the item that `moved` values of records were moved to is not
+        there any more, or is not called what it was."""
         found = (item for item in items if item.status_id == self.into.status_id)
-        return any(name_key(item.name) == name_key(self.into.name) for item in found)
-
-    def target_gone(self, moved: int) -> Bitrix24Error:
-        """The error for a merge whose target is not there any more."""
-        into = f"{shown_code(self.into.status_id)} ({self.into.name})"
-        return refused(
-            f"{into} is no item of {shown_code(self.entity_id)} any more, or has another name; {moved} values of "
-            f"records were moved to it",
-            "Tell the user: `bitrix24-directories-mcp undo` gives those records their codes back, by the audit log",
-        )
+        if not any(name_key(item.name) == name_key(self.into.name) for item in found):
+            into = f"{shown_code(self.into.status_id)} ({self.into.name})"
+            raise refused(
+                f"{into} is no item of {shown_code(self.entity_id)} any more, or has another name; {moved} values of "
+                f"records were moved to it",
+                "Tell the user: `bitrix24-directories-mcp undo` gives those records their codes back, by the audit log",
+            )
 
     def deletable(self, found: Carriers) -> list[Item]:
         """The items that are to go when no record carries them: only where all records can be counted."""
         return [] if found.uncounted else [item for item in self.items.values() if not item.system]
 
     def planned(self, found: Carriers) -> list[MergedCode]:
+        """What would become of each code and its item."""
         gone = self.deletable(found)
-        return [self._planned(code, found, gone) for code in self.codes]
-
-    def _planned(self, code: str, found: Carriers, gone: Sequence[Item]) -> MergedCode:
-        item = self.items.get(code)
-        counts = {path: count for path, count in found.counts.get(code, {}).items() if count is not None}
-        why = None
-        if item is None and code not in found.counts:
-            why = f"the directory does not have it, and {found.none_found}"
-            if (named := self.named.get(code)) is not None:
-                why += f"; it is the name of {shown_code(named.status_id)}: give that code"
-        elif item is not None and item.system:
-            why = "a system item, which Bitrix24 needs"
-        elif item is not None and item not in gone:
-            why = found.none_found
-        stays = None if item is None else "to be deleted" if item in gone else "stays"
-        return MergedCode(status_id=code, name=item and item.name, fields=counts or None, item=stays, why=why)
+        planned: list[MergedCode] = []
+        for code in self.codes:
+            item = self.items.get(code)
+            counts = {path: count for path, count in found.counts.get(code, {}).items() if count is not None}
+            why = None
+            if item is None and code not in found.counts:
+                why = f"the directory does not have it, and {found.none_found}"
+                if (named := self.named.get(code)) is not None:
+                    why += f"; it is the name of {shown_code(named.status_id)}: give that code"
+            elif item is not None and item.system:
+                why = "a system item, which Bitrix24 needs"
+            elif item is not None and item not in gone:
+                why = found.none_found
+            stays = None if item is None else "to be deleted" if item in gone else "stays"
+            planned.append(
+                MergedCode(status_id=code, name=item and item.name, fields=counts or None, item=stays, why=why)
+            )
+        return planned
 
     def result(self, status: Any, codes: list[MergedCode], **more: Any) -> Merge:
         return Merge(
@@ -166,7 +174,10 @@ def notes(merge: MergeCodes, found: Carriers, limits: Plan, *, logged: bool) -> 
     """What else a person should know before they agree."""
     if records := records_to_move(found):
         yield AUTOMATION
-        requests = _OTHER_REQUESTS + sum(1 + math.ceil(count / MOST_AT_ONCE) for count in _by_field(found).values())
+        by_field: Counter[str] = Counter()
+        for of in found.counts.values():
+            by_field.update({path: count or 0 for path, count in of.items()})
+        requests = _OTHER_REQUESTS + sum(1 + math.ceil(count / MOST_AT_ONCE) for count in by_field.values())
         seconds = math.ceil(max(0.0, requests - limits.burst) / limits.per_second)
         yield f"about {requests} requests" + (f"; the portal's limits alone take {seconds} s" if seconds else "")
     if records and not logged:
@@ -187,13 +198,6 @@ def stored_spelling(code: str, rows: Sequence[Mapping[str, Any]]) -> str:
     return code
 
 
-def _by_field(found: Carriers) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for of in found.counts.values():
-        counts.update({path: count or 0 for path, count in of.items()})
-    return counts
-
-
 def _refuse_unfit(code: str, target: Item, items: Sequence[Item], known: Mapping[str, Item]) -> None:
     if not code.strip():
         raise refused("a code is empty", "Leave it out, and call again")
@@ -212,16 +216,6 @@ def _refuse_unfit(code: str, target: Item, items: Sequence[Item], known: Mapping
         raise refused(
             f"Bitrix24 does not tell the records of {shown_code(code)} from those of {shown_code(alike[0].status_id)}",
             "Tell the user to move them in Bitrix24",
-        )
-
-
-def _refuse_other_meaning(item: Item, target: Item) -> None:
-    meanings = [one.semantics or "process" for one in (item, target)]
-    if meanings[0] != meanings[1]:
-        raise refused(
-            f"{shown_code(item.status_id)} ({item.name}) is a stage of {meanings[0]}, "
-            f"{shown_code(target.status_id)} ({target.name}) one of {meanings[1]}: its records would change meaning",
-            "Choose a stage of the same meaning, or tell the user to move the records in Bitrix24",
         )
 
 

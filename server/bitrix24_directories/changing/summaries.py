@@ -44,12 +44,14 @@ def of_what_was_done(change: Change, before: Sequence[Item]) -> Change:
     moved_on = set(_renumbered(change.steps, before, change.items))
     told = [step for step in change.steps if step.status_id not in moved_on or step.action == "refused"]
     few = sum(step.action != "refused" for step in told) <= _FEW
+    codes = {step.status_id for step in told}
+    places = {place + step for place, item in enumerate(change.items) if item.status_id in codes for step in (-1, 0, 1)}
     counts = Counter("renumber" if step.status_id in moved_on else step.action for step in change.steps)
     return change.model_copy(
         update={
             "steps": told if few else [step for step in told if step.action == "refused"],
             "counts": None if few and not moved_on else dict(counts),
-            "items": _around(change.items, {step.status_id for step in told}) if few else None,
+            "items": [item for place, item in enumerate(change.items) if place in places] if few else None,
             "total": len(change.items),
         }
     )
@@ -65,9 +67,3 @@ def _renumbered(steps: Iterable[Step], before: Sequence[Item], now: Sequence[Ite
         only_sort = step.action == "update" and all(one.startswith("SORT ") for one in step.changes or ("",))
         if code in codes and only_sort and behind[0][code] == behind[1][code]:
             yield code
-
-
-def _around(items: Sequence[Item], codes: set[str | None]) -> list[Item]:
-    """The items with these codes, and those next to them."""
-    places = {place + step for place, item in enumerate(items) if item.status_id in codes for step in (-1, 0, 1)}
-    return [item for place, item in enumerate(items) if place in places]

@@ -1,6 +1,6 @@
 """Makes several codes of a directory one: moves the records that carry them to another code, then deletes the items.
 
-`merge_plan` knows what may be merged, `moving` writes, `changes` deletes. What is left to do is found by asking the
+`plan` knows what may be merged, `run` moves, `changes` deletes. What is left to do is found by asking the
 portal anew, so that a merge may end anywhere, in this process or another, and go on with the same call.
 """
 
@@ -18,25 +18,25 @@ from typing import Any, Literal
 
 import anyio
 
+from bitrix24_directories.changing.audit import Audit
+from bitrix24_directories.changing.changes import Changes, audit_needed
+from bitrix24_directories.changing.locks import Turns
+from bitrix24_directories.changing.refusals import no_directory, refused
+from bitrix24_directories.changing.stopped import MergeStoppedError, StoppedError
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.entity_ids import could_be_id
 from bitrix24_directories.directories.field_reads import rows
-from bitrix24_directories.directories.models import Item, Step
+from bitrix24_directories.directories.models import Step
 from bitrix24_directories.directories.reads import COUNTS, items_of
 from bitrix24_directories.records.carriers import Carriers, carriers
 from bitrix24_directories.records.counting import Place
 from bitrix24_directories.rest import Bitrix24Error, Plan, current_wait, failure
 
-from .audit import Audit
-from .changes import Changes, audit_needed
-from .merge_log import LoggedMerge, Where, line_of
-from .merge_models import Merge, MergedCode, MergeStatus
-from .merge_plan import MergeCodes, notes, records_to_move, stored_spelling
-from .merge_run import Begins, MergeRun, Progress, Told, where_of
-from .moving import Moved, Mover
-from .refusals import no_directory, refused
-from .stopped import MergeStoppedError, StoppedError
-from .turns import Turns
+from .log import LoggedMerge, Where, line_of
+from .models import Merge, MergedCode, MergeStatus
+from .plan import MergeCodes, notes, records_to_move, stored_spelling
+from .record_updates import Moved, Mover
+from .run import Begins, MergeRun, Progress, Told, where_of
 
 logger = logging.getLogger(__name__)
 
@@ -126,31 +126,23 @@ class Merges:
                 raise no_directory(directory.entity_id)
             merge = MergeCodes.of(directory.entity_id, directory.items, codes, into)
             found = await carriers(self._directories, merge.entity_id, merge.codes)
-            merge, found = await self._as_stored(merge, found, directory.items)
-            plan_id = merge.plan_id(self._salt(), found.places, await self._ended(merge))
+            # The codes that no directory has, as records carry them: nobody is sure of their letter case.
+            unknown = {
+                code: next(one for one in found.places if one.of.path in found.counts[code]).carrying([code], after=0)
+                for code in merge.codes
+                if code in found.counts and code not in merge.items
+            }
+            read = await self._directories.reader.batch(list(unknown.values()), fresh=True) if unknown else {}
+            stored = {code: stored_spelling(code, rows(read, reading)) for code, reading in unknown.items()}
+            if any(code != spelling for code, spelling in stored.items()):
+                merge = merge.spelt_as(stored, directory.items)
+                found = replace(found, counts={stored.get(code, code): of for code, of in found.counts.items()})
+            ended = str(await self._turns.state.generation(self._ended_as(merge)))
+            plan_id = merge.plan_id(self._salt(), found.places, ended)
             said = list(notes(merge, found, self._limits, logged=self._audit.kept))
             progress = await self._progress(plan_id)
             return PlannedMerge(merge, found, plan_id, merge.planned(found), said, progress.count)
         raise failure("TIMEOUT", detail=f"waited {self._timeout:g} s for {current_wait().given_up}")
-
-    async def _as_stored(
-        self, merge: MergeCodes, found: Carriers, items: Sequence[Item]
-    ) -> tuple[MergeCodes, Carriers]:
-        """The same with the codes that no directory has as records carry them, in whose letter case nobody is sure.
-
-        Raises Bitrix24Error (CHANGE_REFUSED) where that may be the name of an item instead.
-        """
-        unknown = {
-            code: next(one for one in found.places if one.of.path in found.counts[code]).carrying([code], after=0)
-            for code in merge.codes
-            if code in found.counts and code not in merge.items
-        }
-        read = await self._directories.reader.batch(list(unknown.values()), fresh=True) if unknown else {}
-        stored = {code: stored_spelling(code, rows(read, reading)) for code, reading in unknown.items()}
-        if all(code == spelling for code, spelling in stored.items()):
-            return merge, found
-        merge = merge.spelt_as(stored, items)
-        return merge, replace(found, counts={stored.get(code, code): of for code, of in found.counts.items()})
 
     async def agreed(self, planned: PlannedMerge) -> bool:
         """Whether a person has agreed to this very plan before, and it is not yet at its end."""
@@ -191,7 +183,12 @@ class Merges:
         async with self._turns.of(merge.entity_id, until) as make_sure:
             with self._turns.until(until):
                 if confirmed:
-                    await self._make_sure_unchanged(planned)
+                    now = await self.plan(merge.entity_id, merge.codes, merge.into.status_id)
+                    if now.plan_id != planned.plan_id:
+                        raise refused(
+                            "the directory, or the fields that take its codes, have changed since it was planned",
+                            "Call again",
+                        )
             with audit_needed():
                 self._audit.make_sure()
             progress = await self._progress(planned.plan_id)
@@ -233,11 +230,9 @@ class Merges:
         await self._turns.state.remember(f"moved:{plan_id}:{progress.parts}", json.dumps(part), _KEPT_SECONDS)
         progress.parts += 1
 
-    async def _ended(self, merge: MergeCodes) -> str:
-        """Another text each time that this merge was at its end: what a person agreed to is used up then."""
-        return str(await self._turns.state.generation(self._ended_as(merge)))
-
     def _ended_as(self, merge: MergeCodes) -> str:
+        """Where the state has another text each time that this merge was at its end, which uses up what a person
+        agreed to."""
         return f"ended:{hashlib.sha256(f'{self._salt()}{merge.key}'.encode()).hexdigest()}"
 
     async def _end(self, tool: str, planned: PlannedMerge, status: MergeStatus) -> None:
@@ -260,21 +255,14 @@ class Merges:
         portal = self._directories.reader.identity[0]
         return line_of(tool, merge.key, portal, merge.entity_id, merge.into.status_id)
 
-    async def _make_sure_unchanged(self, planned: PlannedMerge) -> None:
-        merge = planned.merge
-        now = await self.plan(merge.entity_id, merge.codes, merge.into.status_id)
-        if now.plan_id != planned.plan_id:
-            raise refused(
-                "the directory, or the fields that take its codes, have changed since it was planned", "Call again"
-            )
-
     async def _finished(
         self, tool: str, planned: PlannedMerge, progress: Progress, *, moved_some: bool, begins: Begins
     ) -> Merge:
         """Delete what a fresh count finds empty, and say what is left, which may have come meanwhile."""
         merge = planned.merge
         begins("reading")
-        found = await self._counted(merge)
+        with anyio.fail_after(self._timeout):
+            found = await carriers(self._directories, merge.entity_id, merge.codes)
         left = records_to_move(found)
         if moved_some and left > len(progress.not_moved):
             return _so_far(planned, progress, "moving", left=left)
@@ -290,7 +278,7 @@ class Merges:
                     merge.entity_id,
                     gone,
                     part_of=described,
-                    make_sure=partial(_make_sure_of_target, merge, progress),
+                    make_sure=lambda items: merge.check_target(items, progress.count),
                 )
                 steps = change.steps
         except StoppedError as exc:
@@ -307,10 +295,6 @@ class Merges:
             notes_now = [f"not counted: {what}" for what in found.uncounted]
             merged = merged.model_copy(update={"left": left or None, "notes": notes_now})
         return merged
-
-    async def _counted(self, merge: MergeCodes) -> Carriers:
-        with anyio.fail_after(self._timeout):
-            return await carriers(self._directories, merge.entity_id, merge.codes)
 
 
 def _so_far(
@@ -333,11 +317,6 @@ def _so_far(
         not_moved_total=len(not_moved) or None,
         notes=[f"not counted: {what}" for what in planned.found.uncounted] or None,
     )
-
-
-def _make_sure_of_target(merge: MergeCodes, progress: Progress, items: Sequence[Item]) -> None:
-    if not merge.has_target(items):
-        raise merge.target_gone(progress.count)
 
 
 def _after(codes: Sequence[MergedCode], steps: Sequence[Step], gone: Sequence[str]) -> list[MergedCode]:

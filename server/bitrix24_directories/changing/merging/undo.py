@@ -1,17 +1,21 @@
 """Takes a merge back by its audit log: the deleted items first, then the records that still carry the new code.
 
-`merge_log` reads the log, `moving` writes, `changes` adds items. What has been changed since stays as it is.
+`log` reads the log, `record_updates` writes, `changes` adds items. What has been changed since stays as it is.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import anyio.lowlevel
 
+from bitrix24_directories.changing.audit import Audit
+from bitrix24_directories.changing.changes import Changes
+from bitrix24_directories.changing.refusals import refused
+from bitrix24_directories.changing.stopped import StoppedError
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.fields import folded_name
 from bitrix24_directories.directories.models import Item
@@ -21,12 +25,8 @@ from bitrix24_directories.records.counting import Place, folded_code, record_id_
 from bitrix24_directories.rest import Bitrix24Error
 from bitrix24_directories.text import shown_code
 
-from .audit import Audit
-from .changes import Changes
-from .merge_log import UNDO, LoggedMerge, Where, line_of
-from .moving import Move, Mover, Rule, same, shown_value, values_of
-from .refusals import refused
-from .stopped import StoppedError
+from .log import UNDO, LoggedMerge, Where, line_of
+from .record_updates import Move, Mover, Rule, same, shown_value, values_of
 
 _AT_ONCE = 50  # records whose values one call reads
 _TRIES = 3
@@ -105,8 +105,11 @@ class Undo:
         directory = only(merge.entity_id, lists.named(merge.entity_id))
         places = places_of(lists, directory)
         by_name = {(place.of.type.id, folded_name(place.name)): place for place in places}
+        by_field: defaultdict[tuple[int, str], list[Where]] = defaultdict(list)
+        for where in merge.moves:
+            by_field[where.type_id, where.field].append(where)
         undoing = Undoing(merge, [item for code, item in merge.deleted.items() if code not in there])
-        for (type_id, name), wheres in _by_field(merge).items():
+        for (type_id, name), wheres in by_field.items():
             place = by_name.get((type_id, name))
             values = {} if place is None else await self._values(place, [where.record_id for where in wheres])
             for where in wheres:
@@ -117,7 +120,15 @@ class Undo:
                 elif where.record_id not in values:
                     undoing.unread.append(f"{place.of.type.shown} {where.record_id}")
                 else:
-                    _sort(undoing, self._move(place, where, merge, values), merge.moves[where][0])
+                    old, new = merge.moves[where]
+                    now = values[where.record_id]
+                    move = Move(place, where.record_id, now, restoring(merge.into, old, new), back=True)
+                    if same(now, old):
+                        undoing.already += 1
+                    elif same(now, move.new):
+                        undoing.carry_another.append(f"{move.record} ({shown_value(now)})")
+                    else:
+                        undoing.moves.append(move)
         return undoing
 
     async def carry_out(self, undoing: Undoing, told: Told = lambda _moved: None) -> Undone:
@@ -133,7 +144,10 @@ class Undo:
                 return undone  # to put its code back into records would orphan them
             undone.items.append(item.status_id)
         mover = Mover(self._directories, self._audit, described, float("inf"))
-        for moves in _by_place(undoing.moves):
+        by_field: defaultdict[str, list[Move]] = defaultdict(list)
+        for move in undoing.moves:
+            by_field[move.place.of.path].append(move)
+        for moves in by_field.values():
             if not await self._put_back(mover, moves, undone, told):
                 break
         return undone
@@ -184,10 +198,6 @@ class Undo:
             values |= {record_id_of(row): row[place.name] for row in kept.rows if place.name in row}
         return values
 
-    def _move(self, place: Place, where: Where, merge: LoggedMerge, values: Mapping[int, Any]) -> Move:
-        old, new = merge.moves[where]
-        return Move(place, where.record_id, values[where.record_id], restoring(merge.into, old, new), back=True)
-
 
 def undoing_text(undoing: Undoing) -> str:
     """What would be put back, for a person."""
@@ -206,27 +216,3 @@ def undoing_text(undoing: Undoing) -> str:
 def _listed(some: Sequence[str], what: str) -> list[str]:
     shown = ", ".join(some[:_LISTED]) + (", ..." if len(some) > _LISTED else "")
     return [f"- {len(some)} {what}: {shown}"] if some else []
-
-
-def _sort(undoing: Undoing, move: Move, before: Any) -> None:
-    """Put a value of the merge where it belongs: to be written, as it was before already, or with another code."""
-    if same(move.old, before):
-        undoing.already += 1
-    elif same(move.old, move.new):
-        undoing.carry_another.append(f"{move.record} ({shown_value(move.old)})")
-    else:
-        undoing.moves.append(move)
-
-
-def _by_field(merge: LoggedMerge) -> dict[tuple[int, str], list[Where]]:
-    found: defaultdict[tuple[int, str], list[Where]] = defaultdict(list)
-    for where in merge.moves:
-        found[where.type_id, where.field].append(where)
-    return found
-
-
-def _by_place(moves: Sequence[Move]) -> list[list[Move]]:
-    found: defaultdict[str, list[Move]] = defaultdict(list)
-    for move in moves:
-        found[move.place.of.path].append(move)
-    return list(found.values())

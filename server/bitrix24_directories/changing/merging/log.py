@@ -6,6 +6,7 @@ may have been done: whoever undoes it has to look.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -80,7 +81,9 @@ def read_log(lines: Iterable[str]) -> Log:
         elif "recordId" in line:
             _add_move(merge, line, outcome)
         elif line.get("after") is None:
-            _add_deletion(merge, line, outcome)
+            if not str((outcome or {}).get("outcome", "unknown")).startswith("not done"):
+                with contextlib.suppress(ValueError):  # an item that this log does not tell cannot be added again
+                    merge.deleted[line["statusId"]] = Item.model_validate(line.get("before"))
         elif (outcome or {}).get("outcome") == "done":
             merge.deleted.pop(line["statusId"], None)
     return Log(list(found.values()), read.count(None))
@@ -94,18 +97,21 @@ def _read(line: str) -> dict[str, Any] | None:
         return None
     if not isinstance(read, dict) or not isinstance(read.get("id"), str):
         return None
-    of_a_merge = "merge" in read and read.get("event") in ("intent", "ended")
-    return read if not of_a_merge or _is_of_a_merge(read) else None
-
-
-def _is_of_a_merge(read: dict[str, Any]) -> bool:
-    texts = all(isinstance(read.get(key), str) for key in ("when", "tool", "merge", "portal", "entityId", "into"))
-    if read.get("event") == "ended":
-        return texts
-    if "recordId" in read:
-        numbers = all(isinstance(read.get(key), int) for key in ("recordId", "entityTypeId"))
-        return texts and numbers and isinstance(read.get("field"), str) and "old" in read and "new" in read
-    return texts and isinstance(read.get("statusId"), str)
+    if "merge" not in read or read.get("event") not in ("intent", "ended"):
+        return read
+    texts = ["when", "tool", "merge", "portal", "entityId", "into"]
+    numbers: list[str] = []
+    if read["event"] == "intent" and "recordId" in read:
+        texts.append("field")
+        numbers = ["recordId", "entityTypeId"]
+        if not read.keys() >= {"old", "new"}:
+            return None
+    elif read["event"] == "intent":
+        texts.append("statusId")
+    is_whole = all(isinstance(read.get(key), str) for key in texts) and all(
+        isinstance(read.get(key), int) for key in numbers
+    )
+    return read if is_whole else None
 
 
 def _add_move(merge: LoggedMerge, intent: dict[str, Any], outcome: dict[str, Any] | None) -> None:
@@ -129,12 +135,3 @@ def _add_move(merge: LoggedMerge, intent: dict[str, Any], outcome: dict[str, Any
         merge.moves.pop(where, None)
     if said == "moved":
         merge.moved.add(where)
-
-
-def _add_deletion(merge: LoggedMerge, intent: dict[str, Any], outcome: dict[str, Any] | None) -> None:
-    if str((outcome or {}).get("outcome", "unknown")).startswith("not done"):
-        return
-    try:
-        merge.deleted[intent["statusId"]] = Item.model_validate(intent.get("before"))
-    except ValueError:
-        return

@@ -61,14 +61,19 @@ class Planner:
         wanted: list[_Wanted] = []
         taken: set[str] = set()
         read = read_lines(lines, self._items)
-        self._written = {prefix + line.code.casefold() for line in read if line.code for prefix in ("", self._prefix)}
+        prefixes = ("", prefix_of(self._entity_id).casefold())
+        self._written = {prefix + line.code.casefold() for line in read if line.code for prefix in prefixes}
         claimed = {item.status_id for line in read if line.code and isinstance(item := self._meant(line, set()), Item)}
         for line in read:
             one = self._read(line, taken, claimed)
             if one is not None:
                 wanted.append(one)
                 taken.add(one.code)
-        wanted = list(self._told_apart(wanted))
+        names = Counter(name_key(one.name) for one in wanted)
+        for one in list(wanted):  # of new items of one name without a code, the next declaration could not tell which
+            if one.item is None and one.line and one.line.code is None and names[name_key(one.name)] > 1:
+                self._refuse(one.line, "another item is to be called so: write a code before the name")
+                wanted.remove(one)
         kept, gone = self._undeclared(wanted, all_read=not self._refused)
         return self._plan(self._arranged(wanted, kept), gone)
 
@@ -131,10 +136,6 @@ class Planner:
         return len(wanted)
 
     @property
-    def _prefix(self) -> str:
-        return prefix_of(self._entity_id).casefold()
-
-    @property
     def _codes(self) -> set[str]:
         """Of the items that there are, in lower case."""
         return {item.status_id.casefold() for item in self._items}
@@ -160,15 +161,6 @@ class Planner:
         if not gone:
             return Plan(refused=self._refused)
         return self._plan([self._kept(one) for one in self._items if one not in gone], gone)
-
-    def _told_apart(self, wanted: list[_Wanted]) -> Iterator[_Wanted]:
-        """All but new items without a code that are called like another: the next declaration could not tell them."""
-        names = Counter(name_key(one.name) for one in wanted)
-        for one in wanted:
-            if one.item is None and one.line and one.line.code is None and names[name_key(one.name)] > 1:
-                self._refuse(one.line, "another item is to be called so: write a code before the name")
-            else:
-                yield one
 
     def _read(self, line: Line, taken: set[str], claimed: set[str]) -> _Wanted | None:
         item = self._meant(line, claimed)
@@ -308,7 +300,11 @@ class Planner:
         ]
 
     def _plan(self, wanted: list[_Wanted], removed: Sequence[Item]) -> Plan:
-        if not removed and [one.item for one in wanted] == self._items and not any(map(_differs, wanted)):
+        as_it_is = [one.item for one in wanted] == self._items and all(
+            one.name == item.name and one.color.casefold() == (item.color or "").casefold()
+            for one, item in zip(wanted, self._items, strict=True)
+        )
+        if as_it_is and not removed:
             self._refused += self._not_placed(wanted, ())
             return Plan([], self._refused)  # items with a SORT of 0 may stand as they do, until one of them is sent
         order = [None if one.item is None else (one.item.sort, one.item.id or 0) for one in wanted]
@@ -400,12 +396,6 @@ class Planner:
     def _refuse(self, line: Line, why: str) -> None:
         step = Step(action="refused", status_id=line.code, name=line.name or line.text, read_from=line.text, why=why)
         self._refused.append(step)
-
-
-def _differs(one: _Wanted) -> bool:
-    """Whether an item is to be called or coloured otherwise than it is."""
-    item = one.item
-    return item is None or one.name != item.name or one.color.casefold() != (item.color or "").casefold()
 
 
 def _listed(items: Sequence[Item]) -> str:
