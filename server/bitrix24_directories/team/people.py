@@ -28,7 +28,7 @@ from bitrix24_directories.text import LIKE_A_WEBHOOK
 
 logger = logging.getLogger(__name__)
 
-_NAME = re.compile(r"[\w.+-]{1,64}")
+_NAME = re.compile(r"[\w.@+-]{1,64}")
 _HASH = re.compile(r"[0-9a-f]{64}")
 _LIMIT = 10 * 2**20
 """Bytes that the file may have."""
