@@ -146,7 +146,14 @@ def _call(args: argparse.Namespace) -> int:
 
     if args.tool is None and not args.list:
         raise UsageError("Name a tool, or --list to see them.")
-    arguments = _arguments(args.arguments)
+    arguments: dict[str, str] = {}
+    for argument in args.arguments:
+        key, equals, value = argument.partition("=")
+        if not equals:
+            raise UsageError(f"{argument!r} is not key=value")
+        if key in arguments:
+            raise UsageError(f"{key} is given twice; a list is JSON, or one text a line")
+        arguments[key] = value
     portal, settings, transport = configured(args)
     audit: Audit | None = None
     if settings.allow_writes:
@@ -192,18 +199,6 @@ def _call(args: argparse.Namespace) -> int:
             complain(say("Look in a minute or two what became of these before you go on."))
         raise
     return code
-
-
-def _arguments(given: Sequence[str]) -> dict[str, str]:
-    arguments: dict[str, str] = {}
-    for argument in given:
-        key, equals, value = argument.partition("=")
-        if not equals:
-            raise UsageError(f"{argument!r} is not key=value")
-        if key in arguments:
-            raise UsageError(f"{key} is given twice; a list is JSON, or one text a line")
-        arguments[key] = value
-    return arguments
 
 
 def _check(args: argparse.Namespace) -> int:

@@ -286,7 +286,16 @@ async def _errors(webhooks: Mapping[str, Webhook], settings: Settings) -> dict[s
             address = webhook.address
             if address not in links:
                 links[address] = Link(settings.limits, ca_file=settings.ca_file, address=address)
-            error = gone.get(address) or await _error(webhook, links[address], settings)
+            error = gone.get(address)
+            if error is None:
+                try:
+                    async with Bitrix24Client(webhook, timeout=settings.timeout, link=links[address]) as client:
+                        with anyio.move_on_after(settings.timeout) as limit:
+                            await client.call(_FIRST_CALL)
+                    if limit.cancelled_caught:
+                        error = failure("TIMEOUT", detail=f"waited {settings.timeout:g} s")
+                except Bitrix24Error as exc:
+                    error = exc
             if error is not None:
                 errors[name] = error
                 gone |= {address: error} if error.category == "network" else {}
@@ -294,14 +303,3 @@ async def _errors(webhooks: Mapping[str, Webhook], settings: Settings) -> dict[s
         for link in links.values():
             await link.close()
     return errors
-
-
-async def _error(webhook: Webhook, link: Link, settings: Settings) -> Bitrix24Error | None:
-    try:
-        async with Bitrix24Client(webhook, timeout=settings.timeout, link=link) as client:
-            with anyio.move_on_after(settings.timeout):
-                await client.call(_FIRST_CALL)
-                return None
-    except Bitrix24Error as exc:
-        return exc
-    return failure("TIMEOUT", detail=f"waited {settings.timeout:g} s")

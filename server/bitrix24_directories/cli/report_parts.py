@@ -65,21 +65,19 @@ class Report:
 
     def summary(self) -> Iterator[str]:
         """The portal, the date, and what was found, in sentences."""
-        yield f"{shown(self.portal)}, {self.when:%Y-%m-%d %H:%M}: {self._found()}"
+        codes = Counter(
+            {shown_code(part.directory.entity_id): len(_codes(part.unknown)) for part in self.parts if part.unknown}
+        )
+        result = say("no record carries a code that its directory does not have, as far as was counted")
+        if codes:
+            most = [f"{entity_id} {number}" for entity_id, number in codes.most_common(_DIRECTORIES)]
+            listed = ", ".join([*most, *(["..."] if len(codes) > _DIRECTORIES else [])])
+            result = say(f"{self._codes(codes.total())} that no directory has, in {self._records()}: {listed}")
+        yield f"{shown(self.portal)}, {self.when:%Y-%m-%d %H:%M}: {result}"
         if failed := [shown_code(part.directory.entity_id) for part in self.parts if part.failed]:
             yield say(f"Could not be counted, or not in full: {', '.join(failed)}")
         if unread := [shown_code(part.directory.entity_id) for part in self.parts if part.unreadable]:
             yield say(f"Not counted, for no REST method reads the records: {', '.join(unread)}")
-
-    def _found(self) -> str:
-        codes = Counter(
-            {shown_code(part.directory.entity_id): len(_codes(part.unknown)) for part in self.parts if part.unknown}
-        )
-        if not codes:
-            return say("no record carries a code that its directory does not have, as far as was counted")
-        most = [f"{entity_id} {number}" for entity_id, number in codes.most_common(_DIRECTORIES)]
-        listed = ", ".join([*most, *(["..."] if len(codes) > _DIRECTORIES else [])])
-        return say(f"{self._codes(codes.total())} that no directory has, in {self._records()}: {listed}")
 
     def _codes(self, number: int) -> str:
         said = say("1 code" if number == 1 else f"{number} codes")
