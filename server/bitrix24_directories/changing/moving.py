@@ -136,7 +136,7 @@ class Mover:
         started = anyio.current_time()
         try:
             with anyio.CancelScope(deadline=self.deadline):
-                await self.directories.write_each(calls, outcomes)
+                await self.directories.client.batch(calls, on_outcome=outcomes.append)
         except Bitrix24Error as exc:
             error = exc
         finally:

@@ -71,7 +71,7 @@ class Directories:
         shared: SharedAnswers | None = None,
         told: Told | None = None,
     ) -> None:
-        self._client = client
+        self.client = client
         self.reader = Reader(client, cache, owner, shared, told)
         self._fields = Fields(self.reader)
 
@@ -221,10 +221,10 @@ class Directories:
     ) -> None:
         """Make changing calls in their order until one fails, and forget what was kept of the directory.
 
-        `outcomes` is filled as Bitrix24Client.change says; an answer that confirms nothing becomes an error there.
+        `outcomes` gets what `Bitrix24Client.batch` tells; an answer that confirms nothing becomes an error there.
         """
         try:
-            await self._client.change(calls, outcomes)
+            await self.client.batch(calls, halt=True, on_outcome=outcomes.append)
         except Exception:  # a mistake of ours: what has left for the portal may have been carried out
             lost = failure("UNEXPECTED_ANSWER", detail="it could not be read")
             outcomes += [lost] * (len(calls) - len(outcomes))
@@ -238,13 +238,9 @@ class Directories:
             keys = items_of(entity_id).key, _details_key(entity_id), meanings_of(entity_id).key
             self.reader.forget(*keys, TYPES.key)
 
-    async def write_each(self, calls: Sequence[tuple[str, dict[str, Any]]], outcomes: list[Outcome]) -> None:
-        """Make at most 50 calls that do not depend on each other, as Bitrix24Client.change_each says."""
-        await self._client.change_each(calls, outcomes)
-
     async def fields_text(self) -> str:
         """The fields of an item, a line each (`crm.status.fields`). Raises Bitrix24Error when they cannot be read."""
-        return fields_text((await self._client.call("crm.status.fields")).result)
+        return fields_text((await self.client.call("crm.status.fields")).result)
 
     async def _read(self, entity_id: str, *, details: bool, fresh: bool) -> Kept[Item]:
         if details:
@@ -282,16 +278,17 @@ class Directories:
         """All pages: the first alone, for it tells how many there are; SORT alone would leave the order of equals, and
         so the page borders, to chance."""
         params = {"filter": {"ENTITY_ID": entity_id}, "order": {"SORT": "ASC", "ID": "ASC"}}
-        first = await self._client.call("crm.status.list", params, fresh=fresh)
+        first = await self.client.call("crm.status.list", params, fresh=fresh)
         items, start = read_statuses(first.result, entity_id), first.next
         last = 0
         while start is not None:
             if not last < start <= MOST_ITEMS:
                 raise failure("UNEXPECTED_ANSWER", http_status=200, detail="the next page does not lie ahead")
             expected = range(start, first.total or 0, first.next or 1) or range(start, start + 1)
-            calls = {str(place): ("crm.status.list", params | {"start": place}) for place in expected[:BATCH_LENGTH]}
-            for place, outcome in (await self._client.batch(calls, fresh=fresh)).items():
-                if int(place) != start:  # the page before does not lead here
+            places = expected[:BATCH_LENGTH]
+            calls = [("crm.status.list", params | {"start": place}) for place in places]
+            for place, outcome in zip(places, await self.client.batch(calls, fresh=fresh), strict=True):
+                if place != start:  # the page before does not lead here
                     break
                 answer = unwrap(outcome)
                 items += read_statuses(answer.result, entity_id)

@@ -22,7 +22,6 @@ from bitrix24_directories.rest import (
     Bitrix24Client,
     Bitrix24Error,
     Outcome,
-    capture,
     unwrap,
 )
 
@@ -62,8 +61,8 @@ Told = Callable[[Read[Any], list[Any]], None]
 """Hears of a read, and of the rows that it gave."""
 
 
-def _calls(reads: Sequence[Read[Any]]) -> dict[str, tuple[str, Mapping[str, Any]]]:
-    return {str(place): (read.method, read.params) for place, read in enumerate(reads)}
+def _calls(reads: Iterable[Read[Any]]) -> list[tuple[str, Mapping[str, Any]]]:
+    return [(read.method, read.params) for read in reads]
 
 
 def _is_personal(key: tuple[str, ...]) -> bool:
@@ -155,7 +154,7 @@ class Reader:
 
     async def asked(self, reads: Sequence[Read[Any]]) -> dict[Read[Any], Outcome]:
         """What the portal answers this caller now, before it is known with whom they share; nothing is kept."""
-        return dict(zip(reads, (await self._client.batch(_calls(reads))).values(), strict=True))
+        return dict(zip(reads, await self._client.batch(_calls(reads)), strict=True))
 
     async def keep_asked(self, outcomes: Mapping[Read[Any], Outcome], began: float) -> None:
         """Keep what `asked` gave, where nothing is kept that is half as new; `began` is when it was asked for."""
@@ -334,7 +333,7 @@ class Reader:
         if not (left := [read for read in reads if read not in found]):
             return found
         owned, began = {read: self._kept_as(read.key) for read in left}, anyio.current_time()
-        outcomes = (await self._client.one_batch(_calls(left))).values()
+        outcomes = await self._client.batch(_calls(left), retry=False)
         found |= self.kept(left)  # what somebody has asked for meanwhile stays as it is
         new = {read: outcome for read, outcome in zip(left, outcomes, strict=True) if read not in found}
         return found | await self._keep_given([*new], [owned[read] for read in new], [*new.values()], began)
@@ -342,17 +341,12 @@ class Reader:
     async def _given(self, reads: Sequence[Read[Any]], *, fresh: bool) -> dict[Read[Any], ReadRows]:
         """What the portal gives now; kept here, and where replicas share it."""
         owned, began = [self._kept_as(read.key) for read in reads], anyio.current_time()  # as it was asked for
-        if len(reads) == 1:  # as a call of its own it shares its request with equal ones
-            outcomes = [await capture(self._client.call(reads[0].method, reads[0].params, fresh=fresh))]
-        else:
-            calls = _calls(reads)
-            try:
-                answered = await self._client.batch(calls, fresh=fresh)
-            except Bitrix24Error as exc:
-                for read in reads:
-                    self._keep_failure(read.key, exc)
-                raise
-            outcomes = [answered[key] for key in calls]
+        try:
+            outcomes = await self._client.batch(_calls(reads), fresh=fresh)
+        except Bitrix24Error as exc:
+            for read in reads:
+                self._keep_failure(read.key, exc)
+            raise
         return await self._keep_given(reads, owned, outcomes, began)
 
     async def _keep_given(
