@@ -20,7 +20,7 @@ import anyio
 
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.entity_ids import could_be_id
-from bitrix24_directories.directories.field_reads import rows
+from bitrix24_directories.directories.field_map import rows
 from bitrix24_directories.directories.models import Item, Step
 from bitrix24_directories.directories.reads import COUNTS, items_of
 from bitrix24_directories.records.carriers import Carriers, carriers

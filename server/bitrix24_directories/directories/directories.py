@@ -26,7 +26,7 @@ from bitrix24_directories.text import shown_id
 
 from .cache import Cache, Kept
 from .entity_ids import as_id, could_be_id
-from .field_reads import PATIENCE, Fields, Found, rows
+from .field_map import PATIENCE, Fields, Found, rows
 from .fields import BUILT_IN, NOTHING_READ, FieldMap, FieldOf, bare_directory, folded
 from .kept_reads import Read, Reader, Told
 from .models import Directory, DirectoryItems, DirectoryList, Item

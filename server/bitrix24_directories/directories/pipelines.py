@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .field_reads import Found, rows
+from .field_map import Found, rows
 from .kept_reads import Read
 from .models import Directory
 from .reads import meanings_of, pipelines_of

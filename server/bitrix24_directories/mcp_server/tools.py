@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field
 from bitrix24_directories.directories.entity_ids import could_be_id
 from bitrix24_directories.directories.models import DirectoryItems, DirectoryList, FoundItems, JsonSchema, lean
 from bitrix24_directories.directories.naming import ENTITY_ID_LIMIT
-from bitrix24_directories.directories.parts import part_of_directories, part_of_items
+from bitrix24_directories.directories.paging import part_of_directories, part_of_items
 
 from .answers import both, directories_text, found_text, items_text
 from .context import Calls, directories_of
