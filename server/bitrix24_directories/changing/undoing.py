@@ -13,7 +13,7 @@ from typing import Any
 import anyio.lowlevel
 
 from bitrix24_directories.directories.directories import Directories
-from bitrix24_directories.directories.fields import folded_name
+from bitrix24_directories.directories.fields.fields import folded_name
 from bitrix24_directories.directories.models import Item
 from bitrix24_directories.directories.naming import only
 from bitrix24_directories.records.carriers import places_of

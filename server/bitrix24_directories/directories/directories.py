@@ -27,7 +27,7 @@ from bitrix24_directories.text import shown_id
 from .cache import Cache, Kept
 from .entity_ids import as_id, could_be_id
 from .field_map import PATIENCE, Fields, Found, rows
-from .fields import BUILT_IN, NOTHING_READ, FieldMap, FieldOf, bare_directory, folded
+from .fields.fields import BUILT_IN, NOTHING_READ, FieldMap, FieldOf, bare_directory, folded
 from .kept_reads import Read, Reader, Told
 from .models import Directory, DirectoryItems, DirectoryList, Item
 from .naming import ENTITY_ID_LIMIT, lists_of, named, only, unknown

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 
 from bitrix24_directories.directories.directories import Directories
-from bitrix24_directories.directories.fields import RecordType
+from bitrix24_directories.directories.fields.fields import RecordType
 from bitrix24_directories.rest import Bitrix24Error, Entry
 from bitrix24_directories.text import shown_id
 from bitrix24_directories.words import name_key

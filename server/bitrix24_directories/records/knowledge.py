@@ -14,7 +14,7 @@ import anyio
 from bitrix24_directories.directories.cache import Kept
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.field_map import fields_of, has_fields, reads_of_fields, rows
-from bitrix24_directories.directories.fields import (
+from bitrix24_directories.directories.fields.fields import (
     FIRST_SMART_PROCESS,
     TYPE_NAMES,
     Field,

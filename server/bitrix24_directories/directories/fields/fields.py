@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+from bitrix24_directories.directories.cache import Kept
+from bitrix24_directories.directories.entity_ids import entity_type_of
+from bitrix24_directories.directories.kind_names import KIND_NAMES
+from bitrix24_directories.directories.models import Directory, Item
 from bitrix24_directories.text import without_joiners
-
-from .cache import Kept
-from .entity_ids import entity_type_of
-from .kind_names import KIND_NAMES
-from .models import Directory, Item
 
 TYPE_NAMES = {2: "deal", 1: "lead", 3: "contact", 4: "company", 7: "quote", 31: "invoice", 36: "document"}
 """Built-in kinds of records by `entityTypeId`, in the order in which they are named."""
