@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from bitrix24_directories.directories.cache import ROWS_LIMIT, Cache
+from bitrix24_directories.directories.reading.cache import ROWS_LIMIT, Cache
 from bitrix24_directories.portal.store import PortalError
 from support import READER_SECRET, SOURCE_FIELDS, STRANGER_SECRET, Assistant, PortalInProcess, assistant
 

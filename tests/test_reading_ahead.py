@@ -8,8 +8,8 @@ from typing import Any
 import anyio
 import pytest
 
-from bitrix24_directories.directories.cache import Cache, Kept
 from bitrix24_directories.directories.directories import Directories
+from bitrix24_directories.directories.reading.cache import Cache, Kept
 from bitrix24_directories.portal.store import Directory
 from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Webhook, in_process
 from support import PortalInProcess, RunningPortal

@@ -15,8 +15,8 @@ from typing import Any, Literal
 import anyio
 
 from bitrix24_directories.directories.directories import Directories
-from bitrix24_directories.directories.kept_reads import Read
 from bitrix24_directories.directories.models import Item
+from bitrix24_directories.directories.reading.cached_reader import Read
 from bitrix24_directories.directories.reads import records_after
 from bitrix24_directories.records.counting import Place, record_id_of
 from bitrix24_directories.rest import BATCH_LENGTH, Answer, Bitrix24Error, Outcome

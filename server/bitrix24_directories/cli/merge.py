@@ -21,8 +21,8 @@ from bitrix24_directories.changing.merging import Merges, PlannedMerge
 from bitrix24_directories.changing.stopped import MergeStoppedError
 from bitrix24_directories.changing.turns import Turns
 from bitrix24_directories.changing.undoing import Undo, undoing_text
-from bitrix24_directories.directories.cache import Cache
 from bitrix24_directories.directories.directories import Directories
+from bitrix24_directories.directories.reading.cache import Cache
 from bitrix24_directories.mcp_server.merge_tools import merge_text
 from bitrix24_directories.rest import Bitrix24Error
 from bitrix24_directories.text import shown_code

@@ -24,17 +24,17 @@ from bitrix24_directories.rest import (
 )
 from bitrix24_directories.text import shown_id
 
-from .cache import Cache, Kept
 from .entity_ids import as_id, could_be_id
 from .field_map import PATIENCE, Fields, Found, rows
 from .fields.fields import BUILT_IN, NOTHING_READ, FieldMap, FieldOf, bare_directory, folded
-from .kept_reads import Read, Reader, Told
 from .models import Directory, DirectoryItems, DirectoryList, Item
 from .naming import ENTITY_ID_LIMIT, lists_of, named, only, unknown
 from .pipelines import ALONG, completed, reads_to_complete
+from .reading.cache import Cache, Kept
+from .reading.cached_reader import Read, Reader, Told
+from .reading.shared_answers import SharedAnswers
 from .reads import TYPES, items_of, meanings_of
 from .rows import confirms, fields_text, read_statuses
-from .shared_answers import SharedAnswers
 
 MOST_ITEMS = 50_000
 """Of one directory that are read; the largest known one is a tenth of that."""

@@ -12,10 +12,10 @@ import anyio
 
 from bitrix24_directories.rest import BATCH_LENGTH, Bitrix24Error
 
-from .cache import Kept
 from .fields.fields import FIRST_SMART_PROCESS, OLD_METHODS, TYPE_NAMES, Field, FieldMap, RecordType
 from .fields.rows import both_spellings
-from .kept_reads import Read, Reader, ReadRows
+from .reading.cache import Kept
+from .reading.cached_reader import Read, Reader, ReadRows
 from .reads import OWNERS, new_fields_of, old_fields_of
 
 PATIENCE = 5.0

@@ -18,8 +18,8 @@ from .fields.rows import (
     read_old_fields,
     read_types,
 )
-from .kept_reads import PERSONAL, Read
 from .models import Directory, Item
+from .reading.cached_reader import PERSONAL, Read
 from .rows import PipelineName, read_directories, read_items, read_pipelines, read_statuses
 
 T = TypeVar("T")

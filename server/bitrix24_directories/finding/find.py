@@ -13,7 +13,6 @@ from typing import Literal, NamedTuple
 
 import anyio
 
-from bitrix24_directories.directories.cache import Kept
 from bitrix24_directories.directories.directories import Directories, Lists
 from bitrix24_directories.directories.entity_ids import as_id, could_be_id
 from bitrix24_directories.directories.fields.fields import BUILT_IN, NOTHING_READ, bare_directory
@@ -28,6 +27,7 @@ from bitrix24_directories.directories.models import (
 )
 from bitrix24_directories.directories.naming import nearest_text
 from bitrix24_directories.directories.notation import item_line
+from bitrix24_directories.directories.reading.cache import Kept
 from bitrix24_directories.rest import Bitrix24Error
 
 from .certain import Entry, Fits

@@ -8,10 +8,10 @@ from typing import Any
 
 import anyio
 
-from bitrix24_directories.directories.cache import Kept
 from bitrix24_directories.directories.fields.fields import FieldOf
 from bitrix24_directories.directories.fields.rows import CountedRecords
-from bitrix24_directories.directories.kept_reads import Read, Reader, ReadRows
+from bitrix24_directories.directories.reading.cache import Kept
+from bitrix24_directories.directories.reading.cached_reader import Read, Reader, ReadRows
 from bitrix24_directories.directories.reads import records_after, records_with
 from bitrix24_directories.rest import BATCH_LENGTH, Bitrix24Error, current_wait, failure
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import anyio
 
-from bitrix24_directories.directories.cache import Kept
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.field_map import fields_of, has_fields, reads_of_fields, rows
 from bitrix24_directories.directories.fields.fields import (
@@ -23,10 +22,11 @@ from bitrix24_directories.directories.fields.fields import (
     folded,
     number_in,
 )
-from bitrix24_directories.directories.kept_reads import FAILURE_SECONDS, Read, ReadRows
 from bitrix24_directories.directories.models import Directory
 from bitrix24_directories.directories.naming import SUGGESTIONS, nearest
 from bitrix24_directories.directories.pipelines import completed, reads_to_complete
+from bitrix24_directories.directories.reading.cache import Kept
+from bitrix24_directories.directories.reading.cached_reader import FAILURE_SECONDS, Read, ReadRows
 from bitrix24_directories.directories.reads import (
     CURRENCIES,
     OWNERS,

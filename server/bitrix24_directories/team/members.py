@@ -18,11 +18,11 @@ import anyio
 from anyio.abc import TaskGroup
 from cachetools import LRUCache
 
-from bitrix24_directories.directories.cache import Cache
 from bitrix24_directories.directories.directories import Directories
-from bitrix24_directories.directories.kept_reads import Read
+from bitrix24_directories.directories.reading.cache import Cache
+from bitrix24_directories.directories.reading.cached_reader import Read
+from bitrix24_directories.directories.reading.shared_answers import SharedAnswers
 from bitrix24_directories.directories.reads import TYPES
-from bitrix24_directories.directories.shared_answers import SharedAnswers
 from bitrix24_directories.mcp_server.callers import Caller, caller_of
 from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Credentials, Link, failure, unwrap
 from bitrix24_directories.settings import Settings

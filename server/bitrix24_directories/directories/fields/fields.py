@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from bitrix24_directories.directories.cache import Kept
 from bitrix24_directories.directories.entity_ids import entity_type_of
 from bitrix24_directories.directories.kind_names import KIND_NAMES
 from bitrix24_directories.directories.models import Directory, Item
+from bitrix24_directories.directories.reading.cache import Kept
 from bitrix24_directories.text import without_joiners
 
 TYPE_NAMES = {2: "deal", 1: "lead", 3: "contact", 4: "company", 7: "quote", 31: "invoice", 36: "document"}
