@@ -218,7 +218,7 @@ def keep_fields(cache: Cache, caller: Credentials, portal: DemoPortal) -> None:
         }
         _described.append((types, dict(directories), described))
     for key, rows in described.items():
-        cache.keep((caller.identity, *key), rows)
+        cache.store((caller.identity, *key), rows)
 
 
 def change_field(portal: DemoPortal, number: int, old_name: str, **changes: Any) -> None:

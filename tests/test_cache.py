@@ -208,24 +208,24 @@ async def test_one_callers_answers_are_never_anothers(portal: PortalInProcess) -
 
 async def test_memory_is_bounded_and_that_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     cache = Cache(300)
-    cache.keep("small", [None] * (ROWS_LIMIT // 2))
+    cache.store(("small",), [None] * (ROWS_LIMIT // 2))
     await anyio.sleep(301)
-    cache.keep("small", [None] * (ROWS_LIMIT // 2))  # what is old gives way in silence
+    cache.store(("small",), [None] * (ROWS_LIMIT // 2))  # what is old gives way in silence
     cache.clear()
-    assert cache.get("small") is None
+    assert cache.get(("small",)) is None
     assert not caplog.messages
     for number in range(30):
-        cache.keep(number, [None] * (ROWS_LIMIT // 10))
-    assert sum(cache.get(number) is not None for number in range(30)) < 10
-    assert cache.keep("huge", [None] * ROWS_LIMIT).rows
-    assert cache.get("huge") is None
-    assert cache.get(29) is not None
+        cache.store((number,), [None] * (ROWS_LIMIT // 10))
+    assert sum(cache.get((number,)) is not None for number in range(30)) < 10
+    assert cache.store(("huge",), [None] * ROWS_LIMIT).rows
+    assert cache.get(("huge",)) is None
+    assert cache.get((29,)) is not None
     assert [f"more than the {ROWS_LIMIT} rows" in message for message in caplog.messages] == [True]
 
 
 def test_a_list_too_long_to_be_kept_is_said(caplog: pytest.LogCaptureFixture) -> None:
     async def keep() -> None:
-        Cache(300).keep("huge", [None] * ROWS_LIMIT)
+        Cache(300).store(("huge",), [None] * ROWS_LIMIT)
 
     anyio.run(keep)
     assert len(caplog.messages) == 1

@@ -145,7 +145,7 @@ class Merges:
             for code in merge.codes
             if code in found.counts and code not in merge.items
         }
-        read = await self._directories.reader.batch(list(unknown.values()), fresh=True) if unknown else {}
+        read = await self._directories.reader.get_many(list(unknown.values()), fresh=True) if unknown else {}
         stored = {code: stored_spelling(code, rows(read, reading)) for code, reading in unknown.items()}
         if all(code == spelling for code, spelling in stored.items()):
             return merge, found
@@ -210,7 +210,7 @@ class Merges:
                 except Bitrix24Error as exc:
                     raise MergeStoppedError(_so_far(planned, progress, "stopped"), exc) from None
                 finally:
-                    self._directories.reader.forget_all(COUNTS)
+                    self._directories.reader.invalidate((COUNTS,))
         if not all_tried:
             return _so_far(planned, progress, "moving")
         progress.after.clear()  # whoever goes on after this looks at all that is left

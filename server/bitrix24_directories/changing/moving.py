@@ -106,7 +106,7 @@ class Mover:
 
     async def read(self, reading: Read[dict[str, Any]]) -> list[dict[str, Any]]:
         """The records of `reading`. Raises Bitrix24Error."""
-        return (await self.directories.reader.one(reading, fresh=True)).rows
+        return (await self.directories.reader.get(reading, fresh=True)).rows
 
     async def send(self, moves: Sequence[Move], following: Read[dict[str, Any]] | None = None) -> Sent:
         """Write moves of one place, and read `following` after them.

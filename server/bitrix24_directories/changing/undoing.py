@@ -175,7 +175,7 @@ class Undo:
 
     async def _values(self, place: Place, ids: Sequence[int]) -> dict[int, Any]:
         reads = [values_of(place, ids[start : start + _AT_ONCE]) for start in range(0, len(ids), _AT_ONCE)]
-        found = await self._directories.reader.batch(reads, fresh=True)
+        found = await self._directories.reader.get_many(reads, fresh=True)
         values: dict[int, Any] = {}
         for read in reads:
             kept = found[read]

@@ -30,9 +30,8 @@ from .fields.fields import BUILT_IN, NOTHING_READ, FieldMap, FieldOf, bare_direc
 from .models import Directory, DirectoryItems, DirectoryList, Item
 from .naming import ENTITY_ID_LIMIT, lists_of, named, only, unknown
 from .pipelines import ALONG, completed, reads_to_complete
-from .reading.cache import Cache, Kept
-from .reading.cached_reader import Read, Reader, Told
-from .reading.shared_answers import SharedAnswers
+from .reading.cache import Cache, Cached
+from .reading.cached_reader import CachedReader, OnRows, Read
 from .reads import TYPES, items_of, meanings_of
 from .rows import confirms, fields_text, read_statuses
 
@@ -44,7 +43,7 @@ MOST_ITEMS = 50_000
 class Lists:
     """All lists of codes of a portal: its directories, and the enumerations of its fields."""
 
-    directories: Kept[Directory]
+    directories: Cached[Directory]
     fields: FieldMap
 
     def all(self) -> list[Directory]:
@@ -60,19 +59,18 @@ class Lists:
 
 
 class Directories:
-    """The directories of the portal behind `client`; what was read stays in `cache` for a while, for the `owner` that
-    `Reader` tells of, who may be another when it has `told` what was read, and in what replicas have `shared`."""
+    """The directories of the portal behind `client`; what was read stays in `cache` for a while. `owner` and
+    `on_rows` are those of `CachedReader`."""
 
     def __init__(
         self,
         client: Bitrix24Client,
         cache: Cache,
         owner: Callable[[], tuple[str, ...]] | None = None,
-        shared: SharedAnswers | None = None,
-        told: Told | None = None,
+        on_rows: OnRows | None = None,
     ) -> None:
         self.client = client
-        self.reader = Reader(client, cache, owner, shared, told)
+        self.reader = CachedReader(client, cache, owner, on_rows)
         self._fields = Fields(self.reader)
 
     async def items(self, entity_id: str, *, details: bool = False, fresh: bool = False) -> DirectoryItems:
@@ -116,7 +114,7 @@ class Directories:
     async def _items(self, wanted: str, *, details: bool, fresh: bool) -> DirectoryItems:
         asked_at = anyio.current_time()
         refused: Bitrix24Error | None = None
-        found: Kept[Item] | None = None
+        found: Cached[Item] | None = None
         fields = NOTHING_READ
         if len(wanted) <= ENTITY_ID_LIMIT:
             try:
@@ -129,7 +127,7 @@ class Directories:
             try:
                 await self._look_into_empty(wanted, refused, found.read_at if found else asked_at)
             except Bitrix24Error:
-                self.reader.forget(_details_key(wanted) if details else items_of(wanted).key)
+                self.reader.invalidate(_details_key(wanted) if details else items_of(wanted).key)
                 raise
         items, age = (found.rows, found.age(asked_at)) if found else ([], None)
         return DirectoryItems(
@@ -143,7 +141,7 @@ class Directories:
 
     def _is_switched_off(self, entity_id: str) -> bool:
         """Whether a directory's stages are switched off, as far as the list of directories was read lately."""
-        types = self.reader.kept([TYPES]).get(TYPES)
+        types = self.reader.cached([TYPES]).get(TYPES)
         return types is not None and any(one.switched_off and one.entity_id == entity_id for one in types.rows)
 
     async def search(self, query: str = "") -> DirectoryList:
@@ -166,7 +164,7 @@ class Directories:
         that they cost no request of their own. Raises Bitrix24Error when the directories cannot be read; where fields
         cannot, what is known of every portal stands in for them.
         """
-        to_be_read = not fresh and self.reader.keeps and not self.reader.kept([TYPES])
+        to_be_read = not fresh and self.reader.is_caching and not self.reader.cached([TYPES])
         items = map(items_of, _ids(along)) if to_be_read else ()
         fields, found = await self._read_lists(items, fresh=fresh)
         types = found[TYPES]
@@ -180,7 +178,7 @@ class Directories:
                 one.model_copy(update={"used_in": fields.used_in(one.entity_id, one.entity_type_id)})
                 for one in completed(types.rows, found)
             ]
-            made = self.reader.memos["lists"] = made_of, Lists(Kept(directories, types.read_at), fields)
+            made = self.reader.memos["lists"] = made_of, Lists(Cached(directories, types.read_at), fields)
         return made[1]
 
     async def _read_lists(self, along: Iterable[Read[Any]] = (), *, fresh: bool = False) -> tuple[FieldMap, Found]:
@@ -194,23 +192,23 @@ class Directories:
         """Keep what most first questions ask for, in one or two requests: the lists, the directories that portals have,
         and as many more as fit. Raises Bitrix24Error where the portal does not answer.
         """
-        built_in = [items_of(entity_id) for entity_id in BUILT_IN] if self.reader.keeps else []
+        built_in = [items_of(entity_id) for entity_id in BUILT_IN] if self.reader.is_caching else []
 
         def others(found: Found) -> list[Read[Any]]:
-            reads = [items_of(one.entity_id) for one in rows(found, TYPES)] if self.reader.keeps else []
+            reads = [items_of(one.entity_id) for one in rows(found, TYPES)] if self.reader.is_caching else []
             return [*reads_to_complete(rows(found, TYPES)), *(read for read in reads if read not in built_in)]
 
         await self._fields.read_ahead([TYPES, *ALONG, *built_in], others)
 
-    async def many(self, entity_ids: Sequence[str]) -> dict[str, Kept[Item] | Bitrix24Error]:
+    async def many(self, entity_ids: Sequence[str]) -> dict[str, Cached[Item] | Bitrix24Error]:
         """The plain items of many directories, in one batch for each 50 that are not kept; an error for each failure.
 
         Does not tell an unknown directory from an empty one. Raises Bitrix24Error when a batch fails as a whole.
         """
-        found = await self.reader.batch(items_of(entity_id) for entity_id in entity_ids)
+        found = await self.reader.get_many(items_of(entity_id) for entity_id in entity_ids)
         return {entity_id: found[items_of(entity_id)] for entity_id in entity_ids}
 
-    async def contents(self, lists: Lists, ids: Sequence[str]) -> dict[str, Kept[Item] | Bitrix24Error]:
+    async def contents(self, lists: Lists, ids: Sequence[str]) -> dict[str, Cached[Item] | Bitrix24Error]:
         """The same for lists of any kind: an enumeration's values came with its field."""
         enumerations = lists.fields.enumerations
         read = await self.many([entity_id for entity_id in ids if entity_id not in enumerations])
@@ -236,20 +234,20 @@ class Directories:
                     error.answered = True
                     outcomes[place] = error
             keys = items_of(entity_id).key, _details_key(entity_id), meanings_of(entity_id).key
-            self.reader.forget(*keys, TYPES.key)
+            self.reader.invalidate(*keys, TYPES.key)
 
     async def fields_text(self) -> str:
         """The fields of an item, a line each (`crm.status.fields`). Raises Bitrix24Error when they cannot be read."""
         return fields_text((await self.client.call("crm.status.fields")).result)
 
-    async def _read(self, entity_id: str, *, details: bool, fresh: bool) -> Kept[Item]:
+    async def _read(self, entity_id: str, *, details: bool, fresh: bool) -> Cached[Item]:
         if details:
-            return await self.reader.made(
+            return await self.reader.get_or_compute(
                 _details_key(entity_id), lambda: self._details(entity_id, fresh=fresh), fresh=fresh
             )
-        return await self.reader.one(items_of(entity_id), fresh=fresh)
+        return await self.reader.get(items_of(entity_id), fresh=fresh)
 
-    async def _read_with_fields(self, entity_id: str, *, details: bool, fresh: bool) -> tuple[Kept[Item], FieldMap]:
+    async def _read_with_fields(self, entity_id: str, *, details: bool, fresh: bool) -> tuple[Cached[Item], FieldMap]:
         """The items, and at the same time the field map, as far as it can be had soon."""
         if (known := self._fields.lately()) is not None:
             return await self._read(entity_id, details=details, fresh=fresh), known
@@ -298,9 +296,9 @@ class Directories:
     async def _look_into_empty(self, entity_id: str, refused: Bitrix24Error | None, read_at: float) -> None:
         """Return if the directory existed at `read_at`: the portal sends an empty list for one that does not, too."""
         try:
-            known = await self.reader.one(TYPES)
+            known = await self.reader.get(TYPES)
             if known.read_at < read_at:  # the directory may have come or gone since
-                known = await self.reader.one(TYPES, fresh=True)
+                known = await self.reader.get(TYPES, fresh=True)
         except Bitrix24Error as exc:
             raise _unconfirmed(entity_id, exc) from exc
         if all(found.entity_id != entity_id for found in known.rows):

@@ -1,4 +1,4 @@
-"""What was read from a portal lately, for as long as the settings allow. A leaf: imports nothing of this package."""
+"""What was read of a portal lately: rows in this process, and answers in the tier that replicas share."""
 
 from __future__ import annotations
 
@@ -11,18 +11,23 @@ from weakref import WeakValueDictionary
 import anyio
 from cachetools import LRUCache, TLRUCache, TTLCache
 
+from bitrix24_directories.rest import Bitrix24Error
+
+from .shared_tier import SharedTier
+
+Key = tuple[Hashable, ...]
 T = TypeVar("T")
 
 ROWS_LIMIT = 50_000
 """Rows kept in all; the longest unused go first."""
 _MEMOS = 100  # owners
 _FAILURES = 1_000
-_FORGOTTEN, _FORGOTTEN_SECONDS = 10_000, 600.0
+_INVALIDATED, _INVALIDATED_SECONDS = 10_000, 600.0
 
 logger = logging.getLogger(__name__)
 
 
-class Kept(NamedTuple, Generic[T]):
+class Cached(NamedTuple, Generic[T]):
     """Rows, and when they were read (anyio's clock)."""
 
     rows: list[T]
@@ -36,108 +41,114 @@ class Kept(NamedTuple, Generic[T]):
 class Failed(NamedTuple):
     """Why a read failed, when (anyio's clock), and for how many seconds nobody needs to ask again."""
 
-    error: Exception
+    error: Bitrix24Error
     failed_at: float
     seconds: float
 
 
-class _Rows(TTLCache[Hashable, Kept[Any]]):
+class _Rows(TTLCache[Key, Cached[Any]]):
     """Says once when it has to let go of what is not old."""
 
-    _told = False
+    _warned = False
 
-    def tell(self) -> None:
-        if not self._told:
-            self._told = True
+    def warn(self) -> None:
+        if not self._warned:
+            self._warned = True
             logger.warning(
                 "The lists in use hold more than the %d rows that are kept, so some are read again for each call: "
                 "name the directories that are meant",
                 ROWS_LIMIT,
             )
 
-    def popitem(self) -> tuple[Hashable, Kept[Any]]:
-        self.tell()
+    def popitem(self) -> tuple[Key, Cached[Any]]:
+        self.warn()
         return super().popitem()
 
 
 class Cache:
-    """Lists of rows by key, each for `ttl` seconds; 0 keeps nothing. To be used in an event loop."""
+    """Lists of rows by key, each for `ttl` seconds; 0 stores nothing. `shared` is the tier that replicas share, where
+    they share anything. To be used in an event loop.
+    """
 
-    def __init__(self, ttl: float) -> None:
+    def __init__(self, ttl: float, shared: SharedTier | None = None) -> None:
         self.hits = self.misses = 0
         self.ttl = ttl
+        self.shared = shared if shared is not None and shared.is_used else None
         self._memos: LRUCache[Hashable, dict[str, Any]] = LRUCache(_MEMOS)
-        self._turns: WeakValueDictionary[Hashable, anyio.Lock] = WeakValueDictionary()
-        self._kept = _Rows(ROWS_LIMIT, ttl, timer=anyio.current_time, getsizeof=lambda kept: len(kept.rows) + 1)
+        self._locks: WeakValueDictionary[Key, anyio.Lock] = WeakValueDictionary()
+        self._rows = _Rows(ROWS_LIMIT, ttl, timer=anyio.current_time, getsizeof=lambda cached: len(cached.rows) + 1)
         self._cleared_at = -math.inf
-        self._forgotten: TTLCache[Hashable, float] = TTLCache(_FORGOTTEN, _FORGOTTEN_SECONDS, timer=anyio.current_time)
-        self._failures: TLRUCache[Hashable, Failed] = TLRUCache(
+        self._generation = 0
+        self._invalidated: TTLCache[Key, float] = TTLCache(_INVALIDATED, _INVALIDATED_SECONDS, timer=anyio.current_time)
+        self._failures: TLRUCache[Key, Failed] = TLRUCache(
             _FAILURES, lambda _key, failed, _now: failed.failed_at + failed.seconds, timer=anyio.current_time
         )
 
     def memos(self, owner: Hashable) -> dict[str, Any]:
-        """What is made of the rows of one owner, and worth keeping for as long as they stay the same."""
+        """What is made of the rows of one owner, and worth storing for as long as they stay the same."""
         return self._memos.setdefault(owner, {})
 
-    def turn(self, key: Hashable) -> anyio.Lock:
-        """Held by whoever reads what all who ask for it at the same time are given."""
-        lock = self._turns.get(key)
+    def lock(self, key: Key) -> anyio.Lock:
+        """The lock of whoever reads what all who ask for it at the same time are given."""
+        lock = self._locks.get(key)
         if lock is None:
-            lock = self._turns[key] = anyio.Lock()
+            lock = self._locks[key] = anyio.Lock()
         return lock
 
-    def get(self, key: Hashable) -> Kept[Any] | None:
-        kept: Kept[Any] | None = self._kept.get(key)
-        if kept is not None and anyio.current_time() - kept.read_at >= self.ttl:
-            kept = None  # another replica had read it before it came here
-        if kept is None:
+    def get(self, key: Key) -> Cached[Any] | None:
+        cached: Cached[Any] | None = self._rows.get(key)
+        if cached is not None and anyio.current_time() - cached.read_at >= self.ttl:
+            cached = None  # another replica had read it before it came here
+        if cached is None:
             self.misses += 1
         else:
             self.hits += 1
-        return kept
+        return cached
 
-    def failure(self, key: Hashable) -> Failed | None:
+    def store(self, key: Key, rows: list[T], read_at: float | None = None) -> Cached[T]:
+        """Store rows that were read just now, or at another time by another replica."""
+        cached = Cached(rows, anyio.current_time() if read_at is None else read_at)
+        if len(rows) < ROWS_LIMIT:
+            self._rows[key] = cached
+        else:
+            self._rows.warn()
+        return cached
+
+    def failure(self, key: Key) -> Failed | None:
         """The failure of a read that nobody needs to ask for again so soon."""
         return self._failures.get(key)
 
-    def keep_failure(self, key: Hashable, error: Exception, seconds: float) -> None:
-        """Keep a failure for some seconds from when it came; nothing where nothing else is kept."""
+    def store_failure(self, key: Key, error: Bitrix24Error, seconds: float) -> None:
+        """Store a failure for some seconds from when it came; nothing where nothing else is stored."""
         if self.ttl > 0:
             last = self._failures.get(key)
             failed_at = last.failed_at if last is not None and last.error is error else anyio.current_time()
             self._failures[key] = Failed(error, failed_at, seconds)
 
-    def is_outdated(self, key: Hashable, began: float) -> bool:
-        """Whether what began to be read at `began` may be older than a change that has made us forget it since."""
-        return began < max(self._cleared_at, self._forgotten.get(key, began))
-
-    def forget(self, key: Hashable) -> None:
-        """Drop what is kept, and let nobody keep what is being read now."""
-        self._forgotten[key] = anyio.current_time()
-        self._kept.pop(key, None)
-        self.forget_failure(key)
-
-    def forget_failure(self, key: Hashable) -> None:
-        self._failures.pop(key, None)
+    def invalidate(self, start: Key) -> None:
+        """Drop what is stored under keys that begin so, and let nobody store what is being read now under one of them,
+        or under `start` itself.
+        """
+        for key in {start, *(key for key in [*self._rows, *self._failures] if key[: len(start)] == start)}:
+            self._invalidated[key] = anyio.current_time()
+            self._rows.pop(key, None)
+            self._failures.pop(key, None)
 
     def clear(self) -> None:
-        """Drop everything, and let nobody keep what is being read now."""
+        """Drop everything, and let nobody store what is being read now."""
         self._cleared_at = anyio.current_time()
-        for kept in (self._kept, self._failures):
-            for key in [*kept]:
-                kept.pop(key, None)
+        for stored in (self._rows, self._failures):
+            for key in [*stored]:
+                stored.pop(key, None)
 
-    def forget_all(self, start: tuple[Hashable, ...]) -> None:
-        """Forget what is kept under keys that are tuples beginning so."""
-        for key in [*self._kept, *self._failures]:
-            if isinstance(key, tuple) and key[: len(start)] == start:
-                self.forget(key)
+    def is_outdated(self, key: Key, began: float) -> bool:
+        """Whether what began to be read at `began` may be older than a change that has invalidated it since."""
+        return began < max(self._cleared_at, self._invalidated.get(key, began))
 
-    def keep(self, key: Hashable, rows: list[T], read_at: float | None = None) -> Kept[T]:
-        """Keep rows that were read just now, or at another time by somebody else."""
-        kept = Kept(rows, anyio.current_time() if read_at is None else read_at)
-        if len(rows) < ROWS_LIMIT:
-            self._kept[key] = kept
-        else:
-            self._kept.tell()
-        return kept
+    def use_generation(self, generation: int) -> None:
+        """Drop everything that was read before another replica changed something."""
+        if generation != self._generation:
+            self._generation = generation
+            if self.shared is not None:
+                self.shared.generation = generation
+            self.clear()
