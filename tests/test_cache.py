@@ -229,3 +229,16 @@ def test_a_list_too_long_to_be_kept_is_said(caplog: pytest.LogCaptureFixture) ->
 
     anyio.run(keep)
     assert len(caplog.messages) == 1
+
+
+async def test_what_begins_alike_is_invalidated_together() -> None:
+    cache = Cache(300)
+    keys = [("anna", "counts", "1"), ("anna", "counts", "2"), ("anna", "items"), ("boris", "counts", "1")]
+    for key in keys:
+        cache.store(key, [])
+    began = anyio.current_time()
+    await anyio.sleep(1)
+    cache.invalidate(("anna", "counts"))
+    assert [cache.get(key) is not None for key in keys] == [False, False, True, True]
+    assert [cache.is_outdated(key, began) for key in keys] == [True, True, False, False]
+    assert not cache.is_outdated(keys[0], anyio.current_time())

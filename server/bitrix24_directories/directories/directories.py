@@ -77,7 +77,7 @@ class Directories:
         """One directory's items in SORT order, from `crm.status.entity.items`, or with details `crm.status.list`.
 
         `entity_id` may also be a field that takes codes, or a title, as `naming.named` reads them. Blanks around it and
-        its letter case don't matter. `fresh` passes by what is kept.
+        its letter case don't matter. `fresh` passes by what is cached.
 
         Raises Bitrix24Error: UNKNOWN_DIRECTORY when the portal has no such directory, DIRECTORY_UNCONFIRMED when an
         empty answer cannot be told from that, SEVERAL_DIRECTORIES where a field has one for each pipeline, NO_CODES for
@@ -160,7 +160,7 @@ class Directories:
     async def lists(self, *, fresh: bool = False, along: Sequence[str] = ()) -> Lists:
         """All directories (`crm.status.entity.types`) with the fields that take their codes, and all enumerations.
 
-        Where they have to be read, the items of directories whose ids stand `along` are read with them and kept, so
+        Where they have to be read, the items of directories whose ids stand `along` are read with them and cached, so
         that they cost no request of their own. Raises Bitrix24Error when the directories cannot be read; where fields
         cannot, what is known of every portal stands in for them.
         """
@@ -198,10 +198,10 @@ class Directories:
             reads = [items_of(one.entity_id) for one in rows(found, TYPES)] if self.reader.is_caching else []
             return [*reads_to_complete(rows(found, TYPES)), *(read for read in reads if read not in built_in)]
 
-        await self._fields.read_ahead([TYPES, *ALONG, *built_in], others)
+        await self._fields.prefetch([TYPES, *ALONG, *built_in], others)
 
     async def many(self, entity_ids: Sequence[str]) -> dict[str, Cached[Item] | Bitrix24Error]:
-        """The plain items of many directories, in one batch for each 50 that are not kept; an error for each failure.
+        """The plain items of many directories, in one batch for each 50 that are not cached; an error for each failure.
 
         Does not tell an unknown directory from an empty one. Raises Bitrix24Error when a batch fails as a whole.
         """
@@ -217,7 +217,7 @@ class Directories:
     async def write(
         self, entity_id: str, calls: Sequence[tuple[str, dict[str, Any]]], outcomes: list[Outcome | None]
     ) -> None:
-        """Make changing calls in their order until one fails, and forget what was kept of the directory.
+        """Make changing calls in their order until one fails, and invalidate what is cached of the directory.
 
         `outcomes` gets what `Bitrix24Client.batch` tells; an answer that confirms nothing becomes an error there.
         """
@@ -249,14 +249,14 @@ class Directories:
 
     async def _read_with_fields(self, entity_id: str, *, details: bool, fresh: bool) -> tuple[Cached[Item], FieldMap]:
         """The items, and at the same time the field map, as far as it can be had soon."""
-        if (known := self._fields.lately()) is not None:
+        if (known := self._fields.recent()) is not None:
             return await self._read(entity_id, details=details, fresh=fresh), known
         fields, error = NOTHING_READ, None
 
         async def read_fields() -> None:
             nonlocal fields
             with anyio.move_on_after(PATIENCE), contextlib.suppress(Bitrix24Error):
-                if self._fields.are_kept:
+                if self._fields.are_cached:
                     fields, _ = await self._fields.read_with()
                 else:  # what the list of directories needs goes along for nothing
                     fields, _ = await self._read_lists()
