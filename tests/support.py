@@ -21,10 +21,10 @@ from hypothesis import settings
 from mcp import Client, StdioServerParameters
 from mcp_types import CallToolResult, ElicitResult, TextContent
 
-from bitrix24_directories.directories.cache import Cache
 from bitrix24_directories.directories.entity_ids import is_stages
-from bitrix24_directories.directories.field_reads import ON_EVERY_PORTAL, reads_of_map
+from bitrix24_directories.directories.field_map import ON_EVERY_PORTAL, reads_of_map
 from bitrix24_directories.directories.pipelines import ALONG
+from bitrix24_directories.directories.reading.cache import Cache
 from bitrix24_directories.directories.reads import meanings_of
 from bitrix24_directories.mcp_server.server import DirectoriesServer
 from bitrix24_directories.portal import DemoPortal, Fault, listen, server
@@ -218,7 +218,7 @@ def keep_fields(cache: Cache, caller: Credentials, portal: DemoPortal) -> None:
         }
         _described.append((types, dict(directories), described))
     for key, rows in described.items():
-        cache.keep((caller.identity, *key), rows)
+        cache.store((caller.identity, *key), rows)
 
 
 def change_field(portal: DemoPortal, number: int, old_name: str, **changes: Any) -> None:

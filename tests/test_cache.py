@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from bitrix24_directories.directories.cache import ROWS_LIMIT, Cache
+from bitrix24_directories.directories.reading.cache import ROWS_LIMIT, Cache
 from bitrix24_directories.portal.store import PortalError
 from support import READER_SECRET, SOURCE_FIELDS, STRANGER_SECRET, Assistant, PortalInProcess, assistant
 
@@ -208,24 +208,37 @@ async def test_one_callers_answers_are_never_anothers(portal: PortalInProcess) -
 
 async def test_memory_is_bounded_and_that_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     cache = Cache(300)
-    cache.keep("small", [None] * (ROWS_LIMIT // 2))
+    cache.store(("small",), [None] * (ROWS_LIMIT // 2))
     await anyio.sleep(301)
-    cache.keep("small", [None] * (ROWS_LIMIT // 2))  # what is old gives way in silence
+    cache.store(("small",), [None] * (ROWS_LIMIT // 2))  # what is old gives way in silence
     cache.clear()
-    assert cache.get("small") is None
+    assert cache.get(("small",)) is None
     assert not caplog.messages
     for number in range(30):
-        cache.keep(number, [None] * (ROWS_LIMIT // 10))
-    assert sum(cache.get(number) is not None for number in range(30)) < 10
-    assert cache.keep("huge", [None] * ROWS_LIMIT).rows
-    assert cache.get("huge") is None
-    assert cache.get(29) is not None
+        cache.store((number,), [None] * (ROWS_LIMIT // 10))
+    assert sum(cache.get((number,)) is not None for number in range(30)) < 10
+    assert cache.store(("huge",), [None] * ROWS_LIMIT).rows
+    assert cache.get(("huge",)) is None
+    assert cache.get((29,)) is not None
     assert [f"more than the {ROWS_LIMIT} rows" in message for message in caplog.messages] == [True]
 
 
 def test_a_list_too_long_to_be_kept_is_said(caplog: pytest.LogCaptureFixture) -> None:
     async def keep() -> None:
-        Cache(300).keep("huge", [None] * ROWS_LIMIT)
+        Cache(300).store(("huge",), [None] * ROWS_LIMIT)
 
     anyio.run(keep)
     assert len(caplog.messages) == 1
+
+
+async def test_what_begins_alike_is_invalidated_together() -> None:
+    cache = Cache(300)
+    keys = [("anna", "counts", "1"), ("anna", "counts", "2"), ("anna", "items"), ("boris", "counts", "1")]
+    for key in keys:
+        cache.store(key, [])
+    began = anyio.current_time()
+    await anyio.sleep(1)
+    cache.invalidate(("anna", "counts"))
+    assert [cache.get(key) is not None for key in keys] == [False, False, True, True]
+    assert [cache.is_outdated(key, began) for key in keys] == [True, True, False, False]
+    assert not cache.is_outdated(keys[0], anyio.current_time())

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from bitrix24_directories.rest import Answer, Bitrix24Client, Bitrix24Error, Outcome, Plan, Webhook, in_process
-from bitrix24_directories.rest.wire.batches import Call, in_requests
+from bitrix24_directories.rest.wire.batches import Call, in_one_request
 from support import PortalInProcess
 
 pytestmark = pytest.mark.virtual_clock
@@ -74,42 +74,45 @@ def test_which_calls_go_alone(params: dict[str, Any], alone: bool) -> None:
 def test_requests_keep_the_order() -> None:
     ordinary, odd = Call("scope", {}), Call("scope", {"a": ODD})
     calls = [*[ordinary] * 60, odd, odd, ordinary]
-    requests = list(in_requests(calls))
-    assert [len(request) for request in requests] == [50, 10, 1, 1, 1]
-    assert [call for request in requests for call in request] == calls
+    for expected in (50, 10, 1, 1, 1):
+        request = in_one_request(calls)
+        assert request == calls[:expected]
+        calls = calls[expected:]
+    assert not calls
 
 
 async def test_in_batch(client: Bitrix24Client, portal_in_process: PortalInProcess) -> None:
     portal_in_process.portal.store.add("SOURCE", "ODD", ODD)
-    calls = {"a": look_for("Website"), "b": look_for(ODD), "c": REFUSED, "d": look_for("E-Mail")}
-    outcomes = await client.batch(calls)
-    assert portal_in_process.methods_called == ["batch", "crm.status.list", "batch"]
-    assert list(outcomes) == list(calls)
-    assert [names_of(outcomes[key]) for key in "abd"] == [["Website"], [ODD], ["E-Mail"]]
-    assert isinstance(outcomes["c"], Bitrix24Error)
+    outcomes = await client.batch([look_for("Website"), look_for(ODD), REFUSED, look_for("E-Mail")])
+    assert portal_in_process.methods_called == ["crm.status.list", "crm.status.list", "batch"]
+    assert [names_of(outcomes[place]) for place in (0, 1, 3)] == [["Website"], [ODD], ["E-Mail"]]
+    assert isinstance(outcomes[2], Bitrix24Error)
 
 
 async def test_in_batch_a_call_of_its_own_may_fail(client: Bitrix24Client, portal_in_process: PortalInProcess) -> None:
-    outcomes = await client.batch({"a": ("crm.status.get", {"id": ODD}), "b": look_for("E-Mail")})
+    outcomes = await client.batch([("crm.status.get", {"id": ODD}), look_for("E-Mail"), look_for("Website")])
     assert portal_in_process.methods_called == ["crm.status.get", "batch"]
-    assert isinstance(outcomes["a"], Bitrix24Error)
-    assert names_of(outcomes["b"]) == ["E-Mail"]
+    assert isinstance(outcomes[0], Bitrix24Error)
+    assert [names_of(outcome) for outcome in outcomes[1:]] == [["E-Mail"], ["Website"]]
 
 
-async def test_in_one_batch(client: Bitrix24Client, portal_in_process: PortalInProcess) -> None:
+async def test_without_a_second_try(client: Bitrix24Client, portal_in_process: PortalInProcess) -> None:
     portal_in_process.portal.store.add("SOURCE", "ODD", ODD)
     portal_in_process.order(method="crm.status.list", status=502, times=1)
-    outcomes = await client.one_batch({"a": look_for("E-Mail"), "b": look_for(ODD), "c": look_for(ODD)})
+    calls = [look_for("E-Mail"), look_for("Website"), look_for(ODD), look_for(ODD)]
+    outcomes = await client.batch(calls, retry=False)
     assert portal_in_process.methods_called == ["batch", "crm.status.list", "crm.status.list"]  # not repeated
-    assert isinstance(outcomes["b"], Bitrix24Error)
-    assert [names_of(outcomes[key]) for key in "ac"] == [["E-Mail"], [ODD]]
+    assert isinstance(outcomes[2], Bitrix24Error)
+    assert [names_of(outcomes[place]) for place in (0, 1, 3)] == [["E-Mail"], ["Website"], [ODD]]
 
 
 async def test_changes_stay_in_order(client: Bitrix24Client, portal_in_process: PortalInProcess) -> None:
-    outcomes: list[Outcome | None] = []
-    await client.change([add("One"), add("Two"), add(ODD), add("Three"), add("Four")], outcomes)
+    calls = [add("One"), add("Two"), add(ODD), add("Three"), add("Four")]
+    told: list[Outcome] = []
+    outcomes = await client.batch(calls, halt=True, on_outcome=told.append)
     assert portal_in_process.methods_called == ["batch", "crm.status.add", "batch"]
     assert all(isinstance(outcome, Answer) for outcome in outcomes)
+    assert told == outcomes
     assert added(portal_in_process)[-5:] == ["One", "Two", ODD, "Three", "Four"]
 
 
@@ -123,17 +126,29 @@ async def test_changes_stay_in_order(client: Bitrix24Client, portal_in_process: 
 async def test_changes_stop_at_the_first_failure(
     client: Bitrix24Client, portal_in_process: PortalInProcess, calls: list[Method], methods: list[str]
 ) -> None:
-    outcomes: list[Outcome | None] = []
-    await client.change(calls, outcomes)
+    outcomes = await client.batch(calls, halt=True)
     assert portal_in_process.methods_called == methods
-    assert [type(outcome).__name__ for outcome in outcomes] == ["Answer", "Bitrix24Error", "NoneType", "NoneType"]
+    assert [type(outcome).__name__ for outcome in outcomes] == ["Answer", "Bitrix24Error"]
     assert added(portal_in_process)[-1] == "One"
+
+
+async def test_a_portal_that_goes_on_after_a_failure_gets_no_further_request(
+    client: Bitrix24Client, portal_in_process: PortalInProcess
+) -> None:
+    answer = '{"result": {"result": {"c2": 7}, "result_error": {"c0": {"error": "ACCESS_DENIED"}}}}'
+    portal_in_process.order(method="batch", body=answer, headers={"content-type": "application/json"})
+    outcomes = await client.batch([add("One"), add("Two"), add("Three"), add(ODD)], halt=True)
+    assert portal_in_process.methods_called == ["batch"]
+    assert [outcome.kind if isinstance(outcome, Bitrix24Error) else outcome.result for outcome in outcomes] == [
+        "ACCESS_DENIED",
+        "UNEXPECTED_ANSWER",
+        7,
+    ]
 
 
 async def test_changes_on_a_portal_without_batch(client: Bitrix24Client, portal_in_process: PortalInProcess) -> None:
     portal_in_process.order(method="batch", code="ERROR_METHOD_NOT_FOUND")
-    outcomes: list[Outcome | None] = []
-    await client.change([add("One"), add("Two"), add(ODD), add("Three")], outcomes)
+    await client.batch([add("One"), add("Two"), add(ODD), add("Three")], halt=True)
     assert portal_in_process.methods_called == ["batch", *["crm.status.add"] * 4]
     assert added(portal_in_process)[-4:] == ["One", "Two", ODD, "Three"]
 
@@ -141,13 +156,12 @@ async def test_changes_on_a_portal_without_batch(client: Bitrix24Client, portal_
 async def test_changes_that_do_not_depend_on_each_other(
     client: Bitrix24Client, portal_in_process: PortalInProcess
 ) -> None:
-    outcomes: list[Outcome] = []
-    await client.change_each([look_for(ODD), add("One"), REFUSED, add(ODD), add("Two"), look_for(ODD)], outcomes)
+    outcomes = await client.batch([look_for(ODD), add("One"), REFUSED, add(ODD), add("Two"), look_for(ODD)])
     assert portal_in_process.methods_called == [
         "crm.status.list",
         "batch",
         "crm.status.add",
-        "batch",
+        "crm.status.add",
         "crm.status.list",
     ]
     assert [isinstance(outcome, Answer) for outcome in outcomes] == [True, True, False, True, True, True]
@@ -161,7 +175,7 @@ async def test_a_request_that_fails_keeps_the_outcomes_before_it(
     portal_in_process.order(method="batch", status=502)
     outcomes: list[Outcome] = []
     with pytest.raises(Bitrix24Error):
-        await client.change_each([add(ODD), add("One"), add("Two")], outcomes)
+        await client.batch([add(ODD), add("One"), add("Two")], on_outcome=outcomes.append)
     assert [type(outcome).__name__ for outcome in outcomes] == ["Answer"]
     assert added(portal_in_process)[-1] == ODD
 

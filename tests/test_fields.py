@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitrix24_directories.directories.field_rows import both_spellings, read_new_fields, read_old_fields, read_types
-from bitrix24_directories.directories.fields import FieldMap, RecordType
+from bitrix24_directories.directories.fields.fields import FieldMap, RecordType
+from bitrix24_directories.directories.fields.rows import both_spellings, read_new_fields, read_old_fields, read_types
 from bitrix24_directories.rest import Bitrix24Error
 from support import SOURCE_FIELDS, RunningPortal, ask, assistant
 

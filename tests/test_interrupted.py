@@ -33,8 +33,8 @@ from bitrix24_directories.changing.merging.log import LoggedMerge, read_log
 from bitrix24_directories.changing.merging.merges import Merges
 from bitrix24_directories.changing.merging.undo import Undo
 from bitrix24_directories.cli.main import main
-from bitrix24_directories.directories.cache import Cache
 from bitrix24_directories.directories.directories import Directories
+from bitrix24_directories.directories.reading.cache import Cache
 from bitrix24_directories.mcp_server import callers
 from bitrix24_directories.portal import DemoPortal
 from bitrix24_directories.rest import STANDARD, Bitrix24Client, Webhook, in_process

@@ -15,12 +15,12 @@ import pytest
 
 from bitrix24_directories.portal import DemoPortal
 from bitrix24_directories.portal.app import Bucket
-from bitrix24_directories.rest import Answer, Bitrix24Client, Bitrix24Error, Outcome, Plan, Webhook, in_process
+from bitrix24_directories.rest import Answer, Bitrix24Client, Bitrix24Error, Plan, Webhook, in_process
 from support import Assistant, PortalInProcess, Said, assistant
 
 pytestmark = pytest.mark.virtual_clock
 
-Calls = dict[str, tuple[str, dict[str, Any]]]
+Calls = list[tuple[str, dict[str, Any]]]
 
 
 @pytest.fixture
@@ -423,37 +423,31 @@ def client_of(portal: PortalInProcess, **options: Any) -> Bitrix24Client:
 async def test_batch_takes_any_number_in_groups_of_50(
     client: Bitrix24Client, portal_in_process: PortalInProcess
 ) -> None:
-    calls: Calls = {
-        f"key {number}": ("crm.status.list", {"filter": {"ENTITY_ID": "SOURCE"}, "start": number})
-        for number in range(120)
-    }
-    outcomes = await client.batch(calls | {"bad": ("crm.status.get", {"id": 99999}), "none": ("no.such.method", {})})
+    calls: Calls = [("crm.status.list", {"filter": {"ENTITY_ID": "SOURCE"}, "start": number}) for number in range(120)]
+    outcomes = await client.batch([*calls, ("crm.status.get", {"id": 99999}), ("no.such.method", {})])
     assert portal_in_process.methods_called == ["batch"] * 3
-    assert list(outcomes) == [*calls, "bad", "none"]
-    bad, none = outcomes.pop("bad"), outcomes.pop("none")
+    *listed, bad, none = outcomes
+    assert len(listed) == 120
     assert isinstance(bad, Bitrix24Error)
     assert isinstance(none, Bitrix24Error)
     assert (bad.kind, none.kind) == ("NOT_FOUND", "ERROR_METHOD_NOT_FOUND")
-    for number, outcome in enumerate(outcomes.values()):
+    for number, outcome in enumerate(listed):
         assert not isinstance(outcome, Bitrix24Error)
         assert (len(outcome.result), outcome.total) == (max(0, 15 - number), 15)
 
 
 async def test_batch_of_nothing(client: Bitrix24Client, portal_in_process: PortalInProcess) -> None:
-    assert await client.batch({}) == {}
+    assert await client.batch([]) == []
     assert portal_in_process.portal.calls == []
 
 
 async def test_changes_halt_at_the_first_error(client: Bitrix24Client) -> None:
-    outcomes: list[Outcome | None] = []
     gone: tuple[str, dict[str, Any]] = ("crm.status.update", {"id": 1, "fields": {"SORT": 10}})
-    await client.change([gone, ("crm.status.delete", {"id": 0}), gone], outcomes)
-    done, refused, never = outcomes
+    done, refused = await client.batch([gone, ("crm.status.delete", {"id": 0}), gone], halt=True)
     assert isinstance(done, Answer)
     assert done.result is True
     assert isinstance(refused, Bitrix24Error)
     assert refused.nothing_was_done
-    assert never is None
 
 
 @pytest.mark.parametrize("code", ["ERROR_METHOD_NOT_FOUND", "ERROR_BATCH_METHOD_NOT_ALLOWED"])
@@ -461,10 +455,10 @@ async def test_a_portal_without_batch_gets_single_calls(
     client: Bitrix24Client, portal_in_process: PortalInProcess, code: str
 ) -> None:
     portal_in_process.order(method="batch", code=code)
-    calls: Calls = {"a": ("scope", {}), "b": ("crm.status.get", {"id": 0})}
+    calls: Calls = [("scope", {}), ("crm.status.get", {"id": 0})]
     for _ in range(2):
         outcomes = await client.batch(calls)
-        assert [type(outcome).__name__ for outcome in outcomes.values()] == ["Answer", "Bitrix24Error"]
+        assert [type(outcome).__name__ for outcome in outcomes] == ["Answer", "Bitrix24Error"]
     assert portal_in_process.methods_called == ["batch"] + ["scope", "crm.status.get"] * 2
 
 

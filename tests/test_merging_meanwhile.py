@@ -19,8 +19,8 @@ from bitrix24_directories.changing.merging.merges import Merges
 from bitrix24_directories.changing.merging.models import Merge
 from bitrix24_directories.changing.merging.undo import Undo, Undoing, Undone, undoing_text
 from bitrix24_directories.changing.stopped import MergeStoppedError
-from bitrix24_directories.directories.cache import Cache
 from bitrix24_directories.directories.directories import Directories
+from bitrix24_directories.directories.reading.cache import Cache
 from bitrix24_directories.portal.faults import INSIDE
 from bitrix24_directories.portal.store import Age, PortalError
 from bitrix24_directories.rest import Bitrix24Client, Webhook, in_process

@@ -8,8 +8,8 @@ from typing import Any
 import anyio
 import pytest
 
-from bitrix24_directories.directories.cache import Cache, Kept
 from bitrix24_directories.directories.directories import Directories
+from bitrix24_directories.directories.reading.cache import Cache, Cached
 from bitrix24_directories.portal.store import Directory
 from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Webhook, in_process
 from support import PortalInProcess, RunningPortal
@@ -114,8 +114,8 @@ async def test_what_somebody_has_asked_for_meanwhile_stays_as_it_is(portal: Port
             await anyio.sleep(0.5)
             meanwhile = (await directories.many(["INDUSTRY"]))["INDUSTRY"]
         after = await directories.many(["SOURCE", "INDUSTRY"])
-    assert isinstance(before, Kept)
-    assert isinstance(meanwhile, Kept)
+    assert isinstance(before, Cached)
+    assert isinstance(meanwhile, Cached)
     assert after["SOURCE"] is before
     assert after["INDUSTRY"] is meanwhile
 

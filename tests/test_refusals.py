@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bitrix24_directories.redaction import Redactor
-from bitrix24_directories.rest import Answer, Bitrix24Client, Bitrix24Error, Outcome, Webhook, failure, in_process
+from bitrix24_directories.rest import Answer, Bitrix24Client, Bitrix24Error, Webhook, failure, in_process
 from bitrix24_directories.rest.catalogue import BEFORE_THE_METHOD, BY_CODE, BY_TEXT, UNCLEAR
 from bitrix24_directories.rest.errors import from_portal, replace_wait
 from bitrix24_directories.rest.wire.answers import read_answer
@@ -128,7 +128,7 @@ def test_another_wait_leaves_the_rest_as_it_is(status: int, code: str, words: st
 
 
 async def test_the_client_hands_them_on(portal_in_process: PortalInProcess) -> None:
-    """Through `change`, with several calls (a batch) and with one."""
+    """Through `batch`, with several calls (a batch) and with one."""
     add: tuple[str, dict[str, Any]] = (
         "crm.status.add",
         {"fields": {"ENTITY_ID": "SOURCE", "STATUS_ID": "WEB", "NAME": "Web"}},
@@ -137,14 +137,11 @@ async def test_the_client_hands_them_on(portal_in_process: PortalInProcess) -> N
         Webhook.parse(portal_in_process.webhook_url()), transport=in_process(portal_in_process.portal.app)
     ) as client:
         for calls in ([add], [add, add]):
-            outcomes: list[Outcome | None] = []
-            await client.change(calls, outcomes)
-            assert certain(outcomes[0]) == REFUSED
-            assert outcomes[1:] == [None] * (len(calls) - 1)
+            (outcome,) = await client.batch(calls, halt=True)
+            assert certain(outcome) == REFUSED
         portal_in_process.order(code="ERROR_CORE", description=SQL, status=500)
-        outcomes = []
-        await client.change([add], outcomes)
-        assert certain(outcomes[0]) == OPEN
+        (outcome,) = await client.batch([add], halt=True)
+        assert certain(outcome) == OPEN
 
 
 @pytest.mark.virtual_clock

@@ -13,7 +13,7 @@ from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from mcp_types import CallToolResult
 
-from bitrix24_directories.directories.kept_reads import FAILURE_SECONDS
+from bitrix24_directories.directories.reading.cached_reader import FAILURE_SECONDS
 from bitrix24_directories.mcp_server.scopes import READING
 from bitrix24_directories.mcp_server.server import DirectoriesServer
 from bitrix24_directories.portal import DemoPortal

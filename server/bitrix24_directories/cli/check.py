@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import anyio
 
 from bitrix24_directories.changing.changes import audit_trouble
-from bitrix24_directories.directories.cache import Cache
 from bitrix24_directories.directories.directories import Directories
+from bitrix24_directories.directories.reading.cache import Cache
 from bitrix24_directories.rest import Answer, Bitrix24Error, Credentials, Transport, failure
 from bitrix24_directories.settings import Settings
 

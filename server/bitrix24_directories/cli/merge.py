@@ -20,8 +20,8 @@ from bitrix24_directories.changing.merging.log import LoggedMerge, read_log
 from bitrix24_directories.changing.merging.merges import Merges
 from bitrix24_directories.changing.merging.undo import Undo, undoing_text
 from bitrix24_directories.changing.stopped import MergeStoppedError
-from bitrix24_directories.directories.cache import Cache
 from bitrix24_directories.directories.directories import Directories
+from bitrix24_directories.directories.reading.cache import Cache
 from bitrix24_directories.mcp_server.tools.merges import merge_text
 from bitrix24_directories.rest import Bitrix24Error
 from bitrix24_directories.text import shown_code

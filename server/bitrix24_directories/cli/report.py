@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from bitrix24_directories.directories.cache import Cache
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.models import Directory, Item
+from bitrix24_directories.directories.reading.cache import Cache
 from bitrix24_directories.records.usage import usages
 from bitrix24_directories.rest import Bitrix24Error, Credentials, Transport
 from bitrix24_directories.settings import Settings

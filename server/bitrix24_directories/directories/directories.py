@@ -24,17 +24,16 @@ from bitrix24_directories.rest import (
 )
 from bitrix24_directories.text import shown_id
 
-from .cache import Cache, Kept
 from .entity_ids import as_id, could_be_id
-from .field_reads import PATIENCE, Fields, Found, rows
-from .fields import BUILT_IN, NOTHING_READ, FieldMap, FieldOf, bare_directory, folded
-from .kept_reads import Read, Reader, Told
+from .field_map import PATIENCE, Fields, Found, rows
+from .fields.fields import BUILT_IN, NOTHING_READ, FieldMap, FieldOf, bare_directory, folded
 from .models import Directory, DirectoryItems, DirectoryList, Item
 from .naming import ENTITY_ID_LIMIT, lists_of, named, only, unknown
 from .pipelines import ALONG, completed, reads_to_complete
+from .reading.cache import Cache, Cached
+from .reading.cached_reader import CachedReader, OnRows, Read
 from .reads import TYPES, items_of, meanings_of
 from .rows import confirms, fields_text, read_statuses
-from .shared_answers import SharedAnswers
 
 MOST_ITEMS = 50_000
 """Of one directory that are read; the largest known one is a tenth of that."""
@@ -44,7 +43,7 @@ MOST_ITEMS = 50_000
 class Lists:
     """All lists of codes of a portal: its directories, and the enumerations of its fields."""
 
-    directories: Kept[Directory]
+    directories: Cached[Directory]
     fields: FieldMap
 
     def all(self) -> list[Directory]:
@@ -60,26 +59,25 @@ class Lists:
 
 
 class Directories:
-    """The directories of the portal behind `client`; what was read stays in `cache` for a while, for the `owner` that
-    `Reader` tells of, who may be another when it has `told` what was read, and in what replicas have `shared`."""
+    """The directories of the portal behind `client`; what was read stays in `cache` for a while. `owner` and
+    `on_rows` are those of `CachedReader`."""
 
     def __init__(
         self,
         client: Bitrix24Client,
         cache: Cache,
         owner: Callable[[], tuple[str, ...]] | None = None,
-        shared: SharedAnswers | None = None,
-        told: Told | None = None,
+        on_rows: OnRows | None = None,
     ) -> None:
-        self._client = client
-        self.reader = Reader(client, cache, owner, shared, told)
+        self.client = client
+        self.reader = CachedReader(client, cache, owner, on_rows)
         self._fields = Fields(self.reader)
 
     async def items(self, entity_id: str, *, details: bool = False, fresh: bool = False) -> DirectoryItems:
         """One directory's items in SORT order, from `crm.status.entity.items`, or with details `crm.status.list`.
 
         `entity_id` may also be a field that takes codes, or a title, as `naming.named` reads them. Blanks around it and
-        its letter case don't matter. `fresh` passes by what is kept.
+        its letter case don't matter. `fresh` passes by what is cached.
 
         Raises Bitrix24Error: UNKNOWN_DIRECTORY when the portal has no such directory, DIRECTORY_UNCONFIRMED when an
         empty answer cannot be told from that, SEVERAL_DIRECTORIES where a field has one for each pipeline, NO_CODES for
@@ -116,7 +114,7 @@ class Directories:
     async def _items(self, wanted: str, *, details: bool, fresh: bool) -> DirectoryItems:
         asked_at = anyio.current_time()
         refused: Bitrix24Error | None = None
-        found: Kept[Item] | None = None
+        found: Cached[Item] | None = None
         fields = NOTHING_READ
         if len(wanted) <= ENTITY_ID_LIMIT:
             try:
@@ -129,7 +127,7 @@ class Directories:
             try:
                 await self._look_into_empty(wanted, refused, found.read_at if found else asked_at)
             except Bitrix24Error:
-                self.reader.forget(_details_key(wanted) if details else items_of(wanted).key)
+                self.reader.invalidate(_details_key(wanted) if details else items_of(wanted).key)
                 raise
         items, age = (found.rows, found.age(asked_at)) if found else ([], None)
         return DirectoryItems(
@@ -143,7 +141,7 @@ class Directories:
 
     def _is_switched_off(self, entity_id: str) -> bool:
         """Whether a directory's stages are switched off, as far as the list of directories was read lately."""
-        types = self.reader.kept([TYPES]).get(TYPES)
+        types = self.reader.cached([TYPES]).get(TYPES)
         return types is not None and any(one.switched_off and one.entity_id == entity_id for one in types.rows)
 
     async def search(self, query: str = "") -> DirectoryList:
@@ -162,11 +160,11 @@ class Directories:
     async def lists(self, *, fresh: bool = False, along: Sequence[str] = ()) -> Lists:
         """All directories (`crm.status.entity.types`) with the fields that take their codes, and all enumerations.
 
-        Where they have to be read, the items of directories whose ids stand `along` are read with them and kept, so
+        Where they have to be read, the items of directories whose ids stand `along` are read with them and cached, so
         that they cost no request of their own. Raises Bitrix24Error when the directories cannot be read; where fields
         cannot, what is known of every portal stands in for them.
         """
-        to_be_read = not fresh and self.reader.keeps and not self.reader.kept([TYPES])
+        to_be_read = not fresh and self.reader.is_caching and not self.reader.cached([TYPES])
         items = map(items_of, _ids(along)) if to_be_read else ()
         fields, found = await self._read_lists(items, fresh=fresh)
         types = found[TYPES]
@@ -180,7 +178,7 @@ class Directories:
                 one.model_copy(update={"used_in": fields.used_in(one.entity_id, one.entity_type_id)})
                 for one in completed(types.rows, found)
             ]
-            made = self.reader.memos["lists"] = made_of, Lists(Kept(directories, types.read_at), fields)
+            made = self.reader.memos["lists"] = made_of, Lists(Cached(directories, types.read_at), fields)
         return made[1]
 
     async def _read_lists(self, along: Iterable[Read[Any]] = (), *, fresh: bool = False) -> tuple[FieldMap, Found]:
@@ -194,23 +192,23 @@ class Directories:
         """Keep what most first questions ask for, in one or two requests: the lists, the directories that portals have,
         and as many more as fit. Raises Bitrix24Error where the portal does not answer.
         """
-        built_in = [items_of(entity_id) for entity_id in BUILT_IN] if self.reader.keeps else []
+        built_in = [items_of(entity_id) for entity_id in BUILT_IN] if self.reader.is_caching else []
 
         def others(found: Found) -> list[Read[Any]]:
-            reads = [items_of(one.entity_id) for one in rows(found, TYPES)] if self.reader.keeps else []
+            reads = [items_of(one.entity_id) for one in rows(found, TYPES)] if self.reader.is_caching else []
             return [*reads_to_complete(rows(found, TYPES)), *(read for read in reads if read not in built_in)]
 
-        await self._fields.read_ahead([TYPES, *ALONG, *built_in], others)
+        await self._fields.prefetch([TYPES, *ALONG, *built_in], others)
 
-    async def many(self, entity_ids: Sequence[str]) -> dict[str, Kept[Item] | Bitrix24Error]:
-        """The plain items of many directories, in one batch for each 50 that are not kept; an error for each failure.
+    async def many(self, entity_ids: Sequence[str]) -> dict[str, Cached[Item] | Bitrix24Error]:
+        """The plain items of many directories, in one batch for each 50 that are not cached; an error for each failure.
 
         Does not tell an unknown directory from an empty one. Raises Bitrix24Error when a batch fails as a whole.
         """
-        found = await self.reader.batch(items_of(entity_id) for entity_id in entity_ids)
+        found = await self.reader.get_many(items_of(entity_id) for entity_id in entity_ids)
         return {entity_id: found[items_of(entity_id)] for entity_id in entity_ids}
 
-    async def contents(self, lists: Lists, ids: Sequence[str]) -> dict[str, Kept[Item] | Bitrix24Error]:
+    async def contents(self, lists: Lists, ids: Sequence[str]) -> dict[str, Cached[Item] | Bitrix24Error]:
         """The same for lists of any kind: an enumeration's values came with its field."""
         enumerations = lists.fields.enumerations
         read = await self.many([entity_id for entity_id in ids if entity_id not in enumerations])
@@ -219,12 +217,12 @@ class Directories:
     async def write(
         self, entity_id: str, calls: Sequence[tuple[str, dict[str, Any]]], outcomes: list[Outcome | None]
     ) -> None:
-        """Make changing calls in their order until one fails, and forget what was kept of the directory.
+        """Make changing calls in their order until one fails, and invalidate what is cached of the directory.
 
-        `outcomes` is filled as Bitrix24Client.change says; an answer that confirms nothing becomes an error there.
+        `outcomes` gets what `Bitrix24Client.batch` tells; an answer that confirms nothing becomes an error there.
         """
         try:
-            await self._client.change(calls, outcomes)
+            await self.client.batch(calls, halt=True, on_outcome=outcomes.append)
         except Exception:  # a mistake of ours: what has left for the portal may have been carried out
             lost = failure("UNEXPECTED_ANSWER", detail="it could not be read")
             outcomes += [lost] * (len(calls) - len(outcomes))
@@ -236,33 +234,29 @@ class Directories:
                     error.answered = True
                     outcomes[place] = error
             keys = items_of(entity_id).key, _details_key(entity_id), meanings_of(entity_id).key
-            self.reader.forget(*keys, TYPES.key)
-
-    async def write_each(self, calls: Sequence[tuple[str, dict[str, Any]]], outcomes: list[Outcome]) -> None:
-        """Make at most 50 calls that do not depend on each other, as Bitrix24Client.change_each says."""
-        await self._client.change_each(calls, outcomes)
+            self.reader.invalidate(*keys, TYPES.key)
 
     async def fields_text(self) -> str:
         """The fields of an item, a line each (`crm.status.fields`). Raises Bitrix24Error when they cannot be read."""
-        return fields_text((await self._client.call("crm.status.fields")).result)
+        return fields_text((await self.client.call("crm.status.fields")).result)
 
-    async def _read(self, entity_id: str, *, details: bool, fresh: bool) -> Kept[Item]:
+    async def _read(self, entity_id: str, *, details: bool, fresh: bool) -> Cached[Item]:
         if details:
-            return await self.reader.made(
+            return await self.reader.get_or_compute(
                 _details_key(entity_id), lambda: self._details(entity_id, fresh=fresh), fresh=fresh
             )
-        return await self.reader.one(items_of(entity_id), fresh=fresh)
+        return await self.reader.get(items_of(entity_id), fresh=fresh)
 
-    async def _read_with_fields(self, entity_id: str, *, details: bool, fresh: bool) -> tuple[Kept[Item], FieldMap]:
+    async def _read_with_fields(self, entity_id: str, *, details: bool, fresh: bool) -> tuple[Cached[Item], FieldMap]:
         """The items, and at the same time the field map, as far as it can be had soon."""
-        if (known := self._fields.lately()) is not None:
+        if (known := self._fields.recent()) is not None:
             return await self._read(entity_id, details=details, fresh=fresh), known
         fields, error = NOTHING_READ, None
 
         async def read_fields() -> None:
             nonlocal fields
             with anyio.move_on_after(PATIENCE), contextlib.suppress(Bitrix24Error):
-                if self._fields.are_kept:
+                if self._fields.are_cached:
                     fields, _ = await self._fields.read_with()
                 else:  # what the list of directories needs goes along for nothing
                     fields, _ = await self._read_lists()
@@ -282,16 +276,17 @@ class Directories:
         """All pages: the first alone, for it tells how many there are; SORT alone would leave the order of equals, and
         so the page borders, to chance."""
         params = {"filter": {"ENTITY_ID": entity_id}, "order": {"SORT": "ASC", "ID": "ASC"}}
-        first = await self._client.call("crm.status.list", params, fresh=fresh)
+        first = await self.client.call("crm.status.list", params, fresh=fresh)
         items, start = read_statuses(first.result, entity_id), first.next
         last = 0
         while start is not None:
             if not last < start <= MOST_ITEMS:
                 raise failure("UNEXPECTED_ANSWER", http_status=200, detail="the next page does not lie ahead")
             expected = range(start, first.total or 0, first.next or 1) or range(start, start + 1)
-            calls = {str(place): ("crm.status.list", params | {"start": place}) for place in expected[:BATCH_LENGTH]}
-            for place, outcome in (await self._client.batch(calls, fresh=fresh)).items():
-                if int(place) != start:  # the page before does not lead here
+            places = expected[:BATCH_LENGTH]
+            calls = [("crm.status.list", params | {"start": place}) for place in places]
+            for place, outcome in zip(places, await self.client.batch(calls, fresh=fresh), strict=True):
+                if place != start:  # the page before does not lead here
                     break
                 answer = unwrap(outcome)
                 items += read_statuses(answer.result, entity_id)
@@ -301,9 +296,9 @@ class Directories:
     async def _look_into_empty(self, entity_id: str, refused: Bitrix24Error | None, read_at: float) -> None:
         """Return if the directory existed at `read_at`: the portal sends an empty list for one that does not, too."""
         try:
-            known = await self.reader.one(TYPES)
+            known = await self.reader.get(TYPES)
             if known.read_at < read_at:  # the directory may have come or gone since
-                known = await self.reader.one(TYPES, fresh=True)
+                known = await self.reader.get(TYPES, fresh=True)
         except Bitrix24Error as exc:
             raise _unconfirmed(entity_id, exc) from exc
         if all(found.entity_id != entity_id for found in known.rows):

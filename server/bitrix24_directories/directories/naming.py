@@ -12,7 +12,7 @@ from bitrix24_directories.rest import Bitrix24Error, Entry
 from bitrix24_directories.text import shown_code, shown_id
 
 from .entity_ids import as_id
-from .fields import FieldMap, FieldOf, folded
+from .fields.fields import FieldMap, FieldOf, folded
 from .models import Directory
 
 T = TypeVar("T")

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .field_reads import Found, rows
-from .kept_reads import Read
+from .field_map import Found, rows
 from .models import Directory
+from .reading.cached_reader import Read
 from .reads import meanings_of, pipelines_of
 
 _NEVER_NAMED = (2, 31)

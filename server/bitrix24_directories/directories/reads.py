@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from bitrix24_directories.rest import Answer
 
-from .field_rows import (
+from .fields.fields import TYPE_NAMES, Field, RecordType
+from .fields.rows import (
     CountedRecords,
     read_counted_records,
     read_currencies,
@@ -17,9 +18,8 @@ from .field_rows import (
     read_old_fields,
     read_types,
 )
-from .fields import TYPE_NAMES, Field, RecordType
-from .kept_reads import PERSONAL, Read
 from .models import Directory, Item
+from .reading.cached_reader import PERSONAL, Read
 from .rows import PipelineName, read_directories, read_items, read_pipelines, read_statuses
 
 T = TypeVar("T")

@@ -13,10 +13,9 @@ from typing import Literal, NamedTuple
 
 import anyio
 
-from bitrix24_directories.directories.cache import Kept
 from bitrix24_directories.directories.directories import Directories, Lists
 from bitrix24_directories.directories.entity_ids import as_id, could_be_id
-from bitrix24_directories.directories.fields import BUILT_IN, NOTHING_READ, bare_directory
+from bitrix24_directories.directories.fields.fields import BUILT_IN, NOTHING_READ, bare_directory
 from bitrix24_directories.directories.models import (
     Directory,
     FoundIn,
@@ -28,12 +27,13 @@ from bitrix24_directories.directories.models import (
 )
 from bitrix24_directories.directories.naming import nearest_text
 from bitrix24_directories.directories.notation import item_line
+from bitrix24_directories.directories.reading.cache import Cached
 from bitrix24_directories.rest import Bitrix24Error
 
 from .certain import Entry, Fits
 from .matching import Matcher
 
-Contents = Sequence[tuple[Directory, Kept[Item]]]
+Contents = Sequence[tuple[Directory, Cached[Item]]]
 
 _ALL_SHOWN = 60  # items of the named directories together
 _NEAREST, _NEAREST_OF_EACH = 20, 3  # items for one query, and for each of many
@@ -193,7 +193,7 @@ async def _lists(directories: Directories, entity_ids: Sequence[str]) -> tuple[L
         scope = "their titles and pipelines are not known" if named else "only built-in directories were searched"
         note = f"The portal's list of directories cannot be read, so {scope}: {exc.happened}"
         known = [bare_directory(entity_id) for entity_id in named or BUILT_IN]
-        return Lists(Kept(known, anyio.current_time()), NOTHING_READ), note
+        return Lists(Cached(known, anyio.current_time()), NOTHING_READ), note
 
 
 def _named(lists: Lists, entity_ids: Sequence[str], unsearched: list[Unsearched]) -> Iterator[str]:
@@ -210,9 +210,9 @@ def _named(lists: Lists, entity_ids: Sequence[str], unsearched: list[Unsearched]
 
 
 def _searchable(
-    by_id: dict[str, Directory], read: dict[str, Kept[Item] | Bitrix24Error], unsearched: list[Unsearched]
-) -> list[tuple[Directory, Kept[Item]]]:
-    contents: list[tuple[Directory, Kept[Item]]] = []
+    by_id: dict[str, Directory], read: dict[str, Cached[Item] | Bitrix24Error], unsearched: list[Unsearched]
+) -> list[tuple[Directory, Cached[Item]]]:
+    contents: list[tuple[Directory, Cached[Item]]] = []
     for entity_id, found in read.items():
         if isinstance(found, Bitrix24Error):
             unsearched.append(Unsearched(entity_id=entity_id, why=f"{found.happened} ({found.code})"))
@@ -222,7 +222,7 @@ def _searchable(
 
 
 async def _explain_nothing(
-    directories: Directories, asked: Sequence[str], read: dict[str, Kept[Item] | Bitrix24Error]
+    directories: Directories, asked: Sequence[str], read: dict[str, Cached[Item] | Bitrix24Error]
 ) -> None:
     """Raise why nothing could be searched: the first failure, or that the named directory does not exist."""
     for found in read.values():

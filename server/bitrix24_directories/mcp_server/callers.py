@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from bitrix24_directories.directories.cache import Cache
 from bitrix24_directories.directories.directories import Directories
+from bitrix24_directories.directories.reading.cache import Cache
 from bitrix24_directories.logs import network_logs_redacted
 from bitrix24_directories.redaction import Redactor
 from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Credentials, Link, Transport, failure

@@ -42,7 +42,7 @@ from mcp_types import (
 
 from bitrix24_directories import __version__
 from bitrix24_directories.changing.stopped import MergeStoppedError, StoppedError
-from bitrix24_directories.directories.cache import Cache
+from bitrix24_directories.directories.reading.cache import Cache
 from bitrix24_directories.redaction import Redactor
 from bitrix24_directories.rest import Bitrix24Error, Credentials, Transport, Waiting, failure
 from bitrix24_directories.settings import Settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from bitrix24_directories.directories.fields import Field, folded_name
+from bitrix24_directories.directories.fields.fields import Field, folded_name
 
 MULTIFIELDS = {"phone": "PHONE", "email": "EMAIL", "web": "WEB", "im": "IM"}
 """Fields of phones and the like, by alias: the `typeId` of their rows, which is their old name too."""

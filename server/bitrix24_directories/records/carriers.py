@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from bitrix24_directories.directories.directories import Directories, Lists
-from bitrix24_directories.directories.fields import NOT_READ, RecordType
+from bitrix24_directories.directories.fields.fields import NOT_READ, RecordType
 from bitrix24_directories.directories.models import Directory
 from bitrix24_directories.directories.naming import only
 from bitrix24_directories.rest import Bitrix24Error

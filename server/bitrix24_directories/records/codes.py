@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from bitrix24_directories.directories.fields import folded_name
+from bitrix24_directories.directories.fields.fields import folded_name
 from bitrix24_directories.directories.models import Directory, Item
 from bitrix24_directories.finding.matching import Matcher
 from bitrix24_directories.text import shown_id

@@ -8,10 +8,10 @@ from typing import Any
 
 import anyio
 
-from bitrix24_directories.directories.cache import Kept
-from bitrix24_directories.directories.field_rows import CountedRecords
-from bitrix24_directories.directories.fields import FieldOf
-from bitrix24_directories.directories.kept_reads import Read, Reader, ReadRows
+from bitrix24_directories.directories.fields.fields import FieldOf
+from bitrix24_directories.directories.fields.rows import CountedRecords
+from bitrix24_directories.directories.reading.cache import Cached
+from bitrix24_directories.directories.reading.cached_reader import CachedReader, Read, ReadRows
 from bitrix24_directories.directories.reads import records_after, records_with
 from bitrix24_directories.rest import BATCH_LENGTH, Bitrix24Error, current_wait, failure
 
@@ -71,7 +71,7 @@ class Counting:
     """
 
     def __init__(
-        self, reader: Reader, *, fresh: bool = False, told: Callable[[int, int], None] = lambda _made, _of: None
+        self, reader: CachedReader, *, fresh: bool = False, told: Callable[[int, int], None] = lambda _made, _of: None
     ) -> None:
         self._reader = reader
         self._fresh = fresh
@@ -94,24 +94,24 @@ class Counting:
                 anyio.move_on_after(left) as scope,
             ):
                 try:
-                    self._found |= await self._reader.batch(new[start : start + BATCH_LENGTH], fresh=self._fresh)
+                    self._found |= await self._reader.get_many(new[start : start + BATCH_LENGTH], fresh=self._fresh)
                 except Bitrix24Error as exc:
                     self._error = exc
             if scope.cancelled_caught:
                 self._error = failure("TIMEOUT", detail="the portal has not counted all records in time")
             self._told(len(self._found), self._asked)
-        if not any(isinstance(outcome, Kept) for outcome in self._found.values()):
+        if not any(isinstance(outcome, Cached) for outcome in self._found.values()):
             errors = (outcome for outcome in self._found.values() if isinstance(outcome, Bitrix24Error))
             if (error := self._error or next(errors, None)) is not None:
                 raise error
 
     def total(self, read: Read[CountedRecords]) -> int | None:
         outcome = self._found.get(read)
-        return outcome.rows[0].total if isinstance(outcome, Kept) else None
+        return outcome.rows[0].total if isinstance(outcome, Cached) else None
 
     def first(self, read: Read[CountedRecords]) -> list[dict[str, Any]]:
         outcome = self._found.get(read)
-        return outcome.rows[0].first if isinstance(outcome, Kept) else []
+        return outcome.rows[0].first if isinstance(outcome, Cached) else []
 
     def sum_of(self, reads: Sequence[Read[CountedRecords]]) -> int | None:
         totals = [self.total(read) for read in reads]
@@ -126,12 +126,12 @@ class Counting:
     def missing(self, reads: Sequence[Read[CountedRecords]]) -> str:
         """How many of `reads` gave no count, and why; empty where all did."""
         failed = [self._found.get(read) for read in reads]
-        errors = [outcome for outcome in failed if not isinstance(outcome, Kept)]
+        errors = [outcome for outcome in failed if not isinstance(outcome, Cached)]
         if not errors:
             return ""
         why = next((one for one in errors if isinstance(one, Bitrix24Error)), self._error)
         return f"{len(errors)} of {len(reads)} counts could not be made{f': {why.happened}' if why else ''}"
 
     def age(self, asked_at: float) -> int | None:
-        ages = (kept.age(asked_at) for kept in self._found.values() if isinstance(kept, Kept))
+        ages = (cached.age(asked_at) for cached in self._found.values() if isinstance(cached, Cached))
         return max((age for age in ages if age is not None), default=None)

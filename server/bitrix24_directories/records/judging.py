@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from bitrix24_directories.directories.fields import TYPE_NAMES, Field
+from bitrix24_directories.directories.fields.fields import TYPE_NAMES, Field
 from bitrix24_directories.directories.models import Item
 from bitrix24_directories.text import quoted, shown_code, shown_id
 

@@ -11,10 +11,9 @@ from typing import Any
 
 import anyio
 
-from bitrix24_directories.directories.cache import Kept
 from bitrix24_directories.directories.directories import Directories
-from bitrix24_directories.directories.field_reads import fields_of, has_fields, reads_of_fields, rows
-from bitrix24_directories.directories.fields import (
+from bitrix24_directories.directories.field_map import fields_of, has_fields, reads_of_fields, rows
+from bitrix24_directories.directories.fields.fields import (
     FIRST_SMART_PROCESS,
     TYPE_NAMES,
     Field,
@@ -23,10 +22,11 @@ from bitrix24_directories.directories.fields import (
     folded,
     number_in,
 )
-from bitrix24_directories.directories.kept_reads import FAILURE_SECONDS, Read, ReadRows
 from bitrix24_directories.directories.models import Directory
 from bitrix24_directories.directories.naming import SUGGESTIONS, nearest
 from bitrix24_directories.directories.pipelines import completed, reads_to_complete
+from bitrix24_directories.directories.reading.cache import Cached
+from bitrix24_directories.directories.reading.cached_reader import FAILURE_SECONDS, Read, ReadRows
 from bitrix24_directories.directories.reads import (
     CURRENCIES,
     OWNERS,
@@ -103,7 +103,7 @@ class Gathering:
             await self._read([*self._of_type(kind.id), CURRENCIES, *map(items_of, ids), *stages])
         if not rows(self._found, new_fields_of(kind.id)):  # it may be kept for long that they could not be had
             since = anyio.current_time() - FAILURE_SECONDS
-            self._found |= await self._reader.batch([new_fields_of(kind.id)], since=since)
+            self._found |= await self._reader.get_many([new_fields_of(kind.id)], since=since)
         return await self._rest(kind)
 
     async def gather_again(self, asked_at: float) -> Knowledge | None:
@@ -111,15 +111,15 @@ class Gathering:
 
         What several callers share may have been read for another a moment before.
         """
-        since = asked_at - self._reader.recently
+        since = asked_at - self._reader.freshness_window
         old = [
             read
-            for read, kept in self._found.items()
-            if (kept.read_at < since if isinstance(kept, Kept) else read.key[0] == "pipelines")
+            for read, outcome in self._found.items()
+            if (outcome.read_at < since if isinstance(outcome, Cached) else read.key[0] == "pipelines")
         ]
         if not old:
             return None
-        self._found |= await self._reader.batch(old, since=since)
+        self._found |= await self._reader.get_many(old, since=since)
         return await self._rest(self._type())
 
     async def _rest(self, kind: RecordType) -> Knowledge:
@@ -130,12 +130,12 @@ class Gathering:
         return self._knowledge(kind, fields, frozenset(needed))
 
     async def _read(self, reads: Iterable[Read[Any]]) -> None:
-        self._found |= await self._reader.batch([read for read in dict.fromkeys(reads) if read not in self._found])
+        self._found |= await self._reader.get_many([read for read in dict.fromkeys(reads) if read not in self._found])
 
     def _of_type(self, type_id: int) -> list[Read[Any]]:
         reads: list[Read[Any]] = [*reads_of_fields(type_id)]
         # The list of directories may be known to have the names of the type's pipelines.
-        known = self._reader.kept([TYPES]).get(TYPES)
+        known = self._reader.cached([TYPES]).get(TYPES)
         directories = known.rows if known and type_id >= FIRST_SMART_PROCESS else []
         stages = [one for one in directories if one.entity_type_id == type_id and one.category_id is not None]
         if type_id not in _WITHOUT_PIPELINES and not (stages and all(one.pipeline for one in stages)):
@@ -226,7 +226,7 @@ class Gathering:
         if isinstance(outcome, Bitrix24Error) and outcome.retryable:
             raise outcome
         listed = Directory(entity_id="currencies", name="the portal's currencies", kind="list")
-        return CodeList(listed, outcome.rows) if isinstance(outcome, Kept) else None
+        return CodeList(listed, outcome.rows) if isinstance(outcome, Cached) else None
 
     def _record(self, kind: RecordType) -> dict[str, Any]:
         """The record's id, pipeline and stage; nothing of a new one."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bitrix24_directories.directories.fields import Field, folded_name
+from bitrix24_directories.directories.fields.fields import Field, folded_name
 from bitrix24_directories.text import quoted
 
 from .aliases import MULTIFIELDS, multifield_type

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bitrix24_directories.directories.fields import OLD_METHODS, Field, folded, folded_name
+from bitrix24_directories.directories.fields.fields import OLD_METHODS, Field, folded, folded_name
 
 from .aliases import MULTIFIELDS, alike_by_meaning, called_by_alias, multifield_type
 

@@ -15,11 +15,11 @@ import anyio
 
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.entity_ids import as_id, is_channel_source
-from bitrix24_directories.directories.field_rows import CountedRecords
-from bitrix24_directories.directories.fields import NOT_READ, FieldOf, folded
-from bitrix24_directories.directories.kept_reads import Read
+from bitrix24_directories.directories.fields.fields import NOT_READ, FieldOf, folded
+from bitrix24_directories.directories.fields.rows import CountedRecords
 from bitrix24_directories.directories.models import Directory, Item
 from bitrix24_directories.directories.naming import only
+from bitrix24_directories.directories.reading.cached_reader import Read
 from bitrix24_directories.directories.reads import records_with
 from bitrix24_directories.finding.matching import Matcher
 from bitrix24_directories.rest import Bitrix24Error

@@ -1,4 +1,4 @@
-"""What is said at once of who carries a directory's codes, and how to get at the rest: as `directories.parts`. Pure."""
+"""What is said at once of who carries a directory's codes, and how to get at the rest: as `directories.paging`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import accumulate
 from typing import TypeVar
 
 from bitrix24_directories.directories.models import Shape
-from bitrix24_directories.directories.parts import place_of
+from bitrix24_directories.directories.paging import place_of
 
 from .models import DirectoryUsage, UnknownCode, UsedItem
 

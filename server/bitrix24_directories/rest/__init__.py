@@ -9,7 +9,7 @@ from .errors import TOKEN_REFUSED, Bitrix24Error, clean, failure
 from .limits.pacing import ENTERPRISE, SELF_HOSTED, STANDARD, Plan
 from .limits.waiting import Waiting, current_wait
 from .link import Link
-from .wire.answers import Answer, Outcome, capture, unwrap
+from .wire.answers import Answer, Outcome, unwrap
 from .wire.batches import BATCH_LENGTH
 
 __all__ = [
@@ -35,7 +35,6 @@ __all__ = [
     "Waiting",
     "Webhook",
     "authorise",
-    "capture",
     "clean",
     "current_wait",
     "failure",

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -30,7 +30,7 @@ from .limits.shared_calls import SharedCall
 from .limits.waiting import current_wait
 from .link import Link
 from .wire.answers import Answer, Outcome, capture
-from .wire.batches import Call, batch_params, in_one_request, in_requests, read_batch, read_halting_batch
+from .wire.batches import Call, batch_params, in_one_request, read_batch
 from .wire.exchange import Exchange, Request
 
 Transport = httpx.AsyncBaseTransport
@@ -43,16 +43,6 @@ _NO_BATCH = {"ERROR_METHOD_NOT_FOUND", "ERROR_BATCH_METHOD_NOT_ALLOWED", "ACCESS
 
 class CutOffError(asyncio.CancelledError):
     """A request that had left was cancelled past its shield, as asyncio itself does when a program ends."""
-
-
-@contextmanager
-def _lost_if_cut_off(outcomes: list[Any], calls: int) -> Iterator[None]:
-    """Give each of the calls of a request that was cut off an error that tells that its answer is lost."""
-    try:
-        yield
-    except CutOffError:
-        outcomes += [failure("CONNECTION_LOST")] * calls
-        raise
 
 
 def in_process(app: Callable[..., Awaitable[None]]) -> Transport:
@@ -147,94 +137,65 @@ class Bitrix24Client:
                 del self._shared[key]
 
     async def batch(
-        self, calls: Mapping[str, tuple[str, Mapping[str, Any]]], *, fresh: bool = False
-    ) -> dict[str, Outcome]:
-        """Make any number of reading calls, up to 50 a request, and give each key its answer or its error.
+        self,
+        calls: Iterable[tuple[str, Mapping[str, Any]]],
+        *,
+        halt: bool = False,
+        on_outcome: Callable[[Outcome], None] | None = None,
+        fresh: bool = False,
+        retry: bool = True,
+    ) -> list[Outcome]:
+        """Make calls in their order, up to 50 a request, and return the answer or the error of each.
 
-        Equal batches that are under way share one request, unless `fresh` asks for a new one.
-        Raises Bitrix24Error when the portal does not answer a batch as a whole; on a portal without `batch` the calls
-        are made one by one.
+        With `halt` the first that fails is the last: calls after it have no outcome. `on_outcome` hears each outcome as
+        soon as it is known, for a caller who may be cancelled. Reads are repeated and share requests as in `call`; a
+        request that holds a change is not repeated, and once it has left it is waited for in spite of cancellation:
+        until it is answered, or the caller's deadline or the client's timeout has passed. On a portal that takes no
+        batches the calls are made one by one, unless `retry` is False, which keeps reads from being repeated, too.
+
+        Raises Bitrix24Error when a batch fails as a whole; with `halt` that error is the outcome of each of its calls.
         """
         outcomes: list[Outcome] = []
-        for group in in_requests([Call(method, params) for method, params in calls.values()]):
-            outcomes += await self._batch_or_singles(group, fresh=fresh)
-        return dict(zip(calls, outcomes, strict=True))
-
-    async def one_batch(self, calls: Mapping[str, tuple[str, Mapping[str, Any]]]) -> dict[str, Outcome]:
-        """Make at most 50 reading calls in one request, which is not repeated; what no batch may hold goes by itself.
-
-        Raises Bitrix24Error when the portal does not answer it as a whole, or takes no batches.
-        """
-        outcomes: list[Outcome] = []
-        for group in in_requests([Call(method, params) for method, params in calls.values()]):
-            if group[0].alone:
-                outcomes.append(await capture(self._retried(group[0].method, group[0].params, repeatable=False)))
-            else:
-                answer = await self._retried("batch", batch_params(group), repeatable=False)
-                outcomes += read_batch(answer, group)
-        return dict(zip(calls, outcomes, strict=True))
-
-    async def change(self, calls: Sequence[tuple[str, Mapping[str, Any]]], outcomes: list[Outcome | None]) -> None:
-        """Make changing calls in their order, up to 50 a request, until one fails.
-
-        `outcomes` gets one for each call as soon as it is known: its answer, its error (whose `nothing_was_done` tells
-        whether that is certain), or None where the portal was not asked. It is filled in place so that whoever is
-        cancelled still knows. A request that has left is waited for in spite of cancellation: until it is answered, or
-        the caller's deadline or the client's timeout has passed.
-        """
         pending = [Call(method, params) for method, params in calls]
-        while pending and not any(isinstance(outcome, Bitrix24Error) for outcome in outcomes):
-            group = in_one_request(pending) if self._batch_works else pending[:1]
-            pending = pending[len(group) :]
+        while pending and not (halt and any(isinstance(outcome, Bitrix24Error) for outcome in outcomes)):
+            group = in_one_request(pending) if self._batch_works or not retry else pending[:1]
+            new: list[Outcome] = []
             try:
-                with _lost_if_cut_off(outcomes, len(group)):
-                    outcomes += await self._change(group)
+                new = await self._one_request(group, halt=halt, fresh=fresh, retry=retry)
             except Bitrix24Error as exc:
-                if len(group) > 1 and exc.kind in _NO_BATCH and exc.nothing_was_done:
-                    self._batch_works = False
-                    pending = group + pending
-                else:
-                    outcomes += [exc] * len(group)
-        outcomes += [None] * len(pending)
-
-    async def change_each(self, calls: Sequence[tuple[str, Mapping[str, Any]]], outcomes: list[Outcome]) -> None:
-        """Make at most 50 calls, some of them changing, that do not depend on each other, in one request.
-
-        What no batch may hold goes by itself, in its turn. `outcomes` gets one for each call, as with `change`; one
-        that the portal says nothing of is an error.
-        Raises Bitrix24Error when a request fails as a whole; `outcomes` then holds those of the requests before it.
-        """
-        for group in in_requests([Call(method, params) for method, params in calls]):
-            if self._batch_works and not group[0].alone:
-                try:
-                    with _lost_if_cut_off(outcomes, len(group)):
-                        answer = await self._retried("batch", batch_params(group), repeatable=False)
-                except Bitrix24Error as exc:
-                    if exc.kind not in _NO_BATCH or not exc.nothing_was_done:
-                        raise
-                    self._batch_works = False
-                else:
-                    outcomes += read_batch(answer, group)
+                if len(group) > 1 and retry and self._takes_no_batch(group, exc):
                     continue
-            for call in group:
-                with _lost_if_cut_off(outcomes, 1):
-                    outcomes.append(await capture(self.call(call.method, call.params)))
-
-    async def _change(self, group: list[Call]) -> Sequence[Outcome | None]:
-        if len(group) == 1:
-            return [await self._retried(group[0].method, group[0].params, repeatable=False)]
-        answer = await self._retried("batch", batch_params(group, halt=True), repeatable=False)
-        return read_halting_batch(answer, group)
-
-    async def _batch_or_singles(self, group: list[Call], *, fresh: bool) -> list[Outcome]:
-        if self._batch_works and not group[0].alone:
-            try:
-                return read_batch(await self._read("batch", batch_params(group), fresh=fresh), group)
-            except Bitrix24Error as exc:
-                if exc.kind not in _NO_BATCH:
+                if len(group) > 1 and not halt:
                     raise
-                self._batch_works = False
-        return [await capture(self.call(call.method, call.params, fresh=fresh)) for call in group]
+                new = [exc] * len(group)
+            except CutOffError:
+                new = [failure("CONNECTION_LOST")] * len(group)
+                raise
+            finally:
+                outcomes += new
+                if on_outcome is not None:
+                    for outcome in new:
+                        on_outcome(outcome)
+            pending = pending[len(group) :]
+        return outcomes
+
+    async def _one_request(self, group: Sequence[Call], *, halt: bool, fresh: bool, retry: bool) -> list[Outcome]:
+        """Make one call as its own method, several as a batch."""
+        method, params = (
+            ("batch", batch_params(group, halt=halt)) if len(group) > 1 else (group[0].method, group[0].params)
+        )
+        if retry and all(is_read(call.method) for call in group):
+            answer = await self._read(method, params, fresh=fresh)
+        else:
+            answer = await self._retried(method, params, repeatable=False)
+        return [answer] if len(group) == 1 else read_batch(answer, group, halt=halt)
+
+    def _takes_no_batch(self, group: Sequence[Call], error: Bitrix24Error) -> bool:
+        """Whether `error` means that the portal takes no batches, and has carried out nothing of this one."""
+        if error.kind not in _NO_BATCH or not (error.nothing_was_done or all(is_read(call.method) for call in group)):
+            return False
+        self._batch_works = False
+        return True
 
     async def _retried(self, method: str, params: Mapping[str, Any], *, repeatable: bool) -> Answer:
         retries = Retries(repeatable)
@@ -286,9 +247,8 @@ class Bitrix24Client:
         try:
             outcomes = read_batch(await self._post("batch", batch_params(calls)), calls)
         except Bitrix24Error as exc:
-            if exc.kind not in _NO_BATCH:
+            if not self._takes_no_batch(calls, exc):
                 raise
-            self._batch_works = False
             return [await capture(self._once(call.method, call.params)) for call in calls]
         for place, (call, outcome) in enumerate(zip(calls, outcomes, strict=True)):
             if isinstance(outcome, Bitrix24Error) and outcome.kind == "ERROR_BATCH_METHOD_NOT_ALLOWED":

@@ -18,11 +18,11 @@ import anyio
 from anyio.abc import TaskGroup
 from cachetools import LRUCache
 
-from bitrix24_directories.directories.cache import Cache
 from bitrix24_directories.directories.directories import Directories
-from bitrix24_directories.directories.kept_reads import Read
+from bitrix24_directories.directories.reading.cache import Cache
+from bitrix24_directories.directories.reading.cached_reader import Read
+from bitrix24_directories.directories.reading.shared_tier import SharedTier
 from bitrix24_directories.directories.reads import TYPES
-from bitrix24_directories.directories.shared_answers import SharedAnswers
 from bitrix24_directories.mcp_server.callers import Caller, caller_of
 from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Credentials, Link, failure, unwrap
 from bitrix24_directories.settings import Settings
@@ -46,17 +46,9 @@ class Portal:
         self.state = state
         self.address = address
         self.link = link
-        self.cache = Cache(settings.cache_ttl)
-        self.answers = SharedAnswers(state, address, settings.cache_ttl)
+        self.cache = Cache(settings.cache_ttl, SharedTier(state, address, settings.cache_ttl))
         self.types: frozenset[int] = frozenset()
         self._shown: LRUCache[str, Mapping[str, str]] = LRUCache(_VIEWS)
-
-    async def forget_what_is_old(self) -> None:
-        """Drop what is kept, if another replica has changed something since."""
-        generation = await self.state.generation(self.address)
-        if generation != self.answers.generation:
-            self.answers.generation = generation
-            self.cache.clear()
 
     async def shown_in(self, view: str) -> Mapping[str, str] | None:
         """What a view shows, if it is still known here or in another replica."""
@@ -101,7 +93,7 @@ class Member:
             Bitrix24Client(self.credentials, timeout=self._settings.timeout, link=self.portal.link) as self._client,
             anyio.create_task_group() as self._tasks,
         ):
-            directories = Directories(self._client, self.portal.cache, self._owner, self.portal.answers, self._told)
+            directories = Directories(self._client, self.portal.cache, self._owner, self._on_rows)
             self._caller = caller_of(directories, self._settings, name=self.person.name, state=self.portal.state)
             task_status.started()
             await self._end.wait()
@@ -116,7 +108,7 @@ class Member:
         Raises Bitrix24Error where it does not.
         """
         assert self._caller is not None, "it runs before anybody calls"
-        await self.portal.forget_what_is_old()
+        self.portal.cache.use_generation(await self.portal.state.generation(self.portal.address))
         if self._is_accepted():
             return self._caller
         if self._asking is None:
@@ -154,7 +146,7 @@ class Member:
     def _owner(self) -> tuple[str, ...]:
         return (self.portal.address, self._view)
 
-    def _told(self, read: Read[Any], rows: list[Any]) -> None:
+    def _on_rows(self, read: Read[Any], rows: list[Any]) -> None:
         """Share with nobody what the portal has not shown the others, and ask anew with whom to share."""
         if not fits(self._shown, read, rows):
             self._view, self._shown, self._sees_otherwise = self._own_view(), {}, True
@@ -184,17 +176,17 @@ class Member:
         """What the portal shows them, which is kept for all whom it shows the same."""
         assert self._caller is not None
         reader, began = self._caller.directories.reader, anyio.current_time()
-        outcomes = await reader.asked(reads_of_view(self.portal.types))
+        outcomes = await reader.fetch(reads_of_view(self.portal.types))
         unwrap(outcomes[TYPES])  # who may not read these may read nothing
         types = types_shown(outcomes)
         wanted = reads_of_view(types)
         if missing := [read for read in wanted if read not in outcomes]:
             self.portal.types |= {*types}
-            outcomes |= await reader.asked(missing)
+            outcomes |= await reader.fetch(missing)
         own = {read: outcomes[read] for read in wanted}
         view = view_of(own)
         self._view, self._shown = view.name, view.shown
         if not view.certain:
             self._view, self._shown = self._own_view(), {}
-        await reader.keep_asked(own, began)
+        await reader.store(own, began)
         return view

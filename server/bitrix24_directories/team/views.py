@@ -10,9 +10,9 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from bitrix24_directories.directories.field_reads import ON_EVERY_PORTAL, other_types, reads_of_map
-from bitrix24_directories.directories.fields import FIRST_SMART_PROCESS
-from bitrix24_directories.directories.kept_reads import Read
+from bitrix24_directories.directories.field_map import ON_EVERY_PORTAL, other_types, reads_of_map
+from bitrix24_directories.directories.fields.fields import FIRST_SMART_PROCESS
+from bitrix24_directories.directories.reading.cached_reader import Read
 from bitrix24_directories.directories.reads import OWNERS, TYPES, pipelines_of
 from bitrix24_directories.rest import Bitrix24Error, Outcome, unwrap
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from bitrix24_directories.directories.fields import folded_name
+from bitrix24_directories.directories.fields.fields import folded_name
 from bitrix24_directories.directories.models import Item
 
 UNDO = "undo"

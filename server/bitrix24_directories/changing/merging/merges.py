@@ -25,7 +25,7 @@ from bitrix24_directories.changing.refusals import no_directory, refused
 from bitrix24_directories.changing.stopped import MergeStoppedError, StoppedError
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.entity_ids import could_be_id
-from bitrix24_directories.directories.field_reads import rows
+from bitrix24_directories.directories.field_map import rows
 from bitrix24_directories.directories.models import Step
 from bitrix24_directories.directories.reads import COUNTS, items_of
 from bitrix24_directories.records.carriers import Carriers, carriers
@@ -132,7 +132,7 @@ class Merges:
                 for code in merge.codes
                 if code in found.counts and code not in merge.items
             }
-            read = await self._directories.reader.batch(list(unknown.values()), fresh=True) if unknown else {}
+            read = await self._directories.reader.get_many(list(unknown.values()), fresh=True) if unknown else {}
             stored = {code: stored_spelling(code, rows(read, reading)) for code, reading in unknown.items()}
             if any(code != spelling for code, spelling in stored.items()):
                 merge = merge.spelt_as(stored, directory.items)
@@ -207,7 +207,7 @@ class Merges:
                 except Bitrix24Error as exc:
                     raise MergeStoppedError(_so_far(planned, progress, "stopped"), exc) from None
                 finally:
-                    self._directories.reader.forget_all(COUNTS)
+                    self._directories.reader.invalidate((COUNTS,))
         if not all_tried:
             return _so_far(planned, progress, "moving")
         progress.after.clear()  # whoever goes on after this looks at all that is left

@@ -18,8 +18,8 @@ import anyio
 from bitrix24_directories.changing.audit import Audit
 from bitrix24_directories.changing.changes import audit_needed
 from bitrix24_directories.directories.directories import Directories
-from bitrix24_directories.directories.kept_reads import Read
 from bitrix24_directories.directories.models import Item
+from bitrix24_directories.directories.reading.cached_reader import Read
 from bitrix24_directories.directories.reads import records_after
 from bitrix24_directories.records.counting import Place, record_id_of
 from bitrix24_directories.rest import BATCH_LENGTH, Answer, Bitrix24Error, Outcome
@@ -106,7 +106,7 @@ class Mover:
 
     async def read(self, reading: Read[dict[str, Any]]) -> list[dict[str, Any]]:
         """The records of `reading`. Raises Bitrix24Error."""
-        return (await self.directories.reader.one(reading, fresh=True)).rows
+        return (await self.directories.reader.get(reading, fresh=True)).rows
 
     async def send(self, moves: Sequence[Move], following: Read[dict[str, Any]] | None = None) -> Sent:
         """Write moves of one place, and read `following` after them.
@@ -143,7 +143,7 @@ class Mover:
         started = anyio.current_time()
         try:
             with anyio.CancelScope(deadline=self.deadline):
-                await self.directories.write_each(calls, outcomes)
+                await self.directories.client.batch(calls, on_outcome=outcomes.append)
         except Bitrix24Error as exc:
             error = exc
         finally:

@@ -10,8 +10,8 @@ from typing import Any, Literal
 import anyio
 import anyio.lowlevel
 
-from bitrix24_directories.directories.fields import folded_name
-from bitrix24_directories.directories.kept_reads import Read
+from bitrix24_directories.directories.fields.fields import folded_name
+from bitrix24_directories.directories.reading.cached_reader import Read
 from bitrix24_directories.records.counting import Place, record_id_of
 from bitrix24_directories.rest import current_wait, failure
 from bitrix24_directories.text import shown_code

@@ -17,7 +17,7 @@ from bitrix24_directories.changing.changes import Changes
 from bitrix24_directories.changing.refusals import refused
 from bitrix24_directories.changing.stopped import StoppedError
 from bitrix24_directories.directories.directories import Directories
-from bitrix24_directories.directories.fields import folded_name
+from bitrix24_directories.directories.fields.fields import folded_name
 from bitrix24_directories.directories.models import Item
 from bitrix24_directories.directories.naming import only
 from bitrix24_directories.records.carriers import places_of
@@ -189,7 +189,7 @@ class Undo:
 
     async def _values(self, place: Place, ids: Sequence[int]) -> dict[int, Any]:
         reads = [values_of(place, ids[start : start + _AT_ONCE]) for start in range(0, len(ids), _AT_ONCE)]
-        found = await self._directories.reader.batch(reads, fresh=True)
+        found = await self._directories.reader.get_many(reads, fresh=True)
         values: dict[int, Any] = {}
         for read in reads:
             kept = found[read]

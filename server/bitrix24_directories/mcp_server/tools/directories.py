@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field
 
 from bitrix24_directories.directories.models import DirectoryItems, DirectoryList, FoundItems
 from bitrix24_directories.directories.naming import ENTITY_ID_LIMIT
-from bitrix24_directories.directories.parts import part_of_directories, part_of_items
+from bitrix24_directories.directories.paging import part_of_directories, part_of_items
 from bitrix24_directories.mcp_server.session import Session
 from bitrix24_directories.mcp_server.texts.directories import both, directories_text, found_text, items_text
 

@@ -8,12 +8,12 @@ there is no escape.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
-from bitrix24_directories.rest.errors import Bitrix24Error, failure
+from bitrix24_directories.rest.errors import failure
 
 from .answers import Answer, Outcome, count, refused, unexpected
 from .php_query import php_query
@@ -48,40 +48,26 @@ def in_one_request(calls: Sequence[Call]) -> list[Call]:
     return [*takewhile(lambda call: not call.alone, calls[:BATCH_LENGTH])]
 
 
-def in_requests(calls: Sequence[Call]) -> Iterator[list[Call]]:
-    """All of `calls` in their order, a list for each request."""
-    while calls:
-        group = in_one_request(calls)
-        calls = calls[len(group) :]
-        yield group
-
-
 def batch_params(calls: Sequence[Call], *, halt: bool = False) -> dict[str, Any]:
     """What to send to the method `batch`; with `halt` the portal stops at the first command that fails."""
     commands = {key: f"{call.method}?{php_query(call.params)}" for key, call in zip(_keys(calls), calls, strict=True)}
     return {"halt": int(halt), "cmd": commands}
 
 
-def read_batch(answer: Answer, calls: Sequence[Call]) -> list[Outcome]:
-    """What a batch answered for each of `calls`; an error for a command that it says nothing of.
+def read_batch(answer: Answer, calls: Sequence[Call], *, halt: bool = False) -> list[Outcome]:
+    """What a batch answered for each of `calls`; an error for a command that it says nothing of, unless that follows
+    the one at which it halted.
 
     Raises Bitrix24Error when it is no batch's answer.
     """
     if not isinstance(answer.result, dict):
         raise unexpected(200)
     parts = {name: part if isinstance(part := answer.result.get(f"result{name}"), dict) else {} for name in _PARTS}
-    return [_read_command(parts, key) for key in _keys(calls)]
-
-
-def read_halting_batch(answer: Answer, calls: Sequence[Call]) -> list[Outcome | None]:
-    """The same for a batch that stops at the first command that fails: None for what it did not come to."""
-    outcomes: list[Outcome | None] = []
-    stopped = False
-    for outcome in read_batch(answer, calls):
-        silent = isinstance(outcome, Bitrix24Error) and outcome.kind == "UNEXPECTED_ANSWER"
-        outcomes.append(None if stopped and silent else outcome)
-        stopped |= isinstance(outcome, Bitrix24Error) and not silent
-    return outcomes
+    keys = _keys(calls)
+    if halt and any(key in parts["_error"] for key in keys):
+        while keys[-1] not in parts[""] and keys[-1] not in parts["_error"]:
+            keys.pop()
+    return [_read_command(parts, key) for key in keys]
 
 
 def _is_replaced(value: Any) -> bool:

@@ -12,10 +12,10 @@ import anyio
 
 from bitrix24_directories.rest import BATCH_LENGTH, Bitrix24Error
 
-from .cache import Kept
-from .field_rows import both_spellings
-from .fields import FIRST_SMART_PROCESS, OLD_METHODS, TYPE_NAMES, Field, FieldMap, RecordType
-from .kept_reads import Read, Reader, ReadRows
+from .fields.fields import FIRST_SMART_PROCESS, OLD_METHODS, TYPE_NAMES, Field, FieldMap, RecordType
+from .fields.rows import both_spellings
+from .reading.cache import Cached
+from .reading.cached_reader import CachedReader, Read, ReadRows
 from .reads import OWNERS, new_fields_of, old_fields_of
 
 PATIENCE = 5.0
@@ -23,7 +23,7 @@ PATIENCE = 5.0
 
 _LATE_SECONDS = 60.0  # for which answers do without what came too late
 
-_LATELY = 300.0  # seconds for which an answer names the same fields, although nothing else may be kept
+_RECENT_SECONDS = 300.0  # seconds for which an answer names the same fields, although nothing else may be cached
 
 ON_EVERY_PORTAL = (1, 2, 3, 4, 7, 31)
 """Types whose fields can be asked for before it is known which types there are."""
@@ -51,14 +51,14 @@ class _Built:
     whole: bool = False
     late_until: float = -math.inf
     """The time (anyio's clock) until which nobody waits again for what came too late."""
-    turn: anyio.Lock = field(default_factory=anyio.Lock)
+    lock: anyio.Lock = field(default_factory=anyio.Lock)
     """So that calls at the same time read it once."""
 
 
 class Fields:
-    """The field map of the portal behind `reader`; what was read is kept as directories are."""
+    """The field map of the portal behind `reader`; what was read is cached as directories are."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: CachedReader) -> None:
         self._reader = reader
 
     @property
@@ -67,14 +67,14 @@ class Fields:
         return built
 
     @property
-    def are_kept(self) -> bool:
+    def are_cached(self) -> bool:
         """Whether the field map needs no request now."""
-        return self._kept(self._last) is not None
+        return self._cached(self._last) is not None
 
-    def lately(self) -> FieldMap | None:
+    def recent(self) -> FieldMap | None:
         """The last whole field map, if it is not older than the cache's default; costs nothing."""
         last = self._last
-        return last.map if last.whole and anyio.current_time() - last.map.read_at < _LATELY else None
+        return last.map if last.whole and anyio.current_time() - last.map.read_at < _RECENT_SECONDS else None
 
     async def read_with(
         self, reads: Iterable[Read[Any]] = (), following: Following = _nothing, *, fresh: bool = False
@@ -86,49 +86,49 @@ class Fields:
         all can be read.
         """
         last = self._last
-        if not fresh and (known := self._kept(last)) is not None:
+        if not fresh and (known := self._cached(last)) is not None:
             return known, await self._read_besides(known, list(reads), following)
-        async with last.turn:
-            found = await self._reader.batch([*reads_of_map(ON_EVERY_PORTAL), *reads], fresh=fresh)
+        async with last.lock:
+            found = await self._reader.get_many([*reads_of_map(ON_EVERY_PORTAL), *reads], fresh=fresh)
             others: list[Read[Any]] = [new_fields_of(type_id) for type_id in _other_types(found)]
             more = [*others, *self._after(found, following)]
             found |= await self._read_more(more[: max(BATCH_LENGTH, len(others))], fresh=fresh)
             return self._build(found), found
 
     async def _read_besides(self, known: FieldMap, reads: list[Read[Any]], following: Following) -> Found:
-        """What came of reads beside a field map that is kept; calls at the same time make them once."""
+        """What came of reads beside a field map that is cached; calls at the same time make them once."""
         room = max(0, BATCH_LENGTH - sum(kind.id not in ON_EVERY_PORTAL for kind in known.types))
-        found = self._reader.lately(reads)
+        found = self._reader.cached_outcomes(reads)
         missing = [read for read in reads if read not in found]
         if not missing:
-            found |= self._reader.lately(more := self._after(found, following)[:room])
+            found |= self._reader.cached_outcomes(more := self._after(found, following)[:room])
             missing = [read for read in more if read not in found]
         if not missing:
             return found
-        async with self._last.turn if len(missing) > 1 else contextlib.nullcontext():  # a single call is shared anyway
-            found = await self._reader.batch(reads)
-            self._remember_refusals(found)
+        async with self._last.lock if len(missing) > 1 else contextlib.nullcontext():  # a single call is shared anyway
+            found = await self._reader.get_many(reads)
+            self._store_refusals(found)
             return found | await self._read_more(self._after(found, following)[:room], fresh=False)
 
     def _after(self, found: Found, following: Following) -> list[Read[Any]]:
         """What follows from what was found; nothing on portals where each costs a request of its own."""
         return [*following(found)] if self._reader.batches else []
 
-    async def read_ahead(self, reads: Iterable[Read[Any]], following: Following) -> None:
-        """Keep what the field map is made of, and what `reads` and those `following` from what they found give, as far
+    async def prefetch(self, reads: Iterable[Read[Any]], following: Following) -> None:
+        """Store what the field map is made of, and what `reads` and those `following` from what they found give, as far
         as two requests can hold it. Raises Bitrix24Error where a request fails.
         """
         last = self._last
-        async with last.turn:
-            found = await self._reader.ahead([*reads_of_map(ON_EVERY_PORTAL), *reads][:BATCH_LENGTH])
+        async with last.lock:
+            found = await self._reader.prefetch([*reads_of_map(ON_EVERY_PORTAL), *reads][:BATCH_LENGTH])
             more = [*map(new_fields_of, _other_types(found)), *following(found)]
-            found |= await self._reader.ahead(more[:BATCH_LENGTH])
+            found |= await self._reader.prefetch(more[:BATCH_LENGTH])
             self._build(found)
 
-    def _kept(self, last: _Built) -> FieldMap | None:
+    def _cached(self, last: _Built) -> FieldMap | None:
         """The field map, if all of it was read lately."""
-        found: Found = self._reader.lately(reads_of_map(ON_EVERY_PORTAL))
-        found |= self._reader.lately(map(new_fields_of, _other_types(found)))
+        found: Found = self._reader.cached_outcomes(reads_of_map(ON_EVERY_PORTAL))
+        found |= self._reader.cached_outcomes(map(new_fields_of, _other_types(found)))
         if len(found) < len(reads_of_map((*ON_EVERY_PORTAL, *_other_types(found)))):
             return None
         last.whole = self._is_whole(found)
@@ -136,7 +136,7 @@ class Fields:
 
     def _build(self, found: Found) -> FieldMap:
         last = self._last  # of the owner by now
-        self._remember_refusals(found)
+        self._store_refusals(found)
         field_map = _map(found, last)
         last.whole = self._is_whole(found)
         return field_map
@@ -150,22 +150,22 @@ class Fields:
     async def _read_more(self, reads: list[Read[Any]], *, fresh: bool) -> Found:
         """What came of reads that the answer can do without; nothing of those that take too long."""
         if anyio.current_time() < self._last.late_until and not fresh:
-            return self._reader.lately(reads)
+            return self._reader.cached_outcomes(reads)
         with anyio.move_on_after(PATIENCE):
             try:
-                found = await self._reader.batch(reads, fresh=fresh)
+                found = await self._reader.get_many(reads, fresh=fresh)
             except Bitrix24Error as exc:
                 found = dict.fromkeys(reads, exc)
-            self._remember_refusals(found)
+            self._store_refusals(found)
             return found
         self._last.late_until = anyio.current_time() + _LATE_SECONDS
         return {}
 
-    def _remember_refusals(self, found: Found) -> None:
-        """Keep that there is nothing to be had, or answers would ask for it again and again."""
+    def _store_refusals(self, found: Found) -> None:
+        """Store that there is nothing to be had, or answers would ask for it again and again."""
         for read, outcome in found.items():
             if isinstance(outcome, Bitrix24Error) and not outcome.retryable and read.key[0] in _DISPENSABLE:
-                self._reader.keep_refusal(read, outcome)
+                self._reader.store_refusal(read, outcome)
 
 
 def _map(found: Found, last: _Built) -> FieldMap:
@@ -176,7 +176,7 @@ def _map(found: Found, last: _Built) -> FieldMap:
     if not same or any(one is not other for one, other in zip(built_of, last.of, strict=True)):
         titled = {one.id: one for one in rows(found, OWNERS)}
         types = [titled.get(type_id, RecordType(type_id)) for type_id in type_ids]
-        read_at = min((kept.read_at for kept in found.values() if isinstance(kept, Kept)), default=0.0)
+        read_at = min((outcome.read_at for outcome in found.values() if isinstance(outcome, Cached)), default=0.0)
         last.map = FieldMap(types, {type_id: fields_of(found, type_id) for type_id in type_ids}, read_at)
         last.of = built_of
     return last.map
@@ -219,4 +219,4 @@ def fields_of(found: Mapping[Read[Any], ReadRows], type_id: int) -> list[Field]:
 def rows(found: Mapping[Read[Any], ReadRows], read: Read[Any]) -> list[Any]:
     """What was found for a read; nothing where it failed."""
     outcome = found.get(read)
-    return outcome.rows if isinstance(outcome, Kept) else _NO_ROWS  # the same each time, for what compares rows
+    return outcome.rows if isinstance(outcome, Cached) else _NO_ROWS  # the same each time, for what compares rows

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from bitrix24_directories.rest import Bitrix24Error, Entry
 from bitrix24_directories.text import shown_id
 
-from .fields import folded
+from .fields.fields import folded
 from .models import Directory, DirectoryItems, DirectoryList, Item
 from .notation import C, coded, unquoted
 

@@ -1,4 +1,4 @@
-"""What any replica has read of a portal lately: the answers as they came, kept in what replicas share."""
+"""The tier of the cache that replicas share: a portal's answers as they came, in what replicas share."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _PATIENCE = 2.0  # seconds for which another replica's reading is waited for: it
 Key = tuple[Any, ...]
 
 
-class Recalled(NamedTuple):
+class SharedAnswer(NamedTuple):
     """An answer, and when it was given (anyio's clock)."""
 
     answer: Answer
     read_at: float
 
 
-class SharedAnswers:
+class SharedTier:
     """The answers of one portal, each for `seconds`; those of an older `generation` are none."""
 
     def __init__(self, state: State, portal: str, seconds: float) -> None:
@@ -35,20 +35,20 @@ class SharedAnswers:
         self.generation = 0
 
     @property
-    def used(self) -> bool:
+    def is_used(self) -> bool:
         return self._state.shared and self._seconds > 0
 
-    async def recall(self, keys: Sequence[Key], since: float) -> list[Recalled | None]:
+    async def get_many(self, keys: Sequence[Key], since: float) -> list[SharedAnswer | None]:
         """The answers that were given since a time; None for those that were not."""
         found = await self._state.recall_many([self._name(key) for key in keys])
-        return [None if one is None else self._read(one, since) for one in found]
+        return [None if remembered is None else self._read(remembered, since) for remembered in found]
 
-    async def keep(self, key: Key, answer: Answer) -> None:
-        said = {"result": answer.result, "total": answer.total, "next": answer.next}
-        await self._state.remember(self._name(key), json.dumps(said), self._seconds)
+    async def store(self, key: Key, answer: Answer) -> None:
+        stored = {"result": answer.result, "total": answer.total, "next": answer.next}
+        await self._state.remember(self._name(key), json.dumps(stored), self._seconds)
 
     @asynccontextmanager
-    async def turn(self, key: Key) -> AsyncIterator[None]:
+    async def lock(self, key: Key) -> AsyncIterator[None]:
         """Let one replica read what several want, but do not wait long for it."""
         async with AsyncExitStack() as held:
             with anyio.move_on_after(_PATIENCE), contextlib.suppress(UnavailableError):
@@ -59,11 +59,11 @@ class SharedAnswers:
         return f"answer:{self.generation}:{self._portal}:{json.dumps(key)}"
 
     @staticmethod
-    def _read(found: Remembered, since: float) -> Recalled | None:
+    def _read(found: Remembered, since: float) -> SharedAnswer | None:
         read_at = anyio.current_time() - found.age
         try:
-            said = json.loads(found.text)
-            answer = Answer(said["result"], said["total"], said["next"])
+            stored = json.loads(found.text)
+            answer = Answer(stored["result"], stored["total"], stored["next"])
         except (ValueError, KeyError, TypeError):
             return None
-        return Recalled(answer, read_at) if read_at >= since else None
+        return SharedAnswer(answer, read_at) if read_at >= since else None

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+from bitrix24_directories.directories.entity_ids import entity_type_of
+from bitrix24_directories.directories.kind_names import KIND_NAMES
+from bitrix24_directories.directories.models import Directory, Item
+from bitrix24_directories.directories.reading.cache import Cached
 from bitrix24_directories.text import without_joiners
-
-from .cache import Kept
-from .entity_ids import entity_type_of
-from .kind_names import KIND_NAMES
-from .models import Directory, Item
 
 TYPE_NAMES = {2: "deal", 1: "lead", 3: "contact", 4: "company", 7: "quote", 31: "invoice", 36: "document"}
 """Built-in kinds of records by `entityTypeId`, in the order in which they are named."""
@@ -151,7 +150,7 @@ class Enumeration(NamedTuple):
     """The values of a custom field, as a directory under the field's path."""
 
     directory: Directory
-    values: Kept[Item]
+    values: Cached[Item]
 
 
 class FieldMap:
@@ -175,7 +174,7 @@ class FieldMap:
         self.enumerations = {
             one.path: Enumeration(
                 Directory(entity_id=one.path, name=one.field.title, kind="enumeration", used_in=[one.shown]),
-                Kept(list(one.field.choices), read_at),
+                Cached(list(one.field.choices), read_at),
             )
             for one in self.all()
             if one.field.choices

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from bitrix24_directories.directories.models import Item
+from bitrix24_directories.directories.rows import NAME_LIMIT, keyed, listed
 from bitrix24_directories.rest import Answer, failure
 from bitrix24_directories.text import one_line
 
 from .fields import Field, RecordType
-from .models import Item
-from .rows import NAME_LIMIT, keyed, listed
 
 _NAME = re.compile(r"\w{1,100}")
 _CUSTOM = re.compile(r"ufCrm(\d*)_?(\w*)")

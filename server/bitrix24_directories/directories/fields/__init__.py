@@ -1,0 +1,1 @@
+"""Kinds of records and their fields, and the rows that tell of them."""

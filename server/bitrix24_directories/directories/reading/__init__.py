@@ -1,0 +1,1 @@
+"""The read-through cache: what a portal gave lately, or gives now."""
