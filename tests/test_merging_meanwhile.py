@@ -18,12 +18,11 @@ from bitrix24_directories.changing.merging.log import read_log
 from bitrix24_directories.changing.merging.merges import Merges
 from bitrix24_directories.changing.merging.models import Merge
 from bitrix24_directories.changing.merging.undo import Undo, Undoing, Undone, undoing_text
-from bitrix24_directories.changing.stopped import MergeStoppedError
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.reading.cache import Cache
 from bitrix24_directories.portal.faults import INSIDE
 from bitrix24_directories.portal.store import Age, PortalError
-from bitrix24_directories.rest import Bitrix24Client, Webhook, in_process
+from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Webhook, in_process
 from bitrix24_directories.settings import Settings
 from bitrix24_directories.state.shared import Inside, State
 from support import PortalInProcess, assistant, with_a_person
@@ -192,13 +191,14 @@ async def test_a_target_that_goes_stops_the_merge(portal: PortalInProcess, tmp_p
     _many(portal, 400)
     _when_some_are_moved(portal, lambda: act(portal, "WEB"))
     program = Program(portal, tmp_path / "log")
-    with pytest.raises(MergeStoppedError) as stopped:
+    with pytest.raises(Bitrix24Error) as stopped:
         await program.merge("SOURCE", ["EMAIL"], "WEB")
     moved = sources(portal).count("WEB")
     assert 0 < moved < 100
-    assert stopped.value.merge.status == "stopped"
-    assert "WEB (Website) is no item of SOURCE any more, or has another name" in str(stopped.value.error)
-    assert "undo" in stopped.value.error.todo
+    assert isinstance(stopped.value.partial_result, Merge)
+    assert stopped.value.partial_result.status == "stopped"
+    assert "WEB (Website) is no item of SOURCE any more, or has another name" in str(stopped.value)
+    assert "undo" in stopped.value.todo
     assert "EMAIL" in codes(portal, "SOURCE")
     portal.portal.meanwhile = lambda _method, _params: None
     assert (await program.undo())[1].given_back == moved
@@ -214,9 +214,9 @@ async def test_no_item_goes_when_the_target_has_gone_at_last(portal: PortalInPro
             _delete(portal, "WEB")
 
     portal.portal.meanwhile = meanwhile
-    with pytest.raises(MergeStoppedError) as stopped:
+    with pytest.raises(Bitrix24Error) as stopped:
         await Program(portal, tmp_path / "log").merge("SOURCE", ["EMAIL"], "WEB")
-    assert "is no item of SOURCE any more" in str(stopped.value.error)
+    assert "is no item of SOURCE any more" in str(stopped.value)
     assert "EMAIL" in codes(portal, "SOURCE")
 
 

@@ -34,7 +34,6 @@ from .outcomes import judged, of_a_change, why_stopped
 from .planning.operations import CHANNEL_COMES_BACK, Operation, Plan, after
 from .planning.planner import Planner, differences
 from .refusals import item_named, item_with_code, no_directory, refused, whole
-from .stopped import StoppedError
 
 if TYPE_CHECKING:
     from bitrix24_directories.records.carriers import Carriers
@@ -201,9 +200,9 @@ class Changes:
     async def carry_out(self, tool: str, planned: Planned, *, confirmed: bool) -> Change:
         """Do what was planned, if the directory is still as it was, and read it again.
 
-        Raises StoppedError when a step is not done or when that is not known, and Bitrix24Error where nothing was sent
-        (AUDIT_LOG_FAILED, TIMEOUT behind another change, reading). What has left for the portal is waited for and
-        recorded although the call is cancelled.
+        Raises Bitrix24Error: with the change as `partial_result` if a step is not done or that is not known, without
+        one if nothing was sent (AUDIT_LOG_FAILED, TIMEOUT behind another change, reading). What has left
+        for the portal is waited for and recorded although the call is cancelled.
         """
         if not planned.plan.operations:
             return planned.answer()
@@ -246,7 +245,7 @@ class Changes:
                         change = await self._settled(planned, lines, outcomes)
                         self._turns.written(planned.entity_id)
         if change.status == "stopped":
-            raise StoppedError(change, why_stopped(change, outcomes, self._timeout))
+            raise why_stopped(change, outcomes, self._timeout).with_partial_result(change)
         return change
 
     def not_wanted(self, tool: str, planned: Planned, how: Literal["declined", "cancelled"]) -> Change:

@@ -18,11 +18,11 @@ from bitrix24_directories.changing.changes import Changes, audit_trouble
 from bitrix24_directories.changing.locks import Turns
 from bitrix24_directories.changing.merging.log import LoggedMerge, read_log
 from bitrix24_directories.changing.merging.merges import Merges
+from bitrix24_directories.changing.merging.models import Merge
 from bitrix24_directories.changing.merging.undo import Undo, undoing_text
-from bitrix24_directories.changing.stopped import MergeStoppedError
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.reading.cache import Cache
-from bitrix24_directories.mcp_server.tools.merges import merge_text
+from bitrix24_directories.mcp_server.texts.merges import merge_text
 from bitrix24_directories.rest import Bitrix24Error
 from bitrix24_directories.text import shown_code
 
@@ -138,8 +138,10 @@ async def _merge(args: argparse.Namespace, tools: _Tools) -> int:
                     told=partial(told_of, of=planned.total),
                     begins=lambda phase: told_of.names(say(_PHASES[phase])),
                 )
-            except MergeStoppedError as exc:
-                result, error = exc.merge, exc.error
+            except Bitrix24Error as exc:
+                if not isinstance(exc.partial_result, Merge):
+                    raise
+                result, error = exc.partial_result, exc
             tries = tries + 1 if result.moved == planned.moved_before else 0
             confirmed = False
             if error is None and result.status != "moving":

@@ -41,7 +41,6 @@ from mcp_types import (
 )
 
 from bitrix24_directories import __version__
-from bitrix24_directories.changing.stopped import MergeStoppedError, StoppedError
 from bitrix24_directories.directories.reading.cache import Cache
 from bitrix24_directories.redaction import Redactor
 from bitrix24_directories.rest import Bitrix24Error, Credentials, Transport, Waiting, failure
@@ -76,8 +75,6 @@ if TYPE_CHECKING:
     from mcp.server.transport_security import TransportSecuritySettings
 
     from bitrix24_directories.changing.audit import Audit
-    from bitrix24_directories.changing.merging.models import Merge
-    from bitrix24_directories.directories.models import Change
 
 NAME = "bitrix24-directories"
 _HELLO_SECONDS = 0.1  # in which most clients have been told of all tools: nothing may hold that up
@@ -194,7 +191,6 @@ class DirectoriesServer:
         self, name: str, arguments: Mapping[str, Any], request: Request | None, sent_back: Mapping[str, Any]
     ) -> CallToolResult | InputRequiredResult:
         waiting = Waiting()
-        stopped: Change | Merge | None = None
         try:
             tool = self._tools.get(name)
             if tool is None:
@@ -207,16 +203,9 @@ class DirectoriesServer:
                 return await self._in_time(work, waiting)
             with waiting.as_current():  # a person may be asked in between; `changes` keeps to the timeout by itself
                 result = await work
-        except StoppedError as exc:
-            stopped, error = exc.change, exc.error
-        except MergeStoppedError as exc:
-            stopped, error = exc.merge, exc.error
         except Bitrix24Error as exc:
-            error = exc
-        else:
-            await self._publish(result)
-            return result
-        result = self._failed(error, stopped)
+            logger.info("Answered %s", exc.code)
+            result = failed(self._callers.worded(exc), self._redact)
         await self._publish(result)
         return result
 
@@ -232,7 +221,7 @@ class DirectoriesServer:
             values = tool.validated(given)
             try:
                 return await tool.function(session, **values)
-            except (Bitrix24Error, StoppedError, MergeStoppedError, MCPError):
+            except (Bitrix24Error, MCPError):
                 raise
             except Exception:
                 logger.exception("%s failed in a way that it should not", tool.name)
@@ -263,10 +252,6 @@ class DirectoriesServer:
         missing = [scope for scope in needed if scope not in scopes]
         if missing:
             raise out_of_scope(what, missing)
-
-    def _failed(self, error: Bitrix24Error, change: Change | Merge | None = None) -> CallToolResult:
-        logger.info("Answered %s", error.code)
-        return failed(self._callers.worded(error), self._redact, change)
 
     def _refusal(self, error: Bitrix24Error) -> MCPError:
         self._callers.failed(error.code)

@@ -51,6 +51,7 @@ class Bitrix24Error(Exception):
     `nothing_was_done` is True only if that is certain: the portal refused in a documented way, or was never asked.
     `answered` is True if the portal itself answered with a Bitrix24 error: it has finished with the call, and nothing
     more will come of it. It is False for web pages, answers of a proxy, lost connections, timeouts and damaged answers.
+    `partial_result` is what had been done before, if a change of several steps stopped half-way; else None.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Bitrix24Error(Exception):
         retry_after: float | None = None,
         nothing_was_done: bool = False,
         answered: bool = False,
+        partial_result: object = None,
     ) -> None:
         self._entry = entry
         self._in_words_of = partial(
@@ -77,8 +79,10 @@ class Bitrix24Error(Exception):
             retry_after=retry_after,
             nothing_was_done=nothing_was_done,
             answered=answered,
+            partial_result=partial_result,
         )
         self.kind = kind
+        self.partial_result = partial_result
         self.nothing_was_done = nothing_was_done
         self.answered = answered
         self.code = code or kind
@@ -95,6 +99,10 @@ class Bitrix24Error(Exception):
         self.quoted = f'Bitrix24 says: "{words}"' if entry.words and words else ""
         self.message = f"{self.happened} ({self.facts}). {self.quoted}".rstrip()
         super().__init__(f"{self.message}\nNext: {entry.todo}\n{entry.again or self._retry()}")
+
+    def with_partial_result(self, partial_result: object) -> Bitrix24Error:
+        """The same error, of a change that had come so far; another object, for others may hold this one."""
+        return self._in_words_of(self._entry, partial_result=partial_result)
 
     def for_a_team(self) -> Bitrix24Error:
         """The same error in the words of a team's server, where somebody has a webhook or tokens of their own."""

@@ -22,11 +22,10 @@ from bitrix24_directories.changing.audit import Audit
 from bitrix24_directories.changing.changes import Changes, audit_needed
 from bitrix24_directories.changing.locks import Turns
 from bitrix24_directories.changing.refusals import no_directory, refused
-from bitrix24_directories.changing.stopped import MergeStoppedError, StoppedError
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.entity_ids import could_be_id
 from bitrix24_directories.directories.field_map import rows
-from bitrix24_directories.directories.models import Step
+from bitrix24_directories.directories.models import Change, Step
 from bitrix24_directories.directories.reads import COUNTS, items_of
 from bitrix24_directories.records.carriers import Carriers, carriers
 from bitrix24_directories.records.counting import Place
@@ -175,7 +174,7 @@ class Merges:
     ) -> Merge:
         """Move records for as long as the timeout allows, or `to_the_end`; then delete the items that none carries.
 
-        Raises MergeStoppedError when the portal fails on the way, and Bitrix24Error where nothing was moved. What has
+        Raises Bitrix24Error, with the merge as `partial_result` if the portal failed on the way. What has
         left for the portal is waited for and recorded although the call is cancelled.
         """
         merge = planned.merge
@@ -205,7 +204,7 @@ class Merges:
                     run = MergeRun(merge, mover, progress, planned.total, told, keep)
                     all_tried = await run.move(planned.to_move)
                 except Bitrix24Error as exc:
-                    raise MergeStoppedError(_so_far(planned, progress, "stopped"), exc) from None
+                    raise exc.with_partial_result(_so_far(planned, progress, "stopped")) from None
                 finally:
                     self._directories.reader.invalidate((COUNTS,))
         if not all_tried:
@@ -281,12 +280,12 @@ class Merges:
                     make_sure=lambda items: merge.check_target(items, progress.count),
                 )
                 steps = change.steps
-        except StoppedError as exc:
-            codes = _after(codes, exc.change.steps, gone)
-            raise MergeStoppedError(_so_far(planned, progress, "stopped", codes, left), exc.error) from None
         except Bitrix24Error as exc:
-            codes = [code.model_copy(update={"item": "stays", "fields": None}) for code in codes]
-            raise MergeStoppedError(_so_far(planned, progress, "stopped", codes, left), exc) from None
+            if isinstance(exc.partial_result, Change):
+                codes = _after(codes, exc.partial_result.steps, gone)
+            else:
+                codes = [code.model_copy(update={"item": "stays", "fields": None}) for code in codes]
+            raise exc.with_partial_result(_so_far(planned, progress, "stopped", codes, left)) from None
         open_ = left or found.uncounted or progress.stored_otherwise
         status: MergeStatus = "incomplete" if open_ else "done"
         await self._end(tool, planned, status)

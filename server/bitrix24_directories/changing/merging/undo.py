@@ -15,7 +15,6 @@ import anyio.lowlevel
 from bitrix24_directories.changing.audit import Audit
 from bitrix24_directories.changing.changes import Changes
 from bitrix24_directories.changing.refusals import refused
-from bitrix24_directories.changing.stopped import StoppedError
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.fields.fields import folded_name
 from bitrix24_directories.directories.models import Item
@@ -182,10 +181,7 @@ class Undo:
             color=item.color or "",
             meaning=item.semantics if item.semantics in ("success", "failure") else "",
         )
-        try:
-            await self._changes.carry_out(UNDO, replace(planned, part_of=described), confirmed=False)
-        except StoppedError as exc:
-            raise exc.error from None
+        await self._changes.carry_out(UNDO, replace(planned, part_of=described), confirmed=False)
 
     async def _values(self, place: Place, ids: Sequence[int]) -> dict[int, Any]:
         reads = [values_of(place, ids[start : start + _AT_ONCE]) for start in range(0, len(ids), _AT_ONCE)]

@@ -16,10 +16,11 @@ from bitrix24_directories.directories.models import Change
 from bitrix24_directories.mcp_server.picture.data import of_plan, with_picture
 from bitrix24_directories.mcp_server.scopes import WRITE_DIRECTORIES
 from bitrix24_directories.mcp_server.session import Session
-from bitrix24_directories.mcp_server.texts.directories import both, change_text, plan_text
+from bitrix24_directories.mcp_server.texts.changes import change_text, plan_text
 
 from .confirmation import confirm
 from .entity_argument import EntityId
+from .results import both
 from .spec import ToolSpec, listed
 
 NOTHING: list[str] = []

@@ -11,9 +11,10 @@ from bitrix24_directories.directories.models import DirectoryItems, DirectoryLis
 from bitrix24_directories.directories.naming import ENTITY_ID_LIMIT
 from bitrix24_directories.directories.paging import part_of_directories, part_of_items
 from bitrix24_directories.mcp_server.session import Session
-from bitrix24_directories.mcp_server.texts.directories import both, directories_text, found_text, items_text
+from bitrix24_directories.mcp_server.texts.directories import directories_text, found_text, items_text
 
 from .entity_argument import EntityId
+from .results import both
 from .spec import QUERY_LIMIT, ToolSpec, listed, listed_ids
 
 ALL: list[str] = []

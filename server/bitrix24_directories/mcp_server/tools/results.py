@@ -1,21 +1,24 @@
-"""Failures as results: what happened and what is known of a change, in both channels."""
+"""Results: a text and its structured twin; and failures, with what is known of a change."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mcp_types import CallToolResult, TextContent
 
-from bitrix24_directories.directories.models import Change, Failure
-from bitrix24_directories.mcp_server.texts.directories import change_text
+from bitrix24_directories.directories.models import Change, Failure, Result
+from bitrix24_directories.mcp_server.texts.changes import change_text
 from bitrix24_directories.redaction import Redactor
 from bitrix24_directories.rest import Bitrix24Error
 
-if TYPE_CHECKING:
-    from bitrix24_directories.changing.merging.models import Merge
+
+def both(text: str, result: Result) -> CallToolResult:
+    """A result in both channels, and nothing else: older clients lose a whole answer to a kind of block that they do
+    not know, and adapters hand models what these cannot take."""
+    return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=result.structured())
 
 
-def failed(error: Bitrix24Error, redact: Redactor, change: Change | Merge | None = None) -> CallToolResult:
+def failed(error: Bitrix24Error, redact: Redactor) -> CallToolResult:
     """The result of a call that failed, without secrets; with what became of a change that stopped half-way."""
     said = Failure(
         code=error.code,
@@ -26,9 +29,10 @@ def failed(error: Bitrix24Error, redact: Redactor, change: Change | Merge | None
         message=error.message,
         next=error.todo,
     )
-    text = "\n".join([str(error), *_what_became_of(change, error)])
+    text = "\n".join([str(error), *_what_became_of(error)])
     structured: dict[str, Any] = {"error": said.structured()}
-    structured |= change.structured() if change is not None else {}
+    if isinstance(error.partial_result, Result):
+        structured |= error.partial_result.structured()
     return CallToolResult(
         content=[TextContent(type="text", text=redact(text))],
         structured_content=redact.values(structured),
@@ -36,13 +40,17 @@ def failed(error: Bitrix24Error, redact: Redactor, change: Change | Merge | None
     )
 
 
-def _what_became_of(change: Change | Merge | None, error: Bitrix24Error) -> list[str]:
-    if change is None:
-        return []
-    if not isinstance(change, Change):
-        from .merges import merge_text  # what most never need
+def _what_became_of(error: Bitrix24Error) -> list[str]:
+    match error.partial_result:
+        case Change() as change:
+            goes_on = len(change.steps) > 1 and error.code != "CHANGE_UNKNOWN"
+            todo = "To go on, declare the directory again with apply_directory, and show the user the new plan."
+            return [change_text(change), *([todo] if goes_on else [])]
+        case None:
+            return []
+        case merge:
+            from bitrix24_directories.changing.merging.models import Merge  # what most never need
+            from bitrix24_directories.mcp_server.texts.merges import merge_text
 
-        return [merge_text(change)]
-    goes_on = len(change.steps) > 1 and error.code != "CHANGE_UNKNOWN"
-    todo = "To go on, declare the directory again with apply_directory, and show the user the new plan."
-    return [change_text(change), *([todo] if goes_on else [])]
+            assert isinstance(merge, Merge)
+            return [merge_text(merge)]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
-from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -17,13 +15,12 @@ from bitrix24_directories.directories.models import Item
 from bitrix24_directories.mcp_server.picture.data import of_usage, with_picture
 from bitrix24_directories.mcp_server.scopes import READING
 from bitrix24_directories.mcp_server.session import Session
-from bitrix24_directories.mcp_server.texts.directories import both, counted, shown_age
-from bitrix24_directories.records.counting import folded_code
-from bitrix24_directories.records.models import DirectoryUsage, UnknownCode, UsedItem
+from bitrix24_directories.mcp_server.texts.usage import usage_text
+from bitrix24_directories.records.models import DirectoryUsage
 from bitrix24_directories.rest import Bitrix24Error
-from bitrix24_directories.text import quoted, shown_code
 
 from .entity_argument import EntityId
+from .results import both
 from .spec import ToolSpec
 
 _LOOKS_SECONDS = 3.0
@@ -63,60 +60,3 @@ async def _detailed(directories: Directories, entity_id: str, *, fresh: bool) ->
     with anyio.move_on_after(_LOOKS_SECONDS), contextlib.suppress(Bitrix24Error):
         return (await directories.items(entity_id, details=True, fresh=fresh)).items
     return ()
-
-
-def usage_text(result: DirectoryUsage) -> str:
-    """`CALL: Call - 310 deals, 402 leads` a line an item, then the codes that the directory does not have; of a part of
-    an answer."""
-    names = _names(result.paths)
-    records = _records(result.records, "record")
-    where = f" in {', '.join(result.fields)}" if result.fields else ""
-    in_use = f"{counted(result.in_use or 0, 'code')} in use, {result.unused or 0} unused"
-    lines = [f"{shown_code(result.entity_id)}: {records}{where}; {in_use}{shown_age(result.age_seconds)}"]
-    lines += [f"{shown_code(item.status_id)}: {item.name} - {_uses(item, names)}" for item in result.items]
-    if result.more:
-        last = shown_code(result.items[-1].status_id)
-        lines.append(f"{result.more} more are not shown: go on with after={last}")
-    elif not result.items and (result.in_use or result.unused):
-        lines.append("No code stands behind that one.")
-    if result.unknown_codes:
-        codes, carried = counted(result.unknown_codes, "code"), _records(result.unknown_records, "record")
-        lines.append(f"Not in the directory: {codes}, in {carried}")
-        lines += [_unknown_line(one, names) for one in result.unknown or ()]
-        left = result.unknown_codes - len({folded_code(one.code) for one in result.unknown or ()})
-        if left:
-            command = f"bitrix24-directories-mcp report {shlex.quote(result.entity_id)}"
-            lines.append(f"{counted(left, 'more code is', 'more codes are')} not shown: `{command}` lists all")
-    lines += [f"Not counted: {what}" for what in result.partial or ()]
-    return "\n".join([*lines, "Counted as the webhook's user sees them."])
-
-
-def _names(paths: list[str]) -> dict[str, tuple[str, str]]:
-    """What one and more records with a code in a field are called: `deal` and `deals`, or the field itself where a type
-    has several, and where records are items for REST."""
-    types = Counter(path.rpartition(".")[0] for path in paths)
-    names: dict[str, tuple[str, str]] = {}
-    for path in paths:
-        kind = path.rpartition(".")[0]
-        plural = "companies" if kind == "company" else f"{kind}s"
-        names[path] = (path, path) if types[kind] > 1 or kind.startswith("item(") else (kind, plural)
-    return names
-
-
-def _uses(item: UsedItem, names: dict[str, tuple[str, str]]) -> str:
-    if item.count is None:
-        return item.count_text
-    if not item.count:
-        return "unused"
-    parted = item.fields or dict.fromkeys(names, item.count)
-    return ", ".join(counted(count, *names[path]) for path, count in parted.items())
-
-
-def _records(count: int | None, one: str, many: str = "") -> str:
-    return f"an unknown number of {many or f'{one}s'}" if count is None else counted(count, one, many)
-
-
-def _unknown_line(one: UnknownCode, names: dict[str, tuple[str, str]]) -> str:
-    perhaps = f" - perhaps {one.perhaps}" if one.perhaps else ""
-    records = _records(one.count, *names[one.field])
-    return f"{quoted(one.code)}: {records} ({one.ids_text}){perhaps}"

@@ -1,0 +1,81 @@
+"""A merge as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bitrix24_directories.changing.merging.models import Merge, MergedCode
+from bitrix24_directories.text import quoted, shown_code
+
+from .directories import counted
+
+_ITEMS = {
+    "to be deleted": "the item is deleted then",
+    "stays": "the item stays",
+    "deleted": "the item is deleted",
+    "unknown": "whether the item is deleted is not known",
+}
+
+
+def merge_text(merge: Merge) -> str:
+    """What would be moved, or what was, and what is left."""
+    lines = [
+        _head(merge),
+        *map(_code_line, merge.codes),
+        *_not_moved(merge),
+        *(f"- {note}" for note in merge.notes or ()),
+    ]
+    if merge.plan_id:
+        lines.append(f"Show this to the user; when they agree, make the same call again with planId {merge.plan_id}")
+    return "\n".join(lines)
+
+
+def _head(merge: Merge) -> str:
+    into, where = f"{shown_code(merge.into)} ({merge.name})", shown_code(merge.entity_id)
+    so_far = f"{where}: {counted(merge.moved or 0, 'value')} of records moved to {into}"
+    left = merge.left or 0
+    uncounted = any(note.startswith("not counted") for note in merge.notes or ())
+    match merge.status:
+        case "planned" if left:
+            return f"Plan for {where}; nothing is changed yet: {counted(left, 'value')} of records go to {into}"
+        case "planned" if uncounted:
+            return f"Plan for {where}; nothing is changed yet: how many records go to {into} could not be counted"
+        case "planned":
+            return f"Plan for {where}; nothing is changed yet: no record has to be moved to {into}"
+        case "unchanged" if uncounted:
+            return f"Nothing can be done for {where}: not all records that may have to go to {into} could be counted."
+        case "unchanged":
+            return f"Nothing to do for {where}: there is nothing to move to {into}, and no item to delete."
+        case "declined":
+            return f"Nothing was changed in {where}: the user declined. Do not try again unless they ask."
+        case "cancelled":
+            return (
+                f"Nothing was changed in {where}: the user closed the question without an answer. Ask them whether it "
+                "shall be done."
+            )
+        case "moving":
+            return f"{so_far}, about {left} left. Make the same call again, with the same planId, to go on."
+        case "stopped":
+            return f"{so_far}, about {left} left; to go on, make the same call again."
+        case "incomplete" if merge.left is None:
+            return f"{so_far}; how many are left could not be counted."
+        case "incomplete":
+            return f"{so_far}, {left} left. What is left needs a person, or a new plan."
+    return f"{so_far}, none left."
+
+
+def _code_line(code: MergedCode) -> str:
+    name = f" ({code.name})" if code.name is not None else ""
+    shown = quoted(code.status_id) if code.name is None else shown_code(code.status_id)
+    parts = [f"{count} in {path}" for path, count in (code.fields or {}).items()]
+    said = [", ".join(parts)] if parts else []
+    said += [_ITEMS[code.item]] if code.item else []
+    said += [code.why] if code.why else []
+    return f"- {shown}{name}: {'; '.join(said)}"
+
+
+def _not_moved(merge: Merge) -> Iterator[str]:
+    for one in merge.not_moved or ():
+        yield f"- not moved: {one.record} ({one.field}): {one.why}"
+    if (more := (merge.not_moved_total or 0) - len(merge.not_moved or ())) > 0:
+        yield f"- and {more} more, which the audit log names"
