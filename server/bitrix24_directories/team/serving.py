@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
@@ -21,6 +22,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from uvicorn.server import HANDLED_SIGNALS
 
 from bitrix24_directories.logs import refusals_limited
 from bitrix24_directories.mcp_server.callers import Callers
@@ -203,6 +205,16 @@ class HttpServer(uvicorn.Server):
         with refusals_limited():
             await super().serve(sockets)
 
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """End in order with a signal. uvicorn's own raises it again, so that an orderly end looks like a crash."""
+        before = {number: signal.signal(number, self.handle_exit) for number in HANDLED_SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
@@ -222,7 +234,6 @@ class HttpServer(uvicorn.Server):
         for connection in waiting:
             await asyncio.get_running_loop().connect_accepted_socket(protocol, connection)
         await super().shutdown(sockets)
-        self._captured_signals.clear()  # uvicorn would raise them again, and an orderly end would look like a crash
 
 
 def _connected(listening: socket.socket) -> Iterator[socket.socket]:
