@@ -5,6 +5,7 @@ In the form of either protocol era. If the client cannot ask, deleting, applying
 
 from __future__ import annotations
 
+import hashlib
 from typing import Literal
 
 from mcp.shared.exceptions import MCPError
@@ -46,7 +47,9 @@ async def confirm(session: Session, *, key: str, text: str) -> Answer | InputReq
         except (ValidationError, MCPError):
             raise Bitrix24Error("CONFIRMATION_UNREADABLE", _UNREADABLE, nothing_was_done=True) from None
         return answer.action
+    # An answer counts only for the very question that was asked: counts in it may have changed meanwhile.
+    asked = f"{key} {hashlib.sha256(form.message.encode()).hexdigest()}"
     response = session.responses.get(_CONFIRMATION)
-    if session.state != key or not isinstance(response, ElicitResult):
-        return InputRequiredResult(input_requests={_CONFIRMATION: ElicitRequest(params=form)}, request_state=key)
+    if session.state != asked or not isinstance(response, ElicitResult):
+        return InputRequiredResult(input_requests={_CONFIRMATION: ElicitRequest(params=form)}, request_state=asked)
     return response.action
