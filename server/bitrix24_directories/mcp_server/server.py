@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import anyio
@@ -82,6 +82,7 @@ _CHANGED = ("done", "done otherwise", "incomplete", "stopped")  # a result's sta
 _NO_RESOURCE = "There is no such resource; read bitrix24://directories to see what there is"
 
 T = TypeVar("T")
+OneSession = AbstractAsyncContextManager[Session]
 
 logger = logging.getLogger(__name__)
 
@@ -172,15 +173,22 @@ class DirectoriesServer:
         return [tool for tool in self._tools.values() if scopes.issuperset(tool.scopes)]
 
     async def call_tool(
-        self, name: str, arguments: Mapping[str, Any], request: Request | None = None, **sent_back: Any
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        request: Request | None = None,
+        *,
+        responses: Mapping[str, object] | None = None,
+        state: str | None = None,
     ) -> CallToolResult | InputRequiredResult:
         """Run a tool. Whatever fails comes back as a result with `is_error`, and everything within the timeout.
 
-        `sent_back` is the client's answer to what it was asked, as `responses` and `state`.
+        `responses` and `state` are what the client sends back after it was asked something.
         """
         started, outcome = anyio.current_time(), "cancelled"
+        session = self._session(request, responses, state)
         try:
-            result = await self._result(name, arguments, request, sent_back)
+            result = await self._result(name, arguments, session, request)
             said = result.structured_content if isinstance(result, CallToolResult) else None
             outcome = str(said["error"]["code"]) if said and "error" in said else "ok"
         finally:
@@ -188,7 +196,7 @@ class DirectoriesServer:
         return result
 
     async def _result(
-        self, name: str, arguments: Mapping[str, Any], request: Request | None, sent_back: Mapping[str, Any]
+        self, name: str, arguments: Mapping[str, Any], session: OneSession, request: Request | None
     ) -> CallToolResult | InputRequiredResult:
         waiting = Waiting()
         try:
@@ -196,7 +204,7 @@ class DirectoriesServer:
             if tool is None:
                 tool = changing_tools().get(name)
                 raise unknown_tool(self._tools) if tool is None else writes_off(name, tool.scopes)
-            work = self._work(tool, arguments, request, sent_back)
+            work = self._work(tool, arguments, session)
             if wants_progress(request):
                 work = telling(request, waiting, self._settings.timeout, work)
             if not tool.writes:
@@ -210,17 +218,16 @@ class DirectoriesServer:
         return result
 
     async def _work(
-        self, tool: ToolSpec, arguments: Mapping[str, Any], request: Request | None, sent_back: Mapping[str, Any]
+        self, tool: ToolSpec, arguments: Mapping[str, Any], session: OneSession
     ) -> CallToolResult | InputRequiredResult:
         """Check the arguments and the scopes, and run the tool for whoever calls."""
         if self._redact.values(dict(arguments)) != arguments:
             raise secret_given()
         given = tidied(tool.name, tool.arguments, dict(arguments))
         self._check_scopes(tool.name, tool.scopes)
-        async with self._session(request, **sent_back) as session:
-            values = tool.validated(given)
+        async with session as entered:
             try:
-                return await tool.function(session, **values)
+                return await tool.function(entered, **tool.validated(given))
             except (Bitrix24Error, MCPError):
                 raise
             except Exception:
@@ -235,7 +242,12 @@ class DirectoriesServer:
         raise failure("TIMEOUT", detail=f"waited {self._settings.timeout:g} s for {waiting.given_up}")
 
     @asynccontextmanager
-    async def _session(self, request: Request | None = None, **sent_back: Any) -> AsyncIterator[Session]:
+    async def _session(
+        self,
+        request: Request | None = None,
+        responses: Mapping[str, object] | None = None,
+        state: str | None = None,
+    ) -> AsyncIterator[Session]:
         """What whoever calls works with. Raises Bitrix24Error where the portal does not let them in."""
         async with self._callers.place():
             try:
@@ -244,7 +256,7 @@ class DirectoriesServer:
                 if not exc.retryable:
                     self.listeners.end(self._callers.who())
                 raise
-            yield Session(caller, request, **sent_back)
+            yield Session(caller, request, responses or {}, state)
 
     def _check_scopes(self, what: str, needed: Sequence[str] = (READ_DIRECTORIES,)) -> None:
         """Raises Bitrix24Error (INSUFFICIENT_SCOPE) for what the caller may not do here."""
@@ -299,8 +311,8 @@ class DirectoriesServer:
         return ListToolsResult(tools=[listed(tool) for tool in await self.list_tools()])
 
     async def _call_tool(self, request: Request, params: CallToolRequestParams) -> CallToolResult | InputRequiredResult:
-        sent_back = {"responses": params.input_responses or {}, "state": params.request_state}
-        return await self.call_tool(params.name, params.arguments or {}, request, **sent_back)
+        arguments, responses = params.arguments or {}, params.input_responses
+        return await self.call_tool(params.name, arguments, request, responses=responses, state=params.request_state)
 
     async def _list_resources(self, request: Request, _: PaginatedRequestParams | None) -> ListResourcesResult:
         shown = [RESOURCE] if client_supports_apps(request) else []

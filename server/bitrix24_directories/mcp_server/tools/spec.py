@@ -16,7 +16,6 @@ from pydantic import ValidationError
 from bitrix24_directories.directories.entity_ids import could_be_id
 from bitrix24_directories.directories.models import JsonSchema, lean
 from bitrix24_directories.mcp_server.scopes import READ_DIRECTORIES
-from bitrix24_directories.rest import failure
 
 from .arguments import refused
 
@@ -74,14 +73,14 @@ class ToolSpec:
         )
 
     def validated(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """The values that the function takes. Raises Bitrix24Error (INVALID_ARGUMENTS)."""
+        """The values that the function takes. Raises Bitrix24Error, which names those that are wrong."""
         try:
             return self._metadata.validate_arguments(dict(arguments))
         except ValidationError as exc:
             named = (str(error["loc"][0]) for error in exc.errors(include_input=False) if error["loc"])
             wrong = [name for name in dict.fromkeys(named) if name in self.arguments["properties"]]
             if not wrong:
-                raise failure("INTERNAL_ERROR") from exc
+                raise
             raise refused(self.name, self.arguments, arguments, wrong) from None
 
 
