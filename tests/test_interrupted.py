@@ -42,7 +42,7 @@ from bitrix24_directories.state.shared import Inside
 from support import PortalInProcess, RunningPortal
 from test_oauth import application, login
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are sent to processes")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="signals are sent to processes")]
 
 LEAD = 1
 MERGE = ["merge", "SOURCE", "EMAIL", "--into", "WEB", "--log", "log", "--yes"]

@@ -25,12 +25,13 @@ from support import Assistant, RunningPortal, ask, assistant, clean_environment
 from test_network import drip, raw_server
 from test_oauth import application, authorised, environment, keep, login, pair, with_tokens
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["authorised", "pair"]  # fixtures
 
 posix = pytest.mark.skipif(os.name != "posix", reason="pipes and limits on files are POSIX's")
 
 
-@pytest.mark.slow
 @posix
 async def test_a_full_disk_is_noticed_before_the_refresh_token_is_spent(
     portal: RunningPortal, pair: dict[str, str], tmp_path: Path
@@ -78,7 +79,6 @@ NO_FILE: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("how", DAMAGED)
 async def test_a_damaged_file_says_the_way_out(portal: RunningPortal, pair: dict[str, str], how: str) -> None:
     app = application(portal)
@@ -120,7 +120,6 @@ def test_tokens_of_the_settings_that_cannot_be_sent(
     assert token not in printed
 
 
-@pytest.mark.slow
 async def test_an_authorization_server_that_takes_longer_than_the_caller_waits(
     portal: RunningPortal, authorised: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
