@@ -28,6 +28,7 @@ from mcp_types import (
 from bitrix24_directories.rest import Bitrix24Error
 
 from .callers import Callers
+from .resources import NO_SUCH_RESOURCE
 
 URIS = 100
 """Resources that one stream may be about."""
@@ -144,7 +145,5 @@ class Listening:
         except Bitrix24Error as exc:
             raise self._refusal(exc) from None
         if uris and not found:
-            raise MCPError(
-                INVALID_PARAMS, "There is no such resource; read bitrix24://directories to see what there is"
-            )
+            raise MCPError(INVALID_PARAMS, NO_SUCH_RESOURCE)
         return found

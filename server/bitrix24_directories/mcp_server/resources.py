@@ -17,6 +17,7 @@ from bitrix24_directories.directories.models import Directory
 from .texts.directories import DIRECTORIES, directories_text, fields_text, items_text, uri_of
 
 FIELDS = "bitrix24://fields"
+NO_SUCH_RESOURCE = "There is no such resource; read bitrix24://directories to see what there is"
 AGE = "ageSeconds"
 """What tells in a resource's `_meta` how many seconds ago it was read from the portal."""
 _COMPLETIONS = 100

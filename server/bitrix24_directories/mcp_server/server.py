@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -79,7 +79,6 @@ if TYPE_CHECKING:
 NAME = "bitrix24-directories"
 _HELLO_SECONDS = 0.1  # in which most clients have been told of all tools: nothing may hold that up
 _CHANGED = ("done", "done otherwise", "incomplete", "stopped")  # a result's status after something may have changed
-_NO_RESOURCE = "There is no such resource; read bitrix24://directories to see what there is"
 
 T = TypeVar("T")
 OneSession = AbstractAsyncContextManager[Session]
@@ -258,7 +257,17 @@ class DirectoriesServer:
                 raise
             yield Session(caller, request, responses or {}, state)
 
-    def _check_scopes(self, what: str, needed: Sequence[str] = (READ_DIRECTORIES,)) -> None:
+    async def _with_session(self, what: str, work: Callable[[Session], Awaitable[T]]) -> T:
+        """Do `work` for a caller who may read directories, within the timeout. Raises Bitrix24Error."""
+
+        async def worked() -> T:
+            async with self._session() as session:
+                return await work(session)
+
+        self._check_scopes(what, (READ_DIRECTORIES,))
+        return await self._in_time(worked())
+
+    def _check_scopes(self, what: str, needed: Sequence[str]) -> None:
         """Raises Bitrix24Error (INSUFFICIENT_SCOPE) for what the caller may not do here."""
         scopes = self._callers.scopes()
         missing = [scope for scope in needed if scope not in scopes]
@@ -328,32 +337,21 @@ class DirectoriesServer:
         if uri == PAGE:
             return ReadResourceResult(contents=[page_contents()])
 
-        async def read() -> ReadResourceResult:
-            async with self._session() as session:
-                contents = await resources.read(session.directories, uri)
-            if contents is None:
-                raise MCPError(INVALID_PARAMS, _NO_RESOURCE, {"uri": uri})
-            # What came from the cache may be kept only for as long as the cache itself keeps it.
-            age = (contents.meta or {}).get(resources.AGE, 0)
-            ttl_ms = max(0, int(1000 * self._settings.cache_ttl) - 1000 * age)
-            return ReadResourceResult(contents=[contents], ttl_ms=ttl_ms)
-
         try:
-            self._check_scopes("resources")
-            return await self._in_time(read())
+            contents = await self._with_session("resources", lambda session: resources.read(session.directories, uri))
         except Bitrix24Error as exc:
             refusal = self._refusal(exc)
             raise MCPError(refusal.code, refusal.message, {"uri": uri}) from None
+        if contents is None:
+            raise MCPError(INVALID_PARAMS, resources.NO_SUCH_RESOURCE, {"uri": uri})
+        # What came from the cache may be kept only for as long as the cache itself keeps it.
+        age = (contents.meta or {}).get(resources.AGE, 0)
+        ttl_ms = max(0, int(1000 * self._settings.cache_ttl) - 1000 * age)
+        return ReadResourceResult(contents=[contents], ttl_ms=ttl_ms)
 
     async def _known(self, uris: Sequence[str]) -> list[str]:
         """Those of `uris` that are resources here. Raises Bitrix24Error where the caller may not read them."""
-
-        async def known() -> list[str]:
-            async with self._session() as session:
-                return await resources.known(session.directories, uris)
-
-        self._check_scopes("resources")
-        return await self._in_time(known())
+        return await self._with_session("resources", lambda session: resources.known(session.directories, uris))
 
     async def _list_prompts(self, _: Request, __: PaginatedRequestParams | None) -> ListPromptsResult:
         return ListPromptsResult(prompts=[spec.published for spec in prompts().values()])
@@ -363,14 +361,8 @@ class DirectoriesServer:
         if spec is None:
             raise MCPError(INVALID_PARAMS, f"Unknown prompt; there are {', '.join(prompts())}")
         values = spec.validated(params.arguments or {})
-
-        async def rendered() -> str:
-            async with self._session() as session:
-                return await spec.function(session, **values)
-
         try:
-            self._check_scopes("prompts")
-            text = await self._in_time(rendered())
+            text = await self._with_session("prompts", lambda session: spec.function(session, **values))
         except Bitrix24Error as exc:
             raise self._refusal(exc) from None
         message = PromptMessage(role="user", content=TextContent(type="text", text=text))
@@ -378,16 +370,12 @@ class DirectoriesServer:
 
     async def _complete(self, _: Request, params: CompleteRequestParams) -> CompleteResult:
         """Ids of the portal's directories; nothing where they cannot be had, for nobody reads errors while typing."""
-        completion = Completion(values=[])
-
-        async def completed() -> Completion:
-            async with self._session() as session:
-                return await resources.complete(session.directories, params.argument.value)
-
+        completion, typed = Completion(values=[]), params.argument.value
         if params.argument.name == "entityId":
             try:
-                self._check_scopes("resources")
-                completion = await self._in_time(completed())
+                completion = await self._with_session(
+                    "resources", lambda session: resources.complete(session.directories, typed)
+                )
             except Bitrix24Error as exc:
                 logger.info("Nothing to complete: %s", exc.code)
         return CompleteResult(completion=completion)

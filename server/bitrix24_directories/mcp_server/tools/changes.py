@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from mcp_types import CallToolResult, InputRequiredResult, ToolAnnotations
+from mcp_types import CallToolResult, InputRequiredResult
 from pydantic import BeforeValidator, Field
 
 from bitrix24_directories.changing.changes import Planned
@@ -21,7 +21,7 @@ from bitrix24_directories.mcp_server.texts.changes import change_text, plan_text
 from .confirmation import confirm
 from .entity_argument import EntityId
 from .results import both
-from .spec import ToolSpec, listed
+from .spec import ToolSpec, listed, writing_hints
 
 NOTHING: list[str] = []
 """No items: those of the plan."""
@@ -118,19 +118,13 @@ async def apply_directory(
     return await _carry_out(session, "apply_directory", planned)
 
 
-def _hints(*, destructive: bool, idempotent: bool) -> ToolAnnotations:
-    return ToolAnnotations(
-        read_only_hint=False, destructive_hint=destructive, idempotent_hint=idempotent, open_world_hint=True
-    )
-
-
 SPECS = tuple(
     ToolSpec(function, title, hints, (WRITE_DIRECTORIES,), has_picture=function is apply_directory)
     for function, title, hints in (
-        (add_directory_item, "Add an item", _hints(destructive=False, idempotent=False)),
-        (update_directory_item, "Change an item", _hints(destructive=True, idempotent=True)),
-        (delete_directory_item, "Delete an item", _hints(destructive=True, idempotent=False)),
-        (apply_directory, "Make a directory look as declared", _hints(destructive=True, idempotent=True)),
+        (add_directory_item, "Add an item", writing_hints(destructive=False, idempotent=False)),
+        (update_directory_item, "Change an item", writing_hints(destructive=True, idempotent=True)),
+        (delete_directory_item, "Delete an item", writing_hints(destructive=True, idempotent=False)),
+        (apply_directory, "Make a directory look as declared", writing_hints(destructive=True, idempotent=True)),
     )
 )
 
@@ -152,9 +146,8 @@ async def _carry_out(session: Session, tool: str, planned: Planned) -> CallToolR
         answer = await confirm(session, key=planned.plan_id, text=text)
         if isinstance(answer, InputRequiredResult):
             return answer
-        if answer != "accept":
-            result = session.changes.not_wanted(tool, planned, "declined" if answer == "decline" else "cancelled")
-            return _done(result, planned)
+        if answer != "accepted":
+            return _done(session.changes.not_wanted(tool, planned, answer), planned)
     return _done(await session.changes.carry_out(tool, planned, confirmed=session.can_ask), planned)
 
 

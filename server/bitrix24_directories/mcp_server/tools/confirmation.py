@@ -16,10 +16,11 @@ from pydantic import ValidationError
 from bitrix24_directories.mcp_server.session import Session
 from bitrix24_directories.rest import Bitrix24Error, Entry
 
-Answer = Literal["accept", "decline", "cancel"]
+Answer = Literal["accepted", "declined", "cancelled"]
 
 _ASKS_IN_ANSWERS = "2026-07-28"  # the protocol version from which on a tool's result asks, and the next call answers
 _CONFIRMATION = "confirmation"
+_ANSWERS: dict[str, Answer] = {"accept": "accepted", "decline": "declined", "cancel": "cancelled"}
 # Nothing but whether they accept. A box to tick would be a second yes.
 _FORM = {"type": "object", "properties": {}}
 _UNREADABLE = Entry(
@@ -46,10 +47,10 @@ async def confirm(session: Session, *, key: str, text: str) -> Answer | InputReq
             )
         except (ValidationError, MCPError):
             raise Bitrix24Error("CONFIRMATION_UNREADABLE", _UNREADABLE, nothing_was_done=True) from None
-        return answer.action
+        return _ANSWERS[answer.action]
     # An answer counts only for the very question that was asked: counts in it may have changed meanwhile.
     asked = f"{key} {hashlib.sha256(form.message.encode()).hexdigest()}"
     response = session.responses.get(_CONFIRMATION)
     if session.state != asked or not isinstance(response, ElicitResult):
         return InputRequiredResult(input_requests={_CONFIRMATION: ElicitRequest(params=form)}, request_state=asked)
-    return response.action
+    return _ANSWERS[response.action]

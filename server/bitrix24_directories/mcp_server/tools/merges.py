@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
-from mcp_types import CallToolResult, InputRequiredResult, ToolAnnotations
+from mcp_types import CallToolResult, InputRequiredResult
 from pydantic import BeforeValidator, Field
 
 from bitrix24_directories.changing.merging.models import Merge
@@ -16,7 +16,7 @@ from .changes import LENGTH, PlanId
 from .confirmation import confirm
 from .entity_argument import EntityId
 from .results import both
-from .spec import ToolSpec, listed_codes
+from .spec import ToolSpec, listed_codes, writing_hints
 
 _ELSEWHERE = "a new plan, since the directory, its fields or the arguments are not as in the plan of that planId"
 
@@ -57,9 +57,8 @@ async def merge_directory_items(
         answer = await confirm(session, key=planned.plan_id, text=text)
         if isinstance(answer, InputRequiredResult):
             return answer
-        if answer != "accept":
-            how: Literal["declined", "cancelled"] = "declined" if answer == "decline" else "cancelled"
-            result = session.merges.not_wanted("merge_directory_items", planned, how)
+        if answer != "accepted":
+            result = session.merges.not_wanted("merge_directory_items", planned, answer)
             return both(merge_text(result), result)
     result = await session.merges.carry_out("merge_directory_items", planned, confirmed=asked)
     return both(merge_text(result), result)
@@ -68,6 +67,6 @@ async def merge_directory_items(
 SPEC = ToolSpec(
     merge_directory_items,
     "Make several codes one",
-    ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=True),
+    writing_hints(destructive=True, idempotent=True),
     (WRITE_DIRECTORIES, WRITE_RECORDS),
 )

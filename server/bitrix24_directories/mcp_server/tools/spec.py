@@ -27,6 +27,13 @@ def _reads() -> ToolAnnotations:
     return ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=True)
 
 
+def writing_hints(*, destructive: bool, idempotent: bool) -> ToolAnnotations:
+    """The annotations of a tool that changes a portal."""
+    return ToolAnnotations(
+        read_only_hint=False, destructive_hint=destructive, idempotent_hint=idempotent, open_world_hint=True
+    )
+
+
 @dataclass(frozen=True)
 class ToolSpec:
     """A tool. Its name, description, arguments and output are those of `function`, which takes the session first.
