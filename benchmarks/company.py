@@ -21,9 +21,6 @@ from typing import Any
 import anyio
 import httpx
 from figures import HERE, Figure
-from mcp.server.auth.middleware.auth_context import auth_context_var
-from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
-from mcp.server.auth.provider import AccessToken
 
 from bitrix24_directories.mcp_server.scopes import READING
 from bitrix24_directories.mcp_server.server import DirectoriesServer
@@ -38,7 +35,7 @@ from bitrix24_directories.team.team import Team
 
 sys.path.append(str(HERE.parent / "tests"))
 from support import RunningPortal, Stage, VirtualClockLoop, served
-from team_support import ACCEPT, TeamServer, calling
+from team_support import ACCEPT, TeamServer, called_by, calling
 
 DIRECTORIES = ["DEAL_STAGE", "SOURCE", "STATUS", "DEAL_TYPE", "INDUSTRY", "CONTACT_TYPE", "COMPANY_TYPE", "HONORIFIC"]
 RARE = ["DEAL_STAGE_1", "DEAL_STAGE_2", "QUOTE_STATUS", "EMPLOYEES", "DYNAMIC_177_STAGE_7", "SMART_INVOICE_STAGE_3"]
@@ -160,24 +157,23 @@ async def simulated(number: int, seconds: float = MORNING) -> Morning:
         async with anyio.create_task_group() as tasks:
             tasks.cancel_scope.deadline = anyio.current_time() + seconds
             for name in names:
-                tasks.start_soon(session, name, servers, random.Random(chance.random()), morning)
+                tasks.start_soon(session, people[name], servers, random.Random(chance.random()), morning)
     morning.requests = sum(link.requests for team in teams for link in team.links().values())
     morning.refusals = sum(link.refusals for team in teams for link in team.links().values())
     return morning
 
 
-async def session(name: str, servers: list[DirectoriesServer], chance: random.Random, morning: Morning) -> None:
+async def session(person: Person, servers: list[DirectoriesServer], chance: random.Random, morning: Morning) -> None:
     """One person's: half of all begin within half an hour of nine."""
     await anyio.sleep(chance.expovariate(1 / 1800) if chance.random() < 0.5 else chance.uniform(0, MORNING))
-    auth_context_var.set(AuthenticatedUser(AccessToken(token="", client_id=name, scopes=list(READING))))
     imports = chance.random() < 0.01
     for _ in range(chance.randint(20, 120)):
         tool, arguments = kind(chance)
-        await call(chance.choice(servers), tool, arguments, morning.waits, morning)
+        await call(chance.choice(servers), person, tool, arguments, morning.waits, morning)
         await anyio.sleep(chance.expovariate(1 / 30))
     for start in range(0, 500 if imports else 0, 50):
         queries = [f"source {start + place}" for place in range(50)]
-        await call(chance.choice(servers), "find_directory_items", {"queries": queries}, None, morning)
+        await call(chance.choice(servers), person, "find_directory_items", {"queries": queries}, None, morning)
 
 
 def kind(chance: random.Random) -> tuple[str, dict[str, Any]]:
@@ -193,11 +189,16 @@ def kind(chance: random.Random) -> tuple[str, dict[str, Any]]:
 
 
 async def call(
-    server: DirectoriesServer, tool: str, arguments: dict[str, Any], waits: list[float] | None, morning: Morning
+    server: DirectoriesServer,
+    person: Person,
+    tool: str,
+    arguments: dict[str, Any],
+    waits: list[float] | None,
+    morning: Morning,
 ) -> None:
     started = anyio.current_time()
-    result = await server.call_tool(tool, arguments)
+    result = await called_by(server, person, tool, **arguments)
     morning.calls += 1
-    morning.errors += bool(getattr(result, "is_error", False))
+    morning.errors += bool(result.is_error)
     if waits is not None:
         waits.append(anyio.current_time() - started)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -12,10 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-from figures import Figure
-from mcp.server.auth.middleware.auth_context import auth_context_var
-from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
-from mcp.server.auth.provider import AccessToken
+from figures import HERE, Figure
 
 from bitrix24_directories.mcp_server.scopes import READING
 from bitrix24_directories.mcp_server.server import DirectoriesServer
@@ -24,8 +22,11 @@ from bitrix24_directories.portal.app import WEBHOOKS
 from bitrix24_directories.portal.calls import User
 from bitrix24_directories.rest import in_process
 from bitrix24_directories.settings import Settings
-from bitrix24_directories.team.people import People
+from bitrix24_directories.team.people import People, Person
 from bitrix24_directories.team.team import Team
+
+sys.path.append(str(HERE.parent / "tests"))
+from team_support import called_by
 
 FEW, MANY = 10, 5_000
 ROUNDS = 100
@@ -45,25 +46,26 @@ async def measured() -> tuple[list[float], list[float]]:
     taken: tuple[list[float], list[float]] = ([], [])
     async with AsyncExitStack() as running:
         servers = [await running.enter_async_context(serving(number)) for number in (FEW, MANY)]
-        auth_context_var.set(AuthenticatedUser(AccessToken(token="", client_id="person0", scopes=list(READING))))
         for round_ in range(ROUNDS + 5):
-            for server, seconds in zip(servers, taken, strict=True):
+            for (server, person), seconds in zip(servers, taken, strict=True):
                 started = time.process_time()
-                result = await server.call_tool("find_directory_items", TEXTS)
-                assert not getattr(result, "is_error", False)
+                result = await called_by(server, person, "find_directory_items", **TEXTS)
+                assert not result.is_error
                 if round_ >= 5:
                     seconds.append(time.process_time() - started)
     return taken
 
 
 @asynccontextmanager
-async def serving(number: int) -> AsyncIterator[DirectoriesServer]:
-    """A server of `number` people on a portal in the process."""
+async def serving(number: int) -> AsyncIterator[tuple[DirectoriesServer, Person]]:
+    """A server of `number` people on a portal in the process, and the first of them."""
     settings = Settings.model_construct(timeout=30, log_level="ERROR")
     with tempfile.TemporaryDirectory() as folder:
-        team = Team(written(Path(folder), number), settings, None, transport=in_process(DemoPortal().app))
+        everybody = written(Path(folder), number)
+        everybody.look()
+        team = Team(everybody, settings, None, transport=in_process(DemoPortal().app))
         async with team.running():
-            yield DirectoriesServer(team, settings)
+            yield DirectoriesServer(team, settings), next(iter(everybody.all()))
 
 
 def written(folder: Path, number: int) -> People:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import httpx2
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.request_state import RequestStateSecurity
-from mcp_types import CallToolResult
+from mcp_types import CallToolRequestParams, CallToolResult
 
 from bitrix24_directories.mcp_server.scopes import SCOPES
 from bitrix24_directories.mcp_server.server import DirectoriesServer
@@ -22,11 +24,11 @@ from bitrix24_directories.settings import Settings
 from bitrix24_directories.state.shared import Inside, State
 from bitrix24_directories.team.metrics import Metrics
 from bitrix24_directories.team.news import PortalNews
-from bitrix24_directories.team.people import People
+from bitrix24_directories.team.people import People, Person
 from bitrix24_directories.team.sealing import SharedSeal
 from bitrix24_directories.team.serving import HttpServer, application, listen
 from bitrix24_directories.team.team import Team
-from bitrix24_directories.team.tokens import Tokens
+from bitrix24_directories.team.tokens import PersonToken, Tokens
 from support import ADMIN_SECRET, RunningPortal
 
 
@@ -51,9 +53,10 @@ class TeamServer:
     async def running(self) -> AsyncIterator[None]:
         self.team = Team(self.people, self.settings, self.shared, state=self.state, secret=self.secret)
         self.team.metrics = Metrics(self.team.portals, self.team.connected)
-        news = PortalNews(self.team.portal, self.state)
         security = RequestStateSecurity(codec=SharedSeal(self.state)) if self.secret else None
-        server = DirectoriesServer(self.team, self.settings, subscriptions=news, request_state_security=security)
+        server = DirectoriesServer(
+            self.team, self.settings, news=PortalNews(self.state).bus, request_state_security=security
+        )
         logging.getLogger().setLevel(logging.WARNING)
         verify = Tokens(self.people, self.settings).verify
         app = application(server, self.team, self.settings, verify, beyond_loopback=False)
@@ -104,3 +107,18 @@ ACCEPT = {"accept": "application/json, text/event-stream"}
 def calling(tool: str, **arguments: Any) -> dict[str, Any]:
     """The call as JSON-RPC, for those who speak HTTP by themselves."""
     return {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}}
+
+
+def request_of(person: Person, scopes: Sequence[str] = SCOPES) -> Any:
+    """The SDK's context of a person's request, as far as the server looks at it, without HTTP."""
+    user = AuthenticatedUser(PersonToken(token="", client_id=person.name, scopes=list(scopes), person=person))
+    session = SimpleNamespace(client_capabilities=None)
+    return SimpleNamespace(request=SimpleNamespace(scope={"user": user}), session=session, meta=None)
+
+
+async def called_by(server: DirectoriesServer, person: Person, tool: str, **arguments: Any) -> CallToolResult:
+    """What a person's call of a tool gives, without HTTP."""
+    params = CallToolRequestParams(name=tool, arguments=arguments)
+    result = await server.on_call_tool(request_of(person), params)
+    assert isinstance(result, CallToolResult)
+    return result

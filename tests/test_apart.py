@@ -12,10 +12,6 @@ from typing import Any
 import anyio
 import httpx
 import pytest
-from mcp.server.auth.middleware.auth_context import auth_context_var
-from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
-from mcp.server.auth.provider import AccessToken
-from mcp_types import CallToolResult
 
 from bitrix24_directories.mcp_server.scopes import SCOPES
 from bitrix24_directories.mcp_server.server import DirectoriesServer
@@ -30,6 +26,7 @@ from bitrix24_directories.state.shared import Inside, State
 from bitrix24_directories.team.people import People, Person
 from bitrix24_directories.team.team import Team
 from support import ADMIN_SECRET, READER_SECRET
+from team_support import called_by, request_of
 from test_replicas import Valkey, valkey
 
 __all__ = ["valkey"]
@@ -136,7 +133,8 @@ class Company:
         self.transport = OnePortal(hidden)
         self.portal = self.transport.portal
         settings = Settings.model_construct(timeout=20, log_level="ERROR", allow_writes=True)
-        self._teams = [Team(Everybody(), settings, None, transport=self.transport, state=one) for one in states]
+        self._people = Everybody()
+        self._teams = [Team(self._people, settings, None, transport=self.transport, state=one) for one in states]
         self._servers = [DirectoriesServer(team, settings) for team in self._teams]
         self._turn = 0
 
@@ -147,21 +145,22 @@ class Company:
                 await running.enter_async_context(team.running())
             yield
 
+    def _person(self, name: str) -> Person:
+        person = self._people.named(name)
+        assert person is not None
+        return person
+
     async def call(self, name: str, tool: str, /, **arguments: Any) -> str:
         """What a person is told, by one replica after the other."""
-        auth_context_var.set(AuthenticatedUser(AccessToken(token="", client_id=name, scopes=list(SCOPES))))
         self._turn += 1
-        result = await self._servers[self._turn % len(self._servers)].call_tool(tool, arguments)
-        assert isinstance(result, CallToolResult)
+        result = await called_by(self._servers[self._turn % len(self._servers)], self._person(name), tool, **arguments)
         ages_and_statuses = r", 'ageSeconds': \d+|, HTTP \d+|'httpStatus': \d+, "  # a command of a batch has no status
         return re.sub(ages_and_statuses, "", str(result.structured_content))
 
     async def add(self, name: str, entity_id: str, item: str) -> None:
-        auth_context_var.set(AuthenticatedUser(AccessToken(token="", client_id=name, scopes=list(SCOPES))))
-        changes = (await self._teams[0].admitted()).changes
-        assert changes is not None
-        planned = await changes.plan_adding(entity_id, item)
-        assert (await changes.carry_out("test", planned, confirmed=True)).status == "done"
+        async with self._teams[0].session(request_of(self._person(name)), "test", SCOPES) as session:
+            planned = await session.changes.plan_adding(entity_id, item)
+            assert (await session.changes.carry_out("test", planned, confirmed=True)).status == "done"
 
     async def seen(self, name: str) -> list[str]:
         ask = partial(self.call, name)

@@ -35,7 +35,7 @@ from bitrix24_directories.changing.merging.undo import Undo
 from bitrix24_directories.cli.main import main
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.reading.cache import Cache
-from bitrix24_directories.mcp_server import callers
+from bitrix24_directories.mcp_server import session
 from bitrix24_directories.portal import DemoPortal
 from bitrix24_directories.rest import STANDARD, Bitrix24Client, Webhook, in_process
 from bitrix24_directories.state.shared import Inside
@@ -149,11 +149,11 @@ def moved(portal: RunningPortal) -> set[int]:
 _PROGRAM = """
 import sys
 from functools import partial
-from bitrix24_directories.mcp_server import callers
+from bitrix24_directories.mcp_server import session
 from bitrix24_directories.state.shared import Inside
 state = Inside()
 state.secrets = (b"one for all",)
-callers.caller_of = partial(callers.caller_of, state=state)
+session.caller_of = partial(session.caller_of, state=state)
 from bitrix24_directories.cli.main import main
 sys.exit(main())
 """
@@ -369,7 +369,7 @@ def call(what: str, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> list[str
     _, _, arguments = CALLS[what]
     state = Inside()
     state.secrets = (b"one for all",)
-    monkeypatch.setattr(callers, "caller_of", partial(callers.caller_of, state=state))
+    monkeypatch.setattr(session, "caller_of", partial(session.caller_of, state=state))
     if what != "add":
         assert main(["call", *arguments, "--json"]) == 0
         arguments = [*arguments, f"planId={json.loads(capsys.readouterr().out)['planId']}"]

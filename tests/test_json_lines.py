@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mcp_types import INVALID_REQUEST, PARSE_ERROR, JSONRPCNotification, JSONRPCRequest, jsonrpc_message_adapter
 
-from bitrix24_directories.mcp_server.json_lines import Output, messages
+from bitrix24_directories.mcp_server.stdio import Output, messages
 from support import examples
 from test_stdio import RawServer
 

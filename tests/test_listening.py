@@ -140,7 +140,7 @@ async def test_an_earlier_clients_subscription_is_not_kept(team: TeamServer) -> 
         async with team.client(anna, "legacy") as client:
             await client.subscribe_resource(SOURCE)
             assert team.http is not None
-            assert not team.http._mcp.listeners._sessions  # noqa: SLF001 - where it would be kept
+            assert not team.http._mcp.listeners._subscribed  # noqa: SLF001 - where it would be kept
             with pytest.raises(MCPError, match="no such resource"):
                 await client.subscribe_resource(f"{ALL}/NOPE")
         async with team.client(bert, "legacy") as client:

@@ -23,7 +23,7 @@ from bitrix24_directories.redaction import Redactor
 from bitrix24_directories.team import people as people_module
 from bitrix24_directories.team.people import People, Person
 from support import ADMIN_SECRET, READER_SECRET, RunningPortal, clean_environment
-from team_support import TeamServer, called
+from team_support import TeamServer, called, request_of
 from test_team_commands import ACCEPT, CALL
 
 NAMES = ("anna", "bert", "carl")
@@ -378,5 +378,5 @@ async def test_the_secret_of_who_is_taken_out_while_their_call_begins_stays_one(
         server.people.remove("bert")
         server.people.look()
         assert READER_SECRET not in server.team.secrets()
-        await server.team._member(bert)  # noqa: SLF001 - which calls the portal with it
-        assert READER_SECRET in server.team.secrets()
+        async with server.team.session(request_of(bert), "test", ()):  # which calls the portal with it
+            assert READER_SECRET in server.team.secrets()

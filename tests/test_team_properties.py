@@ -8,9 +8,6 @@ import anyio
 import httpx
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from mcp.server.auth.middleware.auth_context import auth_context_var
-from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
-from mcp.server.auth.provider import AccessToken
 from mcp_types import CallToolResult
 
 from bitrix24_directories.directories.reading.cached_reader import FAILURE_SECONDS
@@ -22,6 +19,7 @@ from bitrix24_directories.settings import Settings
 from bitrix24_directories.team.people import People, Person
 from bitrix24_directories.team.team import Team
 from support import ADMIN_SECRET, READER_SECRET, VirtualClockLoop, examples
+from team_support import called_by
 
 WHERE = {
     "anna": ("one.example", 1, ADMIN_SECRET),
@@ -74,9 +72,9 @@ class Everybody(People):
 
 
 async def _as_person(server: DirectoriesServer, name: str, tool: str, **arguments: Any) -> CallToolResult:
-    auth_context_var.set(AuthenticatedUser(AccessToken(token="", client_id=name, scopes=list(READING))))
-    result = await server.call_tool(tool, arguments)
-    assert isinstance(result, CallToolResult)
+    host, user, secret = WHERE[name]
+    person = Person(name, "", READING, Webhook.parse(f"https://{host}/rest/{user}/{secret}/"))
+    result = await called_by(server, person, tool, **arguments)
     assert not result.is_error, result.structured_content
     return result
 

@@ -137,9 +137,10 @@ def _serve(args: argparse.Namespace) -> int:
 
 def _call(args: argparse.Namespace) -> int:
     from mcp import Client
-    from mcp_types import CallToolResult, InputRequiredResult
+    from mcp_types import CallToolRequestParams, CallToolResult, InputRequiredResult
 
     from bitrix24_directories.mcp_server.server import DirectoriesServer
+    from bitrix24_directories.mcp_server.session import Request
     from bitrix24_directories.text import quoted
 
     from .language import say
@@ -165,9 +166,11 @@ def _call(args: argparse.Namespace) -> int:
     class Server(DirectoriesServer):
         """Cancels the call in its own task, and waits for what it does then, before anything else is closed."""
 
-        async def call_tool(self, *given: Any, **sent_back: Any) -> CallToolResult | InputRequiredResult:
+        async def on_call_tool(
+            self, request: Request, params: CallToolRequestParams
+        ) -> CallToolResult | InputRequiredResult:
             with interruption.cancels():
-                return await super().call_tool(*given, **sent_back)
+                return await super().on_call_tool(request, params)
             return CallToolResult(content=[], is_error=True)
 
     async def run() -> int:

@@ -11,8 +11,8 @@ import anyio
 from mcp.server.request_state import RequestStateSecurity
 
 from bitrix24_directories.logs import configure_logging
-from bitrix24_directories.mcp_server.callers import Callers, OneCaller
 from bitrix24_directories.mcp_server.server import DirectoriesServer
+from bitrix24_directories.mcp_server.session import OneCaller, Sessions
 from bitrix24_directories.redaction import Redactor
 from bitrix24_directories.rest import Bitrix24Error, Webhook
 from bitrix24_directories.settings import Settings
@@ -40,7 +40,7 @@ def serve_http(args: argparse.Namespace) -> int:
     state: State = Inside()
     secret = b""
     try:
-        callers: Callers = OneCaller(portal, settings, transport=transport)
+        sessions: Sessions = OneCaller(portal, settings, transport=transport)
         if settings.people:
             people = People(Path(settings.people).expanduser())
             people.look()  # what is wrong is logged, and may be mended while it is served
@@ -51,16 +51,16 @@ def serve_http(args: argparse.Namespace) -> int:
                 from bitrix24_directories.team.metrics import Metrics
 
                 team.metrics = Metrics(team.portals, team.connected)
-            callers, verify = team, Tokens(people, settings).verify
+            sessions, verify = team, Tokens(people, settings).verify
         elif settings.jwt_issuer:
             raise ServingError("BITRIX24_JWT_ISSUER says who calls; BITRIX24_PEOPLE has to say as whom on Bitrix24.")
         elif isinstance(portal, Bitrix24Error):
             raise portal
         security = RequestStateSecurity(codec=SharedSeal(state)) if secret else None
-        news = PortalNews(callers.portal, state)
-        server = DirectoriesServer(callers, settings, subscriptions=news, request_state_security=security)
-        configure_logging(settings.log_level, Redactor(callers.secrets))  # the SDK has set up its own
-        app = application(server, callers, settings, verify, beyond_loopback=not is_loopback(host))
+        news = PortalNews(state)
+        server = DirectoriesServer(sessions, settings, news=news.bus, request_state_security=security)
+        configure_logging(settings.log_level, Redactor(sessions.secrets))  # the SDK has set up its own
+        app = application(server, sessions, settings, verify, beyond_loopback=not is_loopback(host))
         listening = listen(host, port)
     except Bitrix24Error as exc:
         complain(to_a_person(exc.for_a_team()))

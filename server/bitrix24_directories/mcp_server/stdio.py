@@ -1,4 +1,7 @@
-"""Standard input and output, taken from all others in the process, as text in the event loop.
+"""Lines of JSON-RPC between a client and the SDK, over standard input and output, in the event loop.
+
+The SDK drops a line that it cannot read, and its sender waits for ever: here the line is answered with an error. The
+SDK writes U+2028 as it is, and many clients end a line there: here it leaves as a JSON escape.
 
 Pipes and sockets, as clients give them, are read and written by the event loop itself: a thread's turn for each read,
 write and flush takes longer than a tool whose answer is kept. Files and terminals take threads, and so does all on
@@ -9,6 +12,7 @@ have the same pipe.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 import stat
@@ -18,10 +22,26 @@ from typing import Protocol
 
 import anyio
 from mcp.os.win32.utilities import rebind_std_handle_to_fd
+from mcp_types import (
+    INVALID_REQUEST,
+    PARSE_ERROR,
+    ErrorData,
+    JSONRPCError,
+    JSONRPCNotification,
+    jsonrpc_message_adapter,
+)
+from pydantic_core import from_json
 
 _AT_ONCE = 2**16
 _ABOVE_STANDARD = 3
 _NOT_UTF_8 = "surrogateescape"
+_BLANKS = " \t\r\n"  # JSON's own: any other character needs an answer
+_BYTE_ORDER_MARK = "\ufeff"
+_LINE_ENDS = {end: json.dumps(end)[1:-1] for end in "\u0085\u2028\u2029"}  # JSON escapes the other ones by itself
+_INVALID_REQUEST = (
+    "Invalid Request: a line must be one message of JSON-RPC 2.0, an object whose params are an object and whose id is "
+    "a string or an integer"
+)
 
 
 class TextWriter(Protocol):
@@ -100,7 +120,12 @@ def _in_event_loop(fd: int) -> bool:
 def _taken(fd: int, instead: str | None) -> int:
     """A duplicate of a standard stream that nobody else comes upon by chance, or itself if it cannot be duplicated."""
     try:
-        own = _duplicate(fd)
+        if sys.platform == "win32":
+            own = os.dup(fd)
+        else:
+            import fcntl  # Windows has none
+
+            own = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _ABOVE_STANDARD)
     except OSError:
         return fd
     try:
@@ -114,9 +139,77 @@ def _taken(fd: int, instead: str | None) -> int:
     return own
 
 
-def _duplicate(fd: int) -> int:
-    if sys.platform == "win32":
-        return os.dup(fd)
-    import fcntl  # Windows has none
+class Output:
+    """Lines of JSON for the client. Each is written whole: the SDK writes, and `messages` does."""
 
-    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _ABOVE_STANDARD)
+    def __init__(self, file: TextWriter) -> None:
+        self._file = file
+        self._lock = anyio.Lock(fast_acquire=True)
+
+    async def write(self, text: str) -> None:
+        """Write one line of JSON, and flush it. Raises OSError if nobody reads it any more."""
+        for end, escape in _LINE_ENDS.items():
+            text = text.replace(end, escape)
+        async with self._lock:
+            await self._file.write(text)
+            await self._file.flush()
+
+    async def flush(self) -> None:
+        """Do nothing: each write has flushed already."""
+
+
+async def messages(lines: AsyncIterable[str], output: Output) -> AsyncIterator[str]:
+    """Pass on the lines that are messages, and answer each other line with an error; blank lines are ignored.
+
+    Bytes that are not UTF-8 must be lone surrogates in `lines`, as the error handler "surrogateescape" makes them.
+    """
+    async for line in lines:
+        try:
+            message = jsonrpc_message_adapter.validate_json(line, by_name=False)
+            # The SDK takes a request whose id is neither string nor integer for a notification, which nobody answers.
+            is_message = not isinstance(message, JSONRPCNotification) or "id" not in from_json(line)
+        except ValueError:
+            is_message = False
+        if is_message:
+            yield line
+        elif line.strip(_BLANKS):
+            error = JSONRPCError(jsonrpc="2.0", id=_request_id(line), error=_error(line))
+            await output.write(error.model_dump_json(exclude_unset=True) + "\n")
+
+
+def _request_id(line: str) -> str | int | None:
+    """The id of a request, which its sender waits for. A response has the id of a request of ours."""
+    try:
+        parsed = json.loads(line.removeprefix(_BYTE_ORDER_MARK))  # takes lone surrogates
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(parsed, dict) or ("method" not in parsed and parsed.keys() & {"result", "error"}):
+        return None
+    request_id = parsed.get("id")
+    if isinstance(request_id, str):
+        return request_id if _is_unicode(request_id) else None
+    return request_id if isinstance(request_id, int) and not isinstance(request_id, bool) else None
+
+
+def _error(line: str) -> ErrorData:
+    """Why a line is no message. It repeats nothing of it."""
+    if line.startswith(_BYTE_ORDER_MARK):
+        why = "the line begins with a byte order mark"
+    elif not _is_unicode(line):
+        why = "the line is not UTF-8"
+    else:
+        try:
+            from_json(line)
+        except ValueError:
+            why = "the line is not JSON, or it holds a lone surrogate or is nested too deeply"
+        else:
+            return ErrorData(code=INVALID_REQUEST, message=_INVALID_REQUEST)
+    return ErrorData(code=PARSE_ERROR, message=f"Parse error: {why}")
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

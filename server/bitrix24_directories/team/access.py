@@ -12,7 +12,6 @@ import os
 import re
 import socket
 from collections.abc import Iterator, Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from io import TextIOWrapper
@@ -24,6 +23,7 @@ from urllib.parse import unquote
 import anyio
 from starlette.types import Message, Send
 
+from bitrix24_directories.mcp_server.session import Request as McpRequest
 from bitrix24_directories.mcp_server.texts.directories import DIRECTORIES
 
 logger = logging.getLogger(__name__)
@@ -82,13 +82,13 @@ class Access:
 
 _REPLICA = f"{socket.gethostname()}:{os.getpid()}"
 
-current: ContextVar[Access | None] = ContextVar("current", default=None)
-"""The request that is served now."""
+SCOPE_KEY = "bitrix24_directories.access"
+"""Where an ASGI scope holds the Access of its request."""
 
 
-def note(outcome: str) -> None:
-    """Note how the request that is served now has ended; the first who knows it is right."""
-    access = current.get()
+def note(request: McpRequest | None, outcome: str) -> None:
+    """Note how a request has ended; the first who knows it is right."""
+    access = request.request.scope.get(SCOPE_KEY) if request is not None and request.request is not None else None
     if access is not None and not access.outcome:
         access.outcome = outcome
 

@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bitrix24_directories.mcp_server.scopes import READ_DIRECTORIES
 from bitrix24_directories.mcp_server.tools.registry import tool_named
 
-from .access import Access, AccessLog, asked_for, current
+from .access import SCOPE_KEY, Access, AccessLog, asked_for
 from .door import LET_IN
 from .keys import ASKED_EVERY, KeysError
 
@@ -61,15 +61,13 @@ class Gate:
         self._listening: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        access = Access()
-        reset = current.set(access)
+        access = scope[SCOPE_KEY] = Access()
         try:
             await self._served(access, scope, receive, access.noting(send))
         except Exception:
             access.outcome = access.outcome or "500"
             raise
         finally:
-            current.reset(reset)
             self._log.write(access)
 
     async def _served(self, access: Access, scope: Scope, receive: Receive, send: Send) -> None:

@@ -23,7 +23,7 @@ from bitrix24_directories.directories.reading.cache import Cache
 from bitrix24_directories.directories.reading.cached_reader import Read
 from bitrix24_directories.directories.reading.shared_tier import SharedTier
 from bitrix24_directories.directories.reads import TYPES
-from bitrix24_directories.mcp_server.callers import Caller, caller_of
+from bitrix24_directories.mcp_server.session import Caller, caller_of
 from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Credentials, Link, failure, unwrap
 from bitrix24_directories.settings import Settings
 from bitrix24_directories.state.shared import State

@@ -25,10 +25,10 @@ from starlette.routing import Route
 from uvicorn.server import HANDLED_SIGNALS
 
 from bitrix24_directories.logs import refusals_limited
-from bitrix24_directories.mcp_server.callers import Callers
 from bitrix24_directories.mcp_server.listening import STREAMS
 from bitrix24_directories.mcp_server.scopes import SCOPES
 from bitrix24_directories.mcp_server.server import DirectoriesServer
+from bitrix24_directories.mcp_server.session import Sessions
 from bitrix24_directories.settings import Settings
 
 from .access import AccessLog
@@ -47,7 +47,7 @@ class ServingError(Exception):
 
 
 def application(
-    server: DirectoriesServer, callers: Callers, settings: Settings, verify: Verify | None, *, beyond_loopback: bool
+    server: DirectoriesServer, sessions: Sessions, settings: Settings, verify: Verify | None, *, beyond_loopback: bool
 ) -> Starlette:
     """`/mcp`, `/healthz` and `/readyz`; with an identity provider also where clients learn of it.
 
@@ -64,7 +64,7 @@ def application(
         log = AccessLog(settings.access_log)
     except OSError as exc:
         raise ServingError(f"BITRIX24_ACCESS_LOG cannot be written: {exc.strerror or exc}") from None
-    gate = Gate(manager.handle_request, verify, log, metadata_url, callers.nobody)
+    gate = Gate(manager.handle_request, verify, log, metadata_url, sessions.nobody)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -76,10 +76,10 @@ def application(
 
     async def ready(_: Request) -> Response:
         async with probing:  # whoever asks for it, however often
-            return await _ready(callers)
+            return await _ready(sessions)
 
     async def measured(_: Request) -> Response:
-        return _measured(callers)
+        return _measured(sessions)
 
     return Starlette(
         routes=[
@@ -98,23 +98,23 @@ async def _alive(_: Request) -> Response:
     return PlainTextResponse("ok")
 
 
-async def _ready(callers: Callers) -> Response:
+async def _ready(sessions: Sessions) -> Response:
     """Not ready when no portal answers, or nobody can be let in; both asked anew here, for a server that is given no
     calls would never hear of it."""
     now, said = anyio.current_time(), []
-    links = callers.links()
+    links = sessions.links()
     for address, link in links.items():
         if link.fails and link.failed_at is not None and now - link.failed_at > _PROBED_SECONDS:
             await link.probe(address)
         reached = None if link.reached_at is None else int(anyio.current_time() - link.reached_at)
         host = urlsplit(address).netloc
         said.append({"portal": host, "answers": not link.fails, "reachedSecondsAgo": reached})
-    ready = not callers.nobody() and (not links or any(not link.fails for link in links.values()))
-    return JSONResponse({"ready": ready, "portals": said, **callers.said()}, 200 if ready else 503)
+    ready = not sessions.nobody() and (not links or any(not link.fails for link in links.values()))
+    return JSONResponse({"ready": ready, "portals": said, **sessions.said()}, 200 if ready else 503)
 
 
-def _measured(callers: Callers) -> Response:
-    metrics = callers.metrics if isinstance(callers, Team) else None
+def _measured(sessions: Sessions) -> Response:
+    metrics = sessions.metrics if isinstance(sessions, Team) else None
     if metrics is None:
         return PlainTextResponse("Metrics need the extra: pip install 'bitrix24-directories-mcp[team]'", 404)
     return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

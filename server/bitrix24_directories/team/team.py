@@ -1,22 +1,20 @@
-"""All people who may call a team's server: who calls now, and what their portal lets them do."""
+"""All people who may call a team's server: a session for each of their requests, on their own portal."""
 
 from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from contextvars import ContextVar
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
 from anyio.abc import TaskGroup
-from mcp.server.auth.middleware.auth_context import get_access_token
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 
 from bitrix24_directories.logs import network_logs_redacted
-from bitrix24_directories.mcp_server.callers import Caller, Callers
-from bitrix24_directories.mcp_server.scopes import READING
+from bitrix24_directories.mcp_server.scopes import READING, SCOPES, out_of_scope
+from bitrix24_directories.mcp_server.session import Identity, Request, Session, Sessions
 from bitrix24_directories.redaction import Redactor
 from bitrix24_directories.rest import Application, Bitrix24Error, Credentials, Entry, Link, Transport, failure
 from bitrix24_directories.settings import Settings
@@ -27,19 +25,16 @@ from .members import Member, Portal
 from .people import People, Person
 from .places import Places
 from .seen import Seen
-from .tokens import LEEWAY
+from .tokens import LEEWAY, PersonToken
 
 if TYPE_CHECKING:
     from .metrics import Metrics
 
-_OF_SETTINGS = ("NOT_CONFIGURED", "INVALID_CONFIGURATION")
-_portal: ContextVar[str] = ContextVar("portal", default="")
-"""The portal that this call works on."""
 MOST_MEMBERS = 5_000
 """People whose clients are kept at the same time; the longest unused go first."""
 
 
-class Team(Callers):
+class Team(Sessions):
     """The people of a file, each on their own portal; `shared` is the webhook of those who have none of their own.
 
     Replicas share `state`; `secret` is what they have agreed on before.
@@ -77,13 +72,10 @@ class Team(Callers):
         """People whose clients are kept."""
         return len(self._members)
 
-    def told(self, tool: str, outcome: str, seconds: float) -> None:
-        if self.metrics is not None:
+    def ended(self, request: Request | None, outcome: str, tool: str | None = None, seconds: float = 0) -> None:
+        if self.metrics is not None and tool is not None:
             self.metrics.told(tool, outcome, seconds)
-        note(outcome)
-
-    def failed(self, code: str) -> None:
-        note(code)
+        note(request, outcome)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -103,62 +95,57 @@ class Team(Callers):
                         for portal in self.portals.values():
                             await portal.link.close()
 
-    def person(self) -> Person:
-        """Whoever calls now. Raises Bitrix24Error where they have been taken out meanwhile."""
-        token = get_access_token()
-        person = None if token is None else self._people.named(token.client_id)
-        if person is None:
-            raise _unknown()
+    @asynccontextmanager
+    async def session(self, request: Request | None, what: str, needed: Sequence[str]) -> AsyncIterator[Session]:
+        token = _token(request)
+        person, scopes = token.person, self.scopes(request)
         self.seen.note(person.name)
-        return replace(person, scopes=tuple(scope for scope in person.scopes if token and scope in token.scopes))
-
-    def scopes(self) -> Collection[str]:
+        missing = [scope for scope in needed if scope not in scopes]
+        if missing:
+            raise out_of_scope(what, missing)
         try:
-            person = self.person()
-        except Bitrix24Error:
-            return ()
-        return person.scopes if person.acts_alone else [one for one in person.scopes if one in READING]
+            async with AsyncExitStack() as place:
+                # Within the time that a call has, and no longer: a change would begin its own only then.
+                with anyio.move_on_after(self._settings.timeout) as waiting:
+                    await place.enter_async_context(self._places.place(person.name))
+                if waiting.cancelled_caught:
+                    detail = f"waited {self._settings.timeout:g} s for other calls of the same person to end"
+                    raise failure("TIMEOUT", detail=detail, never_sent=True)
+                credentials = self._credentials(person)
+                member = await self._member(person, credentials)
+                try:
+                    caller = await member.admitted()
+                except Bitrix24Error as exc:
+                    if not exc.retryable:
+                        self.on_refused((person.name, person.token_hash, *credentials.identity))
+                    raise
+                yield Session(caller, member.portal.address, request)
+        except Bitrix24Error as exc:
+            # What people have of their own is put in by commands; the shared webhook is a setting.
+            raise (exc.for_a_team() if person.acts_alone else exc) from None
 
-    async def admitted(self) -> Caller:
-        member = await self._member(self.person())
-        _portal.set(member.portal.address)
-        return await member.admitted()
+    def scopes(self, request: Request | None) -> Collection[str]:
+        token = _token(request)
+        allowed = SCOPES if token.person.acts_alone else READING
+        return [scope for scope in token.person.scopes if scope in token.scopes and scope in allowed]
 
-    def worded(self, error: Bitrix24Error) -> Bitrix24Error:
-        """What people have of their own is put in by commands; the shared webhook is a setting."""
-        try:
-            return error.for_a_team() if self.person().acts_alone or error.kind in _OF_SETTINGS else error
-        except Bitrix24Error:
-            return error.for_a_team()
+    def identity(self, request: Request | None) -> Identity:
+        token = _token(request)
+        person = self._people.named(token.client_id)
+        if person is None or (token.expires_at and time.time() > token.expires_at + LEEWAY):  # while a stream was open
+            raise _unknown()
+        return (person.name, person.token_hash, *self._credentials(person).identity)
+
+    def portal(self, request: Request | None) -> str:
+        return self._credentials(_token(request).person).identity[0]
 
     def nobody(self) -> bool:
         self._people.look()
         return not self._people.all()
 
-    @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """Wait for it within the time that a call has, and no longer: a change would begin its own only then."""
-        async with AsyncExitStack() as place:
-            with anyio.move_on_after(self._settings.timeout) as waiting:
-                await place.enter_async_context(self._places.place(self.person().name))
-            if waiting.cancelled_caught:
-                detail = f"waited {self._settings.timeout:g} s for other calls of the same person to end"
-                raise failure("TIMEOUT", detail=detail, never_sent=True)
-            yield
-
     def said(self) -> Mapping[str, object]:
         trouble = self._people.trouble
         return {**self._state.said(), **({"people": trouble} if trouble else {})}
-
-    def who(self) -> tuple[str, ...]:
-        token, person = get_access_token(), self.person()
-        if token and token.expires_at and time.time() > token.expires_at + LEEWAY:  # while a stream was open
-            raise _unknown()
-        return (person.name, person.token_hash, *self._credentials(person).identity)
-
-    def portal(self) -> str:
-        """That of whoever was let in for this call: they may have been taken out of the file since."""
-        return _portal.get() or self._credentials(self.person()).identity[0]
 
     def links(self) -> Mapping[str, Link]:
         return {address: portal.link for address, portal in self.portals.items()}
@@ -188,18 +175,33 @@ class Team(Callers):
                 self._applications[person.name] = application
                 self._forget_secrets()
             return self._applications[person.name]
-        found = person.webhook or self._shared
-        if found is None:
-            raise _without_webhook(person.name)
-        return found
+        credentials = person.webhook or self._shared
+        if credentials is None:
+            raise Bitrix24Error(
+                "NOT_CONFIGURED",
+                Entry(
+                    f"{person.name} has no webhook of their own, and this server has none that is shared",
+                    "Tell the user to ask whoever keeps this server to give them a webhook (`person webhook NAME "
+                    "--webhook-file FILE`).",
+                    "configuration",
+                ),
+                nothing_was_done=True,
+            )
+        return credentials
 
-    async def _member(self, person: Person) -> Member:
-        credentials = self._credentials(person)
+    async def _member(self, person: Person, credentials: Credentials) -> Member:
         key = (person.name, *credentials.identity)
         async with self._turn:
             member = self._members.get(key)
             if member is None:
-                member = Member(person, credentials, self._portal(credentials.identity[0]), self._settings)
+                address = credentials.identity[0]
+                if address not in self.portals:
+                    settings, state = self._settings, self._state
+                    link = Link(
+                        settings.limits, self._transport, ca_file=settings.ca_file, address=address, state=state
+                    )
+                    self.portals[address] = Portal(address, settings, link, state)
+                member = Member(person, credentials, self.portals[address], self._settings)
                 assert self._tasks is not None, "it runs before anybody calls"
                 await self._tasks.start(member.run)
                 self._members[key] = member
@@ -211,17 +213,14 @@ class Team(Callers):
                 longest_unused.end()
         return member
 
-    def _portal(self, address: str) -> Portal:
-        if address not in self.portals:
-            link = Link(
-                self._settings.limits,
-                self._transport,
-                ca_file=self._settings.ca_file,
-                address=address,
-                state=self._state,
-            )
-            self.portals[address] = Portal(address, self._settings, link, self._state)
-        return self.portals[address]
+
+def _token(request: Request | None) -> PersonToken:
+    """The token that a request was let in with. Raises Bitrix24Error where there is none."""
+    user = request.request.scope.get("user") if request is not None and request.request is not None else None
+    token = user.access_token if isinstance(user, AuthenticatedUser) else None
+    if not isinstance(token, PersonToken):
+        raise _unknown()
+    return token
 
 
 def _unknown() -> Bitrix24Error:
@@ -231,19 +230,6 @@ def _unknown() -> Bitrix24Error:
             "Whoever this token belongs to is not let in here any more",
             "Tell the user to ask whoever keeps this server for a new token.",
             "authorization",
-        ),
-        nothing_was_done=True,
-    )
-
-
-def _without_webhook(name: str) -> Bitrix24Error:
-    return Bitrix24Error(
-        "NOT_CONFIGURED",
-        Entry(
-            f"{name} has no webhook of their own, and this server has none that is shared",
-            "Tell the user to ask whoever keeps this server to give them a webhook (`person webhook NAME "
-            "--webhook-file FILE`).",
-            "configuration",
         ),
         nothing_was_done=True,
     )

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import jwt
 from mcp.server.auth.provider import AccessToken
+from pydantic import Field, InstanceOf
 
 from bitrix24_directories.mcp_server.scopes import SCOPES
 from bitrix24_directories.settings import Settings
 
 from .keys import Keys, KeysError
-from .people import People
+from .people import People, Person
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +27,12 @@ _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "E
 LEEWAY = 30
 """Seconds for which a token is good after its end, as clocks differ."""
 _LONGEST = 16_384
+
+
+class PersonToken(AccessToken):
+    """A token that was verified, and the person of the file whose it is, as the file was then."""
+
+    person: Annotated[InstanceOf[Person], Field(exclude=True, repr=False)]
 
 
 class Tokens:
@@ -39,7 +46,7 @@ class Tokens:
             address = settings.jwt_jwks_url or f"{settings.jwt_issuer.rstrip('/')}/.well-known/jwks.json"
             self._keys = Keys(address, settings.ca_file)
 
-    async def verify(self, token: str) -> AccessToken | None:
+    async def verify(self, token: str) -> PersonToken | None:
         """Whose token it is, and for what it is good; None for one that is good for nothing.
 
         Raises KeysError where that cannot be known.
@@ -48,7 +55,7 @@ class Tokens:
             return None
         person = self._people.with_token(token)
         if person is not None:
-            return AccessToken(token="", client_id=person.name, scopes=list(person.scopes))
+            return PersonToken(token="", client_id=person.name, scopes=list(person.scopes), person=person)
         if self._keys is None or token.count(".") != 2:
             return None
         try:
@@ -59,7 +66,7 @@ class Tokens:
             logger.info("A token of the identity provider was not taken: %s", type(exc).__name__)
             return None
 
-    async def _verified(self, token: str, keys: Keys) -> AccessToken | None:
+    async def _verified(self, token: str, keys: Keys) -> PersonToken | None:
         """Whose JWT it is, if all of it is right."""
         head = jwt.get_unverified_header(token)
         if head.get("alg") not in _ALGORITHMS or (key := await keys.named(str(head.get("kid", "")))) is None:
@@ -75,7 +82,7 @@ class Tokens:
         )
         return self._of(claims)
 
-    def _of(self, claims: Mapping[str, Any]) -> AccessToken | None:
+    def _of(self, claims: Mapping[str, Any]) -> PersonToken | None:
         name, given = claims.get(self._settings.jwt_name_claim), claims.get(self._settings.jwt_scope_claim)
         person = self._people.named(name) if isinstance(name, str) else None
         if person is None:
@@ -83,11 +90,12 @@ class Tokens:
         words = given.split() if isinstance(given, str) else given if isinstance(given, list) else []
         scopes = [scope for scope in SCOPES if scope in words and scope in person.scopes]
         expires_at, subject = claims["exp"], claims.get("sub")
-        return AccessToken(
+        return PersonToken(
             token="",
             client_id=person.name,
             scopes=scopes,
             expires_at=int(expires_at),
             subject=subject if isinstance(subject, str) else None,
             claims={"iss": claims["iss"]},
+            person=person,
         )
