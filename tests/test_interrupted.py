@@ -153,7 +153,7 @@ from bitrix24_directories.mcp_server import session
 from bitrix24_directories.state.shared import Inside
 state = Inside()
 state.secrets = (b"one for all",)
-session.caller_of = partial(session.caller_of, state=state)
+session.session_of = partial(session.session_of, state=state)
 from bitrix24_directories.cli.main import main
 sys.exit(main())
 """
@@ -369,7 +369,7 @@ def call(what: str, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> list[str
     _, _, arguments = CALLS[what]
     state = Inside()
     state.secrets = (b"one for all",)
-    monkeypatch.setattr(session, "caller_of", partial(session.caller_of, state=state))
+    monkeypatch.setattr(session, "session_of", partial(session.session_of, state=state))
     if what != "add":
         assert main(["call", *arguments, "--json"]) == 0
         arguments = [*arguments, f"planId={json.loads(capsys.readouterr().out)['planId']}"]

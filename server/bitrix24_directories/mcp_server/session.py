@@ -6,7 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -34,48 +34,42 @@ Identity = tuple[str, ...]
 """Tells one caller from all others, and from themselves with other rights; empty where there is one alone."""
 
 
-@dataclass
-class Caller:
-    """One who calls, with their own view of a portal, as the portal's rights have it.
+@dataclass(frozen=True)
+class Writing:
+    """What the tools that change a portal work with."""
 
-    `changes` and `merges` are None where writes are switched off.
-    """
-
-    directories: Directories
-    changes: Changes | None = None
-    merges: Merges | None = None
+    changes: Changes
+    merges: Merges
 
 
 @dataclass(frozen=True)
 class Session:
-    """What a tool, a prompt or a resource works with in one request.
+    """What a tool, a prompt or a resource works with in one request: the caller's view of a portal, by their
+    rights.
 
-    `portal` tells whose news the caller hears. `request` is None if a program calls a tool without a client.
-    `responses` and `state` are what a client sends back after it was asked something.
+    `writing` is None where writes are switched off. `portal` tells whose news the caller hears. `request` is None if a
+    program opens a session without a client. `responses` and `state` are what a client sends back after it was asked
+    something.
     """
 
-    caller: Caller
+    directories: Directories
+    writing: Writing | None = None
     portal: str = ""
     request: Request | None = None
     responses: Mapping[str, object] = field(default_factory=dict)
     state: str | None = None
 
     @property
-    def directories(self) -> Directories:
-        """The portal's directories, as the caller sees them."""
-        return self.caller.directories
-
-    @property
     def changes(self) -> Changes:
         """Changes of directories, for tools that are there only with writes allowed."""
-        assert self.caller.changes is not None, "the changing tools are there only with writes allowed"
-        return self.caller.changes
+        assert self.writing is not None, "the changing tools are there only with writes allowed"
+        return self.writing.changes
 
     @property
     def merges(self) -> Merges:
         """Merges of codes, for tools that are there only with writes allowed."""
-        assert self.caller.merges is not None, "the changing tools are there only with writes allowed"
-        return self.caller.merges
+        assert self.writing is not None, "the changing tools are there only with writes allowed"
+        return self.writing.merges
 
     @property
     def can_ask(self) -> bool:
@@ -162,7 +156,7 @@ class OneCaller(Sessions):
         self._settings = settings
         self._link = Link(settings.limits, transport, ca_file=settings.ca_file)
         self._cache = cache
-        self._caller: Caller | Bitrix24Error = failure("INTERNAL_ERROR")  # until it runs, before any request
+        self._session: Session | Bitrix24Error = failure("INTERNAL_ERROR")  # until it runs, before any request
         if settings.allow_writes and not isinstance(portal, Bitrix24Error):
             from bitrix24_directories.changing.changes import audit_trouble
 
@@ -172,13 +166,13 @@ class OneCaller(Sessions):
     async def running(self) -> AsyncIterator[None]:
         settings = self._settings
         if isinstance(self._portal, Bitrix24Error):
-            self._caller = self._portal
+            self._session = self._portal
             yield
             return
         with network_logs_redacted(Redactor(self.secrets)):
             async with Bitrix24Client(self._portal, timeout=settings.timeout, link=self._link) as client:
                 directories = Directories(client, self._cache or Cache(settings.cache_ttl))
-                self._caller = caller_of(directories, settings, audit=self._audit)
+                self._session = session_of(directories, settings, audit=self._audit)
                 try:
                     yield
                 finally:
@@ -188,9 +182,9 @@ class OneCaller(Sessions):
     @asynccontextmanager
     async def session(self, request: Request | None, what: str, needed: Sequence[str]) -> AsyncIterator[Session]:
         del what, needed  # one alone may do all
-        if isinstance(self._caller, Bitrix24Error):
-            raise self._caller
-        yield Session(self._caller, request=request)
+        if isinstance(self._session, Bitrix24Error):
+            raise self._session
+        yield replace(self._session, request=request)
 
     def scopes(self, request: Request | None) -> Collection[str]:
         del request
@@ -203,17 +197,20 @@ class OneCaller(Sessions):
         return {} if isinstance(self._portal, Bitrix24Error) else {self._portal.identity[0]: self._link}
 
 
-def caller_of(
+def session_of(
     directories: Directories,
     settings: Settings,
     *,
     name: str = "",
     state: State | None = None,
     audit: Audit | None = None,
-) -> Caller:
-    """A caller with what `settings` allow; `name` stands in the audit log. Replicas share `state`."""
+) -> Session:
+    """A session without a request yet, with what `settings` allow.
+
+    `name` stands in the audit log. Replicas share `state`.
+    """
     if not settings.allow_writes:
-        return Caller(directories)
+        return Session(directories)
     from bitrix24_directories.changing.audit import Audit  # what most never need
     from bitrix24_directories.changing.changes import Changes
     from bitrix24_directories.changing.locks import Turns
@@ -229,4 +226,4 @@ def caller_of(
     audit, turns = audit or Audit(settings.audit_log, person=name), Turns(settings.timeout, state, portal)
     changes = Changes(directories, audit, turns, settings.timeout, salt)
     merges = Merges(directories, changes, audit, turns, settings.timeout, settings.limits, salt=salt)
-    return Caller(directories, changes, merges)
+    return Session(directories, Writing(changes, merges))

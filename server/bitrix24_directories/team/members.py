@@ -23,7 +23,7 @@ from bitrix24_directories.directories.reading.cache import Cache
 from bitrix24_directories.directories.reading.cached_reader import Read
 from bitrix24_directories.directories.reading.shared_tier import SharedTier
 from bitrix24_directories.directories.reads import TYPES
-from bitrix24_directories.mcp_server.session import Caller, caller_of
+from bitrix24_directories.mcp_server.session import Session, session_of
 from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Credentials, Link, failure, unwrap
 from bitrix24_directories.settings import Settings
 from bitrix24_directories.state.shared import State
@@ -84,7 +84,7 @@ class Member:
         self._sees_otherwise = False
         self._asking: _Asking | None = None
         self._tasks: TaskGroup | None = None
-        self._caller: Caller | None = None
+        self._session: Session | None = None
         self._client: Bitrix24Client | None = None
         self._end = anyio.Event()
 
@@ -94,7 +94,7 @@ class Member:
             anyio.create_task_group() as self._tasks,
         ):
             directories = Directories(self._client, self.portal.cache, self._owner, self._on_rows)
-            self._caller = caller_of(directories, self._settings, name=self.person.name, state=self.portal.state)
+            self._session = session_of(directories, self._settings, name=self.person.name, state=self.portal.state)
             task_status.started()
             await self._end.wait()
             self._tasks.cancel_scope.cancel()
@@ -102,15 +102,15 @@ class Member:
     def end(self) -> None:
         self._end.set()
 
-    async def admitted(self) -> Caller:
+    async def admitted(self) -> Session:
         """What they work with, if the portal has accepted them within the access time, or does so now.
 
         Raises Bitrix24Error where it does not.
         """
-        assert self._caller is not None, "it runs before anybody calls"
+        assert self._session is not None, "it runs before anybody calls"
         self.portal.cache.use_generation(await self.portal.state.generation(self.portal.address))
         if self._is_accepted():
-            return self._caller
+            return self._session
         if self._asking is None:
             assert self._tasks is not None
             self._asking = _Asking()
@@ -120,7 +120,7 @@ class Member:
             await asking.done.wait()
             if asking.error is not None:
                 raise asking.error
-            return self._caller
+            return self._session
         detail = f"waited {self._settings.timeout:g} s for the portal to accept this person"
         raise failure("TIMEOUT", detail=detail, never_sent=True)
 
@@ -174,8 +174,8 @@ class Member:
 
     async def _ask_portal(self) -> View:
         """What the portal shows them, which is kept for all whom it shows the same."""
-        assert self._caller is not None
-        reader, began = self._caller.directories.reader, anyio.current_time()
+        assert self._session is not None
+        reader, began = self._session.directories.reader, anyio.current_time()
         outcomes = await reader.fetch(reads_of_view(self.portal.types))
         unwrap(outcomes[TYPES])  # who may not read these may read nothing
         types = types_shown(outcomes)

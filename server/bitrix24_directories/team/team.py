@@ -6,6 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -114,12 +115,12 @@ class Team(Sessions):
                 credentials = self._credentials(person)
                 member = await self._member(person, credentials)
                 try:
-                    caller = await member.admitted()
+                    session = await member.admitted()
                 except Bitrix24Error as exc:
                     if not exc.retryable:
                         self.on_refused((person.name, person.token_hash, *credentials.identity))
                     raise
-                yield Session(caller, member.portal.address, request)
+                yield replace(session, portal=member.portal.address, request=request)
         except Bitrix24Error as exc:
             # What people have of their own is put in by commands; the shared webhook is a setting.
             raise (exc.for_a_team() if person.acts_alone else exc) from None

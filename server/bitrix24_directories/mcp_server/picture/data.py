@@ -50,15 +50,33 @@ def of_usage(result: DirectoryUsage, detailed: Sequence[Item], after: str = "") 
 def of_plan(entity_id: str, before: Sequence[Item], after: Sequence[Item], steps: Sequence[Step]) -> dict[str, Any]:
     """A directory as it is and as it would be, with marks at what differs; and what was refused."""
     old, new = ({item.status_id: item for item in items} for items in (before, after))
-    moved = _moved([code for code in old if code in new], [code for code in new if code in old])
+    # The fewest codes that have to move to make one order of the other.
+    place = {code: number for number, code in enumerate((code for code in old if code in new), 1)}
+    kept = [code for code in new if code in old]
+    stays = longest_rising([(place[code], 0) for code in kept])
+    moved = {code for number, code in enumerate(kept) if number not in stays}
+
+    shown_after = []
+    for code, item in new.items():
+        was, shown = old.get(code), _shown(item)
+        differs = {
+            "added": was is None,
+            "renamed": was is not None and was.name != item.name,
+            "recoloured": was is not None and (was.color or "").casefold() != (item.color or "").casefold(),
+            "moved": code in moved,
+        }
+        if marks := [mark for mark, is_so in differs.items() if is_so]:
+            shown["marks"] = marks
+        if was and was.name != item.name:
+            shown["was"] = was.name
+        shown_after.append(shown)
+    removed = {"marks": ["removed"]}
     refused = [{"name": step.name, "why": step.why} for step in steps if step.action == "refused"]
     return {
         "kind": "plan",
         "entityId": entity_id,
-        "before": [_shown(item, ["removed"] if item.status_id not in new else []) for item in before],
-        "after": [
-            _shown(item, _marks(old.get(item.status_id), item, moved), old.get(item.status_id)) for item in after
-        ],
+        "before": [_shown(item) | (removed if code not in new else {}) for code, item in old.items()],
+        "after": shown_after,
         **({"refused": refused} if refused else {}),
     }
 
@@ -68,28 +86,5 @@ def _look(item: Item | None) -> dict[str, Any]:
     return {key: value for key, value in look.items() if value}
 
 
-def _shown(item: Item, marks: list[str], was: Item | None = None) -> dict[str, Any]:
-    shown = {"statusId": item.status_id, "name": item.name, **_look(item)}
-    if marks:
-        shown["marks"] = marks
-    if was and was.name != item.name:
-        shown["was"] = was.name
-    return shown
-
-
-def _marks(old: Item | None, new: Item, moved: set[str]) -> list[str]:
-    if old is None:
-        return ["added"]
-    differs = {
-        "renamed": old.name != new.name,
-        "recoloured": (old.color or "").casefold() != (new.color or "").casefold(),
-        "moved": new.status_id in moved,
-    }
-    return [mark for mark, is_so in differs.items() if is_so]
-
-
-def _moved(before: Sequence[str], after: Sequence[str]) -> set[str]:
-    """The fewest codes that have to move to make one order of the other."""
-    place = {code: number for number, code in enumerate(before, 1)}
-    stays = longest_rising([(place[code], 0) for code in after])
-    return {code for number, code in enumerate(after) if number not in stays}
+def _shown(item: Item) -> dict[str, Any]:
+    return {"statusId": item.status_id, "name": item.name, **_look(item)}

@@ -34,6 +34,13 @@ def plan_text(change: Change) -> str:
 
 def change_text(change: Change) -> str:
     """What was done, or not, and the directory as it is now."""
+    outcomes = {step.outcome for step in change.steps}
+    if "unknown" in outcomes:
+        stopped = f"What is known of the change of {change.entity_id}:"
+    elif outcomes.isdisjoint(("done", "done otherwise")):
+        stopped = f"Nothing was changed in {change.entity_id}:"
+    else:
+        stopped = f"{change.entity_id} was changed in part; after the step that failed nothing more was tried:"
     head = {
         "done": f"{change.entity_id} was changed:",
         "done otherwise": f"{change.entity_id} was changed, but not quite as asked:",
@@ -41,7 +48,7 @@ def change_text(change: Change) -> str:
         "declined": f"Nothing was changed in {change.entity_id}: the user declined. Do not try again unless they ask.",
         "cancelled": f"Nothing was changed in {change.entity_id}: the user closed the question without an answer. Ask "
         "them whether it shall be done.",
-        "stopped": _stopped(change),
+        "stopped": stopped,
         "planned": f"Nothing was changed in {change.entity_id} yet:",
     }[change.status]
     lines = [head, *_steps(change), *(change.news or ())]
@@ -53,15 +60,6 @@ def change_text(change: Change) -> str:
     elif change.total is not None:
         lines.append(f"{change.entity_id} has {counted(change.total, 'item')} now")
     return "\n".join(lines)
-
-
-def _stopped(change: Change) -> str:
-    outcomes = {step.outcome for step in change.steps}
-    if "unknown" in outcomes:
-        return f"What is known of the change of {change.entity_id}:"
-    if outcomes.isdisjoint(("done", "done otherwise")):
-        return f"Nothing was changed in {change.entity_id}:"
-    return f"{change.entity_id} was changed in part; after the step that failed nothing more was tried:"
 
 
 def _steps(change: Change) -> list[str]:

@@ -14,10 +14,8 @@ from urllib.parse import quote
 from bitrix24_directories.directories.directories import Lists
 from bitrix24_directories.directories.models import (
     WORTH_SAYING,
-    Directory,
     DirectoryItems,
     DirectoryList,
-    FoundIn,
     FoundItems,
     Match,
     QueryResult,
@@ -81,22 +79,19 @@ def directories_text(result: DirectoryList) -> str:
     if enumerations:
         head += f" and {counted(enumerations, 'enumeration')}"
     lines = [f"{head} (entityId: title - kind, fields that take its codes){shown_age(result.age_seconds)}"]
-    lines += [_directory_line(directory) for directory in result.directories]
+    for directory in result.directories:
+        used_in = f" for {', '.join(directory.used_in)}" if directory.used_in else ""
+        parts = [f"{shown_code(directory.entity_id)}: {directory.name} - {directory.kind}{used_in}"]
+        if directory.category_id is not None:
+            parts.append(f"pipeline {directory.category_id}" + (f" {directory.pipeline}" if directory.pipeline else ""))
+        codes = {"start": directory.start, "success": directory.success, "failure": directory.failure}
+        parts += [f"{meaning} {shown_code(code)}" for meaning, code in codes.items() if code is not None]
+        parts += [_OF_NO_USE] if directory.switched_off else []
+        lines.append(", ".join(parts))
     if result.left_out:
         counts = (f"{count} {sort}" for sort, count in result.left_out.items())
         lines.append(f"Not shown: {', '.join(counts)}; narrow with query")
     return "\n".join(lines)
-
-
-def _directory_line(directory: Directory) -> str:
-    used_in = f" for {', '.join(directory.used_in)}" if directory.used_in else ""
-    parts = [f"{shown_code(directory.entity_id)}: {directory.name} - {directory.kind}{used_in}"]
-    if directory.category_id is not None:
-        parts.append(f"pipeline {directory.category_id}" + (f" {directory.pipeline}" if directory.pipeline else ""))
-    codes = {"start": directory.start, "success": directory.success, "failure": directory.failure}
-    parts += [f"{meaning} {shown_code(code)}" for meaning, code in codes.items() if code is not None]
-    parts += [_OF_NO_USE] if directory.switched_off else []
-    return ", ".join(parts)
 
 
 def fields_text(lists: Lists) -> str:
@@ -118,7 +113,10 @@ def found_text(result: FoundItems) -> str:
     there is to choose from.
     """
     lines = [_query_line(found) for found in result.results]
-    lines += [_found_in(one) for one in result.directories]
+    for one in result.directories:
+        used_in = f", codes for {', '.join(one.used_in)}" if one.used_in else ""
+        off = f", {_OF_NO_USE}" if one.switched_off else ""
+        lines.append(f"{shown_code(one.entity_id)}: {one.name}{used_in}{off}")
     choices = result.choices or {}
     if any(choices.values()):
         lines.append("Choose from these what is meant, or ask (CODE: name)")
@@ -149,19 +147,15 @@ def _query_line(found: QueryResult) -> str:
 
 def _matches_text(matches: Sequence[Match]) -> str:
     """The items with the directory behind the last one of each run."""
-    runs = [(entity_id, list(run)) for entity_id, run in groupby(matches, key=lambda match: match.entity_id)]
-    return "; ".join(f"{', '.join(map(_match_text, run))} in {shown_code(entity_id)}" for entity_id, run in runs)
-
-
-def _match_text(match: Match) -> str:
-    meaning = f" [{match.semantics}]" if match.semantics else ""
-    reason = f" [{match.reason}]" if match.reason else ""
-    return f"{shown_code(match.status_id)} ({match.name}){meaning}{reason}"
-
-
-def _found_in(one: FoundIn) -> str:
-    used_in = f", codes for {', '.join(one.used_in)}" if one.used_in else ""
-    return f"{shown_code(one.entity_id)}: {one.name}{used_in}{f', {_OF_NO_USE}' if one.switched_off else ''}"
+    runs = []
+    for entity_id, run in groupby(matches, key=lambda match: match.entity_id):
+        shown = []
+        for match in run:
+            meaning = f" [{match.semantics}]" if match.semantics else ""
+            reason = f" [{match.reason}]" if match.reason else ""
+            shown.append(f"{shown_code(match.status_id)} ({match.name}){meaning}{reason}")
+        runs.append(f"{', '.join(shown)} in {shown_code(entity_id)}")
+    return "; ".join(runs)
 
 
 def shown_age(seconds: int | None) -> str:

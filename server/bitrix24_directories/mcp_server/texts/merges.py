@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from bitrix24_directories.changing.merging.models import Merge, MergedCode
+from bitrix24_directories.changing.merging.models import Merge
 from bitrix24_directories.text import quoted, shown_code
 
 from .directories import counted
@@ -19,12 +17,19 @@ _ITEMS = {
 
 def merge_text(merge: Merge) -> str:
     """What would be moved, or what was, and what is left."""
-    lines = [
-        _head(merge),
-        *map(_code_line, merge.codes),
-        *_not_moved(merge),
-        *(f"- {note}" for note in merge.notes or ()),
-    ]
+    lines = [_head(merge)]
+    for code in merge.codes:
+        name = f" ({code.name})" if code.name is not None else ""
+        shown = quoted(code.status_id) if code.name is None else shown_code(code.status_id)
+        parts = [f"{count} in {path}" for path, count in (code.fields or {}).items()]
+        said = [", ".join(parts)] if parts else []
+        said += [_ITEMS[code.item]] if code.item else []
+        said += [code.why] if code.why else []
+        lines.append(f"- {shown}{name}: {'; '.join(said)}")
+    lines += [f"- not moved: {one.record} ({one.field}): {one.why}" for one in merge.not_moved or ()]
+    if (more := (merge.not_moved_total or 0) - len(merge.not_moved or ())) > 0:
+        lines.append(f"- and {more} more, which the audit log names")
+    lines += [f"- {note}" for note in merge.notes or ()]
     if merge.plan_id:
         lines.append(f"Show this to the user; when they agree, make the same call again with planId {merge.plan_id}")
     return "\n".join(lines)
@@ -62,20 +67,3 @@ def _head(merge: Merge) -> str:
         case "incomplete":
             return f"{so_far}, {left} left. What is left needs a person, or a new plan."
     return f"{so_far}, none left."
-
-
-def _code_line(code: MergedCode) -> str:
-    name = f" ({code.name})" if code.name is not None else ""
-    shown = quoted(code.status_id) if code.name is None else shown_code(code.status_id)
-    parts = [f"{count} in {path}" for path, count in (code.fields or {}).items()]
-    said = [", ".join(parts)] if parts else []
-    said += [_ITEMS[code.item]] if code.item else []
-    said += [code.why] if code.why else []
-    return f"- {shown}{name}: {'; '.join(said)}"
-
-
-def _not_moved(merge: Merge) -> Iterator[str]:
-    for one in merge.not_moved or ():
-        yield f"- not moved: {one.record} ({one.field}): {one.why}"
-    if (more := (merge.not_moved_total or 0) - len(merge.not_moved or ())) > 0:
-        yield f"- and {more} more, which the audit log names"

@@ -23,7 +23,16 @@ def record_text(result: CheckedRecord, record_id: int | None) -> str:
 
 
 def _lines(name: str, record: RecordVerdict) -> Iterator[str]:
-    yield _head(name, record)
+    """`deal in Wholesale (1): 2 right, 1 corrected, 2 cannot be written as given`, and a line for each thing to say."""
+    if record.pipeline is not None:
+        name += f" in {record.pipeline} ({record.category_id}{', if it is new' * (record.pipeline_from == 'default')})"
+    counts = Counter(_COUNTED[field.outcome] for field in record.given)
+    counted = [f"{counts[words]} {words}" for words in dict.fromkeys(_COUNTED.values()) if counts[words]]
+    if record.pipeline_from == "stage":
+        counted.append(f"{next(iter(record.write or {}))} added")
+    if record.missing:
+        counted.append(f"{len(record.missing)} missing")
+    yield f"{name}: {', '.join(counted)}"
     for field in record.fields or ():
         yield _field_line(field)
     if record.write:
@@ -34,19 +43,6 @@ def _lines(name: str, record: RecordVerdict) -> Iterator[str]:
         yield f"Missing, if this is a new record: {', '.join(record.missing)}"
     for note in record.notes or ():
         yield f"Note: {note}"
-
-
-def _head(name: str, record: RecordVerdict) -> str:
-    """`deal in Wholesale (1): 2 right, 1 corrected, 2 cannot be written as given`."""
-    if record.pipeline is not None:
-        name += f" in {record.pipeline} ({record.category_id}{', if it is new' * (record.pipeline_from == 'default')})"
-    counts = Counter(_COUNTED[field.outcome] for field in record.given)
-    counted = [f"{counts[words]} {words}" for words in dict.fromkeys(_COUNTED.values()) if counts[words]]
-    if record.pipeline_from == "stage":
-        counted.append(f"{next(iter(record.write or {}))} added")
-    if record.missing:
-        counted.append(f"{len(record.missing)} missing")
-    return f"{name}: {', '.join(counted)}"
 
 
 _COUNTED = {

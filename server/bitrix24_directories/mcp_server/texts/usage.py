@@ -6,7 +6,7 @@ import shlex
 from collections import Counter
 
 from bitrix24_directories.records.counting import folded_code
-from bitrix24_directories.records.models import DirectoryUsage, UnknownCode, UsedItem
+from bitrix24_directories.records.models import DirectoryUsage
 from bitrix24_directories.text import quoted, shown_code
 
 from .directories import counted, shown_age
@@ -15,12 +15,26 @@ from .directories import counted, shown_age
 def usage_text(result: DirectoryUsage) -> str:
     """`CALL: Call - 310 deals, 402 leads` a line an item, then the codes that the directory does not have; of a part of
     an answer."""
-    names = _names(result.paths)
+    # What one and more records with a code in a field are called: `deal` and `deals`, or the field itself where a type
+    # has several, and where records are items for REST.
+    types = Counter(path.rpartition(".")[0] for path in result.paths)
+    names: dict[str, tuple[str, str]] = {}
+    for path in result.paths:
+        kind = path.rpartition(".")[0]
+        plural = "companies" if kind == "company" else f"{kind}s"
+        names[path] = (path, path) if types[kind] > 1 or kind.startswith("item(") else (kind, plural)
+
     records = _records(result.records, "record")
     where = f" in {', '.join(result.fields)}" if result.fields else ""
     in_use = f"{counted(result.in_use or 0, 'code')} in use, {result.unused or 0} unused"
     lines = [f"{shown_code(result.entity_id)}: {records}{where}; {in_use}{shown_age(result.age_seconds)}"]
-    lines += [f"{shown_code(item.status_id)}: {item.name} - {_uses(item, names)}" for item in result.items]
+    for item in result.items:
+        if item.count:
+            parted = item.fields or dict.fromkeys(names, item.count)
+            uses = ", ".join(counted(count, *names[path]) for path, count in parted.items())
+        else:
+            uses = item.count_text if item.count is None else "unused"
+        lines.append(f"{shown_code(item.status_id)}: {item.name} - {uses}")
     if result.more:
         last = shown_code(result.items[-1].status_id)
         lines.append(f"{result.more} more are not shown: go on with after={last}")
@@ -29,7 +43,9 @@ def usage_text(result: DirectoryUsage) -> str:
     if result.unknown_codes:
         codes, carried = counted(result.unknown_codes, "code"), _records(result.unknown_records, "record")
         lines.append(f"Not in the directory: {codes}, in {carried}")
-        lines += [_unknown_line(one, names) for one in result.unknown or ()]
+        for one in result.unknown or ():
+            perhaps = f" - perhaps {one.perhaps}" if one.perhaps else ""
+            lines.append(f"{quoted(one.code)}: {_records(one.count, *names[one.field])} ({one.ids_text}){perhaps}")
         left = result.unknown_codes - len({folded_code(one.code) for one in result.unknown or ()})
         if left:
             command = f"bitrix24-directories-mcp report {shlex.quote(result.entity_id)}"
@@ -38,32 +54,5 @@ def usage_text(result: DirectoryUsage) -> str:
     return "\n".join([*lines, "Counted as the webhook's user sees them."])
 
 
-def _names(paths: list[str]) -> dict[str, tuple[str, str]]:
-    """What one and more records with a code in a field are called: `deal` and `deals`, or the field itself where a type
-    has several, and where records are items for REST."""
-    types = Counter(path.rpartition(".")[0] for path in paths)
-    names: dict[str, tuple[str, str]] = {}
-    for path in paths:
-        kind = path.rpartition(".")[0]
-        plural = "companies" if kind == "company" else f"{kind}s"
-        names[path] = (path, path) if types[kind] > 1 or kind.startswith("item(") else (kind, plural)
-    return names
-
-
-def _uses(item: UsedItem, names: dict[str, tuple[str, str]]) -> str:
-    if item.count is None:
-        return item.count_text
-    if not item.count:
-        return "unused"
-    parted = item.fields or dict.fromkeys(names, item.count)
-    return ", ".join(counted(count, *names[path]) for path, count in parted.items())
-
-
 def _records(count: int | None, one: str, many: str = "") -> str:
     return f"an unknown number of {many or f'{one}s'}" if count is None else counted(count, one, many)
-
-
-def _unknown_line(one: UnknownCode, names: dict[str, tuple[str, str]]) -> str:
-    perhaps = f" - perhaps {one.perhaps}" if one.perhaps else ""
-    records = _records(one.count, *names[one.field])
-    return f"{quoted(one.code)}: {records} ({one.ids_text}){perhaps}"

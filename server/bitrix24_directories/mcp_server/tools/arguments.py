@@ -53,22 +53,20 @@ def tidied(tool: str, schema: Mapping[str, Any], arguments: Mapping[str, Any]) -
     """
     names = {_folded(name): name for name in schema["properties"]}
     given = {names.get(_folded(name), name): value for name, value in arguments.items() if value is not None}
-    unknown = [name for name in given if name not in schema["properties"]]
-    if unknown:
-        raise _refused(tool, (_no_such(name, names, given) for name in unknown))
+    wrong = []
+    for name in given:
+        if name not in schema["properties"]:
+            from difflib import get_close_matches  # only a mistake needs it
+
+            folded = _folded(name[:200])
+            fitting = [right for right in _MEANT.get(folded, ()) if right in names.values()]
+            fitting = fitting or [names[near] for near in get_close_matches(folded, names, n=1, cutoff=_LIKE)]
+            told = len(fitting) == 1 and fitting[0] not in given
+            rather = f"it is {fitting[0]}; the tool takes" if told else "it takes"
+            wrong.append(f"{shown_id(name[:200], 40)}: no such argument; {rather} {', '.join(names.values())}")
+    if wrong:
+        raise _refused(tool, wrong)
     return given
-
-
-def _no_such(name: str, names: Mapping[str, str], given: Mapping[str, Any]) -> str:
-    """The line on an argument that a tool does not have, with the right name where that can be told."""
-    from difflib import get_close_matches  # only a mistake needs it
-
-    name = name[:200]
-    fitting = [right for right in _MEANT.get(_folded(name), ()) if right in names.values()]
-    fitting = fitting or [names[near] for near in get_close_matches(_folded(name), names, n=1, cutoff=_LIKE)]
-    told = len(fitting) == 1 and fitting[0] not in given
-    rather = f"it is {fitting[0]}; the tool takes" if told else "it takes"
-    return f"{shown_id(name, 40)}: no such argument; {rather} {', '.join(names.values())}"
 
 
 def refused(tool: str, schema: Mapping[str, Any], given: Mapping[str, Any], wrong: Iterable[str]) -> Bitrix24Error:
@@ -78,36 +76,29 @@ def refused(tool: str, schema: Mapping[str, Any], given: Mapping[str, Any], wron
 
 def _line(name: str, schema: Mapping[str, Any], given: Mapping[str, Any]) -> str:
     example = f", such as {json.dumps(schema['examples'][0])}" if "examples" in schema else ""
-    expected = f"expected {_kind(schema)}{example}"
+    if "maxItems" in schema:
+        kind = f"a list of {schema.get('minItems', 0)} to {schema['maxItems']} texts"
+    else:
+        kind = _KINDS[schema["type"]]
+    expected = f"expected {kind}{example}"
     if name not in given:
         return f"{name}: missing; {expected}"
     value = given[name]
     if isinstance(value, str) and not value.strip():
         return f"{name}: empty; {expected}"
-    if too_long := _too_long(schema, value):
-        return f"{name}: {too_long}"
+    limit = schema.get("items", schema).get("maxLength")
+    longest = max(
+        (len(text) for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)), default=0
+    )
+    if limit is not None and longest > limit:
+        if isinstance(value, str) and schema["type"] == "array":
+            return f"{name}: expected {kind} of at most {limit} characters; got a text of {longest}"
+        which = "each text" if isinstance(value, list) else "it"
+        return f"{name}: {which} may have {limit} characters at most; got {longest}"
     if isinstance(value, list) and schema["type"] == "array":
         texts = all(isinstance(item, str) for item in value)
         return f"{name}: {expected}; got {len(value)}" if texts else f"{name}: {expected}; it held something else"
     return f"{name}: {expected}; got {_GOT.get(type(value), 'something else')}"
-
-
-def _too_long(schema: Mapping[str, Any], value: Any) -> str:
-    """What is said of a text, or of texts in a list, that has more characters than the schema allows; else nothing."""
-    limit = schema.get("items", schema).get("maxLength")
-    texts = [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
-    longest = max(map(len, texts), default=0)
-    if limit is None or longest <= limit:
-        return ""
-    if isinstance(value, str) and schema["type"] == "array":
-        return f"expected {_kind(schema)} of at most {limit} characters; got a text of {longest}"
-    return f"{'each text' if isinstance(value, list) else 'it'} may have {limit} characters at most; got {longest}"
-
-
-def _kind(schema: Mapping[str, Any]) -> str:
-    if "maxItems" in schema:
-        return f"a list of {schema.get('minItems', 0)} to {schema['maxItems']} texts"
-    return _KINDS[schema["type"]]
 
 
 def _refused(tool: str, lines: Iterable[str]) -> Bitrix24Error:

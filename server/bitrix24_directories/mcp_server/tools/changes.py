@@ -19,9 +19,8 @@ from bitrix24_directories.mcp_server.session import Session
 from bitrix24_directories.mcp_server.texts.changes import change_text, plan_text
 
 from .confirmation import confirm
-from .entity_argument import EntityId
 from .results import both
-from .spec import ToolSpec, listed, writing_hints
+from .spec import EntityId, ToolSpec, listed, writing_hints
 
 NOTHING: list[str] = []
 """No items: those of the plan."""

@@ -13,9 +13,8 @@ from bitrix24_directories.directories.paging import part_of_directories, part_of
 from bitrix24_directories.mcp_server.session import Session
 from bitrix24_directories.mcp_server.texts.directories import directories_text, found_text, items_text
 
-from .entity_argument import EntityId
 from .results import both
-from .spec import QUERY_LIMIT, ToolSpec, listed, listed_ids
+from .spec import QUERY_LIMIT, EntityId, ToolSpec, listed, listed_ids
 
 ALL: list[str] = []
 """No directories named: all of them."""

@@ -14,9 +14,8 @@ from bitrix24_directories.mcp_server.texts.merges import merge_text
 
 from .changes import LENGTH, PlanId
 from .confirmation import confirm
-from .entity_argument import EntityId
 from .results import both
-from .spec import ToolSpec, listed_codes, writing_hints
+from .spec import EntityId, ToolSpec, listed_codes, writing_hints
 
 _ELSEWHERE = "a new plan, since the directory, its fields or the arguments are not as in the plan of that planId"
 

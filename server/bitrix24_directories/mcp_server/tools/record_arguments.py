@@ -49,7 +49,12 @@ def read_records(given: object) -> list[GivenRecord]:
     if len(records) > MOST_RECORDS:
         raise refused_argument("fields", f"expected {MOST_RECORDS} records at most; got {len(records)}")
     for record in records:
-        _make_sure_of(record.pairs)
+        if not 0 < len(record.pairs) <= MOST_FIELDS:
+            why = f"expected 1 to {MOST_FIELDS} fields such as STAGE_ID=WON; got {len(record.pairs)}"
+            raise refused_argument("fields", why)
+        longest = max(len(text) for pair in record.pairs for text in pair if isinstance(text, str))
+        if longest > VALUE_LIMIT:
+            raise refused_argument("fields", f"each may have {VALUE_LIMIT} characters at most; got {longest}")
     return records
 
 
@@ -60,14 +65,6 @@ def refused_argument(name: str, why: str) -> Bitrix24Error:
             "check_record was called with wrong arguments", f"Correct them and call again:\n- {name}: {why}", "input"
         ),
     )
-
-
-def _make_sure_of(record: Pairs) -> None:
-    if not 0 < len(record) <= MOST_FIELDS:
-        raise refused_argument("fields", f"expected 1 to {MOST_FIELDS} fields such as STAGE_ID=WON; got {len(record)}")
-    longest = max(len(text) for pair in record for text in pair if isinstance(text, str))
-    if longest > VALUE_LIMIT:
-        raise refused_argument("fields", f"each may have {VALUE_LIMIT} characters at most; got {longest}")
 
 
 def _records(given: object, depth: int) -> list[GivenRecord]:
@@ -100,8 +97,17 @@ def _records_of(entry: list[Any] | dict[str, Any], depth: int) -> list[GivenReco
     inside = next((key for key, value in entry.items() if _holds_records(key, value)), None)
     if inside is None:
         return [GivenRecord(list(_pairs(entry)))]
-    if others := [key for key in entry if key != inside and _folded(key) not in _BESIDE]:
-        raise refused_argument("fields", _why_not(others[0], inside))
+    for key in entry:
+        if key == inside or _folded(key) in _BESIDE:
+            continue
+        if _folded(key) == "useoriginalufnames":
+            why = f"leave {key} out: names are written as crm.item.* takes them without it"
+        else:
+            why = (
+                f"{shown_id(key, _SHOWN)} stands beside {inside}, where only entityTypeId, id and params may: leave it "
+                f"out, or put it into {inside} if it is a field"
+            )
+        raise refused_argument("fields", why)
     type_id, record_id = _number(entry, ("entitytypeid",), 2), _number(entry, ("id", "recordid"), 15)
     records = _records(entry[inside], depth)
     records = [one if one.entity_type_id else replace(one, entity_type_id=type_id) for one in records]
@@ -115,15 +121,6 @@ def _holds_records(key: str, value: object) -> bool:
     if _folded(key) not in _SEVERAL or not isinstance(value, list):
         return False
     return bool(value) and all(isinstance(one, dict | list) or str(one).lstrip().startswith("{") for one in value)
-
-
-def _why_not(key: str, inside: str) -> str:
-    if _folded(key) == "useoriginalufnames":
-        return f"leave {key} out: names are written as crm.item.* takes them without it"
-    return (
-        f"{shown_id(key, _SHOWN)} stands beside {inside}, where only entityTypeId, id and params may: leave it out, or "
-        f"put it into {inside} if it is a field"
-    )
 
 
 def _number(body: Mapping[str, Any], names: tuple[str, ...], such: int) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated
 
 from mcp_types import CallToolResult
@@ -55,7 +54,15 @@ async def check_record(
     """
     from bitrix24_directories.records.check import check_record as check  # its matcher is needed by this tool alone
 
-    record_id = _record_id(recordId, fields)
+    if recordId and not (recordId.isascii() and recordId.isdecimal()):
+        why = f'expected the record\'s number, such as 15, or nothing for a new record; got "{shown_id(recordId, 15)}"'
+        raise refused_argument("recordId", why)
+    beside = next((one.record_id for one in fields if one.record_id is not None), None)
+    record_id = int(recordId) if recordId else beside
+    if record_id is not None and len(fields) > 1:
+        raise refused_argument("fields", "with recordId it has to be one record")
+    if beside not in (None, record_id):
+        raise refused_argument("recordId", f"{record_id}, and the id beside fields is {beside}: give one of them")
     types = sorted({one.entity_type_id for one in fields if one.entity_type_id is not None})
     if len(types) > 1:
         listed = ", ".join(map(str, types))
@@ -64,20 +71,6 @@ async def check_record(
     records = [one.pairs for one in fields]
     result = await check(session.directories, entity, records, record_id, entity_type_id=types[0] if types else None)
     return both(record_text(result, record_id), result)
-
-
-def _record_id(given: str, records: Sequence[GivenRecord]) -> int | None:
-    """The number of the record that there is: from `recordId`, or from beside its fields."""
-    if given and not (given.isascii() and given.isdecimal()):
-        why = f'expected the record\'s number, such as 15, or nothing for a new record; got "{shown_id(given, 15)}"'
-        raise refused_argument("recordId", why)
-    inside = next((one.record_id for one in records if one.record_id is not None), None)
-    record_id = int(given) if given else inside
-    if record_id is not None and len(records) > 1:
-        raise refused_argument("fields", "with recordId it has to be one record")
-    if inside not in (None, record_id):
-        raise refused_argument("recordId", f"{record_id}, and the id beside fields is {inside}: give one of them")
-    return record_id
 
 
 SPEC = ToolSpec(check_record, "Check a record before it is written", scopes=READING)

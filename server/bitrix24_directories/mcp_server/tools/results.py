@@ -29,28 +29,27 @@ def failed(error: Bitrix24Error, redact: Redactor) -> CallToolResult:
         message=error.message,
         next=error.todo,
     )
-    text = "\n".join([str(error), *_what_became_of(error)])
-    structured: dict[str, Any] = {"error": said.structured()}
-    if isinstance(error.partial_result, Result):
-        structured |= error.partial_result.structured()
-    return CallToolResult(
-        content=[TextContent(type="text", text=redact(text))],
-        structured_content=redact.values(structured),
-        is_error=True,
-    )
-
-
-def _what_became_of(error: Bitrix24Error) -> list[str]:
+    lines = [str(error)]
     match error.partial_result:
-        case Change() as change:
-            goes_on = len(change.steps) > 1 and error.code != "CHANGE_UNKNOWN"
-            todo = "To go on, declare the directory again with apply_directory, and show the user the new plan."
-            return [change_text(change), *([todo] if goes_on else [])]
         case None:
-            return []
+            pass
+        case Change() as change:
+            lines.append(change_text(change))
+            if len(change.steps) > 1 and error.code != "CHANGE_UNKNOWN":
+                lines.append(
+                    "To go on, declare the directory again with apply_directory, and show the user the new plan."
+                )
         case merge:
             from bitrix24_directories.changing.merging.models import Merge  # what most never need
             from bitrix24_directories.mcp_server.texts.merges import merge_text
 
             assert isinstance(merge, Merge)
-            return [merge_text(merge)]
+            lines.append(merge_text(merge))
+    structured: dict[str, Any] = {"error": said.structured()}
+    if isinstance(error.partial_result, Result):
+        structured |= error.partial_result.structured()
+    return CallToolResult(
+        content=[TextContent(type="text", text=redact("\n".join(lines)))],
+        structured_content=redact.values(structured),
+        is_error=True,
+    )

@@ -7,14 +7,15 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 from mcp.server.mcpserver.utilities.func_metadata import FuncMetadata, func_metadata
 from mcp_types import CallToolResult, InputRequiredResult, Tool, ToolAnnotations
-from pydantic import ValidationError
+from pydantic import Field, StringConstraints, ValidationError
 
 from bitrix24_directories.directories.entity_ids import could_be_id
 from bitrix24_directories.directories.models import JsonSchema, lean
+from bitrix24_directories.directories.naming import ENTITY_ID_LIMIT
 from bitrix24_directories.mcp_server.scopes import READ_DIRECTORIES
 
 from .arguments import refused
@@ -22,9 +23,15 @@ from .arguments import refused
 QUERY_LIMIT = 200
 """Characters of one query."""
 
+EntityId = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=ENTITY_ID_LIMIT),
+    Field(description="Directory id, or a field", examples=["DEAL_STAGE", "deal.UF_CRM_17"]),
+]
+"""The argument that names a directory."""
 
-def _reads() -> ToolAnnotations:
-    return ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=True)
+
+_READS = {"read_only_hint": True, "destructive_hint": False, "idempotent_hint": True, "open_world_hint": True}
 
 
 def writing_hints(*, destructive: bool, idempotent: bool) -> ToolAnnotations:
@@ -43,15 +50,15 @@ class ToolSpec:
 
     function: Callable[..., Awaitable[CallToolResult | InputRequiredResult]]
     title: str
-    annotations: ToolAnnotations = field(default_factory=_reads)
+    annotations: ToolAnnotations = field(default_factory=lambda: ToolAnnotations(**_READS))
     scopes: tuple[str, ...] = (READ_DIRECTORIES,)
     has_picture: bool = False
 
-    @property
+    @cached_property
     def name(self) -> str:
         return self.function.__name__
 
-    @property
+    @cached_property
     def writes(self) -> bool:
         """Whether it changes the portal."""
         return not self.annotations.read_only_hint
@@ -96,20 +103,18 @@ def _for_all_clients(schema: JsonSchema) -> JsonSchema:
 
     OpenAI's strict mode refuses `examples`, `default` and lengths, google-genai's bridge `additionalProperties`.
     """
-    properties = {name: _property_for_all_clients(of) for name, of in schema["properties"].items()}
+    properties: JsonSchema = {}
+    for name, of in schema["properties"].items():
+        kept: JsonSchema = {key: of[key] for key in ("type", "description", "enum") if key in of}
+        if "items" in of:
+            kept["items"] = {"type": of["items"]["type"]}
+        if "examples" in of:
+            shown = (one if isinstance(one, str) else json.dumps(one, ensure_ascii=False) for one in of["examples"])
+            kept["description"] += f", such as {', '.join(shown)}"
+        if "enum" not in of and (limit := of.get("items", of).get("maxLength")):
+            kept["description"] += f"; at most {limit} characters{' each' if 'items' in of else ''}"
+        properties[name] = kept
     return {"type": "object", "properties": properties} | {key: schema[key] for key in ("required",) if key in schema}
-
-
-def _property_for_all_clients(schema: JsonSchema) -> JsonSchema:
-    kept: JsonSchema = {key: schema[key] for key in ("type", "description", "enum") if key in schema}
-    if "items" in schema:
-        kept["items"] = {"type": schema["items"]["type"]}
-    if "examples" in schema:
-        shown = (one if isinstance(one, str) else json.dumps(one, ensure_ascii=False) for one in schema["examples"])
-        kept["description"] += f", such as {', '.join(shown)}"
-    if "enum" not in schema and (limit := schema.get("items", schema).get("maxLength")):
-        kept["description"] += f"; at most {limit} characters{' each' if 'items' in schema else ''}"
-    return kept
 
 
 def listed(given: object) -> object:

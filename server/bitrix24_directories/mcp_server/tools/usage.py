@@ -10,7 +10,6 @@ import anyio
 from mcp_types import CallToolResult
 from pydantic import Field
 
-from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.models import Item
 from bitrix24_directories.mcp_server.picture.data import of_usage, with_picture
 from bitrix24_directories.mcp_server.scopes import READING
@@ -19,9 +18,8 @@ from bitrix24_directories.mcp_server.texts.usage import usage_text
 from bitrix24_directories.records.models import DirectoryUsage
 from bitrix24_directories.rest import Bitrix24Error
 
-from .entity_argument import EntityId
 from .results import both
-from .spec import ToolSpec
+from .spec import EntityId, ToolSpec
 
 _LOOKS_SECONDS = 3.0
 _CODE_LIMIT = 500  # as a text prints it
@@ -45,7 +43,9 @@ async def get_directory_usage(
     answer = both(usage_text(result), result)
     if not session.shows_pictures:
         return answer
-    detailed = await _detailed(directories, result.entity_id, fresh=fresh)
+    detailed: Sequence[Item] = ()
+    with anyio.move_on_after(_LOOKS_SECONDS), contextlib.suppress(Bitrix24Error):  # a picture does without colours
+        detailed = (await directories.items(result.entity_id, details=True, fresh=fresh)).items
     shown = whole if len(result.items) == len(whole.items) else result
     return with_picture(answer, of_usage(shown, detailed, after.strip()))
 
@@ -53,10 +53,3 @@ async def get_directory_usage(
 SPEC = ToolSpec(
     get_directory_usage, "Count the records that carry a directory's codes", scopes=READING, has_picture=True
 )
-
-
-async def _detailed(directories: Directories, entity_id: str, *, fresh: bool) -> Sequence[Item]:
-    """The items with colours and meanings; none where they cannot be had soon, for a picture does without."""
-    with anyio.move_on_after(_LOOKS_SECONDS), contextlib.suppress(Bitrix24Error):
-        return (await directories.items(entity_id, details=True, fresh=fresh)).items
-    return ()
