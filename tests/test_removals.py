@@ -124,35 +124,42 @@ async def test_a_plan_that_was_counted_is_not_carried_out_uncounted(emptied: Por
         emptied.order(method="batch", status=404, code="ERROR_METHOD_NOT_FOUND")
         emptied.order(method="crm.item.list", code="", description="Access denied.")
         said = await someone.call("delete_directory_item", **arguments, planId=planned.structured["planId"])
-    assert said.structured["status"] == "planned"
-    assert "not known for certain" in said.text
-    assert "whether records could be counted, is not as in that plan" in said.text
+        assert said.error["code"] == "CHANGE_REFUSED"
+        assert "before the removal whether records carry it is not known for certain" in said.text
+        again = await someone.call("delete_directory_item", **arguments, planId=planned.structured["planId"])
+    assert again.structured["status"] == "planned"
+    assert "not known for certain" in again.text
+    assert "whether records could be counted, is not as in that plan" in again.text
     assert "WEB" in codes(emptied, "SOURCE")
 
 
-async def test_counting_that_fails_right_before_the_removal(emptied: PortalInProcess) -> None:
-    """Six counts are made for the plan, one in each field; the seventh is the first of those before the removal."""
-    emptied.portal.store.records.all = {}
+@pytest.mark.parametrize(
+    ("tool", "planning"),
+    [("apply_directory", {"items": ["CALL", "New one"]}), ("delete_directory_item", {"statusId": "WEB"})],
+)
+async def test_a_plan_is_made_once(emptied: PortalInProcess, tool: str, planning: dict[str, Any]) -> None:
+    """Carrying it out reads the directory, counts what may carry what is to go, writes, and reads again."""
+    async with assistant(emptied, allow_writes=True) as someone:
+        planned = await someone.call(tool, entityId="SOURCE", **planning)
+        arguments = {} if tool == "apply_directory" else planning
+        emptied.portal.calls.clear()
+        done = await someone.call(tool, entityId="SOURCE", **arguments, planId=planned.structured["planId"])
+        assert done.structured["status"] == "done"
+        assert len(emptied.portal.calls) <= 8
+        emptied.portal.calls.clear()
+        again = await someone.call(tool, entityId="SOURCE", **arguments, planId=planned.structured["planId"])
+    assert again.is_error if tool == "delete_directory_item" else again.structured["status"] == "unchanged"
+
+
+async def test_who_carries_what_is_to_go_is_counted_right_before(emptied: PortalInProcess) -> None:
     arguments = {"entityId": "SOURCE", "statusId": "WEB"}
     async with assistant(emptied, allow_writes=True) as someone:
         planned = await someone.call("delete_directory_item", **arguments)
-        batches = emptied.methods_called.count("batch")
-        emptied.portal.calls.clear()
-        await someone.call("delete_directory_item", **arguments)
-        assert emptied.methods_called.count("batch") <= batches
-        faults = iter([None] * emptied.methods_called.count("batch"))
-        real = emptied.portal.faults.take
-
-        def take(method: str, **more: Any) -> Any:
-            if method == "batch" and next(faults, "now") == "now":
-                emptied.order(method="batch", code="ACCESS_DENIED")
-                emptied.order(method="crm.item.list", code="ACCESS_DENIED")
-            return real(method, **more)
-
-        emptied.portal.faults.take = take  # type: ignore[method-assign]
-        said = await someone.call("delete_directory_item", **arguments, planId=planned.structured["planId"])
-    assert said.error["code"] == "CHANGE_REFUSED"
-    assert "before the removal whether records carry it is not known for certain" in said.text
+        record(emptied, 1)["sourceId"] = "WEB"
+        for _ in range(2):
+            said = await someone.call("delete_directory_item", **arguments, planId=planned.structured["planId"])
+            assert said.error["code"] == "CHANGE_REFUSED"
+            assert "1 in lead.SOURCE_ID" in said.text
     assert "WEB" in codes(emptied, "SOURCE")
 
 

@@ -58,6 +58,8 @@ class Planned:
     read_at: float
     counted: bool
     """Whether all records that may carry what is to go could be counted."""
+    tried: bool = False
+    """Whether somebody has begun to carry it out."""
     part_of: dict[str, Any] = field(default_factory=dict)
     """What stands in the audit log besides, of the merge that this is a part of."""
 
@@ -91,7 +93,7 @@ class Changes:
         self._audit = audit
         self._timeout = timeout
         self._salt = salt or partial(str, secrets.token_hex(8))
-        self._seen: OrderedDict[str, list[Item]] = OrderedDict()
+        self._plans: OrderedDict[str, Planned] = OrderedDict()
         self._turns = turns
 
     async def plan_adding(
@@ -114,22 +116,30 @@ class Changes:
             plan = Planner(entity_id, items).update(item, name=one_line(name, 255), color=color, after=place)
             return self._planned(entity_id, items, whole(plan))
 
-    async def plan_removing(self, entity_id: str, code: str) -> Planned:
-        """Plan to delete an item. Raises Bitrix24Error as plan_adding does."""
+    async def plan_removing(self, entity_id: str, code: str, plan_id: str = "") -> Planned:
+        """Plan to delete an item, or find the plan to delete it that `plan_id` stands for.
+
+        Raises Bitrix24Error as plan_adding does.
+        """
         async with self._reading(entity_id) as (entity_id, items):
             item = item_with_code(items, code)
+            kept = self._kept(plan_id, entity_id, items)
+            if kept and len(kept.plan.operations) == 1 and kept.plan.gone == [item.status_id]:
+                return kept
             plan, counted = await self._counted(entity_id, items, lambda planner: planner.remove(item))
             return self._planned(entity_id, items, whole(plan), counted=counted)
 
     async def plan_declared(self, entity_id: str, lines: Sequence[str], plan_id: str = "") -> Planned:
-        """Plan all that makes a directory look as declared, by `lines`, or by those that `plan_id` was made of.
+        """Plan all that makes a directory look as declared, by `lines`, or find the plan that `plan_id` stands for; it
+        is made anew where the directory is not as it was then, or another replica has made it.
 
         Raises Bitrix24Error when it cannot be read, CHANGE_REFUSED for a directory that was printed in part, and where
         nothing is declared.
         """
         if not lines and not plan_id:
             raise refused("no items were declared", "Call again with all items of the directory")
-        if not lines:
+        by_id = not lines
+        if by_id:
             declared = await self._turns.state.recall(self._declared_as(plan_id))
             if declared is None:
                 raise refused(
@@ -143,6 +153,8 @@ class Changes:
                 "Read the rest with get_directory_items and after, and declare all items",
             )
         async with self._reading(entity_id) as (entity_id, items):
+            if by_id and (kept := self._kept(plan_id, entity_id, items)):
+                return kept
             plan, counted = await self._counted(entity_id, items, lambda planner: planner.declare(lines))
             planned = self._planned(entity_id, items, plan, counted=counted)
         if plan.operations:
@@ -192,10 +204,10 @@ class Changes:
 
     def news(self, plan_id: str, planned: Planned) -> list[str]:
         """Why `planned` is another plan than the one that `plan_id` stands for."""
-        before = self._seen.get(plan_id)
+        before = self._plans.get(plan_id)
         if before is None:
             return ["this planId is not known here: it may be of another directory, or of an earlier run"]
-        return list(differences(before, planned.items)) or [_OTHERWISE]
+        return list(differences(before.items, planned.items)) or [_OTHERWISE]
 
     async def carry_out(self, tool: str, planned: Planned, *, confirmed: bool) -> Change:
         """Do what was planned, if the directory is still as it was, and read it again.
@@ -206,6 +218,8 @@ class Changes:
         """
         if not planned.plan.operations:
             return planned.answer()
+        if planned.plan_id in self._plans:  # whatever comes of it, the next call makes a plan of what is there then
+            self._plans[planned.plan_id] = replace(planned, tried=True)
         deadline = anyio.current_time() + self._timeout
         async with self._turns.of(planned.entity_id, deadline) as make_sure:
             with self._turns.until(deadline):
@@ -308,11 +322,22 @@ class Changes:
     def _planned(self, entity_id: str, items: list[Item], plan: Plan, *, counted: bool = True) -> Planned:
         state = [entity_id, [item.structured() for item in items], [one.params for one in plan.operations], counted]
         digest = hashlib.sha256(f"{self._salt()}{json.dumps(state, ensure_ascii=False)}".encode()).hexdigest()[:12]
-        self._seen[digest] = items
-        self._seen.move_to_end(digest)
-        if len(self._seen) > _PLANS:
-            self._seen.popitem(last=False)
-        return Planned(entity_id, items, plan, digest, anyio.current_time(), counted)
+        planned = Planned(entity_id, items, plan, digest, anyio.current_time(), counted)
+        self._plans[digest] = planned
+        self._plans.move_to_end(digest)
+        if len(self._plans) > _PLANS:
+            self._plans.popitem(last=False)
+        return planned
+
+    def _kept(self, plan_id: str, entity_id: str, items: list[Item]) -> Planned | None:
+        """The plan that `plan_id` stands for, if nobody has tried it and it was made of this directory as it is now.
+
+        What records carry is counted again before anything is removed.
+        """
+        kept = self._plans.get(plan_id)
+        if kept is None or kept.tried or (kept.entity_id, kept.items) != (entity_id, items):
+            return None
+        return replace(kept, read_at=anyio.current_time())
 
 
 @contextmanager

@@ -86,7 +86,7 @@ async def delete_directory_item(
     Where nobody could be asked, the first call only answers with a planId: show the user what would be deleted, and
     call again with it when they agree.
     """
-    planned = await session.changes.plan_removing(entityId, statusId)
+    planned = await session.changes.plan_removing(entityId, statusId, planId)
     if not session.can_ask and planId != planned.plan_id:
         return _plan(session, planned, planId)
     return await _carry_out(session, "delete_directory_item", planned)
