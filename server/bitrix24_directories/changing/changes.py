@@ -31,9 +31,9 @@ from bitrix24_directories.text import one_line, shown_code, shown_id
 from .audit import Audit
 from .locks import Turns
 from .outcomes import judged, of_a_change, why_stopped
-from .planning.operations import CHANNEL_COMES_BACK, Operation, Plan, after
+from .planning.operations import Operation, Plan, after
 from .planning.planner import Planner, differences
-from .refusals import item_named, item_with_code, no_directory, refused, whole
+from .refusals import CHANNEL_COMES_BACK, item_named, item_with_code, no_directory, refused, whole
 
 if TYPE_CHECKING:
     from bitrix24_directories.records.carriers import Carriers

@@ -12,6 +12,8 @@ from bitrix24_directories.words import name_key
 
 from .planning.operations import Plan
 
+CHANNEL_COMES_BACK = "it is an open channel's source: the channel adds it again with its next chat"
+
 
 def whole(plan: Plan) -> Plan:
     """The plan of a single change. Raises CHANGE_REFUSED where nothing is left of it."""

@@ -14,8 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bitrix24_directories.changing.planning.operations import CHANNEL_COMES_BACK
-from bitrix24_directories.changing.refusals import item_named, refused
+from bitrix24_directories.changing.refusals import CHANNEL_COMES_BACK, item_named, refused
 from bitrix24_directories.directories.entity_ids import is_channel_source, is_stages
 from bitrix24_directories.directories.models import Item
 from bitrix24_directories.records.carriers import Carriers

@@ -11,6 +11,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import anyio
@@ -115,12 +116,23 @@ class Mover:
         (AUDIT_LOG_FAILED) where nothing could be sent for want of it.
         """
         sent = await self._sent(moves, following)
-        back = [_put_back(one) for one in sent.moved if one.wrong]
-        if back:
+        wrong = {one.move.record_id: one for one in sent.moved if one.wrong}
+        if wrong:
+            back = [
+                replace(
+                    one.move,
+                    old=one.move.new if one.stored is None else one.stored,
+                    rule=partial(lambda right, _: right, one.right),
+                    back=True,
+                )
+                for one in wrong.values()
+            ]
             with anyio.CancelScope(shield=True):  # it belongs to what has left: somebody's change must come back
                 corrected = await self._sent(back)
-            verdicts = {one.move.record_id: one for one in corrected.moved}
-            sent.moved = [_after_correction(one, verdicts.get(one.move.record_id)) for one in sent.moved]
+            for correction in corrected.moved:
+                one = wrong[correction.move.record_id]
+                wrong[one.move.record_id] = _corrected(one, is_back=correction.outcome == "moved")
+            sent.moved = [wrong.get(one.move.record_id, one) for one in sent.moved]
             sent.error = sent.error or corrected.error
         return sent
 
@@ -147,7 +159,13 @@ class Mover:
         except Bitrix24Error as exc:
             error = exc
         finally:
-            self._adapt(anyio.current_time() - started, lost=error is not None)
+            self.took = anyio.current_time() - started
+            if error is not None:
+                self.at_once = max(1, self.at_once // 2)
+            elif self.took > _SECONDS:
+                self.at_once = max(1, int(self.at_once * _SECONDS / self.took))
+            elif self.took < _SECONDS / 2:
+                self.at_once = min(MOST_AT_ONCE, self.at_once * 2)
             with anyio.CancelScope(shield=True):
                 sent = await self._judged(moves, before, outcomes, error)
                 self._record(lines, sent.moved)
@@ -155,15 +173,6 @@ class Mover:
             answers = dict(zip(along, outcomes[len(calls) - len(along) :], strict=True))
             sent.following, sent.directory = (_rows(read, answers) for read in (following, self.directory))
         return sent
-
-    def _adapt(self, took: float, *, lost: bool) -> None:
-        self.took = took
-        if lost:
-            self.at_once = max(1, self.at_once // 2)
-        elif took > _SECONDS:
-            self.at_once = max(1, int(self.at_once * _SECONDS / took))
-        elif took < _SECONDS / 2:
-            self.at_once = min(MOST_AT_ONCE, self.at_once * 2)
 
     async def _judged(
         self,
@@ -301,21 +310,14 @@ def _in_pipeline(place: Place, record: Mapping[str, Any]) -> bool:
     return place.category_id is None or str(record.get("categoryId", place.category_id)) == str(place.category_id)
 
 
-def _put_back(one: Moved) -> Move:
-    stands = one.move.new if one.stored is None else one.stored
-    return replace(one.move, old=stands, rule=lambda _: one.right, back=True)
-
-
-def _after_correction(one: Moved, correction: Moved | None) -> Moved:
-    if correction is None:
-        return one
-    if correction.outcome != "moved" and one.stored is not None:
-        return one
-    if correction.outcome != "moved":
+def _corrected(one: Moved, *, is_back: bool) -> Moved:
+    """What became of a move after `right` was to be put back in its place."""
+    if one.stored is not None:
+        why = f"{one.why}; it has {shown_value(one.right)} again"
+        return Moved(one.move, "not moved", why, was=one.was) if is_back else one
+    if not is_back:
         why = f"somebody changed it to {shown_value(one.was)} at the same time, and that was written over"
         return Moved(one.move, "unknown", why)
-    if one.stored is not None:
-        return Moved(one.move, "not moved", f"{one.why}; it has {shown_value(one.right)} again", was=one.was)
     if same(one.was, one.right):
         return Moved(one.move, "not moved", f"somebody had just changed it to {shown_value(one.was)}")
     return one

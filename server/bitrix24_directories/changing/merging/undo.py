@@ -137,7 +137,17 @@ class Undo:
         described = line_of(UNDO, merge.key, merge.portal, merge.entity_id, merge.into)
         for item in undoing.items:
             try:
-                await self._add(undoing.merge, item, described)
+                there = (await self._directories.items(merge.entity_id, details=True, fresh=True)).items
+                before = [one for one in there if one.sort <= item.sort]
+                planned = await self._changes.plan_adding(
+                    merge.entity_id,
+                    item.name,
+                    code=item.status_id,
+                    after=before[-1].status_id if before else "",
+                    color=item.color or "",
+                    meaning=item.semantics if item.semantics in ("success", "failure") else "",
+                )
+                await self._changes.carry_out(UNDO, replace(planned, part_of=described), confirmed=False)
             except Bitrix24Error as exc:
                 undone.error = exc
                 return undone  # to put its code back into records would orphan them
@@ -168,20 +178,6 @@ class Undo:
                 undone.error = sent.error
                 return False
         return True
-
-    async def _add(self, merge: LoggedMerge, item: Item, described: dict[str, Any]) -> None:
-        """Add an item where it stood. Raises Bitrix24Error."""
-        there = (await self._directories.items(merge.entity_id, details=True, fresh=True)).items
-        before = [one for one in there if one.sort <= item.sort]
-        planned = await self._changes.plan_adding(
-            merge.entity_id,
-            item.name,
-            code=item.status_id,
-            after=before[-1].status_id if before else "",
-            color=item.color or "",
-            meaning=item.semantics if item.semantics in ("success", "failure") else "",
-        )
-        await self._changes.carry_out(UNDO, replace(planned, part_of=described), confirmed=False)
 
     async def _values(self, place: Place, ids: Sequence[int]) -> dict[int, Any]:
         reads = [values_of(place, ids[start : start + _AT_ONCE]) for start in range(0, len(ids), _AT_ONCE)]

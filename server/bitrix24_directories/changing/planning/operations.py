@@ -10,8 +10,6 @@ from typing import Any, Literal
 from bitrix24_directories.directories.models import Item, Step
 from bitrix24_directories.directories.rows import meaning_of
 
-CHANNEL_COMES_BACK = "it is an open channel's source: the channel adds it again with its next chat"
-
 _WRITTEN = {"NAME": "name", "SORT": "sort", "COLOR": "color"}
 
 
