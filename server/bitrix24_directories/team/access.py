@@ -65,7 +65,9 @@ class Access:
         yield "when", datetime.now(UTC).isoformat(timespec="milliseconds")
         if self.person:
             yield "person", self.person
-        outcome = self.outcome or self._ended()
+        outcome = self.outcome
+        if not outcome:
+            outcome = str(self.status) if self.status >= 400 else "ok" if self.answered else "cancelled"
         asked = self.asked
         if outcome == "SECRET_IN_ARGUMENTS":  # it may look like an id
             asked = {key: asked[key] for key in ("method", "tool") if key in asked}
@@ -73,11 +75,6 @@ class Access:
         yield "outcome", outcome
         yield "ms", round(1000 * (anyio.current_time() - self.began), 1)
         yield "replica", _REPLICA
-
-    def _ended(self) -> str:
-        if self.status >= 400:
-            return str(self.status)
-        return "ok" if self.answered else "cancelled"
 
 
 _REPLICA = f"{socket.gethostname()}:{os.getpid()}"
@@ -143,24 +140,19 @@ def asked_for(message: Mapping[str, Any]) -> dict[str, object]:
     uri = params.get("uri")
     if isinstance(uri, str) and uri.startswith(f"{DIRECTORIES}/"):
         arguments = {"entityId": unquote(uri.removeprefix(f"{DIRECTORIES}/"))}
-    found = {
+    given, fields = arguments.get("recordId"), arguments.get("fields")
+    record_ids = [int(str(given))] if _NUMBER.fullmatch(str(given)) else []
+    lines = [one for one in fields if isinstance(one, str)] if isinstance(fields, list) else []
+    record_ids += [int(found[1]) for line in lines if (found := _ID_FIELD.fullmatch(line))]
+    asked = {
         "method": _spelt(method, _METHOD),
         "tool": _spelt(params.get("name"), _TOOL) if method == "tools/call" else "",
         "entityId": _spelt(arguments.get("entityId"), _ENTITY_ID),
         "entity": _spelt(arguments.get("entity"), _KIND),
-        "recordIds": list(_record_ids(arguments))[:_MOST_IDS],
+        "recordIds": record_ids[:_MOST_IDS],
     }
-    return {key: value for key, value in found.items() if value}
+    return {key: value for key, value in asked.items() if value}
 
 
 def _spelt(value: object, like: re.Pattern[str]) -> str:
     return value if isinstance(value, str) and len(value) <= _LONGEST and like.fullmatch(value) else ""
-
-
-def _record_ids(arguments: Mapping[str, Any]) -> Iterator[int]:
-    given, fields = arguments.get("recordId"), arguments.get("fields")
-    if _NUMBER.fullmatch(str(given)):
-        yield int(str(given))
-    for one in fields if isinstance(fields, list) else ():
-        if isinstance(one, str) and (found := _ID_FIELD.fullmatch(one)):
-            yield int(found[1])

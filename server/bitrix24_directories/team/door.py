@@ -62,7 +62,12 @@ class Door:
         if timer := self._resting.get(connection):
             timer.cancel()
         seconds = self._seconds if connection.is_idle() else SECONDS
-        self._resting[connection] = connection.loop.call_later(seconds, self._overdue, connection)
+
+        def close() -> None:  # what its client has not read by then may take as long again
+            connection.transport.close()
+            self._resting[connection] = connection.loop.call_later(SECONDS, connection.transport.abort)
+
+        self._resting[connection] = connection.loop.call_later(seconds, close)
 
     def works(self, connection: Connection) -> None:
         if timer := self._resting.pop(connection, None):
@@ -77,11 +82,6 @@ class Door:
         self._seconds = LAST_SECONDS
         for connection in [*self._resting]:
             self.rests(connection)
-
-    def _overdue(self, connection: Connection) -> None:
-        """Close it; what its client has not read by then may take as long again."""
-        connection.transport.close()
-        self._resting[connection] = connection.loop.call_later(SECONDS, connection.transport.abort)
 
 
 class Connection(H11Protocol):
@@ -110,7 +110,7 @@ class Connection(H11Protocol):
     def handle_events(self) -> None:
         super().handle_events()
         if self.cycle is not None:
-            self.scope["state"][LET_IN] = self._let_in
+            self.scope["state"][LET_IN] = self.let_in
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -126,7 +126,7 @@ class Connection(H11Protocol):
         self.door.rests(self)
         super().on_response_complete()
 
-    def _let_in(self) -> None:
+    def let_in(self) -> None:
         """Hear that the request is that of somebody who is let in."""
         self._is_let_in = True
         if not self.flow.write_paused and not self.transport.is_closing():

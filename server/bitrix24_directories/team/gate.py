@@ -78,11 +78,22 @@ class Gate:
         try:
             token = await self._who(Headers(scope=scope))
             access.person = token.client_id if token else ""
-            scope.get("state", {}).get(LET_IN, _nothing)()
+            if let_in := scope.get("state", {}).get(LET_IN):
+                let_in()
             body = await _body(receive)
-            message = _message(body)
+            try:
+                message = json.loads(body)
+            except (ValueError, RecursionError):
+                message = None
+            message = message if isinstance(message, dict) else {}  # and the SDK says what is wrong with it
             access.asked = asked_for(message)
-            self._make_sure_of(message, token)
+            params = message.get("params")
+            name = params.get("name") if isinstance(params, dict) and message.get("method") == "tools/call" else None
+            if token and self._metadata_url and isinstance(name, str):  # a client that can get another token
+                tool = tool_named(name)
+                needed = tool.scopes if tool else (READ_DIRECTORIES,)
+                if missing := [scope for scope in needed if scope not in token.scopes]:
+                    raise self._refusal(403, "insufficient_scope", missing)
         except _RefusedError as exc:
             await JSONResponse(exc.said, exc.status, exc.headers)(scope, receive, send)
             return
@@ -113,17 +124,6 @@ class Gate:
         if token is None:
             raise self._refusal(401, "invalid_token" if given else "", [READ_DIRECTORIES])
         return token
-
-    def _make_sure_of(self, message: Mapping[str, Any], token: AccessToken | None) -> None:
-        """Raises _RefusedError for a call that another token could make, to clients that can get one."""
-        params = message.get("params")
-        name = params.get("name") if isinstance(params, dict) and message.get("method") == "tools/call" else None
-        if token and self._metadata_url and isinstance(name, str):
-            tool = tool_named(name)
-            needed = tool.scopes if tool else (READ_DIRECTORIES,)
-            missing = [scope for scope in needed if scope not in token.scopes]
-            if missing:
-                raise self._refusal(403, "insufficient_scope", missing)
 
     async def _counted(self, name: str, message: Mapping[str, Any], scope: Scope, receive: Receive, send: Send) -> None:
         """Let it through, unless it would be one stream too many."""
@@ -159,19 +159,6 @@ _SAID: Mapping[int, str] = {
     403: "This token is not good for that; whoever keeps this server can give another.",
     503: "This server can let nobody in at the moment; whoever keeps it finds the reason at /readyz and in its log.",
 }
-
-
-def _nothing() -> None:
-    """Where nobody has to hear it."""
-
-
-def _message(body: bytes) -> Mapping[str, Any]:
-    """The JSON-RPC message; an empty one where the SDK will say what is wrong with it."""
-    try:
-        message = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return message if isinstance(message, dict) else {}
 
 
 class _RefusedError(Exception):

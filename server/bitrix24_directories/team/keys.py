@@ -38,28 +38,42 @@ class Keys:
         self._turn = anyio.Lock()
 
     async def named(self, kid: str) -> jwt.PyJWK | None:
-        """The key of that id, None where the provider has none such. Raises KeysError where that cannot be known."""
+        """The key of that id, None where the provider has none such. Raises KeysError where that cannot be known.
+
+        Keys are read to the end, whoever gives up: others take what came of it.
+        """
         age = anyio.current_time() - self._read_at
         if kid not in self._keys or age > KEPT or (age > FRESH and not self._turn.locked()):  # or somebody asks already
-            await self._ask()
+            async with self._turn:
+                now = anyio.current_time()
+                if now - self._asked_at >= ASKED_EVERY:
+                    self._asked_at = now
+                    with anyio.CancelScope(shield=True):
+                        await self._read()
         if kid not in self._keys and self._fails:
             raise KeysError("the keys of the identity provider cannot be read")
         return self._keys.get(kid)
 
-    async def _ask(self) -> None:
-        """Read them, unless somebody has just tried. To its end, whoever gives up: others take what came of it."""
-        async with self._turn:
-            now = anyio.current_time()
-            if now - self._asked_at < ASKED_EVERY:
-                return
-            self._asked_at = now
-            with anyio.CancelScope(shield=True):
-                await self._tried()
-
-    async def _tried(self) -> None:
+    async def _read(self) -> None:
         try:
             with anyio.fail_after(_PATIENCE):
-                self._keys = _signing(await self._body())
+                trusted = ssl.create_default_context()
+                if self._ca_file:
+                    trusted.load_verify_locations(self._ca_file)
+                async with (
+                    httpx2.AsyncClient(verify=trusted, timeout=_PATIENCE) as http,
+                    http.stream("GET", self._address) as answer,
+                ):
+                    if answer.status_code != 200:
+                        raise ValueError(f"HTTP {answer.status_code}")
+                    body = b""
+                    async for part in answer.aiter_bytes():
+                        body += part
+                        if len(body) > _LONGEST:
+                            raise ValueError("the answer has no end")
+            keys = jwt.PyJWKSet.from_dict(json.loads(body)).keys
+            signing = [key for key in keys if key.public_key_use in ("sig", None)]
+            self._keys = {key.key_id: key for key in signing if key.key_id and isinstance(key.key_id, str)}
         except Exception as exc:
             self._fails = True
             if anyio.current_time() - self._read_at > KEPT:
@@ -68,26 +82,3 @@ class Keys:
             logger.warning("The keys of the identity provider cannot be read at %s: %s", self._address, why)
         else:
             self._fails, self._read_at = False, anyio.current_time()
-
-    async def _body(self) -> bytes:
-        trusted = ssl.create_default_context()
-        if self._ca_file:
-            trusted.load_verify_locations(self._ca_file)
-        async with (
-            httpx2.AsyncClient(verify=trusted, timeout=_PATIENCE) as http,
-            http.stream("GET", self._address) as answer,
-        ):
-            if answer.status_code != 200:
-                raise ValueError(f"HTTP {answer.status_code}")
-            body = b""
-            async for part in answer.aiter_bytes():
-                body += part
-                if len(body) > _LONGEST:
-                    raise ValueError("the answer has no end")
-            return body
-
-
-def _signing(body: bytes) -> dict[str, jwt.PyJWK]:
-    keys = jwt.PyJWKSet.from_dict(json.loads(body)).keys
-    signing = [key for key in keys if key.public_key_use in ("sig", None)]
-    return {key.key_id: key for key in signing if key.key_id and isinstance(key.key_id, str)}

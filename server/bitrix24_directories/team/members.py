@@ -93,7 +93,9 @@ class Member:
             Bitrix24Client(self.credentials, timeout=self._settings.timeout, link=self.portal.link) as self._client,
             anyio.create_task_group() as self._tasks,
         ):
-            directories = Directories(self._client, self.portal.cache, self._owner, self._on_rows)
+            directories = Directories(
+                self._client, self.portal.cache, lambda: (self.portal.address, self._view), self._on_rows
+            )
             self._session = session_of(directories, self._settings, name=self.person.name, state=self.portal.state)
             task_status.started()
             await self._end.wait()
@@ -109,7 +111,7 @@ class Member:
         """
         assert self._session is not None, "it runs before anybody calls"
         self.portal.cache.use_generation(await self.portal.state.generation(self.portal.address))
-        if self._is_accepted():
+        if anyio.current_time() < self._accepted_until:
             return self._session
         if self._asking is None:
             assert self._tasks is not None
@@ -140,12 +142,6 @@ class Member:
             self._asking = None
             asking.done.set()
 
-    def _is_accepted(self) -> bool:
-        return anyio.current_time() < self._accepted_until
-
-    def _owner(self) -> tuple[str, ...]:
-        return (self.portal.address, self._view)
-
     def _on_rows(self, read: Read[Any], rows: list[Any]) -> None:
         """Share with nobody what the portal has not shown the others, and ask anew with whom to share."""
         if not fits(self._shown, read, rows):
@@ -165,15 +161,6 @@ class Member:
             self._view, self._shown, self._accepted_until = known.text, shown, asked_at - known.age + seconds
             return
         self._accepted_until = -math.inf
-        view = await self._ask_portal()
-        if view.certain:
-            await self.portal.keep_view(view, seconds)
-            await self.portal.state.remember(f"admitted:{me}", view.name, seconds)
-        self._sees_otherwise = False
-        self._accepted_until = asked_at + (seconds if view.certain else min(seconds, _UNCERTAIN_SECONDS))
-
-    async def _ask_portal(self) -> View:
-        """What the portal shows them, which is kept for all whom it shows the same."""
         assert self._session is not None
         reader, began = self._session.directories.reader, anyio.current_time()
         outcomes = await reader.fetch(reads_of_view(self.portal.types))
@@ -189,4 +176,8 @@ class Member:
         if not view.certain:
             self._view, self._shown = self._own_view(), {}
         await reader.store(own, began)
-        return view
+        if view.certain:
+            await self.portal.keep_view(view, seconds)
+            await self.portal.state.remember(f"admitted:{me}", view.name, seconds)
+        self._sees_otherwise = False
+        self._accepted_until = asked_at + (seconds if view.certain else min(seconds, _UNCERTAIN_SECONDS))

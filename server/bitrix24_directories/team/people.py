@@ -155,8 +155,14 @@ class People:
             _make_sure_new([one.name for one in persons], lines)
             if keep is not None:
                 keep(tokens)
-            kept = [line for line in lines if line.text != _NOBODY]
-            return [*kept, *(_line_of(*pair) for pair in zip(persons, tokens, strict=True))]
+            changed = [line for line in lines if line.text != _NOBODY]
+            for person, token in zip(persons, tokens, strict=True):
+                said: dict[str, object] = {"name": person.name, "token": token_hash(token)}
+                said["scopes"] = list(person.scopes)
+                said |= {"webhook": _url(person.webhook)} if person.webhook is not None else {}
+                said |= {"oauth": True} if person.oauth else {}
+                changed.append(_Line.saying(said | {"created": _now()}))
+            return changed
 
         self._change(added)
         return tokens
@@ -189,7 +195,13 @@ class People:
 
     def remove(self, name: str) -> None:
         """Raises PeopleError where there is no such person."""
-        self._change(lambda lines: _without(lines, name))
+
+        def removed(lines: list[_Line]) -> list[_Line]:
+            _make_sure_of(name, lines)
+            left = [line for line in lines if _name_of(line) != name]
+            return left if any(_person(line.text) for line in left) else [*left, _Line(_NOBODY, {})]
+
+        self._change(removed)
 
     def rotate(self, name: str) -> str:
         """Another token for a person, in place of theirs. Raises PeopleError where there is no such person."""
@@ -234,7 +246,9 @@ class People:
                 by_hash[person.token_hash] = person
         if wrong and not by_name and _NOBODY not in texts:
             return self._kept(f"no line of {self.path.name} is a person's")
-        if self._by_name and _is_cut(content):
+        last = content.rpartition(b"\n")[2].strip()
+        is_cut = not content or (_speaks(last) and not last.endswith(b"}"))  # it may be being written now
+        if self._by_name and is_cut:
             return self._kept(f"{self.path.name} is empty, or ends in the middle of a line")
         self._by_hash, self._by_name, self._lines = by_hash, by_name, lines
         self.version += 1
@@ -279,7 +293,13 @@ class People:
             return []
         self._looked_at()
         # Root shall not give the file's owner what a link leads to, put in its place at the last moment.
-        lines = [_line(text) for text in self._content(getattr(os, "O_NOFOLLOW", 0)).splitlines()]
+        lines = []
+        for text in self._content(getattr(os, "O_NOFOLLOW", 0)).splitlines():
+            said = None
+            if _speaks(text):
+                with contextlib.suppress(ValueError, RecursionError):
+                    said = json.loads(text.decode())
+            lines.append(_Line(text, said if isinstance(said, dict) else {}))
         if any(_speaks(line.text) for line in lines) and not any(map(_name_of, lines)):
             raise PeopleError(f"no line of {self.path} is a person's; mend it first")
         return lines
@@ -340,12 +360,6 @@ def _speaks(text: bytes) -> bool:
     return bool(text.strip()) and not text.startswith(_COMMENT)
 
 
-def _is_cut(content: bytes) -> bool:
-    """Whether somebody may be writing the file now, or could not write it all."""
-    last = content.rpartition(b"\n")[2].strip()
-    return not content or (_speaks(last) and not last.endswith(b"}"))
-
-
 def _lines(numbers: Sequence[int]) -> str:
     """How a list of lines begins; all of them might fill the log."""
     shown = ", ".join(map(str, numbers[:10]))
@@ -379,14 +393,6 @@ def _person(text: bytes) -> Person | None:
     return Person(name, hashed, known, webhook, oauth, created, rotated)
 
 
-def _line(text: bytes) -> _Line:
-    try:
-        said = json.loads(text.decode()) if _speaks(text) else {}
-    except (ValueError, RecursionError):
-        said = {}
-    return _Line(text, said if isinstance(said, dict) else {})
-
-
 def _name_of(line: _Line) -> str | None:
     name = line.said.get("name")
     return name if isinstance(name, str) else None
@@ -410,22 +416,9 @@ def _make_sure_of(name: str, lines: Sequence[_Line]) -> None:
         raise PeopleError(f"there is no {LIKE_A_WEBHOOK.sub('…', name)}")
 
 
-def _without(lines: Sequence[_Line], name: str) -> list[_Line]:
-    _make_sure_of(name, lines)
-    kept = [one for one in lines if _name_of(one) != name]
-    return kept if any(_person(one.text) for one in kept) else [*kept, _Line(_NOBODY, {})]
-
-
 def _with(lines: Sequence[_Line], name: str, changes: Mapping[str, object]) -> list[_Line]:
     _make_sure_of(name, lines)
     return [_Line.saying({**one.said, **changes}) if _name_of(one) == name else one for one in lines]
-
-
-def _line_of(person: Person, token: str) -> _Line:
-    said: dict[str, object] = {"name": person.name, "token": token_hash(token), "scopes": list(person.scopes)}
-    said |= {"webhook": _url(person.webhook)} if person.webhook is not None else {}
-    said |= {"oauth": True} if person.oauth else {}
-    return _Line.saying(said | {"created": _now()})
 
 
 def _now() -> str:

@@ -38,10 +38,10 @@ class Places:
 
         A call that is cancelled while it waits leaves nothing behind.
         """
-        if self._at_work[name] >= AT_WORK_OF_ONE:
-            await self._turn(name)
-        else:
+        if self._at_work[name] < AT_WORK_OF_ONE:
             self._at_work[name] += 1
+        else:
+            await self._turn(name)
         try:
             yield
         finally:
@@ -49,7 +49,18 @@ class Places:
 
     async def _turn(self, name: str) -> None:
         """Wait until a call that ends gives its place to this one."""
-        call = self._joined(name)
+        if len(self._waiting.get(name, ())) >= WAITING_OF_ONE:
+            raise _too_many()
+        if sum(map(len, self._waiting.values())) >= WAITING:
+            most = max(self._waiting, key=lambda one: len(self._waiting[one]))
+            if len(self._waiting[most]) <= len(self._waiting.get(name, ())) + 1:
+                raise _too_many()
+            newest = self._waiting[most][-1]
+            self._left(most, newest)
+            newest.refused = True
+            newest.turn.set()
+        call = _Call()
+        self._waiting.setdefault(name, deque()).append(call)
         try:
             with current_wait().waiting_for("other calls of the same person to end"):
                 await call.turn.wait()
@@ -60,24 +71,6 @@ class Places:
             raise
         if call.refused:
             raise _too_many()
-
-    def _joined(self, name: str) -> _Call:
-        if len(self._waiting.get(name, ())) >= WAITING_OF_ONE:
-            raise _too_many()
-        if sum(map(len, self._waiting.values())) >= WAITING:
-            self._make_room(name)
-        call = _Call()
-        self._waiting.setdefault(name, deque()).append(call)
-        return call
-
-    def _make_room(self, name: str) -> None:
-        most = max(self._waiting, key=lambda one: len(self._waiting[one]))
-        if len(self._waiting[most]) <= len(self._waiting.get(name, ())) + 1:
-            raise _too_many()
-        newest = self._waiting[most][-1]
-        self._left(most, newest)
-        newest.refused = True
-        newest.turn.set()
 
     def _give_on(self, name: str) -> None:
         if name in self._waiting:

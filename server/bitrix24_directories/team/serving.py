@@ -74,17 +74,34 @@ def application(
 
     probing = anyio.Lock()
 
+    async def alive(_: Request) -> Response:
+        return PlainTextResponse("ok")
+
     async def ready(_: Request) -> Response:
+        """Not ready when no portal answers, or nobody can be let in; both asked anew here, for a server that is given
+        no calls would never hear of it."""
         async with probing:  # whoever asks for it, however often
-            return await _ready(sessions)
+            said, links = [], sessions.links()
+            now = anyio.current_time()
+            for address, link in links.items():
+                if link.fails and link.failed_at is not None and now - link.failed_at > _PROBED_SECONDS:
+                    await link.probe(address)
+                reached = None if link.reached_at is None else int(anyio.current_time() - link.reached_at)
+                host = urlsplit(address).netloc
+                said.append({"portal": host, "answers": not link.fails, "reachedSecondsAgo": reached})
+            is_ready = not sessions.nobody() and (not links or any(not link.fails for link in links.values()))
+        return JSONResponse({"ready": is_ready, "portals": said, **sessions.said()}, 200 if is_ready else 503)
 
     async def measured(_: Request) -> Response:
-        return _measured(sessions)
+        metrics = sessions.metrics if isinstance(sessions, Team) else None
+        if metrics is None:
+            return PlainTextResponse("Metrics need the extra: pip install 'bitrix24-directories-mcp[team]'", 404)
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return Starlette(
         routes=[
             Route("/mcp", gate),
-            Route("/healthz", _alive, methods=["GET"]),
+            Route("/healthz", alive, methods=["GET"]),
             Route("/readyz", ready, methods=["GET"]),
             Route("/metrics", measured, methods=["GET"]),
             *routes,
@@ -92,32 +109,6 @@ def application(
         middleware=[Middleware(OneLength, log=log, logged="/mcp")],
         lifespan=lifespan,
     )
-
-
-async def _alive(_: Request) -> Response:
-    return PlainTextResponse("ok")
-
-
-async def _ready(sessions: Sessions) -> Response:
-    """Not ready when no portal answers, or nobody can be let in; both asked anew here, for a server that is given no
-    calls would never hear of it."""
-    now, said = anyio.current_time(), []
-    links = sessions.links()
-    for address, link in links.items():
-        if link.fails and link.failed_at is not None and now - link.failed_at > _PROBED_SECONDS:
-            await link.probe(address)
-        reached = None if link.reached_at is None else int(anyio.current_time() - link.reached_at)
-        host = urlsplit(address).netloc
-        said.append({"portal": host, "answers": not link.fails, "reachedSecondsAgo": reached})
-    ready = not sessions.nobody() and (not links or any(not link.fails for link in links.values()))
-    return JSONResponse({"ready": ready, "portals": said, **sessions.said()}, 200 if ready else 503)
-
-
-def _measured(sessions: Sessions) -> Response:
-    metrics = sessions.metrics if isinstance(sessions, Team) else None
-    if metrics is None:
-        return PlainTextResponse("Metrics need the extra: pip install 'bitrix24-directories-mcp[team]'", 404)
-    return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 def _security(settings: Settings, *, beyond_loopback: bool) -> TransportSecuritySettings:
@@ -225,7 +216,11 @@ class HttpServer(uvicorn.Server):
         self._mcp.listeners.close()
         self._door.end()
         self.server_state.default_headers.append((b"connection", b"close"))
-        waiting = [connection for listening in sockets or () for connection in _connected(listening)]
+        waiting = []
+        for listening in sockets or ():  # those who have connected and were not accepted yet would be reset
+            with contextlib.suppress(OSError):
+                while True:
+                    waiting.append(listening.accept()[0])
         for server in self.servers:
             server.close()
         protocol = partial(
@@ -234,10 +229,3 @@ class HttpServer(uvicorn.Server):
         for connection in waiting:
             await asyncio.get_running_loop().connect_accepted_socket(protocol, connection)
         await super().shutdown(sockets)
-
-
-def _connected(listening: socket.socket) -> Iterator[socket.socket]:
-    """Those who have connected and were not accepted yet: the system resets them when the socket is closed."""
-    with contextlib.suppress(OSError):
-        while True:
-            yield listening.accept()[0]

@@ -59,41 +59,40 @@ class Tokens:
         if self._keys is None or token.count(".") != 2:
             return None
         try:
-            return await self._verified(token, self._keys)
+            head = jwt.get_unverified_header(token)
+            if head.get("alg") not in _ALGORITHMS:
+                return None
+            key = await self._keys.named(str(head.get("kid", "")))
+            if key is None:
+                return None
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=_ALGORITHMS,
+                audience=self._settings.jwt_audience,
+                issuer=self._settings.jwt_issuer,
+                leeway=LEEWAY,
+                options={"require": ["exp", "iss", "aud"]},
+            )
+            return self._of(claims)
         except KeysError:
             raise
         except Exception as exc:  # whatever a stranger sends, and whatever the libraries make of it
             logger.info("A token of the identity provider was not taken: %s", type(exc).__name__)
             return None
 
-    async def _verified(self, token: str, keys: Keys) -> PersonToken | None:
-        """Whose JWT it is, if all of it is right."""
-        head = jwt.get_unverified_header(token)
-        if head.get("alg") not in _ALGORITHMS or (key := await keys.named(str(head.get("kid", "")))) is None:
-            return None
-        claims: dict[str, Any] = jwt.decode(
-            token,
-            key,
-            algorithms=_ALGORITHMS,
-            audience=self._settings.jwt_audience,
-            issuer=self._settings.jwt_issuer,
-            leeway=LEEWAY,
-            options={"require": ["exp", "iss", "aud"]},
-        )
-        return self._of(claims)
-
     def _of(self, claims: Mapping[str, Any]) -> PersonToken | None:
+        """The token of a person of the file, by the claims of a JWT that was verified."""
         name, given = claims.get(self._settings.jwt_name_claim), claims.get(self._settings.jwt_scope_claim)
         person = self._people.named(name) if isinstance(name, str) else None
         if person is None:
             return None
         words = given.split() if isinstance(given, str) else given if isinstance(given, list) else []
-        scopes = [scope for scope in SCOPES if scope in words and scope in person.scopes]
         expires_at, subject = claims["exp"], claims.get("sub")
         return PersonToken(
             token="",
             client_id=person.name,
-            scopes=scopes,
+            scopes=[scope for scope in SCOPES if scope in words and scope in person.scopes],
             expires_at=int(expires_at),
             subject=subject if isinstance(subject, str) else None,
             claims={"iss": claims["iss"]},
