@@ -45,6 +45,26 @@ def sizes() -> Iterator[tuple[str, str]]:
         yield f"lines (files): {package}", f"{lines[package]:,} ({files[package]})"
 
 
+def layout() -> Iterator[tuple[str, str]]:
+    """Files and folders right inside two packages, and how many pairs of them import from one another."""
+    for package, bar in (("mcp_server", "≤ 12 and 20"), ("changing", "≤ 8 and 11")):
+        imports: set[tuple[str, str]] = set()
+        inside = {path.relative_to(ROOT / package).parts[0] for path in SOURCES if ROOT / package in path.parents}
+        names = {name.removesuffix(".py") for name in inside} - {"__init__"}
+        for path, tree in zip(SOURCES, TREES, strict=True):
+            if ROOT / package not in path.parents:
+                continue
+            importer = path.relative_to(ROOT / package).parts[0].removesuffix(".py")
+            for node in ast.walk(tree):
+                if isinstance(node, ast.ImportFrom):
+                    folders = path.relative_to(ROOT).parts[: -node.level] if node.level else ()
+                    module = [*folders, *(node.module or "").removeprefix(f"{ROOT.name}.").split(".")]
+                    targets = module[1:2] if module[1:2] != [""] else [alias.name for alias in node.names]
+                    imports.update((importer, name) for name in targets if module[0] == package and name in names)
+        between = {(importer, name) for importer, name in imports if importer not in (name, "__init__")}
+        yield f"files and folders in {package}/, and imports between them ({bar})", f"{len(names)} and {len(between)}"
+
+
 def helpers() -> Iterator[tuple[str, str]]:
     """How many functions are private and named once in their module, and how many lines a body has, docstring apart."""
     total = once = body = 0
@@ -138,5 +158,5 @@ async def calls() -> list[tuple[str, str]]:
 if __name__ == "__main__":
     logging.disable()  # the audit log
     print("| figure | measured |\n|---|---|")
-    for name, value in [*sizes(), *helpers(), *asyncio.run(calls()), *privacy()]:
+    for name, value in [*sizes(), *layout(), *helpers(), *asyncio.run(calls()), *privacy()]:
         print(f"| {name} | {value} |")

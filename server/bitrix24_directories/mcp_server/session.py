@@ -87,8 +87,8 @@ class Session:
 class Sessions(ABC):
     """Opens a session for each request to a server: of the one caller there is, or of one of a team's people."""
 
-    on_refused: Callable[[Identity], object] = lambda _: None
-    """Is called with the identity of a person whom the portal does not let in any more."""
+    on_refused: Callable[[Identity], object] | None = None
+    """Called with the identity of a person whom the portal does not let in any more."""
 
     @abstractmethod
     def running(self) -> AbstractAsyncContextManager[None]:

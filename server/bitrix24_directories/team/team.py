@@ -117,7 +117,7 @@ class Team(Sessions):
                 try:
                     session = await member.admitted()
                 except Bitrix24Error as exc:
-                    if not exc.retryable:
+                    if not exc.retryable and self.on_refused is not None:
                         self.on_refused((person.name, person.token_hash, *credentials.identity))
                     raise
                 yield replace(session, portal=member.portal.address, request=request)
