@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import getpass
 import sys
 from typing import TYPE_CHECKING
 
 from .arguments import UsageError
-from .language import choose
+from .language import choose, say
 
 if TYPE_CHECKING:
     from bitrix24_directories.portal import Fault
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Credentials, Transport
     from bitrix24_directories.settings import Settings
 
+# What writing to a stdout that is closed, full or gone fails with.
+UNWRITABLE = {errno.EPIPE, errno.ENOSPC, errno.EBADF, errno.EIO, errno.ECONNRESET}
 DEMO_ADDRESS = "https://demo.bitrix24.example"
 DEMO_WEBHOOK = "/rest/1/demoadmin0000001/"
 
@@ -56,6 +60,14 @@ def client_of(portal: Credentials, settings: Settings, transport: Transport | No
     return Bitrix24Client(
         portal, timeout=settings.timeout, plan=settings.limits, transport=transport, ca_file=settings.ca_file
     )
+
+
+def ask_for_webhook(settings: Settings) -> Settings:
+    """The settings with the webhook that the person at the terminal types, which is not shown."""
+    from pydantic import SecretStr
+
+    typed = getpass.getpass(say("The inbound webhook's URL (it is not shown):") + " ")
+    return settings.model_copy(update={"webhook_url": SecretStr(typed.strip())})
 
 
 def redactor(portal: Credentials | Bitrix24Error) -> Redactor:
