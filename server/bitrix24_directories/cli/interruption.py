@@ -90,7 +90,11 @@ class Interruption:
 @contextmanager
 def at_once() -> Iterator[None]:
     """Let a signal raise EndedBySignalError inside: while nothing has been sent, as while a person is asked."""
-    with _handled_by(_raise):
+
+    def end(number: int, _frame: Any) -> NoReturn:
+        raise EndedBySignalError(number)
+
+    with _handled_by(end):
         yield
 
 
@@ -98,10 +102,6 @@ def _tell(text: str) -> None:
     """Whoever read it may have gone, which changes nothing."""
     with suppress(OSError):
         complain(text)
-
-
-def _raise(number: int, _frame: Any) -> NoReturn:
-    raise EndedBySignalError(number)
 
 
 @contextmanager

@@ -30,18 +30,14 @@ def choose(language: str) -> None:
 
 def spoken() -> str:
     """`ru` or `en`."""
-    system = next((value for name in _VARIABLES if (value := os.environ.get(name))), "") or _of_windows()
+    system = next((value for name in _VARIABLES if (value := os.environ.get(name))), "")
+    if not system and sys.platform == "win32":
+        import ctypes
+        import locale
+
+        system = locale.windows_locale.get(ctypes.windll.kernel32.GetUserDefaultUILanguage(), "")
     wanted = (_chosen or system).lower()
     return next((language for language in _LANGUAGES if re.match(rf"{language}(?![a-z])", wanted)), "en")
-
-
-def _of_windows() -> str:
-    if sys.platform != "win32":
-        return ""
-    import ctypes
-    import locale
-
-    return locale.windows_locale.get(ctypes.windll.kernel32.GetUserDefaultUILanguage(), "")
 
 
 def say(text: str) -> str:

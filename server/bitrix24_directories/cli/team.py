@@ -79,9 +79,18 @@ def serve_http(args: argparse.Namespace) -> int:
 
 def _state(settings: Settings) -> tuple[State, bytes]:
     """What replicas share, and the secret that they have in common. Raises ServingError where Redis has to be there."""
+    shared = redis_of(settings)
+    if shared is None:
+        return Inside(), b""
+
+    async def secret() -> bytes:
+        state = redis_of(settings)
+        assert state is not None, "there is one"
+        async with state.running():
+            return await state.secret()
+
     try:
-        shared = redis_of(settings)
-        return (Inside(), b"") if shared is None else (shared, anyio.run(_secret_of, settings))
+        return shared, anyio.run(secret)
     except UnavailableError:
         raise ServingError("The Redis that BITRIX24_REDIS_URL names cannot be reached") from None
 
@@ -99,10 +108,3 @@ def redis_of(settings: Settings) -> State | None:
         return InRedis(url)
     except ValueError:
         raise ServingError("BITRIX24_REDIS_URL is no address such as redis://redis:6379/0") from None
-
-
-async def _secret_of(settings: Settings) -> bytes:
-    state = redis_of(settings)
-    assert state is not None, "there is one"
-    async with state.running():
-        return await state.secret()
