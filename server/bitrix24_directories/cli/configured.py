@@ -6,13 +6,13 @@ import argparse
 import errno
 import getpass
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from .arguments import UsageError
 from .language import choose, say
 
 if TYPE_CHECKING:
-    from bitrix24_directories.portal import Fault
+    from bitrix24_directories.portal import DemoPortal
     from bitrix24_directories.redaction import Redactor
     from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Credentials, Transport
     from bitrix24_directories.settings import Settings
@@ -44,12 +44,7 @@ def configured(args: argparse.Namespace) -> tuple[Credentials | Bitrix24Error, S
         portal = exc
     configure_logging(settings.log_level, redactor(portal))
     if args.demo:
-        from bitrix24_directories.portal import DemoPortal
-
-        demo = DemoPortal(args.lang or "en")
-        if args.fault:
-            demo.faults.order(fault(args.fault))
-        transport = in_process(demo.app)
+        transport = in_process(demo_portal(args.lang or "en", args.fault).app)
     return portal, settings, transport
 
 
@@ -77,13 +72,17 @@ def redactor(portal: Credentials | Bitrix24Error) -> Redactor:
     return Redactor(lambda: () if isinstance(portal, Bitrix24Error) else portal.secrets)
 
 
-def fault(text: str) -> Fault:
-    from bitrix24_directories.portal import Fault
+def demo_portal(lang: Literal["en", "ru"], fault: str | None, **more: Any) -> DemoPortal:
+    """A demo portal with a `fault` as --fault names it. Raises UsageError where there is none such."""
+    from bitrix24_directories.portal import DemoPortal, Fault
 
-    try:
-        return Fault.parse(text)
-    except ValueError as exc:
-        raise UsageError(f"--fault {text}: {exc}") from None
+    portal = DemoPortal(lang, **more)
+    if fault:
+        try:
+            portal.faults.order(Fault.parse(fault))
+        except ValueError as exc:
+            raise UsageError(f"--fault {fault}: {exc}") from None
+    return portal
 
 
 def a_person_sits_there() -> bool:

@@ -110,8 +110,7 @@ def _handled_by(handler: Callable[[int, Any], object]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in _NUMBERS}
-    before = {number: was for number, was in before.items() if was not in (signal.SIG_IGN, None)}
+    before = {number: was for number in _NUMBERS if (was := signal.getsignal(number)) not in (signal.SIG_IGN, None)}
     for number in before:
         signal.signal(number, handler)
     try:

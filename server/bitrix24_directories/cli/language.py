@@ -46,16 +46,14 @@ def say(text: str) -> str:
     What stands in the places of a sentence's variable parts is said in that language too.
     """
     language = spoken()
-    return text if language == "en" else _said(text, language)
-
-
-def _said(text: str, language: str) -> str:
+    if language == "en":
+        return text
     known = phrases(language)
     if text in known:
         return known[text]
     for pattern, said in _with_parts(language):
         if (found := pattern.fullmatch(text)) is not None:
-            return said.format(**{name: _said(part, language) for name, part in found.groupdict().items()})
+            return said.format(**{name: say(part) for name, part in found.groupdict().items()})
     return text
 
 

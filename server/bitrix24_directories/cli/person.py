@@ -166,10 +166,10 @@ def _list(people: People, settings: Settings) -> None:
     if settings.redis_url.get_secret_value():
         from bitrix24_directories.team.serving import ServingError  # what only those who have Redis need
 
-        from .team import redis_of
+        from .team import state_of
 
         try:
-            state = redis_of(settings) or state
+            state = state_of(settings)
         except ServingError as exc:
             raise PeopleError(str(exc)) from None
     seen = Seen(state, settings.audit_log)

@@ -21,7 +21,7 @@ import anyio
 
 from bitrix24_directories import __version__
 
-from .configured import DEMO_WEBHOOK, UNWRITABLE, complain, configured, fault
+from .configured import DEMO_WEBHOOK, UNWRITABLE, complain, configured, demo_portal
 
 GRACE_SECONDS = 0.5
 _LOOK_SECONDS = 0.25
@@ -85,11 +85,9 @@ def _watch(stdin: int, parent: int) -> None:
 
 def portal(args: argparse.Namespace) -> int:
     """Run the demo portal for others; gives the exit code."""
-    from bitrix24_directories.portal import DemoPortal, listen, server
+    from bitrix24_directories.portal import listen, server
 
-    demo = DemoPortal(args.lang, limit=(50, 2) if args.limit else None, age=args.age)
-    if args.fault:
-        demo.faults.order(fault(args.fault))
+    demo = demo_portal(args.lang, args.fault, limit=(50, 2) if args.limit else None, age=args.age)
     try:
         running = server(demo.app, certfile=args.certfile, keyfile=args.keyfile)
         listening = listen(args.port)
