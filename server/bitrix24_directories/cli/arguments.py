@@ -40,7 +40,8 @@ class UsageError(Exception):
 def parser() -> argparse.ArgumentParser:
     """The whole command line; the command is `serve` where none is given."""
     # A subcommand's defaults would undo what stood before it, so subcommands have none.
-    settings, demo = _shared_options(argument_default=argparse.SUPPRESS)
+    shared = _shared_options(argument_default=argparse.SUPPRESS)
+    settings = shared[:1]
     whole = _Parser(
         prog=_PROGRAM,
         description="MCP server for the directories of a Bitrix24 CRM. Without a command it serves MCP over stdio.",
@@ -61,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
         "serve MCP over stdio (the default), or a team over HTTP",
         "serve --env-file portal.env",
         "serve --http 8080",
-        parents=[settings, demo],
+        parents=shared,
     )
     serve.add_argument(
         "--http", metavar="[HOST:]PORT", help="serve over HTTP instead, on this machine alone unless a host is named"
@@ -73,21 +74,16 @@ def parser() -> argparse.ArgumentParser:
         "call --list",
         "call get_directory_items entityId=DEAL_STAGE details=true",
         """call find_directory_items queries='["won", "cold call"]' entityIds=DEAL_STAGE,SOURCE""",
-        parents=[settings, demo],
+        parents=shared,
     )
     call.add_argument("tool", nargs="?")
     call.add_argument("arguments", nargs="*", metavar="key=value", help="a list is JSON, or one text a line")
     call.add_argument("--list", action="store_true", help="print the tools and their arguments")
     call.add_argument("--json", action="store_true", help="print the structured result instead of the text")
 
-    command(
-        "check",
-        "say whether the configuration works, and what to do where it does not",
-        "check",
-        parents=[settings, demo],
-    )
+    command("check", "say whether the configuration works, and what to do where it does not", "check", parents=shared)
     login = command(
-        "login", "authorise an application (OAuth) in a browser and keep its tokens", "login", parents=[settings]
+        "login", "authorise an application (OAuth) in a browser and keep its tokens", "login", parents=settings
     )
     login.add_argument("--person", metavar="NAME", default="", help="keep them for this person of a team alone")
 
@@ -96,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
         "print the configuration for an MCP client, or write it into the client's file",
         "setup claude",
         "setup cursor --write",
-        parents=[settings],
+        parents=settings,
     )
     setup.add_argument("client", choices=CLIENTS)
     setup.add_argument("--write", action="store_true", help="put it into the client's file, with a backup beside it")
@@ -107,7 +103,7 @@ def parser() -> argparse.ArgumentParser:
         "report",
         "report SOURCE lead.SOURCE_ID --csv",
         "report --html report.html",
-        parents=[settings, demo],
+        parents=shared,
     )
     report.add_argument("entity_ids", nargs="*", metavar="entityId", help="a directory or a field; all without any")
     shape = report.add_mutually_exclusive_group()
@@ -119,7 +115,7 @@ def parser() -> argparse.ArgumentParser:
         "merge",
         "make several codes of a directory one: move the records that carry them, then delete the items",
         "merge SOURCE UC_WEB2 website --into WEB --log merge.jsonl",
-        parents=[settings, demo],
+        parents=shared,
     )
     merge.add_argument("entity_id", metavar="entityId", help="the directory")
     merge.add_argument(
@@ -133,7 +129,7 @@ def parser() -> argparse.ArgumentParser:
         "undo",
         "take a merge back by its log: what still carries the new code gets its old one again",
         "undo merge.jsonl",
-        parents=[settings, demo],
+        parents=shared,
     )
     undo.add_argument("file", metavar="FILE", help="the log of the merge")
     undo.add_argument("--merge", metavar="ID", help="which merge, where the log holds several")
@@ -150,7 +146,7 @@ def parser() -> argparse.ArgumentParser:
     people: dict[str, argparse.ArgumentParser] = {}
     for name, text in _OF_PEOPLE.items():
         description = f"{text[:1].upper()}{text[1:]}."
-        people[name] = what.add_parser(name, help=text, description=description, parents=[settings])
+        people[name] = what.add_parser(name, help=text, description=description, parents=settings)
         if name not in ("list", "import"):
             people[name].add_argument("name")
     for name in ("add", "webhook"):

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 # What writing to a stdout that is closed, full or gone fails with.
 UNWRITABLE = {errno.EPIPE, errno.ENOSPC, errno.EBADF, errno.EIO, errno.ECONNRESET}
-DEMO_ADDRESS = "https://demo.bitrix24.example"
 DEMO_WEBHOOK = "/rest/1/demoadmin0000001/"
 
 
@@ -39,7 +38,7 @@ def configured(args: argparse.Namespace) -> tuple[Credentials | Bitrix24Error, S
     try:
         settings = load_settings(args.env_file or "")
         choose(settings.lang)
-        portal = Webhook.parse(DEMO_ADDRESS + DEMO_WEBHOOK) if args.demo else settings.credentials()
+        portal = Webhook.parse(f"https://demo.bitrix24.example{DEMO_WEBHOOK}") if args.demo else settings.credentials()
     except Bitrix24Error as exc:
         portal = exc
     configure_logging(settings.log_level, redactor(portal))

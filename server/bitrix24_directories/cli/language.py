@@ -12,10 +12,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-LANG = "BITRIX24_LANG"
-"""Names the language where the system's is not wanted."""
-
-_VARIABLES = (LANG, "LC_ALL", "LC_MESSAGES", "LANG")  # the first that is set decides, as in gettext
+_VARIABLES = ("BITRIX24_LANG", "LC_ALL", "LC_MESSAGES", "LANG")  # the first that is set decides, as in gettext
 _LANGUAGES = ("ru",)
 _PART = re.compile(r"\{(\w+)\}")
 

@@ -16,8 +16,8 @@ from .arguments import UsageError, parser
 from .configured import UNWRITABLE, complain
 from .interruption import EndedBySignalError, at_once
 
+# What says itself what a signal has come to; all others end with Python's own ways, or as `serve` does.
 _INTERRUPTED = ("call", "login", "merge", "undo")
-"""What says itself what a signal has come to; all others end with Python's own ways, or as `serve` does."""
 _WITH_RICH = ("report", "merge", "undo")
 
 

@@ -31,13 +31,8 @@ from .configured import a_person_sits_there, client_of, complain, configured, re
 from .interruption import EndedBySignalError, Interruption, at_once, so_far
 from .language import say
 
-_TRIES = 5
-"""In a row that moved nothing, before a portal that fails is given up."""
+_TRIES = 5  # in a row that moved nothing, before a portal that fails is given up
 _PHASES = {"reading": "Reading", "moving": "Moving", "deleting": "Deleting"}
-
-
-class _UnwantedError(Exception):
-    """A person said no."""
 
 
 def merge(args: argparse.Namespace) -> int:
@@ -109,9 +104,6 @@ def _run(args: argparse.Namespace, log: str | None, logged: LoggedMerge | None =
         if audit.said and "into" in args:
             complain(say(f"To take the merge back: `bitrix24-directories-mcp undo {log}`"))
         raise
-    except _UnwantedError:
-        print("Nothing was changed.")
-        return 1
     except Bitrix24Error as exc:
         complain(redact(to_a_person(exc)))
         interruption.reraise()
@@ -128,7 +120,8 @@ async def _merge(args: argparse.Namespace, merges: Merges, log: str) -> int:
     print(merge_text(planned.answer().model_copy(update={"plan_id": None})))
     if not planned.does_something:
         return 0
-    _ask(args)
+    if not _agreed(args):
+        return 1
     confirmed, tries = True, 0
     with bar(say("Reading")) as told_of:
         while True:
@@ -166,7 +159,8 @@ async def _undo(args: argparse.Namespace, undo: Undo, logged: LoggedMerge) -> in
     print(undoing_text(undoing))
     if not undoing.does_something:
         return int(bool(undoing.unread))
-    _ask(args)
+    if not _agreed(args):
+        return 1
     with bar("Putting back") as told_of:
         undone = await undo.carry_out(undoing, partial(told_of, of=len(undoing.moves)))
     print(f"{undone.given_back} values of records got their old code back.")
@@ -179,13 +173,15 @@ async def _undo(args: argparse.Namespace, undo: Undo, logged: LoggedMerge) -> in
     return int(bool(undone.not_given_back or undoing.unread))
 
 
-def _ask(args: argparse.Namespace) -> None:
-    """Raises UsageError where nobody can be asked, and UnwantedError where the answer is not yes."""
+def _agreed(args: argparse.Namespace) -> bool:
+    """Whether it may be carried out. Raises UsageError where nobody can be asked."""
     if args.yes:
-        return
+        return True
     if not a_person_sits_there():
         raise UsageError("Nobody can be asked here: add --yes to carry it out.")
     with at_once():
         answer = input("Carry it out? [y/N] ")
-    if answer.strip().casefold() not in ("y", "yes"):
-        raise _UnwantedError
+    agreed = answer.strip().casefold() in ("y", "yes")
+    if not agreed:
+        print("Nothing was changed.")
+    return agreed

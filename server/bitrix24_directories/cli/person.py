@@ -31,12 +31,9 @@ from .language import choose, say
 
 _COLUMNS = ["name", "webhook", "write"]
 _YES, _NO = {"yes", "true", "1", "да"}, {"", "no", "false", "0", "нет"}
-_UNTRIED = ("network", "limit", "portal")
-"""Categories of errors that say nothing of the webhook."""
-_MANY = 20
-"""Webhooks whose trying takes a while."""
-_FIRST_CALL = "crm.status.entity.types"
-"""With which the server asks whether a person is let in."""
+_UNTRIED = ("network", "limit", "portal")  # categories of errors that say nothing of the webhook
+_MANY = 20  # webhooks whose trying takes a while
+_FIRST_CALL = "crm.status.entity.types"  # with which the server asks whether a person is let in
 
 
 def person(args: argparse.Namespace) -> int:
