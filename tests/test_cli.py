@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from bitrix24_directories.cli.arguments import parser
-from bitrix24_directories.cli.main import COMMANDS, main
+from bitrix24_directories.cli.main import main
 from bitrix24_directories.rest import CATALOGUE, Entry
 from support import ADMIN_SECRET, STRANGER_SECRET, TASKS_ONLY_SECRET, RunningPortal, clean_environment
 from test_get_directory_items import DEAL_STAGE_TEXT
@@ -95,7 +95,7 @@ def test_each_help_has_an_example_that_is_understood(command: str, capsys: Outpu
     shown = [shlex.split(line)[1:] for line in examples.splitlines()[1:] if line]
     assert shown
     for arguments in shown:
-        parser(COMMANDS).parse_args(arguments)
+        parser().parse_args(arguments)
 
 
 def test_wrong_options_are_wrong_usage() -> None:
@@ -443,7 +443,7 @@ def test_a_stdin_that_cannot_be_polled_does_not_spin(monkeypatch: pytest.MonkeyP
     """macOS answers POLLNVAL at once for some kinds of stdin; a hand-written poller does so here."""
     import select
 
-    from bitrix24_directories.cli import lifetime
+    from bitrix24_directories.cli import serve
 
     rests: list[float] = []
 
@@ -462,6 +462,6 @@ def test_a_stdin_that_cannot_be_polled_does_not_spin(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(select, "poll", Poller)
     monkeypatch.setattr(time, "sleep", rest)
     monkeypatch.setattr(os, "_exit", ended.append)
-    lifetime._watch(0, os.getppid())  # noqa: SLF001
+    serve._watch(0, os.getppid())  # noqa: SLF001
     assert len(rests) == 6  # a rest for each look, and the grace
     assert ended == [0]

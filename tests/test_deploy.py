@@ -21,7 +21,6 @@ import pytest
 import yaml
 
 from bitrix24_directories.cli.arguments import parser
-from bitrix24_directories.cli.main import COMMANDS
 from bitrix24_directories.settings import Settings
 from bitrix24_directories.team.gate import BODY_LIMIT
 from bitrix24_directories.team.serving import GRACE_SECONDS
@@ -51,7 +50,7 @@ def instruction(name: str) -> list[str]:
 
 
 def served_at(arguments: list[str]) -> str:
-    at: str = parser(COMMANDS).parse_args(arguments).http
+    at: str = parser().parse_args(arguments).http
     return at
 
 

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from bitrix24_directories.cli.arguments import parser
 from bitrix24_directories.cli.client_files import CLIENTS
-from bitrix24_directories.cli.main import COMMANDS, main
+from bitrix24_directories.cli.main import main
 from bitrix24_directories.mcp_server.tools.registry import changing_tools
 from bitrix24_directories.rest import Bitrix24Error
 from bitrix24_directories.settings import ENV_FILE, Settings
@@ -130,7 +130,7 @@ SHELL = [
 @pytest.mark.parametrize("line", [line for line in SH + SHELL if line.startswith("bitrix24-directories-mcp ")])
 def test_each_command_line_is_understood(line: str) -> None:
     """What it then does stands in test_cli.py, test_setup.py and test_oauth.py."""
-    parser(COMMANDS).parse_args(shlex.split(line)[1:])
+    parser().parse_args(shlex.split(line)[1:])
 
 
 def test_each_client_that_setup_knows_is_in_the_table() -> None:

@@ -1,17 +1,14 @@
-"""What the command line takes: commands, options, and an example of each. What they do is in `main`."""
+"""What the command line takes: commands, options, and an example of each. `main` runs the commands."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from typing import Any, NoReturn
 
 from bitrix24_directories import __version__
 from bitrix24_directories.text import LIKE_A_WEBHOOK
 
 from .client_files import CLIENTS
-
-Commands = dict[str, Callable[[argparse.Namespace], int]]
 
 _FAULTS = (
     "answer this error code or HTTP status; lost:502, lost:cut, ... make changes and lose the answer; error-after, "
@@ -40,34 +37,32 @@ class UsageError(Exception):
     """The command line asks for something that there is not."""
 
 
-def parser(commands: Commands) -> argparse.ArgumentParser:
-    """The whole command line; `commands` are what its commands run, `serve` also without a command."""
+def parser() -> argparse.ArgumentParser:
+    """The whole command line; the command is `serve` where none is given."""
     # A subcommand's defaults would undo what stood before it, so subcommands have none.
-    settings = _settings_option(argument_default=argparse.SUPPRESS)
-    demo = [settings, _demo_options(argument_default=argparse.SUPPRESS)]
+    shared = _shared_options(argument_default=argparse.SUPPRESS)
+    settings = shared[:1]
     whole = _Parser(
         prog=_PROGRAM,
         description="MCP server for the directories of a Bitrix24 CRM. Without a command it serves MCP over stdio.",
-        parents=[_settings_option(), _demo_options()],
+        parents=_shared_options(),
         **_example("check", "setup cursor --write", "call get_directory_items entityId=DEAL_STAGE --demo"),
     )
     whole.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    whole.set_defaults(run=commands["serve"])
-    subcommands = whole.add_subparsers(metavar="command")
+    subcommands = whole.add_subparsers(metavar="command", dest="command")
+    whole.set_defaults(command="serve", http=None)
 
     def command(name: str, text: str, *examples: str, **more: Any) -> argparse.ArgumentParser:
-        added: argparse.ArgumentParser = subcommands.add_parser(
+        return subcommands.add_parser(
             name, help=text, description=f"{text[:1].upper()}{text[1:]}.", **_example(*examples), **more
         )
-        added.set_defaults(run=commands[name])
-        return added
 
     serve = command(
         "serve",
         "serve MCP over stdio (the default), or a team over HTTP",
         "serve --env-file portal.env",
         "serve --http 8080",
-        parents=demo,
+        parents=shared,
     )
     serve.add_argument(
         "--http", metavar="[HOST:]PORT", help="serve over HTTP instead, on this machine alone unless a host is named"
@@ -79,16 +74,16 @@ def parser(commands: Commands) -> argparse.ArgumentParser:
         "call --list",
         "call get_directory_items entityId=DEAL_STAGE details=true",
         """call find_directory_items queries='["won", "cold call"]' entityIds=DEAL_STAGE,SOURCE""",
-        parents=demo,
+        parents=shared,
     )
     call.add_argument("tool", nargs="?")
     call.add_argument("arguments", nargs="*", metavar="key=value", help="a list is JSON, or one text a line")
     call.add_argument("--list", action="store_true", help="print the tools and their arguments")
     call.add_argument("--json", action="store_true", help="print the structured result instead of the text")
 
-    command("check", "say whether the configuration works, and what to do where it does not", "check", parents=demo)
+    command("check", "say whether the configuration works, and what to do where it does not", "check", parents=shared)
     login = command(
-        "login", "authorise an application (OAuth) in a browser and keep its tokens", "login", parents=[settings]
+        "login", "authorise an application (OAuth) in a browser and keep its tokens", "login", parents=settings
     )
     login.add_argument("--person", metavar="NAME", default="", help="keep them for this person of a team alone")
 
@@ -97,7 +92,7 @@ def parser(commands: Commands) -> argparse.ArgumentParser:
         "print the configuration for an MCP client, or write it into the client's file",
         "setup claude",
         "setup cursor --write",
-        parents=[settings],
+        parents=settings,
     )
     setup.add_argument("client", choices=CLIENTS)
     setup.add_argument("--write", action="store_true", help="put it into the client's file, with a backup beside it")
@@ -108,7 +103,7 @@ def parser(commands: Commands) -> argparse.ArgumentParser:
         "report",
         "report SOURCE lead.SOURCE_ID --csv",
         "report --html report.html",
-        parents=demo,
+        parents=shared,
     )
     report.add_argument("entity_ids", nargs="*", metavar="entityId", help="a directory or a field; all without any")
     shape = report.add_mutually_exclusive_group()
@@ -120,7 +115,7 @@ def parser(commands: Commands) -> argparse.ArgumentParser:
         "merge",
         "make several codes of a directory one: move the records that carry them, then delete the items",
         "merge SOURCE UC_WEB2 website --into WEB --log merge.jsonl",
-        parents=demo,
+        parents=shared,
     )
     merge.add_argument("entity_id", metavar="entityId", help="the directory")
     merge.add_argument(
@@ -134,7 +129,7 @@ def parser(commands: Commands) -> argparse.ArgumentParser:
         "undo",
         "take a merge back by its log: what still carries the new code gets its old one again",
         "undo merge.jsonl",
-        parents=demo,
+        parents=shared,
     )
     undo.add_argument("file", metavar="FILE", help="the log of the merge")
     undo.add_argument("--merge", metavar="ID", help="which merge, where the log holds several")
@@ -147,8 +142,13 @@ def parser(commands: Commands) -> argparse.ArgumentParser:
         "person webhook anna --webhook-file -",
         "person import people.csv --tokens tokens.csv",
     )
-    what = person.add_subparsers(metavar="what", required=True)
-    people = {name: _person_command(what, name, text, settings, commands) for name, text in _OF_PEOPLE.items()}
+    what = person.add_subparsers(metavar="what", dest="what", required=True)
+    people: dict[str, argparse.ArgumentParser] = {}
+    for name, text in _OF_PEOPLE.items():
+        description = f"{text[:1].upper()}{text[1:]}."
+        people[name] = what.add_parser(name, help=text, description=description, parents=settings)
+        if name not in ("list", "import"):
+            people[name].add_argument("name")
     for name in ("add", "webhook"):
         people[name].add_argument("--webhook-file", metavar="FILE", required=name == "webhook", help=_WEBHOOK_FILE)
     for name in ("add", "webhook", "import"):
@@ -184,18 +184,6 @@ def parser(commands: Commands) -> argparse.ArgumentParser:
     return whole
 
 
-def _person_command(
-    what: Any, name: str, text: str, settings: argparse.ArgumentParser, commands: Commands
-) -> argparse.ArgumentParser:
-    one: argparse.ArgumentParser = what.add_parser(
-        name, help=text, description=f"{text[:1].upper()}{text[1:]}.", parents=[settings]
-    )
-    one.set_defaults(run=commands["person"], what=name)
-    if name not in ("list", "import"):
-        one.add_argument("name")
-    return one
-
-
 class _Parser(argparse.ArgumentParser):
     """Prints no URL back that was given where none is meant: it may be a webhook's."""
 
@@ -209,22 +197,19 @@ def _example(*commands: str) -> dict[str, Any]:
     return {"epilog": f"{heading}:\n{lines}", "formatter_class": argparse.RawDescriptionHelpFormatter}
 
 
-def _settings_option(argument_default: str | None = None) -> argparse.ArgumentParser:
-    option = argparse.ArgumentParser(add_help=False, argument_default=argument_default)
-    option.add_argument(
+def _shared_options(argument_default: str | None = None) -> list[argparse.ArgumentParser]:
+    """Options of several commands: the settings, then the demo portal."""
+    settings = argparse.ArgumentParser(add_help=False, argument_default=argument_default)
+    settings.add_argument(
         "--env-file",
         metavar="FILE",
         help="read BITRIX24_ settings from this file too (or name it in BITRIX24_ENV_FILE); no other is ever read",
     )
-    return option
-
-
-def _demo_options(argument_default: str | None = None) -> argparse.ArgumentParser:
-    options = argparse.ArgumentParser(add_help=False, argument_default=argument_default)
-    options.add_argument("--demo", action="store_true", help="use the demo portal inside this process: no network")
-    options.add_argument("--lang", choices=["en", "ru"], help="language of the demo portal (en)")
-    options.add_argument("--fault", metavar="CODE", help=f"for the demo portal: {_FAULTS}")
-    return options
+    demo = argparse.ArgumentParser(add_help=False, argument_default=argument_default)
+    demo.add_argument("--demo", action="store_true", help="use the demo portal inside this process: no network")
+    demo.add_argument("--lang", choices=["en", "ru"], help="language of the demo portal (en)")
+    demo.add_argument("--fault", metavar="CODE", help=f"for the demo portal: {_FAULTS}")
+    return [settings, demo]
 
 
 def _port_number(text: str) -> int:

@@ -2,52 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import argparse
 
 import anyio
 
 from bitrix24_directories.changing.changes import audit_trouble
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.reading.cache import Cache
-from bitrix24_directories.rest import Answer, Bitrix24Error, Credentials, Transport, failure
+from bitrix24_directories.rest import Bitrix24Error, Credentials, Transport, failure
 from bitrix24_directories.settings import Settings
 
-from .configured import client_of
+from .configured import a_person_sits_there, ask_for_webhook, client_of, configured, redactor
 from .language import say
 
 # A failure of these kinds comes from a portal that answered.
 _ANSWERED = ("authorization", "limit", "input")
 
 
-@dataclass(frozen=True)
-class Step:
-    """One thing that was looked at."""
+def check(args: argparse.Namespace) -> int:
+    """Print a line for each step; gives the exit code."""
+    portal, settings, transport = configured(args)
+    if isinstance(portal, Bitrix24Error) and portal.kind == "NOT_CONFIGURED" and a_person_sits_there():
+        settings = ask_for_webhook(settings)
+        try:
+            portal = settings.credentials()
+        except Bitrix24Error as exc:
+            portal = exc
+    well = anyio.run(_all_is_well, portal, settings, transport)
+    if well and not args.demo and a_person_sits_there():
+        print(say("To tell an MCP client: `bitrix24-directories-mcp setup --help`."))
+    return int(not well)
 
-    name: str
-    ok: bool
-    says: str
 
-
-async def check(
-    portal: Credentials | Bitrix24Error,
-    settings: Settings,
-    tell: Callable[[Step], None],
-    *,
-    transport: Transport | None = None,
-) -> bool:
+async def _all_is_well(portal: Credentials | Bitrix24Error, settings: Settings, transport: Transport | None) -> bool:
     """Look at configuration, reachability, authorisation, the crm scope, reading, and the plan, in that order.
 
-    Calls `tell` with each step and gives whether all went well; the first failure ends it. Uses the REST methods
-    `scope`, `crm.status.entity.types` and `crm.status.entity.items`; never writes.
+    The first failure ends it. Uses the REST methods `scope`, `crm.status.entity.types` and `crm.status.entity.items`;
+    never writes.
     """
+    redact = redactor(portal)
     step = "configuration"
+
+    def tell(says: str, *, ok: bool = True) -> None:
+        print(f"{'✓' if ok else '✗'} {say(step)}: {redact(says).replace(chr(10), chr(10) + '  ')}")
+
     try:
         if isinstance(portal, Bitrix24Error):
             raise portal
         if settings.allow_writes and (trouble := audit_trouble(settings.audit_log)) is not None:
             raise trouble
-        tell(Step(step, ok=True, says=say(portal.description)))
+        tell(say(portal.description))
         step = "reachability"
         async with client_of(portal, settings, transport) as client:
             with anyio.move_on_after(settings.timeout) as limit:
@@ -55,15 +59,16 @@ async def check(
                     answer = await client.call("scope")
                 except Bitrix24Error as exc:
                     if exc.answered or exc.category in _ANSWERED:
-                        tell(Step(step, ok=True, says=say("the portal answers")))
+                        tell(say("the portal answers"))
                         step = "authorisation"
                     raise
-                tell(Step(step, ok=True, says=say("the portal answers")))
-                tell(Step("authorisation", ok=True, says=say("the portal knows who calls")))
+                tell(say("the portal answers"))
+                step = "authorisation"
+                tell(say("the portal knows who calls"))
                 step = "scope crm"
                 if not isinstance(answer.result, list) or "crm" not in answer.result:
                     raise failure("insufficient_scope")
-                tell(Step(step, ok=True, says=say("granted")))
+                tell(say("granted"))
                 step = "reading"
                 directories = Directories(client, Cache(settings.cache_ttl))
                 known = (await directories.search()).directories
@@ -71,30 +76,20 @@ async def check(
                 if known:
                     first = await directories.items(known[0].entity_id)
                     says = say(f"{len(known)} directories; {known[0].entity_id} has {first.total} items")
-                tell(Step(step, ok=True, says=says))
-                well = _tell_plan(answer, settings, tell)
+                tell(says)
             if limit.cancelled_caught:
                 raise failure("TIMEOUT", detail=f"waited {settings.timeout:g} s")
     except Bitrix24Error as exc:
-        tell(Step(step, ok=False, says=to_a_person(exc)))
+        tell(to_a_person(exc), ok=False)
         return False
-    return well
-
-
-def _tell_plan(answer: Answer, settings: Settings, tell: Callable[[Step], None]) -> bool:
-    """Tell of a plan that does not fit the portal; gives whether that is only slower than it has to be."""
+    step = "plan"
     if answer.metered is False and settings.plan != "self-hosted":
-        says = (
-            say(f"{settings.plan}, although the portal counts no running time, as those on a company's own server do"),
-            say("Where it is one, set BITRIX24_PLAN to self-hosted: it is then asked as fast as it answers."),
-        )
-        tell(Step("plan", ok=True, says="\n→ ".join(says)))
+        why = say(f"{settings.plan}, although the portal counts no running time, as those on a company's own server do")
+        todo = say("Where it is one, set BITRIX24_PLAN to self-hosted: it is then asked as fast as it answers.")
+        tell(f"{why}\n→ {todo}")
     elif answer.metered and settings.plan == "self-hosted":
-        says = (
-            say("self-hosted, although the portal counts running time, as those in the cloud do, which have limits"),
-            say("Set BITRIX24_PLAN to standard or enterprise."),
-        )
-        tell(Step("plan", ok=False, says="\n→ ".join(says)))
+        why = say("self-hosted, although the portal counts running time, as those in the cloud do, which have limits")
+        tell(f"{why}\n→ {say('Set BITRIX24_PLAN to standard or enterprise.')}", ok=False)
         return False
     return True
 

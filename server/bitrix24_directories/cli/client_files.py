@@ -44,18 +44,30 @@ class Client:
 
     def text(self, entry: Mapping[str, Any]) -> str:
         """The entry as a whole file that holds nothing else."""
-        if self.form == "toml":
-            return _toml(self.servers, entry)
-        return json.dumps({self.servers: {SERVER: self._of(entry)}}, indent=2, ensure_ascii=False) + "\n"
+        if self.form == "json":
+            return json.dumps({self.servers: {SERVER: self._of(entry)}}, indent=2, ensure_ascii=False) + "\n"
+        # A JSON string is a basic string of TOML, too.
+        lines = [f"[{self.servers}.{SERVER}]", f"command = {json.dumps(entry['command'], ensure_ascii=False)}"]
+        lines += [f"args = {json.dumps(entry['args'], ensure_ascii=False)}"] if entry.get("args") else []
+        lines += ["", f"[{self.servers}.{SERVER}.env]"]
+        lines += [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in entry["env"].items()]
+        return "\n".join(lines) + "\n"
 
     def merged(self, text: str, entry: Mapping[str, Any]) -> str:
         """`text` with the entry in it, and nothing else of it touched. Raises ValueError when it cannot be read."""
         if not text.strip():
             return self.text(entry)
-        if self.form == "toml":
-            return _toml_merged(text, self.servers, entry)
-        json.loads(text)  # so that what stands behind a mistake is not taken for something else
-        return _put(text, _after_blanks(text, 0), [self.servers, SERVER], self._of(entry), depth=1)
+        if self.form == "json":
+            json.loads(text)  # so that what stands behind a mistake is not taken for something else
+            return _put(text, _after_blanks(text, 0), [self.servers, SERVER], self._of(entry), depth=1)
+        # The server's tables go to the end, in place of older ones of this server.
+        table = re.escape(f"{self.servers}.{SERVER}")
+        older = re.compile(rf"^\[{table}(?:\.[^\]\n]*)?\][^\n]*\n(?:(?!\[)[^\n]*(?:\n|\Z))*", re.MULTILINE)
+        tomllib.loads(text)
+        kept = older.sub("", text).rstrip("\n")
+        merged = f"{kept}\n\n{self.text(entry)}" if kept else self.text(entry)
+        tomllib.loads(merged)  # raises where the server stands there in another form
+        return merged
 
     def _of(self, entry: Mapping[str, Any]) -> dict[str, Any]:
         return ({"type": "stdio"} if self.typed else {}) | dict(entry)
@@ -170,23 +182,3 @@ def _members(text: str, start: int) -> tuple[dict[str, tuple[int, int]], int]:
 def _after_blanks(text: str, place: int) -> int:
     match = _BLANKS.match(text, place)
     return match.end() if match else place
-
-
-def _toml(servers: str, entry: Mapping[str, Any]) -> str:
-    # A JSON string is a basic string of TOML, too.
-    lines = [f"[{servers}.{SERVER}]", f"command = {json.dumps(entry['command'], ensure_ascii=False)}"]
-    lines += [f"args = {json.dumps(entry['args'], ensure_ascii=False)}"] if entry.get("args") else []
-    lines += ["", f"[{servers}.{SERVER}.env]"]
-    lines += [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in entry["env"].items()]
-    return "\n".join(lines) + "\n"
-
-
-def _toml_merged(text: str, servers: str, entry: Mapping[str, Any]) -> str:
-    """TOML text with the server's tables at its end, in place of older ones of this server."""
-    table = re.escape(f"{servers}.{SERVER}")
-    older = re.compile(rf"^\[{table}(?:\.[^\]\n]*)?\][^\n]*\n(?:(?!\[)[^\n]*(?:\n|\Z))*", re.MULTILINE)
-    tomllib.loads(text)
-    kept = older.sub("", text).rstrip("\n")
-    merged = f"{kept}\n\n{_toml(servers, entry)}" if kept else _toml(servers, entry)
-    tomllib.loads(merged)  # raises where the server stands there in another form
-    return merged

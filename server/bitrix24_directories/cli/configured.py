@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import getpass
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from .arguments import UsageError
-from .language import choose
+from .language import choose, say
 
 if TYPE_CHECKING:
-    from bitrix24_directories.portal import Fault
+    from bitrix24_directories.portal import DemoPortal
     from bitrix24_directories.redaction import Redactor
     from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Credentials, Transport
     from bitrix24_directories.settings import Settings
 
-DEMO_ADDRESS = "https://demo.bitrix24.example"
+# What writing to a stdout that is closed, full or gone fails with.
+UNWRITABLE = {errno.EPIPE, errno.ENOSPC, errno.EBADF, errno.EIO, errno.ECONNRESET}
 DEMO_WEBHOOK = "/rest/1/demoadmin0000001/"
 
 
@@ -35,17 +38,12 @@ def configured(args: argparse.Namespace) -> tuple[Credentials | Bitrix24Error, S
     try:
         settings = load_settings(args.env_file or "")
         choose(settings.lang)
-        portal = Webhook.parse(DEMO_ADDRESS + DEMO_WEBHOOK) if args.demo else settings.credentials()
+        portal = Webhook.parse(f"https://demo.bitrix24.example{DEMO_WEBHOOK}") if args.demo else settings.credentials()
     except Bitrix24Error as exc:
         portal = exc
     configure_logging(settings.log_level, redactor(portal))
     if args.demo:
-        from bitrix24_directories.portal import DemoPortal
-
-        demo = DemoPortal(args.lang or "en")
-        if args.fault:
-            demo.faults.order(fault(args.fault))
-        transport = in_process(demo.app)
+        transport = in_process(demo_portal(args.lang or "en", args.fault).app)
     return portal, settings, transport
 
 
@@ -58,6 +56,14 @@ def client_of(portal: Credentials, settings: Settings, transport: Transport | No
     )
 
 
+def ask_for_webhook(settings: Settings) -> Settings:
+    """The settings with the webhook that the person at the terminal types, which is not shown."""
+    from pydantic import SecretStr
+
+    typed = getpass.getpass(say("The inbound webhook's URL (it is not shown):") + " ")
+    return settings.model_copy(update={"webhook_url": SecretStr(typed.strip())})
+
+
 def redactor(portal: Credentials | Bitrix24Error) -> Redactor:
     from bitrix24_directories.redaction import Redactor
     from bitrix24_directories.rest import Bitrix24Error
@@ -65,13 +71,17 @@ def redactor(portal: Credentials | Bitrix24Error) -> Redactor:
     return Redactor(lambda: () if isinstance(portal, Bitrix24Error) else portal.secrets)
 
 
-def fault(text: str) -> Fault:
-    from bitrix24_directories.portal import Fault
+def demo_portal(lang: Literal["en", "ru"], fault: str | None, **more: Any) -> DemoPortal:
+    """A demo portal with a `fault` as --fault names it. Raises UsageError where there is none such."""
+    from bitrix24_directories.portal import DemoPortal, Fault
 
-    try:
-        return Fault.parse(text)
-    except ValueError as exc:
-        raise UsageError(f"--fault {text}: {exc}") from None
+    portal = DemoPortal(lang, **more)
+    if fault:
+        try:
+            portal.faults.order(Fault.parse(fault))
+        except ValueError as exc:
+            raise UsageError(f"--fault {fault}: {exc}") from None
+    return portal
 
 
 def a_person_sits_there() -> bool:

@@ -90,7 +90,11 @@ class Interruption:
 @contextmanager
 def at_once() -> Iterator[None]:
     """Let a signal raise EndedBySignalError inside: while nothing has been sent, as while a person is asked."""
-    with _handled_by(_raise):
+
+    def end(number: int, _frame: Any) -> NoReturn:
+        raise EndedBySignalError(number)
+
+    with _handled_by(end):
         yield
 
 
@@ -100,18 +104,13 @@ def _tell(text: str) -> None:
         complain(text)
 
 
-def _raise(number: int, _frame: Any) -> NoReturn:
-    raise EndedBySignalError(number)
-
-
 @contextmanager
 def _handled_by(handler: Callable[[int, Any], object]) -> Iterator[None]:
     """Signals that are ignored, as under nohup, stay so; beside the main thread none can be handled."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in _NUMBERS}
-    before = {number: was for number, was in before.items() if was not in (signal.SIG_IGN, None)}
+    before = {number: was for number in _NUMBERS if (was := signal.getsignal(number)) not in (signal.SIG_IGN, None)}
     for number in before:
         signal.signal(number, handler)
     try:

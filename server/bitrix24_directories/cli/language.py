@@ -12,10 +12,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-LANG = "BITRIX24_LANG"
-"""Names the language where the system's is not wanted."""
-
-_VARIABLES = (LANG, "LC_ALL", "LC_MESSAGES", "LANG")  # the first that is set decides, as in gettext
+_VARIABLES = ("BITRIX24_LANG", "LC_ALL", "LC_MESSAGES", "LANG")  # the first that is set decides, as in gettext
 _LANGUAGES = ("ru",)
 _PART = re.compile(r"\{(\w+)\}")
 
@@ -30,18 +27,14 @@ def choose(language: str) -> None:
 
 def spoken() -> str:
     """`ru` or `en`."""
-    system = next((value for name in _VARIABLES if (value := os.environ.get(name))), "") or _of_windows()
+    system = next((value for name in _VARIABLES if (value := os.environ.get(name))), "")
+    if not system and sys.platform == "win32":
+        import ctypes
+        import locale
+
+        system = locale.windows_locale.get(ctypes.windll.kernel32.GetUserDefaultUILanguage(), "")
     wanted = (_chosen or system).lower()
     return next((language for language in _LANGUAGES if re.match(rf"{language}(?![a-z])", wanted)), "en")
-
-
-def _of_windows() -> str:
-    if sys.platform != "win32":
-        return ""
-    import ctypes
-    import locale
-
-    return locale.windows_locale.get(ctypes.windll.kernel32.GetUserDefaultUILanguage(), "")
 
 
 def say(text: str) -> str:
@@ -50,16 +43,14 @@ def say(text: str) -> str:
     What stands in the places of a sentence's variable parts is said in that language too.
     """
     language = spoken()
-    return text if language == "en" else _said(text, language)
-
-
-def _said(text: str, language: str) -> str:
+    if language == "en":
+        return text
     known = phrases(language)
     if text in known:
         return known[text]
     for pattern, said in _with_parts(language):
         if (found := pattern.fullmatch(text)) is not None:
-            return said.format(**{name: _said(part, language) for name, part in found.groupdict().items()})
+            return said.format(**{name: say(part) for name, part in found.groupdict().items()})
     return text
 
 

@@ -2,25 +2,67 @@
 
 from __future__ import annotations
 
+import argparse
 import getpass
 import json
 import secrets
 import sys
 from urllib.parse import parse_qs, urlsplit
 
+from bitrix24_directories.logs import configure_logging
 from bitrix24_directories.rest import Application, Bitrix24Error, Entry, authorise
+from bitrix24_directories.settings import load_settings
 
-from .interruption import Interruption
-from .language import say
+from .check import to_a_person
+from .configured import complain, redactor
+from .interruption import EndedBySignalError, Interruption
+from .language import choose, say
 
 
-def login(application: Application, interruption: Interruption, *, for_a_team: bool = False) -> None:
-    """Print the address to open, take what the browser landed on, exchange it and store the tokens.
+def login(args: argparse.Namespace) -> int:
+    """Have a person let the application in, and store its tokens; gives the exit code.
 
-    The code can be exchanged once: an `interruption` while that is under way waits for the tokens.
+    The code can be exchanged once: an interruption while that is under way waits for the tokens.
+    """
+    try:
+        settings = load_settings(args.env_file or "")
+        choose(settings.lang)
+        application = settings.application(args.person)
+    except Bitrix24Error as exc:
+        complain(to_a_person(exc))
+        return 1
+    redact = redactor(application)
+    configure_logging(settings.log_level, redact)
+    interruption = Interruption()
+    try:
+        code = _code_by_browser(application)
+        with interruption.waits():
+            authorise(application, code)
+        file = application.file.path
+        print(say(f"Authorised. The tokens are in {file}, readable by you only, and renew themselves."))
+        if not args.person:
+            print(say("Put this into your MCP client's configuration; access and refresh tokens are not needed there:"))
+            environment = {
+                "BITRIX24_PORTAL_URL": application.portal,
+                "BITRIX24_CLIENT_ID": application.client_id,
+                "BITRIX24_CLIENT_SECRET": "<the application's secret>",
+            }
+            print(json.dumps({"env": environment}, indent=2))
+    except Bitrix24Error as exc:
+        complain(redact(to_a_person(exc)))
+        interruption.reraise()
+        return 1
+    except EndedBySignalError:
+        complain(say("Interrupted: no tokens were asked for. To go on, run the same command again."))
+        raise
+    interruption.reraise()
+    return 0
 
-    Raises Bitrix24Error: LOGIN_FAILED when what was pasted holds no code, or belongs to another login; and what the
-    authorization server or the disk fails with.
+
+def _code_by_browser(application: Application) -> str:
+    """Print the address to open, and take what the browser landed on.
+
+    Raises Bitrix24Error (LOGIN_FAILED) when what was pasted holds no code, or belongs to another login.
     """
     state = secrets.token_urlsafe(16)
     print(say("1. Open this address in a browser and let the application in:"))
@@ -32,26 +74,11 @@ def login(application: Application, interruption: Interruption, *, for_a_team: b
     )
     print("  ", say("in it). What you paste is not shown."), flush=True)
     asked = say("Address or code:")
-    pasted = getpass.getpass(f"{asked} ") if sys.stdin.isatty() else sys.stdin.readline()
-    code = _code(pasted.strip(), state)
-    with interruption.waits():
-        authorise(application, code)
-    print(say(f"Authorised. The tokens are in {application.file.path}, readable by you only, and renew themselves."))
-    if for_a_team:
-        return
-    print(say("Put this into your MCP client's configuration; access and refresh tokens are not needed there:"))
-    environment = {
-        "BITRIX24_PORTAL_URL": application.portal,
-        "BITRIX24_CLIENT_ID": application.client_id,
-        "BITRIX24_CLIENT_SECRET": "<the application's secret>",
-    }
-    print(json.dumps({"env": environment}, indent=2))
-
-
-def _code(pasted: str, state: str) -> str:
+    pasted: str = getpass.getpass(f"{asked} ") if sys.stdin.isatty() else sys.stdin.readline()
+    pasted = pasted.strip()
+    if not pasted:
+        raise _failed("Nothing was pasted")
     if "://" not in pasted and "=" not in pasted:
-        if not pasted:
-            raise _failed("Nothing was pasted")
         return pasted
     query = parse_qs(urlsplit(pasted).query or pasted)
     if query.get("state") != [state]:

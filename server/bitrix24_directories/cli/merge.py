@@ -6,8 +6,6 @@ What is done stands in `changing.merging`.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -33,29 +31,17 @@ from .configured import a_person_sits_there, client_of, complain, configured, re
 from .interruption import EndedBySignalError, Interruption, at_once, so_far
 from .language import say
 
-_TRIES = 5
-"""In a row that moved nothing, before a portal that fails is given up."""
+_TRIES = 5  # in a row that moved nothing, before a portal that fails is given up
 _PHASES = {"reading": "Reading", "moving": "Moving", "deleting": "Deleting"}
-
-
-class _UnwantedError(Exception):
-    """A person said no."""
-
-
-@dataclass(frozen=True)
-class _Tools:
-    merges: Merges
-    undo: Undo
-    log: str
 
 
 def merge(args: argparse.Namespace) -> int:
     """Plan, ask and carry out; gives the exit code: 0 where nothing is left to do."""
-    return _run(args, partial(_merge, args), lambda audit_log: args.log or audit_log)
+    return _run(args, args.log)
 
 
 def undo(args: argparse.Namespace) -> int:
-    """The same for taking a merge back."""
+    """The same for taking a merge back. Raises UsageError where it is not plain which."""
     try:
         with Path(args.file).open(encoding="utf-8", errors="replace") as lines:
             log = read_log(lines)
@@ -63,13 +49,26 @@ def undo(args: argparse.Namespace) -> int:
         raise UsageError(f"{args.file} cannot be read: {exc.strerror}") from None
     if log.unread:
         complain(f"{args.file}: {log.unread} lines cannot be read, and are passed over.")
-    return _run(args, partial(_undo, args, _chosen(args, log.merges)), lambda _: args.file)
+    if not log.merges:
+        raise UsageError(f"{args.file} holds no merge.")
+    wanted = [one for one in log.merges if args.merge in (None, one.key)]
+    if len(wanted) == 1:
+        return _run(args, args.file, wanted[0])
+    listed = "\n".join(
+        f"  {one.key}: {', '.join(map(shown_code, one.codes))} into {shown_code(one.into)} in "
+        f"{shown_code(one.entity_id)}, {len(one.moves)} values, begun {one.began}"
+        for one in log.merges
+    )
+    if not wanted:
+        raise UsageError(f"{args.file} holds no merge {args.merge}, but these:\n{listed}")
+    raise UsageError(f"{args.file} holds several merges; choose one with --merge ID:\n{listed}")
 
 
-def _run(args: argparse.Namespace, work: Callable[[_Tools], Awaitable[int]], log_of: Callable[[str], str]) -> int:
+def _run(args: argparse.Namespace, log: str | None, logged: LoggedMerge | None = None) -> int:
+    """Merge, or take back what is `logged`; each record is written down in `log`, or in the log of the settings."""
     portal, settings, transport = configured(args)
     redact = redactor(portal)
-    log = log_of(settings.audit_log)
+    log = log or settings.audit_log
     if not log:
         raise UsageError("Where shall each record be written down? Name a file with --log, or in BITRIX24_AUDIT_LOG.")
 
@@ -87,7 +86,9 @@ def _run(args: argparse.Namespace, work: Callable[[_Tools], Awaitable[int]], log
             changes = Changes(directories, audit, turns, settings.timeout)
             merges = Merges(directories, changes, audit, turns, settings.timeout, settings.limits)
             with interruption.cancels():
-                return await work(_Tools(merges, Undo(directories, changes, audit), log))
+                if logged is not None:
+                    return await _undo(args, Undo(directories, changes, audit), logged)
+                return await _merge(args, merges, log)
         return 1
 
     try:
@@ -103,9 +104,6 @@ def _run(args: argparse.Namespace, work: Callable[[_Tools], Awaitable[int]], log
         if audit.said and "into" in args:
             complain(say(f"To take the merge back: `bitrix24-directories-mcp undo {log}`"))
         raise
-    except _UnwantedError:
-        print("Nothing was changed.")
-        return 1
     except Bitrix24Error as exc:
         complain(redact(to_a_person(exc)))
         interruption.reraise()
@@ -113,18 +111,17 @@ def _run(args: argparse.Namespace, work: Callable[[_Tools], Awaitable[int]], log
     return code
 
 
-async def _merge(args: argparse.Namespace, tools: _Tools) -> int:
-    merges = tools.merges
+async def _merge(args: argparse.Namespace, merges: Merges, log: str) -> int:
     with bar(say("Reading")):
         planned = await merges.plan(args.entity_id, args.codes, args.into)
-        log = anyio.Path(tools.log)
-        if await log.exists():
-            text = await log.read_text(encoding="utf-8", errors="replace")
+        if await anyio.Path(log).exists():
+            text = await anyio.Path(log).read_text(encoding="utf-8", errors="replace")
             planned = await merges.resumed(planned, read_log(text.splitlines()).merges)
     print(merge_text(planned.answer().model_copy(update={"plan_id": None})))
     if not planned.does_something:
         return 0
-    _ask(args)
+    if not _agreed(args):
+        return 1
     confirmed, tries = True, 0
     with bar(say("Reading")) as told_of:
         while True:
@@ -157,14 +154,15 @@ async def _merge(args: argparse.Namespace, tools: _Tools) -> int:
     return 0 if result.status == "done" else 1
 
 
-async def _undo(args: argparse.Namespace, merge: LoggedMerge, tools: _Tools) -> int:
-    undoing = await tools.undo.plan(merge)
+async def _undo(args: argparse.Namespace, undo: Undo, logged: LoggedMerge) -> int:
+    undoing = await undo.plan(logged)
     print(undoing_text(undoing))
     if not undoing.does_something:
         return int(bool(undoing.unread))
-    _ask(args)
+    if not _agreed(args):
+        return 1
     with bar("Putting back") as told_of:
-        undone = await tools.undo.carry_out(undoing, partial(told_of, of=len(undoing.moves)))
+        undone = await undo.carry_out(undoing, partial(told_of, of=len(undoing.moves)))
     print(f"{undone.given_back} values of records got their old code back.")
     for code in undone.items:
         print(f"- {shown_code(code)} was added again")
@@ -175,30 +173,15 @@ async def _undo(args: argparse.Namespace, merge: LoggedMerge, tools: _Tools) -> 
     return int(bool(undone.not_given_back or undoing.unread))
 
 
-def _chosen(args: argparse.Namespace, merges: Sequence[LoggedMerge]) -> LoggedMerge:
-    """The merge to take back. Raises UsageError where it is not plain which."""
-    wanted = [one for one in merges if args.merge in (None, one.key)]
-    if len(wanted) == 1:
-        return wanted[0]
-    listed = "\n".join(
-        f"  {one.key}: {', '.join(map(shown_code, one.codes))} into {shown_code(one.into)} in "
-        f"{shown_code(one.entity_id)}, {len(one.moves)} values, begun {one.began}"
-        for one in merges
-    )
-    if not merges:
-        raise UsageError(f"{args.file} holds no merge.")
-    if not wanted:
-        raise UsageError(f"{args.file} holds no merge {args.merge}, but these:\n{listed}")
-    raise UsageError(f"{args.file} holds several merges; choose one with --merge ID:\n{listed}")
-
-
-def _ask(args: argparse.Namespace) -> None:
-    """Raises UsageError where nobody can be asked, and UnwantedError where the answer is not yes."""
+def _agreed(args: argparse.Namespace) -> bool:
+    """Whether it may be carried out. Raises UsageError where nobody can be asked."""
     if args.yes:
-        return
+        return True
     if not a_person_sits_there():
         raise UsageError("Nobody can be asked here: add --yes to carry it out.")
     with at_once():
         answer = input("Carry it out? [y/N] ")
-    if answer.strip().casefold() not in ("y", "yes"):
-        raise _UnwantedError
+    agreed = answer.strip().casefold() in ("y", "yes")
+    if not agreed:
+        print("Nothing was changed.")
+    return agreed

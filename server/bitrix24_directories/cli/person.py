@@ -31,12 +31,9 @@ from .language import choose, say
 
 _COLUMNS = ["name", "webhook", "write"]
 _YES, _NO = {"yes", "true", "1", "да"}, {"", "no", "false", "0", "нет"}
-_UNTRIED = ("network", "limit", "portal")
-"""Categories of errors that say nothing of the webhook."""
-_MANY = 20
-"""Webhooks whose trying takes a while."""
-_FIRST_CALL = "crm.status.entity.types"
-"""With which the server asks whether a person is let in."""
+_UNTRIED = ("network", "limit", "portal")  # categories of errors that say nothing of the webhook
+_MANY = 20  # webhooks whose trying takes a while
+_FIRST_CALL = "crm.status.entity.types"  # with which the server asks whether a person is let in
 
 
 def person(args: argparse.Namespace) -> int:
@@ -47,11 +44,19 @@ def person(args: argparse.Namespace) -> int:
         if not settings.people:
             raise UsageError("Which file holds the people? Name it in BITRIX24_PEOPLE.")
         people = People(Path(settings.people).expanduser(), quiet=True)
-        if args.what == "add":
-            people.make_sure_new([args.name])
         match args.what:
             case "add":
-                print(_added(people, args, settings))
+                people.make_sure_new([args.name])
+                if args.oauth and args.webhook_file:
+                    raise UsageError("With --oauth they act through the application, and have no webhook of their own.")
+                if args.write and not args.oauth and not args.webhook_file:
+                    raise UsageError(
+                        "Through the shared webhook people only read: give --webhook-file to let them write."
+                    )
+                webhook = _webhook(args.webhook_file) if args.webhook_file else None
+                if webhook is not None:
+                    _try({args.name: webhook}, args, settings)
+                print(people.add(args.name, SCOPES if args.write else READING, webhook, oauth=args.oauth))
             case "import":
                 _import(people, args, settings)
             case "webhook":
@@ -76,17 +81,6 @@ def person(args: argparse.Namespace) -> int:
         complain(say(str(exc)))
         return 1
     return 0
-
-
-def _added(people: People, args: argparse.Namespace, settings: Settings) -> str:
-    if args.oauth and args.webhook_file:
-        raise UsageError("With --oauth they act through the application, and have no webhook of their own.")
-    if args.write and not args.oauth and not args.webhook_file:
-        raise UsageError("Through the shared webhook people only read: give --webhook-file to let them write.")
-    webhook = _webhook(args.webhook_file) if args.webhook_file else None
-    if webhook is not None:
-        _try({args.name: webhook}, args, settings)
-    return people.add(args.name, SCOPES if args.write else READING, webhook, oauth=args.oauth)
 
 
 def _import(people: People, args: argparse.Namespace, settings: Settings) -> None:
@@ -163,37 +157,21 @@ def _person(row: Mapping[str | None, str | list[str] | None]) -> Person:
 
 
 def _list(people: People, settings: Settings) -> None:
+    """Print who may call, and when they were created, got their token and called last, as far as that is known."""
     people.make_sure()
-    seen, last = _seen(settings)
-    for one in people.all():
-        moments = "".join(f"; {text}" for text in _moments(one, last))
-        acts_as = "application" if one.oauth else "shared"
-        if one.webhook is not None:
-            acts_as = f"webhook of user {one.webhook.user} on {one.webhook.address}"
-        print(f"{one.name}: {' '.join(one.scopes)} ({acts_as}){moments}")
-    if not seen.kept:
-        complain(say("When people called last is kept where BITRIX24_AUDIT_LOG or BITRIX24_REDIS_URL is set."))
+    state: State = Inside()
+    if settings.redis_url.get_secret_value():
+        from bitrix24_directories.team.serving import ServingError  # what only those who have Redis need
 
+        from .team import state_of
 
-def _moments(person: Person, last: Mapping[str, float] | None) -> list[str]:
-    """When they were created, got their token and called last, as far as it is known."""
-    created = _seconds(person.created)
-    said = [] if created is None else [say(f"created {_moment(created)}")]
-    if (rotated := _seconds(person.rotated)) is not None:
-        said.append(say(f"token of {_moment(rotated)}"))
-    if last is None:
-        return said
-    called = last.get(person.name, 0.0)
-    since = called and called >= (created or 0.0)  # or it was somebody else of the same name
-    return [*said, say(f"last seen {_moment(called)}") if since else say("not seen yet")]
-
-
-def _seen(settings: Settings) -> tuple[Seen, Mapping[str, float] | None]:
-    """Where it is kept when people called last, and when; None where that cannot be had."""
-    state = _state(settings)
+        try:
+            state = state_of(settings)
+        except ServingError as exc:
+            raise PeopleError(str(exc)) from None
     seen = Seen(state, settings.audit_log)
 
-    async def asked() -> Mapping[str, float] | None:
+    async def called() -> Mapping[str, float] | None:
         async with state.running():
             try:
                 return await seen.all()
@@ -201,20 +179,22 @@ def _seen(settings: Settings) -> tuple[Seen, Mapping[str, float] | None]:
                 complain(say("The Redis that BITRIX24_REDIS_URL names cannot be reached"))
                 return None
 
-    return seen, anyio.run(asked) if seen.kept else None
-
-
-def _state(settings: Settings) -> State:
-    if not settings.redis_url.get_secret_value():
-        return Inside()
-    from bitrix24_directories.team.serving import ServingError  # what only those who have Redis need
-
-    from .team import redis_of
-
-    try:
-        return redis_of(settings) or Inside()
-    except ServingError as exc:
-        raise PeopleError(str(exc)) from None
+    last = anyio.run(called) if seen.kept else None
+    for one in people.all():
+        created = _seconds(one.created)
+        said = [] if created is None else [say(f"created {_moment(created)}")]
+        if (rotated := _seconds(one.rotated)) is not None:
+            said.append(say(f"token of {_moment(rotated)}"))
+        if last is not None:
+            at = last.get(one.name, 0.0)
+            since = at and at >= (created or 0.0)  # or it was somebody else of the same name
+            said.append(say(f"last seen {_moment(at)}") if since else say("not seen yet"))
+        acts_as = "application" if one.oauth else "shared"
+        if one.webhook is not None:
+            acts_as = f"webhook of user {one.webhook.user} on {one.webhook.address}"
+        print("; ".join([f"{one.name}: {' '.join(one.scopes)} ({acts_as})", *said]))
+    if not seen.kept:
+        complain(say("When people called last is kept where BITRIX24_AUDIT_LOG or BITRIX24_REDIS_URL is set."))
 
 
 def _seconds(created: str) -> float | None:
@@ -284,21 +264,21 @@ async def _errors(webhooks: Mapping[str, Webhook], settings: Settings) -> dict[s
     try:
         for name, webhook in webhooks.items():
             address = webhook.address
+            if address in gone:
+                errors[name] = gone[address]
+                continue
             if address not in links:
                 links[address] = Link(settings.limits, ca_file=settings.ca_file, address=address)
-            error = gone.get(address)
-            if error is None:
-                try:
-                    async with Bitrix24Client(webhook, timeout=settings.timeout, link=links[address]) as client:
-                        with anyio.move_on_after(settings.timeout) as limit:
-                            await client.call(_FIRST_CALL)
-                    if limit.cancelled_caught:
-                        error = failure("TIMEOUT", detail=f"waited {settings.timeout:g} s")
-                except Bitrix24Error as exc:
-                    error = exc
-            if error is not None:
-                errors[name] = error
-                gone |= {address: error} if error.category == "network" else {}
+            try:
+                async with Bitrix24Client(webhook, timeout=settings.timeout, link=links[address]) as client:
+                    with anyio.move_on_after(settings.timeout) as limit:
+                        await client.call(_FIRST_CALL)
+                if limit.cancelled_caught:
+                    raise failure("TIMEOUT", detail=f"waited {settings.timeout:g} s")
+            except Bitrix24Error as exc:
+                errors[name] = exc
+                if exc.category == "network":
+                    gone[address] = exc
     finally:
         for link in links.values():
             await link.close()

@@ -9,17 +9,16 @@ import argparse
 import csv
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TextIO
 from urllib.parse import urlsplit
 
 import anyio
 
 from bitrix24_directories.directories.directories import Directories
-from bitrix24_directories.directories.models import Directory, Item
 from bitrix24_directories.directories.reading.cache import Cache
 from bitrix24_directories.records.usage import usages
 from bitrix24_directories.rest import Bitrix24Error, Credentials, Transport
@@ -61,9 +60,9 @@ def report(args: argparse.Namespace) -> int:
             raise UsageError(f"{args.html} cannot be written: {exc.strerror}") from None
         print(say(f"Written to {args.html}"))
     elif args.json:
-        print_json(found.parts, sys.stdout)
+        print_json(found.parts)
     elif args.csv:
-        print_csv(found.parts, sys.stdout)
+        print_csv(found.parts)
     else:
         print_report(found)
     return found.exit_code
@@ -77,21 +76,18 @@ async def counted(
         directories = Directories(client, Cache(_KEPT))
         with bar(say("Counting")) as told:
             found = await usages(directories, named, told)
-        return [Part(one, usage, await _colours(directories, one) if colours else {}) for one, usage in found]
+        parts = []
+        for directory, usage in found:
+            of_stages: dict[str, str] = {}
+            if colours and directory.kind == "stages":
+                with suppress(Bitrix24Error):  # they only adorn
+                    items = (await directories.items(directory.entity_id, details=True)).items
+                    of_stages = {item.status_id: item.color for item in items if item.color}
+            parts.append(Part(directory, usage, of_stages))
+        return parts
 
 
-async def _colours(directories: Directories, directory: Directory) -> dict[str, str]:
-    if directory.kind != "stages":
-        return {}
-    items: list[Item] = []
-    try:
-        items = (await directories.items(directory.entity_id, details=True)).items
-    except Bitrix24Error:
-        return {}  # they only adorn
-    return {item.status_id: item.color for item in items if item.color}
-
-
-def print_json(parts: Sequence[Part], to: TextIO) -> None:
+def print_json(parts: Sequence[Part]) -> None:
     told = [
         {"name": part.directory.name}
         | (
@@ -101,31 +97,28 @@ def print_json(parts: Sequence[Part], to: TextIO) -> None:
         )
         for part in parts
     ]
-    to.write(quoted(told, indent=2) + "\n")
+    print(quoted(told, indent=2))
 
 
-def print_csv(parts: Sequence[Part], to: TextIO) -> None:
+def print_csv(parts: Sequence[Part]) -> None:
     """A row for each code in each field; a spreadsheet takes no code or name for a formula."""
-    writer = csv.writer(to, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    writer.writerow(_COLUMNS)
+    rows: list[Sequence[object]] = [_COLUMNS]
     for part in parts:
-        for row in _rows(part):
-            writer.writerow([_FORMULA.sub(r"\1'", escaped(str(cell))) for cell in row])
-
-
-def _rows(part: Part) -> Iterator[Sequence[object]]:
-    usage = part.usage
-    of = (shown_code(part.directory.entity_id), shown(part.directory.name))
-    if isinstance(usage, Bitrix24Error):
-        yield *of, "", f"could not be counted: {usage.message}", "", "", "", ""
-        return
-    paths = usage.paths
-    for item in usage.items:
-        start = (*of, shown_code(item.status_id), shown(item.name), "yes")
-        if item.count is None:
-            yield *start, item.count_text, "", ""
-        for path in paths if item.count is not None else ():
-            yield *start, item.count if len(paths) == 1 else (item.fields or {}).get(path, 0), path, ""
-    for one in usage.unknown or ():
-        ids = " ".join(map(str, one.ids))
-        yield *of, shown_code(one.code), shown(one.perhaps or ""), "no", one.count_text, one.field, ids
+        usage = part.usage
+        of = (shown_code(part.directory.entity_id), shown(part.directory.name))
+        if isinstance(usage, Bitrix24Error):
+            rows.append((*of, "", f"could not be counted: {usage.message}", "", "", "", ""))
+            continue
+        for item in usage.items:
+            start = (*of, shown_code(item.status_id), shown(item.name), "yes")
+            if item.count is None:
+                rows.append((*start, item.count_text, "", ""))
+                continue
+            for path in usage.paths:
+                count = item.count if len(usage.paths) == 1 else (item.fields or {}).get(path, 0)
+                rows.append((*start, count, path, ""))
+        for one in usage.unknown or ():
+            ids = " ".join(map(str, one.ids))
+            rows.append((*of, shown_code(one.code), shown(one.perhaps or ""), "no", one.count_text, one.field, ids))
+    writer = csv.writer(sys.stdout, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    writer.writerows([_FORMULA.sub(r"\1'", escaped(str(cell))) for cell in row] for row in rows)

@@ -6,17 +6,15 @@ Colours and bars are those of the picture in the chat.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from html import escape
 
 from bitrix24_directories.mcp_server.picture.page import part as page_part
-from bitrix24_directories.records.models import DirectoryUsage
 from bitrix24_directories.rest import Bitrix24Error
-from bitrix24_directories.text import shown_code
+from bitrix24_directories.text import quoted, shown_code
 
 from .check import message_of
 from .language import say, spoken
-from .report_parts import COUNTED, Part, Report, shown, unknown_code, unknown_why, where
+from .report_parts import COUNTED, Report, shown, unknown_why, where
 
 _COLOUR = re.compile(r"#[0-9A-Fa-f]{3,8}")
 _HEAD = """<!doctype html>
@@ -62,38 +60,33 @@ def page(report: Report) -> str:
     head = head.replace("/* picture.css */\n", page_part("picture.css"))
     wrong = " class=bad" if report.exit_code else ""
     summary = "".join(f"<p{wrong}>{_text(line)}</p>\n" for line in report.summary())
-    body = "\n".join(line for part in report.parts for line in _section(part))
-    return f"{head}{summary}<p>{_text(say(COUNTED))}</p>\n{body}\n</body>\n</html>\n"
-
-
-def _section(part: Part) -> Iterator[str]:
-    usage = part.usage
-    if isinstance(usage, Bitrix24Error):
-        why = _text(shown(say(f"Could not be counted: {message_of(usage)}")))
-        yield f"<h2>{_text(part.title)}</h2><p class=bad>{why}</p>"
-        return
-    fields = _text(", ".join(map(shown, usage.labels.values())))
-    yield f'<div class=scrolls role=region tabindex=0 aria-label="{escape(part.title)}"><table>'
-    yield f"<caption>{_text(part.title)}<br><small>{fields}</small></caption>"
-    yield f"<thead><tr>{''.join(f'<th class={name}>{say(title)}' for name, title in _COLUMNS)}</thead><tbody>"
-    yield from _rows(part, usage)
-    yield "</tbody></table></div>"
-    wrong = " class=bad" if usage.failed else ""
-    yield from (f"<p{wrong}>{_text(shown(say(f'Not counted: {what}')))}</p>" for what in usage.partial or ())
-
-
-def _rows(part: Part, usage: DirectoryUsage) -> Iterator[str]:
-    counts = [*(item.count for item in usage.items), *(one.count for one in part.unknown)]
-    whole = 0 if None in counts else sum(count or 0 for count in counts)  # of a part of them there is no share
-    for item in usage.items:
-        name = _text(shown(item.name)) + _small(where(item, usage.labels))
-        colour = part.colours.get(item.status_id, "")
-        cells = f"<td class=c>{_text(shown_code(item.status_id))}<td class=t>{name}<td class=n>{say(item.count_text)}"
-        yield f"<tr>{cells}{_share(item.count, whole, colour)}</tr>"
-    for one in part.unknown:
-        name = _text(unknown_why(one)) + _small(f"{shown(usage.labels[one.field])}: {one.ids_text}")
-        cells = f"<td class=c>{_text(unknown_code(one))}<td class=t>{name}<td class=n>{say(one.count_text)}"
-        yield f"<tr class=bad>{cells}{_share(one.count, whole)}</tr>"
+    lines = [f"{head}{summary}<p>{_text(say(COUNTED))}</p>"]
+    for part in report.parts:
+        usage = part.usage
+        if isinstance(usage, Bitrix24Error):
+            why = _text(shown(say(f"Could not be counted: {message_of(usage)}")))
+            lines.append(f"<h2>{_text(part.title)}</h2><p class=bad>{why}</p>")
+            continue
+        fields = _text(", ".join(map(shown, usage.labels.values())))
+        lines.append(f'<div class=scrolls role=region tabindex=0 aria-label="{escape(part.title)}"><table>')
+        lines.append(f"<caption>{_text(part.title)}<br><small>{fields}</small></caption>")
+        columns = "".join(f"<th class={name}>{say(title)}" for name, title in _COLUMNS)
+        lines.append(f"<thead><tr>{columns}</thead><tbody>")
+        counts = [*(item.count for item in usage.items), *(one.count for one in part.unknown)]
+        whole = 0 if None in counts else sum(count or 0 for count in counts)  # of a part of them there is no share
+        for item in usage.items:
+            name = _text(shown(item.name)) + _small(where(item, usage.labels))
+            share = _share(item.count, whole, part.colours.get(item.status_id, ""))
+            code = _text(shown_code(item.status_id))
+            lines.append(f"<tr><td class=c>{code}<td class=t>{name}<td class=n>{say(item.count_text)}{share}</tr>")
+        for one in part.unknown:
+            name = _text(unknown_why(one)) + _small(f"{shown(usage.labels[one.field])}: {one.ids_text}")
+            cells = f"<td class=c>{_text(quoted(one.code))}<td class=t>{name}<td class=n>{say(one.count_text)}"
+            lines.append(f"<tr class=bad>{cells}{_share(one.count, whole)}</tr>")
+        lines.append("</tbody></table></div>")
+        wrong = " class=bad" if usage.failed else ""
+        lines += [f"<p{wrong}>{_text(shown(say(f'Not counted: {what}')))}</p>" for what in usage.partial or ()]
+    return "\n".join([*lines, "</body>", "</html>", ""])
 
 
 def _share(count: int | None, whole: int, colour: str = "") -> str:

@@ -11,7 +11,7 @@ from bitrix24_directories.directories.models import Directory
 from bitrix24_directories.records.counting import folded_code
 from bitrix24_directories.records.models import DirectoryUsage, UnknownCode, UsedItem
 from bitrix24_directories.rest import Bitrix24Error
-from bitrix24_directories.text import one_line, quoted, shown_code
+from bitrix24_directories.text import one_line, shown_code
 
 from .language import say
 
@@ -65,44 +65,38 @@ class Report:
 
     def summary(self) -> Iterator[str]:
         """The portal, the date, and what was found, in sentences."""
-        codes = Counter(
-            {shown_code(part.directory.entity_id): len(_codes(part.unknown)) for part in self.parts if part.unknown}
-        )
+        codes = Counter[str]()
+        for part in self.parts:
+            if part.unknown:
+                codes[shown_code(part.directory.entity_id)] = len({folded_code(one.code) for one in part.unknown})
         result = say("no record carries a code that its directory does not have, as far as was counted")
         if codes:
             most = [f"{entity_id} {number}" for entity_id, number in codes.most_common(_DIRECTORIES)]
             listed = ", ".join([*most, *(["..."] if len(codes) > _DIRECTORIES else [])])
-            result = say(f"{self._codes(codes.total())} that no directory has, in {self._records()}: {listed}")
+            unlisted = sum(part.usage.unlisted for part in self.parts if isinstance(part.usage, DirectoryUsage))
+            number = codes.total()
+            said = say("1 code" if number == 1 else f"{number} codes")
+            said = say(f"at least {said}") if unlisted else said
+            result = say(f"{said} that no directory has, in {self._records(unlisted)}: {listed}")
         yield f"{shown(self.portal)}, {self.when:%Y-%m-%d %H:%M}: {result}"
         if failed := [shown_code(part.directory.entity_id) for part in self.parts if part.failed]:
             yield say(f"Could not be counted, or not in full: {', '.join(failed)}")
         if unread := [shown_code(part.directory.entity_id) for part in self.parts if part.unreadable]:
             yield say(f"Not counted, for no REST method reads the records: {', '.join(unread)}")
 
-    def _codes(self, number: int) -> str:
-        said = say("1 code" if number == 1 else f"{number} codes")
-        return say(f"at least {said}") if self._unlisted else said
-
-    @property
-    def _unlisted(self) -> int:
-        return sum(part.usage.unlisted for part in self.parts if isinstance(part.usage, DirectoryUsage))
-
-    def _records(self) -> str:
+    def _records(self, unlisted: int) -> str:
+        """How many carry such codes, with the `unlisted` ones of which only the number is known."""
         unknown = [one for part in self.parts for one in part.unknown]
         counts = [one.count for one in unknown if one.count is not None]
         if len(counts) < len(unknown):
             return say("an unknown number of records")
-        number = sum(counts) + self._unlisted
+        number = sum(counts) + unlisted
         said = say("1 record" if number == 1 else f"{number} records")
         # A record may have been counted twice: for two fields of its kind, or for one that takes several codes.
         fields = Counter(one.field for one in unknown)
         kinds = {path.rpartition(".")[0] for path in fields}
         several = any(codes > 1 and ("UF_" in path or ".uf" in path) for path, codes in fields.items())
         return say(f"up to {said}") if several or len(kinds) < len(fields) else said
-
-
-def _codes(unknown: Sequence[UnknownCode]) -> set[str]:
-    return {folded_code(one.code) for one in unknown}
 
 
 def shown(text: str) -> str:
@@ -113,11 +107,6 @@ def shown(text: str) -> str:
 def where(item: UsedItem, labels: dict[str, str]) -> str:
     """`deal.SOURCE_ID 5, item(177).sourceId (Equipment rental) 2`; empty where one field takes the codes."""
     return ", ".join(f"{shown(labels[path])} {count}" for path, count in (item.fields or {}).items())
-
-
-def unknown_code(one: UnknownCode) -> str:
-    """A code that its directory does not have, as the tools print it."""
-    return quoted(one.code)
 
 
 def unknown_why(one: UnknownCode) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
+import argparse
 import os
 import shutil
 import sys
@@ -12,10 +12,12 @@ from typing import Any
 from pydantic import SecretStr
 
 from bitrix24_directories.rest import Bitrix24Error, Entry
-from bitrix24_directories.settings import ENV_FILE, Settings
+from bitrix24_directories.settings import ENV_FILE, Settings, load_settings
 
+from .check import to_a_person
 from .client_files import CLIENTS, SERVER, write
-from .language import say
+from .configured import a_person_sits_there, ask_for_webhook, complain
+from .language import choose, say
 
 _PROGRAM = "bitrix24-directories-mcp"
 _PLACEHOLDERS = {
@@ -26,59 +28,54 @@ _PLACEHOLDERS = {
 }
 
 
-def command() -> tuple[str, list[str]]:
-    """The program and its arguments, whatever folder and PATH a client starts it with."""
-    beside = Path(sys.executable).with_name(f"{_PROGRAM}.exe" if os.name == "nt" else _PROGRAM)
-    found = str(beside) if beside.exists() else shutil.which(_PROGRAM)
-    if found is None:
-        return sys.executable, ["-P", "-m", "bitrix24_directories"]
-    return str(Path(found).absolute()), []
+def setup(args: argparse.Namespace) -> int:
+    """Print the client's configuration, or put it into the client's file; gives the exit code.
 
-
-def ask_for_webhook(settings: Settings) -> Settings:
-    """The settings with the webhook that the person at the terminal types, which is not shown."""
-    typed = getpass.getpass(say("The inbound webhook's URL (it is not shown):") + " ")
-    return settings.model_copy(update={"webhook_url": SecretStr(typed.strip())})
-
-
-def setup(name: str, settings: Settings, env_file: str, *, into_file: bool) -> None:
-    """Print the client's configuration, or put it into the client's file.
-
-    A file of settings is named instead of being copied. Printed, the secrets are left out. Raises Bitrix24Error: what
-    is wrong with the settings, and SETUP_FAILED where the client's file cannot be read or written.
+    A file of settings is named instead of being copied. Printed, the secrets are left out.
     """
-    client = CLIENTS[name]
-    program, arguments = command()
-    if env_file:
-        environment = {ENV_FILE: str(Path(env_file).expanduser().absolute())}
-    else:
-        environment = _environment(settings, shown=not into_file)
-    entry: dict[str, Any] = {"command": program} | ({"args": arguments} if arguments else {}) | {"env": environment}
-    if not into_file:
-        print(client.text(entry), end="")
-        print(say(f"For {client.title} this belongs into {client.path}."), file=sys.stderr)
-        print(say(f"`{_PROGRAM} setup {name} --write` puts it there, with the secret."), file=sys.stderr)
-        return
-    settings.credentials()
+    client = CLIENTS[args.client]
+    env_file = args.env_file or os.environ.get(ENV_FILE, "")
     try:
-        backup = write(client, entry)
-    except (OSError, ValueError) as exc:
-        why = exc.strerror if isinstance(exc, OSError) else "it is not plain JSON or TOML, or holds comments"
-        raise Bitrix24Error(
-            "SETUP_FAILED",
-            Entry(
-                f"{client.path} was left as it is: {why}",
-                f"Run `{_PROGRAM} setup {name}` and put what it prints into the file by hand.",
-                "configuration",
-            ),
-        ) from None
+        settings = load_settings(env_file)
+        choose(settings.lang)
+        nothing_set = not (settings.webhook_url.get_secret_value() or settings.portal_url or settings.client_id)
+        if args.write and nothing_set and a_person_sits_there():
+            settings = ask_for_webhook(settings)
+        entry = _entry(settings, env_file, shown=not args.write)
+        if not args.write:
+            print(client.text(entry), end="")
+            print(say(f"For {client.title} this belongs into {client.path}."), file=sys.stderr)
+            print(say(f"`{_PROGRAM} setup {args.client} --write` puts it there, with the secret."), file=sys.stderr)
+            return 0
+        settings.credentials()
+        try:
+            backup = write(client, entry)
+        except (OSError, ValueError) as exc:
+            why = exc.strerror if isinstance(exc, OSError) else "it is not plain JSON or TOML, or holds comments"
+            happened = f"{client.path} was left as it is: {why}"
+            todo = f"Run `{_PROGRAM} setup {args.client}` and put what it prints into the file by hand."
+            raise Bitrix24Error("SETUP_FAILED", Entry(happened, todo, "configuration")) from None
+    except Bitrix24Error as exc:
+        complain(to_a_person(exc))
+        return 1
     print(say(f"{client.title}: {SERVER} is in {client.path} now. Restart the client."))
     if backup is not None:
         print(say(f"What was there before is in {backup}."))
+    return 0
 
 
-def _environment(settings: Settings, *, shown: bool) -> dict[str, str]:
-    """The settings that are set, as variables; with placeholders for secrets where they are `shown`."""
+def _entry(settings: Settings, env_file: str, *, shown: bool) -> dict[str, Any]:
+    """This program, whatever folder and PATH a client starts it with, and its variables.
+
+    Where they are `shown`, placeholders stand for secrets.
+    """
+    beside = Path(sys.executable).with_name(f"{_PROGRAM}.exe" if os.name == "nt" else _PROGRAM)
+    found = str(beside) if beside.exists() else shutil.which(_PROGRAM)
+    entry: dict[str, Any] = {"command": sys.executable, "args": ["-P", "-m", "bitrix24_directories"]}
+    if found is not None:
+        entry = {"command": str(Path(found).absolute())}
+    if env_file:
+        return entry | {"env": {ENV_FILE: str(Path(env_file).expanduser().absolute())}}
     environment: dict[str, str] = {}
     for field in type(settings).model_fields:
         value = getattr(settings, field)
@@ -91,4 +88,4 @@ def _environment(settings: Settings, *, shown: bool) -> dict[str, str]:
         environment[f"BITRIX24_{field.upper()}"] = str(value).lower() if isinstance(value, bool) else str(value)
     if shown and not {"BITRIX24_WEBHOOK_URL", "BITRIX24_CLIENT_ID"} & environment.keys():
         environment["BITRIX24_WEBHOOK_URL"] = _PLACEHOLDERS["webhook_url"]
-    return environment
+    return entry | {"env": environment}

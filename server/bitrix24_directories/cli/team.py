@@ -45,7 +45,8 @@ def serve_http(args: argparse.Namespace) -> int:
             people = People(Path(settings.people).expanduser())
             people.look()  # what is wrong is logged, and may be mended while it is served
             shared = portal if isinstance(portal, Webhook) else None  # an application's tokens are somebody's own
-            state, secret = _state(settings)
+            state = state_of(settings)
+            secret = anyio.run(_secret, settings) if state.shared else b""
             team = Team(people, settings, shared, transport=transport, state=state, secret=secret)
             with contextlib.suppress(ImportError):  # of the extra
                 from bitrix24_directories.team.metrics import Metrics
@@ -68,6 +69,9 @@ def serve_http(args: argparse.Namespace) -> int:
     except ServingError as exc:
         complain(exc)
         return 1
+    except UnavailableError:
+        complain("The Redis that BITRIX24_REDIS_URL names cannot be reached")
+        return 1
     except OSError as exc:
         complain(f"Nothing can be served on {args.http}: {exc.strerror or exc}")
         return 1
@@ -77,20 +81,11 @@ def serve_http(args: argparse.Namespace) -> int:
     return 0
 
 
-def _state(settings: Settings) -> tuple[State, bytes]:
-    """What replicas share, and the secret that they have in common. Raises ServingError where Redis has to be there."""
-    try:
-        shared = redis_of(settings)
-        return (Inside(), b"") if shared is None else (shared, anyio.run(_secret_of, settings))
-    except UnavailableError:
-        raise ServingError("The Redis that BITRIX24_REDIS_URL names cannot be reached") from None
-
-
-def redis_of(settings: Settings) -> State | None:
-    """The Redis of the settings, for one event loop. Raises ServingError for what is no such address."""
+def state_of(settings: Settings) -> State:
+    """The Redis of the settings, for one event loop, if they name one. Raises ServingError for what is no address."""
     url = settings.redis_url.get_secret_value()
     if not url:
-        return None
+        return Inside()
     try:
         from bitrix24_directories.state.in_redis import InRedis
     except ImportError:
@@ -101,8 +96,8 @@ def redis_of(settings: Settings) -> State | None:
         raise ServingError("BITRIX24_REDIS_URL is no address such as redis://redis:6379/0") from None
 
 
-async def _secret_of(settings: Settings) -> bytes:
-    state = redis_of(settings)
-    assert state is not None, "there is one"
+async def _secret(settings: Settings) -> bytes:
+    """What replicas have in common, asked for in an event loop of its own. Raises UnavailableError."""
+    state = state_of(settings)
     async with state.running():
         return await state.secret()
