@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
 import anyio
-from anyio.abc import TaskGroup
 
 from .waiting import Waiting, current_wait
 
@@ -15,12 +14,12 @@ T = TypeVar("T")
 
 
 class SharedCall(Generic[T]):
-    """One piece of work, in a task of its own: it outlives the caller who began it as long as another one waits.
+    """One piece of work, `run` in a task of its own: it outlives the caller who began it as long as another one waits.
 
     It has until the latest of its waiters' deadlines, and is cancelled when the last of them stops waiting.
     """
 
-    def __init__(self, tasks: TaskGroup, work: Callable[[], Awaitable[T]]) -> None:
+    def __init__(self, work: Callable[[], Awaitable[T]]) -> None:
         self._work = work
         self._scope = anyio.CancelScope(deadline=-math.inf)
         self._done = anyio.Event()
@@ -28,7 +27,6 @@ class SharedCall(Generic[T]):
         self._waiters = 0
         self._result: T
         self._error: Exception | None = None
-        tasks.start_soon(self._run)
 
     @property
     def under_way(self) -> bool:
@@ -60,7 +58,7 @@ class SharedCall(Generic[T]):
             raise self._error
         return self._result
 
-    async def _run(self) -> None:
+    async def run(self) -> None:
         with self._scope, self._waiting.as_current():
             try:
                 self._result = await self._work()
