@@ -122,10 +122,9 @@ class Bitrix24Client:
         Waits for the portal's limits and repeats what can heal, as long as the caller's deadline (anyio's) allows.
         Raises Bitrix24Error for whatever keeps the portal from answering with a `result`.
         """
-        params = params or {}
-        if not is_read(method):
-            return await self._retried(method, params, repeatable=False)
-        return await self._read(method, params, fresh=fresh)
+        if is_read(method):
+            return await self._read(method, params or {}, fresh=fresh)
+        return await self._retried(method, params or {}, repeatable=False)
 
     async def _read(self, method: str, params: Mapping[str, Any], *, fresh: bool) -> Answer:
         """Make one request for all equal reads that are under way."""
@@ -135,8 +134,9 @@ class Bitrix24Client:
             shared = SharedCall(partial(self._retried, method, params, repeatable=True))
             self._tasks.start_soon(shared.run)
             self._shared[key] = shared
+        shared.add_waiter(anyio.current_effective_deadline())
         try:
-            return await shared.join()
+            return await shared.wait()
         finally:
             if not shared.under_way and self._shared.get(key) is shared:
                 del self._shared[key]

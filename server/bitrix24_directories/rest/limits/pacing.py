@@ -40,8 +40,6 @@ FIRST_PAUSE = 0.5
 
 # The portal's two limits heal for certain: they are waited for until the deadline.
 _LIMITS = {"QUERY_LIMIT_EXCEEDED", "OPERATION_TIME_LIMIT"}
-_LIMITED = frozenset({"QUERY_LIMIT_EXCEEDED"})
-_OVERLOADED = frozenset({"TOO_MANY_REQUESTS", "SERVER_ERROR"})
 _INSTANT = 1e-6  # a shorter wait is rounding, and would not move the clock
 _READS = re.compile(r"(?:.+\.)?(?:items|types|list|get|fields|current|scope)")
 
@@ -80,6 +78,10 @@ class Bucket:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
+        self.backs_off = {"QUERY_LIMIT_EXCEEDED"}
+        """Errors that tell every caller to wait: where no limit is known, whatever an overloaded server says."""
+        if plan.under_way < math.inf:
+            self.backs_off |= {"TOO_MANY_REQUESTS", "SERVER_ERROR"}
         self._level = 0.0
         self._level_at = 0.0
         self._opens_at = 0.0
@@ -87,11 +89,6 @@ class Bucket:
         self._refused_at = 0.0
         self._under_way = 0
         self._answered = anyio.Event()
-
-    @property
-    def backs_off(self) -> frozenset[str]:
-        """Errors that tell every caller to wait: where no limit is known, whatever an overloaded server says."""
-        return _LIMITED if self._plan.under_way == math.inf else _LIMITED | _OVERLOADED
 
     @contextmanager
     def sending(self) -> Iterator[None]:

@@ -58,15 +58,12 @@ class Queue:
 
         Cancelled while it waits, it leaves the queue; cancelled later, the request goes on for those who share it.
         """
-        waiter = await self._dispatched(call)
+        waiter = await self.place(call)
         assert waiter.request is not None
         return unwrap((await waiter.request.wait())[waiter.position])
 
-    async def place(self) -> None:
-        """Wait for a place and take it, for a request that the caller makes itself. May be cancelled."""
-        await self._dispatched(None)
-
-    async def _dispatched(self, call: Call | None) -> _Waiter:
+    async def place(self, call: Call | None = None) -> _Waiter:
+        """Wait for a place and take it, for `call` or for a request that the caller makes itself. May be cancelled."""
         waiter = _Waiter(call, anyio.current_effective_deadline())
         self._waiters.append(waiter)
         if self._dispatcher is None:

@@ -32,11 +32,6 @@ class SharedCall(Generic[T]):
     def under_way(self) -> bool:
         return not self._done.is_set() and not self._scope.cancel_called
 
-    async def join(self) -> T:
-        """Become a waiter and wait for the result. Raises what the work raises; may be cancelled."""
-        self.add_waiter(anyio.current_effective_deadline())
-        return await self.wait()
-
     def add_waiter(self, deadline: float) -> None:
         """Count one more waiter, who has until `deadline` and then calls `wait` or `remove_waiter`."""
         self._waiters += 1
