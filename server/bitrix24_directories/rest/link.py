@@ -43,10 +43,7 @@ class Link:
 
     @property
     def http(self) -> httpx.AsyncClient:
-        """Made for the first call: reading the certificates takes its time, and start-up time counts.
-
-        Raises Bitrix24Error where the environment's proxy or certificates cannot be used.
-        """
+        """Made for the first call, which may raise Bitrix24Error: reading the certificates would delay the start."""
         if self._http is None:
             self._http = connections(self._transport, self._ca_file)
         return self._http

@@ -48,11 +48,11 @@ def is_token(text: object) -> TypeGuard[str]:
     return isinstance(text, str) and _TOKEN.fullmatch(text) is not None
 
 
+@dataclass(frozen=True)
 class TokenFile:
     """The file at `path`. Every method raises OSError when the disk does not let it."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    path: Path
 
     @property
     def lock_path(self) -> Path:

@@ -13,7 +13,6 @@ from bitrix24_directories.text import INVISIBLE
 
 _QUOTES = "\"'`“”„‘’«»"
 _EXAMPLE = "//your-portal."
-
 _PATH = re.compile(r"(?P<before>/.*)?/rest/(?P<user>\d+)/(?P<secret>[A-Za-z0-9]{8,})(?:/[A-Za-z0-9_.]*)?/?")
 
 

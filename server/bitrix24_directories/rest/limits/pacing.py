@@ -123,9 +123,7 @@ class Bucket:
 
     def share(self, plan: Plan, parts: int) -> None:
         """Keep to one of so many parts of a plan."""
-        self._plan = (
-            plan if parts == 1 else replace(plan, burst=max(1, plan.burst // parts), per_second=plan.per_second / parts)
-        )
+        self._plan = replace(plan, burst=max(1, plan.burst // parts), per_second=plan.per_second / parts)
 
     def close(self, seconds: float) -> None:
         """Let nothing more go out for a while."""

@@ -47,14 +47,13 @@ class Call:
 
 def in_one_request(calls: Sequence[Call]) -> list[Call]:
     """The first of `calls`, with as many of the next ones as one batch can hold in their order."""
-    if calls[0].alone:
-        return [calls[0]]
-    return [*takewhile(lambda call: not call.alone, calls[:BATCH_LENGTH])]
+    return [*takewhile(lambda call: not call.alone, calls[:BATCH_LENGTH])] or [calls[0]]
 
 
 def batch_params(calls: Sequence[Call], *, halt: bool = False) -> dict[str, Any]:
     """What to send to the method `batch`; with `halt` the portal stops at the first command that fails."""
-    commands = {key: f"{call.method}?{php_query(call.params)}" for key, call in zip(_keys(calls), calls, strict=True)}
+    # PHP could take mere numbers for list indexes.
+    commands = {f"c{place}": f"{call.method}?{php_query(call.params)}" for place, call in enumerate(calls)}
     return {"halt": int(halt), "cmd": commands}
 
 
@@ -67,7 +66,7 @@ def read_batch(answer: Answer, calls: Sequence[Call], *, halt: bool = False) -> 
     if not isinstance(answer.result, dict):
         raise unexpected(200)
     parts = {name: part if isinstance(part := answer.result.get(f"result{name}"), dict) else {} for name in _PARTS}
-    keys = _keys(calls)
+    keys = [f"c{place}" for place in range(len(calls))]
     if halt and any(key in parts["_error"] for key in keys):
         while keys[-1] not in parts[""] and keys[-1] not in parts["_error"]:
             keys.pop()
@@ -117,8 +116,3 @@ def _is_replaced(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return any(map(_is_replaced, value))
     return isinstance(value, str) and _REPLACED.search(value) is not None
-
-
-def _keys(calls: Sequence[Call]) -> list[str]:
-    """Keys for a batch's commands that PHP cannot take for list indexes."""
-    return [f"c{place}" for place in range(len(calls))]

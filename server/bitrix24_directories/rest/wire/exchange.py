@@ -110,8 +110,7 @@ async def post(http: httpx.AsyncClient, request: Request, redact: Redactor, told
             async with http.stream("POST", url, json=body) as response:
                 status = response.status_code
                 if status not in _REDIRECTS:
-                    content = await read_body(response, ANSWER_LIMIT)
-                    return read_answer(status, response.headers, content, redact)
+                    return read_answer(status, response.headers, await read_body(response, ANSWER_LIMIT), redact)
         except (httpx.HTTPError, httpx.InvalidURL) as exc:
             error = network_error(exc, url)
             error.nothing_was_done &= url == request.url  # else the portal has had the call before it sent us on
