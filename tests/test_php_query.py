@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bitrix24_directories.portal.php import parse_query
-from bitrix24_directories.rest.wire.php_query import php_query
+from bitrix24_directories.rest.wire.batches import php_query
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="[]. \0"), min_size=1).filter(str.strip)

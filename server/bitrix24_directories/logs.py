@@ -6,20 +6,18 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from .redaction import Redactor
 
-_OF_THE_NETWORK = [
-    "httpx",
-    *(f"httpcore.{part}" for part in ("connection", "http11", "http2", "proxy", "socks")),
-]
+_OF_THE_NETWORK = ["httpx", *(f"httpcore.{part}" for part in ("connection", "http11", "http2", "proxy", "socks"))]
 _OF_STRANGERS = [
     "asyncio",
     "uvicorn.error",
     "mcp.server.transport_security",
     *(f"bitrix24_directories.team.{part}" for part in ("access", "door", "keys")),
 ]
+_LIMITED_SECONDS = 10.0
 
 
 class _RedactingFormatter(logging.Formatter):
@@ -40,16 +38,14 @@ def configure_logging(level: str, redact: Redactor) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
 
 
-@contextmanager
-def network_logs_redacted(redact: Redactor) -> Iterator[None]:
+def network_logs_redacted(redact: Redactor) -> AbstractContextManager[None]:
     """Take secrets out of httpx's lines, which hold whole URLs, whoever has set logging up and at whatever level."""
 
     def filtered(record: logging.LogRecord) -> bool:
         record.msg, record.args = redact(record.getMessage()), None
         return True
 
-    with _filtering(_OF_THE_NETWORK, filtered):
-        yield
+    return _filtering(_OF_THE_NETWORK, filtered)
 
 
 @contextmanager
@@ -65,18 +61,17 @@ def _filtering(names: Iterable[str], wanted: logging.Filter | Callable[[logging.
 
 
 class _Limited(logging.Filter):
-    """Lets a line of each kind through once in `seconds`, which then says how many were left out since the last."""
+    """Lets a line of each kind through once in ten seconds, which then says how many were left out since the last."""
 
-    def __init__(self, seconds: float = 10.0) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._seconds = seconds
         self._last: dict[tuple[str, int, str], float] = {}
         self._left_out: Counter[tuple[str, int, str]] = Counter()
 
     def filter(self, record: logging.LogRecord) -> bool:
         kind = (record.pathname, record.lineno, record.getMessage().partition(":")[0][:60])
         now = time.monotonic()
-        if now - self._last.get(kind, -self._seconds) < self._seconds:
+        if now - self._last.get(kind, -_LIMITED_SECONDS) < _LIMITED_SECONDS:
             self._left_out[kind] += 1
             return False
         if len(self._last) > 1000:
@@ -87,8 +82,6 @@ class _Limited(logging.Filter):
         return True
 
 
-@contextmanager
-def refusals_limited() -> Iterator[None]:
+def refusals_limited() -> AbstractContextManager[None]:
     """Limit what is logged of strangers, who could fill the disk: bad requests, foreign hosts, too many connections."""
-    with _filtering(_OF_STRANGERS, _Limited()):
-        yield
+    return _filtering(_OF_STRANGERS, _Limited())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
@@ -58,62 +59,55 @@ class _Sought:
 
     def __init__(self, secrets: frozenset[str]) -> None:
         self.secrets = secrets
-        self._plain = _Words(secrets)
+        self._plain = _masking(secrets)
         # Decoding may go further than what a secret was encoded by, and decode the secret itself.
-        decoded = {_wholly_decoded(secret) for secret in secrets if _ENCODED.search(secret)}
-        self._spelt = _Words(secrets | decoded) if decoded else self._plain
+        decoded = {secret for secret in secrets if _ENCODED.search(secret)}
+        for _ in range(_ROUNDS):
+            decoded = {_decoded(secret) for secret in decoded}
+        self._spelt = _masking(secrets | decoded) if decoded else self._plain
         self._shortest = min(map(len, secrets | decoded), default=0)
 
     def hidden(self, text: str) -> str:
         if len(text) < self._shortest:  # decoding makes none longer
             return text
-        text = self._plain.masked(text)
+        text = self._plain(text)
         if not self.secrets or not _ENCODED.search(text):
             return text
-        return "\n".join(self._without_encoded(line) for line in text.split("\n"))
+        lines = text.split("\n")
+        for place, line in enumerate(lines):
+            if len(line) < self._shortest or not _ENCODED.search(line):
+                continue
+            decoded = line
+            for _ in range(_ROUNDS):
+                before, decoded = decoded, _decoded(decoded)
+                masked = self._spelt(decoded)
+                if masked != decoded:
+                    lines[place] = decoded = masked  # and on, for another one may be spelt in yet another way
+                elif decoded == before:
+                    break
+        return "\n".join(lines)
 
-    def _without_encoded(self, line: str) -> str:
-        if len(line) < self._shortest or not _ENCODED.search(line):
-            return line
-        decoded = line
-        for _ in range(_ROUNDS):
-            before, decoded = decoded, _decoded(decoded)
-            masked = self._spelt.masked(decoded)
-            if masked != decoded:
-                line = decoded = masked  # and on, for another one may be spelt in yet another way
-            elif decoded == before:
-                break
-        return line
 
-
-class _Words:
-    """Words that are masked wherever they stand, the longest first.
+def _masking(secrets: Iterable[str]) -> Callable[[str], str]:
+    """What masks `secrets` wherever they stand, the longest first.
 
     A few are a pattern by themselves. Of many, a pattern finds stretches of their characters that are as long as the
     shortest of them, and what begins there is looked up: thousands cost what a few do.
     """
+    kept = sorted({word for word in secrets if word not in MASK}, key=len, reverse=True)
+    if not kept:
+        return str
+    if len(kept) <= _FEW:
+        return partial(re.compile("|".join(map(re.escape, kept))).sub, MASK)
+    shortest = len(kept[-1])
+    by_start: dict[str, list[str]] = {}
+    for word in kept:
+        by_start.setdefault(word[:shortest], []).append(word)
 
-    def __init__(self, words: Iterable[str]) -> None:
-        kept = sorted({word for word in words if word not in MASK}, key=len, reverse=True)
-        self._pattern: re.Pattern[str] | None = None
-        self._mask: str | Callable[[re.Match[str]], str] = MASK
-        if 0 < len(kept) <= _FEW:
-            self._pattern = re.compile("|".join(map(re.escape, kept)))
-        elif kept:
-            self._shortest = len(kept[-1])
-            self._by_start: dict[str, list[str]] = {}
-            for word in kept:
-                self._by_start.setdefault(word[: self._shortest], []).append(word)
-            characters = "".join(map(re.escape, sorted(set().union(*kept))))
-            self._pattern, self._mask = re.compile(f"[{characters}]{{{self._shortest},}}"), self._masked
-
-    def masked(self, text: str) -> str:
-        return text if self._pattern is None else self._pattern.sub(self._mask, text)
-
-    def _masked(self, found: re.Match[str]) -> str:
+    def masked(found: re.Match[str]) -> str:
         stretch, parts, done, at = found[0], [], 0, 0
-        while at <= len(stretch) - self._shortest:
-            words = self._by_start.get(stretch[at : at + self._shortest])
+        while at <= len(stretch) - shortest:
+            words = by_start.get(stretch[at : at + shortest])
             if words is None:
                 at += 1
                 continue
@@ -124,6 +118,9 @@ class _Words:
             at = done if word else at + 1
         return "".join([*parts, stretch[done:]])
 
+    characters = "".join(map(re.escape, sorted(set().union(*kept))))
+    return partial(re.compile(f"[{characters}]{{{shortest},}}").sub, masked)
+
 
 def _walked(value: Any, redact: Callable[[str], str]) -> Any:
     if isinstance(value, str):
@@ -133,12 +130,6 @@ def _walked(value: Any, redact: Callable[[str], str]) -> Any:
     if isinstance(value, dict):
         return {_walked(key, redact): _walked(item, redact) for key, item in value.items()}
     return value
-
-
-def _wholly_decoded(text: str) -> str:
-    for _ in range(_ROUNDS):
-        text = _decoded(text)
-    return text
 
 
 def _decoded(text: str) -> str:

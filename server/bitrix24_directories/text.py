@@ -70,7 +70,7 @@ def quoted(value: object, *, indent: int | None = None) -> str:
 
 def escaped(text: str) -> str:
     """`text` with what nobody sees as JSON escapes it."""
-    return INVISIBLE.sub(_escaped, text)
+    return INVISIBLE.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
 def without_joiners(text: str) -> str:
@@ -110,7 +110,3 @@ def _needed(match: re.Match[str]) -> str:
 def _joins(char: str) -> bool:
     letter_or_mark = bool(char) and unicodedata.category(char)[0] in "LM"
     return letter_or_mark and _JOINING.fullmatch(char) is not None and INVISIBLE.fullmatch(char) is None
-
-
-def _escaped(match: re.Match[str]) -> str:
-    return json.dumps(match[0])[1:-1]

@@ -12,9 +12,8 @@ _QUOTE = re.compile(f"(?<!\\d)[{_QUOTES}]")  # behind a digit it means feet or i
 _FOLDED = str.maketrans({"ё": "е", "−": "-", "‐": "-", "‑": "-", "‒": "-", "–": "-", "—": "-"})
 _IGNORED = re.compile("[\u00ad\u200b-\u200f\u2060\ufe0e\ufe0f\ufeff\u0640]|(?<=i)\u0307")  # also the dot that İ leaves
 _ENTITY = re.compile(r"&#?\w+;")
-_NUMBER_SIGNS = re.compile(
-    "([\u00b2\u00b3\u00b9\u00bc-\u00be\u2070-\u209f\u2150-\u218f\u2460-\u24ff])"
-)  # 10² is no 102
+# 10² is no 102.
+_NUMBER_SIGNS = re.compile("([\u00b2\u00b3\u00b9\u00bc-\u00be\u2070-\u209f\u2150-\u218f\u2460-\u24ff])")
 _MINUS = re.compile(r"(?<!\S)-(?=\d)")
 _EMOTICON = re.compile(r"(?<!\S)[:;]-?([()])(?!\S)")
 _RANGE = re.compile(r"(?<=\d)\s*-\s*(?=\d)")

@@ -1,10 +1,9 @@
 """The shared Bitrix24 client. Knows nothing of MCP or of directories; httpx is imported nowhere else."""
 
-from .authorization.credentials import Credentials
 from .authorization.oauth import BITRIX24_OAUTH_URL, Application, authorise
 from .authorization.webhook import Webhook
 from .catalogue import CATALOGUE, KEEPER, Category, Entry
-from .client import Bitrix24Client, Transport, in_process
+from .client import Bitrix24Client, Credentials, Transport, in_process
 from .errors import TOKEN_REFUSED, Bitrix24Error, clean, failure
 from .limits.pacing import ENTERPRISE, SELF_HOSTED, STANDARD, Plan
 from .limits.waiting import Waiting, current_wait

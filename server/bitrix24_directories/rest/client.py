@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
-from types import TracebackType
 from typing import Any, Self
 
 import anyio
@@ -22,16 +22,23 @@ from opentelemetry.trace import SpanKind, get_tracer
 from bitrix24_directories.logs import network_logs_redacted
 from bitrix24_directories.redaction import Redactor
 
-from .authorization.credentials import Credentials, Renewal
+from .authorization.oauth import Application
+from .authorization.webhook import Webhook
 from .errors import TOKEN_REFUSED, Bitrix24Error, failure
-from .limits.pacing import STANDARD, MethodLimits, Plan, Retries, is_read, time_left
+from .limits.pacing import STANDARD, MethodLimits, Plan, is_read, pause_after, time_left
 from .limits.queue import Queue
 from .limits.shared_calls import SharedCall
 from .limits.waiting import current_wait
 from .link import Link
 from .wire.answers import Answer, Outcome, capture
 from .wire.batches import Call, batch_params, in_one_request, read_batch
-from .wire.exchange import Exchange, Request
+from .wire.exchange import post
+
+Credentials = Webhook | Application
+"""Who calls which portal.
+
+Not an httpx.Auth: to see `expired_token` such a flow has to read the whole answer first, and answers are bounded.
+"""
 
 Transport = httpx.AsyncBaseTransport
 """What carries the calls: the network, unless another is given."""
@@ -74,14 +81,15 @@ class Bitrix24Client:
         self._redact = Redactor(lambda: credentials.secrets)
         self._link = link or Link(plan, transport, ca_file=ca_file)
         self._owns_link = link is None
-        self._exchange = Exchange(self._redact, self._link.connections)
+        self._told: set[str] = set()  # hosts that the log has said the portal is at
         self._logs = ExitStack()
         self._bucket = self._link.bucket
         self._methods = MethodLimits()
         self._tasks = anyio.create_task_group()
         self._queue = Queue(self._bucket, self._tasks, self._send)
         self._shared: dict[str, SharedCall[Answer]] = {}
-        self._batch_works = True
+        self.batches = True
+        """Whether the portal takes batches, as far as is known."""
         self._never_in_batch: set[str] = set()
 
     async def __aenter__(self) -> Self:
@@ -90,9 +98,7 @@ class Bitrix24Client:
             self._logs.enter_context(network_logs_redacted(self._redact))
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._tasks.cancel_scope.cancel()
         try:
             await self._tasks.__aexit__(None, None, None)
@@ -107,31 +113,27 @@ class Bitrix24Client:
         """Tells this caller of this portal from all others. Raises Bitrix24Error as a call would."""
         return self._credentials.identity
 
-    @property
-    def batches(self) -> bool:
-        """Whether the portal takes batches, as far as is known."""
-        return self._batch_works
-
     async def call(self, method: str, params: Mapping[str, Any] | None = None, *, fresh: bool = False) -> Answer:
         """Call one REST method. Equal reads that are under way share one request, unless `fresh` asks for a new one.
 
         Waits for the portal's limits and repeats what can heal, as long as the caller's deadline (anyio's) allows.
         Raises Bitrix24Error for whatever keeps the portal from answering with a `result`.
         """
-        params = params or {}
-        if not is_read(method):
-            return await self._retried(method, params, repeatable=False)
-        return await self._read(method, params, fresh=fresh)
+        if is_read(method):
+            return await self._read(method, params or {}, fresh=fresh)
+        return await self._retried(method, params or {}, repeatable=False)
 
     async def _read(self, method: str, params: Mapping[str, Any], *, fresh: bool) -> Answer:
         """Make one request for all equal reads that are under way."""
         key = json.dumps([method, params], sort_keys=True)
         shared = self._shared.get(key)
         if fresh or shared is None or not shared.under_way:
-            work = partial(self._retried, method, params, repeatable=True)
-            shared = self._shared[key] = SharedCall(self._tasks, work)
+            shared = SharedCall(partial(self._retried, method, params, repeatable=True))
+            self._tasks.start_soon(shared.run)
+            self._shared[key] = shared
+        shared.add_waiter(anyio.current_effective_deadline())
         try:
-            return await shared.join()
+            return await shared.wait()
         finally:
             if not shared.under_way and self._shared.get(key) is shared:
                 del self._shared[key]
@@ -158,10 +160,17 @@ class Bitrix24Client:
         outcomes: list[Outcome] = []
         pending = [Call(method, params) for method, params in calls]
         while pending and not (halt and any(isinstance(outcome, Bitrix24Error) for outcome in outcomes)):
-            group = in_one_request(pending) if self._batch_works or not retry else pending[:1]
+            group = in_one_request(pending) if self.batches or not retry else pending[:1]
+            method, params = group[0].method, group[0].params
+            if len(group) > 1:
+                method, params = "batch", batch_params(group, halt=halt)
             new: list[Outcome] = []
             try:
-                new = await self._one_request(group, halt=halt, fresh=fresh, retry=retry)
+                if retry and all(is_read(call.method) for call in group):
+                    answer = await self._read(method, params, fresh=fresh)
+                else:
+                    answer = await self._retried(method, params, repeatable=False)
+                new = [answer] if len(group) == 1 else read_batch(answer, group, halt=halt)
             except Bitrix24Error as exc:
                 if len(group) > 1 and retry and self._takes_no_batch(group, exc):
                     continue
@@ -179,51 +188,38 @@ class Bitrix24Client:
             pending = pending[len(group) :]
         return outcomes
 
-    async def _one_request(self, group: Sequence[Call], *, halt: bool, fresh: bool, retry: bool) -> list[Outcome]:
-        """Make one call as its own method, several as a batch."""
-        method, params = (
-            ("batch", batch_params(group, halt=halt)) if len(group) > 1 else (group[0].method, group[0].params)
-        )
-        if retry and all(is_read(call.method) for call in group):
-            answer = await self._read(method, params, fresh=fresh)
-        else:
-            answer = await self._retried(method, params, repeatable=False)
-        return [answer] if len(group) == 1 else read_batch(answer, group, halt=halt)
-
     def _takes_no_batch(self, group: Sequence[Call], error: Bitrix24Error) -> bool:
         """Whether `error` means that the portal takes no batches, and has carried out nothing of this one."""
         if error.kind not in _NO_BATCH or not (error.nothing_was_done or all(is_read(call.method) for call in group)):
             return False
-        self._batch_works = False
+        self.batches = False
         return True
 
     async def _retried(self, method: str, params: Mapping[str, Any], *, repeatable: bool) -> Answer:
-        retries = Retries(repeatable)
+        failures: Counter[str] = Counter()
         refreshed = False
         while True:
             used = frozenset(self._credentials.secrets)
             try:
                 return await self._once(method, params, repeatable=repeatable)
             except Bitrix24Error as exc:
-                if exc.kind in _EXPIRED and not refreshed:
-                    renewal = await self._renewed(used, exc)
-                    if renewal == "none":
-                        raise
-                    refreshed = renewal == "refreshed"
-                    continue
-                if exc.kind == "OPERATION_TIME_LIMIT":
-                    self._methods.close(method, exc)
-                pause = retries.pause_after(exc, max(self._bucket.opens_in(), self._methods.opens_in(method)))
-                with current_wait().waiting_for(f"another try, for the last one failed: {exc.happened}"):
-                    await anyio.sleep(pause)
-
-    async def _renewed(self, refused: Collection[str], refusal: Bitrix24Error) -> Renewal:
-        """Get other secrets. Whatever keeps them away, the call that came to `refusal` has done nothing."""
-        try:
-            return await self._credentials.renew(refused)
-        except Bitrix24Error as exc:
-            exc.nothing_was_done = refusal.nothing_was_done
-            raise
+                error = exc
+            if error.kind in _EXPIRED and not refreshed:
+                try:
+                    renewal = await self._credentials.renew(used)
+                except Bitrix24Error as exc:
+                    exc.nothing_was_done = error.nothing_was_done  # what counts is what the call itself did
+                    raise
+                if renewal == "none":
+                    raise error
+                refreshed = renewal == "refreshed"
+                continue
+            if error.kind == "OPERATION_TIME_LIMIT":
+                self._methods.close(method, error)
+            opens_in = max(self._bucket.opens_in(), self._methods.opens_in(method))
+            pause = pause_after(error, failures, limits_open_in=opens_in, repeatable=repeatable)
+            with current_wait().waiting_for(f"another try, for the last one failed: {error.happened}"):
+                await anyio.sleep(pause)
 
     async def _once(self, method: str, params: Mapping[str, Any], *, repeatable: bool = True) -> Answer:
         """One try, when the limits allow it: alone and at once, or with others out of the queue."""
@@ -237,7 +233,7 @@ class Bitrix24Client:
             if not repeatable:
                 await self._queue.place()
                 return await self._post(method, params, repeatable=False)
-            batchable = self._batch_works and is_read(method) and method not in self._never_in_batch
+            batchable = self.batches and is_read(method) and method not in self._never_in_batch
             return await self._queue.call(Call(method, params, batchable))
 
     async def _send(self, calls: list[Call]) -> list[Outcome]:
@@ -267,28 +263,25 @@ class Bitrix24Client:
             await self._link.reserve()
             if not repeatable:
                 await anyio.lowlevel.checkpoint_if_cancelled()  # the last moment: what is sent is shielded
-            return await self._answer(method, request, repeatable=repeatable)
-
-    async def _answer(self, method: str, request: Request, *, repeatable: bool) -> Answer:
-        self._link.requests += 1
-        limit = self._timeout / 2 if is_read(method) else min(self._timeout, time_left())
-        sent_at = anyio.current_time()
-        try:
-            with (
-                _tracer.start_as_current_span(f"bitrix24 {method}", kind=SpanKind.CLIENT),
-                anyio.fail_after(limit, shield=not repeatable),
-            ):
-                answer = await self._exchange.post(request)
-        except asyncio.CancelledError as exc:
-            raise exc if repeatable else CutOffError(*exc.args) from None
-        except TimeoutError:
-            self._link.note(reached=False)
-            raise failure("TIMEOUT", detail=f"no answer within {limit:.3g} s") from None
-        except Bitrix24Error as exc:
-            self._link.note(reached=exc.category != "network")
-            if exc.kind in self._bucket.backs_off:
-                await self._link.refused(sent_at, exc.asked_to_wait)
-            raise
-        self._link.note(reached=True)
-        self._bucket.accepted()
-        return answer
+            self._link.requests += 1
+            limit = self._timeout / 2 if is_read(method) else min(self._timeout, time_left())
+            sent_at = anyio.current_time()
+            try:
+                with (
+                    _tracer.start_as_current_span(f"bitrix24 {method}", kind=SpanKind.CLIENT),
+                    anyio.fail_after(limit, shield=not repeatable),
+                ):
+                    answer = await post(self._link.http, request, self._redact, self._told)
+            except asyncio.CancelledError as exc:
+                raise exc if repeatable else CutOffError(*exc.args) from None
+            except TimeoutError:
+                self._link.note(reached=False)
+                raise failure("TIMEOUT", detail=f"no answer within {limit:.3g} s") from None
+            except Bitrix24Error as exc:
+                self._link.note(reached=exc.category != "network")
+                if exc.kind in self._bucket.backs_off:
+                    await self._link.refused(sent_at, exc.asked_to_wait)
+                raise
+            self._link.note(reached=True)
+            self._bucket.accepted()
+            return answer

@@ -10,7 +10,7 @@ from bitrix24_directories.state.shared import State
 from .errors import Bitrix24Error, failure
 from .limits.pacing import STANDARD, Bucket, Plan, time_left
 from .limits.waiting import current_wait
-from .wire.exchange import Connections
+from .wire.exchange import connections
 
 _PROBE_SECONDS = 2.0
 
@@ -35,10 +35,18 @@ class Link:
     ) -> None:
         self.bucket = Bucket(plan)
         self._plan, self._address, self._state, self._replicas = plan, address, state, 1
-        self.connections = Connections(transport, ca_file)
+        self._transport, self._ca_file = transport, ca_file
+        self._http: httpx.AsyncClient | None = None
         self.requests = self.refusals = 0
         self.reached_at: float | None = None
         self.failed_at: float | None = None
+
+    @property
+    def http(self) -> httpx.AsyncClient:
+        """Made for the first call, which may raise Bitrix24Error: reading the certificates would delay the start."""
+        if self._http is None:
+            self._http = connections(self._transport, self._ca_file)
+        return self._http
 
     async def reserve(self) -> None:
         """Wait for a place under the limit that other replicas share, after one in the own bucket.
@@ -86,11 +94,12 @@ class Link:
         """Find out whether the portal at `address` answers anything at all; not a REST call, which limits count."""
         try:
             with anyio.fail_after(_PROBE_SECONDS):
-                await self.connections.http.head(str(httpx.URL(address).copy_with(path="/")))
+                await self.http.head(str(httpx.URL(address).copy_with(path="/")))
         except (httpx.HTTPError, TimeoutError, Bitrix24Error):
             self.note(reached=False)
         else:
             self.note(reached=True)
 
     async def close(self) -> None:
-        await self.connections.close()
+        if self._http is not None:
+            await self._http.aclose()

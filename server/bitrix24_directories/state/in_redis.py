@@ -21,7 +21,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from .shared import Heard, MakeSure, Remembered, Reserved, State, UnavailableError
+from .shared import MakeSure, Remembered, Reserved, State, UnavailableError
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +83,7 @@ class InRedis(State):
     shared = True
 
     def __init__(self, url: str) -> None:
+        super().__init__()
         pool: redis.BlockingConnectionPool = redis.BlockingConnectionPool.from_url(
             url,
             max_connections=20,
@@ -95,7 +96,6 @@ class InRedis(State):
         self._redis: redis.Redis = redis.Redis.from_pool(pool)
         self._url = url
         self._me = secrets.token_hex(8)
-        self._heard: list[Heard] = []
         self._down_until = 0.0
         self._up = True
         self._tasks: TaskGroup | None = None
@@ -182,13 +182,17 @@ class InRedis(State):
 
     @asynccontextmanager
     async def turn(self, name: str) -> AsyncIterator[MakeSure]:
-        key, mine = f"{_PREFIX}turn:{name}", secrets.token_hex(8)
-        while not await self._taken(key, mine):  # noqa: ASYNC110 - Redis has nothing to wait for
+        key, mine, milliseconds = f"{_PREFIX}turn:{name}", secrets.token_hex(8), int(_TURN_SECONDS * 1000)
+        while True:
+            with anyio.CancelScope(shield=True):  # to the end, or nobody would give up what Redis has given
+                taken = await self._asked(self._redis.set(key, mine, nx=True, px=milliseconds))
+            if taken:
+                break
             await anyio.sleep(_POLL_SECONDS)
         held, renewing = anyio.CancelScope(), anyio.Lock()
 
         async def make_sure() -> None:
-            if not await self._run(_RENEW, [key], mine, _milliseconds()):
+            if not await self._run(_RENEW, [key], mine, milliseconds):
                 raise UnavailableError
 
         async def renew() -> None:
@@ -197,7 +201,7 @@ class InRedis(State):
                     await anyio.sleep(min(_RENEW_SECONDS, _TURN_SECONDS / 4))
                     with anyio.CancelScope(shield=True), contextlib.suppress(UnavailableError):
                         async with renewing:  # or it would be taken again after it was given up
-                            if not held.cancel_called and not await self._run(_RENEW, [key], mine, _milliseconds()):
+                            if not held.cancel_called and not await self._run(_RENEW, [key], mine, milliseconds):
                                 logger.warning("Redis has forgotten whose turn it was; two have it now: %s", name)
                                 return
 
@@ -211,23 +215,16 @@ class InRedis(State):
                 async with renewing:
                     await self._run(_RELEASE, [key], mine)
 
-    async def _taken(self, key: str, mine: str) -> bool:
-        """Whether it could be taken; to the end, or nobody would give up what Redis has given."""
-        taken: object = None
-        with anyio.CancelScope(shield=True):
-            taken = await self._asked(self._redis.set(key, mine, nx=True, px=_milliseconds()))
-        return bool(taken)
-
     async def generation(self, of: str) -> int:
         key = f"{_PREFIX}generation:{of}"
         with contextlib.suppress(UnavailableError):
-            found = await self._asked(self._redis.get(key)) or await self._run(_AGREE, [key], _any_number())
+            found = await self._asked(self._redis.get(key)) or await self._run(_AGREE, [key], secrets.randbits(62))
             self._generations[of] = int(found)
         return self._generations.get(of, 0)
 
     async def changing(self, what: str) -> None:
         """Any number at all, for one that is counted up would come again in a Redis that was emptied."""
-        await self._asked(self._redis.set(f"{_PREFIX}generation:{what}", _any_number()))
+        await self._asked(self._redis.set(f"{_PREFIX}generation:{what}", secrets.randbits(62)))
 
     async def changed(self, what: str) -> None:
         try:
@@ -239,21 +236,17 @@ class InRedis(State):
         with contextlib.suppress(UnavailableError):
             await self._run(_REMEMBER, [f"{_PREFIX}said:{key}"], text, max(1, int(seconds * 1000)))
 
-    async def recall(self, key: str) -> str | None:
-        (found,) = await self.recall_many([key])
-        return None if found is None else found.text
-
     async def recall_many(self, keys: Sequence[str]) -> list[Remembered | None]:
         with contextlib.suppress(UnavailableError):
             (seconds, micros), found = await self._run(_RECALL, [f"{_PREFIX}said:{key}" for key in keys])
             now = int(seconds) + int(micros) / 1e6
-            return [None if said is None else _remembered(str(said), now) for said in found]
+            parts = [None if said is None else str(said).partition(" ") for said in found]
+            return [None if part is None else Remembered(part[2], max(0.0, now - float(part[0]))) for part in parts]
         return [None] * len(keys)
 
     async def publish(self, topic: str, text: str) -> None:
         """Those who listen here hear it even where Redis is gone."""
-        for heard in self._heard:
-            heard(topic, text)
+        await super().publish(topic, text)
         try:
             await self._publish(topic, text)
         except UnavailableError:
@@ -271,9 +264,6 @@ class InRedis(State):
         found = await self._asked(cast("Awaitable[dict[str, str]]", self._redis.hgetall(f"{_PREFIX}seen")))
         return {name: float(moment) for name, moment in found.items()}
 
-    def hear(self, heard: Heard) -> None:
-        self._heard.append(heard)
-
     async def _listen(self) -> None:
         """Hear what other replicas publish, for ever, over a connection of its own."""
         while True:
@@ -282,29 +272,9 @@ class InRedis(State):
                 async with listening, listening.pubsub() as messages:
                     await messages.subscribe(f"{_PREFIX}news")
                     async for message in messages.listen():
-                        if message["type"] == "message":
-                            self._tell(str(message["data"]))
+                        sender, _, rest = str(message["data"]).partition(" ")
+                        topic, _, text = rest.partition(" ")
+                        if message["type"] == "message" and sender != self._me:
+                            await super().publish(topic, text)
             except (RedisError, OSError, TimeoutError):
                 await anyio.sleep(_DOWN_SECONDS)
-
-    def _tell(self, data: str) -> None:
-        sender, _, rest = data.partition(" ")
-        topic, _, text = rest.partition(" ")
-        if sender != self._me:
-            for heard in self._heard:
-                heard(topic, text)
-
-
-def _milliseconds() -> int:
-    """For which a turn is held without being renewed."""
-    return int(_TURN_SECONDS * 1000)
-
-
-def _any_number() -> int:
-    """One that has never been there before."""
-    return secrets.randbits(62)
-
-
-def _remembered(said: str, now: float) -> Remembered:
-    at, _, text = said.partition(" ")
-    return Remembered(text, max(0.0, now - float(at)))

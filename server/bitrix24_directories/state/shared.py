@@ -44,7 +44,7 @@ class Remembered(NamedTuple):
 
 
 class State(ABC):
-    """What replicas share. Every method may be called in any of them."""
+    """What replicas share. Every method may be called in any of them; those that are not abstract suit one process."""
 
     shared = False
     """Whether others share it."""
@@ -53,21 +53,26 @@ class State(ABC):
     """What all replicas have and nobody else, 32 bytes each, as far as it is known: first the one in use, then the one
     before it."""
 
-    @abstractmethod
-    def running(self) -> AbstractAsyncContextManager[None]:
+    def __init__(self) -> None:
+        self._heard: list[Heard] = []
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
         """To be entered before anything else."""
+        yield
 
     @abstractmethod
     async def secret(self) -> bytes:
         """The secret that is in use. Raises UnavailableError."""
 
-    @abstractmethod
     async def reserve(self, portal: str, burst: float, per_second: float, patience: float) -> Reserved | None:
         """A place under the limit of a portal, first come first served; None where nobody else takes any."""
+        del portal, burst, per_second, patience
+        return None
 
-    @abstractmethod
     async def close(self, portal: str, seconds: float) -> None:
         """Let nobody call a portal for a while, which has refused a request."""
+        del portal, seconds
 
     @abstractmethod
     def turn(self, name: str) -> AbstractAsyncContextManager[MakeSure]:
@@ -84,29 +89,31 @@ class State(ABC):
     async def changing(self, what: str) -> None:
         """Let what others keep of it be old, for a change is about to be sent. Raises UnavailableError."""
 
-    @abstractmethod
     async def changed(self, what: str) -> None:
         """The same after a change; where nobody can be told, as soon as they can."""
+        await self.changing(what)
 
     @abstractmethod
     async def remember(self, key: str, text: str, seconds: float) -> None:
         """Keep a text for a while."""
 
-    @abstractmethod
     async def recall(self, key: str) -> str | None:
         """The text that was kept lately."""
+        (found,) = await self.recall_many([key])
+        return None if found is None else found.text
 
     @abstractmethod
     async def recall_many(self, keys: Sequence[str]) -> list[Remembered | None]:
         """The same for several, with their ages."""
 
-    @abstractmethod
     async def publish(self, topic: str, text: str) -> None:
         """Let every replica's `hear` know; where others cannot be told, as soon as they can."""
+        for heard in self._heard:
+            heard(topic, text)
 
-    @abstractmethod
     def hear(self, heard: Heard) -> None:
         """Call `heard` with what any replica publishes."""
+        self._heard.append(heard)
 
     @abstractmethod
     async def saw(self, people: Mapping[str, float]) -> None:
@@ -125,26 +132,15 @@ class Inside(State):
     """For one process."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.secrets = (secrets.token_bytes(32),)
         self._turns: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
         self._generations: defaultdict[str, int] = defaultdict(int)
         self._kept: dict[str, tuple[str, float, float]] = {}
-        self._heard: list[Heard] = []
         self._seen: dict[str, float] = {}
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        yield
 
     async def secret(self) -> bytes:
         return self.secrets[0]
-
-    async def reserve(self, portal: str, burst: float, per_second: float, patience: float) -> Reserved | None:
-        del portal, burst, per_second, patience
-        return None
-
-    async def close(self, portal: str, seconds: float) -> None:
-        del portal, seconds
 
     @asynccontextmanager
     async def turn(self, name: str) -> AsyncIterator[MakeSure]:
@@ -157,29 +153,15 @@ class Inside(State):
     async def changing(self, what: str) -> None:
         self._generations[what] += 1
 
-    async def changed(self, what: str) -> None:
-        self._generations[what] += 1
-
     async def remember(self, key: str, text: str, seconds: float) -> None:
         now = anyio.current_time()
         kept = {one: found for one, found in self._kept.items() if found[2] > now}
         self._kept = kept | {key: (text, now, now + seconds)}
 
-    async def recall(self, key: str) -> str | None:
-        (found,) = await self.recall_many([key])
-        return None if found is None else found.text
-
     async def recall_many(self, keys: Sequence[str]) -> list[Remembered | None]:
         now, nothing = anyio.current_time(), ("", 0.0, -math.inf)
         found = [self._kept.get(key, nothing) for key in keys]
         return [Remembered(text, now - at) if until > now else None for text, at, until in found]
-
-    async def publish(self, topic: str, text: str) -> None:
-        for heard in self._heard:
-            heard(topic, text)
-
-    def hear(self, heard: Heard) -> None:
-        self._heard.append(heard)
 
     async def saw(self, people: Mapping[str, float]) -> None:
         self._seen |= people

@@ -10,8 +10,7 @@ import hashlib
 import re
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlencode
 
 import anyio
@@ -22,7 +21,6 @@ from bitrix24_directories.rest.errors import Bitrix24Error, failure
 from bitrix24_directories.rest.limits.waiting import current_wait
 from bitrix24_directories.rest.wire.exchange import Request
 
-from .credentials import Renewal
 from .renewal import Order, Renewals
 from .tokens import TokenFile, Tokens, is_token
 
@@ -59,7 +57,11 @@ class Application:
         self.client_id = client_id
         self.client_secret = client_secret
         self.endpoint = str(safe_url(oauth_url.strip()))
-        self.file = TokenFile(_path(portal.host, client_id, person))
+        # One file for each portal and application, and for each person of a team.
+        whose = f"{portal.host}\n{client_id}" + (f"\n{person}" if person else "")
+        digest = hashlib.sha256(whose.encode()).hexdigest()[:12]
+        name = f"{re.sub(r'[^a-z0-9.-]', '_', portal.host)}-{digest}.json"
+        self.file = TokenFile(platformdirs.user_state_path("bitrix24-directories-mcp", appauthor=False) / name)
         for token in (client_id, client_secret, access_token, refresh_token):
             if token and not is_token(token):
                 raise ValueError("ids, secrets and tokens are printable ASCII without blanks")
@@ -104,18 +106,23 @@ class Application:
             self.on_new_secrets()
 
     def request(self, method: str, params: Mapping[str, Any]) -> Request:
+        """A call with the token in its place. Raises Bitrix24Error (NO_TOKEN, TOKENS_DAMAGED, TOKENS_NOT_KEPT)."""
         access_token = self._access_token()
         if not access_token:
             raise self._no_token()
         return Request(f"{self.address}{method}", params, {"auth": access_token})
 
-    async def renew(self, refused: Collection[str]) -> Renewal:
-        """See Credentials. Raises Bitrix24Error when the authorization server or the disk refuses."""
+    async def renew(self, refused: Collection[str]) -> Literal["none", "adopted", "refreshed"]:
+        """Get other secrets than those `refused`, so that a repeated call may fare better.
+
+        `adopted`: another process had already got new tokens; how long ago is not known, so they may have expired too.
+        Raises Bitrix24Error when the authorization server or the disk refuses.
+        """
         with current_wait().waiting_for("a new access token"):
             async with self._renewing:
                 if (token := self._look()) and token not in refused:
                     return "adopted"
-                refresh_tokens = [token for token in (self._configured[1],) if token]
+                refresh_tokens = [self._configured[1]] if self._configured[1] else []
                 if self._tokens is None and not refresh_tokens:
                     raise self._no_token()
                 order = Order(
@@ -176,11 +183,3 @@ def authorise(application: Application, code: str) -> None:
             write(tokens)
     except OSError:
         raise failure("TOKENS_NOT_KEPT") from None
-
-
-def _path(host: str, client_id: str, person: str) -> Path:
-    """One file for each portal and application, and for each person of a team."""
-    whose = f"{host}\n{client_id}" + (f"\n{person}" if person else "")
-    digest = hashlib.sha256(whose.encode()).hexdigest()[:12]
-    name = f"{re.sub(r'[^a-z0-9.-]', '_', host)}-{digest}.json"
-    return platformdirs.user_state_path("bitrix24-directories-mcp", appauthor=False) / name

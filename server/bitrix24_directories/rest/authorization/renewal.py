@@ -73,22 +73,18 @@ class Renewals:
         """
         under_way = self._under_way
         if under_way is None:
-            wait = self._opens_in()
+            now = self._clock()
+            self._ended_at = min(self._ended_at, now)  # a clock that was put back must not close this for years
+            since, wait = now - self._ended_at, 0.0
+            if self._made >= AT_ONCE and since < _TOKEN_LIFE:
+                wait = min(FIRST_PAUSE * 2.0 ** (self._made - AT_ONCE), LONGEST_PAUSE) - since
+            if wait > 0 and self._failed is not None:
+                raise replace_wait(self._failed, wait)
             if wait > 0:
-                if self._failed is not None:
-                    raise replace_wait(self._failed, wait)
                 return
             under_way = self._under_way = Future()
             Thread(target=self._carry_out, args=(order, under_way), daemon=True).start()
         await anyio.to_thread.run_sync(under_way.result, abandon_on_cancel=True)
-
-    def _opens_in(self) -> float:
-        now = self._clock()
-        self._ended_at = min(self._ended_at, now)  # a clock that was put back must not close this for years
-        since = now - self._ended_at
-        if self._made < AT_ONCE or since >= _TOKEN_LIFE:
-            return 0.0
-        return min(FIRST_PAUSE * 2.0 ** (self._made - AT_ONCE), LONGEST_PAUSE) - since
 
     def _carry_out(self, order: Order, done: Future[None]) -> None:
         error: Bitrix24Error | None = None
@@ -121,13 +117,11 @@ def _run_child(order: Order) -> None:
         creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0) | getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
     ) as child:
         said, _ = child.communicate(json.dumps(asdict(order)).encode())
-    if child.returncode != 0:
-        raise _child_error(said)
-
-
-def _child_error(said: bytes) -> Bitrix24Error:
+    if child.returncode == 0:
+        return
     try:
-        error: dict[str, Any] = json.loads(said)
-        return Bitrix24Error(entry=CATALOGUE[error["kind"]], **error)
+        told: dict[str, Any] = json.loads(said)
+        error = Bitrix24Error(entry=CATALOGUE[told["kind"]], **told)
     except (ValueError, TypeError, KeyError):
-        return failure("RENEWAL_FAILED")
+        error = failure("RENEWAL_FAILED")
+    raise error

@@ -35,6 +35,7 @@ SECONDS = 120.0
 _QUEUE_SECONDS = SECONDS + 30  # for another process that renews the same tokens
 _SECRETS = ("client_secret", "refresh_token", "code")
 _ANSWER_LIMIT = 64 * 2**10
+_SAID = ("kind", "http_status", "detail", "words", "code", "nothing_was_done")  # of an error, to whoever ordered
 
 
 async def request_tokens(endpoint: str, grant: Mapping[str, str], ca_file: str) -> Tokens:
@@ -123,14 +124,7 @@ def main() -> int:
     try:
         carry_out(order)
     except Bitrix24Error as exc:
-        said = {
-            "kind": exc.kind,
-            "http_status": exc.http_status,
-            "detail": exc.detail,
-            "words": exc.words,
-            "code": exc.code,
-            "nothing_was_done": exc.nothing_was_done,
-        }
+        said = {name: getattr(exc, name) for name in _SAID}
         with contextlib.suppress(BrokenPipeError):
             sys.stdout.write(json.dumps(said))
             sys.stdout.flush()

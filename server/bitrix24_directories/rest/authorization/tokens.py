@@ -19,7 +19,8 @@ _TOKEN = re.compile(r"[!-~]{1,4096}")
 _RESERVED = 10 * 2**10
 """Bytes that a file of tokens takes at most."""
 _USER = 100
-_TRIES, _PAUSE = 40, 0.05
+_TRIES, _PAUSE = 41, 0.05
+_NO_WAITING = getattr(os, "O_NONBLOCK", 0)
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,11 @@ def is_token(text: object) -> TypeGuard[str]:
     return isinstance(text, str) and _TOKEN.fullmatch(text) is not None
 
 
+@dataclass(frozen=True)
 class TokenFile:
     """The file at `path`. Every method raises OSError when the disk does not let it."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    path: Path
 
     @property
     def lock_path(self) -> Path:
@@ -61,7 +62,11 @@ class TokenFile:
     def read(self) -> Tokens | None:
         """The tokens; None when there is no file. Raises ValueError for a file that holds anything else."""
         try:
-            content = self._content()
+            # Whatever stands there is opened without waiting: a pipe would wait until somebody writes into it.
+            with open(self.path, "rb", opener=lambda path, flags: os.open(path, flags | _NO_WAITING)) as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise OSError("no regular file")
+                content = file.read(_RESERVED + 1)
         except FileNotFoundError:
             return None
         try:
@@ -92,27 +97,24 @@ class TokenFile:
                 with open(unfinished, "xb", opener=partial(os.open, mode=0o600)) as file:
                     file.write(b" " * _RESERVED)
                     _flush(file)
-
-                def write(tokens: Tokens) -> None:
-                    with unfinished.open("r+b") as file:
-                        file.write(json.dumps(asdict(tokens)).encode())
-                        _flush(file)
-                        with contextlib.suppress(OSError):  # the blanks behind do no harm
-                            file.truncate()
-                    _replace(unfinished, self.path)
-                    self._flush_folder()
-
-                yield write
+                yield partial(self._write, unfinished)
             finally:
                 unfinished.unlink(missing_ok=True)
 
-    def _content(self) -> bytes:
-        with open(self.path, "rb", opener=_without_waiting) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise OSError("no regular file")
-            return file.read(_RESERVED + 1)
-
-    def _flush_folder(self) -> None:
+    def _write(self, unfinished: Path, tokens: Tokens) -> None:
+        with unfinished.open("r+b") as file:
+            file.write(json.dumps(asdict(tokens)).encode())
+            _flush(file)
+            with contextlib.suppress(OSError):  # the blanks behind do no harm
+                file.truncate()
+        for left in reversed(range(_TRIES)):
+            try:
+                unfinished.replace(self.path)
+                break
+            except PermissionError:  # Windows refuses while another process reads it, and the tokens are paid for
+                if not left:
+                    raise
+                time.sleep(_PAUSE)
         with contextlib.suppress(OSError):  # Windows cannot open folders, and has no need to
             folder = os.open(self.path.parent, os.O_RDONLY)
             try:
@@ -121,23 +123,6 @@ class TokenFile:
                 os.close(folder)
 
 
-def _replace(unfinished: Path, path: Path) -> None:
-    """Windows refuses to replace a file while another process reads it: tokens that were paid for are tried again."""
-    for _ in range(_TRIES):
-        try:
-            unfinished.replace(path)
-        except PermissionError:
-            time.sleep(_PAUSE)
-        else:
-            return
-    unfinished.replace(path)
-
-
 def _flush(file: IO[bytes]) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    """Opens whatever stands there; without it a pipe would be waited for until somebody writes into it."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

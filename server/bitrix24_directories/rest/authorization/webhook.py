@@ -5,17 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from bitrix24_directories.rest.addresses import origin, safe_url
 from bitrix24_directories.rest.wire.exchange import Request
 from bitrix24_directories.text import INVISIBLE
 
-from .credentials import Renewal
-
 _QUOTES = "\"'`“”„‘’«»"
 _EXAMPLE = "//your-portal."
-
 _PATH = re.compile(r"(?P<before>/.*)?/rest/(?P<user>\d+)/(?P<secret>[A-Za-z0-9]{8,})(?:/[A-Za-z0-9_.]*)?/?")
 
 
@@ -51,18 +48,22 @@ class Webhook:
 
     @property
     def description(self) -> str:
+        """For a person's eyes: of any secret only its last two characters."""
         return f"webhook {self.address}{self.user}/…{self.secret[-2:]}/"
 
     @property
     def identity(self) -> tuple[str, ...]:
+        """Tells one caller of one portal from all others; what one may see is not for another."""
         return (self.address, self.secret)
 
     @property
     def secrets(self) -> Collection[str]:
+        """All that must appear nowhere."""
         return (self.secret,)
 
     def request(self, method: str, params: Mapping[str, Any]) -> Request:
+        """A call with the secret in its place."""
         return Request(f"{self.address}{self.user}/{self.secret}/{method}", params)
 
-    async def renew(self, refused: Collection[str]) -> Renewal:  # noqa: ARG002 - a webhook has no other secret
+    async def renew(self, refused: Collection[str]) -> Literal["none"]:  # noqa: ARG002 - a webhook has no other secret
         return "none"

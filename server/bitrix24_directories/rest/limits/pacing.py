@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 import random
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import anyio
 
@@ -39,10 +40,7 @@ FIRST_PAUSE = 0.5
 
 # The portal's two limits heal for certain: they are waited for until the deadline.
 _LIMITS = {"QUERY_LIMIT_EXCEEDED", "OPERATION_TIME_LIMIT"}
-_LIMITED = frozenset({"QUERY_LIMIT_EXCEEDED"})
-_OVERLOADED = frozenset({"TOO_MANY_REQUESTS", "SERVER_ERROR"})
 _INSTANT = 1e-6  # a shorter wait is rounding, and would not move the clock
-_METHOD_CLOSED = "the portal to allow this REST method again"
 _READS = re.compile(r"(?:.+\.)?(?:items|types|list|get|fields|current|scope)")
 
 
@@ -80,6 +78,10 @@ class Bucket:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
+        self.backs_off = {"QUERY_LIMIT_EXCEEDED"}
+        """Errors that tell every caller to wait: where no limit is known, whatever an overloaded server says."""
+        if plan.under_way < math.inf:
+            self.backs_off |= {"TOO_MANY_REQUESTS", "SERVER_ERROR"}
         self._level = 0.0
         self._level_at = 0.0
         self._opens_at = 0.0
@@ -87,11 +89,6 @@ class Bucket:
         self._refused_at = 0.0
         self._under_way = 0
         self._answered = anyio.Event()
-
-    @property
-    def backs_off(self) -> frozenset[str]:
-        """Errors that tell every caller to wait: where no limit is known, whatever an overloaded server says."""
-        return _LIMITED if self._plan.under_way == math.inf else _LIMITED | _OVERLOADED
 
     @contextmanager
     def sending(self) -> Iterator[None]:
@@ -126,9 +123,7 @@ class Bucket:
 
     def share(self, plan: Plan, parts: int) -> None:
         """Keep to one of so many parts of a plan."""
-        self._plan = (
-            plan if parts == 1 else replace(plan, burst=max(1, plan.burst // parts), per_second=plan.per_second / parts)
-        )
+        self._plan = replace(plan, burst=max(1, plan.burst // parts), per_second=plan.per_second / parts)
 
     def close(self, seconds: float) -> None:
         """Let nothing more go out for a while."""
@@ -189,27 +184,17 @@ class MethodLimits:
     async def passing(self, method: str) -> AsyncIterator[None]:
         """Wait until the method is open again, or raise at once if that is past the caller's deadline."""
         while method in self._closed:
-            await self._wait(method)
-            if method in self._probes:
-                with current_wait().waiting_for(_METHOD_CLOSED):
-                    await self._probes[method].wait()
-            elif not self.opens_in(method):
-                async with self._probing(method):
-                    yield
-                return
-        yield
-
-    async def _wait(self, method: str) -> None:
-        wait = self.opens_in(method)
-        if wait >= time_left():
-            raise failure("OPERATION_TIME_LIMIT", retry_after=wait, never_sent=True)
-        if wait:
-            with current_wait().waiting_for(_METHOD_CLOSED):
-                await anyio.sleep(wait)
-
-    @asynccontextmanager
-    async def _probing(self, method: str) -> AsyncIterator[None]:
-        """The one call that finds out: whatever it is told but that the time is still used up opens the method."""
+            wait = self.opens_in(method)
+            if wait >= time_left():
+                raise failure("OPERATION_TIME_LIMIT", retry_after=wait, never_sent=True)
+            if not wait and method not in self._probes:
+                break
+            with current_wait().waiting_for("the portal to allow this REST method again"):
+                await (anyio.sleep(wait) if wait else self._probes[method].wait())
+        if method not in self._closed:
+            yield
+            return
+        # This is the one call that finds out: whatever it is told but that the time is still used up opens the method.
         probe = self._probes[method] = anyio.Event()
         try:
             yield
@@ -226,33 +211,24 @@ class MethodLimits:
             probe.set()
 
 
-@dataclass
-class Retries:
-    """How often one call has failed, and whether and when it is worth another try.
+def pause_after(error: Bitrix24Error, failures: Counter[str], *, limits_open_in: float, repeatable: bool) -> float:
+    """Seconds to wait before a call is tried again. Raises `error` when another try cannot help or would come too late.
 
-    What is not `repeatable` (a write) is tried again only where the portal certainly did nothing.
+    `failures` counts how often the call has failed in which way; `limits_open_in` are the seconds until the portal's
+    limits let the next try through. What is not `repeatable` (a write) is tried again only where the portal certainly
+    did nothing.
     """
-
-    repeatable: bool
-    _failures: dict[str, int] = field(default_factory=dict)
-
-    def pause_after(self, error: Bitrix24Error, limits_open_in: float) -> float:
-        """Seconds to wait before the next try. Raises `error` when another try cannot help or would come too late.
-
-        `limits_open_in` are the seconds until the portal's limits let the next try through.
-        """
-        if error.kind in _LIMITS:
-            if limits_open_in >= time_left():
-                raise replace_wait(error, limits_open_in)
-            return 0.0
-        failures = self._failures[error.kind] = self._failures.get(error.kind, 0) + 1
-        may_repeat = self.repeatable or error.nothing_was_done
-        if not may_repeat or failures >= _TRIES.get(error.kind, 0):
-            raise error
-        pause = max(_jittered(FIRST_PAUSE * 2.0 ** (failures - 1)), error.asked_to_wait or 0.0)
-        if pause >= time_left():
-            raise error
-        return pause
+    if error.kind in _LIMITS:
+        if limits_open_in >= time_left():
+            raise replace_wait(error, limits_open_in)
+        return 0.0
+    failures[error.kind] += 1
+    if not (repeatable or error.nothing_was_done) or failures[error.kind] >= _TRIES.get(error.kind, 0):
+        raise error
+    pause = max(_jittered(FIRST_PAUSE * 2.0 ** (failures[error.kind] - 1)), error.asked_to_wait or 0.0)
+    if pause >= time_left():
+        raise error
+    return pause
 
 
 def _jittered(seconds: float) -> float:

@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 
 import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from bitrix24_directories.rest.wire.answers import Answer, Outcome, unwrap
-from bitrix24_directories.rest.wire.batches import BATCH_LENGTH, Call
+from bitrix24_directories.rest.wire.batches import BATCH_LENGTH, Call, in_one_request
 
 from .pacing import Bucket
 from .shared_calls import SharedCall
@@ -56,15 +58,12 @@ class Queue:
 
         Cancelled while it waits, it leaves the queue; cancelled later, the request goes on for those who share it.
         """
-        waiter = await self._dispatched(call)
+        waiter = await self.place(call)
         assert waiter.request is not None
         return unwrap((await waiter.request.wait())[waiter.position])
 
-    async def place(self) -> None:
-        """Wait for a place and take it, for a request that the caller makes itself. May be cancelled."""
-        await self._dispatched(None)
-
-    async def _dispatched(self, call: Call | None) -> _Waiter:
+    async def place(self, call: Call | None = None) -> _Waiter:
+        """Wait for a place and take it, for `call` or for a request that the caller makes itself. May be cancelled."""
         waiter = _Waiter(call, anyio.current_effective_deadline())
         self._waiters.append(waiter)
         if self._dispatcher is None:
@@ -73,18 +72,14 @@ class Queue:
             with current_wait().waiting_for("a free place under the portal's request limit"):
                 await waiter.dispatched.wait()
         except BaseException:
-            self._withdraw(waiter)
+            if waiter.request is not None:
+                waiter.request.remove_waiter()
+            if not waiter.dispatched.is_set():
+                self._waiters.remove(waiter)
+                if not self._waiters and self._dispatcher is not None:
+                    self._dispatcher.cancel()
             raise
         return waiter
-
-    def _withdraw(self, waiter: _Waiter) -> None:
-        if waiter.request is not None:
-            waiter.request.remove_waiter()
-        if waiter.dispatched.is_set():
-            return
-        self._waiters.remove(waiter)
-        if not self._waiters and self._dispatcher is not None:
-            self._dispatcher.cancel()
 
     def _start_dispatcher(self) -> None:
         self._dispatcher = anyio.CancelScope()
@@ -105,19 +100,19 @@ class Queue:
 
     def _dispatch_next(self) -> None:
         """Send the first waiter's call, with as many of the next ones as may share a batch with it."""
-        first = self._waiters.popleft()
-        if first.call is None:
-            first.dispatched.set()
-            return
-        waiters, calls = [first], [first.call]
-        while self._waiters and len(calls) < BATCH_LENGTH and not calls[0].alone:
-            following = self._waiters[0].call
-            if following is None or following.alone:
+        waiting: list[Call] = []
+        for waiter in islice(self._waiters, BATCH_LENGTH):
+            if waiter.call is None:
                 break
-            waiters.append(self._waiters.popleft())
-            calls.append(following)
-        request = SharedCall(self._tasks, lambda: self._send(calls))
-        for position, waiter in enumerate(waiters):
+            waiting.append(waiter.call)
+        if not waiting:
+            self._waiters.popleft().dispatched.set()
+            return
+        calls = in_one_request(waiting)
+        request = SharedCall(partial(self._send, calls))
+        self._tasks.start_soon(request.run)
+        for position in range(len(calls)):
+            waiter = self._waiters.popleft()
             request.add_waiter(waiter.deadline)
             waiter.request, waiter.position = request, position
             waiter.dispatched.set()

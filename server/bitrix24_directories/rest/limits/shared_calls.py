@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
 import anyio
-from anyio.abc import TaskGroup
 
 from .waiting import Waiting, current_wait
 
@@ -15,12 +14,12 @@ T = TypeVar("T")
 
 
 class SharedCall(Generic[T]):
-    """One piece of work, in a task of its own: it outlives the caller who began it as long as another one waits.
+    """One piece of work, `run` in a task of its own: it outlives the caller who began it as long as another one waits.
 
     It has until the latest of its waiters' deadlines, and is cancelled when the last of them stops waiting.
     """
 
-    def __init__(self, tasks: TaskGroup, work: Callable[[], Awaitable[T]]) -> None:
+    def __init__(self, work: Callable[[], Awaitable[T]]) -> None:
         self._work = work
         self._scope = anyio.CancelScope(deadline=-math.inf)
         self._done = anyio.Event()
@@ -28,16 +27,10 @@ class SharedCall(Generic[T]):
         self._waiters = 0
         self._result: T
         self._error: Exception | None = None
-        tasks.start_soon(self._run)
 
     @property
     def under_way(self) -> bool:
         return not self._done.is_set() and not self._scope.cancel_called
-
-    async def join(self) -> T:
-        """Become a waiter and wait for the result. Raises what the work raises; may be cancelled."""
-        self.add_waiter(anyio.current_effective_deadline())
-        return await self.wait()
 
     def add_waiter(self, deadline: float) -> None:
         """Count one more waiter, who has until `deadline` and then calls `wait` or `remove_waiter`."""
@@ -60,7 +53,7 @@ class SharedCall(Generic[T]):
             raise self._error
         return self._result
 
-    async def _run(self) -> None:
+    async def run(self) -> None:
         with self._scope, self._waiting.as_current():
             try:
                 self._result = await self._work()

@@ -84,8 +84,10 @@ def refused(status: int, headers: Mapping[str, str], parsed: dict[str, Any]) -> 
     if isinstance(nested := code, dict):  # REST 3.0
         code, description = nested.get("code"), nested.get("message") or description
     wait = _retry_after(headers)
-    if wait is None:
-        wait = _operating_reset(parsed.get("time"))
+    if wait is None and isinstance(timing := parsed.get("time"), dict):
+        reset_at = timing.get("operating_reset_at")
+        if isinstance(reset_at, int | float) and reset_at > 0:
+            wait = _seconds_until(min(reset_at, _FAR))
     return from_portal(_text(code), _text(description), status, wait)
 
 
@@ -116,13 +118,8 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-def _operating_reset(timing: object) -> float | None:
-    """Seconds until `operating_reset_at` of a `time` block, LONGEST_WAIT at most."""
-    reset_at = timing.get("operating_reset_at") if isinstance(timing, dict) else None
-    return _seconds_until(min(reset_at, _FAR)) if isinstance(reset_at, int | float) and reset_at > 0 else None
-
-
 def _seconds_until(moment: float) -> float:
+    """Seconds until a time of Unix, LONGEST_WAIT at most."""
     return min(max(0.0, moment - time.time()), LONGEST_WAIT)
 
 

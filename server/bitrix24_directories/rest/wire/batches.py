@@ -8,21 +8,25 @@ there is no escape.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
+from urllib.parse import quote
 
 from bitrix24_directories.rest.errors import failure
 
 from .answers import Answer, Outcome, count, refused, unexpected
-from .php_query import php_query
 
 BATCH_LENGTH = 50
 """Commands that the portal takes in one batch."""
 
 # The parts of a batch's answer, each keyed by command; PHP writes an empty one as [].
 _PARTS = ("", "_error", "_total", "_next", "_time")
+
+# PHP turns blanks and dots of a parameter's name into underscores, and reads brackets and NULs its own way.
+_NAME = re.compile(r"[^\s.\[\]\0]+")
+_KEY = re.compile(r"[^\[\]\0]+")
 
 _REPLACED = re.compile(r"\$(?:result|error|total|next|time)\[")
 
@@ -43,14 +47,13 @@ class Call:
 
 def in_one_request(calls: Sequence[Call]) -> list[Call]:
     """The first of `calls`, with as many of the next ones as one batch can hold in their order."""
-    if calls[0].alone:
-        return [calls[0]]
-    return [*takewhile(lambda call: not call.alone, calls[:BATCH_LENGTH])]
+    return [*takewhile(lambda call: not call.alone, calls[:BATCH_LENGTH])] or [calls[0]]
 
 
 def batch_params(calls: Sequence[Call], *, halt: bool = False) -> dict[str, Any]:
     """What to send to the method `batch`; with `halt` the portal stops at the first command that fails."""
-    commands = {key: f"{call.method}?{php_query(call.params)}" for key, call in zip(_keys(calls), calls, strict=True)}
+    # PHP could take mere numbers for list indexes.
+    commands = {f"c{place}": f"{call.method}?{php_query(call.params)}" for place, call in enumerate(calls)}
     return {"halt": int(halt), "cmd": commands}
 
 
@@ -63,11 +66,48 @@ def read_batch(answer: Answer, calls: Sequence[Call], *, halt: bool = False) -> 
     if not isinstance(answer.result, dict):
         raise unexpected(200)
     parts = {name: part if isinstance(part := answer.result.get(f"result{name}"), dict) else {} for name in _PARTS}
-    keys = _keys(calls)
+    keys = [f"c{place}" for place in range(len(calls))]
     if halt and any(key in parts["_error"] for key in keys):
         while keys[-1] not in parts[""] and keys[-1] not in parts["_error"]:
             keys.pop()
-    return [_read_command(parts, key) for key in keys]
+    outcomes: list[Outcome] = []
+    for key in keys:
+        if key in parts["_error"]:
+            error = parts["_error"][key]
+            said = {"time": parts["_time"].get(key)} | (error if isinstance(error, dict) else {})
+            outcomes.append(refused(200, {}, said))
+        elif key in parts[""]:
+            total, following = count(parts["_total"].get(key)), count(parts["_next"].get(key))
+            outcomes.append(Answer(parts[""][key], total=total, next=following))
+        else:
+            lacking = "a batch's answer lacks one of its commands"
+            outcomes.append(failure("UNEXPECTED_ANSWER", http_status=200, detail=lacking))
+    return outcomes
+
+
+def php_query(params: Mapping[str, Any]) -> str:
+    """`{"filter": {"ENTITY_ID": "SOURCE"}}` -> `filter[ENTITY_ID]=SOURCE`, percent-encoded where needed.
+
+    As PHP's http_build_query: true is 1, false is 0, and what is None or empty is left out. Raises ValueError for a key
+    that PHP would read as another one.
+    """
+    for name in params:
+        if _NAME.fullmatch(name) is None:
+            raise ValueError("PHP would change a parameter's name: " + repr(name))
+    pairs = (pair for name, value in params.items() for pair in _pairs(name, value))
+    return "&".join(f"{quote(name, safe='[]')}={quote(value, safe='')}" for name, value in pairs)
+
+
+def _pairs(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, list | tuple):
+        value = dict(enumerate(value))
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if _KEY.fullmatch(str(key)) is None:
+                raise ValueError("PHP would change a key: " + repr(key))
+            yield from _pairs(f"{name}[{key}]", item)
+    elif value is not None:
+        yield name, str(int(value)) if isinstance(value, bool) else str(value)
 
 
 def _is_replaced(value: Any) -> bool:
@@ -76,17 +116,3 @@ def _is_replaced(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return any(map(_is_replaced, value))
     return isinstance(value, str) and _REPLACED.search(value) is not None
-
-
-def _keys(calls: Sequence[Call]) -> list[str]:
-    """Keys for a batch's commands that PHP cannot take for list indexes."""
-    return [f"c{place}" for place in range(len(calls))]
-
-
-def _read_command(parts: Mapping[str, dict[str, Any]], key: str) -> Outcome:
-    if key in parts["_error"]:
-        error = parts["_error"][key]
-        return refused(200, {}, {"time": parts["_time"].get(key)} | (error if isinstance(error, dict) else {}))
-    if key not in parts[""]:
-        return failure("UNEXPECTED_ANSWER", http_status=200, detail="a batch's answer lacks one of its commands")
-    return Answer(parts[""][key], total=count(parts["_total"].get(key)), next=count(parts["_next"].get(key)))

@@ -44,7 +44,7 @@ async def read_body(response: httpx.Response, limit: int) -> bytes:
             bounded(received)
             for piece in _through(layers, chunk):
                 content += piece
-        if received and not all(layer.ended for layer in layers):
+        if received and not all(layer.unpacker.eof for layer in layers):
             raise failure("BROKEN_ANSWER", http_status=response.status_code)
     except zlib.error:
         raise failure("BROKEN_ANSWER", http_status=response.status_code) from None
@@ -66,38 +66,29 @@ class _Layer:
 
     def __init__(self, bounded: Callable[[int], None]) -> None:
         self._bounded = bounded
-        self._unpacker = zlib.decompressobj(_ANY_HEADER)
+        self.unpacker = zlib.decompressobj(_ANY_HEADER)
         self._head = b""
         self._size = 0
-
-    @property
-    def ended(self) -> bool:
-        return self._unpacker.eof
 
     def unpacked(self, packed: bytes) -> Iterator[bytes]:
         """Pieces of at most 64 KiB. Raises zlib.error."""
         if len(self._head) < _HEAD:
-            packed = self._begin(packed)
+            self._head += packed
+            if len(self._head) < _HEAD:
+                return
+            packed = self._head
+            try:
+                zlib.decompressobj(_ANY_HEADER).decompress(packed[:_HEAD])
+            except zlib.error:  # some servers leave the header out of what they call deflate
+                self.unpacker = zlib.decompressobj(_NO_HEADER)
         full = False
         while packed or full:
-            if self._unpacker.eof:  # gzip allows several packets one after another
-                self._unpacker = zlib.decompressobj(_ANY_HEADER)
-            piece = self._unpacker.decompress(packed, _STEP)
-            packed = self._unpacker.unconsumed_tail or self._unpacker.unused_data
-            full = len(piece) == _STEP and not self._unpacker.eof
+            if self.unpacker.eof:  # gzip allows several packets one after another
+                self.unpacker = zlib.decompressobj(_ANY_HEADER)
+            piece = self.unpacker.decompress(packed, _STEP)
+            packed = self.unpacker.unconsumed_tail or self.unpacker.unused_data
+            full = len(piece) == _STEP and not self.unpacker.eof
             self._size += len(piece)
             self._bounded(self._size)
             if piece:
                 yield piece
-
-    def _begin(self, packed: bytes) -> bytes:
-        """Hold what came until it tells whether there is a header: some servers leave it out of what they call
-        deflate."""
-        self._head += packed
-        if len(self._head) < _HEAD:
-            return b""
-        try:
-            zlib.decompressobj(_ANY_HEADER).decompress(self._head[:_HEAD])
-        except zlib.error:
-            self._unpacker = zlib.decompressobj(_NO_HEADER)
-        return self._head

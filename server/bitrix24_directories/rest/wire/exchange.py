@@ -66,95 +66,27 @@ def trusted(ca_file: str) -> ssl.SSLContext | Literal[True]:
     return context
 
 
-class Connections:
-    """Connections to a portal, kept for all who call it; `transport` replaces the network, and `ca_file` names an
-    authority that is trusted besides. Cookies are not taken: what a portal gives to one caller is not for another.
+def connections(transport: httpx.AsyncBaseTransport | None, ca_file: str) -> httpx.AsyncClient:
+    """Connections to a portal, for all who call it; `transport` replaces the network, and `ca_file` names an authority
+    that is trusted besides. Cookies are not taken: what a portal gives to one caller is not for another.
+
+    Raises Bitrix24Error where the environment's proxy or certificates cannot be used.
     """
-
-    def __init__(self, transport: httpx.AsyncBaseTransport | None = None, ca_file: str = "") -> None:
-        self._transport = transport
-        self._ca_file = ca_file
-        self._http: httpx.AsyncClient | None = None
-
-    @property
-    def http(self) -> httpx.AsyncClient:
-        """Made for the first call: reading the certificates takes its time, and start-up time counts.
-
-        Raises Bitrix24Error where the environment's proxy or certificates cannot be used.
-        """
-        if self._http is None:
-            try:
-                self._http = httpx.AsyncClient(
-                    headers={"User-Agent": USER_AGENT, "Accept-Encoding": ACCEPTED},
-                    timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS),
-                    verify=trusted(self._ca_file),
-                    follow_redirects=False,
-                    event_hooks={"response": [_keep_location]},
-                    transport=self._transport,
-                )
-            except OSError as exc:  # SSL_CERT_FILE names no readable certificates
-                raise failure("CERTIFICATES_UNREADABLE") from exc
-            except (ImportError, ValueError, httpx.InvalidURL) as exc:  # a proxy that httpx cannot use
-                raise failure("PROXY_FAILURE") from exc
-            self._http.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
-        return self._http
-
-    async def close(self) -> None:
-        if self._http is not None:
-            await self._http.aclose()
-
-
-class Exchange:
-    """Posts JSON to a portal. `redact` knows the secrets that no answer may show.
-
-    How long an answer may take is the caller's to bound.
-    """
-
-    def __init__(self, redact: Redactor, connections: Connections) -> None:
-        self._redact = redact
-        self._connections = connections
-        self._told: set[str] = set()
-
-    async def post(self, request: Request) -> Answer:
-        """The answer to one POST.
-
-        Raises Bitrix24Error for whatever keeps the portal from giving a `result`, the environment's proxy and
-        certificate settings included.
-        """
-        status, headers, content = await self._follow(request)
-        return read_answer(status, headers, content, self._redact)
-
-    async def _follow(self, request: Request) -> tuple[int, httpx.Headers, bytes]:
-        """Follow a renamed portal's redirects by hand: a client's own following turns POST into GET.
-
-        Another origin gets nothing but what the redirect itself carries: one that does not prove who calls is no
-        renamed portal's, and is not followed.
-        """
-        url, home = request.url, origin(httpx.URL(request.url))
-        for _ in range(_MAX_HOPS + 1):
-            at_home = origin(httpx.URL(url)) == home
-            body = {**request.params, **request.proof} if at_home else request.params
-            try:
-                async with self._connections.http.stream("POST", url, json=body) as response:
-                    if response.status_code not in _REDIRECTS:
-                        return response.status_code, response.headers, await read_body(response, ANSWER_LIMIT)
-                    status, location = response.status_code, response.extensions["location"]
-            except (httpx.HTTPError, httpx.InvalidURL) as exc:
-                error = network_error(exc, url)
-                error.nothing_was_done &= url == request.url  # else the portal has had the call before it sent us on
-                raise error from exc
-            try:
-                target = redirected(url, location)
-            except ValueError as exc:
-                raise failure("PORTAL_MOVED", http_status=status, detail=str(exc)) from None
-            host = self._redact(one_line(target.host, 100))
-            if origin(target) != home and self._redact(str(target)) == str(target):
-                raise failure("PORTAL_MOVED", http_status=status, detail=f"it is at {host} now")
-            if host not in self._told:
-                self._told.add(host)
-                logger.warning("The portal sends callers to %s: update the address in the settings", host)
-            url = str(target)
-        raise failure("PORTAL_MOVED", http_status=status, detail="too many redirects")
+    try:
+        http = httpx.AsyncClient(
+            headers={"User-Agent": USER_AGENT, "Accept-Encoding": ACCEPTED},
+            timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS),
+            verify=trusted(ca_file),
+            follow_redirects=False,
+            event_hooks={"response": [_keep_location]},
+            transport=transport,
+        )
+    except OSError as exc:  # SSL_CERT_FILE names no readable certificates
+        raise failure("CERTIFICATES_UNREADABLE") from exc
+    except (ImportError, ValueError, httpx.InvalidURL) as exc:  # a proxy that httpx cannot use
+        raise failure("PROXY_FAILURE") from exc
+    http.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
+    return http
 
 
 async def _keep_location(response: httpx.Response) -> None:
@@ -162,11 +94,46 @@ async def _keep_location(response: httpx.Response) -> None:
     response.extensions["location"] = response.headers.pop("location", "")
 
 
+async def post(http: httpx.AsyncClient, request: Request, redact: Redactor, told: set[str]) -> Answer:
+    """The answer to one POST of JSON; how long it may take is the caller's to bound.
+
+    `redact` knows the secrets that no answer may show; `told` collects the hosts that the log has named to this caller.
+    Follows a renamed portal's redirects by hand: a client's own following turns POST into GET. Another origin gets
+    nothing but what the redirect itself carries: one that does not prove who calls is no renamed portal's, and is not
+    followed. Raises Bitrix24Error for whatever keeps the portal from giving a `result`.
+    """
+    url, home = request.url, origin(httpx.URL(request.url))
+    for _ in range(_MAX_HOPS + 1):
+        at_home = origin(httpx.URL(url)) == home
+        body = {**request.params, **request.proof} if at_home else request.params
+        try:
+            async with http.stream("POST", url, json=body) as response:
+                status = response.status_code
+                if status not in _REDIRECTS:
+                    return read_answer(status, response.headers, await read_body(response, ANSWER_LIMIT), redact)
+        except (httpx.HTTPError, httpx.InvalidURL) as exc:
+            error = network_error(exc, url)
+            error.nothing_was_done &= url == request.url  # else the portal has had the call before it sent us on
+            raise error from exc
+        try:
+            target = redirected(url, response.extensions["location"])
+        except ValueError as exc:
+            raise failure("PORTAL_MOVED", http_status=status, detail=str(exc)) from None
+        host = redact(one_line(target.host, 100))
+        if origin(target) != home and redact(str(target)) == str(target):
+            raise failure("PORTAL_MOVED", http_status=status, detail=f"it is at {host} now")
+        if host not in told:
+            told.add(host)
+            logger.warning("The portal sends callers to %s: update the address in the settings", host)
+        url = str(target)
+    raise failure("PORTAL_MOVED", http_status=status, detail="too many redirects")
+
+
 def network_error(exc: Exception, url: str) -> Bitrix24Error:
     """What an httpx exception of a request to `url` means."""
     match exc:
         case httpx.ConnectError():
-            kind = _connect_kind(_causes(exc))
+            kind = _connect_kind(exc)
             return failure("PROXY_FAILURE" if kind in _NO_CONNECTION and _by_proxy(url) else kind)
         case httpx.ConnectTimeout():
             return failure("PROXY_FAILURE" if _by_proxy(url) else "CONNECTION_FAILED")
@@ -189,8 +156,11 @@ def _by_proxy(url: str) -> bool:
     return bool({parsed.scheme, "all"} & proxies.keys()) and not proxy_bypass(parsed.hostname or "")
 
 
-def _connect_kind(causes: list[BaseException]) -> str:
-    for cause in causes:
+def _connect_kind(error: BaseException) -> str:
+    """What the system's own error says, which httpx hides at the bottom."""
+    seen: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in seen:
         match cause:
             case ssl.SSLError() if any(sign in str(cause) for sign in _NO_TLS):
                 return "NOT_TLS"
@@ -200,14 +170,6 @@ def _connect_kind(causes: list[BaseException]) -> str:
                 return "DNS_FAILURE"
             case ConnectionRefusedError():
                 return "CONNECTION_REFUSED"
+        seen.append(cause)
+        cause = cause.__cause__ or cause.__context__
     return "CONNECTION_FAILED"
-
-
-def _causes(exc: BaseException) -> list[BaseException]:
-    """The exception and everything it came from; httpx hides the system's own error at the bottom."""
-    found: list[BaseException] = []
-    current: BaseException | None = exc
-    while current is not None and current not in found:
-        found.append(current)
-        current = current.__cause__ or current.__context__
-    return found
