@@ -194,29 +194,25 @@ class _Judge:
             if is_list or is_map:
                 return Verdict("unchecked", given)
             return Verdict("changed", given if isinstance(given, list) else [given], otherwise=REFUSE)
-        if not isinstance(given, list):
-            otherwise = "" if isinstance(given, dict) else REFUSE  # to PHP an object is a list
-            return self._judge_text_of_several(field, given).as_changed(otherwise=otherwise)
+        if not isinstance(given, list):  # one value, or a text of several with commas between
+            text = given if isinstance(given, str) and field.kind not in _TEXTS else ""
+            parts = [part.strip() for part in _BETWEEN.split(text) if part.strip()]
+            verdict = self._judge_parts(field, [given])
+            several = self._judge_parts(field, parts) if len(parts) > 1 else verdict
+            if field.kind in _NUMBERS and _COMMA_IN_NUMBER.search(text):
+                verdict = Verdict("wrong", note="expected a list of numbers such as [1500, 20]")
+            elif verdict.writes and several.writes and several.value != verdict.value:
+                every = (*verdict.value, *several.value)
+                items = tuple(option(code_text(one), self._judge_value(field, one).name) for one in every)
+                verdict = Verdict("ambiguous", candidates=items, note="it is one name, or several")
+            elif several.writes or not verdict.writes:
+                verdict = several
+            return verdict.as_changed(otherwise="" if isinstance(given, dict) else REFUSE)  # to PHP an object is a list
         parts = [part for part in given if not is_empty(part, field.kind)]
         verdict = self._judge_parts(field, parts)
         if not (is_list or is_map):  # a list that came as a text
             verdict = replace(verdict, otherwise=REFUSE)
         return verdict if is_list and len(parts) == len(given) else verdict.as_changed()
-
-    def _judge_text_of_several(self, field: Field, given: Any) -> Verdict:
-        """What stands for a list and is none: one value, or a text of several with commas between."""
-        verdict = self._judge_parts(field, [given])
-        if not isinstance(given, str) or field.kind in _TEXTS:
-            return verdict
-        if field.kind in _NUMBERS and _COMMA_IN_NUMBER.search(given):
-            return Verdict("wrong", note="expected a list of numbers such as [1500, 20]")
-        parts = [part.strip() for part in _BETWEEN.split(given) if part.strip()]
-        several = self._judge_parts(field, parts) if len(parts) > 1 else verdict
-        if verdict.writes and several.writes and several.value != verdict.value:
-            every = (*verdict.value, *several.value)
-            items = tuple(option(code_text(one), self._judge_value(field, one).name) for one in every)
-            return Verdict("ambiguous", candidates=items, note="it is one name, or several")
-        return several if several.writes or not verdict.writes else verdict
 
     def _judge_parts(self, field: Field, parts: Sequence[Any]) -> Verdict:
         """The values of a list, each for itself; the first that cannot be written speaks for all."""

@@ -13,12 +13,9 @@ from typing import Literal
 
 from bitrix24_directories.directories.fields.fields import OLD_METHODS, Field, folded, folded_name
 
-from .aliases import MULTIFIELDS, alike_by_meaning, called_by_alias, multifield_type
+from .aliases import MULTIFIELDS, called_by_alias, multifield_type, names_of, nearest_fields
 
 Style = Literal["old", "new"]
-
-_NEAREST = 2
-_CLOSE = 75
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +74,7 @@ def read_keys(fields: Sequence[Field], keys: Sequence[str], style: Style) -> lis
         else:
             name, title = folded_name(key), folded(key)
             titled = [field for field in fields if field.title and folded(field.title) == title]
-            if found := [field for field in fields if name and name in map(folded_name, _names(field))]:
+            if found := [field for field in fields if name and name in map(folded_name, names_of(field))]:
                 level, more = 2, titled
             else:
                 level, found, more = 3, titled, called_by_alias(key, fields)
@@ -88,7 +85,7 @@ def read_keys(fields: Sequence[Field], keys: Sequence[str], style: Style) -> lis
     read: list[Key] = []
     for key, (level, found) in meant.items():
         if len(found) != 1:
-            read.append(Key(key, None, candidates=tuple(found or _nearest(key, fields)), ambiguous=bool(found)))
+            read.append(Key(key, None, candidates=tuple(found or nearest_fields(key, fields)), ambiguous=bool(found)))
             continue
         (field,) = found
         others = [other for at, other in taken.get(id(field), []) if other != key and at <= level]
@@ -108,22 +105,3 @@ def old_multifields(fields: Sequence[Field]) -> list[str]:
     """The fields of phones and the like that the old methods have; those that facts name where they tell none."""
     told = [field.old_name for field in fields if field.kind == "crm_multifield" and not field.name]
     return told or [*MULTIFIELDS.values()]
-
-
-def _names(field: Field) -> tuple[str, str, str]:
-    return field.name, field.old_name, field.upper_name
-
-
-def _nearest(key: str, fields: Sequence[Field]) -> list[Field]:
-    """Fields that a key speaks of, then those that it may be a misspelling of."""
-    from rapidfuzz import fuzz  # only a mistake needs it, and start-up time counts
-
-    words = key.casefold().replace("_", " ")
-    ranked: list[tuple[int, float, Field]] = []
-    for field in fields:
-        if not field.read_only:
-            names = (name.casefold().replace("_", " ") for name in (*_names(field), field.title))
-            close = max(fuzz.WRatio(words, name) for name in names)
-            ranked.append((alike_by_meaning(key, field), close, field))
-    ranked.sort(key=lambda one: one[:2], reverse=True)
-    return [field for alike, close, field in ranked[:_NEAREST] if alike or close >= _CLOSE]
