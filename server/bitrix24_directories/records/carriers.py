@@ -35,7 +35,6 @@ class Carriers:
         return {
             code: ", ".join(f"{'some' if count is None else count} in {path}" for path, count in of.items())
             for code, of in self.counts.items()
-            if of
         }
 
     @property

@@ -210,7 +210,7 @@ class Gathering:
         *,
         with_currencies: bool,
     ) -> Knowledge:
-        """All of it, with the pipeline and the stage of the record that there is; a new one has neither yet."""
+        """What is known once all is read, with the pipeline and the stage of the record; a new one has neither yet."""
         record: dict[str, Any] = {}
         if self._record_id is not None:
             outcome = self._found[record_of(kind.id, self._record_id)]
@@ -231,7 +231,7 @@ class Gathering:
         listed = Directory(entity_id="currencies", name="the portal's currencies", kind="list")
         stage = next((one for one in fields if one.is_stage), None)
         defaults = stage.directories if stage is not None else ()
-        items = {entity_id: listed.items for entity_id, listed in lists.items()}
+        items = {entity_id: codes.items for entity_id, codes in lists.items()}
         number = str(record.get("categoryId"))
         return Knowledge(
             type=kind,

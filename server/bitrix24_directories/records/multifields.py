@@ -59,12 +59,20 @@ def judge_multifield(key: Key, field: Field, given: Any, style: Style, old_types
     """
     raw, given = given, as_json(given)
     type_of_key = field.old_name if field.old_name in _TYPES else multifield_type(key.given)
+    # The methods drop rows of another shape than theirs.
+    came = list(raw.values()) if isinstance(raw, Mapping) else raw if isinstance(raw, list) else []
+    names = {"VALUE", "DELETE"} if style == "old" else {"value"}
+    taken = [
+        isinstance(one, Mapping) and not names.isdisjoint(one) and (style == "old" or one.get("typeId") in _TYPES)
+        for one in came
+    ]
+    otherwise = DROP if not any(taken) else "" if all(taken) else "drop part of it"
     rows = _rows(given, type_of_key)
     if not rows:
-        return Verdict("wrong", note=_EXPECTED[style], otherwise=_otherwise(raw, style))
+        return Verdict("wrong", note=_EXPECTED[style], otherwise=otherwise)
     unknown = sorted({row.type for row in rows if row.type not in old_types})
     if style == "old" and unknown:
-        return Verdict("wrong", note=f"only crm.item.* takes {', '.join(unknown)}", otherwise=_otherwise(raw, style))
+        return Verdict("wrong", note=f"only crm.item.* takes {', '.join(unknown)}", otherwise=otherwise)
     as_given = raw
     write: dict[str, Any] = {}
     if style == "old":
@@ -79,18 +87,7 @@ def judge_multifield(key: Key, field: Field, given: Any, style: Style, old_types
         write["fm"] = {row.id: row.spelt(style) for row in rows} if rows[0].id else spelt
     if [*write] == [key.given] and quoted(write[key.given]) == quoted(as_given):
         return Verdict("unchecked", {key.given: raw})
-    return Verdict("changed", write, otherwise=_otherwise(raw, style))
-
-
-def _otherwise(given: Any, style: Style) -> str:
-    """What the methods do with rows as they came: those of another shape they drop."""
-    rows = list(given.values()) if isinstance(given, Mapping) else given if isinstance(given, list) else []
-    names = {"VALUE", "DELETE"} if style == "old" else {"value"}
-    taken = [
-        isinstance(one, Mapping) and not names.isdisjoint(one) and (style == "old" or one.get("typeId") in _TYPES)
-        for one in rows
-    ]
-    return DROP if not any(taken) else "" if all(taken) else "drop part of it"
+    return Verdict("changed", write, otherwise=otherwise)
 
 
 def _rows(given: Any, type_of_key: str) -> list[_Row]:

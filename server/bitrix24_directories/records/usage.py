@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Any
+from itertools import accumulate
+from typing import Any, TypeVar
 
 import anyio
 
@@ -17,8 +18,9 @@ from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.entity_ids import as_id, is_channel_source
 from bitrix24_directories.directories.fields.fields import NOT_READ, folded
 from bitrix24_directories.directories.fields.rows import CountedRecords
-from bitrix24_directories.directories.models import Directory, Item
+from bitrix24_directories.directories.models import Directory, Item, Shape
 from bitrix24_directories.directories.naming import only
+from bitrix24_directories.directories.paging import place_of
 from bitrix24_directories.directories.reading.cached_reader import Read
 from bitrix24_directories.directories.reads import records_with
 from bitrix24_directories.rest import Bitrix24Error
@@ -32,6 +34,12 @@ from .models import DirectoryUsage, UnknownCode, UsedItem
 _ROUNDS = 5  # in each of which up to a page of unknown codes comes to light
 _IDS = 5
 _SHOWN_IDS = 20  # in a picture
+_ITEMS_BYTES = 7_000  # of JSON, UTF-8: a token is two bytes or more of whatever codes and names are written in
+_UNKNOWN_BYTES = 2_500
+_FIELDS = 25
+_REASONS = 6
+
+S = TypeVar("S", bound=Shape)
 
 
 async def usage(directories: Directories, entity_id: str, *, fresh: bool = False) -> DirectoryUsage:
@@ -120,6 +128,28 @@ async def usages(
         except Bitrix24Error as exc:
             counted.append((one, exc))
     return counted
+
+
+def part_of_usage(whole: DirectoryUsage, after: str = "") -> DirectoryUsage:
+    """The items behind the code `after`, most used first and unused ones last, as many as fit; `more` tells how many
+    are left. The codes that the directory does not have stand in the first part alone, as many as fit.
+
+    Raises Bitrix24Error UNKNOWN_ITEM where there is no such code.
+    """
+    items = sorted(whole.items, key=lambda one: (1 if one.count is None else 0 if one.count else 2, -(one.count or 0)))
+    if after.strip():
+        items = items[place_of(items, after, whole.entity_id) + 1 :]
+    shown = _that_fit(items, _ITEMS_BYTES)
+    unknown = [] if after.strip() else _that_fit(whole.unknown or (), _UNKNOWN_BYTES)
+    return whole.model_copy(
+        update={
+            "items": shown,
+            "more": len(items) - len(shown) or None,
+            "unknown": unknown or None,
+            "fields": _first(whole.fields, _FIELDS),
+            "partial": _first(whole.partial or (), _REASONS) or None,
+        }
+    )
 
 
 def _questions(places: Sequence[Place], codes: Sequence[str]) -> list[Read[CountedRecords]]:
@@ -220,3 +250,15 @@ def _ids_by_code(records: Sequence[dict[str, Any]], place: Place, known: Sequenc
                 code = spelt.setdefault(key, next(code for code in carried if folded_code(code) == key))
                 found.setdefault(code, []).append(record_id_of(record))
     return found
+
+
+def _that_fit(shapes: Sequence[S], size: int) -> list[S]:
+    """The first ones whose JSON fits into `size` bytes, and one at least."""
+    ends = accumulate(len(shape.model_dump_json(by_alias=True, exclude_none=True).encode()) for shape in shapes)
+    fitting = sum(end <= size for end in ends)
+    return list(shapes[: max(1, fitting)])
+
+
+def _first(lines: Sequence[str], number: int) -> list[str]:
+    left = len(lines) - number
+    return [*lines[:number], *([f"and {left} more"] if left > 0 else [])]

@@ -7,6 +7,7 @@ of the next month, 1/2 is January 2, and what it cannot read is dropped.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -44,11 +45,10 @@ def boolean(value: Any, style: Style) -> Verdict:
     text = str(value).strip().casefold()
     stored = "N" if style == "new" or value in (None, "", 0, "0", [], {}) else "Y"
     otherwise = f"store {stored}"
-    if text in _YES:
-        return Verdict("changed", "Y", otherwise="" if stored == "Y" else otherwise)
-    if text in _NO:
-        return Verdict("changed", "N", otherwise="" if stored == "N" else otherwise)
-    return Verdict("wrong", candidates=(option("Y"), option("N")), otherwise=otherwise)
+    if text not in _YES | _NO:
+        return Verdict("wrong", candidates=(option("Y"), option("N")), otherwise=otherwise)
+    meant = "Y" if text in _YES else "N"
+    return Verdict("changed", meant, otherwise="" if stored == meant else otherwise)
 
 
 def number(value: Any, *, whole: bool) -> Verdict:
@@ -143,27 +143,21 @@ def _one_of(value: Any, meant: list[str], expected: str) -> Verdict:
 def _moments(value: Any) -> list[str]:
     """All times that a text may mean: "1/2/2026" is a day in January to some and in February to others."""
     text = value.strip() if isinstance(value, str) else ""
+    read: list[str] = []
     if match := _SLASHED.fullmatch(text):
         first, second, year = match["m"], match["d"], match["y"]
         read = [f"{year}-{month:0>2}-{of_month:0>2}T00:00:00" for month, of_month in ((first, second), (second, first))]
-        return [one for one in dict.fromkeys(read) if _real(one)]
-    for pattern in (_YEAR_FIRST, _DAY_FIRST):
-        if match := pattern.fullmatch(text):
-            hour, minute, *second = (match["time"] or "0:00").split(":")
-            zone = re.sub(r"(\d\d)(\d\d)$", r"\1:\2", match["zone"] or "")
-            date_part = f"{match['y']}-{match['m']:0>2}-{match['d']:0>2}"
-            found = f"{date_part}T{hour:0>2}:{minute}:{''.join(second) or '00'}{zone}"
-            return [found] if _real(found) else []
-    return []
-
-
-def _real(text: str) -> bool:
-    """Whether there is such a day and such a time."""
-    try:
-        datetime.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
+    elif match := _YEAR_FIRST.fullmatch(text) or _DAY_FIRST.fullmatch(text):
+        hour, minute, *seconds = (match["time"] or "0:00").split(":")
+        zone = re.sub(r"(\d\d)(\d\d)$", r"\1:\2", match["zone"] or "")
+        date_part = f"{match['y']}-{match['m']:0>2}-{match['d']:0>2}"
+        read = [f"{date_part}T{hour:0>2}:{minute}:{''.join(seconds) or '00'}{zone}"]
+    real: list[str] = []
+    for one in dict.fromkeys(read):
+        with contextlib.suppress(ValueError):  # there is no such day, or no such time
+            datetime.fromisoformat(one)
+            real.append(one)
+    return real
 
 
 def record_id(value: Any) -> Verdict:
