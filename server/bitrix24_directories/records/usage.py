@@ -1,4 +1,4 @@
-"""Counts which records carry the codes of a directory, and finds the codes that it does not have.
+"""Counts which records carry the codes of a directory, and finds the codes that it does not have; tells it in parts.
 
 Only ids, codes and counts are read, never a record's content. Facts (`crm.item.list`): totals count what the caller may
 read; `{"!@field": codes, "!=field": ""}` are the records whose code is none of these, `!@` alone drops nulls and keeps
