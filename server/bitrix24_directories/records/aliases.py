@@ -34,6 +34,8 @@ for _line in _TABLE.strip().splitlines():
         _ROLES.setdefault(_alias, []).append(_line.split()[0])
 
 _WORDS = re.compile(r"[A-ZÀ-ÞА-ЯЁ]?[a-zß-ÿа-яёіїєґ]+|[^\W_a-zß-ÿа-яё]+")
+_NEAREST = 2
+_CLOSE = 75
 _EVERY_FIELD = frozenset(("id", "uf", "crm", "by", "is", "field", "code", "deal", "lead"))
 
 
@@ -52,12 +54,28 @@ def multifield_type(key: str) -> str:
     return next((MULTIFIELDS[role] for role in [name, *_ROLES.get(name, [])] if role in MULTIFIELDS), "")
 
 
-def alike_by_meaning(key: str, field: Field) -> int:
-    """How many words of a key speak of a field: of its names, its title, its directory or kind, or its aliases."""
-    words = _words(key) - _EVERY_FIELD
-    named = _words(" ".join((field.name, field.old_name, field.title, *field.directories)))
-    named |= set() if field.kind == "crm_status" else _words(field.kind)
-    return sum(word in named or _role(field) in _ROLES.get(word, ()) for word in words)
+def names_of(field: Field) -> tuple[str, str, str]:
+    return field.name, field.old_name, field.upper_name
+
+
+def nearest_fields(key: str, fields: Sequence[Field]) -> list[Field]:
+    """Fields that a key speaks of, then those that it may be a misspelling of.
+
+    It speaks of a field by words of its names, its title, its directory or kind, or its aliases.
+    """
+    from rapidfuzz import fuzz  # only a mistake needs it, and start-up time counts
+
+    words, spelt = _words(key) - _EVERY_FIELD, key.casefold().replace("_", " ")
+    ranked: list[tuple[int, float, Field]] = []
+    for field in fields:
+        if not field.read_only:
+            named = _words(" ".join((field.name, field.old_name, field.title, *field.directories)))
+            named |= set() if field.kind == "crm_status" else _words(field.kind)
+            alike = sum(word in named or _role(field) in _ROLES.get(word, ()) for word in words)
+            names = (name.casefold().replace("_", " ") for name in (*names_of(field), field.title))
+            ranked.append((alike, max(fuzz.WRatio(spelt, name) for name in names), field))
+    ranked.sort(key=lambda one: one[:2], reverse=True)
+    return [field for alike, close, field in ranked[:_NEAREST] if alike or close >= _CLOSE]
 
 
 def _role(field: Field) -> str:

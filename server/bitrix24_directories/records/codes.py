@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -44,6 +44,26 @@ class CodeList:
     def matcher(self) -> Matcher:
         """Made once: many records may be looked up in a long list."""
         return Matcher([(self.directory, self.items)])
+
+
+@dataclass(frozen=True)
+class Pipeline(CodeList):
+    """A pipeline with its stages; types without pipelines have one, whose number is None."""
+
+    default: bool
+
+    @property
+    def number(self) -> int | None:
+        return self.directory.category_id
+
+    @property
+    def name(self) -> str:
+        """Its plain name; its number where the user may not see that."""
+        return self.directory.pipeline or (self.directory.name if self.number is None else f"pipeline {self.number}")
+
+    @cached_property
+    def codes(self) -> Mapping[str, Item]:
+        return {item.status_id: item for item in self.items}
 
 
 def code_text(value: Any) -> str:
@@ -107,7 +127,7 @@ def judge_row(value: Any, judge: Callable[[Any], Verdict], otherwise: str) -> Ve
         item = option(code_text(verdict.value), verdict.name)
         note = f"its row is one of {shown_id(of, _SHOWN_ID)}"
         return Verdict("ambiguous", candidates=(item,), note=note, otherwise=otherwise)
-    return replace(verdict, outcome="changed" if verdict.writes else verdict.outcome, otherwise=otherwise)
+    return verdict.as_changed(otherwise=otherwise)
 
 
 def judge_code(value: Any, lists: Sequence[CodeList], otherwise: str) -> Verdict:

@@ -9,36 +9,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bitrix24_directories.directories.fields.fields import TYPE_NAMES, Field
-from bitrix24_directories.directories.models import Item
 from bitrix24_directories.text import quoted, shown_code, shown_id
 
-from .codes import SHOWN, CodeList, as_json, code_and_name, code_text, judge_code, judge_row
+from .codes import as_json, code_and_name, code_text, judge_code, judge_row
 from .knowledge import Knowledge
-from .models import AS_IT_STANDS, OPEN, CheckedField, Outcome, PipelineFrom, RecordVerdict
-from .multifields import judge_multifield
-from .spelling import Key, is_mixed, old_multifields, read_keys, spelt
-from .stages import (
-    Pipeline,
-    final_stages,
-    instead_of,
-    judge_in_any,
-    judge_pipeline,
-    judge_stage,
-    judge_stage_of,
-    pipeline_of_stage,
-)
+from .models import AS_IT_STANDS, OPEN, CheckedField, Outcome, RecordVerdict
+from .multifields import STORED_AND_NEW, judge_multifield
+from .spelling import Key, Style, old_multifields, read_keys, spelt, style_of, styles_of
+from .stages import NOTHING, OwnPipeline, own_pipeline
 from .values import boolean, day, moment, number, record_id
 from .verdicts import CLEAR, DROP, KEEP, REFERENCES, REFUSE, STORE_RAW, Verdict, is_empty, option
 
-NOTHING = object()
-
-_NEVER_MOVED = "crm.deal.update never changes the pipeline; for crm.item.update spell all as categoryId, stageId"
 _NOT_ASKED_FOR = "unless the portal is set so, Bitrix24 does not ask by REST for fields that the new stage requires"
 _MOVED = "Bitrix24 takes the first stage of the same meaning there; name a stage if another is meant"
+_IF_MEANT = "send it only if that is meant"
 _COMPUTED = {
     "closed": "it follows from the stage; choose the stage instead",
     "isReturnCustomer": "it follows from the client's history",
@@ -58,202 +46,173 @@ _SHOWN = 100
 _MOST_CANDIDATES = 20
 
 _CODED = frozenset(("crm_status", "enumeration", "crm_currency", "crm_category"))
-_CHECKED = REFERENCES | _CODED | {"boolean", "integer", "double", "date", "datetime"}
-"""Kinds of fields whose values are looked at; the others pass."""
-
 _NUMBERS = frozenset(("integer", "double")) | REFERENCES
 
 _TEXTS = frozenset(("string", "text", "char", "url"))
 """Kinds that take any one text."""
 
+_CHECKED = _CODED | _NUMBERS | _TEXTS | {"boolean", "date", "datetime"}
+"""Kinds of fields whose values are looked at; the others pass."""
 
-class Judge:
-    """Judges the fields of a record; `given` holds the values under each key, several where it was repeated."""
 
-    def __init__(self, known: Knowledge, given: Mapping[str, Sequence[Any]]) -> None:
-        self._known = known
-        self._given = given
-        self._style = known.style([*given])
-        self._keys = read_keys(known.fields, [*given], self._style)
-        stages = self._values_of(next((one for one in known.fields if one.is_stage), None))
-        stage = code_and_name(as_json(stages[0])) if len(stages) == 1 else None
-        self._stage = stage[0] if stage else NOTHING  # the one code that was given for it, in whatever shape
-        self._category = self._judge_category()
-        self._own, self._pipeline_from = self._own_pipeline()
+def judge_record(known: Knowledge, given: Mapping[str, Sequence[Any]]) -> RecordVerdict:
+    """What is said of a record as a whole; a pipeline that is right is said with it alone.
 
-    def record(self) -> RecordVerdict:
-        """What is said of the record as a whole; a pipeline that is right is said with it alone."""
-        verdicts = {key: self._judge(key) for key in self._keys}
-        category, pipeline_from = self._field("crm_category"), self._pipeline_from
-        if not any(verdict.writes and key.field and key.field.is_stage for key, verdict in verdicts.items()):
-            pipeline_from = None
-        write: dict[str, Any] = {}
-        if pipeline_from == "stage" and self._own and category:
-            write[spelt(category, self._style)] = self._own.number
-        for key, verdict in verdicts.items():
-            if verdict.writes and key.field and key.field.kind == "crm_multifield":
-                for name, rows in verdict.value.items():  # phones and the like of several keys are put together
-                    if type(write.get(name, rows)) is not type(rows):
-                        verdicts[key] = Verdict("wrong", note="rows that are stored and new ones need a call each")
-                        break
-                    write[name] = (
-                        [*write.get(name, []), *rows] if isinstance(rows, list) else write.get(name, {}) | rows
-                    )
-            elif verdict.writes:
-                write[key.write_as] = verdict.value
-        fields = [_checked(key, self._given[key.given], verdict) for key, verdict in verdicts.items()]
-        missing, not_asked_for = self._missing(write)
-        named = spelt(category, self._style) if category else None
-        said = [one for one in fields if one.outcome != "right" or one.write_as or one.field != named]
-        in_pipeline = self._own is not None and self._own.number is not None
-        return RecordVerdict(
-            given=fields,
-            ok=pipeline_from != "stage" and not missing and all(one.outcome in AS_IT_STANDS for one in fields),
-            pipeline=self._own.name if self._own and in_pipeline else None,
-            category_id=self._own.number if self._own else None,
-            pipeline_from=pipeline_from if in_pipeline else None,
-            fields=said,
-            write=write,
-            open=[one.field for one in fields if one.outcome in OPEN] or None,
-            missing=missing or None,
-            notes=[*self._notes(write), *not_asked_for] or None,
-        )
+    `given` holds the values under each key, several where it was repeated.
+    """
+    style = style_of(known.type.id, known.fields, [*given], new=known.as_items)
+    keys = read_keys(known.fields, [*given], style)
+    values = {id(key.field): given[key.given] for key in reversed(keys) if key.field and not key.same_as}
+    stages = values.get(id(known.stage), ())
+    stage = code_and_name(as_json(stages[0])) if len(stages) == 1 else None
+    category = next((one for one in known.fields if one.kind == "crm_category" and not one.read_only), None)
+    categories = values.get(id(category), ())
+    pipeline = own_pipeline(
+        known, style, stage[0] if stage else NOTHING, categories[0] if len(categories) == 1 else NOTHING
+    )
+    own, pipeline_from = pipeline.own, pipeline.follows_from
+    judge = _Judge(known, given, style, pipeline)
+    verdicts = [(key, judge.verdict(key)) for key in keys]
+    if not any(verdict.writes and key.field and key.field.is_stage for key, verdict in verdicts):
+        pipeline_from = None
+    write: dict[str, Any] = {}
+    if pipeline_from == "stage" and own and category:
+        write[spelt(category, style)] = own.number
+    fields: list[CheckedField] = []
+    for key, verdict in verdicts:
+        said = verdict
+        if verdict.writes and key.field and key.field.kind == "crm_multifield":
+            # The rows of several keys are put together.
+            if all(type(write.get(name, rows)) is type(rows) for name, rows in verdict.value.items()):
+                for name, rows in verdict.value.items():
+                    before = write.get(name, type(rows)())
+                    write[name] = [*before, *rows] if isinstance(rows, list) else before | rows
+            else:
+                said = Verdict("wrong", note=STORED_AND_NEW)
+        elif verdict.writes:
+            write[key.write_as] = verdict.value
+        fields.append(_checked(key, given[key.given], said))
+    missing, notes = _missing_and_notes(judge, write)
+    named = spelt(category, style) if category else None
+    in_pipeline = own is not None and own.number is not None
+    return RecordVerdict(
+        given=fields,
+        ok=pipeline_from != "stage" and not missing and all(one.outcome in AS_IT_STANDS for one in fields),
+        pipeline=own.name if own and in_pipeline else None,
+        category_id=own.number if own else None,
+        pipeline_from=pipeline_from if in_pipeline else None,
+        fields=[one for one in fields if one.outcome != "right" or one.write_as or one.field != named],
+        write=write,
+        open=[one.field for one in fields if one.outcome in OPEN] or None,
+        missing=missing or None,
+        notes=notes or None,
+    )
 
-    def _missing(self, write: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-        """Required fields of a new record that are not written, and a note of the custom ones: REST does without."""
-        if self._known.record_id is not None:
-            return [], []
-        required = [
-            one
-            for one in self._known.fields
-            if one.required and not one.read_only and one.name not in _HAVE_DEFAULTS and spelt(one, self._style)
-        ]
-        missing = [one for one in required if spelt(one, self._style) not in write]
-        custom = [spelt(one, self._style) for one in missing if one.custom]
-        note = f"required in Bitrix24's own form, by REST only if the portal is set so: {', '.join(custom)}"
-        return [spelt(one, self._style) for one in missing if not one.custom], [note] if custom else []
 
-    def _notes(self, write: Mapping[str, Any]) -> list[str]:
-        known, notes = self._known, []
-        if is_mixed(known.fields, [*self._given]):
-            methods = "crm.item" if self._style == "new" else f"crm.{TYPE_NAMES[known.type.id]}"
-            notes.append(f"two spellings were mixed; all is written as {methods}.* reads it")
-        stage = next((spelt(one, self._style) for one in known.fields if one.is_stage), "")
-        moves = self._own is not None and self._own.number != known.record_pipeline and stage not in write
-        if known.record_id is not None and moves and self._stage is NOTHING:
-            notes.append(_MOVED)
-        if known.record_id is not None and (moves or write.get(stage, known.record_stage) != known.record_stage):
-            notes.append(_NOT_ASKED_FOR)
-        return notes
+@dataclass(frozen=True)
+class _Judge:
+    """Judges the fields of one record, which is spelt as `style` and is or comes into `pipeline`."""
 
-    def _judge(self, key: Key) -> Verdict:
-        field = key.field
+    known: Knowledge
+    given: Mapping[str, Sequence[Any]]
+    style: Style
+    pipeline: OwnPipeline
+
+    def verdict(self, key: Key) -> Verdict:
+        """What is said of all that was given under a key."""
+        field, values = key.field, self.given[key.given]
         if field is None:
-            named = tuple(option(spelt(one, self._style) or one.name, one.title) for one in key.candidates)
+            named = tuple(option(spelt(one, self.style) or one.name, one.title) for one in key.candidates)
             if key.ambiguous:
                 return Verdict("ambiguous", candidates=named, note="it may be any of these fields", otherwise=DROP)
             return Verdict("dropped", candidates=named)
-        if dropped := self._cannot_be_written(key, field):
-            return dropped
-        verdict = self._judge_values(key, field, self._given[key.given])
+        if unwritten := self._cannot_be_written(key, field):
+            return unwritten
+        if field.kind == "crm_multifield":
+            rows = values[0] if len(values) == 1 else _as_list(values)
+            verdict = judge_multifield(key, field, rows, self.style, old_multifields(self.known.fields))
+        elif field.multiple:
+            verdict = self._judge_list(field, values)
+        elif len(values) > 1:
+            verdict = Verdict("wrong", note=f"it takes one value, and was given {len(values)} times")
+        elif field.is_stage:
+            stage = as_json(values[0])
+            otherwise = self.pipeline.instead_of(stage)
+            if is_empty(stage, "crm_status"):
+                verdict = Verdict("clears", otherwise=otherwise)
+            else:
+                verdict = judge_row(stage, self.pipeline.judge_stage, otherwise)
+        elif field.kind == "crm_category":
+            verdict = self.pipeline.given or Verdict("unchecked", values[0])
+        else:
+            verdict = self._judge_value(field, values[0])
         if key.given == key.write_as:
             return verdict
         otherwise = verdict.otherwise if key.read_as_it_is else f"drop {shown_id(key.given, _SHOWN)}"
-        return replace(verdict, outcome="changed" if verdict.writes else verdict.outcome, otherwise=otherwise)
+        return verdict.as_changed(otherwise=otherwise)
 
     def _cannot_be_written(self, key: Key, field: Field) -> Verdict | None:
-        note = f"the same field as {shown_id(key.same_as, _SHOWN)}" if key.same_as else ""
-        if note and key.read_as_it_is:
-            return Verdict("wrong", note=note, otherwise="take one of the two")
-        if note:
+        """What is said of a key whose field takes nothing, whatever the value; None where it takes values."""
+        if key.same_as:
+            note = f"the same field as {shown_id(key.same_as, _SHOWN)}"
+            if key.read_as_it_is:
+                return Verdict("wrong", note=note, otherwise="take one of the two")
             return Verdict("dropped", note=note)
         if not key.write_as:
-            methods = ("crm.item", f"crm.{TYPE_NAMES[self._known.type.id]}")
-            theirs, others = methods if self._style == "old" else reversed(methods)
-            note = f"only {theirs}.* has it, and the other fields are spelt for {others}.*"
-        elif field.read_only:
-            is_id = field.name == "id" and self._known.record_id is None
-            note = "read-only; an existing record is named by recordId" if is_id else "read-only"
-        elif field.name in _COMPUTED:
-            return Verdict("dropped", note=_COMPUTED[field.name], candidates=self._closing_stages(key, field))
-        elif field.immutable and self._known.record_id is not None:
-            note = "it cannot be changed once the record is there"
-        return Verdict("dropped", note=note) if note else None
+            methods = ("crm.item", f"crm.{TYPE_NAMES[self.known.type.id]}")
+            theirs, others = methods if self.style == "old" else reversed(methods)
+            return Verdict("dropped", note=f"only {theirs}.* has it, and the other fields are spelt for {others}.*")
+        if field.read_only:
+            is_id = field.name == "id" and self.known.record_id is None
+            return Verdict("dropped", note=f"read-only{'; an existing record is named by recordId' if is_id else ''}")
+        if field.name in _COMPUTED:
+            # Somebody may want to close a record, and did not say by which stage.
+            closes = field.name == "closed" and boolean(self.given[key.given][0], self.style).value not in ("N", False)
+            stages = self.pipeline.closing_stages() if closes and self.pipeline.stage is NOTHING else ()
+            return Verdict("dropped", note=_COMPUTED[field.name], candidates=stages)
+        if field.immutable and self.known.record_id is not None:
+            return Verdict("dropped", note="it cannot be changed once the record is there")
+        return None
 
-    def _closing_stages(self, key: Key, field: Field) -> tuple[Item, ...]:
-        """What to choose from where somebody wants to close a record, and did not say by which stage."""
-        closes = boolean(self._given[key.given][0], self._style)
-        if field.name != "closed" or closes.value in ("N", False) or self._stage is not NOTHING:
-            return ()
-        own = self._own or next((one for one in self._known.pipelines if one.default), None)
-        return tuple(final_stages(own)) if own else ()
-
-    def _judge_values(self, key: Key, field: Field, values: Sequence[Any]) -> Verdict:
-        if field.kind == "crm_multifield":
-            given = values[0] if len(values) == 1 else _as_list(values)
-            return judge_multifield(key, field, given, self._style, old_multifields(self._known.fields))
-        if field.multiple:
-            is_list = len(values) > 1 or isinstance(values[0], list)
-            return self._judge_list(field, _as_list(values), is_list=is_list)
-        if len(values) > 1:
-            return Verdict("wrong", note=f"it takes one value, and was given {len(values)} times")
-        if field.is_stage:
-            stage = as_json(values[0])
-            if is_empty(stage, "crm_status"):
-                return Verdict("clears", otherwise=self._instead(stage))
-            return judge_row(stage, self._judge_one_stage, self._instead(stage))
-        if field.kind == "crm_category":
-            return self._category or Verdict("unchecked", values[0])
-        return self._judge_value(field, values[0])
-
-    def _judge_list(self, field: Field, given: Any, *, is_list: bool) -> Verdict:
+    def _judge_list(self, field: Field, values: Sequence[Any]) -> Verdict:
         """The values of a multiple field, which have to come as a list; PHP's map of numbers is one."""
-        is_map = isinstance(given, dict) and self._is_list_of_php(field, given)
+        given, is_list, is_map = _as_list(values), len(values) > 1 or isinstance(values[0], list), False
+        if isinstance(given, dict):
+            is_map = [*given] == [str(place) for place in range(len(given))]
+            if not is_map and all(key.isdecimal() for key in given):  # {"90": "Y"} names a code of the field's own
+                codes = {item.status_id for item in field.choices}
+                codes |= {item.status_id for one in field.directories for item in self.known.lists[one].items}
+                is_map = codes.isdisjoint(given)
         if is_map:
             given = [*given.values()]
         if is_empty(given, field.kind):
             otherwise = f"{REFUSE}, or {CLEAR}"
             if is_list or is_map:
                 otherwise = CLEAR if given else "change nothing"
-            return Verdict("clears", note="send it only if that is meant", otherwise=otherwise)
-        if field.kind not in _CHECKED | _TEXTS:
+            return Verdict("clears", note=_IF_MEANT, otherwise=otherwise)
+        if field.kind not in _CHECKED:
             if is_list or is_map:
                 return Verdict("unchecked", given)
             return Verdict("changed", given if isinstance(given, list) else [given], otherwise=REFUSE)
-        if not isinstance(given, list):
-            otherwise = "" if isinstance(given, dict) else REFUSE  # to PHP an object is a list
-            return replace(self._judge_text_of_several(field, given), otherwise=otherwise)
+        if not isinstance(given, list):  # one value, or a text of several with commas between
+            text = given if isinstance(given, str) and field.kind not in _TEXTS else ""
+            parts = [part.strip() for part in _BETWEEN.split(text) if part.strip()]
+            verdict = self._judge_parts(field, [given])
+            several = self._judge_parts(field, parts) if len(parts) > 1 else verdict
+            if field.kind in _NUMBERS and _COMMA_IN_NUMBER.search(text):
+                verdict = Verdict("wrong", note="expected a list of numbers such as [1500, 20]")
+            elif verdict.writes and several.writes and several.value != verdict.value:
+                every = (*verdict.value, *several.value)
+                items = tuple(option(code_text(one), self._judge_value(field, one).name) for one in every)
+                verdict = Verdict("ambiguous", candidates=items, note="it is one name, or several")
+            elif several.writes or not verdict.writes:
+                verdict = several
+            return verdict.as_changed(otherwise="" if isinstance(given, dict) else REFUSE)  # to PHP an object is a list
         parts = [part for part in given if not is_empty(part, field.kind)]
         verdict = self._judge_parts(field, parts)
         if not (is_list or is_map):  # a list that came as a text
             verdict = replace(verdict, otherwise=REFUSE)
-        if verdict.writes and (not is_list or len(parts) < len(given)):
-            return replace(verdict, outcome="changed")
-        return verdict
-
-    def _is_list_of_php(self, field: Field, given: Mapping[str, Any]) -> bool:
-        """Whether the keys are places in a list; `{"90": "Y"}` names a code of the field's own."""
-        if [*given] == [str(place) for place in range(len(given))]:
-            return True
-        codes = {item.status_id for item in field.choices}
-        codes |= {item.status_id for one in field.directories for item in self._known.lists[one].items}
-        return all(key.isdecimal() for key in given) and codes.isdisjoint(given)
-
-    def _judge_text_of_several(self, field: Field, given: Any) -> Verdict:
-        """What stands for a list and is none: one value, or a text of several with commas between."""
-        verdict = self._judge_parts(field, [given])
-        if not isinstance(given, str) or field.kind in _TEXTS:
-            return replace(verdict, outcome="changed" if verdict.writes else verdict.outcome)
-        if field.kind in _NUMBERS and _COMMA_IN_NUMBER.search(given):
-            return Verdict("wrong", note="expected a list of numbers such as [1500, 20]")
-        parts = [part.strip() for part in _BETWEEN.split(given) if part.strip()]
-        several = self._judge_parts(field, parts) if len(parts) > 1 else verdict
-        if verdict.writes and several.writes and several.value != verdict.value:
-            every = (*verdict.value, *several.value)
-            items = tuple(option(code_text(one), self._judge_value(field, one).name) for one in every)
-            return Verdict("ambiguous", candidates=items, note="it is one name, or several")
-        found = several if several.writes or not verdict.writes else verdict
-        return replace(found, outcome="changed" if found.writes else found.outcome)
+        return verdict if is_list and len(parts) == len(given) else verdict.as_changed()
 
     def _judge_parts(self, field: Field, parts: Sequence[Any]) -> Verdict:
         """The values of a list, each for itself; the first that cannot be written speaks for all."""
@@ -271,11 +230,11 @@ class Judge:
         return Verdict(outcome, [one.value for one in judged], names, otherwise=otherwise)
 
     def _judge_value(self, field: Field, value: Any) -> Verdict:
-        if field.kind not in _CHECKED | _TEXTS:
+        if field.kind not in _CHECKED:
             return Verdict("unchecked", value)
         if isinstance(value, float) and value.is_integer() and field.kind in _CODED | REFERENCES:
-            verdict = self._judge_value(field, int(value))  # as programs write 79 that know no whole numbers
-            return replace(verdict, outcome="changed" if verdict.writes else verdict.outcome, otherwise="")
+            # as programs write 79 that know no whole numbers
+            return self._judge_value(field, int(value)).as_changed(otherwise="")
         read = as_json(value) if field.kind in _CODED else value
         if isinstance(read, list | dict) and read:
             otherwise = "" if read is value else self._judge_single(field, value).otherwise
@@ -283,15 +242,16 @@ class Judge:
         return self._judge_single(field, value)
 
     def _judge_single(self, field: Field, value: Any) -> Verdict:
+        """What is said of a value that is no list and no row; a kind of fields that is checked has a case here."""
         if field.kind == "boolean":
-            return boolean(value, self._style)
+            return boolean(value, self.style)
         if is_empty(value, field.kind):
             otherwise = CLEAR
             if field.name in _NEVER_EMPTIED:
-                otherwise = "" if self._known.record_id is None else KEEP
+                otherwise = "" if self.known.record_id is None else KEEP
             elif field.required and not field.custom:
                 otherwise = REFUSE
-            return Verdict("clears", note="send it only if that is meant", otherwise=otherwise)
+            return Verdict("clears", note=_IF_MEANT, otherwise=otherwise)
         match field.kind:
             case "integer" | "double":
                 return number(value, whole=field.kind == "integer")
@@ -300,113 +260,27 @@ class Judge:
             case "datetime":
                 return moment(value)
             case "enumeration" if field.choices:
-                return _judge_choice(self._known.choices(field), value)
+                text = code_text(value).strip()
+                otherwise = "store nothing" if isinstance(value, str) else ""
+                if text.isdecimal():
+                    otherwise = STORE_RAW if isinstance(value, int) or value == text.lstrip("0") else ""
+                verdict = judge_code(value, [self.known.choices(field)], otherwise)
+                is_number = verdict.writes and str(verdict.value).isdecimal()
+                return replace(verdict, value=int(verdict.value)) if is_number else verdict
             case "crm_status" if field.directories:
-                return judge_code(value, [self._known.lists[entity_id] for entity_id in field.directories], STORE_RAW)
-            case "crm_currency" if self._known.currencies is not None:
-                return _judge_currency(value, self._known.currencies)
+                return judge_code(value, [self.known.lists[entity_id] for entity_id in field.directories], STORE_RAW)
+            case "crm_currency" if self.known.currencies is not None:
+                otherwise = f"{REFUSE}, or, on older portals, {STORE_RAW}"
+                upper = code_text(value).strip().upper()  # no word is taken for a currency
+                if value != upper and any(item.status_id == upper for item in self.known.currencies.items):
+                    verdict = judge_code(upper, [self.known.currencies], otherwise)
+                    return replace(verdict, outcome="changed", otherwise=otherwise)
+                return judge_code(value, [self.known.currencies], otherwise)
             case kind if kind in REFERENCES:
                 return record_id(value)
             case kind if kind in _TEXTS:
                 return Verdict("unchecked", value)
         return Verdict("unchecked", value, note="its values cannot be read")
-
-    def _field(self, kind: str) -> Field | None:
-        return next((one for one in self._known.fields if one.kind == kind and not one.read_only), None)
-
-    def _values_of(self, field: Field | None) -> Sequence[Any]:
-        keys = (key for key in self._keys if field and key.field is field and not key.same_as)
-        return next((self._given[key.given] for key in keys), ())
-
-    def _judge_category(self) -> Verdict | None:
-        """The pipeline that was given; None where none was, or where there are none to choose from."""
-        field = self._field("crm_category")
-        values = self._values_of(field)
-        choices = [one for one in self._known.pipelines if one.number is not None]
-        if len(values) != 1 or not choices:
-            return None
-        value, is_new = as_json(values[0]), self._known.record_id is None
-        if value in (None, "", [], {}):
-            return Verdict("clears", otherwise="take the main pipeline" if is_new else "change nothing")
-        verdict = judge_row(value, lambda one: judge_pipeline(one, choices), "")
-        if is_new or self._style == "new":
-            return verdict
-        if not verdict.writes or verdict.value != self._known.record_pipeline:
-            return Verdict("dropped", note=_NEVER_MOVED)
-        return replace(verdict, otherwise=DROP if verdict.otherwise else "")
-
-    def _own_pipeline(self) -> tuple[Pipeline | None, PipelineFrom | None]:
-        """The pipeline that the record is in or comes into, and where neither it nor the record was given, from what
-        that follows."""
-        pipelines = self._known.pipelines
-        if self._category is not None:
-            chosen = self._category.value if self._category.writes else object()
-            return next((one for one in pipelines if one.number == chosen), None), None
-        if len(pipelines) == 1:
-            return pipelines[0], None
-        if self._known.record_id is not None:
-            return next((one for one in pipelines if one.number == self._known.record_pipeline), None), None
-        if self._stage is NOTHING or is_empty(self._stage, "crm_status"):
-            return None, None
-        possible = pipeline_of_stage(self._stage, pipelines)
-        if len(possible) == 1:
-            return possible[0], "default" if possible[0].default else "stage"
-        return None, None
-
-    def _instead(self, value: Any) -> str:
-        """What Bitrix24 would take in the place of a stage that the record's pipeline does not have."""
-        known = self._known
-        moves = known.record_id is None or (self._own is not None and self._own.number != known.record_pipeline)
-        today = instead_of(value, known.pipelines, moves=moves)
-        stored_raw = self._style == "old" and isinstance(value, str | int) and not is_empty(value, "crm_status")
-        return f"{today}, or, on older portals, {STORE_RAW}" if stored_raw else today
-
-    def _judge_one_stage(self, value: Any) -> Verdict:
-        otherwise = self._instead(value)
-        if self._own is not None:
-            verdict = judge_stage(value, self._own, self._known.pipelines, otherwise)
-            if self._pipeline_from == "stage" and verdict.writes:
-                main = next((one.name for one in self._known.pipelines if one.default), "the main pipeline")
-                return replace(verdict, note=f"{self._own.name} follows from it", otherwise=f"put it into {main}")
-            return verdict
-        if self._category is not None or self._known.record_id is not None or not self._known.pipelines:
-            return Verdict("wrong", note="its pipeline has to be settled first")
-        return self._in_which_pipeline(value, otherwise)
-
-    def _in_which_pipeline(self, value: Any, otherwise: str) -> Verdict:
-        """A stage whose words stand in several pipelines, or in none."""
-        candidates: list[Item] = []
-        possible = pipeline_of_stage(value, self._known.pipelines)
-        if not possible:
-            return judge_in_any(value, self._known.pipelines, otherwise)
-        for pipeline in possible:
-            verdict = judge_stage_of(value, pipeline, "")
-            items = [option(verdict.value, verdict.name)] if verdict.writes else verdict.candidates
-            candidates += [option(item.status_id, f"{item.name}, in {pipeline.name}") for item in items]
-        note = "name the pipeline, or the record that is changed"
-        if len(candidates) > SHOWN:
-            note = f"{SHOWN} of {len(candidates)} stages are shown; {note}"
-        return Verdict("ambiguous", candidates=tuple(candidates), note=note, otherwise=otherwise)
-
-
-def _judge_currency(value: Any, currencies: CodeList) -> Verdict:
-    """A currency, whose code may be written in small letters: no word is taken for it."""
-    otherwise = f"{REFUSE}, or, on older portals, {STORE_RAW}"
-    upper = code_text(value).strip().upper()
-    if value != upper and any(item.status_id == upper for item in currencies.items):
-        return replace(judge_code(upper, [currencies], otherwise), outcome="changed", otherwise=otherwise)
-    return judge_code(value, [currencies], otherwise)
-
-
-def _judge_choice(choices: CodeList, value: Any) -> Verdict:
-    text = code_text(value).strip()
-    otherwise = "store nothing" if isinstance(value, str) else ""
-    if text.isdecimal():
-        otherwise = STORE_RAW if isinstance(value, int) or value == text.lstrip("0") else ""
-    verdict = judge_code(value, [choices], otherwise)
-    if verdict.writes and str(verdict.value).isdecimal():
-        return replace(verdict, value=int(verdict.value))
-    return verdict
 
 
 def _as_list(values: Sequence[Any]) -> Any:
@@ -415,6 +289,30 @@ def _as_list(values: Sequence[Any]) -> Any:
     if len(read) == 1:
         return read[0]
     return [part for value in read for part in (value if isinstance(value, list) else [value])]
+
+
+def _missing_and_notes(judge: _Judge, write: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """The required built-in fields of a new record that are not written, and what there is to be noted of a record."""
+    known, style, pipeline = judge.known, judge.style, judge.pipeline
+    missing: list[str] = []
+    notes: list[str] = []
+    if len(set(styles_of(known.fields, [*judge.given]))) > 1:
+        methods = "crm.item" if style == "new" else f"crm.{TYPE_NAMES[known.type.id]}"
+        notes.append(f"two spellings were mixed; all is written as {methods}.* reads it")
+    if known.record_id is None:
+        required = [one for one in known.fields if one.required and not one.read_only and spelt(one, style)]
+        lacking = [one for one in required if one.name not in _HAVE_DEFAULTS and spelt(one, style) not in write]
+        missing = [spelt(one, style) for one in lacking if not one.custom]
+        if custom := ", ".join(spelt(one, style) for one in lacking if one.custom):
+            notes.append(f"required in Bitrix24's own form, by REST only if the portal is set so: {custom}")
+        return missing, notes
+    stage = spelt(known.stage, style) if known.stage else ""
+    moves = pipeline.moves and stage not in write
+    if moves and pipeline.stage is NOTHING:
+        notes.append(_MOVED)
+    if moves or write.get(stage, known.record_stage) != known.record_stage:
+        notes.append(_NOT_ASKED_FOR)
+    return missing, notes
 
 
 def _checked(key: Key, values: Sequence[Any], verdict: Verdict) -> CheckedField:

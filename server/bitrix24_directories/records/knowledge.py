@@ -5,7 +5,7 @@ Reads through `directories`; judges nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,9 +39,8 @@ from bitrix24_directories.directories.reads import (
 from bitrix24_directories.rest import Bitrix24Error, Entry, failure
 from bitrix24_directories.text import shown_id
 
-from .codes import CodeList
-from .spelling import Style, read_keys, style_of
-from .stages import Pipeline
+from .codes import CodeList, Pipeline
+from .spelling import read_keys, style_of
 
 _WITHOUT_PIPELINES = (1, 3, 4, 7)
 _LISTED = 20
@@ -59,6 +58,7 @@ class Knowledge:
 
     type: RecordType
     fields: Sequence[Field]
+    stage: Field | None
     pipelines: Sequence[Pipeline]
     lists: dict[str, CodeList]
     currencies: CodeList | None
@@ -67,10 +67,6 @@ class Knowledge:
     record_stage: str | None
     as_items: bool
     _choices: dict[str, CodeList] = field(default_factory=dict)
-
-    def style(self, keys: Sequence[str]) -> Style:
-        """The methods that a record with these keys is spelt for."""
-        return style_of(self.type.id, self.fields, keys, new=self.as_items)
 
     def choices(self, of: Field) -> CodeList:
         """The values of an enumeration; made once, for many records."""
@@ -124,10 +120,40 @@ class Gathering:
 
     async def _rest(self, kind: RecordType) -> Knowledge:
         """What the fields of the type lead to, read where it is not found yet."""
-        fields = self._fields(kind)
-        needed = self._needed(kind, fields)
+        for read in reads_of_fields(kind.id):
+            outcome = self._found[read]
+            if isinstance(outcome, Bitrix24Error) and (outcome.retryable or read == new_fields_of(kind.id)):
+                raise outcome
+        fields = fields_of(self._found, kind.id)
+        if not fields:
+            raise failure("UNEXPECTED_ANSWER", http_status=200, detail=f"the fields of {kind.shown} are empty")
+        needed: list[Read[Any]] = []  # the lists that the fields take codes from; of stages those of all pipelines
+        for key in read_keys(fields, self._keys, style_of(kind.id, fields, self._keys)):
+            if key.field is None:
+                continue
+            if key.field.is_stage or key.field.name == "closed":
+                stages = self._stages_of(kind)
+                needed += [*map(items_of, (one.entity_id for one in stages)), *reads_to_complete(stages)]
+            elif key.field.kind == "crm_currency":
+                needed.append(CURRENCIES)
+            else:
+                needed += map(items_of, key.field.directories)
         await self._read(needed)
-        return self._knowledge(kind, fields, frozenset(needed))
+        pipelines = completed(self._stages_of(kind), self._found)
+        known = {one.entity_id: one for one in (*self._directories(), *pipelines)}
+        lists: dict[str, CodeList] = {}
+        for read, outcome in self._found.items():
+            if read.key[0] != "items":
+                continue
+            if isinstance(outcome, Bitrix24Error):
+                if read in needed:
+                    raise outcome
+                continue  # it was read for the case that it might be needed
+            entity_id = read.key[1]
+            name = entity_id if outcome.rows else f"{entity_id} (not among the portal's directories)"
+            unlisted = Directory(entity_id=entity_id, name=name, kind="list")  # or gone
+            lists[entity_id] = CodeList(known.get(entity_id, unlisted), outcome.rows)
+        return self._knowledge(kind, fields, pipelines, lists, with_currencies=CURRENCIES in needed)
 
     async def _read(self, reads: Iterable[Read[Any]]) -> None:
         self._found |= await self._reader.get_many([read for read in dict.fromkeys(reads) if read not in self._found])
@@ -145,6 +171,7 @@ class Gathering:
         return reads
 
     def _type(self) -> RecordType:
+        """The kind of records that `entity` names. Raises Bitrix24Error where it names none, or several."""
         known: list[RecordType] = [one for one in rows(self._found, OWNERS) if has_fields(one.id)]
         known += [RecordType(type_id) for type_id in TYPE_NAMES if all(one.id != type_id for one in known)]
         found = called(self._entity, known)
@@ -155,108 +182,66 @@ class Gathering:
             if number is None:
                 raise error
             return RecordType(number)
-        raise _unknown_type(self._entity, found, known)
+        near = nearest(self._entity, known, lambda one: one.names, most=SUGGESTIONS, close=_CLOSE)
+        titled = [f"{one.shown} ({one.id})" for one in found or [*near, *(one for one in known if one not in near)]]
+        listed = ", ".join(titled[:_LISTED]) + (f", and {len(titled) - _LISTED} more" if len(titled) > _LISTED else "")
+        name = shown_id(self._entity, _SHOWN)
+        happened = f'This portal has no kind of records "{name}"'
+        todo = f"Use one of these, by name or number: {listed}."
+        if found:
+            happened = f'Several kinds of records are called "{name}": {listed}'
+            todo = "Ask the user which of them is meant, unless you know, and call again with its number."
+        raise Bitrix24Error("UNKNOWN_RECORD_TYPE", Entry(happened, todo, "input"))
 
     def _directories(self) -> list[Directory]:
         if isinstance(error := self._found[TYPES], Bitrix24Error):
             raise error
         return rows(self._found, TYPES)
 
-    def _needed(self, kind: RecordType, fields: Sequence[Field]) -> list[Read[Any]]:
-        """The lists that the named fields take codes from; of stages those of all pipelines."""
-        needed: list[Read[Any]] = []
-        for key in read_keys(fields, self._keys, style_of(kind.id, fields, self._keys)):
-            if key.field is None:
-                continue
-            if key.field.is_stage or key.field.name == "closed":
-                stages = self._stages_of(kind)
-                needed += [*map(items_of, (one.entity_id for one in stages)), *reads_to_complete(stages)]
-            elif key.field.kind == "crm_currency":
-                needed.append(CURRENCIES)
-            else:
-                needed += map(items_of, key.field.directories)
-        return needed
-
     def _stages_of(self, kind: RecordType) -> list[Directory]:
         return [one for one in self._directories() if one.entity_type_id == kind.id]
 
-    def _fields(self, kind: RecordType) -> list[Field]:
-        for read in reads_of_fields(kind.id):
-            outcome = self._found[read]
-            if isinstance(outcome, Bitrix24Error) and (outcome.retryable or read == new_fields_of(kind.id)):
-                raise outcome
-        fields = fields_of(self._found, kind.id)
-        if not fields:
-            raise failure("UNEXPECTED_ANSWER", http_status=200, detail=f"the fields of {kind.shown} are empty")
-        return fields
-
-    def _knowledge(self, kind: RecordType, fields: Sequence[Field], needed: Collection[Read[Any]]) -> Knowledge:
-        lists: dict[str, CodeList] = {}
-        stages = completed(self._stages_of(kind), self._found)
-        known = {one.entity_id: one for one in (*self._directories(), *stages)}
-        for read, outcome in self._found.items():
-            if read.key[0] != "items":
-                continue
+    def _knowledge(
+        self,
+        kind: RecordType,
+        fields: Sequence[Field],
+        pipelines: Sequence[Directory],
+        lists: dict[str, CodeList],
+        *,
+        with_currencies: bool,
+    ) -> Knowledge:
+        """What is known once all is read, with the pipeline and the stage of the record; a new one has neither yet."""
+        record: dict[str, Any] = {}
+        if self._record_id is not None:
+            outcome = self._found[record_of(kind.id, self._record_id)]
             if isinstance(outcome, Bitrix24Error):
-                if read in needed:
-                    raise outcome
-                continue  # it was read for the case that it might be needed
-            entity_id = read.key[1]
-            name = entity_id if outcome.rows else f"{entity_id} (not among the portal's directories)"
-            unlisted = Directory(entity_id=entity_id, name=name, kind="list")  # or gone
-            lists[entity_id] = CodeList(known.get(entity_id, unlisted), outcome.rows)
-        stage, record = next((one for one in fields if one.is_stage), None), self._record(kind)
-        number = str(record.get("categoryId"))
+                raise outcome
+            found = [row for row in outcome.rows if str(row.get("id")) == str(self._record_id)]
+            if not found:
+                entry = Entry(
+                    f"There is no {kind.shown} {self._record_id}, or the webhook's user may not read it",
+                    "Make sure of the record's id with the user; leave recordId out to check a new record.",
+                    "input",
+                )
+                raise Bitrix24Error("RECORD_NOT_FOUND", entry)
+            record = found[0]
+        currencies = self._found.get(CURRENCIES) if with_currencies else None
+        if isinstance(currencies, Bitrix24Error) and currencies.retryable:
+            raise currencies
+        listed = Directory(entity_id="currencies", name="the portal's currencies", kind="list")
+        stage = next((one for one in fields if one.is_stage), None)
         defaults = stage.directories if stage is not None else ()
-        pipelines = [Pipeline(lists.get(one.entity_id, CodeList(one, ())), one.entity_id in defaults) for one in stages]
+        items = {entity_id: codes.items for entity_id, codes in lists.items()}
+        number = str(record.get("categoryId"))
         return Knowledge(
             type=kind,
             fields=fields,
-            pipelines=pipelines,
+            stage=stage,
+            pipelines=[Pipeline(one, items.get(one.entity_id, ()), one.entity_id in defaults) for one in pipelines],
             lists=lists,
-            currencies=self._currencies() if CURRENCIES in needed else None,
+            currencies=CodeList(listed, currencies.rows) if isinstance(currencies, Cached) else None,
             record_id=self._record_id,
             record_pipeline=int(number) if number.isdecimal() else None,
             record_stage=record.get("stageId"),
             as_items=self._as_items,
         )
-
-    def _currencies(self) -> CodeList | None:
-        outcome = self._found.get(CURRENCIES)
-        if isinstance(outcome, Bitrix24Error) and outcome.retryable:
-            raise outcome
-        listed = Directory(entity_id="currencies", name="the portal's currencies", kind="list")
-        return CodeList(listed, outcome.rows) if isinstance(outcome, Cached) else None
-
-    def _record(self, kind: RecordType) -> dict[str, Any]:
-        """The record's id, pipeline and stage; nothing of a new one."""
-        if self._record_id is None:
-            return {}
-        outcome = self._found[record_of(kind.id, self._record_id)]
-        if isinstance(outcome, Bitrix24Error):
-            raise outcome
-        row: dict[str, Any] | None = next(
-            (row for row in outcome.rows if str(row.get("id")) == str(self._record_id)), None
-        )
-        if row is None:
-            entry = Entry(
-                f"There is no {kind.shown} {self._record_id}, or the webhook's user may not read it",
-                "Make sure of the record's id with the user; leave recordId out to check a new record.",
-                "input",
-            )
-            raise Bitrix24Error("RECORD_NOT_FOUND", entry)
-        return row
-
-
-def _unknown_type(entity: str, found: Sequence[RecordType], known: Sequence[RecordType]) -> Bitrix24Error:
-    """The error for what is the name of no kind of records, or of the several that were `found`."""
-    near = nearest(entity, known, lambda one: one.names, most=SUGGESTIONS, close=_CLOSE)
-    titled = [f"{one.shown} ({one.id})" for one in found or [*near, *(one for one in known if one not in near)]]
-    listed = ", ".join(titled[:_LISTED]) + (f", and {len(titled) - _LISTED} more" if len(titled) > _LISTED else "")
-    name = shown_id(entity, _SHOWN)
-    happened = f'This portal has no kind of records "{name}"'
-    todo = f"Use one of these, by name or number: {listed}."
-    if found:
-        happened = f'Several kinds of records are called "{name}": {listed}'
-        todo = "Ask the user which of them is meant, unless you know, and call again with its number."
-    return Bitrix24Error("UNKNOWN_RECORD_TYPE", Entry(happened, todo, "input"))

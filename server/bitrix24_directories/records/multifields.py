@@ -28,6 +28,8 @@ _BETWEEN = re.compile("[,;\n]")
 _ONE = {"PHONE": re.compile(r"\+?(?:[\s().-]*\d){5,15}"), "EMAIL": re.compile(r"[^\s@]+@[^\s@]+")}
 """What a part of a text with commas has to look like, for the text to be several phones or mails."""
 
+STORED_AND_NEW = "rows that are stored and new ones need a call each"
+
 _PARTS = frozenset(("typeid", "type", "valuetype", "value", "id", "delete"))
 
 
@@ -57,78 +59,63 @@ def judge_multifield(key: Key, field: Field, given: Any, style: Style, old_types
     """
     raw, given = given, as_json(given)
     type_of_key = field.old_name if field.old_name in _TYPES else multifield_type(key.given)
-    rows = [_row(one, type_of_key, stored_under) for stored_under, one in _parts(given, type_of_key)]
-    if not rows or None in rows:
-        return Verdict("wrong", note=_EXPECTED[style], otherwise=_otherwise(raw, style))
-    unknown = sorted({row.type for row in rows if row and row.type not in old_types})
-    if style == "old" and unknown:
-        return Verdict("wrong", note=f"only crm.item.* takes {', '.join(unknown)}", otherwise=_otherwise(raw, style))
-    write = _written([row for row in rows if row is not None], style)
-    if write is None:
-        return Verdict("wrong", note="rows that are stored and new ones need a call each")
-    if [*write] == [key.given] and quoted(write[key.given]) == quoted(_ids_as_texts(raw)):
-        return Verdict("unchecked", {key.given: raw})
-    return Verdict("changed", write, otherwise=_otherwise(raw, style))
-
-
-def _ids_as_texts(rows: Any) -> Any:
-    """Rows of the old methods, which read an ID of 15 as they read one of "15"."""
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        return rows
-    return [{name: str(part) if name == "ID" else part for name, part in row.items()} for row in rows]
-
-
-def _written(rows: list[_Row], style: Style) -> dict[str, Any] | None:
-    """The rows by field; None for what the new methods have no shape for."""
-    spelt = [row.spelt(style) for row in rows]
-    if style == "old":
-        types = dict.fromkeys(row.type for row in rows)
-        return {of: [one for row, one in zip(rows, spelt, strict=True) if row.type == of] for of in types}
-    if any(row.deletes for row in rows) or len({bool(row.id) for row in rows}) > 1:
-        return None
-    return {"fm": {row.id: one for row, one in zip(rows, spelt, strict=True)} if rows[0].id else spelt}
-
-
-def _otherwise(given: Any, style: Style) -> str:
-    """What the methods do with rows as they came: those of another shape they drop."""
-    rows = list(given.values()) if isinstance(given, Mapping) else given if isinstance(given, list) else []
+    # The methods drop rows of another shape than theirs.
+    came = list(raw.values()) if isinstance(raw, Mapping) else raw if isinstance(raw, list) else []
     names = {"VALUE", "DELETE"} if style == "old" else {"value"}
     taken = [
         isinstance(one, Mapping) and not names.isdisjoint(one) and (style == "old" or one.get("typeId") in _TYPES)
-        for one in rows
+        for one in came
     ]
-    return DROP if not any(taken) else "" if all(taken) else "drop part of it"
+    otherwise = DROP if not any(taken) else "" if all(taken) else "drop part of it"
+    rows = _rows(given, type_of_key)
+    if not rows:
+        return Verdict("wrong", note=_EXPECTED[style], otherwise=otherwise)
+    unknown = sorted({row.type for row in rows if row.type not in old_types})
+    if style == "old" and unknown:
+        return Verdict("wrong", note=f"only crm.item.* takes {', '.join(unknown)}", otherwise=otherwise)
+    as_given = raw
+    write: dict[str, Any] = {}
+    if style == "old":
+        for row in rows:
+            write.setdefault(row.type, []).append(row.spelt(style))
+        if isinstance(raw, list) and all(isinstance(row, dict) for row in raw):  # an ID of 15 is read as one of "15"
+            as_given = [{name: str(part) if name == "ID" else part for name, part in row.items()} for row in raw]
+    elif any(row.deletes for row in rows) or len({bool(row.id) for row in rows}) > 1:
+        return Verdict("wrong", note=STORED_AND_NEW)
+    else:
+        spelt = [row.spelt(style) for row in rows]
+        write["fm"] = {row.id: row.spelt(style) for row in rows} if rows[0].id else spelt
+    if [*write] == [key.given] and quoted(write[key.given]) == quoted(as_given):
+        return Verdict("unchecked", {key.given: raw})
+    return Verdict("changed", write, otherwise=otherwise)
 
 
-def _parts(given: Any, type_of_key: str) -> list[tuple[str, Any]]:
-    """The rows of any shape that phones come in, with the ids that they are stored under."""
+def _rows(given: Any, type_of_key: str) -> list[_Row]:
+    """The rows in any shape that phones come in, whatever their names are spelt like; none if one of them is no row, or
+    is of another type than its key says."""
+    stored: Sequence[tuple[str, Any]] = [("", given)]  # each under the id that it is stored under
     if isinstance(given, str) and type_of_key in _ONE:
-        parts = [part.strip() for part in _BETWEEN.split(given) if part.strip()]
-        if len(parts) > 1 and all(_ONE[type_of_key].fullmatch(part) for part in parts):
-            return [("", part) for part in parts]
-    if isinstance(given, list):
-        return [("", one) for one in given]
-    if isinstance(given, Mapping) and given and all(str(name).isdecimal() for name in given):
+        texts = [part.strip() for part in _BETWEEN.split(given) if part.strip()]
+        if len(texts) > 1 and all(_ONE[type_of_key].fullmatch(text) for text in texts):
+            stored = [("", text) for text in texts]
+    elif isinstance(given, list):
+        stored = [("", one) for one in given]
+    elif isinstance(given, Mapping) and given and all(str(name).isdecimal() for name in given):
         is_list = [*given] == [str(place) for place in range(len(given))]
-        return [("" if is_list else str(name), one) for name, one in given.items()]
-    return [("", given)]
-
-
-def _row(given: Any, type_of_key: str, stored_under: str) -> _Row | None:
-    """One row, whatever its names are spelt like; None if it is none, or is of another type than its key says."""
-    parts = given if isinstance(given, Mapping) else {"value": given}
-    told = {folded_name(str(name)): part for name, part in parts.items()}
-    if set(told) - _PARTS or any(isinstance(part, bool) or not isinstance(part, str | int) for part in told.values()):
-        return None
-    told = {name: str(part) for name, part in told.items()}
-    either = told.get("type", "").upper()  # some write the type there, some the kind
-    row = _Row(
-        type=told.get("typeid", "").upper() or (either if either in _TYPES else type_of_key),
-        value=told.get("value", ""),
-        kind=told.get("valuetype", "") or ("" if either in _TYPES else either) or "WORK",
-        id=told.get("id", stored_under),
-        deletes=told.get("delete", "") == "Y",
-    )
-    if row.type not in _TYPES or type_of_key not in ("", row.type):
-        return None
-    return row if row.value.strip() or (row.deletes and row.id) else None
+        stored = [("" if is_list else str(name), one) for name, one in given.items()]
+    rows: list[_Row] = []
+    for stored_under, one in stored:
+        named = one if isinstance(one, Mapping) else {"value": one}
+        parts = {folded_name(str(name)): part for name, part in named.items()}
+        if set(parts) - _PARTS or any(isinstance(it, bool) or not isinstance(it, str | int) for it in parts.values()):
+            return []
+        told = {name: str(part) for name, part in parts.items()}
+        either = told.get("type", "").upper()  # some write the type there, some the kind
+        of = told.get("typeid", "").upper() or (either if either in _TYPES else type_of_key)
+        value, row_id, deletes = told.get("value", ""), told.get("id", stored_under), told.get("delete") == "Y"
+        is_filled = value.strip() or (deletes and row_id)
+        if of not in _TYPES or type_of_key not in ("", of) or not is_filled:
+            return []
+        kind = told.get("valuetype", "") or ("" if either in _TYPES else either) or "WORK"
+        rows.append(_Row(of, value, kind, row_id, deletes))
+    return rows

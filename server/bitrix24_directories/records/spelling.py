@@ -13,12 +13,9 @@ from typing import Literal
 
 from bitrix24_directories.directories.fields.fields import OLD_METHODS, Field, folded, folded_name
 
-from .aliases import MULTIFIELDS, alike_by_meaning, called_by_alias, multifield_type
+from .aliases import MULTIFIELDS, called_by_alias, multifield_type, names_of, nearest_fields
 
 Style = Literal["old", "new"]
-
-_NEAREST = 2
-_CLOSE = 75
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,24 +42,18 @@ def style_of(type_id: int, fields: Sequence[Field], keys: Sequence[str], *, new:
     """
     if new or type_id not in OLD_METHODS:
         return "new"
-    styles = [style for _, style in _spelt_for_one(fields, keys)]
-    return styles[0] if styles else "old"
+    return next(iter(styles_of(fields, keys)), "old")
 
 
-def is_mixed(fields: Sequence[Field], keys: Sequence[str]) -> bool:
-    """Whether some keys are spelt for the one kind of methods, and some for the other."""
-    return len({style for _, style in _spelt_for_one(fields, keys)}) > 1
-
-
-def _spelt_for_one(fields: Sequence[Field], keys: Sequence[str]) -> list[tuple[Field, Style]]:
-    """The fields whose keys only one kind of methods takes, the stage first."""
+def styles_of(fields: Sequence[Field], keys: Sequence[str]) -> list[Style]:
+    """The methods that take each key which only one kind of methods takes, the stage's first."""
     found: list[tuple[Field, Style]] = [
         (field, "old" if key == field.old_name else "new")
         for key in keys
         for field in fields
         if key and key in (field.name, field.old_name) and field.name != field.old_name
     ]
-    return sorted(found, key=lambda one: not one[0].is_stage)
+    return [style for _, style in sorted(found, key=lambda one: not one[0].is_stage)]
 
 
 def spelt(field: Field, style: Style) -> str:
@@ -75,69 +66,42 @@ def read_keys(fields: Sequence[Field], keys: Sequence[str], style: Style) -> lis
 
     Of several keys that mean one field, the one that is spelt best is taken, and none if two are spelt alike.
     """
-    meant = {key: _meant(key, fields, style) for key in keys}
+    meant: dict[str, tuple[int, list[Field]]] = {}  # how well each key is spelt, 0 for best, and what it may mean
     taken: dict[int, list[tuple[int, str]]] = {}  # the keys of each field, the best spelt first
     for key in keys:
-        level, found = meant[key]
+        if found := [field for field in fields if key and key in (field.name, field.old_name)][:1]:
+            level = int(key != spelt(found[0], style))
+        else:
+            name, title = folded_name(key), folded(key)
+            titled = [field for field in fields if field.title and folded(field.title) == title]
+            if found := [field for field in fields if name and name in map(folded_name, names_of(field))]:
+                level, more = 2, titled
+            else:
+                level, found, more = 3, titled, called_by_alias(key, fields)
+            found = found + [field for field in more if field not in found]
+        meant[key] = level, found
         if len(found) == 1 and found[0].kind != "crm_multifield":  # phones of several keys are put together
             taken[id(found[0])] = sorted([*taken.get(id(found[0]), []), (level, key)], key=lambda one: one[0])
     read: list[Key] = []
-    for key in keys:
-        level, found = meant[key]
+    for key, (level, found) in meant.items():
         if len(found) != 1:
-            candidates = found or _nearest(key, fields)
-            read.append(Key(key, None, candidates=tuple(candidates), ambiguous=bool(found)))
+            read.append(Key(key, None, candidates=tuple(found or nearest_fields(key, fields)), ambiguous=bool(found)))
             continue
         (field,) = found
         others = [other for at, other in taken.get(id(field), []) if other != key and at <= level]
-        write_as = _write_as(key, field, fields, style) if field.kind == "crm_multifield" else spelt(field, style)
+        write_as = spelt(field, style)
+        if field.kind == "crm_multifield" and style == "new":
+            write_as = next((one.name for one in fields if one.kind == "crm_multifield" and one.name), "")
+        elif field.kind == "crm_multifield":
+            types = old_multifields(fields)
+            type_of_key = field.old_name if field.old_name in types else multifield_type(key)
+            write_as = type_of_key if type_of_key in types else "" if type_of_key else types[0]
         as_it_is = key == write_as or (style == "new" and key == field.upper_name)
-        same_as = others[0] if others and level else ""
-        read.append(Key(key, field, write_as, as_it_is, same_as))
+        read.append(Key(key, field, write_as, as_it_is, same_as=others[0] if others and level else ""))
     return read
-
-
-def _write_as(key: str, field: Field, fields: Sequence[Field], style: Style) -> str:
-    """The field that takes what a key holds of phones and the like; empty where the methods have none for it."""
-    if style == "new":
-        return next((one.name for one in fields if one.kind == "crm_multifield" and one.name), "")
-    types = old_multifields(fields)
-    type_of_key = field.old_name if field.old_name in types else multifield_type(key)
-    return type_of_key if type_of_key in types else "" if type_of_key else types[0]
 
 
 def old_multifields(fields: Sequence[Field]) -> list[str]:
     """The fields of phones and the like that the old methods have; those that facts name where they tell none."""
     told = [field.old_name for field in fields if field.kind == "crm_multifield" and not field.name]
     return told or [*MULTIFIELDS.values()]
-
-
-def _meant(key: str, fields: Sequence[Field], style: Style) -> tuple[int, list[Field]]:
-    """The fields that a key may mean, and how well it is spelt: 0 for a field's name in the record's own spelling."""
-    text = key.strip()
-    name = folded_name(text)
-    if exact := [field for field in fields if key and key in (field.name, field.old_name)]:
-        return int(key != spelt(exact[0], style)), exact[:1]
-    titled = [field for field in fields if field.title and folded(field.title) == folded(text)]
-    if loose := [field for field in fields if name and name in map(folded_name, _names(field))]:
-        return 2, loose + [field for field in titled if field not in loose]
-    called = called_by_alias(text, fields)
-    return 3, titled + [field for field in called if field not in titled]
-
-
-def _names(field: Field) -> tuple[str, str, str]:
-    return field.name, field.old_name, field.upper_name
-
-
-def _nearest(key: str, fields: Sequence[Field]) -> list[Field]:
-    """Fields that a key speaks of, then those that it may be a misspelling of."""
-    from rapidfuzz import fuzz  # only a mistake needs it, and start-up time counts
-
-    def nearness(field: Field) -> tuple[int, float]:
-        words = key.casefold().replace("_", " ")
-        names = (name.casefold().replace("_", " ") for name in (*_names(field), field.title))
-        return alike_by_meaning(key, field), max(fuzz.WRatio(words, name) for name in names)
-
-    ranked = [(nearness(field), field) for field in fields if not field.read_only]
-    ranked.sort(key=lambda one: one[0], reverse=True)
-    return [field for (alike, close), field in ranked[:_NEAREST] if alike or close >= _CLOSE]

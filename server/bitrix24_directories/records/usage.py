@@ -1,4 +1,4 @@
-"""Counts which records carry the codes of a directory, and finds the codes that it does not have.
+"""Counts which records carry the codes of a directory, and finds the codes that it does not have; tells it in parts.
 
 Only ids, codes and counts are read, never a record's content. Facts (`crm.item.list`): totals count what the caller may
 read; `{"!@field": codes, "!=field": ""}` are the records whose code is none of these, `!@` alone drops nulls and keeps
@@ -9,19 +9,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Any
+from itertools import accumulate
+from typing import Any, TypeVar
 
 import anyio
 
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.entity_ids import as_id, is_channel_source
-from bitrix24_directories.directories.fields.fields import NOT_READ, FieldOf, folded
+from bitrix24_directories.directories.fields.fields import NOT_READ, folded
 from bitrix24_directories.directories.fields.rows import CountedRecords
-from bitrix24_directories.directories.models import Directory, Item
+from bitrix24_directories.directories.models import Directory, Item, Shape
 from bitrix24_directories.directories.naming import only
+from bitrix24_directories.directories.paging import place_of
 from bitrix24_directories.directories.reading.cached_reader import Read
 from bitrix24_directories.directories.reads import records_with
-from bitrix24_directories.finding.matching import Matcher
 from bitrix24_directories.rest import Bitrix24Error
 from bitrix24_directories.text import shown_code
 
@@ -29,11 +30,16 @@ from .carriers import places_of, unread_in, unread_kinds
 from .codes import WORDS_LIMIT, CodeList
 from .counting import Counting, Place, folded_code, record_id_of
 from .models import DirectoryUsage, UnknownCode, UsedItem
-from .usage_parts import most_carried_first
 
 _ROUNDS = 5  # in each of which up to a page of unknown codes comes to light
 _IDS = 5
 _SHOWN_IDS = 20  # in a picture
+_ITEMS_BYTES = 7_000  # of JSON, UTF-8: a token is two bytes or more of whatever codes and names are written in
+_UNKNOWN_BYTES = 2_500
+_FIELDS = 25
+_REASONS = 6
+
+S = TypeVar("S", bound=Shape)
 
 
 async def usage(directories: Directories, entity_id: str, *, fresh: bool = False) -> DirectoryUsage:
@@ -54,21 +60,27 @@ async def usage(directories: Directories, entity_id: str, *, fresh: bool = False
     codes = [item.status_id for item in items]
     await counting.ask(_questions(places, codes))
     unknown: list[UnknownCode] = []
-    unlisted: dict[str, int] = {}
+    unlisted = 0
+    labels: dict[str, str] = {}
+    more: list[str] = []
     failed: list[str] = []
     for place in places:
+        of, path = place.of, place.of.path
+        known = [of.type.shown] if of.type.key.startswith("item(") else []
+        known += [of.field.title] if of.field.custom and of.field.title else []
+        labels[path] = f"{path} ({': '.join(known)})" if known else path  # item(177).sourceId (Equipment rental)
         found, left, asked = await _unknown(counting, place, items, directory)
         unknown += found
-        unlisted |= {place.of.path: left} if left else {}
+        unlisted += left
+        more += [f"{left} more records carry yet other codes in {path}"] if left else []
         missing = counting.missing([*asked, *(place.with_code(code) for code in codes)])
-        failed += [f"{place.of.path}: {missing}"] if missing else []
-    more = [f"{left} more records carry yet other codes in {path}" for path, left in unlisted.items()]
+        failed += [f"{path}: {missing}"] if missing else []
     unread = list(unread_in(lists, directory, every))
     if not places and not unread:
         unread = ["no field of a record takes these codes"]
-    partial = [*unread, *more, *failed]
-    used = [_used(counting, places, item) for item in items]
+    used = _used(counting, places, items)
     carrying = [one.count for one in unknown]
+    most_carried_first = sorted(unknown, key=lambda one: (one.count is not None, -(one.count or 0)))
     return DirectoryUsage(
         entity_id=directory.entity_id,
         fields=[place.of.shown for place in places],
@@ -76,14 +88,14 @@ async def usage(directories: Directories, entity_id: str, *, fresh: bool = False
         in_use=sum(bool(item.count) for item in used),
         unused=sum(item.count == 0 for item in used),
         items=used,
-        unknown=most_carried_first(unknown) or None,
+        unknown=most_carried_first or None,
         unknown_codes=len({folded_code(one.code) for one in unknown}) or None,
-        unknown_records=None if None in carrying else sum(count or 0 for count in carrying) + sum(unlisted.values()),
-        labels={place.of.path: _label(place.of) for place in places},
-        unlisted=sum(unlisted.values()),
+        unknown_records=None if None in carrying else sum(count or 0 for count in carrying) + unlisted,
+        labels=labels,
+        unlisted=unlisted,
         unreadable=not places and not NOT_READ.isdisjoint(directory.used_in or ()),
         failed=bool(failed or unread_kinds(lists, directory)),
-        partial=partial or None,
+        partial=[*unread, *more, *failed] or None,
         age_seconds=counting.age(asked_at),
     )
 
@@ -118,6 +130,28 @@ async def usages(
     return counted
 
 
+def part_of_usage(whole: DirectoryUsage, after: str = "") -> DirectoryUsage:
+    """The items behind the code `after`, most used first and unused ones last, as many as fit; `more` tells how many
+    are left. The codes that the directory does not have stand in the first part alone, as many as fit.
+
+    Raises Bitrix24Error UNKNOWN_ITEM where there is no such code.
+    """
+    items = sorted(whole.items, key=lambda one: (1 if one.count is None else 0 if one.count else 2, -(one.count or 0)))
+    if after.strip():
+        items = items[place_of(items, after, whole.entity_id) + 1 :]
+    shown = _that_fit(items, _ITEMS_BYTES)
+    unknown = [] if after.strip() else _that_fit(whole.unknown or (), _UNKNOWN_BYTES)
+    return whole.model_copy(
+        update={
+            "items": shown,
+            "more": len(items) - len(shown) or None,
+            "unknown": unknown or None,
+            "fields": _first(whole.fields, _FIELDS),
+            "partial": _first(whole.partial or (), _REASONS) or None,
+        }
+    )
+
+
 def _questions(places: Sequence[Place], codes: Sequence[str]) -> list[Read[CountedRecords]]:
     """All that is asked about a directory at first."""
     each = [place.with_code(code) for place in places for code in codes]
@@ -139,17 +173,25 @@ def _records(places: Sequence[Place]) -> list[Read[CountedRecords]]:
     return reads
 
 
-def _used(counting: Counting, places: Sequence[Place], item: Item) -> UsedItem:
-    counts = {place.of.path: counting.total(place.with_code(item.status_id)) for place in places}
-    known = {path: count for path, count in counts.items() if count is not None}
-    whole = sum(known.values()) if counts and len(known) == len(counts) else None
-    parted = {path: count for path, count in known.items() if count} if len(places) > 1 else {}
-    ids = {place.of.path: _first_ids(counting, place, item.status_id) for place in places if counts[place.of.path]}
-    return UsedItem(status_id=item.status_id, name=item.name, count=whole, fields=parted or None, ids=ids)
+def _used(counting: Counting, places: Sequence[Place], items: Sequence[Item]) -> list[UsedItem]:
+    """The items with how many records carry each, in which fields, and which records come first."""
+    used: list[UsedItem] = []
+    for item in items:
+        reads = {place.of.path: place.with_code(item.status_id) for place in places}
+        counts = {path: count for path, read in reads.items() if (count := counting.total(read))}
+        one = UsedItem(
+            status_id=item.status_id,
+            name=item.name,
+            count=counting.sum_of([*reads.values()]),
+            fields=counts if counts and len(places) > 1 else None,
+            ids={path: _first_ids(counting, reads[path]) for path in counts},
+        )
+        used.append(one)
+    return used
 
 
-def _first_ids(counting: Counting, place: Place, code: str) -> list[int]:
-    return [record_id_of(record) for record in counting.first(place.with_code(code))][:_SHOWN_IDS]
+def _first_ids(counting: Counting, read: Read[CountedRecords]) -> list[int]:
+    return [record_id_of(record) for record in counting.first(read)][:_SHOWN_IDS]
 
 
 async def _unknown(
@@ -162,45 +204,37 @@ async def _unknown(
     asked, left = [read], counting.total(read)
     if not left:
         return [], 0, asked
-    found = _ids_by_code(counting.first(read), place, codes)
-    counts: dict[str, int | None] = {code: len(ids) for code, ids in found.items()}
+    new = _ids_by_code(counting.first(read), place, codes)
+    counts: dict[str, int | None] = {code: len(seen) for code, seen in new.items()}
+    ids = new
     left -= len(counting.first(read))
-    if left > 0:
-        counts, found, left = await _beyond_the_first_page(counting, place, codes, found, asked)
+    if left > 0:  # behind this page: each code is counted, and what others there are is read
+        ids = {}
+        for _ in range(_ROUNDS):
+            read = place.with_none_of([*codes, *ids, *new])
+            asked += [read, *map(place.with_code, new)]
+            await counting.ask(asked)
+            for code, seen in new.items():
+                total = counting.total(place.with_code(code))
+                counts[code] = None if total is None or total < len(seen) else total  # fewer than seen are no count
+                ids[code] = _first_ids(counting, place.with_code(code)) or seen
+            left = counting.total(read) or 0
+            new = _ids_by_code(counting.first(read), place, [*codes, *ids])
+            if not left or not new:
+                break
     matcher = CodeList(directory, items).matcher
-    listed = [
-        UnknownCode(code=code, field=place.of.path, count=counts[code], ids=ids[:_IDS], perhaps=_perhaps(matcher, code))
-        for code, ids in found.items()
-    ]
+    listed: list[UnknownCode] = []
+    for code, seen in ids.items():
+        fits = matcher.fits(code) if len(code) <= WORDS_LIMIT else {}
+        perhaps = None
+        if is_channel_source("SOURCE", code):
+            perhaps = "a channel's own code"
+        elif len(fits) == 1:
+            ((entry, _),) = fits.items()
+            perhaps = f"{shown_code(entry.item.status_id)} ({entry.item.name})"
+        one = UnknownCode(code=code, field=place.of.path, count=counts[code], ids=seen[:_IDS], perhaps=perhaps)
+        listed.append(one)
     return listed, left, asked
-
-
-async def _beyond_the_first_page(
-    counting: Counting,
-    place: Place,
-    codes: Sequence[str],
-    new: dict[str, list[int]],
-    asked: list[Read[CountedRecords]],
-) -> tuple[dict[str, int | None], dict[str, list[int]], int]:
-    """The count and the first ids of each unknown code, and how many records carry others still.
-
-    `new` are the codes of the first page, with the ids of records seen there; what is counted goes to `asked`.
-    """
-    counts: dict[str, int | None] = {}
-    ids: dict[str, list[int]] = {}
-    left = 0
-    for _ in range(_ROUNDS):
-        rest = place.with_none_of([*codes, *ids, *new])
-        asked += [rest, *map(place.with_code, new)]
-        await counting.ask(asked)
-        for code, seen in new.items():
-            counts[code] = counting.total_of(place.with_code(code), seen=len(seen))
-            ids[code] = _first_ids(counting, place, code) or seen
-        left = counting.total(rest) or 0
-        new = _ids_by_code(counting.first(rest), place, [*codes, *ids])
-        if not left or not new:
-            break
-    return counts, ids, left
 
 
 def _ids_by_code(records: Sequence[dict[str, Any]], place: Place, known: Sequence[str]) -> dict[str, list[int]]:
@@ -218,18 +252,13 @@ def _ids_by_code(records: Sequence[dict[str, Any]], place: Place, known: Sequenc
     return found
 
 
-def _label(field: FieldOf) -> str:
-    """`item(177).sourceId (Equipment rental)`, `deal.UF_CRM_17 (Second source)`."""
-    known = [field.type.shown] if field.type.key.startswith("item(") else []
-    known += [field.field.title] if field.field.custom and field.field.title else []
-    return f"{field.path} ({': '.join(known)})" if known else field.path
+def _that_fit(shapes: Sequence[S], size: int) -> list[S]:
+    """The first ones whose JSON fits into `size` bytes, and one at least."""
+    ends = accumulate(len(shape.model_dump_json(by_alias=True, exclude_none=True).encode()) for shape in shapes)
+    fitting = sum(end <= size for end in ends)
+    return list(shapes[: max(1, fitting)])
 
 
-def _perhaps(matcher: Matcher, code: str) -> str | None:
-    if is_channel_source("SOURCE", code):
-        return "a channel's own code"
-    fits = matcher.fits(code) if len(code) <= WORDS_LIMIT else {}
-    if len(fits) != 1:
-        return None
-    ((entry, _),) = fits.items()
-    return f"{shown_code(entry.item.status_id)} ({entry.item.name})"
+def _first(lines: Sequence[str], number: int) -> list[str]:
+    left = len(lines) - number
+    return [*lines[:number], *([f"and {left} more"] if left > 0 else [])]

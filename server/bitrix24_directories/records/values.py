@@ -7,6 +7,7 @@ of the next month, 1/2 is January 2, and what it cannot read is dropped.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -44,18 +45,22 @@ def boolean(value: Any, style: Style) -> Verdict:
     text = str(value).strip().casefold()
     stored = "N" if style == "new" or value in (None, "", 0, "0", [], {}) else "Y"
     otherwise = f"store {stored}"
-    if text in _YES:
-        return Verdict("changed", "Y", otherwise="" if stored == "Y" else otherwise)
-    if text in _NO:
-        return Verdict("changed", "N", otherwise="" if stored == "N" else otherwise)
-    return Verdict("wrong", candidates=(option("Y"), option("N")), otherwise=otherwise)
+    if text not in _YES | _NO:
+        return Verdict("wrong", candidates=(option("Y"), option("N")), otherwise=otherwise)
+    meant = "Y" if text in _YES else "N"
+    return Verdict("changed", meant, otherwise="" if stored == meant else otherwise)
 
 
 def number(value: Any, *, whole: bool) -> Verdict:
     """A number in a form that the portal reads as it is meant, `1500.5`."""
     text = str(value).strip()
-    otherwise = "" if isinstance(value, bool) else _read_by_php(text, whole)
-    meant = [] if isinstance(value, bool) else _numbers(text) if isinstance(value, str) else [Decimal(text)]
+    otherwise, meant = "", []
+    if not isinstance(value, bool):
+        match = _PHP_NUMBER.match(text)
+        by_php = Decimal(match[0]) if match else Decimal(0)
+        if not by_php or 1e-6 < abs(by_php) < _LARGEST:  # of very large and very small ones nothing is said
+            otherwise = f"store {_digits(Decimal(int(by_php)) if whole else by_php)}"
+        meant = _numbers(text) if isinstance(value, str) else [Decimal(text)]
     if whole:
         meant = [one for one in meant if one == one.to_integral_value()]
     if not meant:
@@ -75,15 +80,6 @@ def number(value: Any, *, whole: bool) -> Verdict:
         return Verdict("right", value)
     exact = int(digits) if "." not in digits else as_double
     return Verdict("changed", exact, otherwise="" if otherwise == f"store {digits}" else otherwise)
-
-
-def _read_by_php(text: str, whole: bool) -> str:
-    """What PHP makes of a text where a number is due; nothing is said of very large and very small ones."""
-    match = _PHP_NUMBER.match(text)
-    read = Decimal(match[0]) if match else Decimal(0)
-    if read and not 1e-6 < abs(read) < _LARGEST:
-        return ""
-    return f"store {_digits(Decimal(int(read)) if whole else read)}"
 
 
 def _numbers(text: str) -> list[Decimal]:
@@ -124,52 +120,44 @@ def moment(value: Any) -> Verdict:
 
 
 def _one_of(value: Any, meant: list[str], expected: str) -> Verdict:
-    otherwise = _read_by_strtotime(value)
+    """The one date or time that was meant, or that there is none, with what strtotime makes of the text, as far as that
+    is known."""
+    text = value.strip() if isinstance(value, str) else str(value)
+    match = next((found for pattern in (_DASHED, _DOTTED, _SLASHED) if (found := pattern.fullmatch(text))), None)
+    if text.casefold() in _DAYS:
+        otherwise = "store the day that it is then"
+    elif match is None:
+        otherwise = f"{DROP}, or read some date in it"
+    elif not 1 <= int(match["m"]) <= 12 or not 1 <= int(match["d"]) <= 31:
+        otherwise = DROP
+    else:
+        year, month, of_month = int(match["y"]), int(match["m"]), int(match["d"])
+        otherwise = f"store {date(year, month, 1) + timedelta(days=of_month - 1)}" if year else ""
     if not meant:
         return Verdict("wrong", note=expected, otherwise=otherwise)
     if len(meant) > 1:
-        return Verdict("ambiguous", candidates=tuple(option(one) for one in meant), otherwise=otherwise)
+        return Verdict("ambiguous", candidates=tuple(map(option, meant)), otherwise=otherwise)
     return Verdict("changed", meant[0], otherwise=otherwise if otherwise == DROP else "")
 
 
 def _moments(value: Any) -> list[str]:
     """All times that a text may mean: "1/2/2026" is a day in January to some and in February to others."""
     text = value.strip() if isinstance(value, str) else ""
+    read: list[str] = []
     if match := _SLASHED.fullmatch(text):
         first, second, year = match["m"], match["d"], match["y"]
         read = [f"{year}-{month:0>2}-{of_month:0>2}T00:00:00" for month, of_month in ((first, second), (second, first))]
-        return [one for one in dict.fromkeys(read) if _real(one)]
-    for pattern in (_YEAR_FIRST, _DAY_FIRST):
-        if match := pattern.fullmatch(text):
-            hour, minute, *second = (match["time"] or "0:00").split(":")
-            zone = re.sub(r"(\d\d)(\d\d)$", r"\1:\2", match["zone"] or "")
-            date_part = f"{match['y']}-{match['m']:0>2}-{match['d']:0>2}"
-            found = f"{date_part}T{hour:0>2}:{minute}:{''.join(second) or '00'}{zone}"
-            return [found] if _real(found) else []
-    return []
-
-
-def _real(text: str) -> bool:
-    """Whether there is such a day and such a time."""
-    try:
-        datetime.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _read_by_strtotime(value: Any) -> str:
-    """What PHP makes of a date that is not in one of its plain forms, as far as that is known."""
-    text = value.strip() if isinstance(value, str) else str(value)
-    if text.casefold() in _DAYS:
-        return "store the day that it is then"
-    match = next((found for pattern in (_DASHED, _DOTTED, _SLASHED) if (found := pattern.fullmatch(text))), None)
-    if match is None:
-        return f"{DROP}, or read some date in it"
-    year, month, day_of_month = int(match["y"]), int(match["m"]), int(match["d"])
-    if not 1 <= month <= 12 or not 1 <= day_of_month <= 31:
-        return DROP
-    return f"store {date(year, month, 1) + timedelta(days=day_of_month - 1)}" if year else ""
+    elif match := _YEAR_FIRST.fullmatch(text) or _DAY_FIRST.fullmatch(text):
+        hour, minute, *seconds = (match["time"] or "0:00").split(":")
+        zone = re.sub(r"(\d\d)(\d\d)$", r"\1:\2", match["zone"] or "")
+        date_part = f"{match['y']}-{match['m']:0>2}-{match['d']:0>2}"
+        read = [f"{date_part}T{hour:0>2}:{minute}:{''.join(seconds) or '00'}{zone}"]
+    real: list[str] = []
+    for one in dict.fromkeys(read):
+        with contextlib.suppress(ValueError):  # there is no such day, or no such time
+            datetime.fromisoformat(one)
+            real.append(one)
+    return real
 
 
 def record_id(value: Any) -> Verdict:

@@ -6,7 +6,7 @@ values in numbers and texts, except on older portals.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bitrix24_directories.directories.models import Item
@@ -39,6 +39,10 @@ class Verdict:
     @property
     def writes(self) -> bool:
         return self.outcome in ("right", "changed", "unchecked")
+
+    def as_changed(self, **parts: Any) -> Verdict:
+        """The same of a value that cannot stay as it was given, with other `parts`."""
+        return replace(self, outcome="changed" if self.writes else self.outcome, **parts)
 
 
 def is_empty(value: Any, kind: str) -> bool:

@@ -34,8 +34,7 @@ async def get_directory_usage(
     """Count the CRM records that carry each code of a directory, and find codes that it does not have. Use it before
     deleting an item.
     """
-    from bitrix24_directories.records.usage import usage  # its matcher is needed by few
-    from bitrix24_directories.records.usage_parts import part_of_usage
+    from bitrix24_directories.records.usage import part_of_usage, usage  # its matcher is needed by few
 
     directories = session.directories
     whole = await usage(directories, entityId, fresh=fresh)
