@@ -101,14 +101,10 @@ class NearestIndex:
             if not similar.isdecimal():
                 yield similar, similarity
         if len(word) >= _LONG:
-            yield from ((longer, _CONTAINED) for longer in self._containing(word))
+            start = self._text.find(word)
+            while start >= 0:  # the words that it stands in
+                end = self._text.index("\n", start)
+                yield self._text[self._text.rindex("\n", 0, start) + 1 : end], _CONTAINED
+                start = self._text.find(word, end)
             parts = {word[start:end] for start in range(len(word)) for end in range(start + _LONG, len(word) + 1)}
             yield from ((part, _CONTAINED) for part in parts if part in self._names)
-
-    def _containing(self, word: str) -> Iterator[str]:
-        """The words of the items that `word` stands in."""
-        start = self._text.find(word)
-        while start >= 0:
-            end = self._text.index("\n", start)
-            yield self._text[self._text.rindex("\n", 0, start) + 1 : end]
-            start = self._text.find(word, end)
