@@ -1,6 +1,6 @@
 """Checks a record before it is written: what is right, what is to be written instead, what Bitrix24 would have done.
 
-`Gathering` reads, `Judge` decides. A value is called wrong only after its list was read past the cache.
+`Gathering` reads, `judge_record` decides. A value is called wrong only after its list was read past the cache.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from bitrix24_directories.rest import Bitrix24Error, Entry
 from bitrix24_directories.text import shown_id
 from bitrix24_directories.words import name_key
 
-from .judging import Judge
+from .judging import judge_record
 from .knowledge import Gathering
-from .models import AS_IT_STANDS, CheckedField, CheckedRecord, RecordVerdict
+from .models import AS_IT_STANDS, CheckedRecord, RecordVerdict
 
 _CERTAIN = (*AS_IT_STANDS, "changed", "clears")
 
@@ -51,11 +51,19 @@ async def check_record(
         )
         todo = f'Correct them and call again:\n- entity: "{shown_id(entity, 100)}" {why}'
         raise Bitrix24Error("INVALID_ARGUMENTS", Entry("check_record was called with wrong arguments", todo, "input"))
-    verdicts = [Judge(known, fields).record() for fields in given]
-    if not all(_is_certain(field) for verdict in verdicts for field in verdict.fields or ()):
+    verdicts = [judge_record(known, fields) for fields in given]
+    certain = all(
+        # An item's own name is as good as its code; a value without a name is what was given, or of no list.
+        name_key(field.given or "") == name_key(field.name)
+        if field.outcome == "changed" and field.name is not None
+        else field.outcome in _CERTAIN
+        for verdict in verdicts
+        for field in verdict.fields or ()
+    )
+    if not certain:  # what may have come since could make it another verdict
         again = await gathering.gather_again(asked_at)
         if again is not None:
-            known, verdicts = again, [Judge(again, fields).record() for fields in given]
+            known, verdicts = again, [judge_record(again, fields) for fields in given]
     kind = known.type
     if len(verdicts) == 1:
         return CheckedRecord(entity_type_id=kind.id, entity=kind.shown, **dict(verdicts[0]))
@@ -69,10 +77,3 @@ async def check_record(
         ok=all(verdict.ok for verdict in verdicts),
         records=without_what_is_right,
     )
-
-
-def _is_certain(field: CheckedField) -> bool:
-    """Whether nothing that may have come since makes it another verdict: an item's own name is as good as its code."""
-    if field.outcome != "changed" or field.name is None:  # it is what was given, or of no list
-        return field.outcome in _CERTAIN
-    return name_key(field.given or "") == name_key(field.name)

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bitrix24_directories.directories.fields.fields import TYPE_NAMES, Field
 from bitrix24_directories.directories.models import Item
 from bitrix24_directories.text import quoted, shown_code, shown_id
 
-from .codes import SHOWN, CodeList, as_json, code_and_name, code_text, judge_code, judge_row
+from .codes import SHOWN, as_json, code_and_name, code_text, judge_code, judge_row
 from .knowledge import Knowledge
 from .models import AS_IT_STANDS, OPEN, CheckedField, Outcome, PipelineFrom, RecordVerdict
 from .multifields import judge_multifield
-from .spelling import Key, is_mixed, old_multifields, read_keys, spelt
+from .spelling import Key, Style, is_mixed, old_multifields, read_keys, spelt
 from .stages import (
     Pipeline,
     final_stages,
@@ -28,7 +28,6 @@ from .stages import (
     judge_in_any,
     judge_pipeline,
     judge_stage,
-    judge_stage_of,
     pipeline_of_stage,
 )
 from .values import boolean, day, moment, number, record_id
@@ -67,148 +66,195 @@ _TEXTS = frozenset(("string", "text", "char", "url"))
 """Kinds that take any one text."""
 
 
-class Judge:
-    """Judges the fields of a record; `given` holds the values under each key, several where it was repeated."""
+def judge_record(known: Knowledge, given: Mapping[str, Sequence[Any]]) -> RecordVerdict:
+    """What is said of a record as a whole; a pipeline that is right is said with it alone.
 
-    def __init__(self, known: Knowledge, given: Mapping[str, Sequence[Any]]) -> None:
-        self._known = known
-        self._given = given
-        self._style = known.style([*given])
-        self._keys = read_keys(known.fields, [*given], self._style)
-        stages = self._values_of(next((one for one in known.fields if one.is_stage), None))
-        stage = code_and_name(as_json(stages[0])) if len(stages) == 1 else None
-        self._stage = stage[0] if stage else NOTHING  # the one code that was given for it, in whatever shape
-        self._category = self._judge_category()
-        self._own, self._pipeline_from = self._own_pipeline()
+    `given` holds the values under each key, several where it was repeated.
+    """
+    style = known.style([*given])
+    keys = read_keys(known.fields, [*given], style)
+    category = next((one for one in known.fields if one.kind == "crm_category" and not one.read_only), None)
+    judge = _judge_of(known, given, style, keys, category)
+    own, pipeline_from = judge.own, judge.pipeline_from
+    verdicts = {key: judge.verdict(key, given[key.given]) for key in keys}
+    if not any(verdict.writes and key.field and key.field.is_stage for key, verdict in verdicts.items()):
+        pipeline_from = None
+    write: dict[str, Any] = {}
+    if pipeline_from == "stage" and own and category:
+        write[spelt(category, style)] = own.number
+    for key, verdict in verdicts.items():
+        if verdict.writes and key.field and key.field.kind == "crm_multifield":
+            for name, rows in verdict.value.items():  # phones and the like of several keys are put together
+                if type(write.get(name, rows)) is not type(rows):
+                    verdicts[key] = Verdict("wrong", note="rows that are stored and new ones need a call each")
+                    break
+                write[name] = [*write.get(name, []), *rows] if isinstance(rows, list) else write.get(name, {}) | rows
+        elif verdict.writes:
+            write[key.write_as] = verdict.value
+    fields = [_checked(key, given[key.given], verdict) for key, verdict in verdicts.items()]
+    missing, notes = judge.missing_and_notes([*given], write)
+    named = spelt(category, style) if category else None
+    in_pipeline = own is not None and own.number is not None
+    return RecordVerdict(
+        given=fields,
+        ok=pipeline_from != "stage" and not missing and all(one.outcome in AS_IT_STANDS for one in fields),
+        pipeline=own.name if own and in_pipeline else None,
+        category_id=own.number if own else None,
+        pipeline_from=pipeline_from if in_pipeline else None,
+        fields=[one for one in fields if one.outcome != "right" or one.write_as or one.field != named],
+        write=write,
+        open=[one.field for one in fields if one.outcome in OPEN] or None,
+        missing=missing or None,
+        notes=notes or None,
+    )
 
-    def record(self) -> RecordVerdict:
-        """What is said of the record as a whole; a pipeline that is right is said with it alone."""
-        verdicts = {key: self._judge(key) for key in self._keys}
-        category, pipeline_from = self._field("crm_category"), self._pipeline_from
-        if not any(verdict.writes and key.field and key.field.is_stage for key, verdict in verdicts.items()):
-            pipeline_from = None
-        write: dict[str, Any] = {}
-        if pipeline_from == "stage" and self._own and category:
-            write[spelt(category, self._style)] = self._own.number
-        for key, verdict in verdicts.items():
-            if verdict.writes and key.field and key.field.kind == "crm_multifield":
-                for name, rows in verdict.value.items():  # phones and the like of several keys are put together
-                    if type(write.get(name, rows)) is not type(rows):
-                        verdicts[key] = Verdict("wrong", note="rows that are stored and new ones need a call each")
-                        break
-                    write[name] = (
-                        [*write.get(name, []), *rows] if isinstance(rows, list) else write.get(name, {}) | rows
-                    )
-            elif verdict.writes:
-                write[key.write_as] = verdict.value
-        fields = [_checked(key, self._given[key.given], verdict) for key, verdict in verdicts.items()]
-        missing, not_asked_for = self._missing(write)
-        named = spelt(category, self._style) if category else None
-        said = [one for one in fields if one.outcome != "right" or one.write_as or one.field != named]
-        in_pipeline = self._own is not None and self._own.number is not None
-        return RecordVerdict(
-            given=fields,
-            ok=pipeline_from != "stage" and not missing and all(one.outcome in AS_IT_STANDS for one in fields),
-            pipeline=self._own.name if self._own and in_pipeline else None,
-            category_id=self._own.number if self._own else None,
-            pipeline_from=pipeline_from if in_pipeline else None,
-            fields=said,
-            write=write,
-            open=[one.field for one in fields if one.outcome in OPEN] or None,
-            missing=missing or None,
-            notes=[*self._notes(write), *not_asked_for] or None,
-        )
 
-    def _missing(self, write: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-        """Required fields of a new record that are not written, and a note of the custom ones: REST does without."""
-        if self._known.record_id is not None:
-            return [], []
-        required = [
-            one
-            for one in self._known.fields
-            if one.required and not one.read_only and one.name not in _HAVE_DEFAULTS and spelt(one, self._style)
-        ]
-        missing = [one for one in required if spelt(one, self._style) not in write]
-        custom = [spelt(one, self._style) for one in missing if one.custom]
-        note = f"required in Bitrix24's own form, by REST only if the portal is set so: {', '.join(custom)}"
-        return [spelt(one, self._style) for one in missing if not one.custom], [note] if custom else []
+def _judge_of(
+    known: Knowledge, given: Mapping[str, Sequence[Any]], style: Style, keys: Sequence[Key], category: Field | None
+) -> _Judge:
+    """Who judges a record's values, once its pipeline is settled: the one that it is in, or comes into."""
+    pipelines, is_new = known.pipelines, known.record_id is None
+    taken = {id(key.field): given[key.given] for key in reversed(keys) if key.field and not key.same_as}
+    stages = taken.get(id(next((one for one in known.fields if one.is_stage), None)), ())
+    code = code_and_name(as_json(stages[0])) if len(stages) == 1 else None
+    stage = code[0] if code else NOTHING
+    judge = _Judge(known, style, stage)
+    numbered = [one for one in pipelines if one.number is not None]
+    values = taken.get(id(category), ())
+    if len(values) == 1 and numbered:
+        value = as_json(values[0])
+        if value in (None, "", [], {}):
+            verdict = Verdict("clears", otherwise="take the main pipeline" if is_new else "change nothing")
+        else:
+            verdict = judge_row(value, lambda one: judge_pipeline(one, numbered), "")
+            if not is_new and style == "old":
+                if not verdict.writes or verdict.value != known.record_pipeline:
+                    verdict = Verdict("dropped", note=_NEVER_MOVED)
+                else:
+                    verdict = replace(verdict, otherwise=DROP if verdict.otherwise else "")
+        own = next((one for one in pipelines if verdict.writes and one.number == verdict.value), None)
+        return replace(judge, category=verdict, own=own)
+    if len(pipelines) == 1:
+        return replace(judge, own=pipelines[0])
+    if not is_new:
+        return replace(judge, own=next((one for one in pipelines if one.number == known.record_pipeline), None))
+    if stage is not NOTHING and not is_empty(stage, "crm_status"):
+        possible = pipeline_of_stage(stage, pipelines)
+        if len(possible) == 1:
+            return replace(judge, own=possible[0], pipeline_from="default" if possible[0].default else "stage")
+    return judge
 
-    def _notes(self, write: Mapping[str, Any]) -> list[str]:
-        known, notes = self._known, []
-        if is_mixed(known.fields, [*self._given]):
-            methods = "crm.item" if self._style == "new" else f"crm.{TYPE_NAMES[known.type.id]}"
+
+@dataclass(frozen=True)
+class _Judge:
+    """Judges the values of one record. `stage` is the one code that was given for its stage, in whatever shape;
+    `category` what is said of the pipeline that was given, None where none was, or where there are none to choose from.
+
+    `own` is the pipeline that the record is in or comes into, and `pipeline_from` from what that follows where neither
+    it nor the record was given.
+    """
+
+    known: Knowledge
+    style: Style
+    stage: Any
+    category: Verdict | None = None
+    own: Pipeline | None = None
+    pipeline_from: PipelineFrom | None = None
+
+    def missing_and_notes(self, keys: Sequence[str], write: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+        """Required fields of a new record that are not written, and the notes on a record.
+
+        Custom fields that are required are noted alone: REST does without.
+        """
+        known, notes, missing = self.known, [], []
+        if is_mixed(known.fields, keys):
+            methods = "crm.item" if self.style == "new" else f"crm.{TYPE_NAMES[known.type.id]}"
             notes.append(f"two spellings were mixed; all is written as {methods}.* reads it")
-        stage = next((spelt(one, self._style) for one in known.fields if one.is_stage), "")
-        moves = self._own is not None and self._own.number != known.record_pipeline and stage not in write
-        if known.record_id is not None and moves and self._stage is NOTHING:
+        if known.record_id is None:
+            lacking = [
+                one
+                for one in known.fields
+                if one.required and not one.read_only and one.name not in _HAVE_DEFAULTS
+                if (name := spelt(one, self.style)) and name not in write
+            ]
+            missing = [spelt(one, self.style) for one in lacking if not one.custom]
+            if custom := [spelt(one, self.style) for one in lacking if one.custom]:
+                asked_for = "required in Bitrix24's own form, by REST only if the portal is set so"
+                notes.append(f"{asked_for}: {', '.join(custom)}")
+            return missing, notes
+        stage = next((spelt(one, self.style) for one in known.fields if one.is_stage), "")
+        moves = self.own is not None and self.own.number != known.record_pipeline and stage not in write
+        if moves and self.stage is NOTHING:
             notes.append(_MOVED)
-        if known.record_id is not None and (moves or write.get(stage, known.record_stage) != known.record_stage):
+        if moves or write.get(stage, known.record_stage) != known.record_stage:
             notes.append(_NOT_ASKED_FOR)
-        return notes
+        return missing, notes
 
-    def _judge(self, key: Key) -> Verdict:
-        field = key.field
+    def verdict(self, key: Key, values: Sequence[Any]) -> Verdict:
+        """What is said of the values that were given under a key."""
+        known, field = self.known, key.field
         if field is None:
-            named = tuple(option(spelt(one, self._style) or one.name, one.title) for one in key.candidates)
+            named = tuple(option(spelt(one, self.style) or one.name, one.title) for one in key.candidates)
             if key.ambiguous:
                 return Verdict("ambiguous", candidates=named, note="it may be any of these fields", otherwise=DROP)
             return Verdict("dropped", candidates=named)
-        if dropped := self._cannot_be_written(key, field):
-            return dropped
-        verdict = self._judge_values(key, field, self._given[key.given])
+        if key.same_as:
+            note = f"the same field as {shown_id(key.same_as, _SHOWN)}"
+            if key.read_as_it_is:
+                return Verdict("wrong", note=note, otherwise="take one of the two")
+            return Verdict("dropped", note=note)
+        if not key.write_as:
+            methods = ("crm.item", f"crm.{TYPE_NAMES[known.type.id]}")
+            theirs, others = methods if self.style == "old" else reversed(methods)
+            note = f"only {theirs}.* has it, and the other fields are spelt for {others}.*"
+            return Verdict("dropped", note=note)
+        if field.read_only:
+            is_id = field.name == "id" and known.record_id is None
+            note = "read-only; an existing record is named by recordId" if is_id else "read-only"
+            return Verdict("dropped", note=note)
+        if field.name in _COMPUTED:
+            stages: list[Item] = []
+            closes = field.name == "closed" and boolean(values[0], self.style).value not in ("N", False)
+            if closes and self.stage is NOTHING:  # somebody wants to close the record, and did not say by which stage
+                own = self.own or next((one for one in known.pipelines if one.default), None)
+                stages = final_stages(own) if own else []
+            return Verdict("dropped", note=_COMPUTED[field.name], candidates=tuple(stages))
+        if field.immutable and known.record_id is not None:
+            return Verdict("dropped", note="it cannot be changed once the record is there")
+        verdict = self._judge_values(key, field, values)
         if key.given == key.write_as:
             return verdict
         otherwise = verdict.otherwise if key.read_as_it_is else f"drop {shown_id(key.given, _SHOWN)}"
         return replace(verdict, outcome="changed" if verdict.writes else verdict.outcome, otherwise=otherwise)
 
-    def _cannot_be_written(self, key: Key, field: Field) -> Verdict | None:
-        note = f"the same field as {shown_id(key.same_as, _SHOWN)}" if key.same_as else ""
-        if note and key.read_as_it_is:
-            return Verdict("wrong", note=note, otherwise="take one of the two")
-        if note:
-            return Verdict("dropped", note=note)
-        if not key.write_as:
-            methods = ("crm.item", f"crm.{TYPE_NAMES[self._known.type.id]}")
-            theirs, others = methods if self._style == "old" else reversed(methods)
-            note = f"only {theirs}.* has it, and the other fields are spelt for {others}.*"
-        elif field.read_only:
-            is_id = field.name == "id" and self._known.record_id is None
-            note = "read-only; an existing record is named by recordId" if is_id else "read-only"
-        elif field.name in _COMPUTED:
-            return Verdict("dropped", note=_COMPUTED[field.name], candidates=self._closing_stages(key, field))
-        elif field.immutable and self._known.record_id is not None:
-            note = "it cannot be changed once the record is there"
-        return Verdict("dropped", note=note) if note else None
-
-    def _closing_stages(self, key: Key, field: Field) -> tuple[Item, ...]:
-        """What to choose from where somebody wants to close a record, and did not say by which stage."""
-        closes = boolean(self._given[key.given][0], self._style)
-        if field.name != "closed" or closes.value in ("N", False) or self._stage is not NOTHING:
-            return ()
-        own = self._own or next((one for one in self._known.pipelines if one.default), None)
-        return tuple(final_stages(own)) if own else ()
-
     def _judge_values(self, key: Key, field: Field, values: Sequence[Any]) -> Verdict:
+        read: Any = [as_json(value) for value in values]
+        if len(read) == 1:
+            (read,) = read
+        else:  # the key was repeated
+            read = [part for value in read for part in (value if isinstance(value, list) else [value])]
         if field.kind == "crm_multifield":
-            given = values[0] if len(values) == 1 else _as_list(values)
-            return judge_multifield(key, field, given, self._style, old_multifields(self._known.fields))
+            given = values[0] if len(values) == 1 else read
+            return judge_multifield(key, field, given, self.style, old_multifields(self.known.fields))
         if field.multiple:
-            is_list = len(values) > 1 or isinstance(values[0], list)
-            return self._judge_list(field, _as_list(values), is_list=is_list)
+            return self._judge_list(field, read, is_list=len(values) > 1 or isinstance(values[0], list))
         if len(values) > 1:
             return Verdict("wrong", note=f"it takes one value, and was given {len(values)} times")
         if field.is_stage:
-            stage = as_json(values[0])
-            if is_empty(stage, "crm_status"):
-                return Verdict("clears", otherwise=self._instead(stage))
-            return judge_row(stage, self._judge_one_stage, self._instead(stage))
+            if is_empty(read, "crm_status"):
+                return Verdict("clears", otherwise=self._instead(read))
+            return judge_row(read, self._judge_stage, self._instead(read))
         if field.kind == "crm_category":
-            return self._category or Verdict("unchecked", values[0])
+            return self.category or Verdict("unchecked", values[0])
         return self._judge_value(field, values[0])
 
     def _judge_list(self, field: Field, given: Any, *, is_list: bool) -> Verdict:
         """The values of a multiple field, which have to come as a list; PHP's map of numbers is one."""
-        is_map = isinstance(given, dict) and self._is_list_of_php(field, given)
+        is_map = isinstance(given, dict) and [*given] == [str(place) for place in range(len(given))]
+        if isinstance(given, dict) and not is_map:  # `{"90": "Y"}` names a code of the field's own
+            codes = {item.status_id for item in field.choices}
+            codes |= {item.status_id for one in field.directories for item in self.known.lists[one].items}
+            is_map = all(key.isdecimal() for key in given) and codes.isdisjoint(given)
         if is_map:
             given = [*given.values()]
         if is_empty(given, field.kind):
@@ -230,14 +276,6 @@ class Judge:
         if verdict.writes and (not is_list or len(parts) < len(given)):
             return replace(verdict, outcome="changed")
         return verdict
-
-    def _is_list_of_php(self, field: Field, given: Mapping[str, Any]) -> bool:
-        """Whether the keys are places in a list; `{"90": "Y"}` names a code of the field's own."""
-        if [*given] == [str(place) for place in range(len(given))]:
-            return True
-        codes = {item.status_id for item in field.choices}
-        codes |= {item.status_id for one in field.directories for item in self._known.lists[one].items}
-        return all(key.isdecimal() for key in given) and codes.isdisjoint(given)
 
     def _judge_text_of_several(self, field: Field, given: Any) -> Verdict:
         """What stands for a list and is none: one value, or a text of several with commas between."""
@@ -284,11 +322,11 @@ class Judge:
 
     def _judge_single(self, field: Field, value: Any) -> Verdict:
         if field.kind == "boolean":
-            return boolean(value, self._style)
+            return boolean(value, self.style)
         if is_empty(value, field.kind):
             otherwise = CLEAR
             if field.name in _NEVER_EMPTIED:
-                otherwise = "" if self._known.record_id is None else KEEP
+                otherwise = "" if self.known.record_id is None else KEEP
             elif field.required and not field.custom:
                 otherwise = REFUSE
             return Verdict("clears", note="send it only if that is meant", otherwise=otherwise)
@@ -300,121 +338,58 @@ class Judge:
             case "datetime":
                 return moment(value)
             case "enumeration" if field.choices:
-                return _judge_choice(self._known.choices(field), value)
+                text = code_text(value).strip()
+                otherwise = "store nothing" if isinstance(value, str) else ""
+                if text.isdecimal():
+                    otherwise = STORE_RAW if isinstance(value, int) or value == text.lstrip("0") else ""
+                verdict = judge_code(value, [self.known.choices(field)], otherwise)
+                is_number = verdict.writes and str(verdict.value).isdecimal()
+                return replace(verdict, value=int(verdict.value)) if is_number else verdict
             case "crm_status" if field.directories:
-                return judge_code(value, [self._known.lists[entity_id] for entity_id in field.directories], STORE_RAW)
-            case "crm_currency" if self._known.currencies is not None:
-                return _judge_currency(value, self._known.currencies)
+                return judge_code(value, [self.known.lists[entity_id] for entity_id in field.directories], STORE_RAW)
+            case "crm_currency" if self.known.currencies is not None:
+                otherwise = f"{REFUSE}, or, on older portals, {STORE_RAW}"
+                upper = code_text(value).strip().upper()  # small letters are another spelling, no word is one
+                if value == upper or all(item.status_id != upper for item in self.known.currencies.items):
+                    return judge_code(value, [self.known.currencies], otherwise)
+                verdict = judge_code(upper, [self.known.currencies], otherwise)
+                return replace(verdict, outcome="changed", otherwise=otherwise)
             case kind if kind in REFERENCES:
                 return record_id(value)
             case kind if kind in _TEXTS:
                 return Verdict("unchecked", value)
         return Verdict("unchecked", value, note="its values cannot be read")
 
-    def _field(self, kind: str) -> Field | None:
-        return next((one for one in self._known.fields if one.kind == kind and not one.read_only), None)
-
-    def _values_of(self, field: Field | None) -> Sequence[Any]:
-        keys = (key for key in self._keys if field and key.field is field and not key.same_as)
-        return next((self._given[key.given] for key in keys), ())
-
-    def _judge_category(self) -> Verdict | None:
-        """The pipeline that was given; None where none was, or where there are none to choose from."""
-        field = self._field("crm_category")
-        values = self._values_of(field)
-        choices = [one for one in self._known.pipelines if one.number is not None]
-        if len(values) != 1 or not choices:
-            return None
-        value, is_new = as_json(values[0]), self._known.record_id is None
-        if value in (None, "", [], {}):
-            return Verdict("clears", otherwise="take the main pipeline" if is_new else "change nothing")
-        verdict = judge_row(value, lambda one: judge_pipeline(one, choices), "")
-        if is_new or self._style == "new":
-            return verdict
-        if not verdict.writes or verdict.value != self._known.record_pipeline:
-            return Verdict("dropped", note=_NEVER_MOVED)
-        return replace(verdict, otherwise=DROP if verdict.otherwise else "")
-
-    def _own_pipeline(self) -> tuple[Pipeline | None, PipelineFrom | None]:
-        """The pipeline that the record is in or comes into, and where neither it nor the record was given, from what
-        that follows."""
-        pipelines = self._known.pipelines
-        if self._category is not None:
-            chosen = self._category.value if self._category.writes else object()
-            return next((one for one in pipelines if one.number == chosen), None), None
-        if len(pipelines) == 1:
-            return pipelines[0], None
-        if self._known.record_id is not None:
-            return next((one for one in pipelines if one.number == self._known.record_pipeline), None), None
-        if self._stage is NOTHING or is_empty(self._stage, "crm_status"):
-            return None, None
-        possible = pipeline_of_stage(self._stage, pipelines)
-        if len(possible) == 1:
-            return possible[0], "default" if possible[0].default else "stage"
-        return None, None
-
     def _instead(self, value: Any) -> str:
         """What Bitrix24 would take in the place of a stage that the record's pipeline does not have."""
-        known = self._known
-        moves = known.record_id is None or (self._own is not None and self._own.number != known.record_pipeline)
+        known = self.known
+        moves = known.record_id is None or (self.own is not None and self.own.number != known.record_pipeline)
         today = instead_of(value, known.pipelines, moves=moves)
-        stored_raw = self._style == "old" and isinstance(value, str | int) and not is_empty(value, "crm_status")
+        stored_raw = self.style == "old" and isinstance(value, str | int) and not is_empty(value, "crm_status")
         return f"{today}, or, on older portals, {STORE_RAW}" if stored_raw else today
 
-    def _judge_one_stage(self, value: Any) -> Verdict:
-        otherwise = self._instead(value)
-        if self._own is not None:
-            verdict = judge_stage(value, self._own, self._known.pipelines, otherwise)
-            if self._pipeline_from == "stage" and verdict.writes:
-                main = next((one.name for one in self._known.pipelines if one.default), "the main pipeline")
-                return replace(verdict, note=f"{self._own.name} follows from it", otherwise=f"put it into {main}")
+    def _judge_stage(self, value: Any) -> Verdict:
+        known, otherwise = self.known, self._instead(value)
+        if self.own is not None:
+            verdict = judge_stage(value, self.own, known.pipelines, otherwise)
+            if self.pipeline_from == "stage" and verdict.writes:
+                main = next((one.name for one in known.pipelines if one.default), "the main pipeline")
+                return replace(verdict, note=f"{self.own.name} follows from it", otherwise=f"put it into {main}")
             return verdict
-        if self._category is not None or self._known.record_id is not None or not self._known.pipelines:
+        if self.category is not None or known.record_id is not None or not known.pipelines:
             return Verdict("wrong", note="its pipeline has to be settled first")
-        return self._in_which_pipeline(value, otherwise)
-
-    def _in_which_pipeline(self, value: Any, otherwise: str) -> Verdict:
-        """A stage whose words stand in several pipelines, or in none."""
-        candidates: list[Item] = []
-        possible = pipeline_of_stage(value, self._known.pipelines)
+        possible = pipeline_of_stage(value, known.pipelines)
         if not possible:
-            return judge_in_any(value, self._known.pipelines, otherwise)
+            return judge_in_any(value, known.pipelines, otherwise)
+        candidates: list[Item] = []
         for pipeline in possible:
-            verdict = judge_stage_of(value, pipeline, "")
+            verdict = judge_code(value, [pipeline.stages], "")
             items = [option(verdict.value, verdict.name)] if verdict.writes else verdict.candidates
             candidates += [option(item.status_id, f"{item.name}, in {pipeline.name}") for item in items]
         note = "name the pipeline, or the record that is changed"
         if len(candidates) > SHOWN:
             note = f"{SHOWN} of {len(candidates)} stages are shown; {note}"
         return Verdict("ambiguous", candidates=tuple(candidates), note=note, otherwise=otherwise)
-
-
-def _judge_currency(value: Any, currencies: CodeList) -> Verdict:
-    """A currency, whose code may be written in small letters: no word is taken for it."""
-    otherwise = f"{REFUSE}, or, on older portals, {STORE_RAW}"
-    upper = code_text(value).strip().upper()
-    if value != upper and any(item.status_id == upper for item in currencies.items):
-        return replace(judge_code(upper, [currencies], otherwise), outcome="changed", otherwise=otherwise)
-    return judge_code(value, [currencies], otherwise)
-
-
-def _judge_choice(choices: CodeList, value: Any) -> Verdict:
-    text = code_text(value).strip()
-    otherwise = "store nothing" if isinstance(value, str) else ""
-    if text.isdecimal():
-        otherwise = STORE_RAW if isinstance(value, int) or value == text.lstrip("0") else ""
-    verdict = judge_code(value, [choices], otherwise)
-    if verdict.writes and str(verdict.value).isdecimal():
-        return replace(verdict, value=int(verdict.value))
-    return verdict
-
-
-def _as_list(values: Sequence[Any]) -> Any:
-    """What stands under the key of a multiple field, a list where it is one: as JSON too, or under the key repeated."""
-    read = [as_json(value) for value in values]
-    if len(read) == 1:
-        return read[0]
-    return [part for value in read for part in (value if isinstance(value, list) else [value])]
 
 
 def _checked(key: Key, values: Sequence[Any], verdict: Verdict) -> CheckedField:

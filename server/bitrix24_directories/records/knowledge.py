@@ -124,8 +124,26 @@ class Gathering:
 
     async def _rest(self, kind: RecordType) -> Knowledge:
         """What the fields of the type lead to, read where it is not found yet."""
-        fields = self._fields(kind)
-        needed = self._needed(kind, fields)
+        for read in reads_of_fields(kind.id):
+            outcome = self._found[read]
+            if isinstance(outcome, Bitrix24Error) and (outcome.retryable or read == new_fields_of(kind.id)):
+                raise outcome
+        fields = fields_of(self._found, kind.id)
+        if not fields:
+            raise failure("UNEXPECTED_ANSWER", http_status=200, detail=f"the fields of {kind.shown} are empty")
+        needed: list[
+            Read[Any]
+        ] = []  # the lists that the named fields take codes from; of stages those of all pipelines
+        for key in read_keys(fields, self._keys, style_of(kind.id, fields, self._keys)):
+            if key.field is None:
+                continue
+            if key.field.is_stage or key.field.name == "closed":
+                stages = self._stages_of(kind)
+                needed += [*map(items_of, (one.entity_id for one in stages)), *reads_to_complete(stages)]
+            elif key.field.kind == "crm_currency":
+                needed.append(CURRENCIES)
+            else:
+                needed += map(items_of, key.field.directories)
         await self._read(needed)
         return self._knowledge(kind, fields, frozenset(needed))
 
@@ -155,40 +173,24 @@ class Gathering:
             if number is None:
                 raise error
             return RecordType(number)
-        raise _unknown_type(self._entity, found, known)
+        near = nearest(self._entity, known, lambda one: one.names, most=SUGGESTIONS, close=_CLOSE)
+        titled = [f"{one.shown} ({one.id})" for one in found or [*near, *(one for one in known if one not in near)]]
+        listed = ", ".join(titled[:_LISTED]) + (f", and {len(titled) - _LISTED} more" if len(titled) > _LISTED else "")
+        name = shown_id(self._entity, _SHOWN)
+        happened = f'This portal has no kind of records "{name}"'
+        todo = f"Use one of these, by name or number: {listed}."
+        if found:
+            happened = f'Several kinds of records are called "{name}": {listed}'
+            todo = "Ask the user which of them is meant, unless you know, and call again with its number."
+        raise Bitrix24Error("UNKNOWN_RECORD_TYPE", Entry(happened, todo, "input"))
 
     def _directories(self) -> list[Directory]:
         if isinstance(error := self._found[TYPES], Bitrix24Error):
             raise error
         return rows(self._found, TYPES)
 
-    def _needed(self, kind: RecordType, fields: Sequence[Field]) -> list[Read[Any]]:
-        """The lists that the named fields take codes from; of stages those of all pipelines."""
-        needed: list[Read[Any]] = []
-        for key in read_keys(fields, self._keys, style_of(kind.id, fields, self._keys)):
-            if key.field is None:
-                continue
-            if key.field.is_stage or key.field.name == "closed":
-                stages = self._stages_of(kind)
-                needed += [*map(items_of, (one.entity_id for one in stages)), *reads_to_complete(stages)]
-            elif key.field.kind == "crm_currency":
-                needed.append(CURRENCIES)
-            else:
-                needed += map(items_of, key.field.directories)
-        return needed
-
     def _stages_of(self, kind: RecordType) -> list[Directory]:
         return [one for one in self._directories() if one.entity_type_id == kind.id]
-
-    def _fields(self, kind: RecordType) -> list[Field]:
-        for read in reads_of_fields(kind.id):
-            outcome = self._found[read]
-            if isinstance(outcome, Bitrix24Error) and (outcome.retryable or read == new_fields_of(kind.id)):
-                raise outcome
-        fields = fields_of(self._found, kind.id)
-        if not fields:
-            raise failure("UNEXPECTED_ANSWER", http_status=200, detail=f"the fields of {kind.shown} are empty")
-        return fields
 
     def _knowledge(self, kind: RecordType, fields: Sequence[Field], needed: Collection[Read[Any]]) -> Knowledge:
         lists: dict[str, CodeList] = {}
@@ -208,25 +210,22 @@ class Gathering:
         stage, record = next((one for one in fields if one.is_stage), None), self._record(kind)
         number = str(record.get("categoryId"))
         defaults = stage.directories if stage is not None else ()
+        currencies = self._found.get(CURRENCIES) if CURRENCIES in needed else None
+        if isinstance(currencies, Bitrix24Error) and currencies.retryable:
+            raise currencies
+        listed = Directory(entity_id="currencies", name="the portal's currencies", kind="list")
         pipelines = [Pipeline(lists.get(one.entity_id, CodeList(one, ())), one.entity_id in defaults) for one in stages]
         return Knowledge(
             type=kind,
             fields=fields,
             pipelines=pipelines,
             lists=lists,
-            currencies=self._currencies() if CURRENCIES in needed else None,
+            currencies=CodeList(listed, currencies.rows) if isinstance(currencies, Cached) else None,
             record_id=self._record_id,
             record_pipeline=int(number) if number.isdecimal() else None,
             record_stage=record.get("stageId"),
             as_items=self._as_items,
         )
-
-    def _currencies(self) -> CodeList | None:
-        outcome = self._found.get(CURRENCIES)
-        if isinstance(outcome, Bitrix24Error) and outcome.retryable:
-            raise outcome
-        listed = Directory(entity_id="currencies", name="the portal's currencies", kind="list")
-        return CodeList(listed, outcome.rows) if isinstance(outcome, Cached) else None
 
     def _record(self, kind: RecordType) -> dict[str, Any]:
         """The record's id, pipeline and stage; nothing of a new one."""
@@ -246,17 +245,3 @@ class Gathering:
             )
             raise Bitrix24Error("RECORD_NOT_FOUND", entry)
         return row
-
-
-def _unknown_type(entity: str, found: Sequence[RecordType], known: Sequence[RecordType]) -> Bitrix24Error:
-    """The error for what is the name of no kind of records, or of the several that were `found`."""
-    near = nearest(entity, known, lambda one: one.names, most=SUGGESTIONS, close=_CLOSE)
-    titled = [f"{one.shown} ({one.id})" for one in found or [*near, *(one for one in known if one not in near)]]
-    listed = ", ".join(titled[:_LISTED]) + (f", and {len(titled) - _LISTED} more" if len(titled) > _LISTED else "")
-    name = shown_id(entity, _SHOWN)
-    happened = f'This portal has no kind of records "{name}"'
-    todo = f"Use one of these, by name or number: {listed}."
-    if found:
-        happened = f'Several kinds of records are called "{name}": {listed}'
-        todo = "Ask the user which of them is meant, unless you know, and call again with its number."
-    return Bitrix24Error("UNKNOWN_RECORD_TYPE", Entry(happened, todo, "input"))

@@ -57,36 +57,39 @@ def judge_multifield(key: Key, field: Field, given: Any, style: Style, old_types
     """
     raw, given = given, as_json(given)
     type_of_key = field.old_name if field.old_name in _TYPES else multifield_type(key.given)
-    rows = [_row(one, type_of_key, stored_under) for stored_under, one in _parts(given, type_of_key)]
-    if not rows or None in rows:
+    parts: list[tuple[str, Any]] = [("", given)]  # with the ids that they are stored under
+    if isinstance(given, str) and type_of_key in _ONE:
+        texts = [text.strip() for text in _BETWEEN.split(given) if text.strip()]
+        if len(texts) > 1 and all(_ONE[type_of_key].fullmatch(text) for text in texts):
+            parts = [("", text) for text in texts]
+    elif isinstance(given, list):
+        parts = [("", one) for one in given]
+    elif isinstance(given, Mapping) and given and all(str(name).isdecimal() for name in given):
+        is_list = [*given] == [str(place) for place in range(len(given))]
+        parts = [("" if is_list else str(name), one) for name, one in given.items()]
+    found = [_row(one, type_of_key, stored_under) for stored_under, one in parts]
+    rows = [row for row in found if row is not None]
+    if not rows or None in found:
         return Verdict("wrong", note=_EXPECTED[style], otherwise=_otherwise(raw, style))
-    unknown = sorted({row.type for row in rows if row and row.type not in old_types})
+    unknown = sorted({row.type for row in rows if row.type not in old_types})
     if style == "old" and unknown:
         return Verdict("wrong", note=f"only crm.item.* takes {', '.join(unknown)}", otherwise=_otherwise(raw, style))
-    write = _written([row for row in rows if row is not None], style)
-    if write is None:
-        return Verdict("wrong", note="rows that are stored and new ones need a call each")
-    if [*write] == [key.given] and quoted(write[key.given]) == quoted(_ids_as_texts(raw)):
-        return Verdict("unchecked", {key.given: raw})
-    return Verdict("changed", write, otherwise=_otherwise(raw, style))
-
-
-def _ids_as_texts(rows: Any) -> Any:
-    """Rows of the old methods, which read an ID of 15 as they read one of "15"."""
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        return rows
-    return [{name: str(part) if name == "ID" else part for name, part in row.items()} for row in rows]
-
-
-def _written(rows: list[_Row], style: Style) -> dict[str, Any] | None:
-    """The rows by field; None for what the new methods have no shape for."""
-    spelt = [row.spelt(style) for row in rows]
+    write: dict[str, Any]
     if style == "old":
         types = dict.fromkeys(row.type for row in rows)
-        return {of: [one for row, one in zip(rows, spelt, strict=True) if row.type == of] for of in types}
-    if any(row.deletes for row in rows) or len({bool(row.id) for row in rows}) > 1:
-        return None
-    return {"fm": {row.id: one for row, one in zip(rows, spelt, strict=True)} if rows[0].id else spelt}
+        write = {of: [row.spelt(style) for row in rows if row.type == of] for of in types}
+    elif any(row.deletes for row in rows) or len({bool(row.id) for row in rows}) > 1:
+        return Verdict("wrong", note="rows that are stored and new ones need a call each")
+    elif rows[0].id:
+        write = {"fm": {row.id: row.spelt(style) for row in rows}}
+    else:
+        write = {"fm": [row.spelt(style) for row in rows]}
+    as_read = raw
+    if isinstance(raw, list) and all(isinstance(row, dict) for row in raw):  # an ID of 15 is read as one of "15"
+        as_read = [{name: str(part) if name == "ID" else part for name, part in row.items()} for row in raw]
+    if [*write] == [key.given] and quoted(write[key.given]) == quoted(as_read):
+        return Verdict("unchecked", {key.given: raw})
+    return Verdict("changed", write, otherwise=_otherwise(raw, style))
 
 
 def _otherwise(given: Any, style: Style) -> str:
@@ -98,20 +101,6 @@ def _otherwise(given: Any, style: Style) -> str:
         for one in rows
     ]
     return DROP if not any(taken) else "" if all(taken) else "drop part of it"
-
-
-def _parts(given: Any, type_of_key: str) -> list[tuple[str, Any]]:
-    """The rows of any shape that phones come in, with the ids that they are stored under."""
-    if isinstance(given, str) and type_of_key in _ONE:
-        parts = [part.strip() for part in _BETWEEN.split(given) if part.strip()]
-        if len(parts) > 1 and all(_ONE[type_of_key].fullmatch(part) for part in parts):
-            return [("", part) for part in parts]
-    if isinstance(given, list):
-        return [("", one) for one in given]
-    if isinstance(given, Mapping) and given and all(str(name).isdecimal() for name in given):
-        is_list = [*given] == [str(place) for place in range(len(given))]
-        return [("" if is_list else str(name), one) for name, one in given.items()]
-    return [("", given)]
 
 
 def _row(given: Any, type_of_key: str, stored_under: str) -> _Row | None:

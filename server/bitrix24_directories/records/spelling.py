@@ -75,7 +75,18 @@ def read_keys(fields: Sequence[Field], keys: Sequence[str], style: Style) -> lis
 
     Of several keys that mean one field, the one that is spelt best is taken, and none if two are spelt alike.
     """
-    meant = {key: _meant(key, fields, style) for key in keys}
+    meant: dict[str, tuple[int, list[Field]]] = {}  # how well each is spelt, 0 for the best, and what it may mean
+    for key in keys:
+        if exact := [field for field in fields if key and key in (field.name, field.old_name)]:
+            meant[key] = int(key != spelt(exact[0], style)), exact[:1]
+            continue
+        text = key.strip()
+        name = folded_name(text)
+        titled = [field for field in fields if field.title and folded(field.title) == folded(text)]
+        if loose := [field for field in fields if name and name in map(folded_name, _names(field))]:
+            meant[key] = 2, loose + [field for field in titled if field not in loose]
+        else:
+            meant[key] = 3, titled + [field for field in called_by_alias(text, fields) if field not in titled]
     taken: dict[int, list[tuple[int, str]]] = {}  # the keys of each field, the best spelt first
     for key in keys:
         level, found = meant[key]
@@ -90,39 +101,23 @@ def read_keys(fields: Sequence[Field], keys: Sequence[str], style: Style) -> lis
             continue
         (field,) = found
         others = [other for at, other in taken.get(id(field), []) if other != key and at <= level]
-        write_as = _write_as(key, field, fields, style) if field.kind == "crm_multifield" else spelt(field, style)
+        write_as = spelt(field, style)
+        if field.kind == "crm_multifield" and style == "new":
+            write_as = next((one.name for one in fields if one.kind == "crm_multifield" and one.name), "")
+        elif field.kind == "crm_multifield":
+            types = old_multifields(fields)
+            type_of_key = field.old_name if field.old_name in types else multifield_type(key)
+            write_as = type_of_key if type_of_key in types else "" if type_of_key else types[0]
         as_it_is = key == write_as or (style == "new" and key == field.upper_name)
         same_as = others[0] if others and level else ""
         read.append(Key(key, field, write_as, as_it_is, same_as))
     return read
 
 
-def _write_as(key: str, field: Field, fields: Sequence[Field], style: Style) -> str:
-    """The field that takes what a key holds of phones and the like; empty where the methods have none for it."""
-    if style == "new":
-        return next((one.name for one in fields if one.kind == "crm_multifield" and one.name), "")
-    types = old_multifields(fields)
-    type_of_key = field.old_name if field.old_name in types else multifield_type(key)
-    return type_of_key if type_of_key in types else "" if type_of_key else types[0]
-
-
 def old_multifields(fields: Sequence[Field]) -> list[str]:
     """The fields of phones and the like that the old methods have; those that facts name where they tell none."""
     told = [field.old_name for field in fields if field.kind == "crm_multifield" and not field.name]
     return told or [*MULTIFIELDS.values()]
-
-
-def _meant(key: str, fields: Sequence[Field], style: Style) -> tuple[int, list[Field]]:
-    """The fields that a key may mean, and how well it is spelt: 0 for a field's name in the record's own spelling."""
-    text = key.strip()
-    name = folded_name(text)
-    if exact := [field for field in fields if key and key in (field.name, field.old_name)]:
-        return int(key != spelt(exact[0], style)), exact[:1]
-    titled = [field for field in fields if field.title and folded(field.title) == folded(text)]
-    if loose := [field for field in fields if name and name in map(folded_name, _names(field))]:
-        return 2, loose + [field for field in titled if field not in loose]
-    called = called_by_alias(text, fields)
-    return 3, titled + [field for field in called if field not in titled]
 
 
 def _names(field: Field) -> tuple[str, str, str]:

@@ -102,12 +102,7 @@ def pipeline_of_stage(value: Any, pipelines: Sequence[Pipeline]) -> list[Pipelin
     text = code_text(value)
     if whole := [one for one in pipelines if text in one.codes]:
         return whole
-    return [one for one in pipelines if judge_stage_of(value, one, "").outcome != "wrong"]
-
-
-def judge_stage_of(value: Any, pipeline: Pipeline, otherwise: str) -> Verdict:
-    """A stage among those of one pipeline, whatever the others have."""
-    return judge_code(value, [pipeline.stages], otherwise)
+    return [one for one in pipelines if judge_code(value, [one.stages], "").outcome != "wrong"]
 
 
 def judge_in_any(value: Any, pipelines: Sequence[Pipeline], otherwise: str) -> Verdict:
@@ -125,7 +120,7 @@ def judge_in_any(value: Any, pipelines: Sequence[Pipeline], otherwise: str) -> V
 
 def judge_stage(value: Any, own: Pipeline, pipelines: Sequence[Pipeline], otherwise: str) -> Verdict:
     """A stage of a record in the pipeline `own`; a code of another pipeline is answered with its twin there."""
-    verdict = judge_stage_of(value, own, otherwise)
+    verdict = judge_code(value, [own.stages], otherwise)
     if verdict.outcome != "wrong":
         return verdict
     text = code_text(value).strip()
@@ -133,19 +128,12 @@ def judge_stage(value: Any, own: Pipeline, pipelines: Sequence[Pipeline], otherw
         coded = [entry.item for entry, why in other.stages.matcher.fits(text).items() if why in (CODE, NEAR_CODE)]
         if other is not own and len(coded) == 1:
             return _twin(coded[0], other, own, otherwise)
-    if verdict.outcome == "wrong" and (whose := _foreign_prefix(text.casefold(), own)):
-        return replace(verdict, note=f"{verdict.note}; its prefix is that of {whose}")
-    return verdict
-
-
-def _foreign_prefix(text: str, own: Pipeline) -> str:
-    """The pipeline that a code's prefix names, where it is not `own`: the prefix alone tells type and pipeline."""
-    match = _PREFIX.match(text)
-    if match is None or any(code.casefold().startswith(match[0]) for code in own.codes):
-        return ""
-    return (
-        f"deals in pipeline {match['deal']}" if match["deal"] else f"type {match['type']}, pipeline {match['number']}"
-    )
+    prefix = _PREFIX.match(text.casefold())  # it alone tells type and pipeline
+    if prefix is None or any(code.casefold().startswith(prefix[0]) for code in own.codes):
+        return verdict
+    of_type = f"type {prefix['type']}, pipeline {prefix['number']}"
+    whose = f"deals in pipeline {prefix['deal']}" if prefix["deal"] else of_type
+    return replace(verdict, note=f"{verdict.note}; its prefix is that of {whose}")
 
 
 def _twin(item: Item, other: Pipeline, own: Pipeline, otherwise: str) -> Verdict:

@@ -15,13 +15,12 @@ import anyio
 
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.entity_ids import as_id, is_channel_source
-from bitrix24_directories.directories.fields.fields import NOT_READ, FieldOf, folded
+from bitrix24_directories.directories.fields.fields import NOT_READ, folded
 from bitrix24_directories.directories.fields.rows import CountedRecords
 from bitrix24_directories.directories.models import Directory, Item
 from bitrix24_directories.directories.naming import only
 from bitrix24_directories.directories.reading.cached_reader import Read
 from bitrix24_directories.directories.reads import records_with
-from bitrix24_directories.finding.matching import Matcher
 from bitrix24_directories.rest import Bitrix24Error
 from bitrix24_directories.text import shown_code
 
@@ -67,8 +66,20 @@ async def usage(directories: Directories, entity_id: str, *, fresh: bool = False
     if not places and not unread:
         unread = ["no field of a record takes these codes"]
     partial = [*unread, *more, *failed]
-    used = [_used(counting, places, item) for item in items]
+    used: list[UsedItem] = []
+    for item in items:
+        counts = {place.of.path: counting.total(place.with_code(item.status_id)) for place in places}
+        known = {path: count for path, count in counts.items() if count is not None}
+        whole = sum(known.values()) if counts and len(known) == len(counts) else None
+        parted = {path: count for path, count in known.items() if count} if len(places) > 1 else {}
+        ids = {place.of.path: _first_ids(counting, place, item.status_id) for place in places if counts[place.of.path]}
+        used.append(UsedItem(status_id=item.status_id, name=item.name, count=whole, fields=parted or None, ids=ids))
     carrying = [one.count for one in unknown]
+    labels: dict[str, str] = {}  # `item(177).sourceId (Equipment rental)`, `deal.UF_CRM_17 (Second source)`
+    for of in (place.of for place in places):
+        parts = [of.type.shown] if of.type.key.startswith("item(") else []
+        parts += [of.field.title] if of.field.custom and of.field.title else []
+        labels[of.path] = f"{of.path} ({': '.join(parts)})" if parts else of.path
     return DirectoryUsage(
         entity_id=directory.entity_id,
         fields=[place.of.shown for place in places],
@@ -79,7 +90,7 @@ async def usage(directories: Directories, entity_id: str, *, fresh: bool = False
         unknown=most_carried_first(unknown) or None,
         unknown_codes=len({folded_code(one.code) for one in unknown}) or None,
         unknown_records=None if None in carrying else sum(count or 0 for count in carrying) + sum(unlisted.values()),
-        labels={place.of.path: _label(place.of) for place in places},
+        labels=labels,
         unlisted=sum(unlisted.values()),
         unreadable=not places and not NOT_READ.isdisjoint(directory.used_in or ()),
         failed=bool(failed or unread_kinds(lists, directory)),
@@ -139,15 +150,6 @@ def _records(places: Sequence[Place]) -> list[Read[CountedRecords]]:
     return reads
 
 
-def _used(counting: Counting, places: Sequence[Place], item: Item) -> UsedItem:
-    counts = {place.of.path: counting.total(place.with_code(item.status_id)) for place in places}
-    known = {path: count for path, count in counts.items() if count is not None}
-    whole = sum(known.values()) if counts and len(known) == len(counts) else None
-    parted = {path: count for path, count in known.items() if count} if len(places) > 1 else {}
-    ids = {place.of.path: _first_ids(counting, place, item.status_id) for place in places if counts[place.of.path]}
-    return UsedItem(status_id=item.status_id, name=item.name, count=whole, fields=parted or None, ids=ids)
-
-
 def _first_ids(counting: Counting, place: Place, code: str) -> list[int]:
     return [record_id_of(record) for record in counting.first(place.with_code(code))][:_SHOWN_IDS]
 
@@ -162,45 +164,33 @@ async def _unknown(
     asked, left = [read], counting.total(read)
     if not left:
         return [], 0, asked
-    found = _ids_by_code(counting.first(read), place, codes)
-    counts: dict[str, int | None] = {code: len(ids) for code, ids in found.items()}
+    new = _ids_by_code(counting.first(read), place, codes)
+    counts: dict[str, int | None] = {code: len(seen) for code, seen in new.items()}
+    ids = dict(new)
     left -= len(counting.first(read))
-    if left > 0:
-        counts, found, left = await _beyond_the_first_page(counting, place, codes, found, asked)
+    if left > 0:  # the first page does not hold them all: each code is counted
+        counts, ids = {}, {}
+        for _ in range(_ROUNDS):
+            rest = place.with_none_of([*codes, *ids, *new])
+            asked += [rest, *map(place.with_code, new)]
+            await counting.ask(asked)
+            for code, seen in new.items():
+                counts[code] = counting.total_of(place.with_code(code), seen=len(seen))
+                ids[code] = _first_ids(counting, place, code) or seen
+            left = counting.total(rest) or 0
+            new = _ids_by_code(counting.first(rest), place, [*codes, *ids])
+            if not left or not new:
+                break
     matcher = CodeList(directory, items).matcher
-    listed = [
-        UnknownCode(code=code, field=place.of.path, count=counts[code], ids=ids[:_IDS], perhaps=_perhaps(matcher, code))
-        for code, ids in found.items()
-    ]
-    return listed, left, asked
-
-
-async def _beyond_the_first_page(
-    counting: Counting,
-    place: Place,
-    codes: Sequence[str],
-    new: dict[str, list[int]],
-    asked: list[Read[CountedRecords]],
-) -> tuple[dict[str, int | None], dict[str, list[int]], int]:
-    """The count and the first ids of each unknown code, and how many records carry others still.
-
-    `new` are the codes of the first page, with the ids of records seen there; what is counted goes to `asked`.
-    """
-    counts: dict[str, int | None] = {}
-    ids: dict[str, list[int]] = {}
-    left = 0
-    for _ in range(_ROUNDS):
-        rest = place.with_none_of([*codes, *ids, *new])
-        asked += [rest, *map(place.with_code, new)]
-        await counting.ask(asked)
-        for code, seen in new.items():
-            counts[code] = counting.total_of(place.with_code(code), seen=len(seen))
-            ids[code] = _first_ids(counting, place, code) or seen
-        left = counting.total(rest) or 0
-        new = _ids_by_code(counting.first(rest), place, [*codes, *ids])
-        if not left or not new:
-            break
-    return counts, ids, left
+    unknown: list[UnknownCode] = []
+    for code, seen in ids.items():
+        fits = [entry.item for entry in matcher.fits(code)] if len(code) <= WORDS_LIMIT else []
+        perhaps = f"{shown_code(fits[0].status_id)} ({fits[0].name})" if len(fits) == 1 else None
+        if is_channel_source("SOURCE", code):
+            perhaps = "a channel's own code"
+        listed = UnknownCode(code=code, field=place.of.path, count=counts[code], ids=seen[:_IDS], perhaps=perhaps)
+        unknown.append(listed)
+    return unknown, left, asked
 
 
 def _ids_by_code(records: Sequence[dict[str, Any]], place: Place, known: Sequence[str]) -> dict[str, list[int]]:
@@ -216,20 +206,3 @@ def _ids_by_code(records: Sequence[dict[str, Any]], place: Place, known: Sequenc
                 code = spelt.setdefault(key, next(code for code in carried if folded_code(code) == key))
                 found.setdefault(code, []).append(record_id_of(record))
     return found
-
-
-def _label(field: FieldOf) -> str:
-    """`item(177).sourceId (Equipment rental)`, `deal.UF_CRM_17 (Second source)`."""
-    known = [field.type.shown] if field.type.key.startswith("item(") else []
-    known += [field.field.title] if field.field.custom and field.field.title else []
-    return f"{field.path} ({': '.join(known)})" if known else field.path
-
-
-def _perhaps(matcher: Matcher, code: str) -> str | None:
-    if is_channel_source("SOURCE", code):
-        return "a channel's own code"
-    fits = matcher.fits(code) if len(code) <= WORDS_LIMIT else {}
-    if len(fits) != 1:
-        return None
-    ((entry, _),) = fits.items()
-    return f"{shown_code(entry.item.status_id)} ({entry.item.name})"

@@ -9,7 +9,7 @@ from typing import TypeVar
 from bitrix24_directories.directories.models import Shape
 from bitrix24_directories.directories.paging import place_of
 
-from .models import DirectoryUsage, UnknownCode, UsedItem
+from .models import DirectoryUsage, UnknownCode
 
 _ITEMS_BYTES = 7_000  # of JSON, UTF-8: a token is two bytes or more of whatever codes and names are written in
 _UNKNOWN_BYTES = 2_500
@@ -25,7 +25,8 @@ def part_of_usage(whole: DirectoryUsage, after: str = "") -> DirectoryUsage:
 
     Raises Bitrix24Error UNKNOWN_ITEM where there is no such code.
     """
-    items = sorted(whole.items, key=_use)
+    # used, not counted, unused
+    items = sorted(whole.items, key=lambda one: (1 if one.count is None else 0 if one.count else 2, -(one.count or 0)))
     if after.strip():
         items = items[place_of(items, after, whole.entity_id) + 1 :]
     shown = _that_fit(items, _ITEMS_BYTES)
@@ -44,11 +45,6 @@ def part_of_usage(whole: DirectoryUsage, after: str = "") -> DirectoryUsage:
 def most_carried_first(unknown: Sequence[UnknownCode]) -> list[UnknownCode]:
     """Those first whose number is not known."""
     return sorted(unknown, key=lambda one: (one.count is not None, -(one.count or 0)))
-
-
-def _use(item: UsedItem) -> tuple[int, int]:
-    """Sorts by use: used, not counted, unused."""
-    return (1, 0) if item.count is None else (0, -item.count) if item.count else (2, 0)
 
 
 def _that_fit(shapes: Sequence[S], size: int) -> list[S]:

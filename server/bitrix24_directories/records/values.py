@@ -54,7 +54,11 @@ def boolean(value: Any, style: Style) -> Verdict:
 def number(value: Any, *, whole: bool) -> Verdict:
     """A number in a form that the portal reads as it is meant, `1500.5`."""
     text = str(value).strip()
-    otherwise = "" if isinstance(value, bool) else _read_by_php(text, whole)
+    match = _PHP_NUMBER.match(text)  # what PHP makes of a text where a number is due
+    read = Decimal(match[0]) if match else Decimal(0)
+    is_usual = not read or 1e-6 < abs(read) < _LARGEST  # nothing is said of very large and very small ones
+    read = Decimal(int(read)) if whole and is_usual else read
+    otherwise = f"store {_digits(read)}" if is_usual and not isinstance(value, bool) else ""
     meant = [] if isinstance(value, bool) else _numbers(text) if isinstance(value, str) else [Decimal(text)]
     if whole:
         meant = [one for one in meant if one == one.to_integral_value()]
@@ -75,15 +79,6 @@ def number(value: Any, *, whole: bool) -> Verdict:
         return Verdict("right", value)
     exact = int(digits) if "." not in digits else as_double
     return Verdict("changed", exact, otherwise="" if otherwise == f"store {digits}" else otherwise)
-
-
-def _read_by_php(text: str, whole: bool) -> str:
-    """What PHP makes of a text where a number is due; nothing is said of very large and very small ones."""
-    match = _PHP_NUMBER.match(text)
-    read = Decimal(match[0]) if match else Decimal(0)
-    if read and not 1e-6 < abs(read) < _LARGEST:
-        return ""
-    return f"store {_digits(Decimal(int(read)) if whole else read)}"
 
 
 def _numbers(text: str) -> list[Decimal]:
@@ -124,7 +119,18 @@ def moment(value: Any) -> Verdict:
 
 
 def _one_of(value: Any, meant: list[str], expected: str) -> Verdict:
-    otherwise = _read_by_strtotime(value)
+    """The one time that is meant, and what PHP's strtotime makes of the text, as far as that is known."""
+    text = value.strip() if isinstance(value, str) else str(value)
+    match = next((found for pattern in (_DASHED, _DOTTED, _SLASHED) if (found := pattern.fullmatch(text))), None)
+    if text.casefold() in _DAYS:
+        otherwise = "store the day that it is then"
+    elif match is None:
+        otherwise = f"{DROP}, or read some date in it"
+    else:
+        year, month, day_of_month = int(match["y"]), int(match["m"]), int(match["d"])
+        otherwise = DROP
+        if 1 <= month <= 12 and 1 <= day_of_month <= 31:
+            otherwise = f"store {date(year, month, 1) + timedelta(days=day_of_month - 1)}" if year else ""
     if not meant:
         return Verdict("wrong", note=expected, otherwise=otherwise)
     if len(meant) > 1:
@@ -156,20 +162,6 @@ def _real(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _read_by_strtotime(value: Any) -> str:
-    """What PHP makes of a date that is not in one of its plain forms, as far as that is known."""
-    text = value.strip() if isinstance(value, str) else str(value)
-    if text.casefold() in _DAYS:
-        return "store the day that it is then"
-    match = next((found for pattern in (_DASHED, _DOTTED, _SLASHED) if (found := pattern.fullmatch(text))), None)
-    if match is None:
-        return f"{DROP}, or read some date in it"
-    year, month, day_of_month = int(match["y"]), int(match["m"]), int(match["d"])
-    if not 1 <= month <= 12 or not 1 <= day_of_month <= 31:
-        return DROP
-    return f"store {date(year, month, 1) + timedelta(days=day_of_month - 1)}" if year else ""
 
 
 def record_id(value: Any) -> Verdict:
