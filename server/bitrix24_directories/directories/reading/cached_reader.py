@@ -159,7 +159,15 @@ class CachedReader:
                 if is_stored:
                     for read in (*missing, *along):  # under way, so no other request needs to take it along
                         self._in_use.pop(read, None)
-                fetched = await self._fetch_and_store([*missing, *along], fresh=anew)
+                wanted = [*missing, *along]
+                keys, began = [self._key(read.key) for read in wanted], anyio.current_time()  # as it was asked for
+                try:
+                    outcomes = await self._client.batch(_calls(wanted), fresh=anew)
+                except Bitrix24Error as exc:
+                    for read in wanted:
+                        self._store_failure(read.key, exc)
+                    raise
+                fetched = await self._store_outcomes(wanted, keys, outcomes, began)
                 add({read: fetched[read] for read in missing})
         return found
 
@@ -285,17 +293,6 @@ class CachedReader:
                 with contextlib.suppress(Bitrix24Error):
                     found[read] = self._store_rows(key, read, read.rows(shared.answer), shared.read_at)
         return found
-
-    async def _fetch_and_store(self, reads: Sequence[Read[Any]], *, fresh: bool) -> dict[Read[Any], ReadRows]:
-        """What the portal gives now, stored in both tiers."""
-        keys, began = [self._key(read.key) for read in reads], anyio.current_time()  # as it was asked for
-        try:
-            outcomes = await self._client.batch(_calls(reads), fresh=fresh)
-        except Bitrix24Error as exc:
-            for read in reads:
-                self._store_failure(read.key, exc)
-            raise
-        return await self._store_outcomes(reads, keys, outcomes, began)
 
     async def _store_outcomes(
         self, reads: Sequence[Read[Any]], keys: Sequence[tuple[Any, ...]], outcomes: Sequence[Outcome], began: float
