@@ -16,15 +16,7 @@ import anyio
 from bitrix24_directories.directories.directories import Directories, Lists
 from bitrix24_directories.directories.entity_ids import as_id, could_be_id
 from bitrix24_directories.directories.fields.fields import BUILT_IN, NOTHING_READ, bare_directory
-from bitrix24_directories.directories.models import (
-    Directory,
-    FoundIn,
-    FoundItems,
-    Item,
-    Match,
-    QueryResult,
-    Unsearched,
-)
+from bitrix24_directories.directories.models import Directory, FoundIn, FoundItems, Item, Match, QueryResult, Unsearched
 from bitrix24_directories.directories.naming import nearest_text
 from bitrix24_directories.directories.notation import item_line
 from bitrix24_directories.directories.reading.cache import Cached

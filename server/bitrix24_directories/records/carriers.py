@@ -32,7 +32,12 @@ class Carriers:
     @property
     def carried(self) -> dict[str, str]:
         """The codes that records carry, with how many and where, as `3 in lead.SOURCE_ID`."""
-        return {code: ", ".join(counted_in(of)) for code, of in self.counts.items() if of}
+        carried: dict[str, str] = {}
+        for code, counts in self.counts.items():
+            if counts:
+                said = (f"{'some' if count is None else count} in {path}" for path, count in counts.items())
+                carried[code] = ", ".join(said)
+        return carried
 
     @property
     def none_found(self) -> str:
@@ -40,11 +45,6 @@ class Carriers:
         if not self.uncounted:
             return "no record that this user may read carries it"
         return f"whether records carry it is not known for certain: {'; '.join(self.uncounted)}"
-
-
-def counted_in(counts: dict[str, int | None]) -> Iterator[str]:
-    """`3 in lead.SOURCE_ID` for each field."""
-    return (f"{'some' if count is None else count} in {path}" for path, count in counts.items())
 
 
 async def carriers(directories: Directories, entity_id: str, codes: Sequence[str]) -> Carriers:
@@ -66,13 +66,10 @@ async def carriers(directories: Directories, entity_id: str, codes: Sequence[str
     missing |= {place.of.path: counting.missing([place.with_code(code) for code in codes]) for place in carrying}
     uncounted = [f"{path}: {what}" for path, what in missing.items() if what]
     for place in carrying:
-        whole, each = (
-            counting.total(place.with_any_of(codes)),
-            [counting.total(place.with_code(code)) for code in codes],
-        )
-        known = [count for count in each if count is not None]
-        if whole is not None and len(known) == len(each) and sum(known) < whole:
-            uncounted.append(f"{place.of.path}: {whole} carry one of the codes, and {sum(known)} when each is counted")
+        whole = counting.total(place.with_any_of(codes))
+        each = counting.sum_of([place.with_code(code) for code in codes])
+        if whole is not None and each is not None and each < whole:
+            uncounted.append(f"{place.of.path}: {whole} carry one of the codes, and {each} when each is counted")
     found = {code: of for code, of in counts.items() if of}
     return Carriers(places, found, [*unread_in(lists, directory, places), *uncounted])
 

@@ -118,11 +118,6 @@ class Counting:
         known = [total for total in totals if total is not None]
         return sum(known) if totals and len(known) == len(totals) else None
 
-    def total_of(self, read: Read[CountedRecords], *, seen: int) -> int | None:
-        """The same, where as many records were `seen` before: fewer are no count."""
-        total = self.total(read)
-        return None if total is None or total < seen else total
-
     def missing(self, reads: Sequence[Read[CountedRecords]]) -> str:
         """How many of `reads` gave no count, and why; empty where all did."""
         failed = [self._found.get(read) for read in reads]

@@ -21,15 +21,7 @@ from .knowledge import Knowledge
 from .models import AS_IT_STANDS, OPEN, CheckedField, Outcome, PipelineFrom, RecordVerdict
 from .multifields import judge_multifield
 from .spelling import Key, Style, is_mixed, old_multifields, read_keys, spelt
-from .stages import (
-    Pipeline,
-    final_stages,
-    instead_of,
-    judge_in_any,
-    judge_pipeline,
-    judge_stage,
-    pipeline_of_stage,
-)
+from .stages import Pipeline, final_stages, judge_in_any, judge_pipeline, judge_stage, pipeline_of_stage
 from .values import boolean, day, moment, number, record_id
 from .verdicts import CLEAR, DROP, KEEP, REFERENCES, REFUSE, STORE_RAW, Verdict, is_empty, option
 
@@ -363,8 +355,12 @@ class _Judge:
     def _instead(self, value: Any) -> str:
         """What Bitrix24 would take in the place of a stage that the record's pipeline does not have."""
         known = self.known
-        moves = known.record_id is None or (self.own is not None and self.own.number != known.record_pipeline)
-        today = instead_of(value, known.pipelines, moves=moves)
+        if known.record_id is not None and (self.own is None or self.own.number == known.record_pipeline):
+            today = "keep the old stage"
+        elif isinstance(value, str) and any(value in one.codes for one in known.pipelines):
+            today = "take the first stage of the same meaning"
+        else:
+            today = "take the first stage"
         stored_raw = self.style == "old" and isinstance(value, str | int) and not is_empty(value, "crm_status")
         return f"{today}, or, on older portals, {STORE_RAW}" if stored_raw else today
 
@@ -383,7 +379,7 @@ class _Judge:
             return judge_in_any(value, known.pipelines, otherwise)
         candidates: list[Item] = []
         for pipeline in possible:
-            verdict = judge_code(value, [pipeline.stages], "")
+            verdict = judge_code(value, [pipeline], "")
             items = [option(verdict.value, verdict.name)] if verdict.writes else verdict.candidates
             candidates += [option(item.status_id, f"{item.name}, in {pipeline.name}") for item in items]
         note = "name the pipeline, or the record that is changed"

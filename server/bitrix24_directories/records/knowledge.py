@@ -214,7 +214,10 @@ class Gathering:
         if isinstance(currencies, Bitrix24Error) and currencies.retryable:
             raise currencies
         listed = Directory(entity_id="currencies", name="the portal's currencies", kind="list")
-        pipelines = [Pipeline(lists.get(one.entity_id, CodeList(one, ())), one.entity_id in defaults) for one in stages]
+        pipelines = [
+            Pipeline(one, lists[one.entity_id].items if one.entity_id in lists else (), one.entity_id in defaults)
+            for one in stages
+        ]
         return Knowledge(
             type=kind,
             fields=fields,

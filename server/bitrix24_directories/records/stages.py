@@ -24,20 +24,11 @@ from .verdicts import REFUSE, Verdict, option
 _PREFIX = re.compile(r"(?:c(?P<deal>\d+)|dt(?P<type>\d+)_(?P<number>\d+)):")
 
 
-@dataclass(frozen=True, slots=True)
-class Pipeline:
+@dataclass(frozen=True)
+class Pipeline(CodeList):
     """A pipeline with its stages; types without pipelines have one, whose number is None."""
 
-    stages: CodeList
     default: bool
-
-    @property
-    def directory(self) -> Directory:
-        return self.stages.directory
-
-    @property
-    def items(self) -> Sequence[Item]:
-        return self.stages.items
 
     @property
     def number(self) -> int | None:
@@ -81,15 +72,6 @@ def _prefixes(pipeline: Pipeline) -> tuple[str, ...]:
     return entity_id, prefix_of(entity_id).removesuffix(":") or f"C{pipeline.number}"
 
 
-def instead_of(value: Any, pipelines: Sequence[Pipeline], *, moves: bool) -> str:
-    """What today's portal takes in the place of a stage that the record's pipeline does not have, `moves` if the record
-    is new or changes its pipeline."""
-    if not moves:
-        return "keep the old stage"
-    known = isinstance(value, str) and any(value in one.codes for one in pipelines)
-    return "take the first stage of the same meaning" if known else "take the first stage"
-
-
 def final_stages(pipeline: Pipeline) -> list[Item]:
     """The stages that close a record: the winning one and those behind it; none where the winning one is not known."""
     codes = [item.status_id for item in pipeline.items]
@@ -102,7 +84,7 @@ def pipeline_of_stage(value: Any, pipelines: Sequence[Pipeline]) -> list[Pipelin
     text = code_text(value)
     if whole := [one for one in pipelines if text in one.codes]:
         return whole
-    return [one for one in pipelines if judge_code(value, [one.stages], "").outcome != "wrong"]
+    return [one for one in pipelines if judge_code(value, [one], "").outcome != "wrong"]
 
 
 def judge_in_any(value: Any, pipelines: Sequence[Pipeline], otherwise: str) -> Verdict:
@@ -120,36 +102,34 @@ def judge_in_any(value: Any, pipelines: Sequence[Pipeline], otherwise: str) -> V
 
 def judge_stage(value: Any, own: Pipeline, pipelines: Sequence[Pipeline], otherwise: str) -> Verdict:
     """A stage of a record in the pipeline `own`; a code of another pipeline is answered with its twin there."""
-    verdict = judge_code(value, [own.stages], otherwise)
+    verdict = judge_code(value, [own], otherwise)
     if verdict.outcome != "wrong":
         return verdict
     text = code_text(value).strip()
     for other in pipelines:
-        coded = [entry.item for entry, why in other.stages.matcher.fits(text).items() if why in (CODE, NEAR_CODE)]
-        if other is not own and len(coded) == 1:
-            return _twin(coded[0], other, own, otherwise)
+        coded = [entry.item for entry, why in other.matcher.fits(text).items() if why in (CODE, NEAR_CODE)]
+        if other is own or len(coded) != 1:
+            continue
+        # What it may mean here: the stages that are the same by code, meaning or name, then the stage itself, for the
+        # pipeline may be what is wrong.
+        (item,) = coded
+        twins: dict[str, Item] = {}
+        theirs, ours = other.directory, own.directory
+        for final, our in ((theirs.success, ours.success), (theirs.failure, ours.failure)):
+            if item.status_id == final and our is not None and our in own.codes:
+                twins[our] = own.codes[our]
+        for one in own.items:
+            same_code = bare_code(one.status_id).casefold() == bare_code(item.status_id).casefold()
+            if same_code or name_key(one.name) == name_key(item.name):
+                twins[one.status_id] = one
+        note = f"{item.status_id} ({item.name}) is of {other.name}"
+        if not twins:
+            return Verdict("wrong", candidates=tuple(own.items[:SHOWN]), note=note, otherwise=otherwise)
+        foreign = option(item.status_id, f"{item.name}, in {other.name}")
+        return Verdict("ambiguous", candidates=(*twins.values(), foreign), note=note, otherwise=otherwise)
     prefix = _PREFIX.match(text.casefold())  # it alone tells type and pipeline
     if prefix is None or any(code.casefold().startswith(prefix[0]) for code in own.codes):
         return verdict
     of_type = f"type {prefix['type']}, pipeline {prefix['number']}"
     whose = f"deals in pipeline {prefix['deal']}" if prefix["deal"] else of_type
     return replace(verdict, note=f"{verdict.note}; its prefix is that of {whose}")
-
-
-def _twin(item: Item, other: Pipeline, own: Pipeline, otherwise: str) -> Verdict:
-    """What a code of `other` may mean in `own`: the stages there that are the same by code, meaning or name, then the
-    stage itself, for the pipeline may be what is wrong."""
-    twins: dict[str, Item] = {}
-    directory, ours = other.directory, own.directory
-    for theirs, our in ((directory.success, ours.success), (directory.failure, ours.failure)):
-        if item.status_id == theirs and our is not None and our in own.codes:
-            twins[our] = own.codes[our]
-    for one in own.items:
-        same_code = bare_code(one.status_id).casefold() == bare_code(item.status_id).casefold()
-        if same_code or name_key(one.name) == name_key(item.name):
-            twins[one.status_id] = one
-    note = f"{item.status_id} ({item.name}) is of {other.name}"
-    if not twins:
-        return Verdict("wrong", candidates=tuple(own.items[:SHOWN]), note=note, otherwise=otherwise)
-    foreign = option(item.status_id, f"{item.name}, in {other.name}")
-    return Verdict("ambiguous", candidates=(*twins.values(), foreign), note=note, otherwise=otherwise)

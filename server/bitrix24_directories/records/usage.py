@@ -28,7 +28,6 @@ from .carriers import places_of, unread_in, unread_kinds
 from .codes import WORDS_LIMIT, CodeList
 from .counting import Counting, Place, folded_code, record_id_of
 from .models import DirectoryUsage, UnknownCode, UsedItem
-from .usage_parts import most_carried_first
 
 _ROUNDS = 5  # in each of which up to a page of unknown codes comes to light
 _IDS = 5
@@ -87,7 +86,8 @@ async def usage(directories: Directories, entity_id: str, *, fresh: bool = False
         in_use=sum(bool(item.count) for item in used),
         unused=sum(item.count == 0 for item in used),
         items=used,
-        unknown=most_carried_first(unknown) or None,
+        # Those first whose number is not known.
+        unknown=sorted(unknown, key=lambda one: (one.count is not None, -(one.count or 0))) or None,
         unknown_codes=len({folded_code(one.code) for one in unknown}) or None,
         unknown_records=None if None in carrying else sum(count or 0 for count in carrying) + sum(unlisted.values()),
         labels=labels,
@@ -175,7 +175,8 @@ async def _unknown(
             asked += [rest, *map(place.with_code, new)]
             await counting.ask(asked)
             for code, seen in new.items():
-                counts[code] = counting.total_of(place.with_code(code), seen=len(seen))
+                total = counting.total(place.with_code(code))
+                counts[code] = None if total is None or total < len(seen) else total  # fewer than seen are no count
                 ids[code] = _first_ids(counting, place, code) or seen
             left = counting.total(rest) or 0
             new = _ids_by_code(counting.first(rest), place, [*codes, *ids])

@@ -9,7 +9,7 @@ from typing import TypeVar
 from bitrix24_directories.directories.models import Shape
 from bitrix24_directories.directories.paging import place_of
 
-from .models import DirectoryUsage, UnknownCode
+from .models import DirectoryUsage
 
 _ITEMS_BYTES = 7_000  # of JSON, UTF-8: a token is two bytes or more of whatever codes and names are written in
 _UNKNOWN_BYTES = 2_500
@@ -40,11 +40,6 @@ def part_of_usage(whole: DirectoryUsage, after: str = "") -> DirectoryUsage:
             "partial": _first(whole.partial or (), _REASONS) or None,
         }
     )
-
-
-def most_carried_first(unknown: Sequence[UnknownCode]) -> list[UnknownCode]:
-    """Those first whose number is not known."""
-    return sorted(unknown, key=lambda one: (one.count is not None, -(one.count or 0)))
 
 
 def _that_fit(shapes: Sequence[S], size: int) -> list[S]:
