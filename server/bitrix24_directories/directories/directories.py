@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import anyio
@@ -238,17 +239,14 @@ class Directories:
         """The fields of an item, a line each (`crm.status.fields`). Raises Bitrix24Error when they cannot be read."""
         return fields_text((await self.client.call("crm.status.fields")).result)
 
-    async def _read(self, entity_id: str, *, details: bool, fresh: bool) -> Cached[Item]:
-        if details:
-            return await self.reader.get_or_compute(
-                _details_key(entity_id), lambda: self._details(entity_id, fresh=fresh), fresh=fresh
-            )
-        return await self.reader.get(items_of(entity_id), fresh=fresh)
-
     async def _read_with_fields(self, entity_id: str, *, details: bool, fresh: bool) -> tuple[Cached[Item], FieldMap]:
         """The items, and at the same time the field map, as far as it can be had soon."""
+        read = partial(self.reader.get, items_of(entity_id), fresh=fresh)
+        if details:
+            compute = partial(self._details, entity_id, fresh=fresh)
+            read = partial(self.reader.get_or_compute, _details_key(entity_id), compute, fresh=fresh)
         if (known := self._fields.recent()) is not None:
-            return await self._read(entity_id, details=details, fresh=fresh), known
+            return await read(), known
         fields, error = NOTHING_READ, None
 
         async def read_fields() -> None:
@@ -260,7 +258,7 @@ class Directories:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(read_fields)
             try:
-                items = await self._read(entity_id, details=details, fresh=fresh)
+                items = await read()
             except Bitrix24Error as exc:  # kept out of the task group, which would wrap it
                 error = exc
                 tasks.cancel_scope.cancel()

@@ -12,7 +12,7 @@ import anyio
 
 from bitrix24_directories.rest import BATCH_LENGTH, Bitrix24Error
 
-from .fields.fields import FIRST_SMART_PROCESS, OLD_METHODS, TYPE_NAMES, Field, FieldMap, RecordType
+from .fields.fields import FIRST_SMART_PROCESS, NOTHING_READ, OLD_METHODS, TYPE_NAMES, Field, FieldMap, RecordType
 from .fields.rows import both_spellings
 from .reading.cache import Cached
 from .reading.cached_reader import CachedReader, Read, ReadRows
@@ -43,7 +43,7 @@ class _Built:
     """The last field map, the rows that it was made of, and whether it lacks nothing that could be had another time."""
 
     of: list[list[Any]] = field(default_factory=list)
-    map: FieldMap = field(default_factory=lambda: FieldMap([], {}))
+    map: FieldMap = NOTHING_READ
     whole: bool = False
     late_until: float = -math.inf
     """The time (anyio's clock) until which nobody waits again for what came too late."""
@@ -114,7 +114,7 @@ class Fields:
 
     def _after(self, found: Found, following: Following) -> list[Read[Any]]:
         """What follows from what was found; nothing on portals where each costs a request of its own."""
-        return [*following(found)] if self._reader.batches else []
+        return [*following(found)] if self._reader.client.batches else []
 
     async def prefetch(self, reads: Iterable[Read[Any]], following: Following) -> None:
         """Store what the field map is made of, and what `reads` and those `following` from what they found give, as far
