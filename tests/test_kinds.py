@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from bitrix24_directories.directories.fields.fields import TYPE_NAMES, folded
-from bitrix24_directories.directories.kind_names import KIND_NAMES
+from bitrix24_directories.directories.fields.fields import KIND_NAMES, TYPE_NAMES, folded
 from support import RunningPortal, Said, ask
 
 KINDS = {

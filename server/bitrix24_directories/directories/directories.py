@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import anyio
@@ -24,9 +25,9 @@ from bitrix24_directories.rest import (
 )
 from bitrix24_directories.text import shown_id
 
-from .entity_ids import as_id, could_be_id
-from .field_map import PATIENCE, Fields, Found, rows
-from .fields.fields import BUILT_IN, NOTHING_READ, FieldMap, FieldOf, bare_directory, folded
+from .entity_ids import as_id, could_be_id, entity_type_of
+from .field_map import PATIENCE, Fields, Found, are_same, rows
+from .fields.fields import BUILT_IN, NOTHING_READ, FieldMap, FieldOf, folded
 from .models import Directory, DirectoryItems, DirectoryList, Item
 from .naming import ENTITY_ID_LIMIT, lists_of, named, only, unknown
 from .pipelines import ALONG, completed, reads_to_complete
@@ -130,19 +131,16 @@ class Directories:
                 self.reader.invalidate(_details_key(wanted) if details else items_of(wanted).key)
                 raise
         items, age = (found.rows, found.age(asked_at)) if found else ([], None)
+        types = self.reader.cached([TYPES]).get(TYPES)  # as far as the list of directories was read lately
+        switched_off = types is not None and any(one.switched_off and one.entity_id == wanted for one in types.rows)
         return DirectoryItems(
             entity_id=wanted,
             items=items,
             total=len(items),
-            used_in=fields.used_in(wanted, bare_directory(wanted).entity_type_id),
-            switched_off=self._is_switched_off(wanted) or None,
+            used_in=fields.used_in(wanted, entity_type_of(wanted)),
+            switched_off=switched_off or None,
             age_seconds=age,
         )
-
-    def _is_switched_off(self, entity_id: str) -> bool:
-        """Whether a directory's stages are switched off, as far as the list of directories was read lately."""
-        types = self.reader.cached([TYPES]).get(TYPES)
-        return types is not None and any(one.switched_off and one.entity_id == entity_id for one in types.rows)
 
     async def search(self, query: str = "") -> DirectoryList:
         """The portal's directories (`crm.status.entity.types`) whose id, name or pipeline holds each word of `query`;
@@ -154,7 +152,8 @@ class Directories:
         lists, words = await self.lists(), folded(query).split()
         directories = lists.directories
         searched = lists.all() if words else directories.rows
-        fitting = [found for found in searched if all(word in _searchable(found) for word in words)]
+        texts = (folded(f"{one.entity_id} {one.name} {one.pipeline or ''}") for one in searched)
+        fitting = [one for one, text in zip(searched, texts, strict=True) if all(word in text for word in words)]
         return DirectoryList(directories=fitting, total=len(directories.rows), age_seconds=directories.age(asked_at))
 
     async def lists(self, *, fresh: bool = False, along: Sequence[str] = ()) -> Lists:
@@ -165,15 +164,15 @@ class Directories:
         cannot, what is known of every portal stands in for them.
         """
         to_be_read = not fresh and self.reader.is_caching and not self.reader.cached([TYPES])
-        items = map(items_of, _ids(along)) if to_be_read else ()
-        fields, found = await self._read_lists(items, fresh=fresh)
+        ids = dict.fromkeys(as_id(text) for text in along if to_be_read and could_be_id(text.strip()))
+        fields, found = await self._read_lists(map(items_of, ids), fresh=fresh)
         types = found[TYPES]
         if isinstance(types, Bitrix24Error):
             raise types
         completing = self.reader.memos["completing"]
         made_of: list[Any] = [types.rows, fields, *(rows(found, read) for read in completing)]
         made: tuple[list[Any], Lists] | None = self.reader.memos.get("lists")
-        if made is None or not _same(made[0], made_of):
+        if made is None or not are_same(made[0], made_of):
             directories = [
                 one.model_copy(update={"used_in": fields.used_in(one.entity_id, one.entity_type_id)})
                 for one in completed(types.rows, found)
@@ -240,31 +239,26 @@ class Directories:
         """The fields of an item, a line each (`crm.status.fields`). Raises Bitrix24Error when they cannot be read."""
         return fields_text((await self.client.call("crm.status.fields")).result)
 
-    async def _read(self, entity_id: str, *, details: bool, fresh: bool) -> Cached[Item]:
-        if details:
-            return await self.reader.get_or_compute(
-                _details_key(entity_id), lambda: self._details(entity_id, fresh=fresh), fresh=fresh
-            )
-        return await self.reader.get(items_of(entity_id), fresh=fresh)
-
     async def _read_with_fields(self, entity_id: str, *, details: bool, fresh: bool) -> tuple[Cached[Item], FieldMap]:
         """The items, and at the same time the field map, as far as it can be had soon."""
+        read = partial(self.reader.get, items_of(entity_id), fresh=fresh)
+        if details:
+            compute = partial(self._details, entity_id, fresh=fresh)
+            read = partial(self.reader.get_or_compute, _details_key(entity_id), compute, fresh=fresh)
         if (known := self._fields.recent()) is not None:
-            return await self._read(entity_id, details=details, fresh=fresh), known
+            return await read(), known
         fields, error = NOTHING_READ, None
 
         async def read_fields() -> None:
             nonlocal fields
             with anyio.move_on_after(PATIENCE), contextlib.suppress(Bitrix24Error):
-                if self._fields.are_cached:
-                    fields, _ = await self._fields.read_with()
-                else:  # what the list of directories needs goes along for nothing
-                    fields, _ = await self._read_lists()
+                # What the list of directories needs goes along for nothing.
+                fields = self._fields.cached() or (await self._read_lists())[0]
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(read_fields)
             try:
-                items = await self._read(entity_id, details=details, fresh=fresh)
+                items = await read()
             except Bitrix24Error as exc:  # kept out of the task group, which would wrap it
                 error = exc
                 tasks.cancel_scope.cancel()
@@ -300,7 +294,20 @@ class Directories:
             if known.read_at < read_at:  # the directory may have come or gone since
                 known = await self.reader.get(TYPES, fresh=True)
         except Bitrix24Error as exc:
-            raise _unconfirmed(entity_id, exc) from exc
+            raise Bitrix24Error(
+                "DIRECTORY_UNCONFIRMED",
+                Entry(
+                    f'The portal sent no items for "{shown_id(entity_id, ENTITY_ID_LIMIT)}": either there is no such '
+                    f"directory, or it is empty. Which of the two is not known, because the portal's list of "
+                    f"directories cannot be read: {exc.happened}",
+                    f"Do not take the directory for empty. {exc.todo}",
+                    exc.category,
+                    exc.retryable,
+                    exc.retry_after,
+                ),
+                code=exc.code,
+                http_status=exc.http_status,
+            ) from exc
         if all(found.entity_id != entity_id for found in known.rows):
             raise unknown(entity_id, known.rows)
         if refused is not None:
@@ -311,35 +318,5 @@ def _reads_to_complete(found: Found) -> list[Read[Any]]:
     return reads_to_complete(rows(found, TYPES))
 
 
-def _same(parts: Sequence[object], others: Sequence[object]) -> bool:
-    return len(parts) == len(others) and all(part is other for part, other in zip(parts, others, strict=True))
-
-
 def _details_key(entity_id: str) -> tuple[str, ...]:
     return ("details", entity_id)
-
-
-def _ids(texts: Sequence[str]) -> list[str]:
-    """Those of `texts` that could be ids, as ids are spelt."""
-    return list(dict.fromkeys(as_id(text) for text in texts if could_be_id(text.strip())))
-
-
-def _searchable(directory: Directory) -> str:
-    return folded(f"{directory.entity_id} {directory.name} {directory.pipeline or ''}")
-
-
-def _unconfirmed(entity_id: str, cause: Bitrix24Error) -> Bitrix24Error:
-    return Bitrix24Error(
-        "DIRECTORY_UNCONFIRMED",
-        Entry(
-            f'The portal sent no items for "{shown_id(entity_id, ENTITY_ID_LIMIT)}": either there is no such '
-            f"directory, or it is empty. Which of the two is not known, because the portal's list of directories "
-            f"cannot be read: {cause.happened}",
-            f"Do not take the directory for empty. {cause.todo}",
-            cause.category,
-            cause.retryable,
-            cause.retry_after,
-        ),
-        code=cause.code,
-        http_status=cause.http_status,
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ import anyio
 
 from bitrix24_directories.rest import BATCH_LENGTH, Bitrix24Error
 
-from .fields.fields import FIRST_SMART_PROCESS, OLD_METHODS, TYPE_NAMES, Field, FieldMap, RecordType
+from .fields.fields import FIRST_SMART_PROCESS, NOTHING_READ, OLD_METHODS, TYPE_NAMES, Field, FieldMap, RecordType
 from .fields.rows import both_spellings
 from .reading.cache import Cached
 from .reading.cached_reader import CachedReader, Read, ReadRows
@@ -38,16 +38,12 @@ _DISPENSABLE = {"fields", "old fields", "pipelines", "meanings"}
 _NO_ROWS: list[Any] = []
 
 
-def _nothing(_found: Found) -> tuple[Read[Any], ...]:
-    return ()
-
-
 @dataclass
 class _Built:
     """The last field map, the rows that it was made of, and whether it lacks nothing that could be had another time."""
 
     of: list[list[Any]] = field(default_factory=list)
-    map: FieldMap = field(default_factory=lambda: FieldMap([], {}))
+    map: FieldMap = NOTHING_READ
     whole: bool = False
     late_until: float = -math.inf
     """The time (anyio's clock) until which nobody waits again for what came too late."""
@@ -63,21 +59,27 @@ class Fields:
 
     @property
     def _last(self) -> _Built:
-        built: _Built = self._reader.memos.setdefault("fields", _Built())
+        memos = self._reader.memos
+        if "fields" not in memos:
+            memos["fields"] = _Built()
+        built: _Built = memos["fields"]
         return built
-
-    @property
-    def are_cached(self) -> bool:
-        """Whether the field map needs no request now."""
-        return self._cached(self._last) is not None
 
     def recent(self) -> FieldMap | None:
         """The last whole field map, if it is not older than the cache's default; costs nothing."""
         last = self._last
         return last.map if last.whole and anyio.current_time() - last.map.read_at < _RECENT_SECONDS else None
 
+    def cached(self) -> FieldMap | None:
+        """The field map, if all of it was read lately, so that it needs no request now."""
+        found: Found = self._reader.cached_outcomes(reads_of_map(ON_EVERY_PORTAL))
+        found |= self._reader.cached_outcomes(map(new_fields_of, _other_types(found)))
+        if len(found) < len(reads_of_map((*ON_EVERY_PORTAL, *_other_types(found)))):
+            return None
+        return self._build(found)
+
     async def read_with(
-        self, reads: Iterable[Read[Any]] = (), following: Following = _nothing, *, fresh: bool = False
+        self, reads: Iterable[Read[Any]], following: Following, *, fresh: bool = False
     ) -> tuple[FieldMap, Found]:
         """The field map, and what came of `reads`, which go out with it, and of those `following` from them, as far as
         one request holds them beside the fields of smart processes.
@@ -85,14 +87,14 @@ class Fields:
         Types whose fields the portal refuses, or does not give in time, have none. Raises Bitrix24Error when nothing at
         all can be read.
         """
-        last = self._last
-        if not fresh and (known := self._cached(last)) is not None:
+        if not fresh and (known := self.cached()) is not None:
             return known, await self._read_besides(known, list(reads), following)
-        async with last.lock:
+        async with self._last.lock:
             found = await self._reader.get_many([*reads_of_map(ON_EVERY_PORTAL), *reads], fresh=fresh)
             others: list[Read[Any]] = [new_fields_of(type_id) for type_id in _other_types(found)]
             more = [*others, *self._after(found, following)]
             found |= await self._read_more(more[: max(BATCH_LENGTH, len(others))], fresh=fresh)
+            self._store_refusals(found)
             return self._build(found), found
 
     async def _read_besides(self, known: FieldMap, reads: list[Read[Any]], following: Following) -> Found:
@@ -112,40 +114,38 @@ class Fields:
 
     def _after(self, found: Found, following: Following) -> list[Read[Any]]:
         """What follows from what was found; nothing on portals where each costs a request of its own."""
-        return [*following(found)] if self._reader.batches else []
+        return [*following(found)] if self._reader.client.batches else []
 
     async def prefetch(self, reads: Iterable[Read[Any]], following: Following) -> None:
         """Store what the field map is made of, and what `reads` and those `following` from what they found give, as far
         as two requests can hold it. Raises Bitrix24Error where a request fails.
         """
-        last = self._last
-        async with last.lock:
+        async with self._last.lock:
             found = await self._reader.prefetch([*reads_of_map(ON_EVERY_PORTAL), *reads][:BATCH_LENGTH])
             more = [*map(new_fields_of, _other_types(found)), *following(found)]
             found |= await self._reader.prefetch(more[:BATCH_LENGTH])
+            self._store_refusals(found)
             self._build(found)
 
-    def _cached(self, last: _Built) -> FieldMap | None:
-        """The field map, if all of it was read lately."""
-        found: Found = self._reader.cached_outcomes(reads_of_map(ON_EVERY_PORTAL))
-        found |= self._reader.cached_outcomes(map(new_fields_of, _other_types(found)))
-        if len(found) < len(reads_of_map((*ON_EVERY_PORTAL, *_other_types(found)))):
-            return None
-        last.whole = self._is_whole(found)
-        return _map(found, last)
-
     def _build(self, found: Found) -> FieldMap:
-        last = self._last  # of the owner by now
-        self._store_refusals(found)
-        field_map = _map(found, last)
-        last.whole = self._is_whole(found)
-        return field_map
+        """The last map, as long as the cache gives the same rows.
 
-    def _is_whole(self, found: Found) -> bool:
-        """Whether nothing is missing that could be had another time, or by another caller who shares the map."""
-        outcomes = [found.get(read) for read in reads_of_map((*ON_EVERY_PORTAL, *_other_types(found)))]
-        errors = [one for one in outcomes if isinstance(one, Bitrix24Error)]
-        return None not in outcomes and not any(self._reader.is_shared or one.retryable for one in errors)
+        It is whole if nothing is missing that could be had another time, or by another caller who shares the map.
+        """
+        last = self._last  # of the owner by now
+        type_ids = [*ON_EVERY_PORTAL, *_other_types(found)]
+        reads = reads_of_map(type_ids)
+        made_of = [rows(found, read) for read in reads]
+        if not are_same(made_of, last.of):
+            titled = {one.id: one for one in rows(found, OWNERS)}
+            types = [titled.get(type_id, RecordType(type_id)) for type_id in type_ids]
+            read_at = min((outcome.read_at for outcome in found.values() if isinstance(outcome, Cached)), default=0.0)
+            last.map = FieldMap(types, {type_id: fields_of(found, type_id) for type_id in type_ids}, read_at)
+            last.of = made_of
+        errors = [one for read in reads if isinstance(one := found.get(read), Bitrix24Error)]
+        can_be_had = any(self._reader.is_shared or one.retryable for one in errors)
+        last.whole = all(read in found for read in reads) and not can_be_had
+        return last.map
 
     async def _read_more(self, reads: list[Read[Any]], *, fresh: bool) -> Found:
         """What came of reads that the answer can do without; nothing of those that take too long."""
@@ -168,18 +168,9 @@ class Fields:
                 self._reader.store_refusal(read, outcome)
 
 
-def _map(found: Found, last: _Built) -> FieldMap:
-    """The last one, as long as the cache gives the same rows."""
-    type_ids = [*ON_EVERY_PORTAL, *_other_types(found)]
-    built_of = [rows(found, read) for read in reads_of_map(type_ids)]
-    same = len(built_of) == len(last.of)
-    if not same or any(one is not other for one, other in zip(built_of, last.of, strict=True)):
-        titled = {one.id: one for one in rows(found, OWNERS)}
-        types = [titled.get(type_id, RecordType(type_id)) for type_id in type_ids]
-        read_at = min((outcome.read_at for outcome in found.values() if isinstance(outcome, Cached)), default=0.0)
-        last.map = FieldMap(types, {type_id: fields_of(found, type_id) for type_id in type_ids}, read_at)
-        last.of = built_of
-    return last.map
+def are_same(parts: Sequence[object], others: Sequence[object]) -> bool:
+    """Whether the very same objects are meant: rows that are read apart may be equal in all but time."""
+    return len(parts) == len(others) and all(part is other for part, other in zip(parts, others, strict=True))
 
 
 def has_fields(type_id: int) -> bool:

@@ -37,7 +37,24 @@ def named(text: str, directories: Sequence[Directory], fields: FieldMap) -> list
     lists = {one.entity_id: one for field in meant for one in lists_of(field, directories, fields)}
     if lists:
         return list(lists.values())
-    raise _no_codes(meant[0], directories) if meant else unknown(text, directories, fields)
+    if not meant:
+        raise unknown(text, directories, fields)
+    one = meant[0]
+    takes = f"its type is {one.field.kind or 'not known'}"
+    if one.field.directories:
+        takes = f"its directory {', '.join(map(shown_code, one.field.directories))} is gone"
+    if one.field.kind == "crm_category":
+        pipelines = [found for found in directories if found.entity_type_id == one.type.id]
+        listed = ", ".join(f"{found.category_id} ({found.pipeline or found.name})" for found in pipelines[:_LISTED])
+        takes = f"it takes the number of a pipeline: {listed}"
+    raise Bitrix24Error(
+        "NO_CODES",
+        Entry(
+            f"The field {one.shown} takes no codes of a directory; {takes}",
+            "To know what may be written into it, call check_record with the value.",
+            "input",
+        ),
+    )
 
 
 def only(text: str, found: Sequence[Directory]) -> Directory:
@@ -85,24 +102,6 @@ def lists_of(one: FieldOf, directories: Sequence[Directory], fields: FieldMap) -
         yield fields.enumerations[one.path].directory
     else:
         yield from (found for found in directories if one.takes(found))
-
-
-def _no_codes(one: FieldOf, directories: Sequence[Directory]) -> Bitrix24Error:
-    takes = f"its type is {one.field.kind or 'not known'}"
-    if one.field.directories:
-        takes = f"its directory {', '.join(map(shown_code, one.field.directories))} is gone"
-    if one.field.kind == "crm_category":
-        pipelines = [found for found in directories if found.entity_type_id == one.type.id]
-        listed = ", ".join(f"{found.category_id} ({found.pipeline or found.name})" for found in pipelines[:_LISTED])
-        takes = f"it takes the number of a pipeline: {listed}"
-    return Bitrix24Error(
-        "NO_CODES",
-        Entry(
-            f"The field {one.shown} takes no codes of a directory; {takes}",
-            "To know what may be written into it, call check_record with the value.",
-            "input",
-        ),
-    )
 
 
 def nearest(text: str, known: Iterable[T], called: Callable[[T], Iterable[str]], *, most: int, close: float) -> list[T]:

@@ -128,23 +128,24 @@ def is_part(lines: Sequence[str]) -> bool:
 def read_lines(lines: Sequence[str], items: Sequence[Item]) -> list[Line]:
     """Read lines, given the items that there are: what stands before a colon is a code if it is one of theirs, or looks
     like one. Lines of the frame, and empty ones, are passed over."""
-    return [_read(line, items) for line in _written(lines) if not _FRAME.fullmatch(line)]
+    read: list[Line] = []
+    for line in _written(lines):
+        if _FRAME.fullmatch(line):
+            continue
+        rest = _ID.sub("", line)
+        color = meaning = None
+        if (found := _COLOR.search(rest)) is not None:
+            color, rest = found[1].upper(), rest[: found.start()]
+        if (found := _MEANING.search(rest)) is not None:
+            meaning, rest = found[1].lower(), rest[: found.start()]
+        code, name = _split(rest, items)
+        read.append(Line(line, code, one_line(unquoted(name), 255), meaning, color))
+    return read
 
 
 def _written(lines: Sequence[str]) -> list[str]:
     stripped = (line.strip() for text in lines for line in text.splitlines())
     return [line for line in stripped if line]
-
-
-def _read(line: str, items: Sequence[Item]) -> Line:
-    rest = _ID.sub("", line)
-    color = meaning = None
-    if (found := _COLOR.search(rest)) is not None:
-        color, rest = found[1].upper(), rest[: found.start()]
-    if (found := _MEANING.search(rest)) is not None:
-        meaning, rest = found[1].lower(), rest[: found.start()]
-    code, name = _split(rest, items)
-    return Line(line, code, one_line(unquoted(name), 255), meaning, color)
 
 
 def _split(text: str, items: Sequence[Item]) -> tuple[str | None, str]:

@@ -9,7 +9,7 @@ from bitrix24_directories.rest import Bitrix24Error, Entry
 from bitrix24_directories.text import shown_id
 
 from .fields.fields import folded
-from .models import Directory, DirectoryItems, DirectoryList, Item
+from .models import DirectoryItems, DirectoryList, Item
 from .notation import C, coded, unquoted
 
 ITEMS_AT_ONCE = 200
@@ -52,18 +52,17 @@ def part_of_directories(whole: DirectoryList) -> DirectoryList:
     shown, rest = ordered[:DIRECTORIES_AT_ONCE], ordered[DIRECTORIES_AT_ONCE:]
     brief = {"start": None, "success": None, "failure": None, "pipeline": None, "category_id": None}
     shown = [one.model_copy(update=brief) for one in shown]
-    left_out = Counter(map(_sort_of, rest))
+    left_out: Counter[str] = Counter()
+    for one in rest:  # the same for those that differ in nothing but their pipeline or their smart process
+        if one.switched_off:
+            left_out["stages that are switched off"] += 1
+        elif one.kind != "stages" or not one.used_in:
+            left_out[one.kind] += 1
+        elif one.entity_id.startswith(_SMART_PROCESS):
+            left_out["stages of smart processes"] += 1
+        else:
+            left_out[f"stages for {one.used_in[0]}"] += 1
     return whole.model_copy(update={"directories": shown, "left_out": dict(left_out)})
-
-
-def _sort_of(directory: Directory) -> str:
-    """The same for directories that differ in nothing but their pipeline or their smart process."""
-    if directory.switched_off:
-        return "stages that are switched off"
-    if directory.kind != "stages" or not directory.used_in:
-        return directory.kind
-    smart = directory.entity_id.startswith(_SMART_PROCESS)
-    return "stages of smart processes" if smart else f"stages for {directory.used_in[0]}"
 
 
 def place_of(items: Sequence[C], code: str, entity_id: str) -> int:

@@ -7,7 +7,7 @@ Pure.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from .field_map import Found, rows
@@ -37,18 +37,15 @@ def reads_to_complete(directories: Sequence[Directory]) -> list[Read[Any]]:
 
 def completed(directories: Sequence[Directory], found: Found) -> list[Directory]:
     """The directories with what was found of their pipelines and stages."""
-    return [directory.model_copy(update=dict(_missing_parts(directory, found))) for directory in directories]
-
-
-def _missing_parts(directory: Directory, found: Found) -> Mapping[str, str | None]:
-    parts: dict[str, str | None] = {}
-    if directory.pipeline is None and directory.category_id is not None and directory.entity_type_id is not None:
-        names = rows(found, pipelines_of(directory.entity_type_id))
-        parts["pipeline"] = next((row.name for row in names if row.number == directory.category_id), None)
-    if directory.start is None and (items := rows(found, meanings_of(directory.entity_id))):
-        first = {item.semantics: item.status_id for item in reversed(items)}
-        parts |= {part: first.get(meaning) for part, meaning in _STAGES.items()}
-    return parts
-
-
-_STAGES = {"start": "process", "success": "success", "failure": "failure"}
+    complete: list[Directory] = []
+    for one in directories:
+        parts: dict[str, str | None] = {}
+        if one.pipeline is None and one.category_id is not None and one.entity_type_id is not None:
+            names = rows(found, pipelines_of(one.entity_type_id))
+            parts["pipeline"] = next((row.name for row in names if row.number == one.category_id), None)
+        if one.start is None and (items := rows(found, meanings_of(one.entity_id))):
+            first = {item.semantics: item.status_id for item in reversed(items)}
+            stages = {"start": "process", "success": "success", "failure": "failure"}
+            parts |= {part: first.get(meaning) for part, meaning in stages.items()}
+        complete.append(one.model_copy(update=parts))
+    return complete

@@ -77,16 +77,9 @@ def old_fields_of(type_id: int) -> Read[Field]:
 
 def record_of(type_id: int, record_id: int) -> Read[dict[str, Any]]:
     """A record's id and pipeline, nothing else of it; no row where there is none that the caller may read."""
-    params = {
-        "entityTypeId": type_id,
-        "filter": {"=id": record_id},
-        "select": ["id", "categoryId", "stageId"],
-        "order": {"id": "ASC"},
-        "start": -1,
-    }
-    return Read(
-        ("record", str(type_id), str(record_id)), "crm.item.list", params, _of_result(read_listed_records), keep=False
-    )
+    params = _listing(type_id, {"=id": record_id}, ["id", "categoryId", "stageId"], start=-1)
+    key = ("record", str(type_id), str(record_id))
+    return Read(key, "crm.item.list", params, _of_result(read_listed_records), keep=False)
 
 
 def records_after(
@@ -94,27 +87,20 @@ def records_after(
 ) -> Read[dict[str, Any]]:
     """The next 50 records, by id, that fit a filter of `crm.item.list`; not counted, which is far cheaper. Custom
     fields go by their original names."""
-    params = {
-        "entityTypeId": type_id,
-        "filter": {**fitting, ">id": after},
-        "select": list(select),
-        "order": {"id": "ASC"},
-        "start": -1,
-        **_ORIGINAL,
-    }
+    params = _listing(type_id, {**fitting, ">id": after}, select, start=-1) | _ORIGINAL
     return Read((), "crm.item.list", params, _of_result(read_listed_records), keep=False)
 
 
 def records_with(type_id: int, fitting: Mapping[str, Any], select: Sequence[str]) -> Read[CountedRecords]:
     """How many records fit a filter of `crm.item.list`, as far as the caller may read them, and the first 50 of them
     with `select` alone. Custom fields go by their original names. The only row."""
-    params = {
-        "entityTypeId": type_id,
-        "filter": dict(fitting),
-        "select": list(select),
-        "order": {"id": "ASC"},
-        "start": 0,  # -1 would be far cheaper, and its total means nothing
-        **_ORIGINAL,
-    }
+    # -1 would be far cheaper, and its total means nothing
+    params = _listing(type_id, fitting, select, start=0) | _ORIGINAL
     key = (COUNTS, str(type_id), json.dumps(params, sort_keys=True))
     return Read(key, "crm.item.list", params, read_counted_records)
+
+
+def _listing(type_id: int, fitting: Mapping[str, Any], select: Sequence[str], *, start: int) -> dict[str, Any]:
+    """The parameters of `crm.item.list`; a `start` of -1 lets the portal count nothing."""
+    order = {"id": "ASC"}
+    return {"entityTypeId": type_id, "filter": {**fitting}, "select": [*select], "order": order, "start": start}

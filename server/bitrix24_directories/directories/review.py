@@ -26,17 +26,13 @@ def troubles(directory: Directory, items: Sequence[Item]) -> Iterator[str]:
             same = [one for one in items if name_key(one.name) == name_key(item.name)]
             codes = ", ".join(shown_code(one.status_id) for one in same)
             yield f"{len(same)} items are called alike, {item.name}: {codes}"
-    yield from _stage_troubles(directory, items)
-
-
-def _stage_troubles(directory: Directory, items: Sequence[Item]) -> Iterator[str]:
     if directory.kind != "stages":
         return
-    codes = {item.status_id for item in items}
+    known = {item.status_id for item in items}
     for meaning, code in (("success", directory.success), ("failure", directory.failure)):
         if code is None:
             yield f"it has no stage of {meaning}"
-        elif code not in codes:
+        elif code not in known:
             yield f"its stage of {meaning}, {shown_code(code)}, is none of its items"
     prefixes = Counter(item.status_id.rpartition(":")[0] for item in items)
     usual, _ = prefixes.most_common(1)[0]

@@ -7,7 +7,6 @@ Nothing here calls anybody. A row that lacks what the REST documentation promise
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -87,18 +86,29 @@ class _TypeRow(_Row):
 
 
 _R = TypeVar("_R", bound=_Row)
-_M = TypeVar("_M")
 
 
 def read_items(result: Any) -> list[Item]:
     """Items of one directory from `crm.status.entity.items`."""
-    return _read(result, _ItemRow, lambda row: Item(status_id=row.status_id, name=row.name, sort=row.sort))
+    return [Item(status_id=row.status_id, name=row.name, sort=row.sort) for row in _read(result, _ItemRow)]
 
 
 def read_statuses(result: Any, entity_id: str) -> list[Item]:
     """Items of one directory from `crm.status.list`. Rows of others are left out: the portal ignores filters
     that it does not understand."""
-    return [item for owner, item in _read(result, _StatusRow, _owned_item) if owner.upper() == entity_id]
+    return [
+        Item(
+            status_id=row.status_id,
+            name=row.name,
+            sort=row.sort,
+            id=row.id,
+            semantics=meaning_of(row.entity_id, row.extra.get("SEMANTICS"), row.semantics),
+            color=f"#{row.color.removeprefix('#')}" if row.color and _COLOR.fullmatch(row.color) else None,
+            system=row.system == "Y",
+        )
+        for row in _read(result, _StatusRow)
+        if row.entity_id.upper() == entity_id
+    ]
 
 
 def fields_text(result: Any) -> str:
@@ -115,24 +125,36 @@ def fields_text(result: Any) -> str:
 def read_directories(result: Any) -> list[Directory]:
     """The portal's directories from `crm.status.entity.types`: stages first, those that are switched off last, each
     kind in natural order of ids."""
-    return sorted(
-        _read(result, _TypeRow, _directory),
-        key=lambda directory: (
-            directory.switched_off is True,
-            directory.kind == "list",
-            _natural(directory.entity_id),
-        ),
-    )
+    directories: list[Directory] = []
+    for row in _read(result, _TypeRow):
+        entity_id = row.id.upper()
+        directory = Directory(
+            entity_id=entity_id,
+            name=row.name,
+            kind="stages" if is_stages(entity_id) or row.semantic_info else "list",
+            pipeline=row.category_name or None,
+            category_id=row.category_id,
+            entity_type_id=row.entity_type_id or entity_type_of(entity_id),
+            start=_stage(row, "START_FIELD"),
+            success=_stage(row, "FINAL_SUCCESS_FIELD"),
+            failure=_stage(row, "FINAL_UNSUCCESS_FIELD"),
+            switched_off=None if row.is_enabled else True,
+        )
+        directories.append(directory)
+
+    def place(one: Directory) -> tuple[bool, bool, list[tuple[int, str]]]:
+        parts = re.split(r"(\d+)", one.entity_id)
+        natural = [(int(part) if part.isdecimal() else -1, part) for part in parts]
+        return one.switched_off is True, one.kind == "list", natural
+
+    return sorted(directories, key=place)
 
 
 def read_pipelines(result: Any) -> list[PipelineName]:
     """Pipelines with a name from `crm.category.list`."""
-    rows = keyed(result).get("categories")
-    return [
-        PipelineName(int(row["id"]), name)
-        for row in listed(rows)
-        if isinstance(row, dict) and str(row.get("id", "")).isdecimal() and (name := _text(row.get("name")))
-    ]
+    rows = [row for row in listed(keyed(result).get("categories")) if isinstance(row, dict)]
+    named = [row for row in rows if str(row.get("id", "")).isdecimal() and isinstance(row.get("name"), str)]
+    return [PipelineName(int(row["id"]), name) for row in named if (name := one_line(row["name"], NAME_LIMIT))]
 
 
 def listed(result: Any) -> list[Any]:
@@ -156,26 +178,14 @@ def confirms(method: str, result: Any) -> bool:
     return result is True
 
 
-def _read(result: Any, kind: type[_R], build: Callable[[_R], _M]) -> list[_M]:
+def _read(result: Any, kind: type[_R]) -> list[_R]:
     try:
-        return [build(kind.model_validate(row)) for row in listed(result)]
+        return [kind.model_validate(row) for row in listed(result)]
     except ValidationError as exc:
         keys = sorted({str(error["loc"][0]) for error in exc.errors(include_input=False) if error["loc"]})
         raise failure(
             "UNEXPECTED_ANSWER", http_status=200, detail=f"a row of the list has no proper {', '.join(keys)}"
         ) from None
-
-
-def _owned_item(row: _StatusRow) -> tuple[str, Item]:
-    return row.entity_id, Item(
-        status_id=row.status_id,
-        name=row.name,
-        sort=row.sort,
-        id=row.id,
-        semantics=meaning_of(row.entity_id, row.extra.get("SEMANTICS"), row.semantics),
-        color=f"#{row.color.removeprefix('#')}" if row.color and _COLOR.fullmatch(row.color) else None,
-        system=row.system == "Y",
-    )
 
 
 def meaning_of(entity_id: str, *semantics: object) -> Semantics | None:
@@ -186,33 +196,8 @@ def meaning_of(entity_id: str, *semantics: object) -> Semantics | None:
     return "process" if is_stages(entity_id.upper()) else None
 
 
-def _directory(row: _TypeRow) -> Directory:
-    entity_id = row.id.upper()
-    stages = is_stages(entity_id) or bool(row.semantic_info)
-    return Directory(
-        entity_id=entity_id,
-        name=row.name,
-        kind="stages" if stages else "list",
-        pipeline=row.category_name or None,
-        category_id=row.category_id,
-        entity_type_id=row.entity_type_id or entity_type_of(entity_id),
-        start=_stage(row, "START_FIELD"),
-        success=_stage(row, "FINAL_SUCCESS_FIELD"),
-        failure=_stage(row, "FINAL_UNSUCCESS_FIELD"),
-        switched_off=None if row.is_enabled else True,
-    )
-
-
-def _text(value: Any) -> str:
-    return one_line(value, NAME_LIMIT) if isinstance(value, str) else ""
-
-
 def _stage(row: _TypeRow, key: str) -> str | None:
     code = row.semantic_info.get(key)
     if not isinstance(code, str) or not code:
         return None
     return code if not row.prefix or ":" in code else f"{row.prefix}:{code}"
-
-
-def _natural(entity_id: str) -> list[tuple[int, str]]:
-    return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", entity_id)]

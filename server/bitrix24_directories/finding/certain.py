@@ -10,7 +10,7 @@ import re
 import unicodedata
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice, takewhile
@@ -70,10 +70,10 @@ class CertainIndex:
         self._names: defaultdict[str, list[Entry]] = defaultdict(list)
         self._list_numbers: defaultdict[str, list[Entry]] = defaultdict(list)
         self._cut: list[Entry] = []  # whose codes may have been cut to fit
-        self._directories: dict[str, Directory] = {}
+        self._entity_ids: list[str] = []
         self._longest = _LONGEST
         for directory, items in contents:
-            self._directories[directory.entity_id] = directory
+            self._entity_ids.append(directory.entity_id)
             bare_names = without_common_marks([item.name for item in items])
             longest = len(prefix_of(directory.entity_id)) + code_length(directory.entity_id)
             for place, item in enumerate(items):
@@ -90,18 +90,32 @@ class CertainIndex:
                     self._cut.append(entry)
 
     def fits(self, text: str, *, for_code: bool = False) -> Fits:
-        """The entries that `text` is the code or the whole name of; `for_code` if it stands where a code belongs."""
+        """The items that `text` is the code or the whole name of: one is certain, several cannot be told apart.
+
+        `for_code` if the text stands where a code belongs: a word in other letter case is the code then. Elsewhere it
+        is not where the item's name is in Latin letters and lacks the word: EMAIL may be called Telegram.
+        """
         text = text.strip()
         if not text or len(text) > self._longest:
             return {}
-        bare = _without_quotes(text)
+        is_quoted = len(text) > 2 and _CLOSING.get(text[0]) == text[-1]
+        bare = text[1:-1].strip() if is_quoted else text
         if bare.isdecimal():
             bare = unicodedata.normalize("NFKC", bare)
         fits = self._by_code(text) | self._by_name(text) | self._by_code(bare) | self._by_name(bare)
         if not fits and len(text) <= _LONGEST:
             fits = self._by_notation(text) or self._by_near_code(bare)
-        if len(fits) == 1:
-            fits = self._unless_a_word(bare, fits, for_code=for_code)
+        if len(fits) == 1 and bare.isalpha():
+            ((entry, why),) = fits.items()
+            if why != NAME and bare not in (entry.item.status_id, bare_code(entry.item.status_id)):
+                alike: list[Entry] = []
+                if len(words := words_of(bare)) == 1:  # names with a word that begins so, or that begin so when joined
+                    first = bisect_left(self._words, (words[0], 0))
+                    found = takewhile(lambda pair: pair[0].startswith(words[0]), islice(self._words, first, None))
+                    alike = [self.entries[number] for _, number in found]
+                if entry not in alike and not for_code and _LATIN.search(entry.item.name):
+                    return {}
+                fits |= {other: A_WORD for other in alike if other is not entry}
         if fits and bare.isdecimal():
             fits = dict.fromkeys(self._list_numbers.get(bare, ()), LIST_NUMBER) | fits
         return fits
@@ -118,26 +132,6 @@ class CertainIndex:
             for entry in alike
             if entry.item.status_id == text or entry.directory.entity_id not in exact
         }
-
-    def _unless_a_word(self, text: str, fits: Fits, *, for_code: bool) -> Fits:
-        """The one code that a word differs from in letter case alone, with the items whose names have that word.
-
-        Without `for_code` nothing if its name is in Latin letters and lacks the word: EMAIL may be called Telegram.
-        """
-        ((entry, why),) = fits.items()
-        words = words_of(text)
-        if why == NAME or text in (entry.item.status_id, bare_code(entry.item.status_id)) or not text.isalpha():
-            return fits
-        alike = self._with_word(words[0]) if len(words) == 1 else []
-        if entry not in alike and not for_code and _LATIN.search(entry.item.name):
-            return {}
-        return fits | {other: A_WORD for other in alike if other is not entry}
-
-    def _with_word(self, word: str) -> list[Entry]:
-        """The entries whose names have a word that begins with `word`, or begin so without their blanks."""
-        first = bisect_left(self._words, (word, 0))
-        found = takewhile(lambda pair: pair[0].startswith(word), islice(self._words, first, None))
-        return list(dict.fromkeys(self.entries[number] for _, number in found))
 
     @cached_property
     def _words(self) -> list[tuple[str, int]]:
@@ -171,34 +165,25 @@ class CertainIndex:
         is_mixed = latin.isascii() and _LATIN_SIGN.search(text)
         for form in dict.fromkeys((text, latin if is_mixed else text)):
             entries = list(self._by_code(form)) if form != text else []
-            for is_meant, bare in _readings(form):
-                meant = [one for one in self._directories.values() if is_meant(one.entity_id)]
-                targets = {one.entity_id: f"{prefix_of(one.entity_id)}{bare}".casefold() for one in meant}
-                entries += [
-                    entry
-                    for target in targets.values()
-                    for entry in self._codes.get(target, ())
-                    if entry.directory in meant
-                ]
+            readings: list[tuple[str, list[str]]] = []  # the code alone, and whose it is by what stands before it
+            if match := _PIPELINE_CODE.fullmatch(form):
+                number = int(match["number"])
+                readings.append((match["bare"], [f"DEAL_STAGE_{number}" if number else "DEAL_STAGE"]))
+            if match := _TYPE_CODE.fullmatch(form):
+                own = match["prefix"].upper() + (":" if "_" in match["prefix"] else "_")
+                readings.append((match["bare"], [of for of in self._entity_ids if prefix_of(of).startswith(own)]))
+            # "STATUS: new" is a label and a word
+            if (match := _DIRECTORY_CODE.fullmatch(form)) and match["bare"].isupper():
+                readings.append((match["bare"], [match["entity_id"]]))
+            for bare, meant in readings:
+                targets = {of: f"{prefix_of(of)}{bare}".casefold() for of in meant if of in self._entity_ids}
+                coded = (entry for target in targets.values() for entry in self._codes.get(target, ()))
+                entries += [entry for entry in coded if entry.directory.entity_id in targets]
                 entries += [entry for entry in self._cut if _is_cut(entry, targets.get(entry.directory.entity_id, ""))]
             entries += [entry for entry in self._cut if _is_cut(entry, form.casefold())]
             if entries:
                 return dict.fromkeys(entries, NEAR_CODE)
         return {}
-
-
-def _readings(text: str) -> Iterator[tuple[Callable[[str], bool], str]]:
-    """The directories that a code may be of by what stands before it, and the code without that."""
-    if match := _PIPELINE_CODE.fullmatch(text):
-        number = int(match["number"])
-        entity_id = f"DEAL_STAGE_{number}" if number else "DEAL_STAGE"
-        yield entity_id.__eq__, match["bare"]
-    if match := _TYPE_CODE.fullmatch(text):
-        prefix = match["prefix"].upper()
-        own = f"{prefix}:" if "_" in prefix else f"{prefix}_"
-        yield lambda entity_id: prefix_of(entity_id).startswith(own), match["bare"]
-    if (match := _DIRECTORY_CODE.fullmatch(text)) and match["bare"].isupper():  # "STATUS: new" is a label and a word
-        yield match["entity_id"].__eq__, match["bare"]
 
 
 def _is_cut(entry: Entry, typed: str) -> bool:
@@ -208,9 +193,3 @@ def _is_cut(entry: Entry, typed: str) -> bool:
         typed.startswith(stored) and _CUT_OFF.fullmatch(typed[len(stored) :]) is not None
         for stored in (code, bare_code(entry.item.status_id).casefold())
     )
-
-
-def _without_quotes(text: str) -> str:
-    """What stands between a pair of quotes; any other text as it is."""
-    paired = len(text) > 2 and _CLOSING.get(text[0]) == text[-1]
-    return text[1:-1].strip() if paired else text

@@ -7,7 +7,7 @@ than any rule, so nothing is guessed here.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Literal, NamedTuple
 
@@ -16,21 +16,13 @@ import anyio
 from bitrix24_directories.directories.directories import Directories, Lists
 from bitrix24_directories.directories.entity_ids import as_id, could_be_id
 from bitrix24_directories.directories.fields.fields import BUILT_IN, NOTHING_READ, bare_directory
-from bitrix24_directories.directories.models import (
-    Directory,
-    FoundIn,
-    FoundItems,
-    Item,
-    Match,
-    QueryResult,
-    Unsearched,
-)
+from bitrix24_directories.directories.models import Directory, FoundIn, FoundItems, Item, Match, QueryResult, Unsearched
 from bitrix24_directories.directories.naming import nearest_text
 from bitrix24_directories.directories.notation import item_line
 from bitrix24_directories.directories.reading.cache import Cached
 from bitrix24_directories.rest import Bitrix24Error
 
-from .certain import Entry, Fits
+from .certain import Entry
 from .matching import Matcher
 
 Contents = Sequence[tuple[Directory, Cached[Item]]]
@@ -49,32 +41,48 @@ async def find_items(directories: Directories, queries: Sequence[str], entity_id
     Raises Bitrix24Error when nothing at all could be searched.
     """
     asked_at = anyio.current_time()
-    lists, note = await _lists(directories, entity_ids)
+    lists, asked, unsearched, note = await _what_to_search(directories, entity_ids)
     by_id = {one.entity_id: one for one in lists.all()}
-    unsearched: list[Unsearched] = []
-    asked = list(dict.fromkeys(_named(lists, entity_ids, unsearched))) or ([] if entity_ids else list(by_id))
     read = await directories.contents(lists, asked)
-    contents = _searchable(by_id, read, unsearched)
+    contents, failed = _searchable(by_id, read)
+    unsearched += [Unsearched(entity_id=of, why=f"{error.happened} ({error.code})") for of, error in failed.items()]
     if not contents or (unsearched and all(one.kind == "enumeration" for one, _ in contents)):
-        await _explain_nothing(directories, entity_ids, read)
+        for error in failed.values():
+            raise error
+        if entity_ids:
+            await directories.items(entity_ids[0])  # raises, if there is no such directory
     items = sum(len(kept.rows) for _, kept in contents)
     all_shown = bool(entity_ids) and items <= _ALL_SHOWN
     filled = bool(entity_ids) and not all_shown
     if items < _LARGE:
-        results = _results(directories, contents, queries, all_shown=all_shown, filled=filled)
+        results = _results(directories, contents, queries, all_shown, filled)
     else:
-        results = await anyio.to_thread.run_sync(
-            lambda: _results(directories, contents, queries, all_shown=all_shown, filled=filled)
-        )
-    others = [one for one in by_id.values() if one.entity_id not in asked]
-    if entity_ids and others:
-        await _look_elsewhere(directories, lists, results, others)
-    open_ones = any(result.status == "none" for result in results.values())
+        results = await anyio.to_thread.run_sync(_results, directories, contents, queries, all_shown, filled)
+    unknown = [query for query, result in results.items() if result.status == "none"]
+    others = [of for of in by_id if of not in asked]
+    if entity_ids and others and unknown:  # what others certainly have is named: the classic mistake
+        with contextlib.suppress(Bitrix24Error):  # then the answer about the named directories stands alone
+            elsewhere, _ = _searchable(by_id, await directories.contents(lists, others))
+            matcher = _matcher(directories, elsewhere)
+            for query in unknown:
+                if found := [_match(*fit) for fit in islice(matcher.fits(query).items(), _ELSEWHERE)]:
+                    results[query] = results[query].model_copy(update={"elsewhere": found})
     answers = [results[query] for query in queries]
+    matches = [match for result in answers for match in (*result.matches, *(result.elsewhere or ()))]
+    shown = [by_id.get(of) or bare_directory(of) for of in dict.fromkeys(match.entity_id for match in matches)]
+    choices: dict[str, list[str]] = {}
+    for directory, kept in contents if entity_ids and unknown else ():
+        if all_shown or not kept.rows:
+            meant = ((one, _final_meaning(directory, one.status_id)) for one in kept.rows)
+            bare = (Item(status_id=one.status_id, name=one.name, semantics=meaning) for one, meaning in meant)
+            choices[directory.entity_id] = [*map(item_line, bare)]
     return FoundItems(
         results=answers,
-        directories=_of_matches(answers, by_id),
-        choices=_choices(contents, all_shown=all_shown) if entity_ids and open_ones else None,
+        directories=[
+            FoundIn(entity_id=one.entity_id, name=one.name, used_in=one.used_in, switched_off=one.switched_off)
+            for one in shown
+        ],
+        choices=choices or None,
         searched=len(contents),
         unsearched=unsearched or None,
         note=note,
@@ -82,43 +90,68 @@ async def find_items(directories: Directories, queries: Sequence[str], entity_id
     )
 
 
+async def _what_to_search(
+    directories: Directories, entity_ids: Sequence[str]
+) -> tuple[Lists, list[str], list[Unsearched], str | None]:
+    """The portal's lists, the ids of those that are asked about, and what cannot be searched.
+
+    Where the lists cannot be read, the named or the built-in directories stand in for them, and a note says so.
+    """
+    note = None
+    try:
+        lists = await directories.lists(along=entity_ids)
+    except Bitrix24Error as exc:
+        if exc.category != "authorization" and exc.kind != "ERROR_METHOD_NOT_FOUND":
+            raise
+        scope = "their titles and pipelines are not known" if entity_ids else "only built-in directories were searched"
+        note = f"The portal's list of directories cannot be read, so {scope}: {exc.happened}"
+        known = [bare_directory(entity_id) for entity_id in [*map(as_id, entity_ids)] or BUILT_IN]
+        lists = Lists(Cached(known, anyio.current_time()), NOTHING_READ)
+    if not entity_ids:
+        return lists, [*dict.fromkeys(one.entity_id for one in lists.all())], [], note
+    asked: dict[str, None] = {}
+    unsearched: list[Unsearched] = []
+    for text in map(str.strip, entity_ids):
+        try:
+            asked |= dict.fromkeys(one.entity_id for one in lists.named(text))
+        except Bitrix24Error as exc:
+            entity_id, why = text, exc.happened
+            if exc.kind == "UNKNOWN_DIRECTORY":
+                entity_id = text.upper() if could_be_id(text) else text
+                why = f"no such directory; nearest: {nearest_text(entity_id, lists.directories.rows, lists.fields)}"
+            unsearched.append(Unsearched(entity_id=entity_id, why=why))
+    return lists, [*asked], unsearched, note
+
+
 def _results(
-    directories: Directories, contents: Contents, queries: Sequence[str], *, all_shown: bool, filled: bool
+    directories: Directories, contents: Contents, queries: Sequence[str], all_shown: bool, filled: bool
 ) -> dict[str, QueryResult]:
-    """What each query certainly means; of the others the nearest, the fewer the more there are."""
+    """What each query certainly means, `exact` for one item, `ambiguous` for several; of the others the nearest, the
+    fewer the more there are."""
     matcher = _matcher(directories, contents)
-    fits = {query: matcher.fits(query) for query in queries}
-    unknown = sum(not found for found in fits.values())
+    found = {query: matcher.fits(query) for query in queries}
+    unknown = sum(not fits for fits in found.values())
     most = _NEAREST_OF_EACH if all_shown or not unknown else max(_NEAREST_OF_EACH, _NEAREST // unknown)
-    return {
-        query: _certain(query, found) if found else _unknown(query, matcher.nearest(query, most, filled=filled))
-        for query, found in fits.items()
-    }
-
-
-def _certain(query: str, fits: Fits) -> QueryResult:
-    """`exact` for one item, `ambiguous` for several."""
-    matches = [_match(entry, reason) for entry, reason in islice(fits.items(), _CANDIDATES)]
-    if len(fits) == 1:
-        return QueryResult(query=query, status="exact", matches=matches)
-    return QueryResult(
-        query=query,
-        status="ambiguous",
-        matches=matches,
-        tell_apart=_what_tells_apart(fits),
-        more=len(fits) - len(matches) or None,
-    )
-
-
-def _what_tells_apart(fits: Fits) -> Literal["pipeline", "directory", "code"]:
-    found = {entry.directory.entity_id: entry.directory for entry in fits}
-    if len(found) == 1:
-        return "code"
-    return "directory" if len({tuple(one.used_in or (one.entity_id,)) for one in found.values()}) > 1 else "pipeline"
-
-
-def _unknown(query: str, nearest: Sequence[Entry]) -> QueryResult:
-    return QueryResult(query=query, status="none", matches=[_match(entry) for entry in nearest])
+    results: dict[str, QueryResult] = {}
+    for query, fits in found.items():
+        if not fits:
+            nearest = [_match(entry) for entry in matcher.nearest(query, most, filled=filled)]
+            results[query] = QueryResult(query=query, status="none", matches=nearest)
+            continue
+        matches = [_match(*fit) for fit in islice(fits.items(), _CANDIDATES)]
+        tell_apart: Literal["pipeline", "directory", "code"] | None = None
+        if len(fits) > 1:
+            fields = {one.entity_id: one.used_in or [one.entity_id] for one in (entry.directory for entry in fits)}
+            several_fields = len(set(map(tuple, fields.values()))) > 1
+            tell_apart = "code" if len(fields) == 1 else "directory" if several_fields else "pipeline"
+        results[query] = QueryResult(
+            query=query,
+            status="ambiguous" if len(fits) > 1 else "exact",
+            matches=matches,
+            tell_apart=tell_apart,
+            more=len(fits) - len(matches) or None,
+        )
+    return results
 
 
 def _match(entry: Entry, reason: str | None = None) -> Match:
@@ -138,23 +171,6 @@ def _final_meaning(directory: Directory, code: str) -> Literal["success", "failu
     return "failure" if code == directory.failure else None
 
 
-async def _look_elsewhere(
-    directories: Directories, lists: Lists, results: dict[str, QueryResult], others: Sequence[Directory]
-) -> None:
-    """Name the other directories that certainly have what the named ones do not: the classic mistake."""
-    unknown = [query for query, result in results.items() if result.status == "none"]
-    if not unknown:
-        return
-    with contextlib.suppress(Bitrix24Error):  # then the answer about the named directories stands alone
-        read = await directories.contents(lists, [directory.entity_id for directory in others])
-        contents = _searchable({directory.entity_id: directory for directory in others}, read, [])
-        matcher = _matcher(directories, contents)
-        for query in unknown:
-            if fits := matcher.fits(query):
-                elsewhere = [_match(entry, reason) for entry, reason in islice(fits.items(), _ELSEWHERE)]
-                results[query] = results[query].model_copy(update={"elsewhere": elsewhere})
-
-
 class _Built(NamedTuple):
     """A matcher, and what it was built of."""
 
@@ -167,7 +183,8 @@ def _matcher(directories: Directories, contents: Contents) -> Matcher:
     built: dict[tuple[str, ...], _Built] = directories.reader.memos.setdefault("matchers", {})
     key = tuple(directory.entity_id for directory, _ in contents)
     last = built.pop(key, None)
-    if last is None or not _same(last.contents, contents):
+    pairs = zip(last.contents, contents, strict=True) if last else ()  # rows that are read apart may be equal
+    if not last or any(one is not other or kept.rows is not others.rows for (one, kept), (other, others) in pairs):
         last = _Built(contents, Matcher((directory, kept.rows) for directory, kept in contents))
     built[key] = last
     while len(built) > _MATCHERS:
@@ -175,84 +192,9 @@ def _matcher(directories: Directories, contents: Contents) -> Matcher:
     return last.matcher
 
 
-def _same(ours: Contents, theirs: Contents) -> bool:
-    """Whether the very same rows are meant: two that are read apart may be equal in all but time."""
-    return len(ours) == len(theirs) and all(
-        one is other and kept.rows is others.rows for (one, kept), (other, others) in zip(ours, theirs, strict=True)
-    )
-
-
-async def _lists(directories: Directories, entity_ids: Sequence[str]) -> tuple[Lists, str | None]:
-    """The portal's lists; where they cannot be listed, the named or the built-in directories, and a note."""
-    try:
-        return await directories.lists(along=entity_ids), None
-    except Bitrix24Error as exc:
-        if exc.category != "authorization" and exc.kind != "ERROR_METHOD_NOT_FOUND":
-            raise
-        named = [as_id(entity_id) for entity_id in entity_ids]
-        scope = "their titles and pipelines are not known" if named else "only built-in directories were searched"
-        note = f"The portal's list of directories cannot be read, so {scope}: {exc.happened}"
-        known = [bare_directory(entity_id) for entity_id in named or BUILT_IN]
-        return Lists(Cached(known, anyio.current_time()), NOTHING_READ), note
-
-
-def _named(lists: Lists, entity_ids: Sequence[str], unsearched: list[Unsearched]) -> Iterator[str]:
-    """The ids of the lists that are asked about; what names none is said in `unsearched`."""
-    for text in entity_ids:
-        try:
-            yield from (one.entity_id for one in lists.named(text.strip()))
-        except Bitrix24Error as exc:
-            entity_id, why = text.strip(), exc.happened
-            if exc.kind == "UNKNOWN_DIRECTORY":
-                entity_id = entity_id.upper() if could_be_id(entity_id) else entity_id
-                why = f"no such directory; nearest: {nearest_text(entity_id, lists.directories.rows, lists.fields)}"
-            unsearched.append(Unsearched(entity_id=entity_id, why=why))
-
-
 def _searchable(
-    by_id: dict[str, Directory], read: dict[str, Cached[Item] | Bitrix24Error], unsearched: list[Unsearched]
-) -> list[tuple[Directory, Cached[Item]]]:
-    contents: list[tuple[Directory, Cached[Item]]] = []
-    for entity_id, found in read.items():
-        if isinstance(found, Bitrix24Error):
-            unsearched.append(Unsearched(entity_id=entity_id, why=f"{found.happened} ({found.code})"))
-        else:
-            contents.append((by_id[entity_id], found))
-    return contents
-
-
-async def _explain_nothing(
-    directories: Directories, asked: Sequence[str], read: dict[str, Cached[Item] | Bitrix24Error]
-) -> None:
-    """Raise why nothing could be searched: the first failure, or that the named directory does not exist."""
-    for found in read.values():
-        if isinstance(found, Bitrix24Error):
-            raise found
-    if asked:
-        await directories.items(asked[0])
-
-
-def _choices(contents: Contents, *, all_shown: bool) -> dict[str, list[str]] | None:
-    """All items, as they are printed, with the meaning of final stages; or of the directories that have none only."""
-    choices = {
-        directory.entity_id: [
-            item_line(
-                Item(status_id=item.status_id, name=item.name, semantics=_final_meaning(directory, item.status_id))
-            )
-            for item in kept.rows
-        ]
-        for directory, kept in contents
-        if all_shown or not kept.rows
-    }
-    return choices or None
-
-
-def _of_matches(results: Sequence[QueryResult], by_id: Mapping[str, Directory]) -> list[FoundIn]:
-    shown = dict.fromkeys(
-        match.entity_id for result in results for match in (*result.matches, *(result.elsewhere or ()))
-    )
-    found = (by_id.get(entity_id) or bare_directory(entity_id) for entity_id in shown)
-    return [
-        FoundIn(entity_id=one.entity_id, name=one.name, used_in=one.used_in, switched_off=one.switched_off)
-        for one in found
-    ]
+    by_id: Mapping[str, Directory], read: Mapping[str, Cached[Item] | Bitrix24Error]
+) -> tuple[Contents, dict[str, Bitrix24Error]]:
+    """What was read of directories, and why others could not be."""
+    contents = [(by_id[of], found) for of, found in read.items() if not isinstance(found, Bitrix24Error)]
+    return contents, {of: found for of, found in read.items() if isinstance(found, Bitrix24Error)}

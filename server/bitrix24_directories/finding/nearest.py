@@ -19,7 +19,6 @@ from rapidfuzz.process import extract
 from bitrix24_directories.directories.models import Item
 from bitrix24_directories.text import bare_code
 
-from .layouts import as_meant
 from .names import words_of
 
 _MOST_WORDS = 12  # of a query
@@ -30,6 +29,16 @@ _SAME_JOINED = 0.92  # for all words without their blanks
 _OF_CODE = 0.9  # for a word of the code, beside one of the name
 _LONG = 4  # letters of a word that is looked for inside others
 _PLAUSIBLE = 0.85  # of the best similarity there can be, below which other layouts are tried
+
+# The same keys of other layouts in the same order; upper case is told from the lower one's.
+_LATIN = "`qwertyuiop[]asdfghjkl;'zxcvbnm,.1234567890-="
+_CYRILLIC = {
+    "ru": "ёйцукенгшщзхъфывапролджэячсмитьбю1234567890-=",
+    "uk": "'йцукенгшщзхїфівапролджєячсмитьбю1234567890-=",
+    "kk": '(йцукенгшщзхъфывапролджэячсмитьбю"әіңғ,.үұқөһ',
+}
+_TO_CYRILLIC = [str.maketrans(_LATIN, keys) for keys in _CYRILLIC.values()]
+_TO_LATIN = [str.maketrans(keys, _LATIN) for keys in _CYRILLIC.values()]
 
 
 class NearestIndex:
@@ -56,7 +65,11 @@ class NearestIndex:
         """
         scores, share = self._scores(words_of(text))
         if share < _PLAUSIBLE:
-            for meant in as_meant(text):
+            lower = text.casefold()
+            latin = any("a" <= char <= "z" for char in lower)
+            cyrillic = any("\u0400" <= char <= "\u04ff" for char in lower)
+            tables = _TO_CYRILLIC if latin else _TO_LATIN
+            for meant in dict.fromkeys(lower.translate(table) for table in tables if latin != cyrillic):
                 others, other_share = self._scores(words_of(meant))
                 if other_share > share:
                     scores, share = others, other_share
@@ -101,14 +114,10 @@ class NearestIndex:
             if not similar.isdecimal():
                 yield similar, similarity
         if len(word) >= _LONG:
-            yield from ((longer, _CONTAINED) for longer in self._containing(word))
+            start = self._text.find(word)
+            while start >= 0:  # the words that it stands in
+                end = self._text.index("\n", start)
+                yield self._text[self._text.rindex("\n", 0, start) + 1 : end], _CONTAINED
+                start = self._text.find(word, end)
             parts = {word[start:end] for start in range(len(word)) for end in range(start + _LONG, len(word) + 1)}
             yield from ((part, _CONTAINED) for part in parts if part in self._names)
-
-    def _containing(self, word: str) -> Iterator[str]:
-        """The words of the items that `word` stands in."""
-        start = self._text.find(word)
-        while start >= 0:
-            end = self._text.index("\n", start)
-            yield self._text[self._text.rindex("\n", 0, start) + 1 : end]
-            start = self._text.find(word, end)

@@ -14,7 +14,6 @@ from functools import cached_property
 from typing import NamedTuple
 
 from bitrix24_directories.directories.entity_ids import entity_type_of
-from bitrix24_directories.directories.kind_names import KIND_NAMES
 from bitrix24_directories.directories.models import Directory, Item
 from bitrix24_directories.directories.reading.cache import Cached
 from bitrix24_directories.text import without_joiners
@@ -26,6 +25,34 @@ OLD_METHODS = frozenset((1, 2, 3, 4, 7))
 """Types that have methods of their own beside `crm.item.*`, with other spellings: `crm.deal.add`."""
 
 FIRST_SMART_PROCESS = 128
+
+# One of many, and many, in English, Russian, Ukrainian, German, Spanish, French, Portuguese, Polish, Italian and
+# Turkish, as Bitrix24 calls them there and as people do.
+_NAMES = {
+    1: "lead, leads; лид, лиды; лід, ліди; prospecto, prospectos; prospect, prospects; leady; potencjalny klient; "
+    "müşteri adayı, müşteri adayları",
+    2: "deal, deals, opportunity, opportunities; сделка, сделки; угода, угоди; auftrag, aufträge, geschäft, geschäfte; "
+    "negociación, negociaciones, oportunidad, oportunidades; transaction, transactions, affaire, affaires, "
+    "opportunité, opportunités; negócio, negócios, oportunidade; deale, transakcja, transakcje; affare, affari, "
+    "trattativa, trattative, opportunità; anlaşma, anlaşmalar, fırsat, fırsatlar",
+    3: "contact, contacts; контакт, контакты; контакти; kontakt, kontakte; contacto, contactos; contato, contatos; "
+    "kontakty; contatto, contatti; kişi, kişiler",
+    4: "company, companies; компания, компании; компанія, компанії; unternehmen, firma, firmen; compañía, compañías, "
+    "empresa, empresas; entreprise, entreprises, société, sociétés; firmy; azienda, aziende, società; "
+    "şirket, şirketler",
+    7: "quote, quotes, quotation, quotations, estimate, estimates, offer, offers, proposal, proposals; предложение, "
+    "предложения, коммерческое предложение, коммерческие предложения; пропозиція, пропозиції, комерційна пропозиція; "
+    "angebot, angebote; cotización, cotizaciones, presupuesto, presupuestos, propuesta, propuestas; devis; orçamento, "
+    "orçamentos, proposta, propostas; oferta, ofertas, oferty; preventivo, preventivi, offerta, offerte; teklif, "
+    "teklifler",
+    31: "invoice, invoices, smart invoice, smart invoices; счёт, счета, счет; рахунок, рахунки; rechnung, rechnungen; "
+    "factura, facturas; facture, factures; fatura, faturas; faktura, faktury; fattura, fatture; faturalar",
+    36: "document, documents",
+}
+
+KIND_NAMES = {type_id: tuple(names.replace(";", ",").split(", ")) for type_id, names in _NAMES.items()}
+"""What people call the built-in kinds of records, by `entityTypeId`, in lower case; the first two are those that
+this program itself uses."""
 
 # What takes a directory's codes on every portal: (directory, type, field). No method describes the last two.
 _EVERYWHERE = (
@@ -198,8 +225,11 @@ class FieldMap:
         found = [*self._takes.get(entity_id, [])]
         if entity_type_id is not None:
             found += self._takes.get(entity_type_id, [])
-            if not self._fields.get(entity_type_id):
-                found += _stage_field(entity_id, entity_type_id)
+            if not self._fields.get(entity_type_id):  # then its stage field is that of every portal
+                if entity_type_id in OLD_METHODS:
+                    found += [path for _, kind, path in _EVERYWHERE if kind == entity_type_id][:1]
+                elif entity_id not in BUILT_IN:
+                    found.append(f"item({entity_type_id}).stageId")
         unread = (path for of, kind, path in _EVERYWHERE if of == entity_id and not self._fields.get(kind))
         return [*dict.fromkeys([*found, *unread])] or None
 
@@ -214,31 +244,28 @@ class FieldMap:
                 right = ".".join(parts[place:]).strip()
                 kinds = called(".".join(parts[:place]), self.types)
                 inside = [FieldOf(kind, field) for kind in kinds for field in self._fields.get(kind.id, ())]
-                found = [one for one in inside if _same_name(one.field, right)]
+                name = folded_name(right)
+                spelt = ((one, map(folded_name, (one.field.name, one.field.old_name))) for one in inside)
+                found = [one for one, names in spelt if name and name in names]
                 found = found or [one for one in inside if folded(one.field.title) == folded(right)]
                 if found:
                     return found
-        by_title, by_name = self._by_title.get(folded(text), []), self._by_name
+        by_title, by_name = self._by_title_and_name
         by_names = (by_name.get(path.strip().casefold()) or by_name.get(folded_name(path)) for path in paths)
-        return by_title or next(filter(None, by_names), [])
+        return by_title.get(folded(text)) or next(filter(None, by_names), [])
 
     @cached_property
-    def _by_title(self) -> Mapping[str, list[FieldOf]]:
-        found: defaultdict[str, list[FieldOf]] = defaultdict(list)
+    def _by_title_and_name(self) -> tuple[Mapping[str, list[FieldOf]], Mapping[str, list[FieldOf]]]:
+        """By title, and by every name, in lower case and without underscores."""
+        by_title: defaultdict[str, list[FieldOf]] = defaultdict(list)
+        by_name: defaultdict[str, list[FieldOf]] = defaultdict(list)
         for one in self.all():
-            found[folded(one.field.title)].append(one)
-        found.pop("", None)
-        return dict(found)
-
-    @cached_property
-    def _by_name(self) -> Mapping[str, list[FieldOf]]:
-        """By every name, in lower case, and without underscores."""
-        found: defaultdict[str, list[FieldOf]] = defaultdict(list)
-        for one in self.all():
+            by_title[folded(one.field.title)].append(one)
             names = {name for name in (one.field.name, one.field.old_name, one.field.original) if name}
             for key in {*map(str.casefold, names), *map(folded_name, names)}:
-                found[key].append(one)
-        return dict(found)
+                by_name[key].append(one)
+        by_title.pop("", None)
+        return by_title, by_name
 
 
 def called(text: str, types: Sequence[RecordType]) -> list[RecordType]:
@@ -283,20 +310,9 @@ def bare_directory(entity_id: str) -> Directory:
     )
 
 
-def _stage_field(entity_id: str, entity_type_id: int) -> list[str]:
-    """The stage field of a type whose fields are not known."""
-    if entity_type_id in OLD_METHODS:
-        return [path for _, kind, path in _EVERYWHERE if kind == entity_type_id][:1]
-    return [] if entity_id in BUILT_IN else [f"item({entity_type_id}).stageId"]
-
-
 def folded(text: str) -> str:
     """For comparing what people call things."""
     return " ".join(without_joiners(text).casefold().split())
-
-
-def _same_name(field: Field, name: str) -> bool:
-    return folded_name(name) in (folded_name(field.name), folded_name(field.old_name)) and bool(folded_name(name))
 
 
 def folded_name(name: str) -> str:

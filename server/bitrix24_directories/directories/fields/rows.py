@@ -71,7 +71,11 @@ def read_new_fields(result: Any) -> list[Field]:
     rows = result.get("fields") if isinstance(result, dict) else None
     fields: list[Field] = []
     for name, row, field in _described(rows):
-        upper = _text(row.get("upperName")) or _upper(name)
+        if custom := _CUSTOM.fullmatch(name):  # `ufCrm44_1724` -> `UF_CRM_44_1724`: how `upperName` is made
+            upper = "_".join(["UF_CRM", *(part for part in custom.groups() if part)]).upper()
+        else:  # `sourceId` -> `SOURCE_ID`
+            upper = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).upper()
+        upper = _text(row.get("upperName")) or upper
         original, upper_name = (upper, "") if upper.startswith("UF_") else ("", upper)
         fields.append(replace(field, name=name, old_name=upper, original=original, upper_name=upper_name))
     return fields
@@ -100,47 +104,33 @@ def _described(rows: Any) -> Iterator[tuple[str, Mapping[str, Any], Field]]:
         if not _NAME.fullmatch(name):
             continue
         described: Mapping[str, Any] = row if isinstance(row, dict) else {}
+        # A custom field tells its directory in its settings as well.
+        settings = described.get("settings")
+        told = described.get("statusType") or (settings.get("ENTITY_TYPE") if isinstance(settings, dict) else None)
+        ids = [one.get("ID") if isinstance(one, dict) else one for one in (told if isinstance(told, list) else [told])]
+        # An enumeration's values: none where one of them cannot be read, for the rest would pass for all.
+        items = described.get("items")
+        values = items if isinstance(items, list) else []
+        if not all(isinstance(value, dict) and isinstance(value.get("ID"), str | int) for value in values):
+            values = []
         field = Field(
             name="",
             old_name="",
             kind=_text(described.get("type")),
             title=_text(described.get("title")),
-            directories=tuple(_directories(described)),
-            choices=tuple(_choices(described.get("items"))),
+            directories=tuple(
+                one.upper() for one in ids if isinstance(one, str) and one and described.get("type") == "crm_status"
+            ),
+            choices=tuple(
+                Item(status_id=str(value["ID"]), name=_text(value.get("VALUE")), sort=10 * place)
+                for place, value in enumerate(values, 1)
+            ),
             required=described.get("isRequired") is True,
             read_only=described.get("isReadOnly") is True,
             immutable=described.get("isImmutable") is True,
             multiple=described.get("isMultiple") is True,
         )
         yield name, described, field
-
-
-def _directories(row: Mapping[str, Any]) -> Iterator[str]:
-    """The directories of a `crm_status` field, which a custom field tells in its settings as well."""
-    settings = row.get("settings")
-    told = row.get("statusType") or (settings.get("ENTITY_TYPE") if isinstance(settings, dict) else None)
-    for one in told if isinstance(told, list) else [told]:
-        entity_id = one.get("ID") if isinstance(one, dict) else one
-        if isinstance(entity_id, str) and entity_id and row.get("type") == "crm_status":
-            yield entity_id.upper()
-
-
-def _choices(rows: Any) -> list[Item]:
-    """An enumeration's values; none where one of them cannot be read, for the rest would pass for all."""
-    values = rows if isinstance(rows, list) else []
-    if not all(isinstance(row, dict) and isinstance(row.get("ID"), str | int) for row in values):
-        return []
-    return [
-        Item(status_id=str(row["ID"]), name=_text(row.get("VALUE")), sort=10 * place)
-        for place, row in enumerate(values, 1)
-    ]
-
-
-def _upper(name: str) -> str:
-    """`sourceId` -> `SOURCE_ID`, `ufCrm44_1724` -> `UF_CRM_44_1724`: how `crm.item.fields` makes `upperName`."""
-    if custom := _CUSTOM.fullmatch(name):
-        return "_".join(["UF_CRM", *(part for part in custom.groups() if part)]).upper()
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).upper()
 
 
 def _text(value: Any) -> str:

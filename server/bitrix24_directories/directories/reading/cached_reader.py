@@ -84,7 +84,7 @@ class CachedReader:
         owner: Callable[[], tuple[str, ...]] | None = None,
         on_rows: OnRows | None = None,
     ) -> None:
-        self._client = client
+        self.client = client
         self._cache = cache
         self._owner = owner
         self._on_rows = on_rows
@@ -94,7 +94,7 @@ class CachedReader:
     @property
     def identity(self) -> tuple[str, ...]:
         """Whose reads these are. Raises Bitrix24Error as a call would."""
-        return self._client.identity
+        return self.client.identity
 
     @property
     def is_caching(self) -> bool:
@@ -105,11 +105,6 @@ class CachedReader:
     def is_shared(self) -> bool:
         """Whether what is read serves other callers, too, whose rights may differ."""
         return self._owner is not None
-
-    @property
-    def batches(self) -> bool:
-        """Whether the portal takes batches, as far as is known."""
-        return self._client.batches
 
     @property
     def memos(self) -> dict[str, Any]:
@@ -159,7 +154,15 @@ class CachedReader:
                 if is_stored:
                     for read in (*missing, *along):  # under way, so no other request needs to take it along
                         self._in_use.pop(read, None)
-                fetched = await self._fetch_and_store([*missing, *along], fresh=anew)
+                wanted = [*missing, *along]
+                keys, began = [self._key(read.key) for read in wanted], anyio.current_time()  # as it was asked for
+                try:
+                    outcomes = await self.client.batch(_calls(wanted), fresh=anew)
+                except Bitrix24Error as exc:
+                    for read in wanted:
+                        self._store_failure(read.key, exc)
+                    raise
+                fetched = await self._store_outcomes(wanted, keys, outcomes, began)
                 add({read: fetched[read] for read in missing})
         return found
 
@@ -196,7 +199,7 @@ class CachedReader:
         if not (missing := [read for read in reads if read not in found]):
             return found
         keys, began = {read: self._key(read.key) for read in missing}, anyio.current_time()
-        outcomes = await self._client.batch(_calls(missing), retry=False)
+        outcomes = await self.client.batch(_calls(missing), retry=False)
         found |= self.cached(missing)  # what somebody has asked for meanwhile stays as it is
         new = {read: outcome for read, outcome in zip(missing, outcomes, strict=True) if read not in found}
         return found | await self._store_outcomes([*new], [keys[read] for read in new], [*new.values()], began)
@@ -231,7 +234,7 @@ class CachedReader:
 
     async def fetch(self, reads: Sequence[Read[Any]]) -> dict[Read[Any], Outcome]:
         """What the portal answers this caller now, before it is known with whom they share; nothing is stored."""
-        return dict(zip(reads, await self._client.batch(_calls(reads)), strict=True))
+        return dict(zip(reads, await self.client.batch(_calls(reads)), strict=True))
 
     async def store(self, outcomes: Mapping[Read[Any], Outcome], began: float) -> None:
         """Store what `fetch` gave, where nothing is stored that is half as new; `began` is when it was asked for."""
@@ -262,7 +265,7 @@ class CachedReader:
     async def _half_old(self, besides: Collection[Read[Any]]) -> list[Read[Any]]:
         """Lists in use that will have to be read again soon, unless another replica has done so: one request then does
         for what would be many."""
-        if not self.batches:
+        if not self.client.batches:
             return []
         now, ttl = anyio.current_time(), self._cache.ttl
         in_use = self.memos["in use"] = {
@@ -285,17 +288,6 @@ class CachedReader:
                 with contextlib.suppress(Bitrix24Error):
                     found[read] = self._store_rows(key, read, read.rows(shared.answer), shared.read_at)
         return found
-
-    async def _fetch_and_store(self, reads: Sequence[Read[Any]], *, fresh: bool) -> dict[Read[Any], ReadRows]:
-        """What the portal gives now, stored in both tiers."""
-        keys, began = [self._key(read.key) for read in reads], anyio.current_time()  # as it was asked for
-        try:
-            outcomes = await self._client.batch(_calls(reads), fresh=fresh)
-        except Bitrix24Error as exc:
-            for read in reads:
-                self._store_failure(read.key, exc)
-            raise
-        return await self._store_outcomes(reads, keys, outcomes, began)
 
     async def _store_outcomes(
         self, reads: Sequence[Read[Any]], keys: Sequence[tuple[Any, ...]], outcomes: Sequence[Outcome], began: float

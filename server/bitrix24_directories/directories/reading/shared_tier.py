@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import anyio
 
 from bitrix24_directories.rest import Answer
-from bitrix24_directories.state.shared import Remembered, State, UnavailableError
+from bitrix24_directories.state.shared import State, UnavailableError
 
 _PATIENCE = 2.0  # seconds for which another replica's reading is waited for: it may have died
 
@@ -41,7 +41,15 @@ class SharedTier:
     async def get_many(self, keys: Sequence[Key], since: float) -> list[SharedAnswer | None]:
         """The answers that were given since a time; None for those that were not."""
         found = await self._state.recall_many([self._name(key) for key in keys])
-        return [None if remembered is None else self._read(remembered, since) for remembered in found]
+        answers: list[SharedAnswer | None] = []
+        for remembered in found:
+            answer = None
+            if remembered is not None and (read_at := anyio.current_time() - remembered.age) >= since:
+                with contextlib.suppress(ValueError, KeyError, TypeError):
+                    stored = json.loads(remembered.text)
+                    answer = SharedAnswer(Answer(stored["result"], stored["total"], stored["next"]), read_at)
+            answers.append(answer)
+        return answers
 
     async def store(self, key: Key, answer: Answer) -> None:
         stored = {"result": answer.result, "total": answer.total, "next": answer.next}
@@ -57,13 +65,3 @@ class SharedTier:
 
     def _name(self, key: Key) -> str:
         return f"answer:{self.generation}:{self._portal}:{json.dumps(key)}"
-
-    @staticmethod
-    def _read(found: Remembered, since: float) -> SharedAnswer | None:
-        read_at = anyio.current_time() - found.age
-        try:
-            stored = json.loads(found.text)
-            answer = Answer(stored["result"], stored["total"], stored["next"])
-        except (ValueError, KeyError, TypeError):
-            return None
-        return SharedAnswer(answer, read_at) if read_at >= since else None
