@@ -35,10 +35,7 @@ from .wire.batches import Call, batch_params, in_one_request, read_batch
 from .wire.exchange import post
 
 Credentials = Webhook | Application
-"""Who calls which portal.
-
-Not an httpx.Auth: to see `expired_token` such a flow has to read the whole answer first, and answers are bounded.
-"""
+"""Who calls which portal. No httpx.Auth: to see `expired_token` it reads a whole answer, and answers are bounded."""
 
 Transport = httpx.AsyncBaseTransport
 """What carries the calls: the network, unless another is given."""
