@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from bitrix24_directories.cli.check import to_a_person
+from bitrix24_directories.errors.catalogue import AT_AUTHORIZATION_SERVER, BY_OAUTH_CODE
 from bitrix24_directories.portal.oauth import CLIENT_ID, CLIENT_SECRET
 from bitrix24_directories.rest import CATALOGUE, Application, Bitrix24Client, Bitrix24Error
 from bitrix24_directories.rest.authorization import renewal_process
 from bitrix24_directories.rest.authorization.renewal import AT_ONCE
-from bitrix24_directories.rest.catalogue import AT_AUTHORIZATION_SERVER, BY_OAUTH_CODE
 from support import RunningPortal, ask, assistant
 from test_network import Answering, answering, hang_up, raw_server, reset_in_the_body
 from test_oauth import authorised, pair

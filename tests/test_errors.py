@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from bitrix24_directories.errors.catalogue import BY_CODE
+from bitrix24_directories.errors.errors import from_portal
 from bitrix24_directories.rest import CATALOGUE
-from bitrix24_directories.rest.catalogue import BY_CODE
-from bitrix24_directories.rest.errors import from_portal
 from support import RunningPortal, ask
 
 pytestmark = pytest.mark.virtual_clock

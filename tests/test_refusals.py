@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from bitrix24_directories.errors.catalogue import BEFORE_THE_METHOD, BY_CODE, BY_TEXT, UNCLEAR
+from bitrix24_directories.errors.errors import from_portal, replace_wait
 from bitrix24_directories.redaction import Redactor
 from bitrix24_directories.rest import Answer, Bitrix24Client, Bitrix24Error, Webhook, failure, in_process
-from bitrix24_directories.rest.catalogue import BEFORE_THE_METHOD, BY_CODE, BY_TEXT, UNCLEAR
-from bitrix24_directories.rest.errors import from_portal, replace_wait
 from bitrix24_directories.rest.wire.answers import read_answer
 from bitrix24_directories.rest.wire.batches import Call, read_batch
 from support import PortalInProcess

@@ -1,10 +1,11 @@
 """The shared Bitrix24 client. Knows nothing of MCP or of directories; httpx is imported nowhere else."""
 
+from bitrix24_directories.errors.catalogue import CATALOGUE, KEEPER, Category, Entry
+from bitrix24_directories.errors.errors import TOKEN_REFUSED, Bitrix24Error, clean, failure
+
 from .authorization.oauth import BITRIX24_OAUTH_URL, Application, authorise
 from .authorization.webhook import Webhook
-from .catalogue import CATALOGUE, KEEPER, Category, Entry
 from .client import Bitrix24Client, Credentials, Transport, in_process
-from .errors import TOKEN_REFUSED, Bitrix24Error, clean, failure
 from .limits.pacing import ENTERPRISE, SELF_HOSTED, STANDARD, Plan
 from .limits.waiting import Waiting, current_wait
 from .link import Link

@@ -19,12 +19,12 @@ import anyio.lowlevel
 import httpx
 from opentelemetry.trace import SpanKind, get_tracer
 
+from bitrix24_directories.errors.errors import TOKEN_REFUSED, Bitrix24Error, failure
 from bitrix24_directories.logs import network_logs_redacted
 from bitrix24_directories.redaction import Redactor
 
 from .authorization.oauth import Application
 from .authorization.webhook import Webhook
-from .errors import TOKEN_REFUSED, Bitrix24Error, failure
 from .limits.pacing import STANDARD, MethodLimits, Plan, is_read, pause_after, time_left
 from .limits.queue import Queue
 from .limits.shared_calls import SharedCall

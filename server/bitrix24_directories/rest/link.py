@@ -5,9 +5,9 @@ from __future__ import annotations
 import anyio
 import httpx
 
+from bitrix24_directories.errors.errors import Bitrix24Error, failure
 from bitrix24_directories.state.shared import State
 
-from .errors import Bitrix24Error, failure
 from .limits.pacing import STANDARD, Bucket, Plan, time_left
 from .limits.waiting import current_wait
 from .wire.exchange import connections

@@ -16,8 +16,8 @@ from urllib.parse import urlencode
 import anyio
 import platformdirs
 
+from bitrix24_directories.errors.errors import Bitrix24Error, failure
 from bitrix24_directories.rest.addresses import origin, safe_url
-from bitrix24_directories.rest.errors import Bitrix24Error, failure
 from bitrix24_directories.rest.limits.waiting import current_wait
 from bitrix24_directories.rest.wire.exchange import Request
 

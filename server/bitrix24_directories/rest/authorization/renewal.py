@@ -21,8 +21,8 @@ from typing import Any
 
 import anyio.to_thread
 
-from bitrix24_directories.rest.catalogue import CATALOGUE
-from bitrix24_directories.rest.errors import Bitrix24Error, failure, replace_wait
+from bitrix24_directories.errors.catalogue import CATALOGUE
+from bitrix24_directories.errors.errors import Bitrix24Error, failure, replace_wait
 
 AT_ONCE = 3
 """Renewals without a pause between them; after these each pause is twice as long as the one before."""

@@ -14,14 +14,14 @@ from pathlib import Path
 import anyio
 import httpx
 
-from bitrix24_directories.redaction import Redactor
-from bitrix24_directories.rest.errors import (
+from bitrix24_directories.errors.errors import (
     Bitrix24Error,
     clean,
     failure,
     from_authorization_server,
     of_authorization_server,
 )
+from bitrix24_directories.redaction import Redactor
 from bitrix24_directories.rest.wire.answers import not_json
 from bitrix24_directories.rest.wire.bodies import ACCEPTED, read_body
 from bitrix24_directories.rest.wire.exchange import USER_AGENT, network_error, trusted

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import anyio
 
-from bitrix24_directories.rest.errors import Bitrix24Error, failure, replace_wait
+from bitrix24_directories.errors.errors import Bitrix24Error, failure, replace_wait
 
 from .waiting import current_wait
 

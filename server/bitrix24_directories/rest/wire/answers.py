@@ -14,8 +14,8 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from bitrix24_directories.errors.errors import Bitrix24Error, failure, from_portal
 from bitrix24_directories.redaction import Redactor
-from bitrix24_directories.rest.errors import Bitrix24Error, failure, from_portal
 
 LONGEST_WAIT = 600.0
 """Seconds that a portal is left alone at most, whatever it asks for: its limits are counted over ten minutes."""

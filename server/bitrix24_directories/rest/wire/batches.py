@@ -14,7 +14,7 @@ from itertools import takewhile
 from typing import Any
 from urllib.parse import quote
 
-from bitrix24_directories.rest.errors import failure
+from bitrix24_directories.errors.errors import failure
 
 from .answers import Answer, Outcome, count, refused, unexpected
 

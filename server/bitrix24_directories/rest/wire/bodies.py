@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import httpx
 
-from bitrix24_directories.rest.errors import failure
+from bitrix24_directories.errors.errors import failure
 
 ACCEPTED = "gzip, deflate"
 """The encodings that are read, for the Accept-Encoding header; one that was not asked for is a broken answer."""

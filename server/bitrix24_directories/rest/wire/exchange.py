@@ -19,9 +19,9 @@ from urllib.request import getproxies, proxy_bypass
 import httpx
 
 from bitrix24_directories import __version__
+from bitrix24_directories.errors.errors import Bitrix24Error, failure
 from bitrix24_directories.redaction import Redactor
 from bitrix24_directories.rest.addresses import origin, redirected
-from bitrix24_directories.rest.errors import Bitrix24Error, failure
 from bitrix24_directories.text import one_line
 
 from .answers import Answer, read_answer
