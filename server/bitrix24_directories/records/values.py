@@ -22,8 +22,16 @@ _LARGEST = 2**31 - 1
 _PLAIN = re.compile(r"-?\d+(?:\.\d+)?", re.ASCII)
 _DECIMAL = re.compile(r"\+?\d+(?:\.\d+)?|-?\d+(?:\.\d+)?(?:[eE][-+]?\d{1,3})?", re.ASCII)
 _PHP_NUMBER = re.compile(r"\s*[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?", re.ASCII)
-_GROUPED = r"\d{1,3}(?:%s\d{3})+"
-_BLANKS = "[ \u00a0\u202f'’]"
+_EITHER = re.compile(r"([+-]?[1-9]\d{0,2})[.,](\d{3})", re.ASCII)
+"""1500 to some and 1.5 to others: "1,500" and "1.500"."""
+
+_WITH_MARKS = [
+    re.compile(rf"(\d{{1,3}}(?:{blank}\d{{3}})+)(?:{point}(\d+))?", re.ASCII)
+    for blank, point in (("[ \u00a0\u202f'’]", "[.,]"), (r"\.", ","), (",", r"\."))
+]
+_WITH_MARKS.append(re.compile(r"(\d+),(\d+)", re.ASCII))
+"""Numbers with marks between thousands, and with a comma for the point."""
+
 _TIME = r"(?P<time>\d{1,2}:\d{2}(?::\d{2})?)(?:\.\d+)?(?P<zone>Z|[+-]\d{2}:?\d{2})?"
 _YEAR_FIRST = re.compile(rf"(?P<y>\d{{4}})[-/.](?P<m>\d{{1,2}})[-/.](?P<d>\d{{1,2}})(?:[T ]\s*{_TIME})?", re.ASCII)
 _DAY_FIRST = re.compile(rf"(?P<d>\d{{1,2}})\.(?P<m>\d{{1,2}})\.(?P<y>\d{{4}})(?:,?\s+{_TIME})?", re.ASCII)
@@ -60,7 +68,15 @@ def number(value: Any, *, whole: bool) -> Verdict:
         by_php = Decimal(match[0]) if match else Decimal(0)
         if not by_php or 1e-6 < abs(by_php) < _LARGEST:  # of very large and very small ones nothing is said
             otherwise = f"store {_digits(Decimal(int(by_php)) if whole else by_php)}"
-        meant = _numbers(text) if isinstance(value, str) else [Decimal(text)]
+        # All that the text may mean.
+        sign, bare = ("-", text[1:]) if text.startswith("-") else ("", text)
+        marked = next((found for one in _WITH_MARKS if (found := one.fullmatch(bare))), None)
+        if isinstance(value, str) and (either := _EITHER.fullmatch(text)):
+            meant = [Decimal(either[1] + either[2]), Decimal(f"{either[1]}.{either[2]}")]
+        elif not isinstance(value, str) or _DECIMAL.fullmatch(text):
+            meant = [Decimal(text)]
+        elif marked:
+            meant = [Decimal(sign + re.sub(r"\D", "", marked[1]) + (f".{marked[2]}" if marked[2] else ""))]
     if whole:
         meant = [one for one in meant if one == one.to_integral_value()]
     if not meant:
@@ -80,21 +96,6 @@ def number(value: Any, *, whole: bool) -> Verdict:
         return Verdict("right", value)
     exact = int(digits) if "." not in digits else as_double
     return Verdict("changed", exact, otherwise="" if otherwise == f"store {digits}" else otherwise)
-
-
-def _numbers(text: str) -> list[Decimal]:
-    """All that a text may mean: "1,500" and "1.500" are 1500 to some and 1.5 to others."""
-    if (match := re.fullmatch(r"([+-]?[1-9]\d{0,2})[.,](\d{3})", text, re.ASCII)) is not None:
-        return [Decimal(match[1] + match[2]), Decimal(f"{match[1]}.{match[2]}")]
-    if _DECIMAL.fullmatch(text):
-        return [Decimal(text)]
-    sign, bare = ("-", text[1:]) if text.startswith("-") else ("", text)
-    for blank, point in ((_BLANKS, "[.,]"), (r"\.", ","), (",", r"\.")):
-        if match := re.fullmatch(rf"({_GROUPED % blank})(?:{point}(\d+))?", bare, re.ASCII):
-            return [Decimal(sign + re.sub(r"\D", "", match[1]) + (f".{match[2]}" if match[2] else ""))]
-    if match := re.fullmatch(r"(\d+),(\d+)", bare, re.ASCII):
-        return [Decimal(f"{sign}{match[1]}.{match[2]}")]
-    return []
 
 
 def _digits(value: Decimal) -> str:
