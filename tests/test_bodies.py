@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import tracemalloc
 import zlib
@@ -92,8 +93,9 @@ async def test_a_layer_that_gives_nothing_to_the_outside_is_bounded_too() -> Non
         (gzip.compress(b"data") + b"rest", "gzip"),
         (b"data", "br"),
         (gzip.compress(b"data"), "gzip, zstd"),
+        (functools.reduce(lambda packed, _: gzip.compress(packed), range(1_200), b"data"), ", ".join(1_200 * ["gzip"])),
     ],
-    ids=["cut off", "not packed", "a single byte", "more behind it", "brotli", "zstandard below"],
+    ids=["cut off", "not packed", "a single byte", "more behind it", "brotli", "zstandard below", "countless layers"],
 )
 async def test_what_cannot_be_unpacked_is_a_broken_answer(body: bytes, encodings: str) -> None:
     with pytest.raises(Bitrix24Error) as caught:

@@ -105,6 +105,12 @@ async def test_values(portal: RunningPortal, name: str, value: Any, outcome: str
     assert said.structured["ok"] == (outcome in ("right", "unchecked"))
 
 
+@pytest.mark.parametrize("type_id", [["PHONE"], {"id": "PHONE"}])
+async def test_a_type_of_another_shape_is_no_type(portal: RunningPortal, type_id: object) -> None:
+    said = await check(portal, {"fm": [{"typeId": type_id, "valueType": "WORK", "value": "+1 555 0100"}]})
+    assert only(said)["outcome"] == "dropped"
+
+
 async def test_a_field_given_twice(portal: RunningPortal) -> None:
     twice = await check(portal, ["SOURCE_ID=CALL", "SOURCE_ID=WEB"])
     assert only(twice)["outcome"] == "wrong"

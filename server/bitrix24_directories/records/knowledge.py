@@ -70,10 +70,11 @@ class Knowledge:
 
     def choices(self, of: Field) -> CodeList:
         """The values of an enumeration; made once, for many records."""
-        if of.name not in self._choices:
-            directory = Directory(entity_id=of.old_name or of.name, name=of.title, kind="enumeration")
-            self._choices[of.name] = CodeList(directory, of.choices)
-        return self._choices[of.name]
+        name = of.old_name or of.name
+        if name not in self._choices:
+            directory = Directory(entity_id=name, name=of.title, kind="enumeration")
+            self._choices[name] = CodeList(directory, of.choices)
+        return self._choices[name]
 
 
 class Gathering:

@@ -19,7 +19,7 @@ from .codes import as_json
 from .spelling import Key, Style
 from .verdicts import DROP, Verdict
 
-_TYPES = frozenset(MULTIFIELDS.values())
+_TYPES = tuple(MULTIFIELDS.values())  # no set: what a model passes may be unhashable
 _EXPECTED = {
     "old": 'expected [{"VALUE": "...", "VALUE_TYPE": "WORK"}]',
     "new": 'expected [{"typeId": "PHONE", "valueType": "WORK", "value": "..."}]',

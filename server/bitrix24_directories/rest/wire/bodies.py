@@ -19,6 +19,7 @@ _STEP = 64 * 2**10
 _ANY_HEADER = zlib.MAX_WBITS | 32  # gzip's or zlib's
 _NO_HEADER = -zlib.MAX_WBITS
 _HEAD = 2  # bytes that tell
+_MOST_ENCODINGS = 10
 
 
 async def read_body(response: httpx.Response, limit: int) -> bytes:
@@ -34,7 +35,7 @@ async def read_body(response: httpx.Response, limit: int) -> bytes:
 
     named = response.headers.get("content-encoding", "").casefold().split(",")
     encodings = [encoding for name in named if (encoding := name.strip()) not in ("", "identity")]
-    if not {"gzip", "x-gzip", "deflate"}.issuperset(encodings):
+    if len(encodings) > _MOST_ENCODINGS or not {"gzip", "x-gzip", "deflate"}.issuperset(encodings):
         raise failure("BROKEN_ANSWER", http_status=response.status_code, detail="it is packed as nobody asked for")
     layers = [_Layer(bounded) for _ in encodings]
     content, received = bytearray(), 0
