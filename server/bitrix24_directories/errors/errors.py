@@ -98,7 +98,13 @@ class Bitrix24Error(Exception):
         self.facts = self.code if http_status is None else f"{code or 'no error code'}, HTTP {http_status}"
         self.quoted = f'Bitrix24 says: "{words}"' if entry.words and words else ""
         self.message = f"{self.happened} ({self.facts}). {self.quoted}".rstrip()
-        super().__init__(f"{self.message}\nNext: {entry.todo}\n{entry.again or self._retry()}")
+        if not self.retryable:
+            again = "Trying again without that change will not help."
+        elif self.retry_after is None:
+            again = "Trying again once may help."
+        else:
+            again = f"Trying again can help after {self.retry_after} seconds."
+        super().__init__(f"{self.message}\nNext: {entry.todo}\n{entry.again or again}")
 
     def with_partial_result(self, partial_result: object) -> Bitrix24Error:
         """The same error, of a change that had come so far; another object, for others may hold this one."""
@@ -107,13 +113,6 @@ class Bitrix24Error(Exception):
     def for_a_team(self) -> Bitrix24Error:
         """The same error in the words of a team's server, where somebody has a webhook or tokens of their own."""
         return self._in_words_of(self._entry.of_a_team)
-
-    def _retry(self) -> str:
-        if not self.retryable:
-            return "Trying again without that change will not help."
-        if self.retry_after is None:
-            return "Trying again once may help."
-        return f"Trying again can help after {self.retry_after} seconds."
 
 
 def failure(
@@ -163,9 +162,12 @@ def from_portal(code: str, description: str, http_status: int, retry_after: floa
     text = f"{words} {shown}".casefold()
     if " " in shown:  # the message stands where the code belongs
         shown, words = "", words or shown
-    key = _key(shown, http_status)
-    by_code = BY_CODE.get(key)
-    by_text = _by_text(text) if by_code is None or key in TOLD_BY_TEXT else None
+    key = shown.upper()
+    if _NUMBER.fullmatch(shown) and shown not in BY_CODE:  # some proxies repeat the status there
+        key = shown if shown == str(http_status) else "0"
+    by_code, by_text = BY_CODE.get(key), None
+    if by_code is None or key in TOLD_BY_TEXT:
+        by_text = next((kind for phrase, kind in BY_TEXT if phrase in text), None)
     if by_code == "INVALID_CREDENTIALS" and (BAD_WEBHOOK in text or (not words and http_status == 401)):
         by_code = "NO_AUTH_FOUND"
     # Methods of directories refuse like this, before anything is stored.
@@ -218,17 +220,6 @@ def of_authorization_server(error: Bitrix24Error, host: str) -> Bitrix24Error:
 def clean(text: str) -> str:
     """A portal's own words without tags, control and invisible characters, on one line, cut to WORDS_LIMIT."""
     return one_line(_TAG.sub(" ", html.unescape(_TAG.sub(" ", text))), WORDS_LIMIT)
-
-
-def _key(code: str, http_status: int) -> str:
-    """A code as the catalogue's tables spell it."""
-    if code in BY_CODE or _NUMBER.fullmatch(code) is None:
-        return code.upper()
-    return code if code == str(http_status) else "0"  # some proxies repeat the status there
-
-
-def _by_text(folded: str) -> str | None:
-    return next((kind for phrase, kind in BY_TEXT if phrase in folded), None)
 
 
 def _by_status(http_status: int, *, is_error: bool) -> str:

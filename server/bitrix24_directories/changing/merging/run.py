@@ -109,12 +109,20 @@ class MergeRun:
             rows = await self.mover.read(self._next(place))
             while rows:
                 await anyio.lowlevel.checkpoint_if_cancelled()  # what is sent is not cancelled, and may follow at once
-                moves = self._moves(place, rows)
+                ids = [record_id_of(row) for row in rows]
+                if ids != sorted(set(ids)) or ids[0] <= self.progress.after.get(path, 0):
+                    raise failure("UNEXPECTED_ANSWER", http_status=200, detail="the next records do not lie ahead")
+                moves = [
+                    Move(place, number, row[place.name], self.merge.rule)
+                    for number, row in zip(ids, rows, strict=True)
+                    if place.name in row
+                ]
+                moves = [move for move in moves if not same(move.old, move.new) and not self.progress.came_back(move)]
                 some = moves[: self.mover.at_once]
                 if anyio.current_time() + 2 * self.mover.took + _RESERVE > self.mover.deadline:
                     return False
                 # Those of a page that do not go now are read anew, so that none is written long after it was read.
-                last = some[-1].record_id if len(some) < len(moves) else record_id_of(rows[-1])
+                last = some[-1].record_id if len(some) < len(moves) else ids[-1]
                 if not some:
                     self.progress.after[path] = last
                     rows = await self.mover.read(self._next(place))
@@ -153,15 +161,3 @@ class MergeRun:
         """The next records by id that carry a code that is to go."""
         last = self.progress.after.get(place.of.path, 0) if after is None else after
         return place.carrying(self.merge.codes, after=last)
-
-    def _moves(self, place: Place, rows: Sequence[dict[str, Any]]) -> list[Move]:
-        """Those of the records whose value the merge changes. Raises UNEXPECTED_ANSWER for rows in no order of ids."""
-        ids = [record_id_of(row) for row in rows]
-        if ids != sorted(set(ids)) or ids[0] <= self.progress.after.get(place.of.path, 0):
-            raise failure("UNEXPECTED_ANSWER", http_status=200, detail="the next records do not lie ahead")
-        moves = [
-            Move(place, number, row[place.name], self.merge.rule)
-            for number, row in zip(ids, rows, strict=True)
-            if place.name in row
-        ]
-        return [move for move in moves if not same(move.old, move.new) and not self.progress.came_back(move)]
