@@ -31,8 +31,7 @@ EntityId = Annotated[
 ]
 BEFORE_YOU_WRITE = (
     "Before you add or update a CRM record in Bitrix24, by whatever tool, check it whole with check_record of "
-    'bitrix24-directories, and write exactly what it answers under "Write"; settle what it leaves out with the user '
-    "first."
+    'bitrix24-directories, and write exactly what it answers under "Write"; ask the user about what it leaves out.'
 )
 """What makes an assistant ask here before it writes elsewhere."""
 

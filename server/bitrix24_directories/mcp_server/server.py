@@ -205,7 +205,8 @@ class DirectoriesServer:
                 answering = replace(session, responses=params.input_responses or {}, state=params.request_state)
                 result = await tool.function(answering, **values)
             outcome = "ok"
-        except MCPError:
+        except MCPError as exc:
+            outcome = str(exc.code)
             raise
         except Exception as exc:
             if isinstance(exc, Bitrix24Error):
