@@ -198,13 +198,13 @@ def test_what_others_print_or_read_is_not_the_protocols(tmp_path: Path) -> None:
         "import os, subprocess, sys\n"
         "from bitrix24_directories.cli.main import main\n"
         "from bitrix24_directories.mcp_server.server import DirectoriesServer\n"
-        "listed = DirectoriesServer.list_tools\n"
-        "async def noisy(self):\n"
+        "list_tools = DirectoriesServer.on_list_tools\n"
+        "async def noisy(self, request, params):\n"
         "    print('printed', flush=True)\n"
         "    os.write(1, b'written\\n')\n"
         "    subprocess.run([sys.executable, '-c', 'import sys; print(repr(sys.stdin.read()))'])\n"
-        "    return await listed(self)\n"
-        "DirectoriesServer.list_tools = noisy\n"
+        "    return await list_tools(self, request, params)\n"
+        "DirectoriesServer.on_list_tools = noisy\n"
         "main(['--demo'])\n"
     )
     with (

@@ -108,12 +108,12 @@ CLIENTS = [
 
 HEAD = """# Clients
 
-What the server was tried with, by `python tests/clients/run.py`: real clients and adapters, each in an environment of
-its own, against this server over stdio. *convert*: an adapter hands the tools on to a model's API, the Inspector looks
-at their schemas strictly.
+Clients tested by `python tests/clients/run.py`: real clients and adapters, each in an environment of its own, against
+this server over stdio. *convert*: an adapter passes the tools to a model's API, or the Inspector validates their schemas
+strictly.
 
-✓ works · – the client does not offer it · *not asked*: the client cannot put a question to a person, so that adding and
-changing go ahead, and deleting and applying take two calls
+✓ works · – the client does not offer it · *not asked*: the client cannot put a question to a person, so add and update
+run at once, and deleting and applying take two calls
 
 """
 
