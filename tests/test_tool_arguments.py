@@ -1,0 +1,35 @@
+"""The table of all tools' arguments in docs/TOOLS.md is made of the published schemas."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from bitrix24_directories.mcp_server.tools.registry import changing_tools, reading_tools
+
+PAGE = Path(__file__).parent.parent / "docs" / "TOOLS.md"
+HEAD = "| tool | argument | type | required | meaning |\n|---|---|---|---|---|\n"
+TYPES = {"array": "list of texts", "string": "text", "boolean": "true or false", "integer": "number"}
+
+
+def table() -> str:
+    """A row for each argument, in the order in which clients see them."""
+    rows: list[str] = []
+    for tool in (*reading_tools().values(), *changing_tools().values()):
+        schema = tool.published.input_schema
+        for name, argument in schema["properties"].items():
+            kind = " or ".join(f"`{value}`" for value in argument.get("enum", ())) or TYPES[argument["type"]]
+            required = "yes" if name in schema.get("required", ()) else ""
+            rows.append(f"| {tool.name} | `{name}` | {kind} | {required} | {argument['description']} |\n")
+    return HEAD + "".join(rows)
+
+
+def test_each_argument_is_in_the_table() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    before, _, rest = text.partition(HEAD)
+    shown = HEAD + "".join(line for line in rest.splitlines(keepends=True)[: len(table().splitlines()) - 2])
+    if os.environ.get("UPDATE_SNAPSHOTS"):
+        after = rest[rest.index("\n\n") :]
+        PAGE.write_text(f"{before}{table().rstrip()}{after}", encoding="utf-8")
+    else:
+        assert shown == table()
