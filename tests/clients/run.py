@@ -109,8 +109,8 @@ CLIENTS = [
 HEAD = """# Clients
 
 Clients tested by `python tests/clients/run.py`: real clients and adapters, each in an environment of its own, against
-this server over stdio. *convert*: an adapter passes the tools to a model's API, or the Inspector validates their schemas
-strictly.
+this server over stdio. *convert*: an adapter passes the tools to a model's API, or the Inspector validates their
+schemas strictly.
 
 ✓ works · – the client does not offer it · *not asked*: the client cannot put a question to a person, so add and update
 run at once, and deleting and applying take two calls
