@@ -48,11 +48,11 @@ class Audit:
         """How many changes have come out how, by the first words of their outcomes."""
 
     @property
-    def kept(self) -> bool:
+    def writes_file(self) -> bool:
         """Whether it is written to a file."""
         return bool(self._path)
 
-    def make_sure(self) -> None:
+    def check_writable(self) -> None:
         """No change may go unrecorded: find out before it is tried."""
         if self._path:
             os.close(self._open())
@@ -92,7 +92,7 @@ class Audit:
             ]
         )
 
-    def not_wanted(self, how: str, **record: Any) -> None:
+    def rejected(self, how: str, **record: Any) -> None:
         """Write down a change to which a person said no (`declined`) or nothing (`cancelled`)."""
         self._write({"id": secrets.token_hex(8), "event": how, **record})
 

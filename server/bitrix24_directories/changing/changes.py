@@ -29,9 +29,9 @@ from bitrix24_directories.state.shared import UnavailableError
 from bitrix24_directories.text import one_line, shown_code, shown_id
 
 from .audit import Audit
-from .locks import Turns
+from .locks import DirectoryLocks
 from .outcomes import judged, of_a_change, why_stopped
-from .planning.operations import Operation, Plan, after
+from .planning.operations import ChangePlan, Operation, after
 from .planning.planner import Planner, differences
 from .refusals import CHANNEL_COMES_BACK, item_named, item_with_code, no_directory, refused, whole
 
@@ -53,14 +53,14 @@ class Planned:
 
     entity_id: str
     items: list[Item]
-    plan: Plan
+    plan: ChangePlan
     plan_id: str
     read_at: float
     counted: bool
     """Whether all records that may carry what is to go could be counted."""
     tried: bool = False
     """Whether somebody has begun to carry it out."""
-    part_of: dict[str, Any] = field(default_factory=dict)
+    audit_context: dict[str, Any] = field(default_factory=dict)
     """What stands in the audit log besides, of the merge that this is a part of."""
 
     @property
@@ -79,13 +79,13 @@ class Planned:
 
 class Changes:
     """The changes of one portal's directories, one at a time for each directory; `salt` gives what keeps planIds from
-    being made up, and makes those of replicas the same. What was declared is kept in the state that `turns` shares."""
+    being made up, and makes those of replicas the same. What was declared is kept in the state that `locks` shares."""
 
     def __init__(
         self,
         directories: Directories,
         audit: Audit,
-        turns: Turns,
+        locks: DirectoryLocks,
         timeout: float,
         salt: Callable[[], str] | None = None,
     ) -> None:
@@ -94,7 +94,7 @@ class Changes:
         self._timeout = timeout
         self._salt = salt or partial(str, secrets.token_hex(8))
         self._plans: OrderedDict[str, Planned] = OrderedDict()
-        self._turns = turns
+        self._locks = locks
 
     async def plan_adding(
         self, entity_id: str, name: str, *, code: str = "", after: str = "", color: str = "", meaning: str = ""
@@ -140,7 +140,7 @@ class Changes:
             raise refused("no items were declared", "Call again with all items of the directory")
         by_id = not lines
         if by_id:
-            declared = await self._turns.state.recall(self._declared_as(plan_id))
+            declared = await self._locks.state.recall(self._declared_as(plan_id))
             if declared is None:
                 raise refused(
                     f"what was declared for planId {shown_id(plan_id, 100)} is not known any more",
@@ -160,14 +160,16 @@ class Changes:
         if plan.operations:
             with contextlib.suppress(UnavailableError):  # then the items have to be sent again
                 key = self._declared_as(planned.plan_id)
-                await self._turns.state.remember(key, json.dumps(lines), _DECLARED_SECONDS)
+                await self._locks.state.remember(key, json.dumps(lines), _DECLARED_SECONDS)
         return planned
 
     def _declared_as(self, plan_id: str) -> str:
         """Nobody else gets at it: the salt is of one person on one portal."""
         return f"declared:{hashlib.sha256(f'{self._salt()}{plan_id}'.encode()).hexdigest()}"
 
-    async def _counted(self, entity_id: str, items: list[Item], make: Callable[[Planner], Plan]) -> tuple[Plan, bool]:
+    async def _counted(
+        self, entity_id: str, items: list[Item], make: Callable[[Planner], ChangePlan]
+    ) -> tuple[ChangePlan, bool]:
         """A plan that removes nothing which records carry, and says what is known of each removal; and whether all
         that may carry it could be counted."""
         plan = make(Planner(entity_id, items))
@@ -188,7 +190,7 @@ class Changes:
         entity_id: str,
         codes: Sequence[str],
         *,
-        part_of: dict[str, Any],
+        audit_context: dict[str, Any],
         make_sure: Callable[[Sequence[Item]], None],
     ) -> Change:
         """Delete the items with `codes`, to whose deletion a person has agreed before, if `make_sure` raises nothing
@@ -199,7 +201,7 @@ class Changes:
         async with self._reading(entity_id) as (entity_id, items):
             make_sure(items)
             plan = Planner(entity_id, items).remove(*(item for item in items if item.status_id in codes))
-            planned = replace(self._planned(entity_id, items, plan), part_of=part_of)
+            planned = replace(self._planned(entity_id, items, plan), audit_context=audit_context)
         return await self.carry_out(tool, planned, confirmed=False)
 
     def news(self, plan_id: str, planned: Planned) -> list[str]:
@@ -221,10 +223,10 @@ class Changes:
         if planned.plan_id in self._plans:  # whatever comes of it, the next call makes a plan of what is there then
             self._plans[planned.plan_id] = replace(planned, tried=True)
         deadline = anyio.current_time() + self._timeout
-        async with self._turns.of(planned.entity_id, deadline) as make_sure:
-            with self._turns.until(deadline):
+        async with self._locks.acquire(planned.entity_id, deadline) as make_sure:
+            with self._locks.before_deadline(deadline):
                 # A person may have taken their time, or another call its turn, here or in another replica.
-                written = self._turns.shared or self._turns.written_since(planned.entity_id, planned.read_at)
+                written = self._locks.shared or self._locks.written_since(planned.entity_id, planned.read_at)
                 if confirmed or written:
                     async with self._reading(planned.entity_id) as (_, items):
                         if items != planned.items:
@@ -240,11 +242,11 @@ class Changes:
                         )
                     if planned.counted and found.uncounted:
                         raise refused(f"before the removal {found.none_found}", "Call again")
-            async with self._turns.announced(make_sure):
+            async with self._locks.invalidating_others(make_sure):
                 with audit_needed():
-                    self._audit.make_sure()
+                    self._audit.check_writable()
                     lines = [
-                        self._audit.intend(**planned.part_of | _described(tool, planned.entity_id, operation))
+                        self._audit.intend(**planned.audit_context | _described(tool, planned.entity_id, operation))
                         for operation in planned.plan.operations
                     ]
                 outcomes: list[Outcome | None] = []
@@ -257,16 +259,16 @@ class Changes:
                     with anyio.CancelScope(shield=True):
                         outcomes = [of_a_change(one) for one in outcomes] + [None] * (len(calls) - len(outcomes))
                         change = await self._settled(planned, lines, outcomes)
-                        self._turns.written(planned.entity_id)
+                        self._locks.written(planned.entity_id)
         if change.status == "stopped":
             raise why_stopped(change, outcomes, self._timeout).with_partial_result(change)
         return change
 
-    def not_wanted(self, tool: str, planned: Planned, how: Literal["declined", "cancelled"]) -> Change:
+    def rejected(self, tool: str, planned: Planned, how: Literal["declined", "cancelled"]) -> Change:
         """Record that the person said no, or did not answer."""
         with audit_needed():
             for operation in planned.plan.operations:
-                self._audit.not_wanted(how, **_described(tool, planned.entity_id, operation))
+                self._audit.rejected(how, **_described(tool, planned.entity_id, operation))
         return planned.answer().model_copy(update={"status": how, "plan_id": None})
 
     async def _carriers(self, entity_id: str, codes: Sequence[str]) -> Carriers:
@@ -319,7 +321,7 @@ class Changes:
             return
         raise failure("TIMEOUT", detail=f"waited {self._timeout:g} s for {current_wait().given_up}")
 
-    def _planned(self, entity_id: str, items: list[Item], plan: Plan, *, counted: bool = True) -> Planned:
+    def _planned(self, entity_id: str, items: list[Item], plan: ChangePlan, *, counted: bool = True) -> Planned:
         state = [entity_id, [item.structured() for item in items], [one.params for one in plan.operations], counted]
         digest = hashlib.sha256(f"{self._salt()}{json.dumps(state, ensure_ascii=False)}".encode()).hexdigest()[:12]
         planned = Planned(entity_id, items, plan, digest, anyio.current_time(), counted)
@@ -352,7 +354,7 @@ def audit_needed() -> Iterator[None]:
 def audit_trouble(path: str) -> Bitrix24Error | None:
     """What is wrong with an audit log at `path`; None where it can be written."""
     try:
-        Audit(path).make_sure()
+        Audit(path).check_writable()
     except OSError as exc:
         return _audit_failed(exc)
     return None

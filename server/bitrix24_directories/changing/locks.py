@@ -11,7 +11,7 @@ from bitrix24_directories.rest import Bitrix24Error, Entry, failure
 from bitrix24_directories.state.shared import Inside, MakeSure, State, UnavailableError
 
 
-class Turns:
+class DirectoryLocks:
     """Who changes which directory of `portal` now, and when each was changed last by this caller.
 
     Others that `state` is shared with wait for their turn as well.
@@ -24,8 +24,8 @@ class Turns:
         self._written_at: dict[str, float] = {}
 
     @asynccontextmanager
-    async def of(self, entity_id: str, deadline: float) -> AsyncIterator[MakeSure]:
-        """Wait for one's turn at a directory, of which `announced` makes sure.
+    async def acquire(self, entity_id: str, deadline: float) -> AsyncIterator[MakeSure]:
+        """Wait for one's turn at a directory, of which `invalidating_others` makes sure.
 
         Raises Bitrix24Error: TIMEOUT where it does not come in time, STATE_UNAVAILABLE where nobody can tell.
         """
@@ -41,7 +41,7 @@ class Turns:
             yield make_sure
 
     @contextmanager
-    def until(self, deadline: float) -> Iterator[None]:
+    def before_deadline(self, deadline: float) -> Iterator[None]:
         """What comes before anything is sent. Raises Bitrix24Error (TIMEOUT) when it takes longer."""
         with anyio.CancelScope(deadline=deadline) as scope:
             yield
@@ -49,7 +49,7 @@ class Turns:
             raise failure("TIMEOUT", detail=f"waited {self._timeout:g} s; nothing was changed", never_sent=True)
 
     @asynccontextmanager
-    async def announced(self, make_sure: MakeSure) -> AsyncIterator[None]:
+    async def invalidating_others(self, make_sure: MakeSure) -> AsyncIterator[None]:
         """Let what others keep of the portal be old before a change is sent, and again after it.
 
         Raises Bitrix24Error (STATE_UNAVAILABLE) if they cannot be told before, or the turn is lost; after it they are

@@ -10,12 +10,12 @@ from bitrix24_directories.rest import Bitrix24Error, Entry
 from bitrix24_directories.text import shown_code, shown_id
 from bitrix24_directories.words import name_key
 
-from .planning.operations import Plan
+from .planning.operations import ChangePlan
 
 CHANNEL_COMES_BACK = "it is an open channel's source: the channel adds it again with its next chat"
 
 
-def whole(plan: Plan) -> Plan:
+def whole(plan: ChangePlan) -> ChangePlan:
     """The plan of a single change. Raises CHANGE_REFUSED where nothing is left of it."""
     steps = [step for step in plan.refused if step.action == "refused"]
     if steps and not plan.operations:

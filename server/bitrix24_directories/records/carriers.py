@@ -14,7 +14,7 @@ from bitrix24_directories.directories.models import Directory
 from bitrix24_directories.directories.naming import only
 from bitrix24_directories.rest import Bitrix24Error
 
-from .counting import Counting, Place
+from .counting import CodeField, Counting
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Carriers:
     is not known; a code that no record carries has none.
     """
 
-    places: Sequence[Place] = ()
+    code_fields: Sequence[CodeField] = ()
     counts: dict[str, dict[str, int | None]] = field(default_factory=dict)
     uncounted: Sequence[str] = ()
 
@@ -50,42 +50,48 @@ async def carriers(directories: Directories, entity_id: str, codes: Sequence[str
     try:
         lists = await directories.lists(fresh=True)
         directory = only(entity_id, lists.named(entity_id))
-        places, counting = places_of(lists, directory), Counting(directories.reader, fresh=True)
-        await counting.ask([place.with_any_of(codes) for place in places])
-        carrying = [place for place in places if counting.total(place.with_any_of(codes))]
-        await counting.ask([place.with_code(code) for place in carrying for code in codes])
+        code_fields, counting = code_fields_of(lists, directory), Counting(directories.reader, fresh=True)
+        await counting.ask([code_field.with_any_of(codes) for code_field in code_fields])
+        carrying = [code_field for code_field in code_fields if counting.total(code_field.with_any_of(codes))]
+        await counting.ask([code_field.with_code(code) for code_field in carrying for code in codes])
     except Bitrix24Error as exc:
         return Carriers(uncounted=[exc.happened])
     counts = {
-        code: {place.of.path: count for place in carrying if (count := counting.total(place.with_code(code))) != 0}
+        code: {
+            code_field.path: count
+            for code_field in carrying
+            if (count := counting.total(code_field.with_code(code))) != 0
+        }
         for code in codes
     }
-    missing = {place.of.path: counting.missing([place.with_any_of(codes)]) for place in places}
-    missing |= {place.of.path: counting.missing([place.with_code(code) for code in codes]) for place in carrying}
+    missing = {code_field.path: counting.missing([code_field.with_any_of(codes)]) for code_field in code_fields}
+    missing |= {
+        code_field.path: counting.missing([code_field.with_code(code) for code in codes]) for code_field in carrying
+    }
     uncounted = [f"{path}: {what}" for path, what in missing.items() if what]
-    for place in carrying:
-        whole = counting.total(place.with_any_of(codes))
-        each = counting.sum_of([place.with_code(code) for code in codes])
+    for code_field in carrying:
+        whole = counting.total(code_field.with_any_of(codes))
+        each = counting.sum_of([code_field.with_code(code) for code in codes])
         if whole is not None and each is not None and each < whole:
-            uncounted.append(f"{place.of.path}: {whole} carry one of the codes, and {each} when each is counted")
+            uncounted.append(f"{code_field.path}: {whole} carry one of the codes, and {each} when each is counted")
     found = {code: of for code, of in counts.items() if of}
-    return Carriers(places, found, [*unread_in(lists, directory, places), *uncounted])
+    return Carriers(code_fields, found, [*unread_in(lists, directory, code_fields), *uncounted])
 
 
-def places_of(lists: Lists, directory: Directory) -> list[Place]:
+def code_fields_of(lists: Lists, directory: Directory) -> list[CodeField]:
     """The fields that take the directory's codes and can be counted."""
     with_pipelines = {one.type.id for one in lists.fields.all() if one.field.kind == "crm_category"}
-    places: list[Place] = []
+    code_fields: list[CodeField] = []
     for one in lists.fields.all():
         if one.field.name and not one.field.read_only and one.takes(directory):
             in_one = one.field.is_stage and one.type.id in with_pipelines
-            places.append(Place(one, directory.category_id if in_one else None))
-    return places
+            code_fields.append(CodeField(one, directory.category_id if in_one else None))
+    return code_fields
 
 
-def unread_in(lists: Lists, directory: Directory, places: Sequence[Place]) -> Iterator[str]:
+def unread_in(lists: Lists, directory: Directory, code_fields: Sequence[CodeField]) -> Iterator[str]:
     """What takes the codes, or may take them, and is none of the `places` that can be counted."""
-    counted = {place.of.shown for place in places}
+    counted = {code_field.record_field.shown for code_field in code_fields}
     for path in directory.used_in or ():
         if path in NOT_READ:
             yield f"{path} cannot be counted: no REST method reads these records"

@@ -16,10 +16,10 @@ from bitrix24_directories.text import shown_id
 from bitrix24_directories.words import name_key
 
 from .judging import judge_record
-from .knowledge import Gathering
-from .models import AS_IT_STANDS, CheckedRecord, RecordVerdict
+from .knowledge import RecordContextLoader
+from .models import ACCEPTED, CheckedRecord, RecordVerdict
 
-_CERTAIN = (*AS_IT_STANDS, "changed", "clears")
+_CERTAIN = (*ACCEPTED, "changed", "clears")
 
 
 async def check_record(
@@ -42,8 +42,8 @@ async def check_record(
         for key, value in record:
             fields.setdefault(key, []).append(value)
     keys = list(dict.fromkeys(key for fields in given for key in fields))
-    gathering = Gathering(directories, entity, keys, record_id, as_items=entity_type_id is not None)
-    known = await gathering.gather()
+    loader = RecordContextLoader(directories, entity, keys, record_id, as_items=entity_type_id is not None)
+    known = await loader.load()
     if entity_type_id not in (None, known.type.id):
         why = (
             f"is {known.type.shown} ({known.type.id}), and the entityTypeId beside fields is {entity_type_id}: call "
@@ -57,7 +57,7 @@ async def check_record(
     # An item's own name is as good as its code: nothing that may have come since makes it another verdict.
     is_certain = all(name_key(one.given or "") == name_key(one.name or "") for one in named)
     if not is_certain or any(one.outcome not in _CERTAIN for one in checked):
-        again = await gathering.gather_again(asked_at)
+        again = await loader.refresh(asked_at)
         if again is not None:
             known, verdicts = again, [judge_record(again, fields) for fields in given]
     kind = known.type
@@ -65,7 +65,7 @@ async def check_record(
         return CheckedRecord(entity_type_id=kind.id, entity=kind.shown, **dict(verdicts[0]))
     without_what_is_right: list[RecordVerdict] = []
     for verdict in verdicts:
-        told = [field for field in verdict.fields or () if field.outcome not in AS_IT_STANDS]
+        told = [field for field in verdict.fields or () if field.outcome not in ACCEPTED]
         without_what_is_right.append(verdict.model_copy(update={"fields": told or None}))
     return CheckedRecord(
         entity_type_id=kind.id,

@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio
 
-from bitrix24_directories.directories.fields.fields import FieldOf
+from bitrix24_directories.directories.fields.fields import FieldOf, RecordType
 from bitrix24_directories.directories.fields.rows import CountedRecords
 from bitrix24_directories.directories.reading.cache import Cached
 from bitrix24_directories.directories.reading.cached_reader import CachedReader, Read, ReadRows
@@ -19,11 +19,19 @@ _RESERVE = 1.0  # seconds of the timeout that are left for the answer
 
 
 @dataclass(frozen=True)
-class Place:
+class CodeField:
     """A field whose values are counted, in the records of one pipeline where it is a stage."""
 
-    of: FieldOf
+    record_field: FieldOf
     category_id: int | None = None
+
+    @property
+    def type(self) -> RecordType:
+        return self.record_field.type
+
+    @property
+    def path(self) -> str:
+        return self.record_field.path
 
     def with_code(self, code: str) -> Read[CountedRecords]:
         return self._records({f"={self.name}": code}, ["id"])
@@ -37,20 +45,18 @@ class Place:
 
     def carrying(self, codes: Iterable[str], *, after: int) -> Read[dict[str, Any]]:
         """The next 50 records by id that carry any of these, with what they carry; not counted."""
-        return records_after(
-            self.of.type.id, self.pipeline() | {f"@{self.name}": list(codes)}, ["id", self.name], after
-        )
+        return records_after(self.type.id, self.pipeline() | {f"@{self.name}": list(codes)}, ["id", self.name], after)
 
     @property
     def name(self) -> str:
         """The field's name in filters and records: a custom one's own, with `useOriginalUfNames`."""
-        return self.of.field.original or self.of.field.name
+        return self.record_field.field.original or self.record_field.field.name
 
     def pipeline(self) -> dict[str, Any]:
         return {} if self.category_id is None else {"categoryId": self.category_id}
 
     def _records(self, fitting: dict[str, Any], select: list[str]) -> Read[CountedRecords]:
-        return records_with(self.of.type.id, self.pipeline() | fitting, select)
+        return records_with(self.type.id, self.pipeline() | fitting, select)
 
 
 def record_id_of(record: Mapping[str, Any]) -> int:
@@ -71,11 +77,15 @@ class Counting:
     """
 
     def __init__(
-        self, reader: CachedReader, *, fresh: bool = False, told: Callable[[int, int], None] = lambda _made, _of: None
+        self,
+        reader: CachedReader,
+        *,
+        fresh: bool = False,
+        on_progress: Callable[[int, int], None] = lambda _made, _total: None,
     ) -> None:
         self._reader = reader
         self._fresh = fresh
-        self._told = told
+        self._on_progress = on_progress
         self._found: dict[Read[Any], ReadRows] = {}
         self._asked = 0
         self._error: Bitrix24Error | None = None
@@ -99,7 +109,7 @@ class Counting:
                     self._error = exc
             if scope.cancelled_caught:
                 self._error = failure("TIMEOUT", detail="the portal has not counted all records in time")
-            self._told(len(self._found), self._asked)
+            self._on_progress(len(self._found), self._asked)
         if not any(isinstance(outcome, Cached) for outcome in self._found.values()):
             errors = (outcome for outcome in self._found.values() if isinstance(outcome, Bitrix24Error))
             if (error := self._error or next(errors, None)) is not None:

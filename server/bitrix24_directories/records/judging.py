@@ -16,11 +16,11 @@ from bitrix24_directories.directories.fields.fields import TYPE_NAMES, Field
 from bitrix24_directories.text import quoted, shown_code, shown_id
 
 from .codes import as_json, code_and_name, code_text, judge_code, judge_row
-from .knowledge import Knowledge
-from .models import AS_IT_STANDS, OPEN, CheckedField, Outcome, RecordVerdict
+from .knowledge import RecordContext
+from .models import ACCEPTED, UNRESOLVED, CheckedField, Outcome, RecordVerdict
 from .multifields import STORED_AND_NEW, judge_multifield
 from .spelling import Key, Style, old_multifields, read_keys, spelt, style_of, styles_of
-from .stages import NOTHING, OwnPipeline, own_pipeline
+from .stages import MISSING, OwnPipeline, own_pipeline
 from .values import boolean, day, moment, number, record_id
 from .verdicts import CLEAR, DROP, KEEP, REFERENCES, REFUSE, STORE_RAW, Verdict, is_empty, option
 
@@ -55,7 +55,7 @@ _CHECKED = _CODED | _NUMBERS | _TEXTS | {"boolean", "date", "datetime"}
 """Kinds of fields whose values are looked at; the others pass."""
 
 
-def judge_record(known: Knowledge, given: Mapping[str, Sequence[Any]]) -> RecordVerdict:
+def judge_record(known: RecordContext, given: Mapping[str, Sequence[Any]]) -> RecordVerdict:
     """What is said of a record as a whole; a pipeline that is right is said with it alone.
 
     `given` holds the values under each key, several where it was repeated.
@@ -68,7 +68,7 @@ def judge_record(known: Knowledge, given: Mapping[str, Sequence[Any]]) -> Record
     category = next((one for one in known.fields if one.kind == "crm_category" and not one.read_only), None)
     categories = values.get(id(category), ())
     pipeline = own_pipeline(
-        known, style, stage[0] if stage else NOTHING, categories[0] if len(categories) == 1 else NOTHING
+        known, style, stage[0] if stage else MISSING, categories[0] if len(categories) == 1 else MISSING
     )
     own, pipeline_from = pipeline.own, pipeline.follows_from
     judge = _Judge(known, given, style, pipeline)
@@ -97,13 +97,13 @@ def judge_record(known: Knowledge, given: Mapping[str, Sequence[Any]]) -> Record
     in_pipeline = own is not None and own.number is not None
     return RecordVerdict(
         given=fields,
-        ok=pipeline_from != "stage" and not missing and all(one.outcome in AS_IT_STANDS for one in fields),
+        ok=pipeline_from != "stage" and not missing and all(one.outcome in ACCEPTED for one in fields),
         pipeline=own.name if own and in_pipeline else None,
         category_id=own.number if own else None,
         pipeline_from=pipeline_from if in_pipeline else None,
         fields=[one for one in fields if one.outcome != "right" or one.write_as or one.field != named],
         write=write,
-        open=[one.field for one in fields if one.outcome in OPEN] or None,
+        open=[one.field for one in fields if one.outcome in UNRESOLVED] or None,
         missing=missing or None,
         notes=notes or None,
     )
@@ -113,7 +113,7 @@ def judge_record(known: Knowledge, given: Mapping[str, Sequence[Any]]) -> Record
 class _Judge:
     """Judges the fields of one record, which is spelt as `style` and is or comes into `pipeline`."""
 
-    known: Knowledge
+    known: RecordContext
     given: Mapping[str, Sequence[Any]]
     style: Style
     pipeline: OwnPipeline
@@ -168,7 +168,7 @@ class _Judge:
         if field.name in _COMPUTED:
             # Somebody may want to close a record, and did not say by which stage.
             closes = field.name == "closed" and boolean(self.given[key.given][0], self.style).value not in ("N", False)
-            stages = self.pipeline.closing_stages() if closes and self.pipeline.stage is NOTHING else ()
+            stages = self.pipeline.closing_stages() if closes and self.pipeline.stage is MISSING else ()
             return Verdict("dropped", note=_COMPUTED[field.name], candidates=stages)
         if field.immutable and self.known.record_id is not None:
             return Verdict("dropped", note="it cannot be changed once the record is there")
@@ -308,7 +308,7 @@ def _missing_and_notes(judge: _Judge, write: Mapping[str, Any]) -> tuple[list[st
         return missing, notes
     stage = spelt(known.stage, style) if known.stage else ""
     moves = pipeline.moves and stage not in write
-    if moves and pipeline.stage is NOTHING:
+    if moves and pipeline.stage is MISSING:
         notes.append(_MOVED)
     if moves or write.get(stage, known.record_stage) != known.record_stage:
         notes.append(_NOT_ASKED_FOR)
@@ -316,7 +316,7 @@ def _missing_and_notes(judge: _Judge, write: Mapping[str, Any]) -> tuple[list[st
 
 
 def _checked(key: Key, values: Sequence[Any], verdict: Verdict) -> CheckedField:
-    said = verdict.outcome not in (*AS_IT_STANDS, "dropped")
+    said = verdict.outcome not in (*ACCEPTED, "dropped")
     given = values[0] if len(values) == 1 else values
     text = given if isinstance(given, str) else quoted(given)
     shown = shown_id(text, _SHOWN) if said else None

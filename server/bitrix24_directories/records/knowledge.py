@@ -49,7 +49,7 @@ _CLOSE = 60
 
 
 @dataclass(frozen=True)
-class Knowledge:
+class RecordContext:
     """All that there is to know about one type of records, and about the record's pipeline where it exists.
 
     `lists` has the directories by id, an unknown one empty; `currencies` is None where they cannot be read. `as_items`
@@ -77,7 +77,7 @@ class Knowledge:
         return self._choices[name]
 
 
-class Gathering:
+class RecordContextLoader:
     """Reads what is known about `entity` as far as `keys`, the names of fields, need it."""
 
     def __init__(
@@ -88,7 +88,7 @@ class Gathering:
         self._entity, self._keys, self._record_id = entity, keys, record_id
         self._found: dict[Read[Any], ReadRows] = {}
 
-    async def gather(self) -> Knowledge:
+    async def load(self) -> RecordContext:
         """Raises Bitrix24Error: UNKNOWN_RECORD_TYPE, RECORD_NOT_FOUND, and what reading fails with."""
         number = number_in(self._entity)
         await self._read([TYPES, OWNERS, *(self._of_type(number) if number else ())])
@@ -103,7 +103,7 @@ class Gathering:
             self._found |= await self._reader.get_many([new_fields_of(kind.id)], since=since)
         return await self._rest(kind)
 
-    async def gather_again(self, asked_at: float) -> Knowledge | None:
+    async def refresh(self, asked_at: float) -> RecordContext | None:
         """The same with all that was kept before `asked_at` read anew; None where nothing was.
 
         What several callers share may have been read for another a moment before.
@@ -119,7 +119,7 @@ class Gathering:
         self._found |= await self._reader.get_many(old, since=since)
         return await self._rest(self._type())
 
-    async def _rest(self, kind: RecordType) -> Knowledge:
+    async def _rest(self, kind: RecordType) -> RecordContext:
         """What the fields of the type lead to, read where it is not found yet."""
         for read in reads_of_fields(kind.id):
             outcome = self._found[read]
@@ -154,7 +154,7 @@ class Gathering:
             name = entity_id if outcome.rows else f"{entity_id} (not among the portal's directories)"
             unlisted = Directory(entity_id=entity_id, name=name, kind="list")  # or gone
             lists[entity_id] = CodeList(known.get(entity_id, unlisted), outcome.rows)
-        return self._knowledge(kind, fields, pipelines, lists, with_currencies=CURRENCIES in needed)
+        return self._context(kind, fields, pipelines, lists, with_currencies=CURRENCIES in needed)
 
     async def _read(self, reads: Iterable[Read[Any]]) -> None:
         self._found |= await self._reader.get_many([read for read in dict.fromkeys(reads) if read not in self._found])
@@ -202,7 +202,7 @@ class Gathering:
     def _stages_of(self, kind: RecordType) -> list[Directory]:
         return [one for one in self._directories() if one.entity_type_id == kind.id]
 
-    def _knowledge(
+    def _context(
         self,
         kind: RecordType,
         fields: Sequence[Field],
@@ -210,7 +210,7 @@ class Gathering:
         lists: dict[str, CodeList],
         *,
         with_currencies: bool,
-    ) -> Knowledge:
+    ) -> RecordContext:
         """What is known once all is read, with the pipeline and the stage of the record; a new one has neither yet."""
         record: dict[str, Any] = {}
         if self._record_id is not None:
@@ -234,7 +234,7 @@ class Gathering:
         defaults = stage.directories if stage is not None else ()
         items = {entity_id: codes.items for entity_id, codes in lists.items()}
         number = str(record.get("categoryId"))
-        return Knowledge(
+        return RecordContext(
             type=kind,
             fields=fields,
             stage=stage,

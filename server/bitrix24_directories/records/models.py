@@ -11,10 +11,10 @@ from bitrix24_directories.directories.models import Result, Shape
 
 Outcome = Literal["right", "changed", "ambiguous", "wrong", "dropped", "clears", "unchecked"]
 
-AS_IT_STANDS: tuple[Outcome, ...] = ("right", "unchecked")
+ACCEPTED: tuple[Outcome, ...] = ("right", "unchecked")
 """Outcomes of what may be written as it was given."""
 
-OPEN: tuple[Outcome, ...] = ("ambiguous", "wrong", "dropped", "clears")
+UNRESOLVED: tuple[Outcome, ...] = ("ambiguous", "wrong", "dropped", "clears")
 """Outcomes of what is left out of what is to be written."""
 
 PipelineFrom = Literal["stage", "default"]

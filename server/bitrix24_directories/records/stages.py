@@ -19,12 +19,12 @@ from bitrix24_directories.text import bare_code
 from bitrix24_directories.words import name_key
 
 from .codes import SHOWN, CodeList, Pipeline, as_json, code_text, judge_code, judge_row
-from .knowledge import Knowledge
+from .knowledge import RecordContext
 from .models import PipelineFrom
 from .spelling import Style
 from .verdicts import DROP, REFUSE, STORE_RAW, Verdict, is_empty, option
 
-NOTHING = object()
+MISSING = object()
 """Stands for a value that was not given."""
 
 _NEVER_MOVED = "crm.deal.update never changes the pipeline; for crm.item.update spell all as categoryId, stageId"
@@ -40,7 +40,7 @@ class OwnPipeline:
     the record was given, `follows_from` tells from what `own` follows.
     """
 
-    known: Knowledge
+    known: RecordContext
     style: Style
     stage: Any
     given: Verdict | None
@@ -106,12 +106,12 @@ class OwnPipeline:
         return Verdict("ambiguous", candidates=tuple(candidates), note=note, otherwise=otherwise)
 
 
-def own_pipeline(known: Knowledge, style: Style, stage: Any, category: Any) -> OwnPipeline:
+def own_pipeline(known: RecordContext, style: Style, stage: Any, category: Any) -> OwnPipeline:
     """The pipeline of a record for which the code `stage` and the pipeline `category` were given, or NOTHING."""
     pipelines, is_new = known.pipelines, known.record_id is None
     choices = [one for one in pipelines if one.number is not None]
     given: Verdict | None = None
-    if category is not NOTHING and choices:
+    if category is not MISSING and choices:
         value = as_json(category)
         if value in (None, "", [], {}):
             given = Verdict("clears", otherwise="take the main pipeline" if is_new else "change nothing")
@@ -125,12 +125,12 @@ def own_pipeline(known: Knowledge, style: Style, stage: Any, category: Any) -> O
     if given is None and len(pipelines) == 1:
         return OwnPipeline(known, style, stage, given, pipelines[0])
     if given is None and is_new:
-        is_named = stage is not NOTHING and not is_empty(stage, "crm_status")
+        is_named = stage is not MISSING and not is_empty(stage, "crm_status")
         possible = _pipelines_of_stage(stage, pipelines) if is_named else []
         if len(possible) != 1:
             return OwnPipeline(known, style, stage, given, None)
         return OwnPipeline(known, style, stage, given, possible[0], "default" if possible[0].default else "stage")
-    number = known.record_pipeline if given is None else given.value if given.writes else NOTHING
+    number = known.record_pipeline if given is None else given.value if given.writes else MISSING
     return OwnPipeline(known, style, stage, given, next((one for one in pipelines if one.number == number), None))
 
 

@@ -26,9 +26,9 @@ from bitrix24_directories.directories.reads import records_with
 from bitrix24_directories.rest import Bitrix24Error
 from bitrix24_directories.text import shown_code
 
-from .carriers import places_of, unread_in, unread_kinds
+from .carriers import code_fields_of, unread_in, unread_kinds
 from .codes import WORDS_LIMIT, CodeList
-from .counting import Counting, Place, folded_code, record_id_of
+from .counting import CodeField, Counting, folded_code, record_id_of
 from .models import DirectoryUsage, UnknownCode, UsedItem
 
 _ROUNDS = 5  # in each of which up to a page of unknown codes comes to light
@@ -54,37 +54,37 @@ async def usage(directories: Directories, entity_id: str, *, fresh: bool = False
     items = (await directories.items(directory.entity_id, fresh=fresh)).items
     by_itself = folded(as_id(text)) in (folded(directory.entity_id), folded(directory.name))
     named = [] if by_itself else lists.fields.named(text)
-    every = places_of(lists, directory)
-    places = [place for place in every if not named or place.of in named]
+    every = code_fields_of(lists, directory)
+    code_fields = [code_field for code_field in every if not named or code_field.record_field in named]
     counting = Counting(directories.reader, fresh=fresh)
     codes = [item.status_id for item in items]
-    await counting.ask(_questions(places, codes))
+    await counting.ask(_questions(code_fields, codes))
     unknown: list[UnknownCode] = []
     unlisted = 0
     labels: dict[str, str] = {}
     more: list[str] = []
     failed: list[str] = []
-    for place in places:
-        of, path = place.of, place.of.path
+    for code_field in code_fields:
+        of, path = code_field.record_field, code_field.path
         known = [of.type.shown] if of.type.key.startswith("item(") else []
         known += [of.field.title] if of.field.custom and of.field.title else []
         labels[path] = f"{path} ({': '.join(known)})" if known else path  # item(177).sourceId (Equipment rental)
-        found, left, asked = await _unknown(counting, place, items, directory)
+        found, left, asked = await _unknown(counting, code_field, items, directory)
         unknown += found
         unlisted += left
         more += [f"{left} more records carry yet other codes in {path}"] if left else []
-        missing = counting.missing([*asked, *(place.with_code(code) for code in codes)])
+        missing = counting.missing([*asked, *(code_field.with_code(code) for code in codes)])
         failed += [f"{path}: {missing}"] if missing else []
     unread = list(unread_in(lists, directory, every))
-    if not places and not unread:
+    if not code_fields and not unread:
         unread = ["no field of a record takes these codes"]
-    used = _used(counting, places, items)
+    used = _used(counting, code_fields, items)
     carrying = [one.count for one in unknown]
     most_carried_first = sorted(unknown, key=lambda one: (one.count is not None, -(one.count or 0)))
     return DirectoryUsage(
         entity_id=directory.entity_id,
-        fields=[place.of.shown for place in places],
-        records=counting.sum_of(_records(places)),
+        fields=[code_field.record_field.shown for code_field in code_fields],
+        records=counting.sum_of(_records(code_fields)),
         in_use=sum(bool(item.count) for item in used),
         unused=sum(item.count == 0 for item in used),
         items=used,
@@ -93,7 +93,7 @@ async def usage(directories: Directories, entity_id: str, *, fresh: bool = False
         unknown_records=None if None in carrying else sum(count or 0 for count in carrying) + unlisted,
         labels=labels,
         unlisted=unlisted,
-        unreadable=not places and not NOT_READ.isdisjoint(directory.used_in or ()),
+        unreadable=not code_fields and not NOT_READ.isdisjoint(directory.used_in or ()),
         failed=bool(failed or unread_kinds(lists, directory)),
         partial=[*unread, *more, *failed] or None,
         age_seconds=counting.age(asked_at),
@@ -101,7 +101,7 @@ async def usage(directories: Directories, entity_id: str, *, fresh: bool = False
 
 
 async def usages(
-    directories: Directories, named: Sequence[str], told: Callable[[int, int], None]
+    directories: Directories, named: Sequence[str], on_progress: Callable[[int, int], None]
 ) -> list[tuple[Directory, DirectoryUsage | Bitrix24Error]]:
     """The usage of the named directories and fields, or of all of the portal's lists, with an error for each failure.
 
@@ -119,8 +119,8 @@ async def usages(
     for one, _ in wanted:
         kept = read[one.entity_id]
         items = [] if isinstance(kept, Bitrix24Error) else kept.rows
-        questions += _questions(places_of(lists, one), [item.status_id for item in items])
-    await Counting(directories.reader, told=told).ask(questions)
+        questions += _questions(code_fields_of(lists, one), [item.status_id for item in items])
+    await Counting(directories.reader, on_progress=on_progress).ask(questions)
     counted: list[tuple[Directory, DirectoryUsage | Bitrix24Error]] = []
     for one, text in wanted:
         try:
@@ -152,38 +152,38 @@ def part_of_usage(whole: DirectoryUsage, after: str = "") -> DirectoryUsage:
     )
 
 
-def _questions(places: Sequence[Place], codes: Sequence[str]) -> list[Read[CountedRecords]]:
+def _questions(code_fields: Sequence[CodeField], codes: Sequence[str]) -> list[Read[CountedRecords]]:
     """All that is asked about a directory at first."""
-    each = [place.with_code(code) for place in places for code in codes]
-    return [*(place.with_none_of(codes) for place in places), *_records(places), *each]
+    each = [code_field.with_code(code) for code_field in code_fields for code in codes]
+    return [*(code_field.with_none_of(codes) for code_field in code_fields), *_records(code_fields), *each]
 
 
-def _records(places: Sequence[Place]) -> list[Read[CountedRecords]]:
+def _records(code_fields: Sequence[CodeField]) -> list[Read[CountedRecords]]:
     """For each type how many records carry any code at all, those with several in several fields once."""
-    by_type: defaultdict[int, list[Place]] = defaultdict(list)
-    for place in places:
-        by_type[place.of.type.id].append(place)
+    by_type: defaultdict[int, list[CodeField]] = defaultdict(list)
+    for code_field in code_fields:
+        by_type[code_field.type.id].append(code_field)
     reads: list[Read[CountedRecords]] = []
     for type_id, some in by_type.items():
         filled: dict[str, Any] = {f"!={some[0].name}": ""}
         if len(some) > 1:
-            each = {str(number): {f"!={place.name}": ""} for number, place in enumerate(some)}
+            each = {str(number): {f"!={code_field.name}": ""} for number, code_field in enumerate(some)}
             filled = {"0": {"logic": "OR"} | each}
         reads.append(records_with(type_id, some[0].pipeline() | filled, ["id"]))
     return reads
 
 
-def _used(counting: Counting, places: Sequence[Place], items: Sequence[Item]) -> list[UsedItem]:
+def _used(counting: Counting, code_fields: Sequence[CodeField], items: Sequence[Item]) -> list[UsedItem]:
     """The items with how many records carry each, in which fields, and which records come first."""
     used: list[UsedItem] = []
     for item in items:
-        reads = {place.of.path: place.with_code(item.status_id) for place in places}
+        reads = {code_field.path: code_field.with_code(item.status_id) for code_field in code_fields}
         counts = {path: count for path, read in reads.items() if (count := counting.total(read))}
         one = UsedItem(
             status_id=item.status_id,
             name=item.name,
             count=counting.sum_of([*reads.values()]),
-            fields=counts if counts and len(places) > 1 else None,
+            fields=counts if counts and len(code_fields) > 1 else None,
             ids={path: _first_ids(counting, reads[path]) for path in counts},
         )
         used.append(one)
@@ -195,31 +195,31 @@ def _first_ids(counting: Counting, read: Read[CountedRecords]) -> list[int]:
 
 
 async def _unknown(
-    counting: Counting, place: Place, items: Sequence[Item], directory: Directory
+    counting: Counting, code_field: CodeField, items: Sequence[Item], directory: Directory
 ) -> tuple[list[UnknownCode], int, list[Read[CountedRecords]]]:
     """The codes that records carry in a field and that the directory does not have, how many carry others still, and
     the counts that were made for it."""
     codes = [item.status_id for item in items]
-    read = place.with_none_of(codes)
+    read = code_field.with_none_of(codes)
     asked, left = [read], counting.total(read)
     if not left:
         return [], 0, asked
-    new = _ids_by_code(counting.first(read), place, codes)
+    new = _ids_by_code(counting.first(read), code_field, codes)
     counts: dict[str, int | None] = {code: len(seen) for code, seen in new.items()}
     ids = new
     left -= len(counting.first(read))
     if left > 0:  # behind this page: each code is counted, and what others there are is read
         ids = {}
         for _ in range(_ROUNDS):
-            read = place.with_none_of([*codes, *ids, *new])
-            asked += [read, *map(place.with_code, new)]
+            read = code_field.with_none_of([*codes, *ids, *new])
+            asked += [read, *map(code_field.with_code, new)]
             await counting.ask(asked)
             for code, seen in new.items():
-                total = counting.total(place.with_code(code))
+                total = counting.total(code_field.with_code(code))
                 counts[code] = None if total is None or total < len(seen) else total  # fewer than seen are no count
-                ids[code] = _first_ids(counting, place.with_code(code)) or seen
+                ids[code] = _first_ids(counting, code_field.with_code(code)) or seen
             left = counting.total(read) or 0
-            new = _ids_by_code(counting.first(read), place, [*codes, *ids])
+            new = _ids_by_code(counting.first(read), code_field, [*codes, *ids])
             if not left or not new:
                 break
     matcher = CodeList(directory, items).matcher
@@ -232,18 +232,20 @@ async def _unknown(
         elif len(fits) == 1:
             ((entry, _),) = fits.items()
             perhaps = f"{shown_code(entry.item.status_id)} ({entry.item.name})"
-        one = UnknownCode(code=code, field=place.of.path, count=counts[code], ids=seen[:_IDS], perhaps=perhaps)
+        one = UnknownCode(code=code, field=code_field.path, count=counts[code], ids=seen[:_IDS], perhaps=perhaps)
         listed.append(one)
     return listed, left, asked
 
 
-def _ids_by_code(records: Sequence[dict[str, Any]], place: Place, known: Sequence[str]) -> dict[str, list[int]]:
+def _ids_by_code(
+    records: Sequence[dict[str, Any]], code_field: CodeField, known: Sequence[str]
+) -> dict[str, list[int]]:
     """The ids of records by each of their codes that is not `known`, as the portal compares codes."""
     folded = {folded_code(code) for code in known}
     found: dict[str, list[int]] = {}
     spelt: dict[str, str] = {}  # as it came first
     for record in records:
-        value = record.get(place.name)
+        value = record.get(code_field.name)
         carried = [str(code) for code in (value if isinstance(value, list) else [value]) if code not in (None, "")]
         for key in dict.fromkeys(map(folded_code, carried)):
             if key not in folded:

@@ -24,7 +24,7 @@ def line_of(tool: str, merge: str, portal: str, entity_id: str, into: str) -> di
     return {"tool": tool, "merge": merge, "portal": portal, "entityId": entity_id, "into": into}
 
 
-class Where(NamedTuple):
+class FieldKey(NamedTuple):
     """A field of a record; its name is folded, for logs have it in either spelling."""
 
     type_id: int
@@ -45,9 +45,9 @@ class LoggedMerge:
     entity_id: str
     into: str
     began: str
-    moves: dict[Where, tuple[Any, Any]] = field(default_factory=dict)
+    moves: dict[FieldKey, tuple[Any, Any]] = field(default_factory=dict)
     deleted: dict[str, Item] = field(default_factory=dict)
-    moved: set[Where] = field(default_factory=set)
+    moved: set[FieldKey] = field(default_factory=set)
 
     @property
     def codes(self) -> list[str]:
@@ -120,18 +120,18 @@ def _add_move(merge: LoggedMerge, intent: dict[str, Any], outcome: dict[str, Any
     said = str(outcome.get("outcome", "unknown"))
     if said.startswith(("not moved", "not sent")) and "stored" not in outcome:
         return
-    where = Where(intent["entityTypeId"], folded_name(intent["field"]), intent["recordId"])
+    key = FieldKey(intent["entityTypeId"], folded_name(intent["field"]), intent["recordId"])
     if intent["tool"] == UNDO:  # what may have been put back is looked at once more
         if said == "moved":
-            merge.moves.pop(where, None)
-            merge.moved.discard(where)
+            merge.moves.pop(key, None)
+            merge.moved.discard(key)
         return
     old, new = outcome.get("was", intent["old"]), outcome.get("stored", intent["new"])
-    if where in merge.moves:
-        old = merge.moves[where][0]
+    if key in merge.moves:
+        old = merge.moves[key][0]
     if old != new:
-        merge.moves[where] = (old, new)
+        merge.moves[key] = (old, new)
     elif said == "moved":
-        merge.moves.pop(where, None)
+        merge.moves.pop(key, None)
     if said == "moved":
-        merge.moved.add(where)
+        merge.moved.add(key)

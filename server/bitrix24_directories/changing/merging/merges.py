@@ -20,7 +20,7 @@ import anyio
 
 from bitrix24_directories.changing.audit import Audit
 from bitrix24_directories.changing.changes import Changes, audit_needed
-from bitrix24_directories.changing.locks import Turns
+from bitrix24_directories.changing.locks import DirectoryLocks
 from bitrix24_directories.changing.refusals import no_directory, refused
 from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.entity_ids import could_be_id
@@ -28,19 +28,19 @@ from bitrix24_directories.directories.field_map import rows
 from bitrix24_directories.directories.models import Change, Step
 from bitrix24_directories.directories.reads import COUNTS, items_of
 from bitrix24_directories.records.carriers import Carriers, carriers
-from bitrix24_directories.records.counting import Place
+from bitrix24_directories.records.counting import CodeField
 from bitrix24_directories.rest import Bitrix24Error, Plan, current_wait, failure
 
-from .log import LoggedMerge, Where, line_of
+from .log import FieldKey, LoggedMerge, line_of
 from .models import Merge, MergedCode, MergeStatus
 from .plan import MergeCodes, notes, records_to_move, stored_spelling
 from .record_updates import Moved, Mover
-from .run import Begins, MergeRun, Progress, Told, where_of
+from .run import MergeRun, OnPhase, OnProgress, Progress, field_key_of
 
 logger = logging.getLogger(__name__)
 
 _UNDER_WAY = 100
-_AGREED_SECONDS = 3600.0  # for which another replica may go on without asking a person again
+_CONSENT_SECONDS = 3600.0  # for which another replica may go on without asking a person again
 _KEPT_SECONDS = 86_400.0  # for which others know what was moved under a plan
 _SHOWN = 20
 """Records that are named in an answer; the audit log has all."""
@@ -69,10 +69,14 @@ class PlannedMerge:
         return self.records + self.moved_before
 
     @property
-    def to_move(self) -> list[Place]:
+    def to_move(self) -> list[CodeField]:
         """The fields with something to move that can be written."""
         paths = {path for of in self.found.counts.values() for path in of}
-        return [place for place in self.found.places if place.of.path in paths and not place.of.field.immutable]
+        return [
+            code_field
+            for code_field in self.found.code_fields
+            if code_field.path in paths and not code_field.record_field.field.immutable
+        ]
 
     @property
     def does_something(self) -> bool:
@@ -91,7 +95,7 @@ class PlannedMerge:
 
 class Merges:
     """The merges of one portal; `limits` are the portal's. `salt` as with Changes; what was agreed to is kept in the
-    state that `turns` shares.
+    state that `locks` shares.
     """
 
     def __init__(
@@ -99,7 +103,7 @@ class Merges:
         directories: Directories,
         changes: Changes,
         audit: Audit,
-        turns: Turns,
+        locks: DirectoryLocks,
         timeout: float,
         limits: Plan,
         *,
@@ -108,7 +112,7 @@ class Merges:
         self._directories = directories
         self._changes = changes
         self._audit = audit
-        self._turns = turns
+        self._locks = locks
         self._timeout = timeout
         self._limits = limits
         self._salt = salt or partial(str, secrets.token_hex(8))
@@ -127,7 +131,9 @@ class Merges:
             found = await carriers(self._directories, merge.entity_id, merge.codes)
             # The codes that no directory has, as records carry them: nobody is sure of their letter case.
             unknown = {
-                code: next(one for one in found.places if one.of.path in found.counts[code]).carrying([code], after=0)
+                code: next(
+                    code_field for code_field in found.code_fields if code_field.path in found.counts[code]
+                ).carrying([code], after=0)
                 for code in merge.codes
                 if code in found.counts and code not in merge.items
             }
@@ -136,19 +142,19 @@ class Merges:
             if any(code != spelling for code, spelling in stored.items()):
                 merge = merge.spelt_as(stored, directory.items)
                 found = replace(found, counts={stored.get(code, code): of for code, of in found.counts.items()})
-            ended = str(await self._turns.state.generation(self._ended_as(merge)))
-            plan_id = merge.plan_id(self._salt(), found.places, ended)
-            said = list(notes(merge, found, self._limits, logged=self._audit.kept))
+            ended = str(await self._locks.state.generation(self._ended_as(merge)))
+            plan_id = merge.plan_id(self._salt(), found.code_fields, ended)
+            said = list(notes(merge, found, self._limits, logged=self._audit.writes_file))
             progress = await self._progress(plan_id)
             return PlannedMerge(merge, found, plan_id, merge.planned(found), said, progress.count)
         raise failure("TIMEOUT", detail=f"waited {self._timeout:g} s for {current_wait().given_up}")
 
-    async def agreed(self, planned: PlannedMerge) -> bool:
+    async def has_consent(self, planned: PlannedMerge) -> bool:
         """Whether a person has agreed to this very plan before, and it is not yet at its end."""
         kept = self._under_way.get(planned.plan_id)
-        if kept is not None and kept.agreed:
+        if kept is not None and kept.has_consent:
             return True
-        return await self._turns.state.recall(f"agreed:{planned.plan_id}") is not None
+        return await self._locks.state.recall(f"agreed:{planned.plan_id}") is not None
 
     async def resumed(self, planned: PlannedMerge, merges: Iterable[LoggedMerge]) -> PlannedMerge:
         """The same plan, if an earlier run of this program did not come to its end: what that has moved, by its log, is
@@ -169,8 +175,8 @@ class Merges:
         *,
         confirmed: bool,
         to_the_end: bool = False,
-        told: Told = lambda _moved: None,
-        begins: Begins = lambda _phase: None,
+        on_progress: OnProgress = lambda _moved: None,
+        on_phase: OnPhase = lambda _phase: None,
     ) -> Merge:
         """Move records for as long as the timeout allows, or `to_the_end`; then delete the items that none carries.
 
@@ -179,8 +185,8 @@ class Merges:
         """
         merge = planned.merge
         until = anyio.current_time() + self._timeout
-        async with self._turns.of(merge.entity_id, until) as make_sure:
-            with self._turns.until(until):
+        async with self._locks.acquire(merge.entity_id, until) as make_sure:
+            with self._locks.before_deadline(until):
                 if confirmed:
                     now = await self.plan(merge.entity_id, merge.codes, merge.into.status_id)
                     if now.plan_id != planned.plan_id:
@@ -189,19 +195,19 @@ class Merges:
                             "Call again",
                         )
             with audit_needed():
-                self._audit.make_sure()
+                self._audit.check_writable()
             progress = await self._progress(planned.plan_id)
-            progress.agreed = True
-            await self._turns.state.remember(f"agreed:{planned.plan_id}", "yes", _AGREED_SECONDS)
+            progress.has_consent = True
+            await self._locks.state.remember(f"agreed:{planned.plan_id}", "yes", _CONSENT_SECONDS)
             before = len(progress.moved)
             described = self.described(tool, merge)
             deadline = float("inf") if to_the_end else until
             mover = Mover(self._directories, self._audit, described, deadline, items_of(merge.entity_id))
             keep = partial(self._keep, planned.plan_id, progress)
-            begins("moving")
-            async with self._turns.announced(make_sure):
+            on_phase("moving")
+            async with self._locks.invalidating_others(make_sure):
                 try:
-                    run = MergeRun(merge, mover, progress, planned.total, told, keep)
+                    run = MergeRun(merge, mover, progress, planned.total, on_progress, keep)
                     all_tried = await run.move(planned.to_move)
                 except Bitrix24Error as exc:
                     raise exc.with_partial_result(_so_far(planned, progress, "stopped")) from None
@@ -210,7 +216,7 @@ class Merges:
         if not all_tried:
             return _so_far(planned, progress, "moving")
         progress.after.clear()  # whoever goes on after this looks at all that is left
-        return await self._finished(tool, planned, progress, moved_some=len(progress.moved) > before, begins=begins)
+        return await self._finished(tool, planned, progress, moved_some=len(progress.moved) > before, on_phase=on_phase)
 
     async def _progress(self, plan_id: str) -> Progress:
         """How far a plan has come, with what other replicas have done of it."""
@@ -218,15 +224,15 @@ class Merges:
         self._under_way.move_to_end(plan_id)
         if len(self._under_way) > _UNDER_WAY:
             self._under_way.popitem(last=False)
-        while (part := await self._turns.state.recall(f"moved:{plan_id}:{progress.parts}")) is not None:
-            progress.moved |= {Where(*where) for where in json.loads(part)}
+        while (part := await self._locks.state.recall(f"moved:{plan_id}:{progress.parts}")) is not None:
+            progress.moved |= {FieldKey(*where) for where in json.loads(part)}
             progress.parts += 1
         return progress
 
     async def _keep(self, plan_id: str, progress: Progress, moved: Sequence[Moved]) -> None:
         """Let other replicas know what was moved."""
-        part = [where_of(one.move) for one in moved if one.outcome == "moved"]
-        await self._turns.state.remember(f"moved:{plan_id}:{progress.parts}", json.dumps(part), _KEPT_SECONDS)
+        part = [field_key_of(one.move) for one in moved if one.outcome == "moved"]
+        await self._locks.state.remember(f"moved:{plan_id}:{progress.parts}", json.dumps(part), _KEPT_SECONDS)
         progress.parts += 1
 
     def _ended_as(self, merge: MergeCodes) -> str:
@@ -236,17 +242,17 @@ class Merges:
 
     async def _end(self, tool: str, planned: PlannedMerge, status: MergeStatus) -> None:
         merge = planned.merge
-        await self._turns.state.changed(self._ended_as(merge))
+        await self._locks.state.changed(self._ended_as(merge))
         self._under_way.pop(planned.plan_id, None)  # an equal call may have ended first
         try:
             self._audit.ended(**self.described(tool, merge), status=status)
         except OSError:  # it could be written a moment ago; the line is on stderr, and the merge is done
             logger.exception("The audit log's file could not be written")
 
-    def not_wanted(self, tool: str, planned: PlannedMerge, how: Literal["declined", "cancelled"]) -> Merge:
+    def rejected(self, tool: str, planned: PlannedMerge, how: Literal["declined", "cancelled"]) -> Merge:
         """Record that the person said no, or did not answer."""
         with audit_needed():
-            self._audit.not_wanted(how, **self.described(tool, planned.merge), codes=list(planned.merge.codes))
+            self._audit.rejected(how, **self.described(tool, planned.merge), codes=list(planned.merge.codes))
         return planned.answer().model_copy(update={"status": how, "plan_id": None})
 
     def described(self, tool: str, merge: MergeCodes) -> dict[str, Any]:
@@ -255,11 +261,11 @@ class Merges:
         return line_of(tool, merge.key, portal, merge.entity_id, merge.into.status_id)
 
     async def _finished(
-        self, tool: str, planned: PlannedMerge, progress: Progress, *, moved_some: bool, begins: Begins
+        self, tool: str, planned: PlannedMerge, progress: Progress, *, moved_some: bool, on_phase: OnPhase
     ) -> Merge:
         """Delete what a fresh count finds empty, and say what is left, which may have come meanwhile."""
         merge = planned.merge
-        begins("reading")
+        on_phase("reading")
         with anyio.fail_after(self._timeout):
             found = await carriers(self._directories, merge.entity_id, merge.codes)
         left = records_to_move(found)
@@ -271,12 +277,12 @@ class Merges:
         described = self.described(tool, merge)
         try:
             if gone:
-                begins("deleting")
+                on_phase("deleting")
                 change = await self._changes.remove_unused(
                     tool,
                     merge.entity_id,
                     gone,
-                    part_of=described,
+                    audit_context=described,
                     make_sure=lambda items: merge.check_target(items, progress.count),
                 )
                 steps = change.steps

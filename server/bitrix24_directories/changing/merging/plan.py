@@ -18,7 +18,7 @@ from bitrix24_directories.changing.refusals import CHANNEL_COMES_BACK, item_name
 from bitrix24_directories.directories.entity_ids import is_channel_source, is_stages
 from bitrix24_directories.directories.models import Item
 from bitrix24_directories.records.carriers import Carriers
-from bitrix24_directories.records.counting import Place, folded_code
+from bitrix24_directories.records.counting import CodeField, folded_code
 from bitrix24_directories.rest import Plan
 from bitrix24_directories.text import quoted, shown_code
 from bitrix24_directories.words import name_key
@@ -95,12 +95,12 @@ class MergeCodes:
     def rule(self) -> Rule:
         return merging(self.codes, self.into.status_id)
 
-    def plan_id(self, salt: str, places: Sequence[Place], ended: str) -> str:
+    def plan_id(self, salt: str, code_fields: Sequence[CodeField], ended: str) -> str:
         """The same for as long as the codes, their names and the fields are, and until the merge is at its end: counts
         may change. `ended` is another text each time that it was."""
         names = [(code, item.name, item.semantics, item.system) for code, item in sorted(self.items.items())]
         to = (self.into.status_id, self.into.name, self.into.semantics)
-        return _digest([salt, self.key, to, names, sorted(place.of.path for place in places), ended])
+        return _digest([salt, self.key, to, names, sorted(code_field.path for code_field in code_fields), ended])
 
     def spelt_as(self, spellings: Mapping[str, str], items: Sequence[Item]) -> MergeCodes:
         """The same with some codes as records carry them. Raises Bitrix24Error (CHANGE_REFUSED) where one, as it was

@@ -22,7 +22,7 @@ from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.models import Item
 from bitrix24_directories.directories.reading.cached_reader import Read
 from bitrix24_directories.directories.reads import records_after
-from bitrix24_directories.records.counting import Place, record_id_of
+from bitrix24_directories.records.counting import CodeField, record_id_of
 from bitrix24_directories.rest import BATCH_LENGTH, Answer, Bitrix24Error, Outcome
 from bitrix24_directories.text import quoted
 
@@ -44,7 +44,7 @@ Rule = Callable[[Any], Any]
 class Move:
     """What is to be written into a field of a record, in which `old` stood when it was read."""
 
-    place: Place
+    code_field: CodeField
     record_id: int
     old: Any
     rule: Rule
@@ -57,7 +57,7 @@ class Move:
 
     @property
     def record(self) -> str:
-        return f"{self.place.of.type.shown} {self.record_id}"
+        return f"{self.code_field.type.shown} {self.record_id}"
 
 
 @dataclass(frozen=True)
@@ -137,14 +137,14 @@ class Mover:
         return sent
 
     async def _sent(self, moves: Sequence[Move], following: Read[dict[str, Any]] | None = None) -> Sent:
-        before = values_of(moves[0].place, [move.record_id for move in moves])
+        before = values_of(moves[0].code_field, [move.record_id for move in moves])
         calls: list[tuple[str, dict[str, Any]]] = [(before.method, dict(before.params))]
         intents: list[dict[str, Any]] = []
         for move in moves:
-            record = {"entityTypeId": move.place.of.type.id, "id": move.record_id}
-            fields = {move.place.name: move.new}
+            record = {"entityTypeId": move.code_field.type.id, "id": move.record_id}
+            fields = {move.code_field.name: move.new}
             calls.append(("crm.item.update", record | {"fields": fields, "useOriginalUfNames": "Y"}))
-            change = {"field": move.place.name, "old": move.old, "new": move.new}
+            change = {"field": move.code_field.name, "old": move.old, "new": move.new}
             intents.append({**self.described, **_audited(move), **change})
         along = [read for read in (following, self.directory) if read is not None]
         calls += [(read.method, dict(read.params)) for read in along]
@@ -201,11 +201,11 @@ class Mover:
         lost = [one.move for one in verdicts if one.outcome == "unknown"]
         if not lost:
             return verdicts
-        place = lost[0].place
+        code_field = lost[0].code_field
         now: dict[int, Any] = {}
         with anyio.move_on_after(_LOOK_SECONDS, shield=True), contextlib.suppress(Bitrix24Error):
-            rows = await self.read(values_of(place, [move.record_id for move in lost]))
-            now = {record_id_of(row): row[place.name] for row in rows if place.name in row}
+            rows = await self.read(values_of(code_field, [move.record_id for move in lost]))
+            now = {record_id_of(row): row[code_field.name] for row in rows if code_field.name in row}
         seen: list[Moved] = []
         for one in verdicts:
             move, why = one.move, one.why or _LOST
@@ -234,10 +234,10 @@ class Mover:
             logger.exception("The audit log's file could not be written")
 
 
-def values_of(place: Place, ids: Sequence[int]) -> Read[dict[str, Any]]:
+def values_of(code_field: CodeField, ids: Sequence[int]) -> Read[dict[str, Any]]:
     """What stands now in a field of some records, and in which pipeline they are if that is a stage."""
-    pipeline = [] if place.category_id is None else ["categoryId"]
-    return records_after(place.of.type.id, {"@id": list(ids)}, ["id", place.name, *pipeline])
+    pipeline = [] if code_field.category_id is None else ["categoryId"]
+    return records_after(code_field.type.id, {"@id": list(ids)}, ["id", code_field.name, *pipeline])
 
 
 def same(one: Any, other: Any) -> bool:
@@ -256,7 +256,7 @@ def _texts(value: Any) -> list[str]:
 
 def _audited(move: Move) -> dict[str, Any]:
     """The record of a move, as the audit log has it."""
-    return {"entityTypeId": move.place.of.type.id, "recordId": move.record_id}
+    return {"entityTypeId": move.code_field.type.id, "recordId": move.record_id}
 
 
 def _rows(read: Read[Any] | None, answers: Mapping[Read[Any], Outcome]) -> list[Any] | None:
@@ -279,16 +279,16 @@ def _judged(move: Move, outcome: Outcome, before: Mapping[str, Any]) -> Moved:
             return Moved(move, "not sent")
         return Moved(move, "not moved", outcome.words or outcome.happened)
     item = outcome.result.get("item") if isinstance(outcome.result, dict) else None
-    if not isinstance(item, dict) or move.place.name not in item:
+    if not isinstance(item, dict) or move.code_field.name not in item:
         return Moved(move, "unknown")
-    stored, was = item[move.place.name], before.get(move.place.name, move.old)
-    if not move.back and not _in_pipeline(move.place, before):
+    stored, was = item[move.code_field.name], before.get(move.code_field.name, move.old)
+    if not move.back and not _in_pipeline(move.code_field, before):
         if same(stored, was):
             return Moved(move, "not moved", "somebody had just moved it to another pipeline")
         why = f"somebody had just moved it to another pipeline, and Bitrix24 put {shown_value(stored)}"
         return Moved(move, "not moved", why, was=was, stored=stored, wrong=True, right=was)
     if not move.back and not _in_pipeline(
-        move.place, item
+        move.code_field, item
     ):  # between reading and writing: what it had there is not known
         why = f"somebody moved it to another pipeline at the same time, where it has {shown_value(stored)} now"
         return Moved(move, "not moved", why, was=was, stored=stored)
@@ -305,9 +305,11 @@ def _judged(move: Move, outcome: Outcome, before: Mapping[str, Any]) -> Moved:
     )
 
 
-def _in_pipeline(place: Place, record: Mapping[str, Any]) -> bool:
+def _in_pipeline(code_field: CodeField, record: Mapping[str, Any]) -> bool:
     """Whether a record is in the pipeline whose stages are merged, as far as that was read."""
-    return place.category_id is None or str(record.get("categoryId", place.category_id)) == str(place.category_id)
+    return code_field.category_id is None or str(record.get("categoryId", code_field.category_id)) == str(
+        code_field.category_id
+    )
 
 
 def _corrected(one: Moved, *, is_back: bool) -> Moved:

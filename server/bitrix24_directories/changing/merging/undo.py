@@ -19,12 +19,12 @@ from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.fields.fields import folded_name
 from bitrix24_directories.directories.models import Item
 from bitrix24_directories.directories.naming import only
-from bitrix24_directories.records.carriers import places_of
-from bitrix24_directories.records.counting import Place, folded_code, record_id_of
+from bitrix24_directories.records.carriers import code_fields_of
+from bitrix24_directories.records.counting import CodeField, folded_code, record_id_of
 from bitrix24_directories.rest import Bitrix24Error
 from bitrix24_directories.text import shown_code
 
-from .log import UNDO, LoggedMerge, Where, line_of
+from .log import UNDO, FieldKey, LoggedMerge, line_of
 from .record_updates import Move, Mover, Rule, same, shown_value, values_of
 
 _AT_ONCE = 50  # records whose values one call reads
@@ -32,7 +32,7 @@ _TRIES = 3
 _LISTED = 20
 _UNSIGNED = "The log is not signed: what it says is taken as it stands."
 
-Told = Callable[[int], None]
+OnRestored = Callable[[int], None]
 
 
 def restoring(into: str, old: Any, new: Any) -> Rule:
@@ -102,26 +102,30 @@ class Undo:
         there = {item.status_id for item in items}
         lists = await self._directories.lists(fresh=True)
         directory = only(merge.entity_id, lists.named(merge.entity_id))
-        places = places_of(lists, directory)
-        by_name = {(place.of.type.id, folded_name(place.name)): place for place in places}
-        by_field: defaultdict[tuple[int, str], list[Where]] = defaultdict(list)
-        for where in merge.moves:
-            by_field[where.type_id, where.field].append(where)
+        code_fields = code_fields_of(lists, directory)
+        by_name = {(code_field.type.id, folded_name(code_field.name)): code_field for code_field in code_fields}
+        by_field: defaultdict[tuple[int, str], list[FieldKey]] = defaultdict(list)
+        for field_key in merge.moves:
+            by_field[field_key.type_id, field_key.field].append(field_key)
         undoing = Undoing(merge, [item for code, item in merge.deleted.items() if code not in there])
-        for (type_id, name), wheres in by_field.items():
-            place = by_name.get((type_id, name))
-            values = {} if place is None else await self._values(place, [where.record_id for where in wheres])
-            for where in wheres:
-                if place is None:
+        for (type_id, name), field_keys in by_field.items():
+            code_field = by_name.get((type_id, name))
+            values = (
+                {}
+                if code_field is None
+                else await self._values(code_field, [field_key.record_id for field_key in field_keys])
+            )
+            for field_key in field_keys:
+                if code_field is None:
                     undoing.unread.append(
-                        f"{where.record_id} of type {type_id}, whose field {name} takes no such codes now"
+                        f"{field_key.record_id} of type {type_id}, whose field {name} takes no such codes now"
                     )
-                elif where.record_id not in values:
-                    undoing.unread.append(f"{place.of.type.shown} {where.record_id}")
+                elif field_key.record_id not in values:
+                    undoing.unread.append(f"{code_field.type.shown} {field_key.record_id}")
                 else:
-                    old, new = merge.moves[where]
-                    now = values[where.record_id]
-                    move = Move(place, where.record_id, now, restoring(merge.into, old, new), back=True)
+                    old, new = merge.moves[field_key]
+                    now = values[field_key.record_id]
+                    move = Move(code_field, field_key.record_id, now, restoring(merge.into, old, new), back=True)
                     if same(now, old):
                         undoing.already += 1
                     elif same(now, move.new):
@@ -130,7 +134,7 @@ class Undo:
                         undoing.moves.append(move)
         return undoing
 
-    async def carry_out(self, undoing: Undoing, told: Told = lambda _moved: None) -> Undone:
+    async def carry_out(self, undoing: Undoing, on_restored: OnRestored = lambda _moved: None) -> Undone:
         """Add the items, then put the codes back, to the end. What failed on the way stands in the answer."""
         undone = Undone()
         merge = undoing.merge
@@ -147,7 +151,7 @@ class Undo:
                     color=item.color or "",
                     meaning=item.semantics if item.semantics in ("success", "failure") else "",
                 )
-                await self._changes.carry_out(UNDO, replace(planned, part_of=described), confirmed=False)
+                await self._changes.carry_out(UNDO, replace(planned, audit_context=described), confirmed=False)
             except Bitrix24Error as exc:
                 undone.error = exc
                 return undone  # to put its code back into records would orphan them
@@ -155,13 +159,13 @@ class Undo:
         mover = Mover(self._directories, self._audit, described, float("inf"))
         by_field: defaultdict[str, list[Move]] = defaultdict(list)
         for move in undoing.moves:
-            by_field[move.place.of.path].append(move)
+            by_field[move.code_field.path].append(move)
         for moves in by_field.values():
-            if not await self._put_back(mover, moves, undone, told):
+            if not await self._put_back(mover, moves, undone, on_restored):
                 break
         return undone
 
-    async def _put_back(self, mover: Mover, moves: Sequence[Move], undone: Undone, told: Told) -> bool:
+    async def _put_back(self, mover: Mover, moves: Sequence[Move], undone: Undone, on_restored: OnRestored) -> bool:
         """Whether it went to the end."""
         left, tries = list(moves), 0
         while left:
@@ -170,7 +174,7 @@ class Undo:
             settled = [one for one in sent.moved if one.outcome not in ("not sent", "unknown") or sent.error is None]
             undone.given_back += sum(one.outcome == "moved" for one in settled)
             undone.not_given_back += [f"{one.move.record}: {one.why}" for one in settled if one.outcome != "moved"]
-            told(undone.given_back)
+            on_restored(undone.given_back)
             done = {one.move.record_id for one in settled}
             left = [move for move in left if move.record_id not in done]
             tries = tries + 1 if sent.error is not None else 0
@@ -179,15 +183,15 @@ class Undo:
                 return False
         return True
 
-    async def _values(self, place: Place, ids: Sequence[int]) -> dict[int, Any]:
-        reads = [values_of(place, ids[start : start + _AT_ONCE]) for start in range(0, len(ids), _AT_ONCE)]
+    async def _values(self, code_field: CodeField, ids: Sequence[int]) -> dict[int, Any]:
+        reads = [values_of(code_field, ids[start : start + _AT_ONCE]) for start in range(0, len(ids), _AT_ONCE)]
         found = await self._directories.reader.get_many(reads, fresh=True)
         values: dict[int, Any] = {}
         for read in reads:
             kept = found[read]
             if isinstance(kept, Bitrix24Error):
                 raise kept
-            values |= {record_id_of(row): row[place.name] for row in kept.rows if place.name in row}
+            values |= {record_id_of(row): row[code_field.name] for row in kept.rows if code_field.name in row}
         return values
 
 

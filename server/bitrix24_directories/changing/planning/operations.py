@@ -24,7 +24,7 @@ class Operation:
 
 
 @dataclass(slots=True)
-class Plan:
+class ChangePlan:
     """Operations in an order that the portal accepts, and the refused lines besides."""
 
     operations: list[Operation] = field(default_factory=list)

@@ -20,7 +20,7 @@ from bitrix24_directories.text import shown_code
 from bitrix24_directories.words import name_key
 
 from .item_codes import checked_code, checked_name, made_code
-from .operations import Operation, Plan, deletion, refused_carried, refused_system, refused_unsure
+from .operations import ChangePlan, Operation, deletion, refused_carried, refused_system, refused_unsure
 from .sorting import sorts_for
 
 _COLOR = re.compile(r"#[0-9A-Fa-f]{6}")
@@ -30,7 +30,7 @@ _SEMANTICS = {"success": "S", "failure": "F"}
 
 
 @dataclass(slots=True)
-class _Wanted:
+class _TargetItem:
     """One place of the wanted order: an item that exists, or a new one."""
 
     line: Line | None
@@ -56,9 +56,9 @@ class Planner:
         self._placed: dict[str, tuple[str, str]] = {}  # by code, where a stage goes instead, and why
         self._written: set[str] = set()  # codes of the declared lines, in lower case, which no name is to be made into
 
-    def declare(self, lines: Sequence[str]) -> Plan:
+    def declare(self, lines: Sequence[str]) -> ChangePlan:
         """How the directory should look, in order; what is not declared is to be removed."""
-        wanted: list[_Wanted] = []
+        wanted: list[_TargetItem] = []
         taken: set[str] = set()
         read = read_lines(lines, self._items)
         prefixes = ("", prefix_of(self._entity_id).casefold())
@@ -77,14 +77,16 @@ class Planner:
         kept, gone = self._undeclared(wanted, all_read=not self._refused)
         return self._plan(self._arranged(wanted, kept), gone)
 
-    def add(self, name: str, *, code: str = "", after: Item | None = None, color: str = "", meaning: str = "") -> Plan:
+    def add(
+        self, name: str, *, code: str = "", after: Item | None = None, color: str = "", meaning: str = ""
+    ) -> ChangePlan:
         """A new item, after the one named or last; a stage comes before the winning one unless it is a failed one."""
         line = Line(name, code or None, name, meaning or None, color or None)
         if (there := self._already_there(line, after)) is not None:
-            return Plan(refused=[there])
+            return ChangePlan(refused=[there])
         one = self._new(line, self._codes)
         if one is None:
-            return Plan(refused=self._refused)
+            return ChangePlan(refused=self._refused)
         wanted = [self._kept(item) for item in self._items]
         wanted.insert(self._last_place(wanted, one) if after is None else self._items.index(after) + 1, one)
         return self._plan(self._with_winner_last(wanted), [])
@@ -114,7 +116,7 @@ class Planner:
 
     def _stands_as(self, item: Item, line: Line, after: Item | None) -> bool:
         """Whether `item` is what adding `line` would have given."""
-        one = _Wanted(line, None, line.name, item.status_id, line.meaning or "", line.color or "")
+        one = _TargetItem(line, None, line.name, item.status_id, line.meaning or "", line.color or "")
         wanted = [self._kept(other) for other in self._items if other is not item]
         before = [other.item for other in wanted]
         if after is None:
@@ -127,7 +129,7 @@ class Planner:
             and (not one.color or one.color.casefold() == (item.color or "").casefold())
         )
 
-    def _last_place(self, wanted: Sequence[_Wanted], one: _Wanted) -> int:
+    def _last_place(self, wanted: Sequence[_TargetItem], one: _TargetItem) -> int:
         """The end; for a stage in progress the place before the winning one."""
         if self._stages and one.meaning != "failure":
             for place, other in enumerate(wanted):
@@ -140,11 +142,11 @@ class Planner:
         """Of the items that there are, in lower case."""
         return {item.status_id.casefold() for item in self._items}
 
-    def update(self, item: Item, *, name: str = "", color: str = "", after: Item | None = None) -> Plan:
+    def update(self, item: Item, *, name: str = "", color: str = "", after: Item | None = None) -> ChangePlan:
         """Another name, colour or place for an item."""
         line = Line(name or item.name, item.status_id, name, None, color or None)
         if not self._colour_is_one(line) or not self._name_is_one(line, item):
-            return Plan(refused=self._refused)
+            return ChangePlan(refused=self._refused)
         wanted = [self._kept(one) for one in self._items if after is None or one is not item]
         changed = self._kept(item, line=line, name=name, color=color)
         if after is None:
@@ -154,15 +156,15 @@ class Planner:
             wanted.insert(places.index(after) + 1 if after in places else self._items.index(item), changed)
         return self._plan(self._with_winner_last(wanted), [])
 
-    def remove(self, *items: Item) -> Plan:
+    def remove(self, *items: Item) -> ChangePlan:
         """Without `items`, but for those that stay."""
         self._refused += [stays for item in items if (stays := self._stays(item)) is not None]
         gone = [item for item in items if self._stays(item) is None]
         if not gone:
-            return Plan(refused=self._refused)
+            return ChangePlan(refused=self._refused)
         return self._plan([self._kept(one) for one in self._items if one not in gone], gone)
 
-    def _read(self, line: Line, taken: set[str], claimed: set[str]) -> _Wanted | None:
+    def _read(self, line: Line, taken: set[str], claimed: set[str]) -> _TargetItem | None:
         item = self._meant(line, claimed)
         if isinstance(item, str):
             self._refuse(line, item)
@@ -197,7 +199,7 @@ class Planner:
             return f"several items are called so ({_listed(named)}): write the code before the name"
         return named[0] if named else None
 
-    def _new(self, line: Line, taken: set[str]) -> _Wanted | None:
+    def _new(self, line: Line, taken: set[str]) -> _TargetItem | None:
         if not line.name:
             self._refuse(line, "a new item needs a name")
             return None
@@ -212,21 +214,21 @@ class Planner:
             return None
         if not line.code:
             code = made_code(self._entity_id, line.name, taken | self._written)
-            return _Wanted(line, None, line.name, code, meaning, line.color or "")
+            return _TargetItem(line, None, line.name, code, meaning, line.color or "")
         try:
             code = checked_code(self._entity_id, line.code, taken)
         except ValueError as exc:
             self._refuse(line, str(exc))
             return None
-        return _Wanted(line, None, line.name, code, meaning, line.color or "")
+        return _TargetItem(line, None, line.name, code, meaning, line.color or "")
 
-    def _undeclared(self, wanted: list[_Wanted], *, all_read: bool) -> tuple[list[_Wanted], list[Item]]:
+    def _undeclared(self, wanted: list[_TargetItem], *, all_read: bool) -> tuple[list[_TargetItem], list[Item]]:
         """Items that are not declared: those that stay, and those that go.
 
         System items stay, those that records carry, and all of them when a line was refused, for it may have meant one.
         """
         declared = {one.item.status_id for one in wanted if one.item is not None}
-        kept: list[_Wanted] = []
+        kept: list[_TargetItem] = []
         gone: list[Item] = []
         for item in self._items:
             if item.status_id in declared:
@@ -246,7 +248,7 @@ class Planner:
         records = self._carried.get(item.status_id)
         return None if records is None else refused_carried(item, records)
 
-    def _arranged(self, wanted: list[_Wanted], kept: list[_Wanted]) -> list[_Wanted]:
+    def _arranged(self, wanted: list[_TargetItem], kept: list[_TargetItem]) -> list[_TargetItem]:
         """The declared order, with the kept ones after the same item as now.
 
         Where there is a winning stage, stages in progress stand before it and failed ones after.
@@ -257,7 +259,7 @@ class Planner:
             return merged  # it stands so, and the portal has taken it
         if not self._stages or all(one.meaning != "success" for one in merged):
             return merged
-        arranged: list[_Wanted] = []
+        arranged: list[_TargetItem] = []
         for group in (("", "process"), ("success",), ("failure",)):
             ours, theirs = ([one for one in some if one.meaning in group] for some in (wanted, kept))
             arranged += self._merged(ours, theirs)
@@ -267,13 +269,13 @@ class Planner:
             self._place(wanted[won], (one for one in wanted[:won] if one.meaning == "failure"))
         return arranged
 
-    def _place(self, winning: _Wanted, others: Iterable[_Wanted]) -> None:
+    def _place(self, winning: _TargetItem, others: Iterable[_TargetItem]) -> None:
         """Take note of stages that were put on the wrong side of the winning one."""
         for one in others:
             side, why = ("after", _FAILED_AFTER) if one.meaning == "failure" else ("before", _ONLY_FAILED_AFTER)
             self._placed[one.code] = f"{side} {shown_code(winning.code)}", why
 
-    def _merged(self, wanted: list[_Wanted], kept: list[_Wanted]) -> list[_Wanted]:
+    def _merged(self, wanted: list[_TargetItem], kept: list[_TargetItem]) -> list[_TargetItem]:
         merged = list(wanted)
         for one in kept:
             places = {other.code: place for place, other in enumerate(merged)}
@@ -282,7 +284,7 @@ class Planner:
             merged.insert(places[before[-1]] + 1 if before else 0, one)
         return merged
 
-    def _with_winner_last(self, wanted: list[_Wanted]) -> list[_Wanted]:
+    def _with_winner_last(self, wanted: list[_TargetItem]) -> list[_TargetItem]:
         """The same order, but stages in progress that were put after the winning one stand before it, and new failed
         ones that were put before it stand after it."""
         won = next((place for place, one in enumerate(wanted) if one.meaning == "success"), None)
@@ -299,14 +301,16 @@ class Planner:
             *(one for one in wanted[won + 1 :] if one not in late),
         ]
 
-    def _plan(self, wanted: list[_Wanted], removed: Sequence[Item]) -> Plan:
+    def _plan(self, wanted: list[_TargetItem], removed: Sequence[Item]) -> ChangePlan:
         as_it_is = [one.item for one in wanted] == self._items and all(
             one.name == item.name and one.color.casefold() == (item.color or "").casefold()
             for one, item in zip(wanted, self._items, strict=True)
         )
         if as_it_is and not removed:
             self._refused += self._not_placed(wanted, ())
-            return Plan([], self._refused)  # items with a SORT of 0 may stand as they do, until one of them is sent
+            return ChangePlan(
+                [], self._refused
+            )  # items with a SORT of 0 may stand as they do, until one of them is sent
         order = [None if one.item is None else (one.item.sort, one.item.id or 0) for one in wanted]
         sorts = sorts_for(order)
         updates: list[Operation] = []
@@ -326,9 +330,9 @@ class Planner:
         # A new winning stage is refused while the old one is there; all other removals come last, when the rest stands.
         first = [one for one in deletions if one.item is not None and one.item.semantics == "success"]
         last = [one for one in deletions if one not in first]
-        return Plan([*first, *updates, *adds, *last], self._refused)
+        return ChangePlan([*first, *updates, *adds, *last], self._refused)
 
-    def _not_placed(self, wanted: Iterable[_Wanted], operations: Iterable[Operation]) -> list[Step]:
+    def _not_placed(self, wanted: Iterable[_TargetItem], operations: Iterable[Operation]) -> list[Step]:
         """The steps for items that cannot stand where they were put, and that nothing else is done with."""
         changed = {operation.step.status_id for operation in operations}
         steps: list[Step] = []
@@ -339,7 +343,7 @@ class Planner:
                 steps.append(step)
         return steps
 
-    def _addition(self, one: _Wanted, sort: int, after: str) -> Operation:
+    def _addition(self, one: _TargetItem, sort: int, after: str) -> Operation:
         changes = [f"after {shown_code(after)}" if after else "first"]
         changes += [f"meaning {one.meaning}"] if one.meaning in _SEMANTICS else []
         changes += [f"colour {one.color}"] if one.color else []
@@ -355,7 +359,7 @@ class Planner:
         step = Step(action="add", status_id=one.code, name=one.name, read_from=read_from, changes=changes)
         return Operation("crm.status.add", {"fields": fields}, step)
 
-    def _correction(self, one: _Wanted, item: Item, sort: int, after: str) -> Operation | None:
+    def _correction(self, one: _TargetItem, item: Item, sort: int, after: str) -> Operation | None:
         """SORT is always sent: the portal takes a missing one for 10."""
         changes: list[str] = []
         fields: dict[str, Any] = {"SORT": sort}
@@ -372,9 +376,9 @@ class Planner:
         step = Step(action="update", status_id=item.status_id, name=one.name, changes=changes)
         return Operation("crm.status.update", {"id": item.id, "fields": fields}, step, item)
 
-    def _kept(self, item: Item, *, line: Line | None = None, name: str = "", color: str = "") -> _Wanted:
+    def _kept(self, item: Item, *, line: Line | None = None, name: str = "", color: str = "") -> _TargetItem:
         meaning = item.semantics or ""
-        return _Wanted(line, item, name or item.name, item.status_id, meaning, color or item.color or "")
+        return _TargetItem(line, item, name or item.name, item.status_id, meaning, color or item.color or "")
 
     def _colour_is_one(self, line: Line) -> bool:
         if line.color is None or _COLOR.fullmatch(line.color):
