@@ -45,7 +45,7 @@ class Carriers:
         return f"whether records carry it is not known for certain: {'; '.join(self.uncounted)}"
 
 
-async def carriers(directories: Directories, entity_id: str, codes: Sequence[str]) -> Carriers:
+async def count_carriers(directories: Directories, entity_id: str, codes: Sequence[str]) -> Carriers:
     """Count the records that carry each of `codes`, in every field that takes them.
 
     Failed counts are listed in `uncounted`; this raises nothing.
