@@ -78,7 +78,7 @@ class Audit:
         """Record outcomes of changes that were sent together: id, outcome, other keys."""
         written = [*outcomes]
         self._write(
-            *({"id": number, "event": "outcome", **record, "outcome": outcome} for number, outcome, record in written)
+            *({"id": number, "event": "outcome", **keys, "outcome": outcome} for number, outcome, keys in written)
         )
         for number, outcome, _ in written:
             self._unanswered.pop(number, None)

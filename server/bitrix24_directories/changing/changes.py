@@ -102,10 +102,7 @@ class Changes:
     async def plan_adding(
         self, entity_id: str, name: str, *, code: str = "", after: str = "", color: str = "", meaning: str = ""
     ) -> Planned:
-        """Plan a new item.
-
-        Raises Bitrix24Error: CHANGE_REFUSED by the portal's rules, and all errors of reading.
-        """
+        """Plan a new item. Raises Bitrix24Error: CHANGE_REFUSED by the rules, and as reading."""
         async with self._reading(entity_id) as (entity_id, items):
             planner = Planner(entity_id, items)
             predecessor = item_named(items, after) if after else None
@@ -175,10 +172,7 @@ class Changes:
     async def _counted(
         self, entity_id: str, items: list[Item], make: Callable[[Planner], ChangePlan]
     ) -> tuple[ChangePlan, bool]:
-        """Return a plan that removes no carried item, and true if all records could be counted.
-
-        Each removal gets the result of the counts as its reason.
-        """
+        """Return a plan that removes no carried item, and true if all records could be counted."""
         plan = make(Planner(entity_id, items))
         if not plan.removed_codes:
             return plan, True
@@ -284,10 +278,7 @@ class Changes:
         return await count_carriers(self._directories, entity_id, codes)
 
     async def _settled(self, planned: Planned, lines: Sequence[str], outcomes: Sequence[Outcome | None]) -> Change:
-        """Return the change with each step's outcome by the current directory, and log the outcomes.
-
-        `lines` are the ids of the intents in the audit log.
-        """
+        """Read each step's outcome from the directory and log it under the intents' ids, `lines`."""
         items: list[Item] | None = planned.items
         if any(outcome is not None for outcome in outcomes):
             items = None

@@ -21,10 +21,7 @@ _NOT_SHOWN = "Bitrix24 confirmed it, but the directory does not show it"
 
 
 def of_a_change(outcome: Outcome | None) -> Outcome | None:
-    """Replace an access error by NOT_ALLOWED_TO_CHANGE.
-
-    Reading and changing need different rights, but the portal has one text for both.
-    """
+    """Replace an access error by NOT_ALLOWED_TO_CHANGE: the portal's text is that of reading."""
     if isinstance(outcome, Bitrix24Error) and outcome.kind == "CRM_ACCESS_DENIED" and outcome.nothing_was_done:
         return failure("NOT_ALLOWED_TO_CHANGE", http_status=outcome.http_status, never_sent=True)
     return outcome
@@ -60,10 +57,7 @@ def judged(
 
 
 def _item_of(operation: Operation, outcome: Outcome, before: Sequence[Item], items: Sequence[Item]) -> Item | None:
-    """Return the current item of an operation: the same one, or the added one by code or id.
-
-    For a deletion, also another item with the same code.
-    """
+    """Return an operation's item: the same, the added one, or one with the deleted code."""
     old = operation.item
     if old is None:
         numbers = {item.id for item in before}
@@ -106,10 +100,7 @@ def _stored_otherwise(operation: Operation, item: Item) -> Iterator[str]:
 
 
 def why_stopped(change: Change, outcomes: Sequence[Outcome | None], timeout: float) -> Bitrix24Error:
-    """Return the error of a stopped change, with the next step for the caller.
-
-    It never asks to call again while a change may still be carried out.
-    """
+    """Return the error of a stopped change; it asks for no new call while the old may succeed."""
     errors = [outcome for outcome in outcomes if isinstance(outcome, Bitrix24Error)]
     unknown = [step for step in change.steps if step.outcome == "unknown"]
     if unknown:

@@ -25,14 +25,13 @@ def whole(plan: ChangePlan) -> ChangePlan:
 
 def item_named(items: Sequence[Item], text: str) -> Item:
     """Return the item with this code or name. Raises CHANGE_REFUSED for none or several."""
-    matches = coded(items, text.strip()) or [item for item in items if name_key(item.name) == name_key(text)]
-    if len(matches) != 1:
+    fits = coded(items, text.strip()) or [item for item in items if name_key(item.name) == name_key(text)]
+    if len(fits) != 1:
         raise refused(
-            f'"{shown_id(text, 100)}" is {"several items" if matches else "no item"} of the directory, by code and '
-            "name",
-            _use_one_of(matches or items),
+            f'"{shown_id(text, 100)}" is {"several items" if fits else "no item"} of the directory, by code and name',
+            _use_one_of(fits or items),
         )
-    return matches[0]
+    return fits[0]
 
 
 def item_with_code(items: Sequence[Item], code: str) -> Item:

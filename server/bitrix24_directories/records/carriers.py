@@ -46,10 +46,7 @@ class Carriers:
 
 
 async def count_carriers(directories: Directories, entity_id: str, codes: Sequence[str]) -> Carriers:
-    """Count the records that carry each of `codes`, in every field that takes them.
-
-    Failed counts are listed in `uncounted`; this raises nothing.
-    """
+    """Count the records with each of `codes` in every field; errors are put into `uncounted`."""
     try:
         lists = await directories.lists(fresh=True)
         directory = only(entity_id, lists.named(entity_id))
@@ -60,17 +57,11 @@ async def count_carriers(directories: Directories, entity_id: str, codes: Sequen
     except Bitrix24Error as exc:
         return Carriers(uncounted=[exc.happened])
     counts = {
-        code: {
-            code_field.path: count
-            for code_field in carrying
-            if (count := counting.total(code_field.with_code(code))) != 0
-        }
+        code: {field.path: count for field in carrying if (count := counting.total(field.with_code(code))) != 0}
         for code in codes
     }
     missing = {code_field.path: counting.missing([code_field.with_any_of(codes)]) for code_field in code_fields}
-    missing |= {
-        code_field.path: counting.missing([code_field.with_code(code) for code in codes]) for code_field in carrying
-    }
+    missing |= {field.path: counting.missing([field.with_code(code) for code in codes]) for field in carrying}
     uncounted = [f"{path}: {reason}" for path, reason in missing.items() if reason]
     for code_field in carrying:
         whole = counting.total(code_field.with_any_of(codes))
@@ -83,9 +74,7 @@ async def count_carriers(directories: Directories, entity_id: str, codes: Sequen
 
 def code_fields_of(lists: Lists, directory: Directory) -> list[CodeField]:
     """Return the fields that take the directory's codes and can be counted."""
-    with_pipelines = {
-        record_field.type.id for record_field in lists.fields.all() if record_field.field.kind == "crm_category"
-    }
+    with_pipelines = {field.type.id for field in lists.fields.all() if field.field.kind == "crm_category"}
     code_fields: list[CodeField] = []
     for record_field in lists.fields.all():
         if record_field.field.name and not record_field.field.read_only and record_field.takes(directory):

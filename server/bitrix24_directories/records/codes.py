@@ -1,7 +1,6 @@
 """Judges a code by its list: of a directory, an enumeration, pipelines, currencies. Pure.
 
-Facts: the portal stores a wrong code unchanged; for an enumeration, records hold the ID, and a text is stored as
-nothing.
+Facts: the portal stores a wrong code unchanged; records hold an enumeration's ID, and its text is stored as nothing.
 """
 
 from __future__ import annotations
@@ -83,10 +82,7 @@ def as_json(value: Any) -> Any:
 
 
 def code_and_name(value: Any) -> tuple[Any, str] | None:
-    """Return the code and the name in a list's row, in `[code, name]` or in a single value.
-
-    None if there is no code, or more than one.
-    """
+    """Return the code and name in a row, `[code, name]` or value; None unless it has one code."""
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], list | dict):
         return code_and_name(value[0])
     if isinstance(value, list):
@@ -118,16 +114,11 @@ def judge_row(value: Any, judge: Callable[[Any], Verdict], otherwise: str) -> Ve
     if not isinstance(value, list | dict):
         return verdict
     if verdict.writes and name and name_key(name) != name_key(verdict.name):
-        name_verdict = judge(name)
-        of_no_list = (
-            isinstance(value, dict) and not verdict.name and not name_verdict.writes
-        )  # {"id": 7, "title": "Acme"}
-        if name_verdict.value != verdict.value and not of_no_list:
-            items = tuple(
-                option(code_text(choice.value), choice.name)
-                for choice in (verdict, name_verdict)
-                if choice.writes and choice.name
-            )
+        by_name = judge(name)
+        of_no_list = isinstance(value, dict) and not verdict.name and not by_name.writes  # {"id": 7, "title": "Acme"}
+        if by_name.value != verdict.value and not of_no_list:
+            choices = [choice for choice in (verdict, by_name) if choice.writes and choice.name]
+            items = tuple(option(code_text(choice.value), choice.name) for choice in choices)
             if isinstance(value, list) or not items:
                 return Verdict("wrong", candidates=items, note="expected one value", otherwise=otherwise)
             return Verdict("ambiguous", candidates=items, note="its code and its name differ", otherwise=otherwise)
@@ -146,9 +137,7 @@ def judge_code(value: Any, lists: Sequence[CodeList], otherwise: str) -> Verdict
     `otherwise` is what Bitrix24 would do with a value that is not right.
     """
     text = code_text(value)
-    matcher = (
-        lists[0].matcher if len(lists) == 1 else Matcher((code_list.directory, code_list.items) for code_list in lists)
-    )
+    matcher = lists[0].matcher if len(lists) == 1 else Matcher((codes.directory, codes.items) for codes in lists)
     fits = matcher.fits(text, for_code=True) if text.strip() and len(text) <= WORDS_LIMIT else {}
     every = [item for code_list in lists for item in code_list.items]
     items = [entry.item for entry in fits] or [item for item in every if item.status_id == text]  # with leading blanks
@@ -164,9 +153,7 @@ def judge_code(value: Any, lists: Sequence[CodeList], otherwise: str) -> Verdict
     if items:
         note = "it is the code of one and the name of others" if any(item.status_id == text for item in items) else ""
         return Verdict("ambiguous", candidates=tuple(items), note=note, otherwise=otherwise)
-    called = " or ".join(
-        dict.fromkeys(code_list.directory.name or code_list.directory.entity_id for code_list in lists)
-    )
+    called = " or ".join(dict.fromkeys(codes.directory.name or codes.directory.entity_id for codes in lists))
     if not every:
         return Verdict("wrong", note=f"{called} has no items", otherwise=otherwise)
     note = f"not in {called}"

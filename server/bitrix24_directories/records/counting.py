@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio
 
-from bitrix24_directories.directories.fields.fields import FieldOf, RecordType
+from bitrix24_directories.directories.fields.fields import FieldOf
 from bitrix24_directories.directories.fields.rows import CountedRecords
 from bitrix24_directories.directories.reading.cache import Cached
 from bitrix24_directories.directories.reading.cached_reader import CachedReader, Read, ReadRows
@@ -26,10 +26,6 @@ class CodeField:
     category_id: int | None = None
 
     @property
-    def type(self) -> RecordType:
-        return self.record_field.type
-
-    @property
     def path(self) -> str:
         return self.record_field.path
 
@@ -45,7 +41,9 @@ class CodeField:
 
     def carrying(self, codes: Iterable[str], *, after: int) -> Read[dict[str, Any]]:
         """Return a read of the next 50 records by id with any of these codes; not counted."""
-        return records_after(self.type.id, self.pipeline() | {f"@{self.name}": list(codes)}, ["id", self.name], after)
+        return records_after(
+            self.record_field.type.id, self.pipeline() | {f"@{self.name}": list(codes)}, ["id", self.name], after
+        )
 
     @property
     def name(self) -> str:
@@ -56,7 +54,7 @@ class CodeField:
         return {} if self.category_id is None else {"categoryId": self.category_id}
 
     def _records(self, fitting: dict[str, Any], select: list[str]) -> Read[CountedRecords]:
-        return records_with(self.type.id, self.pipeline() | fitting, select)
+        return records_with(self.record_field.type.id, self.pipeline() | fitting, select)
 
 
 def record_id_of(record: Mapping[str, Any]) -> int:

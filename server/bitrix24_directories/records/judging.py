@@ -93,7 +93,7 @@ def judge_record(context: RecordContext, values_by_key: Mapping[str, Sequence[An
             write[key.write_as] = verdict.value
         fields.append(_checked(key, values_by_key[key.text], reported))
     missing, notes = _missing_and_notes(judge, write)
-    category_name = spelt(category, style) if category else None
+    category_key = spelt(category, style) if category else None
     in_pipeline = own is not None and own.number is not None
     return RecordVerdict(
         given=fields,
@@ -101,9 +101,7 @@ def judge_record(context: RecordContext, values_by_key: Mapping[str, Sequence[An
         pipeline=own.name if own and in_pipeline else None,
         category_id=own.number if own else None,
         pipeline_from=pipeline_from if in_pipeline else None,
-        fields=[
-            field for field in fields if field.outcome != "right" or field.write_as or field.field != category_name
-        ],
+        fields=[field for field in fields if field.outcome != "right" or field.write_as or field.field != category_key],
         write=write,
         open=[field.field for field in fields if field.outcome in UNRESOLVED] or None,
         missing=missing or None,
@@ -162,10 +160,8 @@ class _Judge:
             return Verdict("dropped", note=note)
         if not key.write_as:
             methods = ("crm.item", f"crm.{TYPE_NAMES[self.context.type.id]}")
-            own_methods, other_methods = methods if self.style == "old" else reversed(methods)
-            return Verdict(
-                "dropped", note=f"only {own_methods}.* has it, and the other fields are spelt for {other_methods}.*"
-            )
+            own, other = methods if self.style == "old" else reversed(methods)
+            return Verdict("dropped", note=f"only {own}.* has it, and the other fields are spelt for {other}.*")
         if field.read_only:
             is_id = field.name == "id" and self.context.record_id is None
             return Verdict("dropped", note=f"read-only{'; an existing record is named by recordId' if is_id else ''}")
@@ -185,9 +181,8 @@ class _Judge:
             is_map = [*raw] == [str(index) for index in range(len(raw))]
             if not is_map and all(key.isdecimal() for key in raw):  # {"90": "Y"} has a code as its key
                 codes = {item.status_id for item in field.choices}
-                codes |= {
-                    item.status_id for entity_id in field.directories for item in self.context.lists[entity_id].items
-                }
+                lists = [self.context.lists[entity_id] for entity_id in field.directories]
+                codes |= {item.status_id for code_list in lists for item in code_list.items}
                 is_map = codes.isdisjoint(raw)
         if is_map:
             raw = [*raw.values()]
@@ -213,9 +208,7 @@ class _Judge:
                 verdict = Verdict("ambiguous", candidates=items, note="it is one name, or several")
             elif several.writes or not verdict.writes:
                 verdict = several
-            return verdict.as_changed(
-                otherwise="" if isinstance(raw, dict) else REFUSE
-            )  # PHP takes an object for a list
+            return verdict.as_changed(otherwise="" if isinstance(raw, dict) else REFUSE)  # PHP: an object is a list
         parts = [part for part in raw if not is_empty(part, field.kind)]
         verdict = self._judge_parts(field, parts)
         if not (is_list or is_map):  # a list in a text

@@ -95,11 +95,8 @@ class RecordContextLoader:
         kind = self._type()
         if kind.id != number:
             # Read all stages and lists that may be needed along with the fields, to save a third batch.
-            ids = [
-                directory.entity_id
-                for directory in self._directories()
-                if directory.kind == "list" or directory.entity_type_id == kind.id
-            ]
+            needed = [row for row in self._directories() if row.kind == "list" or row.entity_type_id == kind.id]
+            ids = [directory.entity_id for directory in needed]
             stages = reads_to_complete(self._stages_of(kind))
             await self._read([*self._of_type(kind.id), CURRENCIES, *map(items_of, ids), *stages])
         if not rows(self._results, new_fields_of(kind.id)):  # the failure may be cached for long
@@ -161,20 +158,16 @@ class RecordContextLoader:
         return self._context(kind, fields, pipelines, lists, with_currencies=CURRENCIES in needed)
 
     async def _read(self, reads: Iterable[Read[Any]]) -> None:
-        self._results |= await self._reader.get_many(
-            [read for read in dict.fromkeys(reads) if read not in self._results]
-        )
+        missing = [read for read in dict.fromkeys(reads) if read not in self._results]
+        self._results |= await self._reader.get_many(missing)
 
     def _of_type(self, type_id: int) -> list[Read[Any]]:
         reads: list[Read[Any]] = [*reads_of_fields(type_id)]
         # The cached list of directories may contain the names of the type's pipelines.
         cached = self._reader.cached([TYPES]).get(TYPES)
         directories = cached.rows if cached and type_id >= FIRST_SMART_PROCESS else []
-        stages = [
-            directory
-            for directory in directories
-            if directory.entity_type_id == type_id and directory.category_id is not None
-        ]
+        of_type = [directory for directory in directories if directory.entity_type_id == type_id]
+        stages = [directory for directory in of_type if directory.category_id is not None]
         if type_id not in _WITHOUT_PIPELINES and not (stages and all(directory.pipeline for directory in stages)):
             reads.append(pipelines_of(type_id))
         if self._record_id is not None:
@@ -194,9 +187,8 @@ class RecordContextLoader:
                 raise error
             return RecordType(number)
         near = nearest(self._entity, kinds, lambda kind: kind.names, most=SUGGESTIONS, close=_CLOSE)
-        titled = [
-            f"{kind.shown} ({kind.id})" for kind in matches or [*near, *(kind for kind in kinds if kind not in near)]
-        ]
+        nearest_first = [*near, *(kind for kind in kinds if kind not in near)]
+        titled = [f"{kind.shown} ({kind.id})" for kind in matches or nearest_first]
         choices = ", ".join(titled[:_LISTED]) + (f", and {len(titled) - _LISTED} more" if len(titled) > _LISTED else "")
         name = shown_id(self._entity, _SHOWN)
         happened = f'This portal has no kind of records "{name}"'
@@ -250,10 +242,7 @@ class RecordContextLoader:
             type=kind,
             fields=fields,
             stage=stage,
-            pipelines=[
-                Pipeline(pipeline, items.get(pipeline.entity_id, ()), pipeline.entity_id in defaults)
-                for pipeline in pipelines
-            ],
+            pipelines=[Pipeline(row, items.get(row.entity_id, ()), row.entity_id in defaults) for row in pipelines],
             lists=lists,
             currencies=CodeList(currency_directory, currencies.rows) if isinstance(currencies, Cached) else None,
             record_id=self._record_id,

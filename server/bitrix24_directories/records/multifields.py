@@ -90,10 +90,7 @@ def judge_multifield(key: Key, field: Field, raw: Any, style: Style, old_types: 
 
 
 def _rows(raw: Any, type_of_key: str) -> list[_Row]:
-    """Return the rows of a value in any shape and spelling.
-
-    Empty if a part is not a row, or has another type than its key.
-    """
+    """Return the rows of a value in any shape; none if a part is no row or of another type."""
     stored: Sequence[tuple[str, Any]] = [("", raw)]  # id of the stored row, row
     if isinstance(raw, str) and type_of_key in _ONE:
         texts = [part.strip() for part in _BETWEEN.split(raw) if part.strip()]
@@ -108,9 +105,7 @@ def _rows(raw: Any, type_of_key: str) -> list[_Row]:
     for stored_under, row in stored:
         fields = row if isinstance(row, Mapping) else {"value": row}
         parts = {folded_name(str(name)): part for name, part in fields.items()}
-        if set(parts) - _PARTS or any(
-            isinstance(part, bool) or not isinstance(part, str | int) for part in parts.values()
-        ):
+        if set(parts) - _PARTS or any(isinstance(p, bool) or not isinstance(p, str | int) for p in parts.values()):
             return []
         strings = {name: str(part) for name, part in parts.items()}
         either = strings.get("type", "").upper()  # holds the type in some inputs, the kind in others

@@ -22,9 +22,8 @@ Style = Literal["old", "new"]
 class Key:
     """Key of a record (`text`) with its field.
 
-    `field` is None for no match or for several (`ambiguous`). `write_as` is the key to write, empty if the methods of
-    the record's style have no such field. `reads_as_is` is true if these methods read `text` itself. `same_as` is the
-    key that is taken for the same field instead of this one.
+    `field` is None for no match or several (`ambiguous`). `write_as` is the key to write, empty if the record's methods
+    have no such field. `reads_as_is`: they read `text` itself. `same_as` is the key that is taken for the same field.
     """
 
     text: str
@@ -37,10 +36,9 @@ class Key:
 
 
 def style_of(type_id: int, fields: Sequence[Field], keys: Sequence[str], *, new: bool = False) -> Style:
-    """Return the style of a record's keys.
+    """Return the style of the stage's key, else of the first key that only one style has.
 
-    It is that of the stage's key, else of the first key that only one style has. `new` is true if the caller named the
-    kind of record as `crm.item.*` does.
+    `new` is true if the caller named the kind of record as `crm.item.*` does.
     """
     if new or type_id not in OLD_METHODS:
         return "new"
@@ -66,8 +64,7 @@ def spelt(field: Field, style: Style) -> str:
 def read_keys(fields: Sequence[Field], keys: Sequence[str], style: Style) -> list[Key]:
     """Match each key to a field by its name in either spelling, its title or an alias.
 
-    Letter case and underscores of names don't matter. Of several keys for one field, the best spelt one is taken; none
-    if two are spelt equally well.
+    Letter case and underscores don't matter. Of several keys for a field, the best spelt is taken; none on a tie.
     """
     matched: dict[str, tuple[int, list[Field]]] = {}  # by key: quality of its spelling, 0 is best, and fields
     taken: dict[int, list[tuple[int, str]]] = {}  # the keys of each field, best spelt first
@@ -88,18 +85,14 @@ def read_keys(fields: Sequence[Field], keys: Sequence[str], style: Style) -> lis
     read: list[Key] = []
     for key, (level, matches) in matched.items():
         if len(matches) != 1:
-            read.append(
-                Key(key, None, candidates=tuple(matches or nearest_fields(key, fields)), ambiguous=bool(matches))
-            )
+            candidates = tuple(matches or nearest_fields(key, fields))
+            read.append(Key(key, None, candidates=candidates, ambiguous=bool(matches)))
             continue
         (field,) = matches
         better = [other for at, other in taken.get(id(field), []) if other != key and at <= level]
         write_as = spelt(field, style)
         if field.kind == "crm_multifield" and style == "new":
-            write_as = next(
-                (other.name for other in fields if other.kind == "crm_multifield" and other.name),
-                "",
-            )
+            write_as = next((other.name for other in fields if other.kind == "crm_multifield" and other.name), "")
         elif field.kind == "crm_multifield":
             types = old_multifields(fields)
             type_of_key = field.old_name if field.old_name in types else multifield_type(key)

@@ -88,11 +88,8 @@ class OwnPipeline:
         if not possible:  # show the stages of all pipelines, starting with the pipeline of the value's prefix
             text = code_text(value).strip().upper()
             nearest_first = sorted(pipelines, key=lambda pipeline: not text.startswith(f"{_prefixes(pipeline)[1]}:"))
-            every = [
-                option(item.status_id, f"{item.name}, in {pipeline.name}")
-                for pipeline in nearest_first
-                for item in pipeline.items
-            ]
+            pairs = [(item, pipeline) for pipeline in nearest_first for item in pipeline.items]
+            every = [option(item.status_id, f"{item.name}, in {pipeline.name}") for item, pipeline in pairs]
             stages = Directory(entity_id="stages", name="the stages of any pipeline", kind="stages")
             verdict = judge_code(value, [CodeList(stages, every)], otherwise)
             if not verdict.writes:
@@ -152,9 +149,8 @@ def _judge_pipeline(value: Any, pipelines: Sequence[Pipeline]) -> Verdict:
         verdict = judge_code(value, [pipeline_list], "" if is_one else REFUSE)
     else:
         verdict = judge_code(value, [pipeline_list], otherwise)
-    if verdict.outcome == "wrong" and (
-        matches := [pipeline for pipeline in pipelines if text.upper() in _prefixes(pipeline)]
-    ):
+    matches = [pipeline for pipeline in pipelines if text.upper() in _prefixes(pipeline)]
+    if verdict.outcome == "wrong" and matches:
         verdict = Verdict("changed", matches[0].number, matches[0].name, otherwise=otherwise)
     unnamed = any(pipeline.directory.pipeline is None for pipeline in pipelines)
     if verdict.outcome == "wrong" and unnamed and not text.isdecimal():
@@ -179,8 +175,7 @@ def _pipelines_of_stage(value: Any, pipelines: Sequence[Pipeline]) -> list[Pipel
 def _judge_stage_in(own: Pipeline, value: Any, pipelines: Sequence[Pipeline], otherwise: str) -> Verdict:
     """Judge a stage among the stages of the pipeline `own`.
 
-    For a code of another pipeline, the candidates are the stages with the same code, meaning or name here, then that
-    stage itself, because the pipeline may be the wrong part.
+    The candidates for a code of another pipeline are the stages with the same code, meaning or name, then itself.
     """
     verdict = judge_code(value, [own], otherwise)
     if verdict.outcome != "wrong":

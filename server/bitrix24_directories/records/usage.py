@@ -133,8 +133,7 @@ async def usages(
 def part_of_usage(whole: DirectoryUsage, after: str = "") -> DirectoryUsage:
     """Return the page of items behind the code `after`, most used first and unused ones last.
 
-    `more` counts the items that did not fit. Unknown codes are only in the first page, as many as fit. Raises
-    Bitrix24Error UNKNOWN_ITEM if there is no such code.
+    `more` counts the items left. Unknown codes are in the first page only. Raises Bitrix24Error UNKNOWN_ITEM.
     """
     items = sorted(
         whole.items, key=lambda item: (1 if item.count is None else 0 if item.count else 2, -(item.count or 0))
@@ -164,7 +163,7 @@ def _records(code_fields: Sequence[CodeField]) -> list[Read[CountedRecords]]:
     """Return a count for each type of its records with any code; a record counts once."""
     by_type: defaultdict[int, list[CodeField]] = defaultdict(list)
     for code_field in code_fields:
-        by_type[code_field.type.id].append(code_field)
+        by_type[code_field.record_field.type.id].append(code_field)
     reads: list[Read[CountedRecords]] = []
     for type_id, fields_of_type in by_type.items():
         filled: dict[str, Any] = {f"!={fields_of_type[0].name}": ""}
@@ -220,9 +219,7 @@ async def _unknown(
             await counting.ask(reads)
             for code, seen in new.items():
                 total = counting.total(code_field.with_code(code))
-                counts[code] = (
-                    None if total is None or total < len(seen) else total
-                )  # a count below the number seen is wrong
+                counts[code] = None if total is None or total < len(seen) else total  # a count below `seen` is wrong
                 ids[code] = _first_ids(counting, code_field.with_code(code)) or seen
             left = counting.total(read) or 0
             new = _ids_by_code(counting.first(read), code_field, [*codes, *ids])
@@ -238,18 +235,16 @@ async def _unknown(
         elif len(fits) == 1:
             ((entry, _),) = fits.items()
             perhaps = f"{shown_code(entry.item.status_id)} ({entry.item.name})"
-        unknown_code = UnknownCode(
-            code=code, field=code_field.path, count=counts[code], ids=seen[:_IDS], perhaps=perhaps
-        )
-        unknown.append(unknown_code)
+        count, ids_shown = counts[code], seen[:_IDS]
+        unknown.append(UnknownCode(code=code, field=code_field.path, count=count, ids=ids_shown, perhaps=perhaps))
     return unknown, left, reads
 
 
 def _ids_by_code(
-    records: Sequence[dict[str, Any]], code_field: CodeField, known_codes: Sequence[str]
+    records: Sequence[dict[str, Any]], code_field: CodeField, codes: Sequence[str]
 ) -> dict[str, list[int]]:
-    """Return record ids by each code not in `known_codes`, compared as the portal does."""
-    folded = {folded_code(code) for code in known_codes}
+    """Return record ids by each code that is not in `codes`, compared as the portal does."""
+    folded = {folded_code(code) for code in codes}
     ids_by_code: dict[str, list[int]] = {}
     spelt: dict[str, str] = {}  # first spelling of each code
     for record in records:

@@ -82,9 +82,8 @@ def number(value: Any, *, whole: bool) -> Verdict:
     if not readings:
         return Verdict("wrong", note=f"expected a {'whole ' if whole else ''}number such as 1500", otherwise=otherwise)
     if len(readings) > 1:
-        return Verdict(
-            "ambiguous", candidates=tuple(option(_digits(reading)) for reading in readings), otherwise=otherwise
-        )
+        candidates = tuple(option(_digits(reading)) for reading in readings)
+        return Verdict("ambiguous", candidates=candidates, otherwise=otherwise)
     (exact_number,) = readings
     if whole and not -_LARGEST - 1 <= exact_number <= _LARGEST:
         return Verdict("wrong", note=f"a whole number has 32 bits here, {-_LARGEST - 1} to {_LARGEST}")
@@ -125,9 +124,7 @@ def moment(value: Any) -> Verdict:
 def _judge_readings(value: Any, readings: list[str], expected: str) -> Verdict:
     """Judge a date or time by its `readings`, and predict the result of strtotime if possible."""
     text = value.strip() if isinstance(value, str) else str(value)
-    match = next(
-        (date_match for pattern in (_DASHED, _DOTTED, _SLASHED) if (date_match := pattern.fullmatch(text))), None
-    )
+    match = _DASHED.fullmatch(text) or _DOTTED.fullmatch(text) or _SLASHED.fullmatch(text)
     if text.casefold() in _DAYS:
         otherwise = "store the day that it is then"
     elif match is None:

@@ -72,11 +72,8 @@ class PlannedMerge:
     def to_move(self) -> list[CodeField]:
         """Writable fields with values to move."""
         paths = {path for counts in self.carriers.counts.values() for path in counts}
-        return [
-            code_field
-            for code_field in self.carriers.code_fields
-            if code_field.path in paths and not code_field.record_field.field.immutable
-        ]
+        carrying = [code_field for code_field in self.carriers.code_fields if code_field.path in paths]
+        return [code_field for code_field in carrying if not code_field.record_field.field.immutable]
 
     @property
     def does_something(self) -> bool:
@@ -132,9 +129,9 @@ class Merges:
             carriers = await count_carriers(self._directories, merge.entity_id, merge.codes)
             # Read codes without an item as records carry them: the caller's letter case may differ.
             unknown = {
-                code: next(
-                    code_field for code_field in carriers.code_fields if code_field.path in carriers.counts[code]
-                ).carrying([code], after=0)
+                code: next(field for field in carriers.code_fields if field.path in carriers.counts[code]).carrying(
+                    [code], after=0
+                )
                 for code in merge.codes
                 if code in carriers.counts and code not in merge.items
             }
@@ -142,9 +139,8 @@ class Merges:
             stored = {code: stored_spelling(code, rows(read, reading)) for code, reading in unknown.items()}
             if any(code != spelling for code, spelling in stored.items()):
                 merge = merge.spelt_as(stored, directory.items)
-                carriers = replace(
-                    carriers, counts={stored.get(code, code): counts for code, counts in carriers.counts.items()}
-                )
+                counts = {stored.get(code, code): by_path for code, by_path in carriers.counts.items()}
+                carriers = replace(carriers, counts=counts)
             ended = str(await self._locks.state.generation(self._ended_as(merge)))
             plan_id = merge.plan_id(self._salt(), carriers.code_fields, ended)
             plan_notes = list(notes(merge, carriers, self._limits, logged=self._audit.writes_file))
@@ -160,10 +156,7 @@ class Merges:
         return await self._locks.state.recall(f"agreed:{planned.plan_id}") is not None
 
     async def resumed(self, planned: PlannedMerge, merges: Iterable[LoggedMerge]) -> PlannedMerge:
-        """Return the plan with the progress of earlier, unfinished runs from the log.
-
-        Their moved values are not moved again.
-        """
+        """Return the plan with the values that unfinished runs moved by the log, not to move again."""
         progress = await self._progress(planned.plan_id)
         portal = self._directories.reader.identity[0]
         for logged in merges:
@@ -241,10 +234,7 @@ class Merges:
         progress.parts += 1
 
     def _ended_as(self, merge: MergeCodes) -> str:
-        """Return the state's key for the generation of a merge.
-
-        The generation changes each time the merge ends, which invalidates the consent.
-        """
+        """Return the state's key for a merge's generation, which changes when consent is used up."""
         return f"ended:{hashlib.sha256(f'{self._salt()}{merge.key}'.encode()).hexdigest()}"
 
     async def _end(self, tool: str, planned: PlannedMerge, status: MergeStatus) -> None:

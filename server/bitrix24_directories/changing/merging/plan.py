@@ -60,10 +60,7 @@ class MergeCodes:
 
     @classmethod
     def create(cls, entity_id: str, items: Sequence[Item], codes: Sequence[str], into: str) -> MergeCodes:
-        """Validate codes to merge.
-
-        Raises Bitrix24Error (CHANGE_REFUSED) for codes that Bitrix24 cannot distinguish, or stages of another meaning.
-        """
+        """Validate a merge. Raises CHANGE_REFUSED for equal codes or stages of another meaning."""
         target, there = item_named(items, into), {item.status_id for item in items}
         alike = {folded_code(code): code for code in reversed(codes)}  # codes equal to Bitrix24 count once
         chosen = tuple(code for code in dict.fromkeys(codes) if code in there or alike[folded_code(code)] == code)
@@ -108,10 +105,7 @@ class MergeCodes:
         return _digest([salt, self.key, to, names, sorted(code_field.path for code_field in code_fields), ended])
 
     def spelt_as(self, spellings: Mapping[str, str], items: Sequence[Item]) -> MergeCodes:
-        """Return a copy with the codes' spelling in records.
-
-        Raises Bitrix24Error (CHANGE_REFUSED) if a given code may be the name of an item instead.
-        """
+        """Return a copy spelt as in records. Raises CHANGE_REFUSED if a code may be a name."""
         for code, spelling in spellings.items():
             if spelling != code and (item := self.items_by_name.get(code)) is not None:
                 stored, named_code = quoted(spelling), shown_code(item.status_id)
@@ -123,10 +117,7 @@ class MergeCodes:
         return self.create(self.entity_id, items, codes, self.into.status_id)
 
     def check_target(self, items: Sequence[Item], moved: int) -> None:
-        """Raise Bitrix24Error (CHANGE_REFUSED) if the item `into` was removed or renamed.
-
-        `moved` is the number of values moved so far.
-        """
+        """Raise CHANGE_REFUSED if `into` was removed or renamed; `moved` values are moved so far."""
         matches = (item for item in items if item.status_id == self.into.status_id)
         if not any(name_key(item.name) == name_key(self.into.name) for item in matches):
             into = f"{shown_code(self.into.status_id)} ({self.into.name})"

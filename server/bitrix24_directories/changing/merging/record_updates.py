@@ -57,7 +57,7 @@ class Move:
 
     @property
     def record(self) -> str:
-        return f"{self.code_field.type.shown} {self.record_id}"
+        return f"{self.code_field.record_field.type.shown} {self.record_id}"
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class Mover:
         calls: list[tuple[str, dict[str, Any]]] = [(before.method, dict(before.params))]
         intents: list[dict[str, Any]] = []
         for move in moves:
-            record = {"entityTypeId": move.code_field.type.id, "id": move.record_id}
+            record = {"entityTypeId": move.code_field.record_field.type.id, "id": move.record_id}
             fields = {move.code_field.name: move.new}
             calls.append(("crm.item.update", record | {"fields": fields, "useOriginalUfNames": "Y"}))
             change = {"field": move.code_field.name, "old": move.old, "new": move.new}
@@ -238,7 +238,7 @@ class Mover:
 def values_of(code_field: CodeField, ids: Sequence[int]) -> Read[dict[str, Any]]:
     """Return a read of a field's current values, and of the records' pipelines if it is a stage."""
     pipeline = [] if code_field.category_id is None else ["categoryId"]
-    return records_after(code_field.type.id, {"@id": list(ids)}, ["id", code_field.name, *pipeline])
+    return records_after(code_field.record_field.type.id, {"@id": list(ids)}, ["id", code_field.name, *pipeline])
 
 
 def same(first: Any, second: Any) -> bool:
@@ -257,7 +257,7 @@ def _texts(value: Any) -> list[str]:
 
 def _audited(move: Move) -> dict[str, Any]:
     """Return the keys of a move's record in the audit log."""
-    return {"entityTypeId": move.code_field.type.id, "recordId": move.record_id}
+    return {"entityTypeId": move.code_field.record_field.type.id, "recordId": move.record_id}
 
 
 def _rows(read: Read[Any] | None, answers: Mapping[Read[Any], Outcome]) -> list[Any] | None:
@@ -308,9 +308,8 @@ def _judged(move: Move, outcome: Outcome, before: Mapping[str, Any]) -> Moved:
 
 def _in_pipeline(code_field: CodeField, record: Mapping[str, Any]) -> bool:
     """Return true if a record is in the pipeline of the merged stages, or if that was not read."""
-    return code_field.category_id is None or str(record.get("categoryId", code_field.category_id)) == str(
-        code_field.category_id
-    )
+    category_id = code_field.category_id
+    return category_id is None or str(record.get("categoryId", category_id)) == str(category_id)
 
 
 def _corrected(moved: Moved, *, is_back: bool) -> Moved:

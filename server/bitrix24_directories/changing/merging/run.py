@@ -79,7 +79,7 @@ class Progress:
 
 def field_key_of(move: Move) -> FieldKey:
     """Return the key of the move's field."""
-    return FieldKey(move.code_field.type.id, folded_name(move.code_field.name), move.record_id)
+    return FieldKey(move.code_field.record_field.type.id, folded_name(move.code_field.name), move.record_id)
 
 
 @dataclass
@@ -107,9 +107,7 @@ class MergeRun:
             path = code_field.path
             rows = await self.mover.read(self._next(code_field))
             while rows:
-                await (
-                    anyio.lowlevel.checkpoint_if_cancelled()
-                )  # sending is shielded from cancellation and may not yield
+                await anyio.lowlevel.checkpoint_if_cancelled()  # sending is shielded, and may not yield
                 ids = [record_id_of(row) for row in rows]
                 if ids != sorted(set(ids)) or ids[0] <= self.progress.after.get(path, 0):
                     raise failure("UNEXPECTED_ANSWER", http_status=200, detail="the next records do not lie ahead")

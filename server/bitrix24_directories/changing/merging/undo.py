@@ -36,10 +36,7 @@ OnRestored = Callable[[int], None]
 
 
 def restoring(into: str, old: Any, new: Any) -> Rule:
-    """Return a rule that restores `old` in a field that a merge changed to `new`.
-
-    Only the merged code is restored.
-    """
+    """Return a rule that restores the merged code in a field that a merge changed to `new`."""
 
     def rule(value: Any) -> Any:
         if not isinstance(value, list) or not isinstance(old, list):
@@ -97,10 +94,7 @@ class Undo:
         self._audit = audit
 
     async def plan(self, merge: LoggedMerge) -> Undoing:
-        """Compare a merge with the current records.
-
-        Raises Bitrix24Error: CHANGE_REFUSED for another portal's merge, and all errors of reading.
-        """
+        """Compare a merge with its records. Raises CHANGE_REFUSED for another portal, or as reading."""
         portal = self._directories.reader.identity[0]
         if merge.portal != portal:
             raise refused(f"that merge was made on {merge.portal}, and this is {portal}", "Use that portal's settings")
@@ -109,25 +103,24 @@ class Undo:
         lists = await self._directories.lists(fresh=True)
         directory = only(merge.entity_id, lists.named(merge.entity_id))
         code_fields = code_fields_of(lists, directory)
-        by_name = {(code_field.type.id, folded_name(code_field.name)): code_field for code_field in code_fields}
+        by_name = {
+            (code_field.record_field.type.id, folded_name(code_field.name)): code_field for code_field in code_fields
+        }
         by_field: defaultdict[tuple[int, str], list[FieldKey]] = defaultdict(list)
         for field_key in merge.moves:
             by_field[field_key.type_id, field_key.field].append(field_key)
         undoing = Undoing(merge, [item for code, item in merge.deleted.items() if code not in there])
         for (type_id, name), field_keys in by_field.items():
             code_field = by_name.get((type_id, name))
-            values = (
-                {}
-                if code_field is None
-                else await self._values(code_field, [field_key.record_id for field_key in field_keys])
-            )
+            ids = [field_key.record_id for field_key in field_keys]
+            values = {} if code_field is None else await self._values(code_field, ids)
             for field_key in field_keys:
                 if code_field is None:
                     undoing.unread.append(
                         f"{field_key.record_id} of type {type_id}, whose field {name} takes no such codes now"
                     )
                 elif field_key.record_id not in values:
-                    undoing.unread.append(f"{code_field.type.shown} {field_key.record_id}")
+                    undoing.unread.append(f"{code_field.record_field.type.shown} {field_key.record_id}")
                 else:
                     old, new = merge.moves[field_key]
                     now = values[field_key.record_id]
@@ -177,13 +170,11 @@ class Undo:
         while left:
             await anyio.lowlevel.checkpoint_if_cancelled()  # sending is shielded from cancellation and may not yield
             sent = await mover.send(left[: mover.at_once])
-            settled = [
-                result for result in sent.moved if result.outcome not in ("not sent", "unknown") or sent.error is None
-            ]
+            is_final = sent.error is None
+            settled = [result for result in sent.moved if is_final or result.outcome not in ("not sent", "unknown")]
             undone.given_back += sum(result.outcome == "moved" for result in settled)
-            undone.not_given_back += [
-                f"{result.move.record}: {result.why}" for result in settled if result.outcome != "moved"
-            ]
+            failed = [result for result in settled if result.outcome != "moved"]
+            undone.not_given_back += [f"{result.move.record}: {result.why}" for result in failed]
             on_restored(undone.given_back)
             done = {result.move.record_id for result in settled}
             left = [move for move in left if move.record_id not in done]

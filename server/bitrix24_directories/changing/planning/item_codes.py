@@ -17,10 +17,7 @@ _STAGE_CODE = re.compile(r"[0-9A-Za-z_-]+")
 
 
 def checked_code(entity_id: str, code: str, taken: Collection[str]) -> str:
-    """Return `code` with its pipeline's prefix; `taken` is in lower case.
-
-    Raises ValueError with the reason for an invalid code.
-    """
+    """Return `code` with its prefix, or raise ValueError with a reason; `taken` is lower case."""
     prefix, longest, code = prefix_of(entity_id), code_length(entity_id), code.strip()  # Bitrix24 ignores blanks, too
     bare = code[len(prefix) :] if prefix and code.upper().startswith(prefix) else code
     if is_stages(entity_id) and _STAGE_CODE.fullmatch(bare) is None:

@@ -63,9 +63,8 @@ class Planner:
         read = read_lines(lines, self._items)
         prefixes = ("", prefix_of(self._entity_id).casefold())
         self._written = {prefix + line.code.casefold() for line in read if line.code for prefix in prefixes}
-        claimed = {
-            item.status_id for line in read if line.code and isinstance(item := self._find_item(line, set()), Item)
-        }
+        found_by_code = [self._find_item(line, set()) for line in read if line.code]
+        claimed = {item.status_id for item in found_by_code if isinstance(item, Item)}
         for line in read:
             target = self._read(line, taken, claimed)
             if target is not None:
@@ -82,10 +81,7 @@ class Planner:
     def add(
         self, name: str, *, code: str = "", after: Item | None = None, color: str = "", meaning: str = ""
     ) -> ChangePlan:
-        """Plan a new item after the given one, or last.
-
-        A stage without a given predecessor stands before the winning one, unless it is a failed one.
-        """
+        """Plan a new item, last by default; a stage stands before the winning one unless failed."""
         line = Line(name, code or None, name, meaning or None, color or None)
         if (there := self._already_there(line, after)) is not None:
             return ChangePlan(refused=[there])
@@ -114,7 +110,7 @@ class Planner:
         if line.code is not None:
             return None
         why = (
-            f"there is an item of this name already ({_codes_text(same)}); change it with update_directory_item, or "
+            f"there is an item of this name already ({_listing(same)}); change it with update_directory_item, or "
             "give a statusId to have a second one"
         )
         return Step(action="refused", name=line.name, why=why)
@@ -157,10 +153,8 @@ class Planner:
         if after is None:
             targets[self._items.index(item)] = changed
         else:
-            items_in_order = [target.item for target in targets]
-            targets.insert(
-                items_in_order.index(after) + 1 if after in items_in_order else self._items.index(item), changed
-            )
+            order = [target.item for target in targets]
+            targets.insert(order.index(after) + 1 if after in order else self._items.index(item), changed)
         return self._plan(self._with_winner_last(targets), [])
 
     def remove(self, *items: Item) -> ChangePlan:
@@ -198,14 +192,12 @@ class Planner:
         if line.code is not None:
             matches = coded(self._items, line.code)
             if len(matches) > 1:
-                return (
-                    f"{shown_code(line.code)} fits several codes ({_codes_text(matches)}): write one of them as it is"
-                )
+                return f"{shown_code(line.code)} fits several codes ({_listing(matches)}): write one of them as it is"
             return matches[0] if matches else None
         unclaimed = [item for item in self._items if item.status_id not in claimed]
         same_name = [item for item in unclaimed if line.name and name_key(item.name) == name_key(line.name)]
         if len(same_name) > 1:
-            return f"several items are called so ({_codes_text(same_name)}): write the code before the name"
+            return f"several items are called so ({_listing(same_name)}): write the code before the name"
         return same_name[0] if same_name else None
 
     def _new(self, line: Line, taken: set[str]) -> _TargetItem | None:
@@ -295,10 +287,7 @@ class Planner:
         return merged
 
     def _with_winner_last(self, targets: list[_TargetItem]) -> list[_TargetItem]:
-        """Return the order with stages on their side of the winning one.
-
-        Stages in progress move before it; new failed ones move after it.
-        """
+        """Move stages in progress before the winning one, and new failed ones after it."""
         winner_at = next((index for index, target in enumerate(targets) if target.meaning == "success"), None)
         if not self._stages or winner_at is None:
             return targets
@@ -412,7 +401,7 @@ class Planner:
         self._refused.append(step)
 
 
-def _codes_text(items: Sequence[Item]) -> str:
+def _listing(items: Sequence[Item]) -> str:
     return ", ".join(shown_code(item.status_id) for item in items)
 
 
