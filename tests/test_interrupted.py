@@ -28,7 +28,7 @@ from starlette.types import Message, Receive, Scope, Send
 from bitrix24_directories.changing import audit as audit_module
 from bitrix24_directories.changing.audit import Audit
 from bitrix24_directories.changing.changes import Changes
-from bitrix24_directories.changing.locks import Turns
+from bitrix24_directories.changing.locks import DirectoryLocks
 from bitrix24_directories.changing.merging.log import LoggedMerge, read_log
 from bitrix24_directories.changing.merging.merges import Merges
 from bitrix24_directories.changing.merging.undo import Undo
@@ -459,9 +459,9 @@ class Library:
 async def library(portal: PortalInProcess) -> AsyncIterator[Library]:
     caller = Webhook.parse(portal.webhook_url())
     async with Bitrix24Client(caller, transport=in_process(portal.portal.app)) as client:
-        directories, audit, turns = Directories(client, Cache(300)), Audit("log", quiet=True), Turns(30)
-        changes = Changes(directories, audit, turns, 30)
-        merges = Merges(directories, changes, audit, turns, 30, STANDARD)
+        directories, audit, locks = Directories(client, Cache(300)), Audit("log", quiet=True), DirectoryLocks(30)
+        changes = Changes(directories, audit, locks, 30)
+        merges = Merges(directories, changes, audit, locks, 30, STANDARD)
         yield Library(changes, merges, Undo(directories, changes, audit))
 
 

@@ -13,7 +13,7 @@ from mcp_types import ElicitResult
 
 from bitrix24_directories.changing.audit import Audit
 from bitrix24_directories.changing.changes import Changes
-from bitrix24_directories.changing.locks import Turns
+from bitrix24_directories.changing.locks import DirectoryLocks
 from bitrix24_directories.changing.merging.log import read_log
 from bitrix24_directories.changing.merging.merges import Merges
 from bitrix24_directories.changing.merging.models import Merge
@@ -73,10 +73,10 @@ class Program:
         webhook = Webhook.parse(self.portal.webhook_url())
         async with Bitrix24Client(webhook, timeout=20, plan=limits, transport=transport) as client:
             directories = Directories(client, Cache(600))
-            audit, turns = Audit(str(self.log), quiet=True), Turns(20, self.state)
-            changes = Changes(directories, audit, turns, 20, salt=(lambda: self.salt) if self.salt else None)
+            audit, locks = Audit(str(self.log), quiet=True), DirectoryLocks(20, self.state)
+            changes = Changes(directories, audit, locks, 20, salt=(lambda: self.salt) if self.salt else None)
             merges = Merges(
-                directories, changes, audit, turns, 20, limits, salt=(lambda: self.salt) if self.salt else None
+                directories, changes, audit, locks, 20, limits, salt=(lambda: self.salt) if self.salt else None
             )
             yield merges, Undo(directories, changes, audit)
 
@@ -122,7 +122,7 @@ async def test_after_a_restart_the_log_knows_what_was_moved(deals: PortalInProce
     async with Program(deals, log).tools() as (merges, _):
         planned = await merges.plan("DEAL_STAGE", ["EXECUTING"], "PREPARATION")
         with pytest.raises(KilledError):
-            await merges.carry_out("merge", planned, confirmed=False, to_the_end=True, told=told)
+            await merges.carry_out("merge", planned, confirmed=False, to_the_end=True, on_progress=told)
     moved = updates(deals)
     assert 0 < moved < 30
     result = await Program(deals, log).merge("DEAL_STAGE", ["EXECUTING"], "PREPARATION")
@@ -266,7 +266,7 @@ async def test_progress_and_agreement_are_one_for_all_replicas(portal: PortalInP
             now = await merges.plan("SOURCE", ["EMAIL"], "WEB")
             assert now.plan_id == planned.plan_id
             assert now.total == 200
-            assert await merges.agreed(now) == bool(said)
+            assert await merges.has_consent(now) == bool(said)
             said.append(await merges.carry_out("merge", now, confirmed=False))
     assert len(said) > 2
     moved = [one.moved for one in said]

@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from bitrix24_directories.changing.planning.operations import Plan
+from bitrix24_directories.changing.planning.operations import ChangePlan
 from bitrix24_directories.changing.planning.planner import Planner
 from bitrix24_directories.directories.models import DirectoryItems, Item
 from bitrix24_directories.directories.rows import read_statuses
@@ -34,7 +34,7 @@ def read(store: CrmStore, entity_id: str) -> list[Item]:
     return read_statuses(run(store, ADMIN, "crm.status.list", asked).result, entity_id)
 
 
-def carry_out(store: CrmStore, plan: Plan) -> None:
+def carry_out(store: CrmStore, plan: ChangePlan) -> None:
     for operation in plan.operations:
         run(store, ADMIN, operation.method, operation.params)
 

@@ -1,5 +1,5 @@
-"""Changing directories: `changes` reads, plans, carries out and records; `planning/` knows the portal's rules;
-`merging/` moves the records of several codes to one.
+"""Changes of directories: `changes` reads, plans, carries out and records them.
 
-Loaded only where writes are allowed, but for `stopped`.
+`planning/` has the portal's rules; `merging/` moves the records of several codes to one. Only loaded if writes are
+allowed, except for `stopped`.
 """

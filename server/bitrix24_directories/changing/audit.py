@@ -1,9 +1,8 @@
-"""The audit log: JSON lines for every change, tried or done, on stderr and in a file if one is set. A leaf.
+"""Audit log: JSON lines for every change tried or done, on stderr and optionally in a file.
 
-A change is that of an item of a directory, or of a field of a record.
-
-Before a change is sent there is an `intent` line, after it an `outcome` line with the same `id`; so whatever ends the
-process in between leaves a trace.
+A change affects an item of a directory, or a field of a record. An `intent` line is written before a change is sent,
+and an `outcome` line with the same `id` after it, so a process that ends in between leaves a trace. Imports no module
+of ours.
 """
 
 from __future__ import annotations
@@ -20,50 +19,50 @@ from pathlib import Path
 from typing import Any
 
 logger = logging.getLogger(__name__)
-logger.setLevel(logging.INFO)  # whatever the level of the other logs
+logger.setLevel(logging.INFO)  # independent of the level of other logs
 
 _NAMES = ("entityId", "statusId", "entityTypeId", "recordId")
-"""What says in a line which item or record it is about."""
+"""Keys of a line that identify its item or record."""
 
 _CUT_OFF = "unknown: interrupted before it was answered"
 
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-# To open a pipe that nobody reads would wait for ever.
+# Opening a pipe without a reader would wait forever.
 _FLAGS |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 class Audit:
-    """Writes to stderr through logging unless it is `quiet`, and to `path` where there is one; `person` is who calls.
+    """Writes to stderr through logging unless it is `quiet`, and to the file `path` if given.
 
-    Every method raises OSError where that is no regular file that can be written: a pipe, a device, a folder, or a link
-    to somebody else's file.
+    `person` is the caller's name. Every method raises OSError if `path` is not a regular writable file: a pipe, a
+    device, a folder, or a link to another user's file.
     """
 
     def __init__(self, path: str = "", *, quiet: bool = False, person: str = "") -> None:
         self._path = path
-        self._said = {"person": person} if person else {}
+        self._common = {"person": person} if person else {}
         self._quiet = quiet
         self._unanswered: dict[str, Mapping[str, Any]] = {}
         self.said: Counter[str] = Counter()
-        """How many changes have come out how, by the first words of their outcomes."""
+        """Number of changes by the first words of their outcomes."""
 
     @property
-    def kept(self) -> bool:
-        """Whether it is written to a file."""
+    def writes_file(self) -> bool:
+        """True if the log is written to a file."""
         return bool(self._path)
 
-    def make_sure(self) -> None:
-        """No change may go unrecorded: find out before it is tried."""
+    def check_writable(self) -> None:
+        """Raise OSError before a change if it could not be recorded."""
         if self._path:
             os.close(self._open())
 
     def intend(self, **record: Any) -> str:
-        """Write down what is about to be sent; gives the id for its outcome."""
+        """Record a change before it is sent; returns the id for its outcome."""
         (number,) = self.intend_all([record])
         return number
 
     def intend_all(self, records: Sequence[Mapping[str, Any]]) -> list[str]:
-        """The same for what is sent together."""
+        """Record changes that are sent together; returns their ids."""
         numbers = [secrets.token_hex(8) for _ in records]
         self._write(
             *({"id": number, "event": "intent", **record} for number, record in zip(numbers, records, strict=True))
@@ -72,19 +71,21 @@ class Audit:
         return numbers
 
     def outcome(self, number: str, outcome: str, **record: Any) -> None:
-        """Write down what became of the change with this id."""
+        """Record the outcome of the change with this id."""
         self.outcomes([(number, outcome, record)])
 
-    def outcomes(self, all_of_them: Iterable[tuple[str, str, Mapping[str, Any]]]) -> None:
-        """The same for what was sent together."""
-        known = [*all_of_them]
-        self._write(*({"id": number, "event": "outcome", **of, "outcome": outcome} for number, outcome, of in known))
-        for number, outcome, _ in known:
+    def outcomes(self, outcomes: Iterable[tuple[str, str, Mapping[str, Any]]]) -> None:
+        """Record outcomes of changes that were sent together: id, outcome, other keys."""
+        written = [*outcomes]
+        self._write(
+            *({"id": number, "event": "outcome", **keys, "outcome": outcome} for number, outcome, keys in written)
+        )
+        for number, outcome, _ in written:
             self._unanswered.pop(number, None)
             self.said[outcome.partition(":")[0]] += 1
 
     def cut_off(self) -> None:
-        """Write `unknown` of all that has no outcome: the process ends before the portal has answered."""
+        """Record `unknown` for all changes without an outcome, because the process is ending."""
         self.outcomes(
             [
                 (number, _CUT_OFF, {name: record[name] for name in _NAMES if name in record})
@@ -92,45 +93,45 @@ class Audit:
             ]
         )
 
-    def not_wanted(self, how: str, **record: Any) -> None:
-        """Write down a change to which a person said no (`declined`) or nothing (`cancelled`)."""
+    def rejected(self, how: str, **record: Any) -> None:
+        """Record a change that a person declined (`declined`) or did not answer (`cancelled`)."""
         self._write({"id": secrets.token_hex(8), "event": how, **record})
 
     def ended(self, **record: Any) -> None:
-        """Write down that a merge is at its end: what is done after this is of another plan."""
+        """Record the end of a merge; later lines belong to another plan."""
         self._write({"id": secrets.token_hex(8), "event": "ended", **record})
 
     def _write(self, *records: dict[str, Any]) -> None:
         when = datetime.now(UTC).isoformat(timespec="milliseconds")
-        lines = [json.dumps({"when": when} | self._said | record, ensure_ascii=False) for record in records]
+        lines = [json.dumps({"when": when} | self._common | record, ensure_ascii=False) for record in records]
         try:
             if self._path:
                 left = memoryview("".join(f"{line}\n" for line in lines).encode(errors="backslashreplace"))
                 opened = self._open()
                 try:
-                    while left:  # at once, as a rule: other processes may append to the same file
+                    while left:  # usually one write: other processes may append to the same file
                         left = left[os.write(opened, left) :]
                 finally:
                     os.close(opened)
-        finally:  # after the file: stderr may be in the middle of something, in a handler of signals
+        finally:  # after the file, because stderr may be busy in a signal handler
             for line in () if self._quiet else lines:
                 logger.info("%s", line)
 
     def _open(self) -> int:
         path = Path(self._path)
-        if path.exists():  # looked at first: to open a device can do something by itself
-            _make_sure_of(path, path.stat())
+        if path.exists():  # checked first, because opening a device may have effects
+            _check_regular_file(path, path.stat())
         opened = os.open(path, _FLAGS, 0o600)
         try:
-            _make_sure_of(path, os.fstat(opened))
+            _check_regular_file(path, os.fstat(opened))
         except OSError:
             os.close(opened)
             raise
         return opened
 
 
-def _make_sure_of(path: Path, found: os.stat_result) -> None:
-    if not stat.S_ISREG(found.st_mode):
+def _check_regular_file(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
         raise OSError("it is no regular file")
-    if path.is_symlink() and hasattr(os, "geteuid") and found.st_uid != os.geteuid():
+    if path.is_symlink() and hasattr(os, "geteuid") and status.st_uid != os.geteuid():
         raise OSError("it is a link to another user's file")

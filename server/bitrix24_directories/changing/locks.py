@@ -1,4 +1,4 @@
-"""One change at a time for each directory, and what of a change has to happen before a deadline."""
+"""Locks that allow one change at a time for each directory, and deadlines of changes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from bitrix24_directories.rest import Bitrix24Error, Entry, failure
 from bitrix24_directories.state.shared import Inside, MakeSure, State, UnavailableError
 
 
-class Turns:
-    """Who changes which directory of `portal` now, and when each was changed last by this caller.
+class DirectoryLocks:
+    """Locks for the directories of `portal`, with the time of this caller's last change of each.
 
-    Others that `state` is shared with wait for their turn as well.
+    Replicas that share `state` use the same locks.
     """
 
     def __init__(self, timeout: float, state: State | None = None, portal: str = "") -> None:
@@ -24,40 +24,40 @@ class Turns:
         self._written_at: dict[str, float] = {}
 
     @asynccontextmanager
-    async def of(self, entity_id: str, deadline: float) -> AsyncIterator[MakeSure]:
-        """Wait for one's turn at a directory, of which `announced` makes sure.
+    async def acquire(self, entity_id: str, deadline: float) -> AsyncIterator[MakeSure]:
+        """Hold the lock of a directory; yields a check that it is still held.
 
-        Raises Bitrix24Error: TIMEOUT where it does not come in time, STATE_UNAVAILABLE where nobody can tell.
+        Raises Bitrix24Error: TIMEOUT at the deadline, STATE_UNAVAILABLE if the shared state cannot be reached.
         """
         async with AsyncExitStack() as held:
             with anyio.CancelScope(deadline=deadline) as scope:
                 try:
-                    make_sure = await held.enter_async_context(self.state.turn(f"{self._portal} {entity_id}"))
+                    check_held = await held.enter_async_context(self.state.turn(f"{self._portal} {entity_id}"))
                 except UnavailableError:
                     raise _unavailable() from None
             if scope.cancelled_caught:
                 detail = f"waited {self._timeout:g} s behind another change of {entity_id}; nothing was changed"
                 raise failure("TIMEOUT", detail=detail, never_sent=True)
-            yield make_sure
+            yield check_held
 
     @contextmanager
-    def until(self, deadline: float) -> Iterator[None]:
-        """What comes before anything is sent. Raises Bitrix24Error (TIMEOUT) when it takes longer."""
+    def before_deadline(self, deadline: float) -> Iterator[None]:
+        """Limit the work before a change is sent. Raises Bitrix24Error (TIMEOUT) at the deadline."""
         with anyio.CancelScope(deadline=deadline) as scope:
             yield
         if scope.cancelled_caught:
             raise failure("TIMEOUT", detail=f"waited {self._timeout:g} s; nothing was changed", never_sent=True)
 
     @asynccontextmanager
-    async def announced(self, make_sure: MakeSure) -> AsyncIterator[None]:
-        """Let what others keep of the portal be old before a change is sent, and again after it.
+    async def invalidating_others(self, check_held: MakeSure) -> AsyncIterator[None]:
+        """Invalidate the caches of other replicas before a change is sent, and again after it.
 
-        Raises Bitrix24Error (STATE_UNAVAILABLE) if they cannot be told before, or the turn is lost; after it they are
-        told in any case.
+        `check_held` checks the lock. Raises Bitrix24Error (STATE_UNAVAILABLE) before the change if they cannot be
+        notified or the lock is lost.
         """
         try:
             await self.state.changing(self._portal)
-            await make_sure()
+            await check_held()
         except UnavailableError:
             raise _unavailable() from None
         try:
@@ -68,11 +68,11 @@ class Turns:
 
     @property
     def shared(self) -> bool:
-        """Whether others may have changed it, of whom this process does not hear in time."""
+        """True if other replicas may change a directory without notifying this process in time."""
         return self.state.shared
 
     def written(self, entity_id: str) -> None:
-        """Take note that the directory was changed just now."""
+        """Record that the directory was changed just now."""
         self._written_at[entity_id] = anyio.current_time()
 
     def written_since(self, entity_id: str, when: float) -> bool:

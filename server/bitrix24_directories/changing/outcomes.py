@@ -1,8 +1,8 @@
-"""Tells what became of a change: by what stands in the directory when it is read again, not by the portal's answer.
+"""Determines the outcome of a change from the directory as it is read again. Pure.
 
-Facts: the portal confirms an update whatever was stored, cuts what is too long, and can answer an error after it has
-stored the change. An answer decides only what reading leaves open: if it was lost, a change that is not there may still
-come. Pure: nothing here calls anybody.
+Facts: the portal confirms every update regardless of what it stored, cuts long values, and may answer an error after it
+has stored a change. The answer only decides what reading leaves open: if it was lost, a change that is not there may
+still come.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NOT_SHOWN = "Bitrix24 confirmed it, but the directory does not show it"
 
 
 def of_a_change(outcome: Outcome | None) -> Outcome | None:
-    """To read, a user needs other rights than to change; the portal has one text for both."""
+    """Replace an access error by NOT_ALLOWED_TO_CHANGE: the portal's text is that of reading."""
     if isinstance(outcome, Bitrix24Error) and outcome.kind == "CRM_ACCESS_DENIED" and outcome.nothing_was_done:
         return failure("NOT_ALLOWED_TO_CHANGE", http_status=outcome.http_status, never_sent=True)
     return outcome
@@ -30,9 +30,9 @@ def of_a_change(outcome: Outcome | None) -> Outcome | None:
 def judged(
     operation: Operation, outcome: Outcome | None, before: Sequence[Item], items: Sequence[Item] | None
 ) -> dict[str, Any]:
-    """Fields of the step of an operation: its outcome, why, and what is stored in place of what was asked for.
+    """Return fields of an operation's step: outcome, reason, and deviating stored values.
 
-    `before` and `items` are the directory as it was and as it is, None if it could not be read.
+    `before` and `items` are the directory before and after it; None if it could not be read again.
     """
     if outcome is None:
         return {"outcome": "not done"}
@@ -43,9 +43,9 @@ def judged(
             return {"outcome": "not done", "why": why}
         return {"outcome": "unknown", "why": f"the answer was lost, and {_UNREAD}" if error else _UNREAD}
     item = _item_of(operation, outcome, before, items)
-    gone = operation.method == "crm.status.delete"
+    is_deletion = operation.method == "crm.status.delete"
     stored = list(_stored_otherwise(operation, item)) if item is not None else []
-    if (gone and item is None) or (not gone and item is not None and not stored):
+    if (is_deletion and item is None) or (not is_deletion and item is not None and not stored):
         return {"outcome": "done"}
     if error and error.nothing_was_done:
         return {"outcome": "not done", "why": why}
@@ -57,8 +57,7 @@ def judged(
 
 
 def _item_of(operation: Operation, outcome: Outcome, before: Sequence[Item], items: Sequence[Item]) -> Item | None:
-    """The item that an operation is about, as it stands now: the same one that it was, or a new one of its code or of
-    the number that the portal gave it. Of a deletion also another one that has its code by now."""
+    """Return an operation's item: the same, the added one, or one with the deleted code."""
     old = operation.item
     if old is None:
         numbers = {item.id for item in before}
@@ -71,18 +70,18 @@ def _item_of(operation: Operation, outcome: Outcome, before: Sequence[Item], ite
 
 
 def _was_touched(operation: Operation, item: Item) -> bool:
-    """Whether anything that an operation was to change is not as it was: the rest is what others have changed."""
+    """Return true if a value that the operation should change has changed, to whatever value."""
     old, fields = operation.item, operation.params.get("fields", {})
     if old is None or operation.method == "crm.status.delete":
         return old is None or item.id != old.id
     was = {"NAME": old.name, "SORT": old.sort, "COLOR": (old.color or "").casefold()}
     now = {"NAME": item.name, "SORT": item.sort, "COLOR": (item.color or "").casefold()}
-    asked = {part: value.casefold() if part == "COLOR" else value for part, value in fields.items() if part in was}
-    return any(asked[part] != was[part] != now[part] for part in asked)
+    requested = {part: value.casefold() if part == "COLOR" else value for part, value in fields.items() if part in was}
+    return any(requested[part] != was[part] != now[part] for part in requested)
 
 
 def _stored_otherwise(operation: Operation, item: Item) -> Iterator[str]:
-    """What stands there in place of what was asked for, part by part."""
+    """Yield each stored value that differs from the requested one."""
     if operation.method == "crm.status.delete":
         yield f"{shown_code(item.status_id)} was added again (id {item.id})"
         return
@@ -101,16 +100,15 @@ def _stored_otherwise(operation: Operation, item: Item) -> Iterator[str]:
 
 
 def why_stopped(change: Change, outcomes: Sequence[Outcome | None], timeout: float) -> Bitrix24Error:
-    """The error of a change that stopped: what to tell, and what to do next, which is never to call again while a
-    change may still be carried out."""
+    """Return the error of a stopped change; it asks for no new call while the old may succeed."""
     errors = [outcome for outcome in outcomes if isinstance(outcome, Bitrix24Error)]
     unknown = [step for step in change.steps if step.outcome == "unknown"]
     if unknown:
         cause = next((error for error in errors if not error.nothing_was_done), None)
-        what = "the change was" if len(change.steps) == 1 else "all changes were"
+        subject = "the change was" if len(change.steps) == 1 else "all changes were"
         why = f"the portal's answer was lost: {cause.happened}" if cause else _UNREAD
         entry = Entry(
-            f"It is unknown whether {what} made, for {why}",
+            f"It is unknown whether {subject} made, for {why}",
             f"Do not send it again now, since it may still be carried out. In a minute or two read {change.entity_id} "
             f"with get_directory_items (details and fresh) and look whether {'; '.join(map(_sign_of, unknown))}. "
             "Tell the user what you find, and go on from there.",
@@ -150,7 +148,7 @@ def why_stopped(change: Change, outcomes: Sequence[Outcome | None], timeout: flo
 
 
 def _sign_of(step: Step) -> str:
-    """How to see in the directory that a step was carried out."""
+    """Describe the sign in the directory that a step was carried out."""
     code = shown_code(step.status_id or "")
     match step.action:
         case "add":

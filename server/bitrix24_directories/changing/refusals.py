@@ -1,4 +1,4 @@
-"""What is refused before anything is sent: items that are not to be told, and plans of which nothing is left."""
+"""Refusals before anything is sent: unknown or ambiguous items, plans without operations."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from bitrix24_directories.rest import Bitrix24Error, Entry
 from bitrix24_directories.text import shown_code, shown_id
 from bitrix24_directories.words import name_key
 
-from .planning.operations import Plan
+from .planning.operations import ChangePlan
 
 CHANNEL_COMES_BACK = "it is an open channel's source: the channel adds it again with its next chat"
 
 
-def whole(plan: Plan) -> Plan:
-    """The plan of a single change. Raises CHANGE_REFUSED where nothing is left of it."""
+def whole(plan: ChangePlan) -> ChangePlan:
+    """Return the plan of a single change. Raises CHANGE_REFUSED if all of it was refused."""
     steps = [step for step in plan.refused if step.action == "refused"]
     if steps and not plan.operations:
         raise refused("; ".join(f"{step.name}: {step.why}" for step in steps))
@@ -24,26 +24,26 @@ def whole(plan: Plan) -> Plan:
 
 
 def item_named(items: Sequence[Item], text: str) -> Item:
-    """An item by code or name."""
-    found = coded(items, text.strip()) or [item for item in items if name_key(item.name) == name_key(text)]
-    if len(found) != 1:
+    """Return the item with this code or name. Raises CHANGE_REFUSED for none or several."""
+    fits = coded(items, text.strip()) or [item for item in items if name_key(item.name) == name_key(text)]
+    if len(fits) != 1:
         raise refused(
-            f'"{shown_id(text, 100)}" is {"several items" if found else "no item"} of the directory, by code and name',
-            _use_one_of(found or items),
+            f'"{shown_id(text, 100)}" is {"several items" if fits else "no item"} of the directory, by code and name',
+            _use_one_of(fits or items),
         )
-    return found[0]
+    return fits[0]
 
 
 def item_with_code(items: Sequence[Item], code: str) -> Item:
-    """An item by its STATUS_ID, with or without the pipeline's prefix; never by its numeric record id."""
-    wanted = code.strip()
-    found = coded(items, wanted)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise refused(f'"{shown_id(code, 100)}" fits several codes of the directory', _use_one_of(found))
-    record = next((item for item in items if str(item.id) == wanted), None)
-    hint = f"; {wanted} is the record id of {shown_code(record.status_id)} ({record.name})" if record else ""
+    """Return the item with this STATUS_ID, with or without prefix; never by its record id."""
+    bare_code = code.strip()
+    matches = coded(items, bare_code)
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise refused(f'"{shown_id(code, 100)}" fits several codes of the directory', _use_one_of(matches))
+    record = next((item for item in items if str(item.id) == bare_code), None)
+    hint = f"; {bare_code} is the record id of {shown_code(record.status_id)} ({record.name})" if record else ""
     raise refused(
         f'"{shown_id(code, 100)}" is no STATUS_ID of the directory{hint}',
         _use_one_of(items),

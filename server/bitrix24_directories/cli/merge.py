@@ -13,7 +13,7 @@ import anyio
 
 from bitrix24_directories.changing.audit import Audit
 from bitrix24_directories.changing.changes import Changes, audit_trouble
-from bitrix24_directories.changing.locks import Turns
+from bitrix24_directories.changing.locks import DirectoryLocks
 from bitrix24_directories.changing.merging.log import LoggedMerge, read_log
 from bitrix24_directories.changing.merging.merges import Merges
 from bitrix24_directories.changing.merging.models import Merge
@@ -82,9 +82,9 @@ def _run(args: argparse.Namespace, log: str | None, logged: LoggedMerge | None =
             raise trouble
         async with client_of(portal, settings, transport) as client:
             directories = Directories(client, Cache(settings.cache_ttl))
-            turns = Turns(settings.timeout)
-            changes = Changes(directories, audit, turns, settings.timeout)
-            merges = Merges(directories, changes, audit, turns, settings.timeout, settings.limits)
+            locks = DirectoryLocks(settings.timeout)
+            changes = Changes(directories, audit, locks, settings.timeout)
+            merges = Merges(directories, changes, audit, locks, settings.timeout, settings.limits)
             with interruption.cancels():
                 if logged is not None:
                     return await _undo(args, Undo(directories, changes, audit), logged)
@@ -132,8 +132,8 @@ async def _merge(args: argparse.Namespace, merges: Merges, log: str) -> int:
                     planned,
                     confirmed=confirmed,
                     to_the_end=True,
-                    told=partial(told_of, of=planned.total),
-                    begins=lambda phase: told_of.names(say(_PHASES[phase])),
+                    on_progress=partial(told_of, of=planned.total),
+                    on_phase=lambda phase: told_of.names(say(_PHASES[phase])),
                 )
             except Bitrix24Error as exc:
                 if not isinstance(exc.partial_result, Merge):

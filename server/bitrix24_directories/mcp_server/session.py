@@ -213,7 +213,7 @@ def session_of(
         return Session(directories)
     from bitrix24_directories.changing.audit import Audit  # what most never need
     from bitrix24_directories.changing.changes import Changes
-    from bitrix24_directories.changing.locks import Turns
+    from bitrix24_directories.changing.locks import DirectoryLocks
     from bitrix24_directories.changing.merging.merges import Merges
 
     portal, salt = directories.reader.identity[0], None
@@ -223,7 +223,7 @@ def session_of(
             """The same in all replicas for one person on one portal; another one when they agree on another secret."""
             return hashlib.sha256(state.secrets[0] + f"{name} {portal}".encode()).hexdigest()
 
-    audit, turns = audit or Audit(settings.audit_log, person=name), Turns(settings.timeout, state, portal)
-    changes = Changes(directories, audit, turns, settings.timeout, salt)
-    merges = Merges(directories, changes, audit, turns, settings.timeout, settings.limits, salt=salt)
+    audit, locks = audit or Audit(settings.audit_log, person=name), DirectoryLocks(settings.timeout, state, portal)
+    changes = Changes(directories, audit, locks, settings.timeout, salt)
+    merges = Merges(directories, changes, audit, locks, settings.timeout, settings.limits, salt=salt)
     return Session(directories, Writing(changes, merges))

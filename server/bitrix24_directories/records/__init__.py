@@ -1,1 +1,1 @@
-"""Checks a whole record before it is written: `check` reads what it takes and answers, the others judge."""
+"""Checks a whole record before it is written: `check` reads and answers, the rest judges."""

@@ -1,4 +1,4 @@
-"""What people and models call the fields that most records have, beside their names and titles. Pure."""
+"""Common names for the fields of most records, besides their own names and titles. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from bitrix24_directories.directories.fields.fields import Field, folded_name
 
 MULTIFIELDS = {"phone": "PHONE", "email": "EMAIL", "web": "WEB", "im": "IM"}
-"""Fields of phones and the like, by alias: the `typeId` of their rows, which is their old name too."""
+"""Fields of phones and the like by alias: the `typeId` of their rows, also the old name of the field."""
 
 # A field (its new name, its kind in brackets, or `stage`), and its aliases without blanks and underscores.
 _TABLE = """
@@ -40,16 +40,16 @@ _EVERY_FIELD = frozenset(("id", "uf", "crm", "by", "is", "field", "code", "deal"
 
 
 def called_by_alias(key: str, fields: Sequence[Field]) -> list[Field]:
-    """The writable fields that a key means by its alias: `STAGE`, `Pipeline`, `валюта`."""
+    """Return the writable fields with this alias: `STAGE`, `Pipeline`, `валюта`."""
     roles = _ROLES.get(folded_name(key), [])
-    found = [field for field in fields if not field.read_only and _role(field) in roles]
-    if not found and multifield_type(key):
+    matches = [field for field in fields if not field.read_only and _role(field) in roles]
+    if not matches and multifield_type(key):
         return [field for field in fields if field.name == "fm"]
-    return found
+    return matches
 
 
 def multifield_type(key: str) -> str:
-    """The `typeId` of the rows that a key names: PHONE, EMAIL; empty for other keys."""
+    """Return the `typeId` of a multifield key's rows, PHONE or EMAIL; empty for other keys."""
     name = folded_name(key)
     return next((MULTIFIELDS[role] for role in [name, *_ROLES.get(name, [])] if role in MULTIFIELDS), "")
 
@@ -59,22 +59,22 @@ def names_of(field: Field) -> tuple[str, str, str]:
 
 
 def nearest_fields(key: str, fields: Sequence[Field]) -> list[Field]:
-    """Fields that a key speaks of, then those that it may be a misspelling of.
+    """Return fields with a word of the key, then fields with a similar name.
 
-    It speaks of a field by words of its names, its title, its directory or kind, or its aliases.
+    Words are compared with a field's names, title, directory, kind and aliases.
     """
-    from rapidfuzz import fuzz  # only a mistake needs it, and start-up time counts
+    from rapidfuzz import fuzz  # only mistakes need it, and it delays the start
 
     words, spelt = _words(key) - _EVERY_FIELD, key.casefold().replace("_", " ")
     ranked: list[tuple[int, float, Field]] = []
     for field in fields:
         if not field.read_only:
-            named = _words(" ".join((field.name, field.old_name, field.title, *field.directories)))
-            named |= set() if field.kind == "crm_status" else _words(field.kind)
-            alike = sum(word in named or _role(field) in _ROLES.get(word, ()) for word in words)
+            field_words = _words(" ".join((field.name, field.old_name, field.title, *field.directories)))
+            field_words |= set() if field.kind == "crm_status" else _words(field.kind)
+            alike = sum(word in field_words or _role(field) in _ROLES.get(word, ()) for word in words)
             names = (name.casefold().replace("_", " ") for name in (*names_of(field), field.title))
             ranked.append((alike, max(fuzz.WRatio(spelt, name) for name in names), field))
-    ranked.sort(key=lambda one: one[:2], reverse=True)
+    ranked.sort(key=lambda candidate: candidate[:2], reverse=True)
     return [field for alike, close, field in ranked[:_NEAREST] if alike or close >= _CLOSE]
 
 

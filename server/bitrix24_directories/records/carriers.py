@@ -1,6 +1,6 @@
-"""Counts now which records carry some codes of a directory, before anything is done to its items or to the records.
+"""Counts the records that carry given codes, before their items or the records are changed.
 
-Asks through `directories`. Facts: as `usage`, which tells the same of a whole directory, out of the cache where it can.
+Reads through `directories`, never from the cache. Facts: see `usage`, which counts a whole directory and may use it.
 """
 
 from __future__ import annotations
@@ -14,78 +14,78 @@ from bitrix24_directories.directories.models import Directory
 from bitrix24_directories.directories.naming import only
 from bitrix24_directories.rest import Bitrix24Error
 
-from .counting import Counting, Place
+from .counting import CodeField, Counting
 
 
 @dataclass(frozen=True)
 class Carriers:
-    """How many records carry each of some codes, and what keeps that from being the whole truth (`uncounted`).
+    """Counts of the records that carry each code, and the reasons for missing counts.
 
-    `places` are all fields that take the codes; `counts` are by code and path, None where there are some and how many
-    is not known; a code that no record carries has none.
+    `code_fields` are all fields that take the codes. `counts` are by code and path; None means at least one record, but
+    an unknown number. A code that no record carries is not in it. `uncounted` holds the reasons.
     """
 
-    places: Sequence[Place] = ()
+    code_fields: Sequence[CodeField] = ()
     counts: dict[str, dict[str, int | None]] = field(default_factory=dict)
     uncounted: Sequence[str] = ()
 
     @property
     def carried(self) -> dict[str, str]:
-        """The codes that records carry, with how many and where, as `3 in lead.SOURCE_ID`."""
+        """Codes that records carry, with a text such as `3 in lead.SOURCE_ID`."""
         return {
-            code: ", ".join(f"{'some' if count is None else count} in {path}" for path, count in of.items())
-            for code, of in self.counts.items()
+            code: ", ".join(f"{'some' if count is None else count} in {path}" for path, count in counts.items())
+            for code, counts in self.counts.items()
         }
 
     @property
     def none_found(self) -> str:
-        """What is to be said of a code that is not carried."""
+        """Text for a code that no record was found to carry."""
         if not self.uncounted:
             return "no record that this user may read carries it"
         return f"whether records carry it is not known for certain: {'; '.join(self.uncounted)}"
 
 
-async def carriers(directories: Directories, entity_id: str, codes: Sequence[str]) -> Carriers:
-    """Count now which of `codes` records carry, in every field that takes them now. What cannot be counted is said."""
+async def count_carriers(directories: Directories, entity_id: str, codes: Sequence[str]) -> Carriers:
+    """Count the records with each of `codes` in every field; errors are put into `uncounted`."""
     try:
         lists = await directories.lists(fresh=True)
         directory = only(entity_id, lists.named(entity_id))
-        places, counting = places_of(lists, directory), Counting(directories.reader, fresh=True)
-        await counting.ask([place.with_any_of(codes) for place in places])
-        carrying = [place for place in places if counting.total(place.with_any_of(codes))]
-        await counting.ask([place.with_code(code) for place in carrying for code in codes])
+        code_fields, counting = code_fields_of(lists, directory), Counting(directories.reader, fresh=True)
+        await counting.ask([code_field.with_any_of(codes) for code_field in code_fields])
+        carrying = [code_field for code_field in code_fields if counting.total(code_field.with_any_of(codes))]
+        await counting.ask([code_field.with_code(code) for code_field in carrying for code in codes])
     except Bitrix24Error as exc:
         return Carriers(uncounted=[exc.happened])
     counts = {
-        code: {place.of.path: count for place in carrying if (count := counting.total(place.with_code(code))) != 0}
+        code: {field.path: count for field in carrying if (count := counting.total(field.with_code(code))) != 0}
         for code in codes
     }
-    missing = {place.of.path: counting.missing([place.with_any_of(codes)]) for place in places}
-    missing |= {place.of.path: counting.missing([place.with_code(code) for code in codes]) for place in carrying}
-    uncounted = [f"{path}: {what}" for path, what in missing.items() if what]
-    for place in carrying:
-        whole = counting.total(place.with_any_of(codes))
-        each = counting.sum_of([place.with_code(code) for code in codes])
-        if whole is not None and each is not None and each < whole:
-            uncounted.append(f"{place.of.path}: {whole} carry one of the codes, and {each} when each is counted")
-    found = {code: of for code, of in counts.items() if of}
-    return Carriers(places, found, [*unread_in(lists, directory, places), *uncounted])
+    missing = {code_field.path: counting.missing([code_field.with_any_of(codes)]) for code_field in code_fields}
+    missing |= {field.path: counting.missing([field.with_code(code) for code in codes]) for field in carrying}
+    uncounted = [f"{path}: {reason}" for path, reason in missing.items() if reason]
+    for code_field in carrying:
+        whole = counting.total(code_field.with_any_of(codes))
+        summed = counting.sum_of([code_field.with_code(code) for code in codes])
+        if whole is not None and summed is not None and summed < whole:
+            uncounted.append(f"{code_field.path}: {whole} carry one of the codes, and {summed} when each is counted")
+    nonzero = {code: by_path for code, by_path in counts.items() if by_path}
+    return Carriers(code_fields, nonzero, [*unread_in(lists, directory, code_fields), *uncounted])
 
 
-def places_of(lists: Lists, directory: Directory) -> list[Place]:
-    """The fields that take the directory's codes and can be counted."""
-    with_pipelines = {one.type.id for one in lists.fields.all() if one.field.kind == "crm_category"}
-    places: list[Place] = []
-    for one in lists.fields.all():
-        if one.field.name and not one.field.read_only and one.takes(directory):
-            in_one = one.field.is_stage and one.type.id in with_pipelines
-            places.append(Place(one, directory.category_id if in_one else None))
-    return places
+def code_fields_of(lists: Lists, directory: Directory) -> list[CodeField]:
+    """Return the fields that take the directory's codes and can be counted."""
+    with_pipelines = {field.type.id for field in lists.fields.all() if field.field.kind == "crm_category"}
+    code_fields: list[CodeField] = []
+    for record_field in lists.fields.all():
+        if record_field.field.name and not record_field.field.read_only and record_field.takes(directory):
+            in_one = record_field.field.is_stage and record_field.type.id in with_pipelines
+            code_fields.append(CodeField(record_field, directory.category_id if in_one else None))
+    return code_fields
 
 
-def unread_in(lists: Lists, directory: Directory, places: Sequence[Place]) -> Iterator[str]:
-    """What takes the codes, or may take them, and is none of the `places` that can be counted."""
-    counted = {place.of.shown for place in places}
+def unread_in(lists: Lists, directory: Directory, code_fields: Sequence[CodeField]) -> Iterator[str]:
+    """Yield a reason for each field that may take the codes but cannot be counted."""
+    counted = {code_field.record_field.shown for code_field in code_fields}
     for path in directory.used_in or ():
         if path in NOT_READ:
             yield f"{path} cannot be counted: no REST method reads these records"
@@ -95,5 +95,5 @@ def unread_in(lists: Lists, directory: Directory, places: Sequence[Place]) -> It
 
 
 def unread_kinds(lists: Lists, directory: Directory) -> list[RecordType]:
-    """The kinds of records that may take the codes, as far as is known: their fields could not be read."""
+    """Return the kinds of records that may take the codes but whose fields could not be read."""
     return [kind for kind in lists.fields.unread() if directory.entity_type_id in (None, kind.id)]

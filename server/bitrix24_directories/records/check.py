@@ -1,6 +1,6 @@
-"""Checks a record before it is written: what is right, what is to be written instead, what Bitrix24 would have done.
+"""Checks a record before it is written, and proposes the fields to write instead.
 
-`knowledge` reads, `judging` decides. A value is called wrong only after its list was read past the cache.
+`knowledge` reads, `judging` decides. A value is reported as wrong only after its list was read past the cache.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from bitrix24_directories.text import shown_id
 from bitrix24_directories.words import name_key
 
 from .judging import judge_record
-from .knowledge import Gathering
-from .models import AS_IT_STANDS, CheckedRecord, RecordVerdict
+from .knowledge import RecordContextLoader
+from .models import ACCEPTED, CheckedRecord, RecordVerdict
 
-_CERTAIN = (*AS_IT_STANDS, "changed", "clears")
+_CERTAIN = (*ACCEPTED, "changed", "clears")
 
 
 async def check_record(
@@ -30,46 +30,46 @@ async def check_record(
     *,
     entity_type_id: int | None = None,
 ) -> CheckedRecord:
-    """Check the fields (key, value) of a record of the kind `entity`, or of several; new ones unless `record_id` names
-    one that there is. `entity_type_id` is what was said of the kind beside the fields.
+    """Check the fields (key, value) of one or several records of the kind `entity`.
 
-    Raises Bitrix24Error: UNKNOWN_RECORD_TYPE, RECORD_NOT_FOUND, INVALID_ARGUMENTS where `entity_type_id` is another
-    kind than `entity`, and whatever keeps fields or lists from being read.
+    The records are new unless `record_id` is the id of an existing one. `entity_type_id` is the kind passed beside the
+    fields. Raises Bitrix24Error: UNKNOWN_RECORD_TYPE, RECORD_NOT_FOUND, INVALID_ARGUMENTS if `entity_type_id` and
+    `entity` are different kinds, and all errors of reading fields and lists.
     """
     asked_at = anyio.current_time()
-    given: list[dict[str, list[Any]]] = [{} for _ in records]
-    for fields, record in zip(given, records, strict=True):
+    raw_records: list[dict[str, list[Any]]] = [{} for _ in records]
+    for fields, record in zip(raw_records, records, strict=True):
         for key, value in record:
             fields.setdefault(key, []).append(value)
-    keys = list(dict.fromkeys(key for fields in given for key in fields))
-    gathering = Gathering(directories, entity, keys, record_id, as_items=entity_type_id is not None)
-    known = await gathering.gather()
-    if entity_type_id not in (None, known.type.id):
+    keys = list(dict.fromkeys(key for fields in raw_records for key in fields))
+    loader = RecordContextLoader(directories, entity, keys, record_id, as_items=entity_type_id is not None)
+    context = await loader.load()
+    if entity_type_id not in (None, context.type.id):
         why = (
-            f"is {known.type.shown} ({known.type.id}), and the entityTypeId beside fields is {entity_type_id}: call "
-            "again with one of them"
+            f"is {context.type.shown} ({context.type.id}), and the entityTypeId beside fields is {entity_type_id}: "
+            "call again with one of them"
         )
         todo = f'Correct them and call again:\n- entity: "{shown_id(entity, 100)}" {why}'
         raise Bitrix24Error("INVALID_ARGUMENTS", Entry("check_record was called with wrong arguments", todo, "input"))
-    verdicts = [judge_record(known, fields) for fields in given]
+    verdicts = [judge_record(context, fields) for fields in raw_records]
     checked = [field for verdict in verdicts for field in verdict.fields or ()]
-    named = [one for one in checked if one.outcome == "changed" and one.name is not None]
-    # An item's own name is as good as its code: nothing that may have come since makes it another verdict.
-    is_certain = all(name_key(one.given or "") == name_key(one.name or "") for one in named)
-    if not is_certain or any(one.outcome not in _CERTAIN for one in checked):
-        again = await gathering.gather_again(asked_at)
+    resolved = [field for field in checked if field.outcome == "changed" and field.name is not None]
+    # An item's own name is as certain as its code: newer items cannot change the verdict.
+    is_certain = all(name_key(field.given or "") == name_key(field.name or "") for field in resolved)
+    if not is_certain or any(field.outcome not in _CERTAIN for field in checked):
+        again = await loader.refresh(asked_at)
         if again is not None:
-            known, verdicts = again, [judge_record(again, fields) for fields in given]
-    kind = known.type
+            context, verdicts = again, [judge_record(again, fields) for fields in raw_records]
+    kind = context.type
     if len(verdicts) == 1:
         return CheckedRecord(entity_type_id=kind.id, entity=kind.shown, **dict(verdicts[0]))
-    without_what_is_right: list[RecordVerdict] = []
+    shortened: list[RecordVerdict] = []
     for verdict in verdicts:
-        told = [field for field in verdict.fields or () if field.outcome not in AS_IT_STANDS]
-        without_what_is_right.append(verdict.model_copy(update={"fields": told or None}))
+        reported = [field for field in verdict.fields or () if field.outcome not in ACCEPTED]
+        shortened.append(verdict.model_copy(update={"fields": reported or None}))
     return CheckedRecord(
         entity_type_id=kind.id,
         entity=kind.shown,
         ok=all(verdict.ok for verdict in verdicts),
-        records=without_what_is_right,
+        records=shortened,
     )

@@ -1,6 +1,6 @@
-"""Judges a code among the items of a list: a directory's, an enumeration's, pipelines, currencies. Pure.
+"""Judges a code by its list: of a directory, an enumeration, pipelines, currencies. Pure.
 
-Facts: a wrong code is stored as it is; records hold an enumeration's ID, and its text becomes nothing.
+Facts: the portal stores a wrong code unchanged; records hold an enumeration's ID, and its text is stored as nothing.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from bitrix24_directories.words import name_key
 from .verdicts import Verdict, option
 
 WORDS_LIMIT = 200
-"""Characters of a value that are looked for among names."""
+"""Longest value, in characters, that is compared with names."""
 
 SHOWN = 20
-"""Items of a list that are shown if nothing fits: all of them, or of a longer one the nearest."""
+"""Most items of a list that are shown if nothing fits: all of them, or the nearest of a longer list."""
 
 
 _SHOWN_ID = 60
@@ -35,20 +35,20 @@ _NAMES = ("name", "fullname", "title", "value")
 
 @dataclass(frozen=True)
 class CodeList:
-    """A list of codes: what it is called in texts, and its items."""
+    """List of codes: the directory that names it in texts, and its items."""
 
     directory: Directory
     items: Sequence[Item]
 
     @cached_property
     def matcher(self) -> Matcher:
-        """Made once: many records may be looked up in a long list."""
+        """Matcher over the items, built once for many records."""
         return Matcher([(self.directory, self.items)])
 
 
 @dataclass(frozen=True)
 class Pipeline(CodeList):
-    """A pipeline with its stages; types without pipelines have one, whose number is None."""
+    """Pipeline with its stages; a type without pipelines has a single one with the number None."""
 
     default: bool
 
@@ -58,7 +58,7 @@ class Pipeline(CodeList):
 
     @property
     def name(self) -> str:
-        """Its plain name; its number where the user may not see that."""
+        """Name of the pipeline, or a text with its number if the user may not see the name."""
         return self.directory.pipeline or (self.directory.name if self.number is None else f"pipeline {self.number}")
 
     @cached_property
@@ -67,12 +67,12 @@ class Pipeline(CodeList):
 
 
 def code_text(value: Any) -> str:
-    """A value as a code: records carry `79` and `"79"` alike."""
+    """Return a value as a code: `79` and `"79"` are the same code."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def as_json(value: Any) -> Any:
-    """What a text holds that is a JSON list or object; anything else as it is."""
+    """Parse a text that is a JSON list or object; return any other value unchanged."""
     if isinstance(value, str) and value.lstrip().startswith(("[", "{")):
         try:
             return from_json(value, allow_inf_nan=False)
@@ -82,7 +82,7 @@ def as_json(value: Any) -> Any:
 
 
 def code_and_name(value: Any) -> tuple[Any, str] | None:
-    """The code and the name in a list's row, in `[code, name]` or in a value alone; None where there is no one code."""
+    """Return the code and name in a row, `[code, name]` or value; None unless it has one code."""
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], list | dict):
         return code_and_name(value[0])
     if isinstance(value, list):
@@ -91,55 +91,56 @@ def code_and_name(value: Any) -> tuple[Any, str] | None:
         row = {folded_name(str(key)): part for key, part in value.items()}
         if list(row) == ["0"]:  # PHP's list of one
             return code_and_name(row["0"])
-        told = next((key for key in _CODES if key in row), None)
-        name = next((row[key] for key in _NAMES if key in row and key != told), "")
-        code = row[told] if told else name or None
+        code_key = next((key for key in _CODES if key in row), None)
+        name = next((row[key] for key in _NAMES if key in row and key != code_key), "")
+        code = row[code_key] if code_key else name or None
     else:
         return value, ""
     return None if code is None or isinstance(code, list | dict) or not isinstance(name, str) else (code, name)
 
 
 def judge_row(value: Any, judge: Callable[[Any], Verdict], otherwise: str) -> Verdict:
-    """A code that came as its list's row or as `[code, name]`; its name has to be the item's own.
+    """Judge a code in its list's row or in `[code, name]`; the name has to belong to the code.
 
-    `otherwise` is what Bitrix24 would do with anything that is not one code.
+    `otherwise` is what Bitrix24 would do with anything that is not a single code.
     """
-    told = code_and_name(value)
-    if told is None:
+    pair = code_and_name(value)
+    if pair is None:
         return Verdict("wrong", note="expected one value", otherwise=otherwise)
     if isinstance(value, list) and isinstance(value[0], dict):
         value = value[0]
-    code, name = told
+    code, name = pair
     verdict = judge(code)
     if not isinstance(value, list | dict):
         return verdict
     if verdict.writes and name and name_key(name) != name_key(verdict.name):
-        named = judge(name)
-        of_no_list = isinstance(value, dict) and not verdict.name and not named.writes  # {"id": 7, "title": "Acme"}
-        if named.value != verdict.value and not of_no_list:
-            items = tuple(option(code_text(one.value), one.name) for one in (verdict, named) if one.writes and one.name)
+        by_name = judge(name)
+        of_no_list = isinstance(value, dict) and not verdict.name and not by_name.writes  # {"id": 7, "title": "Acme"}
+        if by_name.value != verdict.value and not of_no_list:
+            choices = [choice for choice in (verdict, by_name) if choice.writes and choice.name]
+            items = tuple(option(code_text(choice.value), choice.name) for choice in choices)
             if isinstance(value, list) or not items:
                 return Verdict("wrong", candidates=items, note="expected one value", otherwise=otherwise)
             return Verdict("ambiguous", candidates=items, note="its code and its name differ", otherwise=otherwise)
     parts = value.items() if isinstance(value, dict) else ()
-    of = next((str(part).upper() for key, part in parts if folded_name(str(key)) == "entityid"), "")
-    if verdict.writes and verdict.directory and of not in ("", verdict.directory):
+    entity_id = next((str(part).upper() for key, part in parts if folded_name(str(key)) == "entityid"), "")
+    if verdict.writes and verdict.directory and entity_id not in ("", verdict.directory):
         item = option(code_text(verdict.value), verdict.name)
-        note = f"its row is one of {shown_id(of, _SHOWN_ID)}"
+        note = f"its row is one of {shown_id(entity_id, _SHOWN_ID)}"
         return Verdict("ambiguous", candidates=(item,), note=note, otherwise=otherwise)
     return verdict.as_changed(otherwise=otherwise)
 
 
 def judge_code(value: Any, lists: Sequence[CodeList], otherwise: str) -> Verdict:
-    """What `value` is among the codes of `lists`: right as it stands, another spelling of a code, or a whole name.
+    """Judge `value` among `lists`: a code, another spelling of one, or a whole name.
 
-    `otherwise` is what Bitrix24 would do with it where it is not right.
+    `otherwise` is what Bitrix24 would do with a value that is not right.
     """
     text = code_text(value)
-    matcher = lists[0].matcher if len(lists) == 1 else Matcher((of.directory, of.items) for of in lists)
+    matcher = lists[0].matcher if len(lists) == 1 else Matcher((codes.directory, codes.items) for codes in lists)
     fits = matcher.fits(text, for_code=True) if text.strip() and len(text) <= WORDS_LIMIT else {}
-    every = [item for of in lists for item in of.items]
-    items = [entry.item for entry in fits] or [item for item in every if item.status_id == text]  # blanks before it
+    every = [item for code_list in lists for item in code_list.items]
+    items = [entry.item for entry in fits] or [item for item in every if item.status_id == text]  # with leading blanks
     if len(items) == 1:
         right = items[0].status_id == text
         return Verdict(
@@ -152,7 +153,7 @@ def judge_code(value: Any, lists: Sequence[CodeList], otherwise: str) -> Verdict
     if items:
         note = "it is the code of one and the name of others" if any(item.status_id == text for item in items) else ""
         return Verdict("ambiguous", candidates=tuple(items), note=note, otherwise=otherwise)
-    called = " or ".join(dict.fromkeys(of.directory.name or of.directory.entity_id for of in lists))
+    called = " or ".join(dict.fromkeys(codes.directory.name or codes.directory.entity_id for codes in lists))
     if not every:
         return Verdict("wrong", note=f"{called} has no items", otherwise=otherwise)
     note = f"not in {called}"

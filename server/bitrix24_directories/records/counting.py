@@ -1,4 +1,4 @@
-"""Counts of records: which are asked for, and what came of them. Asks through `directories`; means nothing by them."""
+"""Requests counts of records through `directories`, and keeps the results."""
 
 from __future__ import annotations
 
@@ -19,11 +19,15 @@ _RESERVE = 1.0  # seconds of the timeout that are left for the answer
 
 
 @dataclass(frozen=True)
-class Place:
-    """A field whose values are counted, in the records of one pipeline where it is a stage."""
+class CodeField:
+    """Field of records that carries codes; for a stage, in the records of one pipeline."""
 
-    of: FieldOf
+    record_field: FieldOf
     category_id: int | None = None
+
+    @property
+    def path(self) -> str:
+        return self.record_field.path
 
     def with_code(self, code: str) -> Read[CountedRecords]:
         return self._records({f"={self.name}": code}, ["id"])
@@ -32,102 +36,106 @@ class Place:
         return self._records({f"@{self.name}": list(codes)}, ["id"])
 
     def with_none_of(self, codes: Iterable[str]) -> Read[CountedRecords]:
-        """Records that carry another code than these, and which."""
+        """Return a read of the records that carry other codes, with those codes."""
         return self._records({f"!@{self.name}": list(codes), f"!={self.name}": ""}, ["id", self.name])
 
     def carrying(self, codes: Iterable[str], *, after: int) -> Read[dict[str, Any]]:
-        """The next 50 records by id that carry any of these, with what they carry; not counted."""
+        """Return a read of the next 50 records by id with any of these codes; not counted."""
         return records_after(
-            self.of.type.id, self.pipeline() | {f"@{self.name}": list(codes)}, ["id", self.name], after
+            self.record_field.type.id, self.pipeline() | {f"@{self.name}": list(codes)}, ["id", self.name], after
         )
 
     @property
     def name(self) -> str:
-        """The field's name in filters and records: a custom one's own, with `useOriginalUfNames`."""
-        return self.of.field.original or self.of.field.name
+        """Name in filters and records; of a custom field the original, for `useOriginalUfNames`."""
+        return self.record_field.field.original or self.record_field.field.name
 
     def pipeline(self) -> dict[str, Any]:
         return {} if self.category_id is None else {"categoryId": self.category_id}
 
     def _records(self, fitting: dict[str, Any], select: list[str]) -> Read[CountedRecords]:
-        return records_with(self.of.type.id, self.pipeline() | fitting, select)
+        return records_with(self.record_field.type.id, self.pipeline() | fitting, select)
 
 
 def record_id_of(record: Mapping[str, Any]) -> int:
-    """0 where the portal gave none."""
+    """Return a record's id, 0 if it has none."""
     text = str(record.get("id"))
     return int(text) if text.isdecimal() else 0
 
 
 def folded_code(code: str) -> str:
-    """As the portal compares codes."""
+    """Fold a code for comparison, as the portal does."""
     return code.rstrip(" ").casefold()
 
 
 class Counting:
-    """Asks for counts, a batch at a time, for as long as the caller's deadline allows.
+    """Requests counts, a batch at a time, until the caller's deadline.
 
-    `told` hears how many of how many were made.
+    `on_progress` gets the number of counts made and requested.
     """
 
     def __init__(
-        self, reader: CachedReader, *, fresh: bool = False, told: Callable[[int, int], None] = lambda _made, _of: None
+        self,
+        reader: CachedReader,
+        *,
+        fresh: bool = False,
+        on_progress: Callable[[int, int], None] = lambda _made, _total: None,
     ) -> None:
         self._reader = reader
         self._fresh = fresh
-        self._told = told
-        self._found: dict[Read[Any], ReadRows] = {}
-        self._asked = 0
+        self._on_progress = on_progress
+        self._results: dict[Read[Any], ReadRows] = {}
+        self._requested = 0
         self._error: Bitrix24Error | None = None
 
     async def ask(self, reads: Iterable[Read[CountedRecords]]) -> None:
-        """Raises Bitrix24Error when nothing at all could be counted so far."""
-        new = [read for read in dict.fromkeys(reads) if read not in self._found]
-        self._asked += len(new)
+        """Request counts not made before. Raises Bitrix24Error if none has succeeded so far."""
+        new = [read for read in dict.fromkeys(reads) if read not in self._results]
+        self._requested += len(new)
         for start in range(0, len(new), BATCH_LENGTH):
             if self._error is not None:
                 break
-            so_far = f"{len(self._found)} of {self._asked} counts"
+            so_far = f"{len(self._results)} of {self._requested} counts"
             left = anyio.current_effective_deadline() - anyio.current_time() - _RESERVE
             with (
                 current_wait().waiting_for(f"the portal to count records ({so_far})"),
                 anyio.move_on_after(left) as scope,
             ):
                 try:
-                    self._found |= await self._reader.get_many(new[start : start + BATCH_LENGTH], fresh=self._fresh)
+                    self._results |= await self._reader.get_many(new[start : start + BATCH_LENGTH], fresh=self._fresh)
                 except Bitrix24Error as exc:
                     self._error = exc
             if scope.cancelled_caught:
                 self._error = failure("TIMEOUT", detail="the portal has not counted all records in time")
-            self._told(len(self._found), self._asked)
-        if not any(isinstance(outcome, Cached) for outcome in self._found.values()):
-            errors = (outcome for outcome in self._found.values() if isinstance(outcome, Bitrix24Error))
+            self._on_progress(len(self._results), self._requested)
+        if not any(isinstance(outcome, Cached) for outcome in self._results.values()):
+            errors = (outcome for outcome in self._results.values() if isinstance(outcome, Bitrix24Error))
             if (error := self._error or next(errors, None)) is not None:
                 raise error
 
     def total(self, read: Read[CountedRecords]) -> int | None:
-        outcome = self._found.get(read)
+        outcome = self._results.get(read)
         return outcome.rows[0].total if isinstance(outcome, Cached) else None
 
     def first(self, read: Read[CountedRecords]) -> list[dict[str, Any]]:
-        outcome = self._found.get(read)
+        outcome = self._results.get(read)
         return outcome.rows[0].first if isinstance(outcome, Cached) else []
 
     def sum_of(self, reads: Sequence[Read[CountedRecords]]) -> int | None:
-        """The sum of the totals; None where one of them is not known, or there is none."""
+        """Return the sum of the totals; None if a total is unknown, or there are no reads."""
         totals = [self.total(read) for read in reads]
-        known = [total for total in totals if total is not None]
-        return sum(known) if totals and len(known) == len(totals) else None
+        counted = [total for total in totals if total is not None]
+        return sum(counted) if totals and len(counted) == len(totals) else None
 
     def missing(self, reads: Sequence[Read[CountedRecords]]) -> str:
-        """How many of `reads` gave no count, and why; empty where all did."""
-        failed = [self._found.get(read) for read in reads]
+        """Describe the `reads` without a count and the reason; empty if all have one."""
+        failed = [self._results.get(read) for read in reads]
         errors = [outcome for outcome in failed if not isinstance(outcome, Cached)]
         if not errors:
             return ""
-        why = next((one for one in errors if isinstance(one, Bitrix24Error)), self._error)
+        why = next((error for error in errors if isinstance(error, Bitrix24Error)), self._error)
         return f"{len(errors)} of {len(reads)} counts could not be made{f': {why.happened}' if why else ''}"
 
     def age(self, asked_at: float) -> int | None:
-        ages = (cached.age(asked_at) for cached in self._found.values() if isinstance(cached, Cached))
+        ages = (cached.age(asked_at) for cached in self._results.values() if isinstance(cached, Cached))
         return max((age for age in ages if age is not None), default=None)

@@ -1,4 +1,4 @@
-"""What a check says of a record and of each of its fields. A leaf beside the shapes of `directories`."""
+"""Results of checking records and counting codes. Imports only the shapes of `directories`."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from bitrix24_directories.directories.models import Result, Shape
 
 Outcome = Literal["right", "changed", "ambiguous", "wrong", "dropped", "clears", "unchecked"]
 
-AS_IT_STANDS: tuple[Outcome, ...] = ("right", "unchecked")
-"""Outcomes of what may be written as it was given."""
+ACCEPTED: tuple[Outcome, ...] = ("right", "unchecked")
+"""Outcomes of values that may be written unchanged."""
 
-OPEN: tuple[Outcome, ...] = ("ambiguous", "wrong", "dropped", "clears")
-"""Outcomes of what is left out of what is to be written."""
+UNRESOLVED: tuple[Outcome, ...] = ("ambiguous", "wrong", "dropped", "clears")
+"""Outcomes of values that are not part of `write`."""
 
 PipelineFrom = Literal["stage", "default"]
 
 
 class CheckedField(Shape):
-    """One field as it was given, and what is to be written into it.
+    """Field of a record with its original value, and the value to write.
 
-    `right`: may be written as it stands; `changed`: `code` is the same in the form that Bitrix24 keeps, or belongs to
-    the name that was given; `unchecked`: of a kind that is not checked, passed on. The rest is left out of what is to
-    be written: `ambiguous` (one of `candidates`), `wrong` (no code of its list), `clears` (would empty the field),
-    `dropped` (no such field, or one that cannot be written, as `note` then says: Bitrix24 would drop it without a
-    word). `given` is left out where it is right, unchecked or dropped; `write_as` is the field's name where another was
-    given; `name` belongs to the code, where the two differ; `candidates` are codes with their names, `SALE (Sales)`;
-    `otherwise` is what today's Bitrix24 would do with it as it was given, and what older ones would where that harms;
-    `as_given` is `given` for a text, in quotes where it is one, and `value` what is written.
+    `right`: may be written unchanged; `changed`: `code` is the same in the form that Bitrix24 stores, or belongs to the
+    given name; `unchecked`: of a kind that is not checked, passed on. The other outcomes are not written: `ambiguous`
+    (one of `candidates`), `wrong` (no code of its list), `clears` (would empty the field), `dropped` (no such field, or
+    one that cannot be written, with the reason in `note`: Bitrix24 would silently drop it). `given` is None if it is
+    right, unchecked or dropped; `write_as` is the field's name if another was given; `name` is the name of the code, if
+    they differ; `candidates` are codes with their names, `SALE (Sales)`; `otherwise` is what today's Bitrix24 would do
+    with the original value, and older ones if that harms; `as_given` is `given` for a text, a string in quotes, and
+    `value` the value to write.
     """
 
     field: str
@@ -47,14 +47,13 @@ class CheckedField(Shape):
 
 
 class RecordVerdict(Shape):
-    """What is said of one record. `ok`: everything given may be written as it stands, in the spelling in which it came,
-    and nothing is missing.
+    """Verdict on one record; `ok` if all fields may be written unchanged and none is missing.
 
-    `write` is what to write, `open` names the fields that are left out of it, `missing` the built-in ones without which
-    Bitrix24 refuses a new record; `given` has all fields, with those that are not said; `notes` are on the record.
-    `category_id` and `pipeline` are the record's own, where stages depend on them. Where neither the pipeline nor the
-    record was given, `pipeline_from` tells why: the `stage` is of no other, so that it is added to `write`; or it is
-    the `default` of new records.
+    `write` is the record to write, `open` names the fields that are not in it, `missing` the built-in fields without
+    which Bitrix24 refuses a new record. `given` has all fields, also those that are not reported; `notes` are on the
+    record. `category_id` and `pipeline` are the record's own, if stages depend on them. If neither a pipeline nor an
+    existing record was given, `pipeline_from` is their source: the `stage` belongs to no other pipeline, so `write`
+    names the pipeline too; or it is the `default` of new records.
     """
 
     ok: bool
@@ -70,9 +69,9 @@ class RecordVerdict(Shape):
 
 
 class CheckedRecord(RecordVerdict, Result):
-    """A record as a whole; or several in `records`, of whose fields only those are said that are not right.
+    """Verdict on one record, or on several in `records`, without their right fields.
 
-    `entity` is what a text calls them; `ok` means all of them.
+    `entity` is their name in texts; `ok` is true if all of them are.
     """
 
     entity_type_id: int
@@ -81,10 +80,10 @@ class CheckedRecord(RecordVerdict, Result):
 
 
 class UsedItem(Shape):
-    """An item and how many records carry its code; None where that could not be counted.
+    """Item with the number of records that carry its code; None if that could not be counted.
 
-    `fields` parts the count where several fields take the codes; a record that has it in two of them counts in each.
-    `ids` are those of the first records by field, for a picture alone.
+    `fields` splits the count if several fields take the codes; a record with the code in two fields counts in each.
+    `ids` are the ids of the first records by field, for pictures only.
     """
 
     status_id: str
@@ -99,9 +98,9 @@ class UsedItem(Shape):
 
 
 class UnknownCode(Shape):
-    """A code that records carry in a field and that the directory does not have: how many, and the first ones' ids.
+    """Code that records carry but the directory lacks, with their number and first ids.
 
-    `count` is None where that could not be counted; `perhaps` says what it may be, or where it comes from.
+    `count` is None if it could not be counted; `perhaps` is the item that may be meant, or the likely source.
     """
 
     code: str
@@ -116,21 +115,20 @@ class UnknownCode(Shape):
 
     @property
     def ids_text(self) -> str:
-        """The ids for a text, with a sign that there are more."""
+        """Ids for a text; it ends with `...` if there are more."""
         return ", ".join(map(str, self.ids)) + (", ..." if self.count is None or self.count > len(self.ids) else "")
 
 
 class DirectoryUsage(Result):
-    """How many records carry each code of a directory, as far as the caller may read them.
+    """Counts of the records that carry each code of a directory.
 
-    `records` counts each record once; None where that could not be counted. `in_use` and `unused` count items; `more`
-    are left to be shown behind these. `unknown_codes` counts the codes that the directory does not have, of which
-    `unknown` has the most frequent in each field, and `unknown_records` the records that carry one, in each field;
-    `unlisted` more carry others still.
-    `partial` says what is missing from the counts, and `failed` whether something is that could have been counted;
-    `unreadable` tells that no record method reads what carries the codes.
-    `labels` are the fields by path, as a person knows them. As the portal compares, neither letter case nor blanks at
-    the end of a code matter.
+    Only records that the caller may read count. `records` counts each once; None if that could not be counted. `in_use`
+    and `unused` count items; `more` items follow these. `unknown_codes` counts the codes that the directory lacks.
+    `unknown` has the most frequent ones of each field; `unknown_records` counts the records that carry one, in each
+    field, with `unlisted` records whose codes are not in `unknown`. `partial` lists what is missing from the counts;
+    `failed` is true if some of it could have been counted; `unreadable` is true if no record method reads the records
+    that carry the codes. `labels` are user-friendly names of the fields by path. Codes are compared as the portal does,
+    without letter case and trailing blanks.
     """
 
     entity_id: str
@@ -152,5 +150,5 @@ class DirectoryUsage(Result):
 
     @property
     def paths(self) -> list[str]:
-        """The fields as the counts name them."""
+        """Paths of the fields, the keys of the counts."""
         return [*self.labels]

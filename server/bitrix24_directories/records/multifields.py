@@ -1,7 +1,7 @@
-"""Phones, mails and sites in the one shape that the methods take. Pure.
+"""Phones, mails and sites in the shape that the methods take. Pure.
 
-Facts: `crm.item.*` takes `fm: [{typeId, valueType, value}]`, a stored row under its id; the old methods take
-`PHONE: [{VALUE, VALUE_TYPE, ID, DELETE}]`. Any other shape is dropped with success.
+Facts: `crm.item.*` takes `fm: [{typeId, valueType, value}]`, with stored rows under their ids; the old methods take
+`PHONE: [{VALUE, VALUE_TYPE, ID, DELETE}]`. The portal drops any other shape and reports success.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from .codes import as_json
 from .spelling import Key, Style
 from .verdicts import DROP, Verdict
 
-_TYPES = tuple(MULTIFIELDS.values())  # no set: what a model passes may be unhashable
+_TYPES = tuple(MULTIFIELDS.values())  # not a set: a model may pass an unhashable value
 _EXPECTED = {
     "old": 'expected [{"VALUE": "...", "VALUE_TYPE": "WORK"}]',
     "new": 'expected [{"typeId": "PHONE", "valueType": "WORK", "value": "..."}]',
 }
 _BETWEEN = re.compile("[,;\n]")
 _ONE = {"PHONE": re.compile(r"\+?(?:[\s().-]*\d){5,15}"), "EMAIL": re.compile(r"[^\s@]+@[^\s@]+")}
-"""What a part of a text with commas has to look like, for the text to be several phones or mails."""
+"""The form of each part of a text with commas that holds several phones or mails."""
 
 STORED_AND_NEW = "rows that are stored and new ones need a call each"
 
@@ -35,9 +35,7 @@ _PARTS = frozenset(("typeid", "type", "valuetype", "value", "id", "delete"))
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One phone: what it is (PHONE), of what kind (WORK), its value; the id that it is stored under, and whether it is
-    to be deleted.
-    """
+    """Phone, mail or site with its type (PHONE), kind (WORK), and id if it is stored."""
 
     type: str
     value: str
@@ -53,21 +51,22 @@ class _Row:
         return ({"ID": self.id} if self.id else {}) | {"VALUE": self.value, "VALUE_TYPE": self.kind}
 
 
-def judge_multifield(key: Key, field: Field, given: Any, style: Style, old_types: Sequence[str]) -> Verdict:
-    """What is to be written of phones, mails or sites: rows by the name of the field that takes them, of the new
-    methods under their ids where they have some. `old_types` are those that the old methods have a field for.
+def judge_multifield(key: Key, field: Field, raw: Any, style: Style, old_types: Sequence[str]) -> Verdict:
+    """Judge phones, mails or sites; the value to write holds rows by the name of their field.
+
+    The new methods take stored rows under their ids. `old_types` are the types that the old methods have a field for.
     """
-    raw, given = given, as_json(given)
-    type_of_key = field.old_name if field.old_name in _TYPES else multifield_type(key.given)
+    parsed = as_json(raw)
+    type_of_key = field.old_name if field.old_name in _TYPES else multifield_type(key.text)
     # The methods drop rows of another shape than theirs.
-    came = list(raw.values()) if isinstance(raw, Mapping) else raw if isinstance(raw, list) else []
+    raw_rows = list(raw.values()) if isinstance(raw, Mapping) else raw if isinstance(raw, list) else []
     names = {"VALUE", "DELETE"} if style == "old" else {"value"}
     taken = [
-        isinstance(one, Mapping) and not names.isdisjoint(one) and (style == "old" or one.get("typeId") in _TYPES)
-        for one in came
+        isinstance(row, Mapping) and not names.isdisjoint(row) and (style == "old" or row.get("typeId") in _TYPES)
+        for row in raw_rows
     ]
     otherwise = DROP if not any(taken) else "" if all(taken) else "drop part of it"
-    rows = _rows(given, type_of_key)
+    rows = _rows(parsed, type_of_key)
     if not rows:
         return Verdict("wrong", note=_EXPECTED[style], otherwise=otherwise)
     unknown = sorted({row.type for row in rows if row.type not in old_types})
@@ -85,37 +84,37 @@ def judge_multifield(key: Key, field: Field, given: Any, style: Style, old_types
     else:
         spelt = [row.spelt(style) for row in rows]
         write["fm"] = {row.id: row.spelt(style) for row in rows} if rows[0].id else spelt
-    if [*write] == [key.given] and quoted(write[key.given]) == quoted(as_given):
-        return Verdict("unchecked", {key.given: raw})
+    if [*write] == [key.text] and quoted(write[key.text]) == quoted(as_given):
+        return Verdict("unchecked", {key.text: raw})
     return Verdict("changed", write, otherwise=otherwise)
 
 
-def _rows(given: Any, type_of_key: str) -> list[_Row]:
-    """The rows in any shape that phones come in, whatever their names are spelt like; none if one of them is no row, or
-    is of another type than its key says."""
-    stored: Sequence[tuple[str, Any]] = [("", given)]  # each under the id that it is stored under
-    if isinstance(given, str) and type_of_key in _ONE:
-        texts = [part.strip() for part in _BETWEEN.split(given) if part.strip()]
+def _rows(raw: Any, type_of_key: str) -> list[_Row]:
+    """Return the rows of a value in any shape; none if a part is no row or of another type."""
+    stored: Sequence[tuple[str, Any]] = [("", raw)]  # id of the stored row, row
+    if isinstance(raw, str) and type_of_key in _ONE:
+        texts = [part.strip() for part in _BETWEEN.split(raw) if part.strip()]
         if len(texts) > 1 and all(_ONE[type_of_key].fullmatch(text) for text in texts):
             stored = [("", text) for text in texts]
-    elif isinstance(given, list):
-        stored = [("", one) for one in given]
-    elif isinstance(given, Mapping) and given and all(str(name).isdecimal() for name in given):
-        is_list = [*given] == [str(place) for place in range(len(given))]
-        stored = [("" if is_list else str(name), one) for name, one in given.items()]
+    elif isinstance(raw, list):
+        stored = [("", part) for part in raw]
+    elif isinstance(raw, Mapping) and raw and all(str(name).isdecimal() for name in raw):
+        is_list = [*raw] == [str(index) for index in range(len(raw))]
+        stored = [("" if is_list else str(name), part) for name, part in raw.items()]
     rows: list[_Row] = []
-    for stored_under, one in stored:
-        named = one if isinstance(one, Mapping) else {"value": one}
-        parts = {folded_name(str(name)): part for name, part in named.items()}
-        if set(parts) - _PARTS or any(isinstance(it, bool) or not isinstance(it, str | int) for it in parts.values()):
+    for stored_under, row in stored:
+        fields = row if isinstance(row, Mapping) else {"value": row}
+        parts = {folded_name(str(name)): part for name, part in fields.items()}
+        if set(parts) - _PARTS or any(isinstance(p, bool) or not isinstance(p, str | int) for p in parts.values()):
             return []
-        told = {name: str(part) for name, part in parts.items()}
-        either = told.get("type", "").upper()  # some write the type there, some the kind
-        of = told.get("typeid", "").upper() or (either if either in _TYPES else type_of_key)
-        value, row_id, deletes = told.get("value", ""), told.get("id", stored_under), told.get("delete") == "Y"
+        strings = {name: str(part) for name, part in parts.items()}
+        either = strings.get("type", "").upper()  # holds the type in some inputs, the kind in others
+        type_id = strings.get("typeid", "").upper() or (either if either in _TYPES else type_of_key)
+        value, row_id = strings.get("value", ""), strings.get("id", stored_under)
+        deletes = strings.get("delete") == "Y"
         is_filled = value.strip() or (deletes and row_id)
-        if of not in _TYPES or type_of_key not in ("", of) or not is_filled:
+        if type_id not in _TYPES or type_of_key not in ("", type_id) or not is_filled:
             return []
-        kind = told.get("valuetype", "") or ("" if either in _TYPES else either) or "WORK"
-        rows.append(_Row(of, value, kind, row_id, deletes))
+        kind = strings.get("valuetype", "") or ("" if either in _TYPES else either) or "WORK"
+        rows.append(_Row(type_id, value, kind, row_id, deletes))
     return rows

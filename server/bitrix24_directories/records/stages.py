@@ -1,8 +1,8 @@
-"""Judges a record's pipeline and its stage, which has to be one of that pipeline. Pure.
+"""Judges a record's pipeline, and its stage among the stages of that pipeline. Pure.
 
-Facts: stages are checked against the directory of the record's own `categoryId`, never against the field's
-`statusType`, which is the default pipeline's; a new record without a pipeline lands in that one; what becomes of a
-wrong stage depends on the portal's age. Codes of other pipelines are known by their prefix, and have a twin here.
+Facts: stages are checked against the directory of the record's own `categoryId`. The field's `statusType` is the
+directory of the default pipeline; a new record without a pipeline gets that one. The result of a wrong stage depends
+on the portal's age. Codes of other pipelines are recognized by their prefix, and may have a twin in this pipeline.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from bitrix24_directories.text import bare_code
 from bitrix24_directories.words import name_key
 
 from .codes import SHOWN, CodeList, Pipeline, as_json, code_text, judge_code, judge_row
-from .knowledge import Knowledge
+from .knowledge import RecordContext
 from .models import PipelineFrom
 from .spelling import Style
 from .verdicts import DROP, REFUSE, STORE_RAW, Verdict, is_empty, option
 
-NOTHING = object()
-"""Stands for a value that was not given."""
+MISSING = object()
+"""Marks a value that the caller did not pass."""
 
 _NEVER_MOVED = "crm.deal.update never changes the pipeline; for crm.item.update spell all as categoryId, stageId"
 _PREFIX = re.compile(r"(?:c(?P<deal>\d+)|dt(?P<type>\d+)_(?P<number>\d+)):")
@@ -33,62 +33,63 @@ _PREFIX = re.compile(r"(?:c(?P<deal>\d+)|dt(?P<type>\d+)_(?P<number>\d+)):")
 
 @dataclass(frozen=True)
 class OwnPipeline:
-    """The pipeline that a record is in or comes into (`own`), None where that is not known.
+    """Pipeline of a record before or after the change (`own`); None if it is unknown.
 
-    `stage` is the one code that was given for the stage, in whatever shape, or NOTHING. `given` is what is said of the
-    pipeline that was given, None where none was or where there are none to choose from. Where neither a pipeline nor
-    the record was given, `follows_from` tells from what `own` follows.
+    `stage` is the single code passed for the stage, in any shape, or MISSING. `category_verdict` judges the pipeline
+    that was passed; it is None if none was passed, or if the type has no pipelines. `follows_from` is the source of
+    `own` if neither a pipeline nor an existing record was passed.
     """
 
-    known: Knowledge
+    context: RecordContext
     style: Style
     stage: Any
-    given: Verdict | None
+    category_verdict: Verdict | None
     own: Pipeline | None
     follows_from: PipelineFrom | None = None
 
     @property
     def moves(self) -> bool:
-        """Whether an existing record changes its pipeline."""
-        is_new = self.known.record_id is None
-        return not is_new and self.own is not None and self.own.number != self.known.record_pipeline
+        """True if an existing record changes its pipeline."""
+        is_new = self.context.record_id is None
+        return not is_new and self.own is not None and self.own.number != self.context.record_pipeline
 
     def instead_of(self, value: Any) -> str:
-        """What Bitrix24 would take in the place of a stage that the pipeline does not have."""
+        """Describe Bitrix24's reaction to a stage that the pipeline does not have."""
         today = "keep the old stage"
-        if self.known.record_id is None or self.moves:
-            is_code = isinstance(value, str) and any(value in one.codes for one in self.known.pipelines)
+        if self.context.record_id is None or self.moves:
+            is_code = isinstance(value, str) and any(value in pipeline.codes for pipeline in self.context.pipelines)
             today = "take the first stage of the same meaning" if is_code else "take the first stage"
         stored_raw = self.style == "old" and isinstance(value, str | int) and not is_empty(value, "crm_status")
         return f"{today}, or, on older portals, {STORE_RAW}" if stored_raw else today
 
     def closing_stages(self) -> tuple[Item, ...]:
-        """The winning stage and those behind it, which close a record; none where the winning one is not known.
+        """Return the stages that close a record: the winning one and all after it.
 
-        Where the record's own pipeline is not known, they are those of the main one.
+        Empty if the winning one is unknown. Uses the main pipeline if the record's own is unknown.
         """
-        own = self.own or next((one for one in self.known.pipelines if one.default), None)
+        own = self.own or next((pipeline for pipeline in self.context.pipelines if pipeline.default), None)
         codes = [item.status_id for item in own.items] if own else []
         if own is None or own.directory.success not in codes:
             return ()
         return tuple(own.items[codes.index(own.directory.success) :])
 
     def judge_stage(self, value: Any) -> Verdict:
-        """A stage among those of the pipeline; where that is not known, among those of all that may be meant."""
-        pipelines, otherwise = self.known.pipelines, self.instead_of(value)
+        """Judge a stage among those of the pipeline, or of all possible ones if it is unknown."""
+        pipelines, otherwise = self.context.pipelines, self.instead_of(value)
         if self.own is not None:
             verdict = _judge_stage_in(self.own, value, pipelines, otherwise)
             if self.follows_from == "stage" and verdict.writes:
-                main = next((one.name for one in pipelines if one.default), "the main pipeline")
+                main = next((pipeline.name for pipeline in pipelines if pipeline.default), "the main pipeline")
                 return replace(verdict, note=f"{self.own.name} follows from it", otherwise=f"put it into {main}")
             return verdict
-        if self.given is not None or self.known.record_id is not None or not pipelines:
+        if self.category_verdict is not None or self.context.record_id is not None or not pipelines:
             return Verdict("wrong", note="its pipeline has to be settled first")
         possible = _pipelines_of_stage(value, pipelines)
-        if not possible:  # the stages of all are shown, first of the pipeline whose prefix it has
+        if not possible:  # show the stages of all pipelines, starting with the pipeline of the value's prefix
             text = code_text(value).strip().upper()
-            nearest_first = sorted(pipelines, key=lambda one: not text.startswith(f"{_prefixes(one)[1]}:"))
-            every = [option(it.status_id, f"{it.name}, in {one.name}") for one in nearest_first for it in one.items]
+            nearest_first = sorted(pipelines, key=lambda pipeline: not text.startswith(f"{_prefixes(pipeline)[1]}:"))
+            pairs = [(item, pipeline) for pipeline in nearest_first for item in pipeline.items]
+            every = [option(item.status_id, f"{item.name}, in {pipeline.name}") for item, pipeline in pairs]
             stages = Directory(entity_id="stages", name="the stages of any pipeline", kind="stages")
             verdict = judge_code(value, [CodeList(stages, every)], otherwise)
             if not verdict.writes:
@@ -106,72 +107,76 @@ class OwnPipeline:
         return Verdict("ambiguous", candidates=tuple(candidates), note=note, otherwise=otherwise)
 
 
-def own_pipeline(known: Knowledge, style: Style, stage: Any, category: Any) -> OwnPipeline:
-    """The pipeline of a record for which the code `stage` and the pipeline `category` were given, or NOTHING."""
-    pipelines, is_new = known.pipelines, known.record_id is None
-    choices = [one for one in pipelines if one.number is not None]
-    given: Verdict | None = None
-    if category is not NOTHING and choices:
+def own_pipeline(context: RecordContext, style: Style, stage: Any, category: Any) -> OwnPipeline:
+    """Determine a record's pipeline from `stage` and `category`, each MISSING if not passed."""
+    pipelines, is_new = context.pipelines, context.record_id is None
+    choices = [pipeline for pipeline in pipelines if pipeline.number is not None]
+    verdict: Verdict | None = None
+    if category is not MISSING and choices:
         value = as_json(category)
         if value in (None, "", [], {}):
-            given = Verdict("clears", otherwise="take the main pipeline" if is_new else "change nothing")
+            verdict = Verdict("clears", otherwise="take the main pipeline" if is_new else "change nothing")
         else:
-            given = judge_row(value, lambda one: _judge_pipeline(one, choices), "")
+            verdict = judge_row(value, lambda part: _judge_pipeline(part, choices), "")
             if not is_new and style == "old":
-                if given.writes and given.value == known.record_pipeline:
-                    given = replace(given, otherwise=DROP if given.otherwise else "")
+                if verdict.writes and verdict.value == context.record_pipeline:
+                    verdict = replace(verdict, otherwise=DROP if verdict.otherwise else "")
                 else:
-                    given = Verdict("dropped", note=_NEVER_MOVED)
-    if given is None and len(pipelines) == 1:
-        return OwnPipeline(known, style, stage, given, pipelines[0])
-    if given is None and is_new:
-        is_named = stage is not NOTHING and not is_empty(stage, "crm_status")
+                    verdict = Verdict("dropped", note=_NEVER_MOVED)
+    if verdict is None and len(pipelines) == 1:
+        return OwnPipeline(context, style, stage, verdict, pipelines[0])
+    if verdict is None and is_new:
+        is_named = stage is not MISSING and not is_empty(stage, "crm_status")
         possible = _pipelines_of_stage(stage, pipelines) if is_named else []
         if len(possible) != 1:
-            return OwnPipeline(known, style, stage, given, None)
-        return OwnPipeline(known, style, stage, given, possible[0], "default" if possible[0].default else "stage")
-    number = known.record_pipeline if given is None else given.value if given.writes else NOTHING
-    return OwnPipeline(known, style, stage, given, next((one for one in pipelines if one.number == number), None))
+            return OwnPipeline(context, style, stage, verdict, None)
+        return OwnPipeline(context, style, stage, verdict, possible[0], "default" if possible[0].default else "stage")
+    number = context.record_pipeline if verdict is None else verdict.value if verdict.writes else MISSING
+    own = next((pipeline for pipeline in pipelines if pipeline.number == number), None)
+    return OwnPipeline(context, style, stage, verdict, own)
 
 
 def _judge_pipeline(value: Any, pipelines: Sequence[Pipeline]) -> Verdict:
-    """A pipeline by its number or name; the value to write is the number."""
-    items = [option(str(one.number), one.name) for one in pipelines]
-    known = CodeList(Directory(entity_id="pipelines", name="the pipelines", kind="list"), items)
+    """Judge a pipeline by its number or name; the value to write is the number."""
+    items = [option(str(pipeline.number), pipeline.name) for pipeline in pipelines]
+    pipeline_list = CodeList(Directory(entity_id="pipelines", name="the pipelines", kind="list"), items)
     text = code_text(value).strip()
-    otherwise = f"{REFUSE}, or take another pipeline"  # what PHP makes of a text
-    if isinstance(value, float) and value.is_integer():  # as programs write 1 that know no whole numbers
-        verdict = judge_code(int(value), [known], "").as_changed()
+    otherwise = f"{REFUSE}, or take another pipeline"  # PHP's conversion of a text
+    if isinstance(value, float) and value.is_integer():  # 1.0, from programs without integers
+        verdict = judge_code(int(value), [pipeline_list], "").as_changed()
     elif text.isascii() and text.isdecimal():
         is_one = (text.lstrip("0") or "0") in [item.status_id for item in items]
-        verdict = judge_code(value, [known], "" if is_one else REFUSE)
+        verdict = judge_code(value, [pipeline_list], "" if is_one else REFUSE)
     else:
-        verdict = judge_code(value, [known], otherwise)
-    if verdict.outcome == "wrong" and (meant := [one for one in pipelines if text.upper() in _prefixes(one)]):
-        verdict = Verdict("changed", meant[0].number, meant[0].name, otherwise=otherwise)
-    unnamed = any(one.directory.pipeline is None for one in pipelines)
+        verdict = judge_code(value, [pipeline_list], otherwise)
+    matches = [pipeline for pipeline in pipelines if text.upper() in _prefixes(pipeline)]
+    if verdict.outcome == "wrong" and matches:
+        verdict = Verdict("changed", matches[0].number, matches[0].name, otherwise=otherwise)
+    unnamed = any(pipeline.directory.pipeline is None for pipeline in pipelines)
     if verdict.outcome == "wrong" and unnamed and not text.isdecimal():
         return replace(verdict, outcome="ambiguous", note="the names of pipelines cannot be read, only their numbers")
     return replace(verdict, value=int(verdict.value) if verdict.writes else None)
 
 
 def _prefixes(pipeline: Pipeline) -> tuple[str, ...]:
-    """What a pipeline's stages begin with, and the id of their directory."""
+    """Return the id of the pipeline's directory, and the prefix of its stages."""
     entity_id = pipeline.directory.entity_id
     return entity_id, prefix_of(entity_id).removesuffix(":") or f"C{pipeline.number}"
 
 
 def _pipelines_of_stage(value: Any, pipelines: Sequence[Pipeline]) -> list[Pipeline]:
-    """The pipelines that a stage may mean where nothing else names one: by its whole code, else by its words."""
+    """Return the pipelines that may have the stage: by its whole code, else by its words."""
     text = code_text(value)
-    if whole := [one for one in pipelines if text in one.codes]:
+    if whole := [pipeline for pipeline in pipelines if text in pipeline.codes]:
         return whole
-    return [one for one in pipelines if judge_code(value, [one], "").outcome != "wrong"]
+    return [pipeline for pipeline in pipelines if judge_code(value, [pipeline], "").outcome != "wrong"]
 
 
 def _judge_stage_in(own: Pipeline, value: Any, pipelines: Sequence[Pipeline], otherwise: str) -> Verdict:
-    """A stage among those of the pipeline `own`; for a code of another pipeline, what it may mean here: the stages that
-    are the same by code, meaning or name, then that stage itself, for the pipeline may be what is wrong."""
+    """Judge a stage among the stages of the pipeline `own`.
+
+    The candidates for a code of another pipeline are the stages with the same code, meaning or name, then itself.
+    """
     verdict = judge_code(value, [own], otherwise)
     if verdict.outcome != "wrong":
         return verdict
@@ -182,7 +187,7 @@ def _judge_stage_in(own: Pipeline, value: Any, pipelines: Sequence[Pipeline], ot
         if pipeline is not own and len(coded) == 1:
             foreign.append((pipeline, coded[0]))
     if not foreign:
-        match = _PREFIX.match(text.casefold())  # it alone tells type and pipeline
+        match = _PREFIX.match(text.casefold())  # only the prefix identifies type and pipeline
         if match is None or any(code.casefold().startswith(match[0]) for code in own.codes):
             return verdict
         whose = f"deals in pipeline {match['deal']}"
@@ -195,10 +200,10 @@ def _judge_stage_in(own: Pipeline, value: Any, pipelines: Sequence[Pipeline], ot
     for their_final, our_final in ((theirs.success, ours.success), (theirs.failure, ours.failure)):
         if item.status_id == their_final and our_final is not None and our_final in own.codes:
             twins[our_final] = own.codes[our_final]
-    for one in own.items:
-        same_code = bare_code(one.status_id).casefold() == bare_code(item.status_id).casefold()
-        if same_code or name_key(one.name) == name_key(item.name):
-            twins[one.status_id] = one
+    for own_item in own.items:
+        same_code = bare_code(own_item.status_id).casefold() == bare_code(item.status_id).casefold()
+        if same_code or name_key(own_item.name) == name_key(item.name):
+            twins[own_item.status_id] = own_item
     note = f"{item.status_id} ({item.name}) is of {other.name}"
     if not twins:
         return Verdict("wrong", candidates=tuple(own.items[:SHOWN]), note=note, otherwise=otherwise)

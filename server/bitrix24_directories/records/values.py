@@ -1,8 +1,8 @@
-"""The values whose form alone is checked: booleans, numbers, dates, ids. Pure.
+"""Judges values by their form: booleans, numbers, dates, ids. Pure.
 
-Facts: `crm.item.*` makes N of what is none of true, "true", "y", "Y"; the old methods make Y of what is neither N nor
-empty. PHP reads a number up to the first character that belongs to none, and a date by strtotime: a day too many is one
-of the next month, 1/2 is January 2, and what it cannot read is dropped.
+Facts: `crm.item.*` stores N unless the value is true, "true", "y" or "Y"; the old methods store Y unless it is N or
+empty. PHP reads a number up to the first character that cannot belong to one. It reads a date with strtotime: February
+30 becomes a day in March, 1/2 is January 2, and unreadable text is dropped.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _PLAIN = re.compile(r"-?\d+(?:\.\d+)?", re.ASCII)
 _DECIMAL = re.compile(r"\+?\d+(?:\.\d+)?|-?\d+(?:\.\d+)?(?:[eE][-+]?\d{1,3})?", re.ASCII)
 _PHP_NUMBER = re.compile(r"\s*[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?", re.ASCII)
 _EITHER = re.compile(r"([+-]?[1-9]\d{0,2})[.,](\d{3})", re.ASCII)
-"""1500 to some and 1.5 to others: "1,500" and "1.500"."""
+"""Numbers with two readings: "1,500" and "1.500" are 1500 in some countries and 1.5 in others."""
 
 _WITH_MARKS = [
     re.compile(rf"(\d{{1,3}}(?:{blank}\d{{3}})+)(?:{point}(\d+))?", re.ASCII)
     for blank, point in (("[ \u00a0\u202f'’]", "[.,]"), (r"\.", ","), (",", r"\."))
 ]
 _WITH_MARKS.append(re.compile(r"(\d+),(\d+)", re.ASCII))
-"""Numbers with marks between thousands, and with a comma for the point."""
+"""Numbers with separators between thousands, and with a decimal comma."""
 
 _TIME = r"(?P<time>\d{1,2}:\d{2}(?::\d{2})?)(?:\.\d+)?(?P<zone>Z|[+-]\d{2}:?\d{2})?"
 _YEAR_FIRST = re.compile(rf"(?P<y>\d{{4}})[-/.](?P<m>\d{{1,2}})[-/.](?P<d>\d{{1,2}})(?:[T ]\s*{_TIME})?", re.ASCII)
@@ -55,40 +55,41 @@ def boolean(value: Any, style: Style) -> Verdict:
     otherwise = f"store {stored}"
     if text not in _YES | _NO:
         return Verdict("wrong", candidates=(option("Y"), option("N")), otherwise=otherwise)
-    meant = "Y" if text in _YES else "N"
-    return Verdict("changed", meant, otherwise="" if stored == meant else otherwise)
+    flag = "Y" if text in _YES else "N"
+    return Verdict("changed", flag, otherwise="" if stored == flag else otherwise)
 
 
 def number(value: Any, *, whole: bool) -> Verdict:
-    """A number in a form that the portal reads as it is meant, `1500.5`."""
+    """Judge a number; the value to write has a form that the portal reads correctly, `1500.5`."""
     text = str(value).strip()
-    otherwise, meant = "", []
+    otherwise, readings = "", []
     if not isinstance(value, bool):
         match = _PHP_NUMBER.match(text)
         by_php = Decimal(match[0]) if match else Decimal(0)
-        if not by_php or 1e-6 < abs(by_php) < _LARGEST:  # of very large and very small ones nothing is said
+        if not by_php or 1e-6 < abs(by_php) < _LARGEST:  # the result for very large and very small numbers is not known
             otherwise = f"store {_digits(Decimal(int(by_php)) if whole else by_php)}"
-        # All that the text may mean.
+        # All readings of the text.
         sign, bare = ("-", text[1:]) if text.startswith("-") else ("", text)
-        marked = next((found for one in _WITH_MARKS if (found := one.fullmatch(bare))), None)
+        marked = next((marked_match for pattern in _WITH_MARKS if (marked_match := pattern.fullmatch(bare))), None)
         if isinstance(value, str) and (either := _EITHER.fullmatch(text)):
-            meant = [Decimal(either[1] + either[2]), Decimal(f"{either[1]}.{either[2]}")]
+            readings = [Decimal(either[1] + either[2]), Decimal(f"{either[1]}.{either[2]}")]
         elif not isinstance(value, str) or _DECIMAL.fullmatch(text):
-            meant = [Decimal(text)]
+            readings = [Decimal(text)]
         elif marked:
-            meant = [Decimal(sign + re.sub(r"\D", "", marked[1]) + (f".{marked[2]}" if marked[2] else ""))]
+            readings = [Decimal(sign + re.sub(r"\D", "", marked[1]) + (f".{marked[2]}" if marked[2] else ""))]
     if whole:
-        meant = [one for one in meant if one == one.to_integral_value()]
-    if not meant:
+        readings = [reading for reading in readings if reading == reading.to_integral_value()]
+    if not readings:
         return Verdict("wrong", note=f"expected a {'whole ' if whole else ''}number such as 1500", otherwise=otherwise)
-    if len(meant) > 1:
-        return Verdict("ambiguous", candidates=tuple(option(_digits(one)) for one in meant), otherwise=otherwise)
-    (one,) = meant
-    if whole and not -_LARGEST - 1 <= one <= _LARGEST:
+    if len(readings) > 1:
+        candidates = tuple(option(_digits(reading)) for reading in readings)
+        return Verdict("ambiguous", candidates=candidates, otherwise=otherwise)
+    (exact_number,) = readings
+    if whole and not -_LARGEST - 1 <= exact_number <= _LARGEST:
         return Verdict("wrong", note=f"a whole number has 32 bits here, {-_LARGEST - 1} to {_LARGEST}")
-    digits = _digits(one)
-    as_double = float(one)
-    if not whole and Decimal(repr(as_double)) != one:
+    digits = _digits(exact_number)
+    as_double = float(exact_number)
+    if not whole and Decimal(repr(as_double)) != exact_number:
         if as_double in (float("inf"), float("-inf")):
             return Verdict("wrong", note="it is larger than any number that the portal can keep")
         return Verdict("changed", as_double, note="the portal keeps no more digits of it")
@@ -104,27 +105,26 @@ def _digits(value: Decimal) -> str:
 
 
 def day(value: Any) -> Verdict:
-    """A date as the portal reads it, `2026-01-15` or `15.01.2026`."""
+    """Judge a date; the portal reads `2026-01-15` and `15.01.2026`."""
     if isinstance(value, str) and _READ_DATE.fullmatch(value) and _moments(value):
         return Verdict("right", value)
-    meant = _moments(value)
-    if meant and _LATE_IN_UTC.search(meant[0]):  # midnight of the next day east of Greenwich, as JSON writes it
-        meant.append((datetime.fromisoformat(meant[0][:10]) + timedelta(days=1)).isoformat())
-    return _one_of(value, [moment[:10] for moment in meant], "expected a date such as 2026-01-15")
+    moments = _moments(value)
+    if moments and _LATE_IN_UTC.search(moments[0]):  # midnight of the next day east of Greenwich, in JSON
+        moments.append((datetime.fromisoformat(moments[0][:10]) + timedelta(days=1)).isoformat())
+    return _judge_readings(value, [moment[:10] for moment in moments], "expected a date such as 2026-01-15")
 
 
 def moment(value: Any) -> Verdict:
-    """A time as the portal reads it, `2026-01-15T09:00:00+03:00`; without a zone it is the portal's own."""
+    """Judge a time such as `2026-01-15T09:00:00+03:00`; without a zone the portal uses its own."""
     if isinstance(value, str) and _READ_TIME.fullmatch(value) and _moments(value):
         return Verdict("right", value)
-    return _one_of(value, _moments(value), "expected a time such as 2026-01-15T09:00:00+03:00")
+    return _judge_readings(value, _moments(value), "expected a time such as 2026-01-15T09:00:00+03:00")
 
 
-def _one_of(value: Any, meant: list[str], expected: str) -> Verdict:
-    """The one date or time that was meant, or that there is none, with what strtotime makes of the text, as far as that
-    is known."""
+def _judge_readings(value: Any, readings: list[str], expected: str) -> Verdict:
+    """Judge a date or time by its `readings`, and predict the result of strtotime if possible."""
     text = value.strip() if isinstance(value, str) else str(value)
-    match = next((found for pattern in (_DASHED, _DOTTED, _SLASHED) if (found := pattern.fullmatch(text))), None)
+    match = _DASHED.fullmatch(text) or _DOTTED.fullmatch(text) or _SLASHED.fullmatch(text)
     if text.casefold() in _DAYS:
         otherwise = "store the day that it is then"
     elif match is None:
@@ -134,15 +134,15 @@ def _one_of(value: Any, meant: list[str], expected: str) -> Verdict:
     else:
         year, month, of_month = int(match["y"]), int(match["m"]), int(match["d"])
         otherwise = f"store {date(year, month, 1) + timedelta(days=of_month - 1)}" if year else ""
-    if not meant:
+    if not readings:
         return Verdict("wrong", note=expected, otherwise=otherwise)
-    if len(meant) > 1:
-        return Verdict("ambiguous", candidates=tuple(map(option, meant)), otherwise=otherwise)
-    return Verdict("changed", meant[0], otherwise=otherwise if otherwise == DROP else "")
+    if len(readings) > 1:
+        return Verdict("ambiguous", candidates=tuple(map(option, readings)), otherwise=otherwise)
+    return Verdict("changed", readings[0], otherwise=otherwise if otherwise == DROP else "")
 
 
 def _moments(value: Any) -> list[str]:
-    """All times that a text may mean: "1/2/2026" is a day in January to some and in February to others."""
+    """Return all readings of a text as a time: "1/2/2026" may be in January or in February."""
     text = value.strip() if isinstance(value, str) else ""
     read: list[str] = []
     if match := _SLASHED.fullmatch(text):
@@ -154,15 +154,15 @@ def _moments(value: Any) -> list[str]:
         date_part = f"{match['y']}-{match['m']:0>2}-{match['d']:0>2}"
         read = [f"{date_part}T{hour:0>2}:{minute}:{''.join(seconds) or '00'}{zone}"]
     real: list[str] = []
-    for one in dict.fromkeys(read):
-        with contextlib.suppress(ValueError):  # there is no such day, or no such time
-            datetime.fromisoformat(one)
-            real.append(one)
+    for moment_text in dict.fromkeys(read):
+        with contextlib.suppress(ValueError):  # no such day or time
+            datetime.fromisoformat(moment_text)
+            real.append(moment_text)
     return real
 
 
 def record_id(value: Any) -> Verdict:
-    """The id of a user or of another record; whether there is one is not looked at."""
+    """Judge the id of a user or of another record; its existence is not checked."""
     text = str(value) if not isinstance(value, bool) else ""
     expected = "expected an id, a whole number"
     if not (text.isascii() and text.strip().isdecimal()):

@@ -1,7 +1,7 @@
-"""What is said of one value of a field, and when a value is empty. Pure.
+"""Verdict on one value of a field, and the test for empty values. Pure.
 
-Facts: an empty text, null and an empty list clear a field; 0 and "0" do so in codes, references and dates, and are
-values in numbers and texts, except on older portals.
+Facts: an empty text, null and an empty list clear a field. 0 and "0" clear codes, references and dates; in numbers and
+texts they are values, except on older portals.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from bitrix24_directories.directories.models import Item
 from .models import Outcome
 
 DROP, STORE_RAW, REFUSE, CLEAR, KEEP = "drop it", "store it raw", "refuse it", "clear the field", "keep the old value"
-"""What Bitrix24 would do with a value that is not right."""
+"""Reactions of Bitrix24 to a value that is not right."""
 
 REFERENCES = frozenset(("user", "employee", "crm_lead", "crm_deal", "crm_contact", "crm_company", "crm_quote"))
 """Kinds of fields that hold the id of a user or of another record."""
@@ -24,8 +24,9 @@ _ZERO_CLEARS = REFERENCES | {"crm_status", "enumeration", "crm_currency", "date"
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is said of a value: `value` is what to write, where something is, `note` why; `otherwise` is what Bitrix24
-    would do with it as it was given; `directory` is the one that a code is of.
+    """Result of judging a value: `value` is the value to write, if any, and `note` the reason.
+
+    `otherwise` is what Bitrix24 would do with the original value; `directory` is the directory of a code.
     """
 
     outcome: Outcome
@@ -41,14 +42,14 @@ class Verdict:
         return self.outcome in ("right", "changed", "unchecked")
 
     def as_changed(self, **parts: Any) -> Verdict:
-        """The same of a value that cannot stay as it was given, with other `parts`."""
+        """Return a copy with other `parts` for a value that has to be changed before it is written."""
         return replace(self, outcome="changed" if self.writes else self.outcome, **parts)
 
 
 def is_empty(value: Any, kind: str) -> bool:
-    """Whether a value clears a field of this kind, unless that is a boolean."""
+    """Return true if a value clears a field of this kind; not for booleans."""
     if isinstance(value, list):
-        return all(is_empty(one, kind) for one in value)
+        return all(is_empty(part, kind) for part in value)
     if value is None or value is False or value in ("", {}):
         return True
     return kind in _ZERO_CLEARS and (value == "0" or (value == 0 and not isinstance(value, bool)))

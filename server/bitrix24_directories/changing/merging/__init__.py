@@ -1,1 +1,1 @@
-"""Several codes of a directory become one: the records that carry them are moved, the items deleted; and back."""
+"""Merges several codes of a directory into one: moves records, deletes items; and undoes it."""

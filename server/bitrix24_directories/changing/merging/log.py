@@ -1,7 +1,7 @@
-"""What merges have done, read from the lines of an audit log. Pure.
+"""Reads merges from the lines of an audit log. Pure.
 
-A merge is told from others by its `merge`, in whatever process it went on. What its lines do not end with an outcome
-may have been done: whoever undoes it has to look.
+The lines of a merge have the same `merge`, in every process that continued it. An intent without an outcome may have
+been carried out, so undoing has to read the record.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from bitrix24_directories.directories.fields.fields import folded_name
 from bitrix24_directories.directories.models import Item
 
 UNDO = "undo"
-"""The tool that stands in the lines of an undoing."""
+"""Tool in the audit log's lines of an undo."""
 
 
 def line_of(tool: str, merge: str, portal: str, entity_id: str, into: str) -> dict[str, Any]:
-    """What stands in each intent of a merge, or of its undoing, for `merges_in` to find."""
+    """Return the common keys of all intents of a merge or its undo, for `read_log`."""
     return {"tool": tool, "merge": merge, "portal": portal, "entityId": entity_id, "into": into}
 
 
-class Where(NamedTuple):
-    """A field of a record; its name is folded, for logs have it in either spelling."""
+class FieldKey(NamedTuple):
+    """Field of a record; its name is folded, because logs have both spellings."""
 
     type_id: int
     field: str
@@ -34,10 +34,9 @@ class Where(NamedTuple):
 
 @dataclass
 class LoggedMerge:
-    """One merge: what stood in which field before and what was written, and the items that were deleted.
+    """Merge with the old and new values of fields (`moves`), and the deleted items.
 
-    What was put back since is no longer in it. `moved` has what was moved since the last plan of this merge was at its
-    end.
+    Values that were restored since are not in it. `moved` has the fields that were moved since this merge last ended.
     """
 
     key: str
@@ -45,34 +44,34 @@ class LoggedMerge:
     entity_id: str
     into: str
     began: str
-    moves: dict[Where, tuple[Any, Any]] = field(default_factory=dict)
+    moves: dict[FieldKey, tuple[Any, Any]] = field(default_factory=dict)
     deleted: dict[str, Item] = field(default_factory=dict)
-    moved: set[Where] = field(default_factory=set)
+    moved: set[FieldKey] = field(default_factory=set)
 
     @property
     def codes(self) -> list[str]:
-        """The codes that were merged, as far as records carried them or items had them."""
+        """Merged codes that records carried or items had."""
         merged = (old for old, new in self.moves.values() if isinstance(new, list) or new == self.into)
-        olds = (one for old in merged for one in (old if isinstance(old, list) else [old]))
-        return list(dict.fromkeys([*self.deleted, *(str(one) for one in olds if str(one) != self.into)]))
+        olds = (code for old in merged for code in (old if isinstance(old, list) else [old]))
+        return list(dict.fromkeys([*self.deleted, *(str(code) for code in olds if str(code) != self.into)]))
 
 
 class Log(NamedTuple):
-    """The merges of an audit log, the oldest first, and how many of its lines cannot be read."""
+    """Merges of an audit log, the oldest first, and the number of its unreadable lines."""
 
     merges: list[LoggedMerge]
     unread: int
 
 
 def read_log(lines: Iterable[str]) -> Log:
-    """All merges of an audit log. Lines of other changes are skipped."""
+    """Return all merges of an audit log; lines of other changes are skipped."""
     read = [_read(line) for line in lines if line.strip()]
     outcomes = {line["id"]: line for line in read if line is not None and line.get("event") == "outcome"}
-    found: dict[str, LoggedMerge] = {}
+    merges: dict[str, LoggedMerge] = {}
     for line in read:
         if line is None or "merge" not in line or line.get("event") not in ("intent", "ended"):
             continue
-        merge = found.setdefault(
+        merge = merges.setdefault(
             line["merge"], LoggedMerge(line["merge"], line["portal"], line["entityId"], line["into"], line["when"])
         )
         outcome = outcomes.get(line["id"])
@@ -82,15 +81,15 @@ def read_log(lines: Iterable[str]) -> Log:
             _add_move(merge, line, outcome)
         elif line.get("after") is None:
             if not str((outcome or {}).get("outcome", "unknown")).startswith("not done"):
-                with contextlib.suppress(ValueError):  # an item that this log does not tell cannot be added again
+                with contextlib.suppress(ValueError):  # without the item in the log it cannot be added again
                     merge.deleted[line["statusId"]] = Item.model_validate(line.get("before"))
         elif (outcome or {}).get("outcome") == "done":
             merge.deleted.pop(line["statusId"], None)
-    return Log(list(found.values()), read.count(None))
+    return Log(list(merges.values()), read.count(None))
 
 
 def _read(line: str) -> dict[str, Any] | None:
-    """A line of the log; None for one that is cut, or that says of a merge less than has to be known."""
+    """Parse a line; None if it is cut, or lacks required keys of a merge."""
     try:
         read = json.loads(line)
     except ValueError:
@@ -115,23 +114,23 @@ def _read(line: str) -> dict[str, Any] | None:
 
 
 def _add_move(merge: LoggedMerge, intent: dict[str, Any], outcome: dict[str, Any] | None) -> None:
-    """What was `stored` in the place of what was to be written stands in the outcome."""
+    """Add a move to its merge; the outcome may hold another value that was `stored`."""
     outcome = outcome or {}
-    said = str(outcome.get("outcome", "unknown"))
-    if said.startswith(("not moved", "not sent")) and "stored" not in outcome:
+    result = str(outcome.get("outcome", "unknown"))
+    if result.startswith(("not moved", "not sent")) and "stored" not in outcome:
         return
-    where = Where(intent["entityTypeId"], folded_name(intent["field"]), intent["recordId"])
-    if intent["tool"] == UNDO:  # what may have been put back is looked at once more
-        if said == "moved":
-            merge.moves.pop(where, None)
-            merge.moved.discard(where)
+    key = FieldKey(intent["entityTypeId"], folded_name(intent["field"]), intent["recordId"])
+    if intent["tool"] == UNDO:  # an uncertain restore is read again by the next undo
+        if result == "moved":
+            merge.moves.pop(key, None)
+            merge.moved.discard(key)
         return
     old, new = outcome.get("was", intent["old"]), outcome.get("stored", intent["new"])
-    if where in merge.moves:
-        old = merge.moves[where][0]
+    if key in merge.moves:
+        old = merge.moves[key][0]
     if old != new:
-        merge.moves[where] = (old, new)
-    elif said == "moved":
-        merge.moves.pop(where, None)
-    if said == "moved":
-        merge.moved.add(where)
+        merge.moves[key] = (old, new)
+    elif result == "moved":
+        merge.moves.pop(key, None)
+    if result == "moved":
+        merge.moved.add(key)

@@ -1,4 +1,4 @@
-"""What a merge of codes would do, did, or did not do, as programs get it. A leaf beside the shapes of `directories`."""
+"""Results of merging codes, planned or done. Imports only the shapes of `directories`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ MergeStatus = Literal["planned", "moving", "done", "incomplete", "unchanged", "d
 
 
 class MergedCode(Shape):
-    """A code whose records go to another one; `name` is None where the directory does not have it.
+    """Code to merge into another one; `name` is None if the directory does not have it.
 
-    `fields` counts the records that carry it, by field, in a plan. `item` is what becomes of the directory's item, and
-    `why` why it stays, or why there is nothing to move.
+    `fields` counts the records that carry it, by field, in a plan. `item` is the outcome for the directory's item, and
+    `why` the reason why it stays, or why there is nothing to move.
     """
 
     status_id: str
@@ -26,7 +26,7 @@ class MergedCode(Shape):
 
 
 class NotMoved(Shape):
-    """A record that was to carry another code and may not: `deal 12`, the field, and why."""
+    """Record whose code was not changed, or perhaps not: `deal 12`, the field, the reason."""
 
     record: str
     field: str
@@ -34,14 +34,14 @@ class NotMoved(Shape):
 
 
 class Merge(Result):
-    """Several codes of a directory made one, `into`, whose name is `name`.
+    """Merge of several codes of a directory into the code `into` with the name `name`.
 
-    `status`: `planned` (nothing is done yet; `plan_id` carries it out), `moving` (the same call goes on), `done`,
-    `incomplete` (records still carry a code, or may), `unchanged` (no record carries the codes, no item is to go),
+    `status`: `planned` (nothing is done yet; `plan_id` carries it out), `moving` (the same call continues), `done`,
+    `incomplete` (records still carry a code, or may), `unchanged` (no record carries the codes, no item to delete),
     `declined`, `cancelled` (the person did not answer), `stopped` (by an error).
 
     `moved` and `left` count values of fields: a record with two fields counts twice. `not_moved` holds the first ones
-    of `not_moved_total`. `notes` say what else there is to know.
+    of `not_moved_total`. `notes` have further remarks.
     """
 
     entity_id: str

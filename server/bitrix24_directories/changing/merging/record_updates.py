@@ -1,8 +1,8 @@
-"""Writes other codes into records, many with one request, and finds out what became of each.
+"""Writes codes into records, many per request, and determines the outcome of each.
 
-Asks and writes through `directories`. Facts (`crm.item.update`): it answers with the record as stored, and seldom with
-an error; a wrong stage is kept or swapped in silence. There is no compare-and-set: so each request reads the records
-right before it writes them, and what somebody else had changed by then is put back.
+Reads and writes through `directories`. Facts (`crm.item.update`): it answers with the stored record, and seldom with an
+error; a wrong stage is silently ignored or replaced. There is no compare-and-set, so each request reads the records
+right before it writes them, and concurrent changes by others are restored.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.models import Item
 from bitrix24_directories.directories.reading.cached_reader import Read
 from bitrix24_directories.directories.reads import records_after
-from bitrix24_directories.records.counting import Place, record_id_of
+from bitrix24_directories.records.counting import CodeField, record_id_of
 from bitrix24_directories.rest import BATCH_LENGTH, Answer, Bitrix24Error, Outcome
 from bitrix24_directories.text import quoted
 
 logger = logging.getLogger(__name__)
 
 MOST_AT_ONCE = BATCH_LENGTH - 3
-"""Records in one request, which also reads them before, and the next ones and the directory after."""
+"""Most records in one request; it also reads them before, and the next ones and the directory after."""
 
 _FIRST_AT_ONCE = 12
-_SECONDS = 4.0  # that a request should take: a portal may need a second for each record, and ends it after 60
-_LOOK_SECONDS = 10.0  # to find out what became of a request whose answer was lost
+_SECONDS = 4.0  # target time of a request: a portal may need a second per record, and aborts after 60
+_LOOK_SECONDS = 10.0  # to read records after a lost answer
 _LOST = "the answer was lost"
 
 Rule = Callable[[Any], Any]
-"""From what stands in a field to what should; the same where nothing is to be changed."""
+"""Maps a field's value to the new one; returns it unchanged if nothing is to be changed."""
 
 
 @dataclass(frozen=True)
 class Move:
-    """What is to be written into a field of a record, in which `old` stood when it was read."""
+    """Change of a record's field; `old` is its value when it was read."""
 
-    place: Place
+    code_field: CodeField
     record_id: int
     old: Any
     rule: Rule
     back: bool = False
-    """Whether it gives back what stood there, in whatever pipeline the record is now."""
+    """True if it restores an old value, in any pipeline."""
 
     @property
     def new(self) -> Any:
@@ -57,28 +57,27 @@ class Move:
 
     @property
     def record(self) -> str:
-        return f"{self.place.of.type.shown} {self.record_id}"
+        return f"{self.code_field.record_field.type.shown} {self.record_id}"
 
 
 @dataclass(frozen=True)
 class Moved:
-    """What became of a move; of what was `not sent`, nothing. `was` is what stood there right before."""
+    """Result of a move; `was` is the value right before it. Nothing happened if `not sent`."""
 
     move: Move
     outcome: Literal["moved", "not moved", "unknown", "not sent"]
     why: str = ""
     was: Any = None
     stored: Any = None
-    """What stands there now, where that is neither what was to be written nor what stood there before."""
+    """Current value, if it is neither the new one nor the one before."""
     wrong: bool = False
-    """Whether `right` has to be put in the place of what was stored."""
+    """True if the stored value has to be replaced by `right`."""
     right: Any = None
 
 
 @dataclass
 class Sent:
-    """What became of each move of a request, the records and the directory that were read along with it, and what
-    stopped it."""
+    """Results of a request: its moves, the records and directory read along, and its error."""
 
     moved: list[Moved]
     following: list[dict[str, Any]] | None = None
@@ -87,13 +86,15 @@ class Sent:
 
     @property
     def all_sent(self) -> bool:
-        return all(one.outcome != "not sent" for one in self.moved)
+        return all(moved.outcome != "not sent" for moved in self.moved)
 
 
 @dataclass
 class Mover:
-    """Sends moves, not later than `deadline`. `described` stands in each intent of the audit log; `directory` is read
-    along with each request."""
+    """Sends moves until `deadline`.
+
+    `described` has the common keys of the audit log's intents; `directory` is read along with each request.
+    """
 
     directories: Directories
     audit: Audit
@@ -101,50 +102,50 @@ class Mover:
     deadline: float
     directory: Read[Item] | None = None
     at_once: int = _FIRST_AT_ONCE
-    """How many go into the next request."""
+    """Number of moves in the next request."""
     took: float = 1.0
-    """Seconds of the last request."""
+    """Duration of the last request in seconds."""
 
     async def read(self, reading: Read[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The records of `reading`. Raises Bitrix24Error."""
+        """Return the records of `reading`. Raises Bitrix24Error."""
         return (await self.directories.reader.get(reading, fresh=True)).rows
 
     async def send(self, moves: Sequence[Move], following: Read[dict[str, Any]] | None = None) -> Sent:
-        """Write moves of one place, and read `following` after them.
+        """Write moves of one field, and read `following` after them.
 
-        What has left is waited for and written down although the caller is cancelled. Raises Bitrix24Error
-        (AUDIT_LOG_FAILED) where nothing could be sent for want of it.
+        Sent requests are awaited and recorded even if the caller is cancelled. Raises Bitrix24Error (AUDIT_LOG_FAILED)
+        if nothing was sent because the log cannot be written.
         """
         sent = await self._sent(moves, following)
-        wrong = {one.move.record_id: one for one in sent.moved if one.wrong}
+        wrong = {moved.move.record_id: moved for moved in sent.moved if moved.wrong}
         if wrong:
             back = [
                 replace(
-                    one.move,
-                    old=one.move.new if one.stored is None else one.stored,
-                    rule=partial(lambda right, _: right, one.right),
+                    moved.move,
+                    old=moved.move.new if moved.stored is None else moved.stored,
+                    rule=partial(lambda right, _: right, moved.right),
                     back=True,
                 )
-                for one in wrong.values()
+                for moved in wrong.values()
             ]
-            with anyio.CancelScope(shield=True):  # it belongs to what has left: somebody's change must come back
+            with anyio.CancelScope(shield=True):  # part of the request: others' changes must be restored
                 corrected = await self._sent(back)
             for correction in corrected.moved:
-                one = wrong[correction.move.record_id]
-                wrong[one.move.record_id] = _corrected(one, is_back=correction.outcome == "moved")
-            sent.moved = [wrong.get(one.move.record_id, one) for one in sent.moved]
+                original = wrong[correction.move.record_id]
+                wrong[original.move.record_id] = _corrected(original, is_back=correction.outcome == "moved")
+            sent.moved = [wrong.get(moved.move.record_id, moved) for moved in sent.moved]
             sent.error = sent.error or corrected.error
         return sent
 
     async def _sent(self, moves: Sequence[Move], following: Read[dict[str, Any]] | None = None) -> Sent:
-        before = values_of(moves[0].place, [move.record_id for move in moves])
+        before = values_of(moves[0].code_field, [move.record_id for move in moves])
         calls: list[tuple[str, dict[str, Any]]] = [(before.method, dict(before.params))]
         intents: list[dict[str, Any]] = []
         for move in moves:
-            record = {"entityTypeId": move.place.of.type.id, "id": move.record_id}
-            fields = {move.place.name: move.new}
+            record = {"entityTypeId": move.code_field.record_field.type.id, "id": move.record_id}
+            fields = {move.code_field.name: move.new}
             calls.append(("crm.item.update", record | {"fields": fields, "useOriginalUfNames": "Y"}))
-            change = {"field": move.place.name, "old": move.old, "new": move.new}
+            change = {"field": move.code_field.name, "old": move.old, "new": move.new}
             intents.append({**self.described, **_audited(move), **change})
         along = [read for read in (following, self.directory) if read is not None]
         calls += [(read.method, dict(read.params)) for read in along]
@@ -181,36 +182,36 @@ class Mover:
         outcomes: Sequence[Outcome],
         error: Bitrix24Error | None,
     ) -> Sent:
-        found: dict[int, dict[str, Any]] = {}
+        rows_by_id: dict[int, dict[str, Any]] = {}
         if outcomes and isinstance(first := outcomes[0], Answer):
-            found = {record_id_of(row): row for row in before.rows(first)}
+            rows_by_id = {record_id_of(row): row for row in before.rows(first)}
         nothing_sent = error is None or error.nothing_was_done
         verdicts = [
-            _judged(move, outcome, found.get(move.record_id, {}))
+            _judged(move, outcome, rows_by_id.get(move.record_id, {}))
             for move, outcome in zip(moves, outcomes[1:], strict=False)
         ]
         verdicts += [Moved(move, "not sent" if nothing_sent else "unknown") for move in moves[len(verdicts) :]]
-        verdicts = await self._looked_at(verdicts)
+        verdicts = await self._check_lost(verdicts)
         for outcome in outcomes:
             if isinstance(outcome, Bitrix24Error) and outcome.nothing_was_done and outcome.retryable:
                 error = error or outcome
         return Sent(verdicts, error=error)
 
-    async def _looked_at(self, verdicts: list[Moved]) -> list[Moved]:
-        """What became of moves whose answers were lost, by what stands there now."""
-        lost = [one.move for one in verdicts if one.outcome == "unknown"]
+    async def _check_lost(self, verdicts: list[Moved]) -> list[Moved]:
+        """Judge moves with lost answers by the current records."""
+        lost = [verdict.move for verdict in verdicts if verdict.outcome == "unknown"]
         if not lost:
             return verdicts
-        place = lost[0].place
+        code_field = lost[0].code_field
         now: dict[int, Any] = {}
         with anyio.move_on_after(_LOOK_SECONDS, shield=True), contextlib.suppress(Bitrix24Error):
-            rows = await self.read(values_of(place, [move.record_id for move in lost]))
-            now = {record_id_of(row): row[place.name] for row in rows if place.name in row}
+            rows = await self.read(values_of(code_field, [move.record_id for move in lost]))
+            now = {record_id_of(row): row[code_field.name] for row in rows if code_field.name in row}
         seen: list[Moved] = []
-        for one in verdicts:
-            move, why = one.move, one.why or _LOST
-            if one.outcome != "unknown":
-                seen.append(one)
+        for verdict in verdicts:
+            move, why = verdict.move, verdict.why or _LOST
+            if verdict.outcome != "unknown":
+                seen.append(verdict)
             elif move.record_id not in now:
                 seen.append(Moved(move, "unknown", f"{why}; the record could not be read again"))
             elif same(now[move.record_id], move.new):
@@ -220,29 +221,29 @@ class Mover:
         return seen
 
     def _record(self, lines: Sequence[str], moved: Sequence[Moved]) -> None:
-        said: list[tuple[str, str, dict[str, Any]]] = []
-        for line, one in zip(lines, moved, strict=True):
-            record = _audited(one.move)
-            if one.wrong and one.stored is not None:
-                record |= {"was": one.was, "stored": one.stored}
-            elif one.outcome == "moved" and not same(one.was, one.move.old):
-                record |= {"was": one.was}
-            said.append((line, f"{one.outcome}: {one.why}" if one.why else one.outcome, record))
+        outcomes: list[tuple[str, str, dict[str, Any]]] = []
+        for line, result in zip(lines, moved, strict=True):
+            record = _audited(result.move)
+            if result.wrong and result.stored is not None:
+                record |= {"was": result.was, "stored": result.stored}
+            elif result.outcome == "moved" and not same(result.was, result.move.old):
+                record |= {"was": result.was}
+            outcomes.append((line, f"{result.outcome}: {result.why}" if result.why else result.outcome, record))
         try:
-            self.audit.outcomes(said)
+            self.audit.outcomes(outcomes)
         except OSError:  # it could be written a moment ago; the lines are on stderr, and the records are moved
             logger.exception("The audit log's file could not be written")
 
 
-def values_of(place: Place, ids: Sequence[int]) -> Read[dict[str, Any]]:
-    """What stands now in a field of some records, and in which pipeline they are if that is a stage."""
-    pipeline = [] if place.category_id is None else ["categoryId"]
-    return records_after(place.of.type.id, {"@id": list(ids)}, ["id", place.name, *pipeline])
+def values_of(code_field: CodeField, ids: Sequence[int]) -> Read[dict[str, Any]]:
+    """Return a read of a field's current values, and of the records' pipelines if it is a stage."""
+    pipeline = [] if code_field.category_id is None else ["categoryId"]
+    return records_after(code_field.record_field.type.id, {"@id": list(ids)}, ["id", code_field.name, *pipeline])
 
 
-def same(one: Any, other: Any) -> bool:
-    """Whether two values of a field are the same: the portal answers 4 for "4", and null for an empty text."""
-    return _texts(one) == _texts(other)
+def same(first: Any, second: Any) -> bool:
+    """Return true if two values are equal: the portal answers 4 for "4", null for an empty text."""
+    return _texts(first) == _texts(second)
 
 
 def shown_value(value: Any) -> str:
@@ -251,16 +252,16 @@ def shown_value(value: Any) -> str:
 
 def _texts(value: Any) -> list[str]:
     values = value if isinstance(value, list) else [value]
-    return [str(one) for one in values if one not in (None, "")]
+    return [str(part) for part in values if part not in (None, "")]
 
 
 def _audited(move: Move) -> dict[str, Any]:
-    """The record of a move, as the audit log has it."""
-    return {"entityTypeId": move.place.of.type.id, "recordId": move.record_id}
+    """Return the keys of a move's record in the audit log."""
+    return {"entityTypeId": move.code_field.record_field.type.id, "recordId": move.record_id}
 
 
 def _rows(read: Read[Any] | None, answers: Mapping[Read[Any], Outcome]) -> list[Any] | None:
-    """The rows of a read that went along; None where there was none, or where it failed."""
+    """Return the rows of a read that was sent along; None if there was none or it failed."""
     answer = None if read is None else answers[read]
     if read is None or not isinstance(answer, Answer):
         return None
@@ -271,7 +272,7 @@ def _rows(read: Read[Any] | None, answers: Mapping[Read[Any], Outcome]) -> list[
 
 
 def _judged(move: Move, outcome: Outcome, before: Mapping[str, Any]) -> Moved:
-    """What became of a move, `before` being the record as it was read right before it was written."""
+    """Judge a move; `before` is the record as read right before the write."""
     if isinstance(outcome, Bitrix24Error):
         if not outcome.nothing_was_done:
             return Moved(move, "unknown", outcome.words or outcome.happened)
@@ -279,16 +280,16 @@ def _judged(move: Move, outcome: Outcome, before: Mapping[str, Any]) -> Moved:
             return Moved(move, "not sent")
         return Moved(move, "not moved", outcome.words or outcome.happened)
     item = outcome.result.get("item") if isinstance(outcome.result, dict) else None
-    if not isinstance(item, dict) or move.place.name not in item:
+    if not isinstance(item, dict) or move.code_field.name not in item:
         return Moved(move, "unknown")
-    stored, was = item[move.place.name], before.get(move.place.name, move.old)
-    if not move.back and not _in_pipeline(move.place, before):
+    stored, was = item[move.code_field.name], before.get(move.code_field.name, move.old)
+    if not move.back and not _in_pipeline(move.code_field, before):
         if same(stored, was):
             return Moved(move, "not moved", "somebody had just moved it to another pipeline")
         why = f"somebody had just moved it to another pipeline, and Bitrix24 put {shown_value(stored)}"
         return Moved(move, "not moved", why, was=was, stored=stored, wrong=True, right=was)
     if not move.back and not _in_pipeline(
-        move.place, item
+        move.code_field, item
     ):  # between reading and writing: what it had there is not known
         why = f"somebody moved it to another pipeline at the same time, where it has {shown_value(stored)} now"
         return Moved(move, "not moved", why, was=was, stored=stored)
@@ -305,19 +306,20 @@ def _judged(move: Move, outcome: Outcome, before: Mapping[str, Any]) -> Moved:
     )
 
 
-def _in_pipeline(place: Place, record: Mapping[str, Any]) -> bool:
-    """Whether a record is in the pipeline whose stages are merged, as far as that was read."""
-    return place.category_id is None or str(record.get("categoryId", place.category_id)) == str(place.category_id)
+def _in_pipeline(code_field: CodeField, record: Mapping[str, Any]) -> bool:
+    """Return true if a record is in the pipeline of the merged stages, or if that was not read."""
+    category_id = code_field.category_id
+    return category_id is None or str(record.get("categoryId", category_id)) == str(category_id)
 
 
-def _corrected(one: Moved, *, is_back: bool) -> Moved:
-    """What became of a move after `right` was to be put back in its place."""
-    if one.stored is not None:
-        why = f"{one.why}; it has {shown_value(one.right)} again"
-        return Moved(one.move, "not moved", why, was=one.was) if is_back else one
+def _corrected(moved: Moved, *, is_back: bool) -> Moved:
+    """Return the result of a move after the attempt to restore `right`."""
+    if moved.stored is not None:
+        why = f"{moved.why}; it has {shown_value(moved.right)} again"
+        return Moved(moved.move, "not moved", why, was=moved.was) if is_back else moved
     if not is_back:
-        why = f"somebody changed it to {shown_value(one.was)} at the same time, and that was written over"
-        return Moved(one.move, "unknown", why)
-    if same(one.was, one.right):
-        return Moved(one.move, "not moved", f"somebody had just changed it to {shown_value(one.was)}")
-    return one
+        why = f"somebody changed it to {shown_value(moved.was)} at the same time, and that was written over"
+        return Moved(moved.move, "unknown", why)
+    if same(moved.was, moved.right):
+        return Moved(moved.move, "not moved", f"somebody had just changed it to {shown_value(moved.was)}")
+    return moved

@@ -1,1 +1,1 @@
-"""From what is declared, or asked for, to the steps between, by the rules of the portal."""
+"""Plans the steps from a directory's items to the requested ones, by the portal's rules."""

@@ -1,4 +1,4 @@
-"""Codes of new items, by the portal's rules (crm.status.add): alphabet, length, prefix, and none twice. Pure."""
+"""Codes of new items by the rules of crm.status.add: alphabet, length, prefix, unique. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _STAGE_CODE = re.compile(r"[0-9A-Za-z_-]+")
 
 
 def checked_code(entity_id: str, code: str, taken: Collection[str]) -> str:
-    """`code` with its pipeline's prefix. Raises ValueError, which says what is wrong; `taken` is in lower case."""
+    """Return `code` with its prefix, or raise ValueError with a reason; `taken` is lower case."""
     prefix, longest, code = prefix_of(entity_id), code_length(entity_id), code.strip()  # Bitrix24 ignores blanks, too
     bare = code[len(prefix) :] if prefix and code.upper().startswith(prefix) else code
     if is_stages(entity_id) and _STAGE_CODE.fullmatch(bare) is None:
@@ -35,7 +35,7 @@ def checked_code(entity_id: str, code: str, taken: Collection[str]) -> str:
 
 
 def checked_name(name: str) -> None:
-    """Raises ValueError for a name that the portal would not store as it is, with what is wrong."""
+    """Raise ValueError with the reason if the portal would not store the name unchanged."""
     if name in ("", "0"):
         raise ValueError('Bitrix24 takes no name that is empty or "0": write another name')
     if len(name) > NAME_LENGTH:
@@ -43,9 +43,9 @@ def checked_name(name: str) -> None:
 
 
 def made_code(entity_id: str, name: str, taken: Collection[str]) -> str:
-    """A code made from a name: transliterated, in the portal's alphabet and length, and not `taken` (lower case).
+    """Make a code from a name: transliterated, in the portal's alphabet and length, not `taken`.
 
-    Nor is it what stands before a colon in the name, which a declaration would read as the code.
+    `taken` is in lower case. The code is no text before a colon of the name, which a declaration would read as a code.
     """
     prefix, longest = prefix_of(entity_id), code_length(entity_id)
     stem = re.sub(r"[^A-Z0-9_]", "", transliterated(name).upper())[:longest].strip("_")

@@ -1,4 +1,4 @@
-"""The calls that a plan consists of, each with the step that people see, and the steps that are refused. Pure."""
+"""Calls of a plan with the steps that users see, and refused steps. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WRITTEN = {"NAME": "name", "SORT": "sort", "COLOR": "color"}
 
 @dataclass(slots=True)
 class Operation:
-    """One call to make, with the step that it is; `item` is what it works on, None for a new one."""
+    """Call with the step that it carries out, and its `item`, None for a new one."""
 
     method: Literal["crm.status.add", "crm.status.update", "crm.status.delete"]
     params: dict[str, Any]
@@ -24,8 +24,8 @@ class Operation:
 
 
 @dataclass(slots=True)
-class Plan:
-    """Operations in an order that the portal accepts, and the refused lines besides."""
+class ChangePlan:
+    """Operations in an order that the portal accepts, and steps for refused lines."""
 
     operations: list[Operation] = field(default_factory=list)
     refused: list[Step] = field(default_factory=list)
@@ -35,8 +35,8 @@ class Plan:
         return [operation for operation in self.operations if operation.method == "crm.status.delete"]
 
     @property
-    def gone(self) -> list[str]:
-        """The codes that would be removed."""
+    def removed_codes(self) -> list[str]:
+        """Codes of the items to remove."""
         return [item.status_id for operation in self.removals if (item := operation.item) is not None]
 
     @property
@@ -45,7 +45,7 @@ class Plan:
 
 
 def after(items: Sequence[Item], operations: Sequence[Operation]) -> list[Item]:
-    """The items in their order as they would stand when all operations are done; new ones have no `id`."""
+    """Return the items in their order after all operations; new ones have no `id`."""
     codes = {item.id: item.status_id for item in items}
     standing = {item.status_id: item for item in items}
     for operation in operations:
@@ -61,8 +61,8 @@ def after(items: Sequence[Item], operations: Sequence[Operation]) -> list[Item]:
         if operation.method == "crm.status.delete":
             del standing[code]
         else:
-            given = {ours: fields[theirs] for theirs, ours in _WRITTEN.items() if theirs in fields}
-            standing[code] = standing[code].model_copy(update=given)
+            changed = {ours: fields[theirs] for theirs, ours in _WRITTEN.items() if theirs in fields}
+            standing[code] = standing[code].model_copy(update=changed)
     return sorted(standing.values(), key=lambda item: (item.sort, item.id or math.inf))
 
 

@@ -1,8 +1,8 @@
-"""From how a directory is and how it should be to the steps between, by the portal's rules. Pure: calls nobody.
+"""Plans the steps that turn a directory into the requested one, by the portal's rules. Pure.
 
-Rules (crm.status.add, update, delete): what is sent without SORT jumps to the front; codes have a length, those of
-stages an alphabet, and get their pipeline's prefix from the portal; names are cut; meaning cannot change; system items
-stay; no stage but a failed one may stand after the winning one.
+Rules (crm.status.add, update, delete): an item sent without SORT jumps to the front; codes have a maximum length, codes
+of stages an alphabet, and the portal adds their pipeline's prefix; long names are cut; a meaning cannot change; system
+items cannot be deleted; only failed stages may stand after the winning one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bitrix24_directories.text import shown_code
 from bitrix24_directories.words import name_key
 
 from .item_codes import checked_code, checked_name, made_code
-from .operations import Operation, Plan, deletion, refused_carried, refused_system, refused_unsure
+from .operations import ChangePlan, Operation, deletion, refused_carried, refused_system, refused_unsure
 from .sorting import sorts_for
 
 _COLOR = re.compile(r"#[0-9A-Fa-f]{6}")
@@ -30,8 +30,8 @@ _SEMANTICS = {"success": "S", "failure": "F"}
 
 
 @dataclass(slots=True)
-class _Wanted:
-    """One place of the wanted order: an item that exists, or a new one."""
+class _TargetItem:
+    """Item of the target order: an existing one, or a new one if `item` is None."""
 
     line: Line | None
     item: Item | None
@@ -42,9 +42,9 @@ class _Wanted:
 
 
 class Planner:
-    """Plans changes of one directory, given its items with details in their order.
+    """Plans changes of one directory from its items with details, in their order.
 
-    `carried` tells by code of items that records carry, and which: Bitrix24 itself looks at stages alone.
+    `carried` describes by code the records that carry an item: Bitrix24 itself protects only stages.
     """
 
     def __init__(self, entity_id: str, items: Sequence[Item], carried: Mapping[str, str] | None = None) -> None:
@@ -53,46 +53,49 @@ class Planner:
         self._items = list(items)
         self._stages = is_stages(entity_id)
         self._refused: list[Step] = []
-        self._placed: dict[str, tuple[str, str]] = {}  # by code, where a stage goes instead, and why
-        self._written: set[str] = set()  # codes of the declared lines, in lower case, which no name is to be made into
+        self._misplaced: dict[str, tuple[str, str]] = {}  # by code: place of a stage instead, reason
+        self._written: set[str] = set()  # codes of the declared lines, lower case; not to be made from names
 
-    def declare(self, lines: Sequence[str]) -> Plan:
-        """How the directory should look, in order; what is not declared is to be removed."""
-        wanted: list[_Wanted] = []
+    def declare(self, lines: Sequence[str]) -> ChangePlan:
+        """Plan the declared items in their order, and the removal of all others."""
+        targets: list[_TargetItem] = []
         taken: set[str] = set()
         read = read_lines(lines, self._items)
         prefixes = ("", prefix_of(self._entity_id).casefold())
         self._written = {prefix + line.code.casefold() for line in read if line.code for prefix in prefixes}
-        claimed = {item.status_id for line in read if line.code and isinstance(item := self._meant(line, set()), Item)}
+        found_by_code = [self._find_item(line, set()) for line in read if line.code]
+        claimed = {item.status_id for item in found_by_code if isinstance(item, Item)}
         for line in read:
-            one = self._read(line, taken, claimed)
-            if one is not None:
-                wanted.append(one)
-                taken.add(one.code)
-        names = Counter(name_key(one.name) for one in wanted)
-        for one in list(wanted):  # of new items of one name without a code, the next declaration could not tell which
-            if one.item is None and one.line and one.line.code is None and names[name_key(one.name)] > 1:
-                self._refuse(one.line, "another item is to be called so: write a code before the name")
-                wanted.remove(one)
-        kept, gone = self._undeclared(wanted, all_read=not self._refused)
-        return self._plan(self._arranged(wanted, kept), gone)
+            target = self._read(line, taken, claimed)
+            if target is not None:
+                targets.append(target)
+                taken.add(target.code)
+        names = Counter(name_key(target.name) for target in targets)
+        for target in list(targets):  # without codes, the next declaration could not distinguish new items of one name
+            if target.item is None and target.line and target.line.code is None and names[name_key(target.name)] > 1:
+                self._refuse(target.line, "another item is to be called so: write a code before the name")
+                targets.remove(target)
+        staying, removed = self._undeclared(targets, all_read=not self._refused)
+        return self._plan(self._arranged(targets, staying), removed)
 
-    def add(self, name: str, *, code: str = "", after: Item | None = None, color: str = "", meaning: str = "") -> Plan:
-        """A new item, after the one named or last; a stage comes before the winning one unless it is a failed one."""
+    def add(
+        self, name: str, *, code: str = "", after: Item | None = None, color: str = "", meaning: str = ""
+    ) -> ChangePlan:
+        """Plan a new item, last by default; a stage stands before the winning one unless failed."""
         line = Line(name, code or None, name, meaning or None, color or None)
         if (there := self._already_there(line, after)) is not None:
-            return Plan(refused=[there])
-        one = self._new(line, self._codes)
-        if one is None:
-            return Plan(refused=self._refused)
-        wanted = [self._kept(item) for item in self._items]
-        wanted.insert(self._last_place(wanted, one) if after is None else self._items.index(after) + 1, one)
-        return self._plan(self._with_winner_last(wanted), [])
+            return ChangePlan(refused=[there])
+        target = self._new(line, self._codes)
+        if target is None:
+            return ChangePlan(refused=self._refused)
+        targets = [self._target_of(item) for item in self._items]
+        targets.insert(self._last_index(targets, target) if after is None else self._items.index(after) + 1, target)
+        return self._plan(self._with_winner_last(targets), [])
 
     def _already_there(self, line: Line, after: Item | None) -> Step | None:
-        """The step for a new item whose like is there, as it is after an addition whose answer was lost.
+        """Return the step for a new item that is there already, such as after a lost answer.
 
-        Done where it stands as asked; refused where the name is taken and no code says that a second one is wanted.
+        Done if the item matches the request; refused if the name is taken and no code asks for a second item.
         """
         same = [item for item in self._items if name_key(item.name) == name_key(line.name)]
         if line.code is not None:
@@ -107,63 +110,63 @@ class Planner:
         if line.code is not None:
             return None
         why = (
-            f"there is an item of this name already ({_listed(same)}); change it with update_directory_item, or give a "
-            "statusId to have a second one"
+            f"there is an item of this name already ({_listing(same)}); change it with update_directory_item, or "
+            "give a statusId to have a second one"
         )
         return Step(action="refused", name=line.name, why=why)
 
     def _stands_as(self, item: Item, line: Line, after: Item | None) -> bool:
-        """Whether `item` is what adding `line` would have given."""
-        one = _Wanted(line, None, line.name, item.status_id, line.meaning or "", line.color or "")
-        wanted = [self._kept(other) for other in self._items if other is not item]
-        before = [other.item for other in wanted]
+        """Return true if `item` is the result of adding `line`."""
+        target = _TargetItem(line, None, line.name, item.status_id, line.meaning or "", line.color or "")
+        targets = [self._target_of(other) for other in self._items if other is not item]
+        before = [other.item for other in targets]
         if after is None:
-            wanted.insert(self._last_place(wanted, one), one)
+            targets.insert(self._last_index(targets, target), target)
         elif after in before:
-            wanted.insert(before.index(after) + 1, one)
+            targets.insert(before.index(after) + 1, target)
         return (
-            [other.code for other in self._with_winner_last(wanted)] == [other.status_id for other in self._items]
-            and (one.meaning or "process") == (item.semantics or "process")
-            and (not one.color or one.color.casefold() == (item.color or "").casefold())
+            [other.code for other in self._with_winner_last(targets)] == [other.status_id for other in self._items]
+            and (target.meaning or "process") == (item.semantics or "process")
+            and (not target.color or target.color.casefold() == (item.color or "").casefold())
         )
 
-    def _last_place(self, wanted: Sequence[_Wanted], one: _Wanted) -> int:
-        """The end; for a stage in progress the place before the winning one."""
-        if self._stages and one.meaning != "failure":
-            for place, other in enumerate(wanted):
+    def _last_index(self, targets: Sequence[_TargetItem], target: _TargetItem) -> int:
+        """Return the index of the end, for a stage in progress that of the winning one."""
+        if self._stages and target.meaning != "failure":
+            for index, other in enumerate(targets):
                 if other.meaning == "success":
-                    return place
-        return len(wanted)
+                    return index
+        return len(targets)
 
     @property
     def _codes(self) -> set[str]:
-        """Of the items that there are, in lower case."""
+        """Codes of the existing items, in lower case."""
         return {item.status_id.casefold() for item in self._items}
 
-    def update(self, item: Item, *, name: str = "", color: str = "", after: Item | None = None) -> Plan:
-        """Another name, colour or place for an item."""
+    def update(self, item: Item, *, name: str = "", color: str = "", after: Item | None = None) -> ChangePlan:
+        """Plan another name, colour or place for an item."""
         line = Line(name or item.name, item.status_id, name, None, color or None)
-        if not self._colour_is_one(line) or not self._name_is_one(line, item):
-            return Plan(refused=self._refused)
-        wanted = [self._kept(one) for one in self._items if after is None or one is not item]
-        changed = self._kept(item, line=line, name=name, color=color)
+        if not self._has_valid_colour(line) or not self._has_valid_name(line, item):
+            return ChangePlan(refused=self._refused)
+        targets = [self._target_of(other) for other in self._items if after is None or other is not item]
+        changed = self._target_of(item, line=line, name=name, color=color)
         if after is None:
-            wanted[self._items.index(item)] = changed
+            targets[self._items.index(item)] = changed
         else:
-            places = [one.item for one in wanted]
-            wanted.insert(places.index(after) + 1 if after in places else self._items.index(item), changed)
-        return self._plan(self._with_winner_last(wanted), [])
+            order = [target.item for target in targets]
+            targets.insert(order.index(after) + 1 if after in order else self._items.index(item), changed)
+        return self._plan(self._with_winner_last(targets), [])
 
-    def remove(self, *items: Item) -> Plan:
-        """Without `items`, but for those that stay."""
+    def remove(self, *items: Item) -> ChangePlan:
+        """Plan the removal of `items`, except those that cannot be removed."""
         self._refused += [stays for item in items if (stays := self._stays(item)) is not None]
-        gone = [item for item in items if self._stays(item) is None]
-        if not gone:
-            return Plan(refused=self._refused)
-        return self._plan([self._kept(one) for one in self._items if one not in gone], gone)
+        removed = [item for item in items if self._stays(item) is None]
+        if not removed:
+            return ChangePlan(refused=self._refused)
+        return self._plan([self._target_of(other) for other in self._items if other not in removed], removed)
 
-    def _read(self, line: Line, taken: set[str], claimed: set[str]) -> _Wanted | None:
-        item = self._meant(line, claimed)
+    def _read(self, line: Line, taken: set[str], claimed: set[str]) -> _TargetItem | None:
+        item = self._find_item(line, claimed)
         if isinstance(item, str):
             self._refuse(line, item)
             return None
@@ -177,31 +180,31 @@ class Planner:
             return None
         if line.color is not None and line.color.casefold() == (item.color or "").casefold():
             line = replace(line, color=None)
-        if not self._colour_is_one(line) or not self._name_is_one(line, item):
+        if not self._has_valid_colour(line) or not self._has_valid_name(line, item):
             return None
-        return self._kept(item, line=line, name=line.name, color=line.color or "")
+        return self._target_of(item, line=line, name=line.name, color=line.color or "")
 
-    def _meant(self, line: Line, claimed: set[str]) -> Item | str | None:
-        """The item that a line names: by code, or by name where no other line has `claimed` it by code.
+    def _find_item(self, line: Line, claimed: set[str]) -> Item | str | None:
+        """Return the item of a line by its code, or by its name unless another line `claimed` it.
 
-        A text says why that cannot be told.
+        A text is the reason why the line is ambiguous.
         """
         if line.code is not None:
-            found = coded(self._items, line.code)
-            if len(found) > 1:
-                return f"{shown_code(line.code)} fits several codes ({_listed(found)}): write one of them as it is"
-            return found[0] if found else None
+            matches = coded(self._items, line.code)
+            if len(matches) > 1:
+                return f"{shown_code(line.code)} fits several codes ({_listing(matches)}): write one of them as it is"
+            return matches[0] if matches else None
         unclaimed = [item for item in self._items if item.status_id not in claimed]
-        named = [item for item in unclaimed if line.name and name_key(item.name) == name_key(line.name)]
-        if len(named) > 1:
-            return f"several items are called so ({_listed(named)}): write the code before the name"
-        return named[0] if named else None
+        same_name = [item for item in unclaimed if line.name and name_key(item.name) == name_key(line.name)]
+        if len(same_name) > 1:
+            return f"several items are called so ({_listing(same_name)}): write the code before the name"
+        return same_name[0] if same_name else None
 
-    def _new(self, line: Line, taken: set[str]) -> _Wanted | None:
+    def _new(self, line: Line, taken: set[str]) -> _TargetItem | None:
         if not line.name:
             self._refuse(line, "a new item needs a name")
             return None
-        if not self._colour_is_one(line) or not self._name_is_one(line):
+        if not self._has_valid_colour(line) or not self._has_valid_name(line):
             return None
         meaning = line.meaning or ""
         if meaning == "success" and any(item.semantics == "success" for item in self._items):
@@ -212,178 +215,178 @@ class Planner:
             return None
         if not line.code:
             code = made_code(self._entity_id, line.name, taken | self._written)
-            return _Wanted(line, None, line.name, code, meaning, line.color or "")
+            return _TargetItem(line, None, line.name, code, meaning, line.color or "")
         try:
             code = checked_code(self._entity_id, line.code, taken)
         except ValueError as exc:
             self._refuse(line, str(exc))
             return None
-        return _Wanted(line, None, line.name, code, meaning, line.color or "")
+        return _TargetItem(line, None, line.name, code, meaning, line.color or "")
 
-    def _undeclared(self, wanted: list[_Wanted], *, all_read: bool) -> tuple[list[_Wanted], list[Item]]:
-        """Items that are not declared: those that stay, and those that go.
+    def _undeclared(self, targets: list[_TargetItem], *, all_read: bool) -> tuple[list[_TargetItem], list[Item]]:
+        """Return the undeclared items that stay, and those to remove.
 
-        System items stay, those that records carry, and all of them when a line was refused, for it may have meant one.
+        System items stay, and items that records carry. All stay if a line was refused, because it may have meant one.
         """
-        declared = {one.item.status_id for one in wanted if one.item is not None}
-        kept: list[_Wanted] = []
-        gone: list[Item] = []
+        declared = {target.item.status_id for target in targets if target.item is not None}
+        staying: list[_TargetItem] = []
+        removed: list[Item] = []
         for item in self._items:
             if item.status_id in declared:
                 continue
             stays = self._stays(item) or (None if all_read else refused_unsure(item))
             if stays is None:
-                gone.append(item)
+                removed.append(item)
             else:
                 self._refused.append(stays)
-                kept.append(self._kept(item))
-        return kept, gone
+                staying.append(self._target_of(item))
+        return staying, removed
 
     def _stays(self, item: Item) -> Step | None:
-        """The step that says why an item cannot be removed."""
+        """Return a refusal for an item that cannot be removed, else None."""
         if item.system:
             return refused_system(item)
         records = self._carried.get(item.status_id)
         return None if records is None else refused_carried(item, records)
 
-    def _arranged(self, wanted: list[_Wanted], kept: list[_Wanted]) -> list[_Wanted]:
-        """The declared order, with the kept ones after the same item as now.
+    def _arranged(self, targets: list[_TargetItem], staying: list[_TargetItem]) -> list[_TargetItem]:
+        """Return the declared order, with the staying items after the same item as now.
 
-        Where there is a winning stage, stages in progress stand before it and failed ones after.
+        Stages in progress stand before the winning stage, if there is one, and failed ones after it.
         """
-        merged = self._merged(wanted, kept)
-        codes = [one.code for one in merged]
+        merged = self._merged(targets, staying)
+        codes = [target.code for target in merged]
         if codes == [item.status_id for item in self._items if item.status_id in codes]:
-            return merged  # it stands so, and the portal has taken it
-        if not self._stages or all(one.meaning != "success" for one in merged):
+            return merged  # the current order, which the portal has accepted
+        if not self._stages or all(target.meaning != "success" for target in merged):
             return merged
-        arranged: list[_Wanted] = []
+        arranged: list[_TargetItem] = []
         for group in (("", "process"), ("success",), ("failure",)):
-            ours, theirs = ([one for one in some if one.meaning in group] for some in (wanted, kept))
+            ours, theirs = ([target for target in order if target.meaning in group] for order in (targets, staying))
             arranged += self._merged(ours, theirs)
-        won = next((place for place, one in enumerate(wanted) if one.meaning == "success"), None)
-        if won is not None:
-            self._place(wanted[won], (one for one in wanted[won + 1 :] if one.meaning != "failure"))
-            self._place(wanted[won], (one for one in wanted[:won] if one.meaning == "failure"))
+        winner_at = next((index for index, target in enumerate(targets) if target.meaning == "success"), None)
+        if winner_at is not None:
+            winning, before, behind = targets[winner_at], targets[:winner_at], targets[winner_at + 1 :]
+            self._note_misplaced(winning, (target for target in behind if target.meaning != "failure"))
+            self._note_misplaced(winning, (target for target in before if target.meaning == "failure"))
         return arranged
 
-    def _place(self, winning: _Wanted, others: Iterable[_Wanted]) -> None:
-        """Take note of stages that were put on the wrong side of the winning one."""
-        for one in others:
-            side, why = ("after", _FAILED_AFTER) if one.meaning == "failure" else ("before", _ONLY_FAILED_AFTER)
-            self._placed[one.code] = f"{side} {shown_code(winning.code)}", why
+    def _note_misplaced(self, winning: _TargetItem, targets: Iterable[_TargetItem]) -> None:
+        """Record stages that were put on the wrong side of the winning one."""
+        for target in targets:
+            side, why = ("after", _FAILED_AFTER) if target.meaning == "failure" else ("before", _ONLY_FAILED_AFTER)
+            self._misplaced[target.code] = f"{side} {shown_code(winning.code)}", why
 
-    def _merged(self, wanted: list[_Wanted], kept: list[_Wanted]) -> list[_Wanted]:
-        merged = list(wanted)
-        for one in kept:
-            places = {other.code: place for place, other in enumerate(merged)}
+    def _merged(self, targets: list[_TargetItem], staying: list[_TargetItem]) -> list[_TargetItem]:
+        merged = list(targets)
+        for target in staying:
+            indexes = {other.code: index for index, other in enumerate(merged)}
             now = [item.status_id for item in self._items]
-            before = [code for code in now[: now.index(one.code)] if code in places]
-            merged.insert(places[before[-1]] + 1 if before else 0, one)
+            before = [code for code in now[: now.index(target.code)] if code in indexes]
+            merged.insert(indexes[before[-1]] + 1 if before else 0, target)
         return merged
 
-    def _with_winner_last(self, wanted: list[_Wanted]) -> list[_Wanted]:
-        """The same order, but stages in progress that were put after the winning one stand before it, and new failed
-        ones that were put before it stand after it."""
-        won = next((place for place, one in enumerate(wanted) if one.meaning == "success"), None)
-        if not self._stages or won is None:
-            return wanted
-        late = [one for one in wanted[won + 1 :] if one.meaning != "failure"]
-        early = [one for one in wanted[:won] if one.meaning == "failure" and one.item is None]
-        self._place(wanted[won], (one for one in (*late, *early) if one.line is not None))
+    def _with_winner_last(self, targets: list[_TargetItem]) -> list[_TargetItem]:
+        """Move stages in progress before the winning one, and new failed ones after it."""
+        winner_at = next((index for index, target in enumerate(targets) if target.meaning == "success"), None)
+        if not self._stages or winner_at is None:
+            return targets
+        late = [target for target in targets[winner_at + 1 :] if target.meaning != "failure"]
+        early = [target for target in targets[:winner_at] if target.meaning == "failure" and target.item is None]
+        self._note_misplaced(targets[winner_at], (target for target in (*late, *early) if target.line is not None))
         return [
-            *(one for one in wanted[:won] if one not in early),
+            *(target for target in targets[:winner_at] if target not in early),
             *late,
-            wanted[won],
+            targets[winner_at],
             *early,
-            *(one for one in wanted[won + 1 :] if one not in late),
+            *(target for target in targets[winner_at + 1 :] if target not in late),
         ]
 
-    def _plan(self, wanted: list[_Wanted], removed: Sequence[Item]) -> Plan:
-        as_it_is = [one.item for one in wanted] == self._items and all(
-            one.name == item.name and one.color.casefold() == (item.color or "").casefold()
-            for one, item in zip(wanted, self._items, strict=True)
+    def _plan(self, targets: list[_TargetItem], removed: Sequence[Item]) -> ChangePlan:
+        as_it_is = [target.item for target in targets] == self._items and all(
+            target.name == item.name and target.color.casefold() == (item.color or "").casefold()
+            for target, item in zip(targets, self._items, strict=True)
         )
         if as_it_is and not removed:
-            self._refused += self._not_placed(wanted, ())
-            return Plan([], self._refused)  # items with a SORT of 0 may stand as they do, until one of them is sent
-        order = [None if one.item is None else (one.item.sort, one.item.id or 0) for one in wanted]
+            self._refused += self._misplaced_steps(targets, ())
+            return ChangePlan([], self._refused)  # a SORT of 0 is valid until it is sent
+        order = [None if target.item is None else (target.item.sort, target.item.id or 0) for target in targets]
         sorts = sorts_for(order)
         updates: list[Operation] = []
         adds: list[Operation] = []
-        for place, (one, sort) in enumerate(zip(wanted, sorts, strict=True)):
-            after = wanted[place - 1].code if place else ""
-            if one.item is None:
-                adds.append(self._addition(one, sort, after))
-            elif (operation := self._correction(one, one.item, sort, after)) is not None:
+        for index, (target, sort) in enumerate(zip(targets, sorts, strict=True)):
+            after = targets[index - 1].code if index else ""
+            if target.item is None:
+                adds.append(self._addition(target, sort, after))
+            elif (operation := self._correction(target, target.item, sort, after)) is not None:
                 updates.append(operation)
         for operation in (*adds, *updates):
-            if (placed := self._placed.get(operation.step.status_id or "")) is not None:
+            if (placed := self._misplaced.get(operation.step.status_id or "")) is not None:
                 why = f"placed {placed[0]} instead: {placed[1]}"
                 operation.step = operation.step.model_copy(update={"why": why})
-        self._refused += self._not_placed(wanted, (*adds, *updates))
+        self._refused += self._misplaced_steps(targets, (*adds, *updates))
         deletions = [deletion(item) for item in removed]
-        # A new winning stage is refused while the old one is there; all other removals come last, when the rest stands.
-        first = [one for one in deletions if one.item is not None and one.item.semantics == "success"]
-        last = [one for one in deletions if one not in first]
-        return Plan([*first, *updates, *adds, *last], self._refused)
+        # A new winning stage is refused while the old one exists; all other removals come last.
+        first = [removal for removal in deletions if removal.item and removal.item.semantics == "success"]
+        last = [removal for removal in deletions if removal not in first]
+        return ChangePlan([*first, *updates, *adds, *last], self._refused)
 
-    def _not_placed(self, wanted: Iterable[_Wanted], operations: Iterable[Operation]) -> list[Step]:
-        """The steps for items that cannot stand where they were put, and that nothing else is done with."""
+    def _misplaced_steps(self, targets: Iterable[_TargetItem], operations: Iterable[Operation]) -> list[Step]:
+        """Return steps for misplaced items without any other operation."""
         changed = {operation.step.status_id for operation in operations}
         steps: list[Step] = []
-        for one in wanted:
-            if one.code in self._placed and one.code not in changed:
-                where, why = self._placed[one.code]
-                step = Step(action="refused", status_id=one.code, name=one.name, why=f"it stays {where}: {why}")
+        for target in targets:
+            if target.code in self._misplaced and target.code not in changed:
+                where, why = self._misplaced[target.code]
+                step = Step(action="refused", status_id=target.code, name=target.name, why=f"it stays {where}: {why}")
                 steps.append(step)
         return steps
 
-    def _addition(self, one: _Wanted, sort: int, after: str) -> Operation:
+    def _addition(self, target: _TargetItem, sort: int, after: str) -> Operation:
         changes = [f"after {shown_code(after)}" if after else "first"]
-        changes += [f"meaning {one.meaning}"] if one.meaning in _SEMANTICS else []
-        changes += [f"colour {one.color}"] if one.color else []
+        changes += [f"meaning {target.meaning}"] if target.meaning in _SEMANTICS else []
+        changes += [f"colour {target.color}"] if target.color else []
         fields = {
             "ENTITY_ID": self._entity_id,
-            "STATUS_ID": one.code.removeprefix(prefix_of(self._entity_id)),
-            "NAME": one.name,
+            "STATUS_ID": target.code.removeprefix(prefix_of(self._entity_id)),
+            "NAME": target.name,
             "SORT": sort,
         }
-        fields |= {"COLOR": one.color} if one.color else {}
-        fields |= {"SEMANTICS": _SEMANTICS[one.meaning]} if one.meaning in _SEMANTICS else {}
-        read_from = one.line.text if one.line and one.line.text != one.name else None
-        step = Step(action="add", status_id=one.code, name=one.name, read_from=read_from, changes=changes)
+        fields |= {"COLOR": target.color} if target.color else {}
+        fields |= {"SEMANTICS": _SEMANTICS[target.meaning]} if target.meaning in _SEMANTICS else {}
+        read_from = target.line.text if target.line and target.line.text != target.name else None
+        step = Step(action="add", status_id=target.code, name=target.name, read_from=read_from, changes=changes)
         return Operation("crm.status.add", {"fields": fields}, step)
 
-    def _correction(self, one: _Wanted, item: Item, sort: int, after: str) -> Operation | None:
-        """SORT is always sent: the portal takes a missing one for 10."""
+    def _correction(self, target: _TargetItem, item: Item, sort: int, after: str) -> Operation | None:
+        """Return the update of an item. SORT is always sent: the portal sets a missing one to 10."""
         changes: list[str] = []
         fields: dict[str, Any] = {"SORT": sort}
-        if one.name != item.name:
+        if target.name != item.name:
             changes.append(f"renamed from {item.name}")
-            fields["NAME"] = one.name
-        if one.color.casefold() != (item.color or "").casefold():
-            changes.append(f"colour {item.color or 'none'} -> {one.color}")
-            fields["COLOR"] = one.color
+            fields["NAME"] = target.name
+        if target.color.casefold() != (item.color or "").casefold():
+            changes.append(f"colour {item.color or 'none'} -> {target.color}")
+            fields["COLOR"] = target.color
         if sort != item.sort:
             changes.append(f"SORT {item.sort} -> {sort}, " + (f"after {shown_code(after)}" if after else "first"))
         if not changes:
             return None
-        step = Step(action="update", status_id=item.status_id, name=one.name, changes=changes)
+        step = Step(action="update", status_id=item.status_id, name=target.name, changes=changes)
         return Operation("crm.status.update", {"id": item.id, "fields": fields}, step, item)
 
-    def _kept(self, item: Item, *, line: Line | None = None, name: str = "", color: str = "") -> _Wanted:
+    def _target_of(self, item: Item, *, line: Line | None = None, name: str = "", color: str = "") -> _TargetItem:
         meaning = item.semantics or ""
-        return _Wanted(line, item, name or item.name, item.status_id, meaning, color or item.color or "")
+        return _TargetItem(line, item, name or item.name, item.status_id, meaning, color or item.color or "")
 
-    def _colour_is_one(self, line: Line) -> bool:
+    def _has_valid_colour(self, line: Line) -> bool:
         if line.color is None or _COLOR.fullmatch(line.color):
             return True
         self._refuse(line, "a colour is written like #39A8EF")
         return False
 
-    def _name_is_one(self, line: Line, item: Item | None = None) -> bool:
-        """Whether the portal would store the name that a line gives to a new item, or to one that has another."""
+    def _has_valid_name(self, line: Line, item: Item | None = None) -> bool:
+        """Return true if the portal would store the line's name; a wrong one is refused."""
         if item is not None and line.name in ("", item.name):
             return True
         try:
@@ -398,12 +401,12 @@ class Planner:
         self._refused.append(step)
 
 
-def _listed(items: Sequence[Item]) -> str:
+def _listing(items: Sequence[Item]) -> str:
     return ", ".join(shown_code(item.status_id) for item in items)
 
 
 def differences(before: Sequence[Item], now: Sequence[Item]) -> Iterator[str]:
-    """What has changed between two readings of a directory, a sentence each."""
+    """Yield a sentence for each change between two readings of a directory."""
     old, new = ({item.status_id: item for item in items} for items in (before, now))
     yield from (f"{shown_code(code)} ({new[code].name}) was added" for code in new if code not in old)
     yield from (f"{shown_code(code)} ({old[code].name}) was removed" for code in old if code not in new)

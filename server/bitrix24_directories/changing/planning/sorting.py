@@ -1,4 +1,4 @@
-"""Which SORT each item gets so that the items stand in a wanted order, with as few changed as can be. A leaf."""
+"""Assigns SORT numbers for an order with as few changes as possible. Has no imports of ours."""
 
 from __future__ import annotations
 
@@ -9,53 +9,53 @@ STEP = 10
 
 
 def sorts_for(order: Sequence[tuple[int, int] | None]) -> list[int]:
-    """A SORT for each place of `order`, which holds (SORT, id) of items that exist and None for new ones.
+    """Return a SORT for each item of `order`: (SORT, id) for existing items, None for new ones.
 
-    Items that are already in order keep theirs; neighbours are renumbered only where there is no room between them.
+    Items that are already in order keep theirs; neighbours are renumbered only if the gap between them is too small.
     """
-    kept = longest_rising(order)
+    fixed = longest_rising(order)
     while True:
-        given: list[int | None] = [
-            found[0] if place in kept and found is not None else None for place, found in enumerate(order)
+        sorts: list[int | None] = [
+            key[0] if index in fixed and key is not None else None for index, key in enumerate(order)
         ]
-        tight = _fill(given)
+        tight = _fill(sorts)
         if tight is None:
-            return [sort for sort in given if sort is not None]
-        kept.discard(tight)
+            return [sort for sort in sorts if sort is not None]
+        fixed.discard(tight)
 
 
 def longest_rising(order: Sequence[tuple[int, int] | None]) -> set[int]:
-    """Places of a longest run of items whose (SORT, id) rise, and with SORT above 0."""
+    """Return the indexes of a longest rising subsequence of (SORT, id), with SORT above 0."""
     tails: list[tuple[int, int]] = []
     ends: list[int] = []
     before: dict[int, int | None] = {}
-    for place, found in enumerate(order):
-        if found is None or found[0] <= 0:
+    for index, key in enumerate(order):
+        if key is None or key[0] <= 0:
             continue
-        at = bisect_left(tails, found)
-        before[place] = ends[at - 1] if at else None
-        tails[at : at + 1] = [found]
-        ends[at : at + 1] = [place]
-    kept: set[int] = set()
+        at = bisect_left(tails, key)
+        before[index] = ends[at - 1] if at else None
+        tails[at : at + 1] = [key]
+        ends[at : at + 1] = [index]
+    indexes: set[int] = set()
     last = ends[-1] if ends else None
     while last is not None:
-        kept.add(last)
+        indexes.add(last)
         last = before[last]
-    return kept
+    return indexes
 
 
-def _fill(given: list[int | None]) -> int | None:
-    """Put numbers in the gaps; gives the place of a neighbour that has to make room where one is too narrow."""
+def _fill(sorts: list[int | None]) -> int | None:
+    """Fill the gaps with numbers; returns the index of the item behind a gap that is too small."""
     start = 0
-    while start < len(given):
-        if given[start] is not None:
+    while start < len(sorts):
+        if sorts[start] is not None:
             start += 1
             continue
         end = start
-        while end < len(given) and given[end] is None:
+        while end < len(sorts) and sorts[end] is None:
             end += 1
-        left = given[start - 1] if start else 0
-        right = given[end] if end < len(given) else None
+        left = sorts[start - 1] if start else 0
+        right = sorts[end] if end < len(sorts) else None
         assert left is not None
         count = end - start
         if right is None:
@@ -65,6 +65,6 @@ def _fill(given: list[int | None]) -> int | None:
         else:
             step = min(STEP, (right - left) // (count + 1))
         for offset in range(count):
-            given[start + offset] = left + step * (offset + 1)
+            sorts[start + offset] = left + step * (offset + 1)
         start = end
     return None

@@ -146,7 +146,7 @@ async def _carry_out(session: Session, tool: str, planned: Planned) -> CallToolR
         if isinstance(answer, InputRequiredResult):
             return answer
         if answer != "accepted":
-            return _done(session.changes.not_wanted(tool, planned, answer), planned)
+            return _done(session.changes.rejected(tool, planned, answer), planned)
     return _done(await session.changes.carry_out(tool, planned, confirmed=session.can_ask), planned)
 
 

@@ -50,14 +50,14 @@ async def merge_directory_items(
     if planId != planned.plan_id or not planned.does_something:
         result = planned.answer([_ELSEWHERE] if planId and planned.does_something else None)
         return both(merge_text(result), result)
-    asked = session.can_ask and not await session.merges.agreed(planned)
+    asked = session.can_ask and not await session.merges.has_consent(planned)
     if asked:
         text = merge_text(planned.answer().model_copy(update={"plan_id": None}))
         answer = await confirm(session, key=planned.plan_id, text=text)
         if isinstance(answer, InputRequiredResult):
             return answer
         if answer != "accepted":
-            result = session.merges.not_wanted("merge_directory_items", planned, answer)
+            result = session.merges.rejected("merge_directory_items", planned, answer)
             return both(merge_text(result), result)
     result = await session.merges.carry_out("merge_directory_items", planned, confirmed=asked)
     return both(merge_text(result), result)
