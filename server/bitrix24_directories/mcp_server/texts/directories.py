@@ -103,7 +103,7 @@ def fields_text(lists: Lists) -> str:
         if one.path in lists.fields.enumerations:
             values = "; ".join(f"{shown_code(item.status_id)} {shown_name(item.name)}" for item in one.field.choices)
         else:
-            values = ", ".join(shown_code(found.entity_id) for found in lists.of(one))
+            values = ", ".join(shown_code(found.entity_id) for found in lists.directories_of(one))
         lines.append(f"{one.path}: {one.field.title} - {values or 'a directory that is gone'}")
     return "\n".join(lines)
 
