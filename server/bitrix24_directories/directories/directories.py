@@ -296,7 +296,7 @@ class Directories:
         return items
 
     async def _check_exists(self, entity_id: str, refused: Bitrix24Error | None, read_at: float) -> None:
-        """Return if the directory existed at `read_at`; raise Bitrix24Error if it did not.
+        """Return if the directory existed at `read_at`, else raise Bitrix24Error.
         The portal sends an empty list for unknown directories, too."""
         try:
             directories = await self.reader.get(TYPES)

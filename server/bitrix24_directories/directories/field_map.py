@@ -113,7 +113,7 @@ class Fields:
             return results | await self._read_more(self._after(results, following)[:limit], fresh=False)
 
     def _after(self, results: Results, following: Following) -> list[Read[Any]]:
-        """Return the reads that follow from results; none if the portal takes one request for each."""
+        """Return the reads that follow from results; none if each would cost its own request."""
         return [*following(results)] if self._reader.client.batches else []
 
     async def prefetch(self, reads: Iterable[Read[Any]], following: Following) -> None:

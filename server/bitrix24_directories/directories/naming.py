@@ -20,7 +20,7 @@ T = TypeVar("T")
 ENTITY_ID_LIMIT = 100
 SUGGESTIONS = 5
 _CLOSE = 60
-_LISTED = 20
+_MOST_LABELS = 20
 
 
 def find_directories(text: str, directories: Sequence[Directory], fields: FieldMap) -> list[Directory]:
@@ -50,7 +50,8 @@ def find_directories(text: str, directories: Sequence[Directory], fields: FieldM
     if record_field.field.kind == "crm_category":
         pipelines = [directory for directory in directories if directory.entity_type_id == record_field.type.id]
         labels = ", ".join(
-            f"{directory.category_id} ({directory.pipeline or directory.name})" for directory in pipelines[:_LISTED]
+            f"{directory.category_id} ({directory.pipeline or directory.name})"
+            for directory in pipelines[:_MOST_LABELS]
         )
         takes = f"it takes the number of a pipeline: {labels}"
     raise Bitrix24Error(
@@ -69,9 +70,9 @@ def only(text: str, directories: Sequence[Directory]) -> Directory:
         return directories[0]
     labels = ", ".join(
         f"{shown_code(directory.entity_id)} ({directory.pipeline or directory.name})"
-        for directory in directories[:_LISTED]
+        for directory in directories[:_MOST_LABELS]
     )
-    more = f", and {len(directories) - _LISTED} more" if len(directories) > _LISTED else ""
+    more = f", and {len(directories) - _MOST_LABELS} more" if len(directories) > _MOST_LABELS else ""
     raise Bitrix24Error(
         "SEVERAL_DIRECTORIES",
         Entry(

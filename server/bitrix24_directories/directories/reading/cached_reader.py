@@ -246,7 +246,7 @@ class CachedReader:
         await self._store_outcomes(new, [keys[read] for read in new], [outcomes[read] for read in new], began)
 
     def store_refusal(self, read: Read[Any], error: Bitrix24Error) -> None:
-        """Extend the storage of a refusal of `read` from a moment to the time of rows."""
+        """Store a refusal of `read` for as long as rows, not only for a moment."""
         failed = self._cache.failure(key := (self.identity, *read.key))
         if failed is not None and failed.error is error:
             self._cache.store_failure(key, error, self._cache.ttl)
