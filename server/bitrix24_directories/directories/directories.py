@@ -182,8 +182,7 @@ class Directories:
         return made[1]
 
     async def _read_lists(self, along: Iterable[Read[Any]] = (), *, fresh: bool = False) -> tuple[FieldMap, Results]:
-        """Return the field map, and the results of the list of directories, ALONG and `along`.
-        They include the reads that complete the directories."""
+        """Return the field map, and the results of the directories, of their completion and `along`."""
         expected: list[Read[Any]] = self.reader.memos.get("completing", [*ALONG])  # those of the last call
         fields, results = await self._fields.read_with([TYPES, *expected, *along], _reads_to_complete, fresh=fresh)
         self.reader.memos["completing"] = [read for read in (*ALONG, *_reads_to_complete(results)) if read in results]
@@ -243,8 +242,7 @@ class Directories:
             self.reader.invalidate(*keys, TYPES.key)
 
     async def fields_text(self) -> str:
-        """Return the fields of an item as text, one per line (`crm.status.fields`).
-        Raises Bitrix24Error if they cannot be read."""
+        """Return the fields of an item, one per line (`crm.status.fields`), or raise Bitrix24Error."""
         return fields_text((await self.client.call("crm.status.fields")).result)
 
     async def _read_with_fields(self, entity_id: str, *, details: bool, fresh: bool) -> tuple[Cached[Item], FieldMap]:

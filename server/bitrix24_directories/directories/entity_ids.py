@@ -1,7 +1,4 @@
-"""Facts that a directory's id implies: if it holds stages, of which records, their codes.
-
-A leaf.
-"""
+"""Facts in a directory's id: if it holds stages, of which records, and their codes. A leaf."""
 
 from __future__ import annotations
 
@@ -19,8 +16,7 @@ def could_be_id(text: str) -> bool:
 
 
 def as_id(text: str) -> str:
-    """Return a text in the spelling of ids; DEAL_STAGE_0 becomes DEAL_STAGE.
-    The main pipeline of deals has the number 0, and its stages are DEAL_STAGE."""
+    """Return a text in the spelling of ids; DEAL_STAGE_0, of the main pipeline, is DEAL_STAGE."""
     spelt = text.strip().upper()
     return "DEAL_STAGE" if spelt == "DEAL_STAGE_0" else spelt
 

@@ -92,7 +92,7 @@ class Fields:
         async with self._last.lock:
             results = await self._reader.get_many([*reads_of_map(ON_EVERY_PORTAL), *reads], fresh=fresh)
             new_fields: list[Read[Any]] = [new_fields_of(type_id) for type_id in _other_types(results)]
-            more = [*new_fields, *self._after(results, following)]
+            more = [*new_fields, *self._reads_after(results, following)]
             results |= await self._read_more(more[: max(BATCH_LENGTH, len(new_fields))], fresh=fresh)
             self._store_refusals(results)
             return self._build(results), results
@@ -103,16 +103,16 @@ class Fields:
         results = self._reader.cached_outcomes(reads)
         missing = [read for read in reads if read not in results]
         if not missing:
-            results |= self._reader.cached_outcomes(more := self._after(results, following)[:limit])
+            results |= self._reader.cached_outcomes(more := self._reads_after(results, following)[:limit])
             missing = [read for read in more if read not in results]
         if not missing:
             return results
         async with self._last.lock if len(missing) > 1 else contextlib.nullcontext():  # a single call is shared anyway
             results = await self._reader.get_many(reads)
             self._store_refusals(results)
-            return results | await self._read_more(self._after(results, following)[:limit], fresh=False)
+            return results | await self._read_more(self._reads_after(results, following)[:limit], fresh=False)
 
-    def _after(self, results: Results, following: Following) -> list[Read[Any]]:
+    def _reads_after(self, results: Results, following: Following) -> list[Read[Any]]:
         """Return the reads that follow from results; none if each would cost its own request."""
         return [*following(results)] if self._reader.client.batches else []
 

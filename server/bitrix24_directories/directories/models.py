@@ -53,7 +53,7 @@ class Failure(Shape):
     retry_after_seconds: int | None = None
 
 
-def _or_failure(schema: JsonSchema) -> None:
+def _add_failure(schema: JsonSchema) -> None:
     """Let a tool's schema describe its error results too.
 
     Some clients check errors against the schema and refuse all others. So nothing is required: to require one or the
@@ -67,7 +67,7 @@ def _or_failure(schema: JsonSchema) -> None:
 class Result(Shape):
     """A tool's whole structured result; its schema also describes `{"error": ...}`."""
 
-    model_config = ConfigDict(json_schema_extra=_or_failure)
+    model_config = ConfigDict(json_schema_extra=_add_failure)
 
     def structured(self) -> dict[str, Any]:
         data = super().structured()
@@ -76,7 +76,7 @@ class Result(Shape):
         return data
 
 
-def _item(schema: JsonSchema) -> None:
+def _adapt_item(schema: JsonSchema) -> None:
     lean(schema)
     del schema["properties"]["sort"]["default"]
 
@@ -88,7 +88,7 @@ class Item(Shape):
     them, items are in order.
     """
 
-    model_config = ConfigDict(json_schema_extra=_item)
+    model_config = ConfigDict(json_schema_extra=_adapt_item)
 
     status_id: str
     name: str

@@ -117,7 +117,7 @@ def coded(items: Sequence[C], text: str) -> list[C]:
 
 def is_part(lines: Sequence[str]) -> bool:
     """True if lines are a directory printed in part: items that they lack still exist."""
-    written = _written(lines)
+    written = _non_empty_lines(lines)
     heads = [match.groups() for line in written if (match := HEAD.match(line))]
     totals = [total for _, total in heads] + [match[1] for line in written if (match := NONE_SHOWN.match(line))]
     if totals:
@@ -129,7 +129,7 @@ def read_lines(lines: Sequence[str], items: Sequence[Item]) -> list[Line]:
     """Read lines of items, without empty lines and lines of the frame.
     Text before a colon is a code if an item has it, or if it looks like a code."""
     read: list[Line] = []
-    for line in _written(lines):
+    for line in _non_empty_lines(lines):
         if _FRAME.fullmatch(line):
             continue
         rest = _ID.sub("", line)
@@ -143,7 +143,7 @@ def read_lines(lines: Sequence[str], items: Sequence[Item]) -> list[Line]:
     return read
 
 
-def _written(lines: Sequence[str]) -> list[str]:
+def _non_empty_lines(lines: Sequence[str]) -> list[str]:
     stripped = (line.strip() for text in lines for line in text.splitlines())
     return [line for line in stripped if line]
 

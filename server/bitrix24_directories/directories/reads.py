@@ -77,7 +77,7 @@ def old_fields_of(type_id: int) -> Read[Field]:
 
 def record_of(type_id: int, record_id: int) -> Read[dict[str, Any]]:
     """Return the read of a record's id, pipeline and stage; no row if the caller may not see it."""
-    params = _listing(type_id, {"=id": record_id}, ["id", "categoryId", "stageId"], start=-1)
+    params = _listing_params(type_id, {"=id": record_id}, ["id", "categoryId", "stageId"], start=-1)
     key = ("record", str(type_id), str(record_id))
     return Read(key, "crm.item.list", params, _of_result(read_listed_records), cacheable=False)
 
@@ -87,7 +87,7 @@ def records_after(
 ) -> Read[dict[str, Any]]:
     """Return the read of the next 50 records, by id, that fit a filter of `crm.item.list`.
     It does not count them, which is far cheaper. Custom fields have their original names."""
-    params = _listing(type_id, {**fitting, ">id": after}, select, start=-1) | _ORIGINAL
+    params = _listing_params(type_id, {**fitting, ">id": after}, select, start=-1) | _ORIGINAL
     return Read((), "crm.item.list", params, _of_result(read_listed_records), cacheable=False)
 
 
@@ -96,12 +96,12 @@ def records_with(type_id: int, fitting: Mapping[str, Any], select: Sequence[str]
     Its only row also has the first 50 of them, with `select` alone. It counts records that the caller may read. Custom
     fields have their original names."""
     # A start of -1 would be far cheaper, but its total means nothing.
-    params = _listing(type_id, fitting, select, start=0) | _ORIGINAL
+    params = _listing_params(type_id, fitting, select, start=0) | _ORIGINAL
     key = (COUNTS, str(type_id), json.dumps(params, sort_keys=True))
     return Read(key, "crm.item.list", params, read_counted_records)
 
 
-def _listing(type_id: int, fitting: Mapping[str, Any], select: Sequence[str], *, start: int) -> dict[str, Any]:
+def _listing_params(type_id: int, fitting: Mapping[str, Any], select: Sequence[str], *, start: int) -> dict[str, Any]:
     """Return the parameters of `crm.item.list`; with a `start` of -1 the portal does not count."""
     order = {"id": "ASC"}
     return {"entityTypeId": type_id, "filter": {**fitting}, "select": [*select], "order": order, "start": start}

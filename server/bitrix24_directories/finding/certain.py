@@ -140,8 +140,7 @@ class CertainIndex:
         return sorted((word, number) for number, words in enumerate(names) for word in {*words, "".join(words)})
 
     def _by_notation(self, text: str) -> Fits:
-        """Return items of `CODE: Name` and `CODE (Name)`, if code and name belong to the same item.
-        Marks may follow the name."""
+        """Return items of `CODE: Name` and `CODE (Name)` if both are of one item; marks may follow."""
         pairs = [text.partition(": ")[::2]] if ": " in text else []
         printed = without_marks(text)
         pairs += [(printed[: match.start()], printed[match.end() :]) for match in re.finditer(r":\s+", printed)]

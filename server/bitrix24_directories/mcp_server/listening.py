@@ -43,10 +43,10 @@ ReadableUris = Callable[[Request, Sequence[str]], Awaitable[list[str]]]
 
 
 class Subscriptions:
-    """All streams and subscriptions. `bus` returns the bus of a portal's changes.
-    The right to a stream is checked often enough that its loss is noticed within `seconds`. Over HTTP no subscription
-    is stored (`keeps_subscriptions`); `most` streams are open at the same time. `refusal` converts our errors to
-    protocol errors."""
+    """All streams and subscriptions; `bus` returns the bus of a portal's changes.
+    Loss of the right to a stream is noticed within `seconds`. Over HTTP no subscription is stored
+    (`keeps_subscriptions`); `most` streams are open at the same time. `refusal` converts our errors to protocol errors.
+    """
 
     def __init__(
         self,

@@ -121,8 +121,7 @@ class Sessions(ABC):
         return ()
 
     def portal_key(self, request: Request | None) -> str:
-        """Return the key of the portal whose changes the caller follows.
-        Raises Bitrix24Error if the caller is not known any more."""
+        """Return the caller's portal key. Raises Bitrix24Error if they are not known any more."""
         del request
         return ""
 

@@ -100,26 +100,26 @@ class Outgoing:
 
 def incoming() -> AsyncIterable[str]:
     """Return the lines of standard input; from then on it is empty for all others."""
-    fd = _taken(0, os.devnull)
-    if _in_event_loop(fd):
+    fd = _detach_stream(0, os.devnull)
+    if _is_pollable(fd):
         return Incoming(fd)
     return anyio.wrap_file(open(fd, encoding="utf-8", errors=_NOT_UTF_8, newline="\n", closefd=False))
 
 
 def outgoing() -> TextWriter:
     """Return standard output; from then on, other writes to it go to standard error."""
-    fd = _taken(1, None)
-    if _in_event_loop(fd):
+    fd = _detach_stream(1, None)
+    if _is_pollable(fd):
         return Outgoing(fd)
     return anyio.wrap_file(open(fd, "w", encoding="utf-8", newline="\n", closefd=False))
 
 
-def _in_event_loop(fd: int) -> bool:
+def _is_pollable(fd: int) -> bool:
     kind = os.fstat(fd).st_mode
     return sys.platform != "win32" and (stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind))
 
 
-def _taken(fd: int, instead: str | None) -> int:
+def _detach_stream(fd: int, instead: str | None) -> int:
     """Return a private duplicate of a standard stream, or the stream if it has no duplicate."""
     try:
         if sys.platform == "win32":

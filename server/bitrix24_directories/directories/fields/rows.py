@@ -71,7 +71,7 @@ def read_new_fields(result: Any) -> list[Field]:
     """Fields from `crm.item.fields`; `old_name` is what `upperName` says."""
     rows = result.get("fields") if isinstance(result, dict) else None
     fields: list[Field] = []
-    for name, row, field in _described(rows):
+    for name, row, field in _read_fields(rows):
         if custom := _CUSTOM.fullmatch(name):  # `ufCrm44_1724` -> `UF_CRM_44_1724`, as in `upperName`
             upper = "_".join(["UF_CRM", *(part for part in custom.groups() if part)]).upper()
         else:  # `sourceId` -> `SOURCE_ID`
@@ -84,7 +84,7 @@ def read_new_fields(result: Any) -> list[Field]:
 
 def read_old_fields(result: Any) -> list[Field]:
     """Fields from `crm.deal.fields` and its like, without new names."""
-    return [replace(field, old_name=name) for name, _, field in _described(result)]
+    return [replace(field, old_name=name) for name, _, field in _read_fields(result)]
 
 
 def both_spellings(type_id: int, new: Sequence[Field], old: Sequence[Field]) -> list[Field]:
@@ -100,7 +100,7 @@ def both_spellings(type_id: int, new: Sequence[Field], old: Sequence[Field]) -> 
     return merged + list(by_old_name.values())
 
 
-def _described(rows: Any) -> Iterator[tuple[str, Mapping[str, Any], Field]]:
+def _read_fields(rows: Any) -> Iterator[tuple[str, Mapping[str, Any], Field]]:
     for name, row in expect_object(rows).items():
         if not _NAME.fullmatch(name):
             continue

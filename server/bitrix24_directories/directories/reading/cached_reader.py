@@ -324,8 +324,7 @@ class CachedReader:
         return self._cache.store(key, rows, read_at)
 
     def _store_failure(self, key: tuple[str, ...], error: Bitrix24Error) -> None:
-        """Store an error that the portal itself has answered.
-        An error that a new token would end is not stored: a login must help at once."""
+        """Store the portal's own errors, but none that a new token ends: a login must help at once."""
         if error.answered and error.kind not in TOKEN_REFUSED:
             seconds = _PASSING_SECONDS if error.retryable else FAILURE_SECONDS
             self._cache.store_failure((self.identity, *key), error, seconds)

@@ -1,7 +1,4 @@
-"""The page that draws the picture: HTML, CSS and JavaScript. Reports share its colours.
-
-A leaf.
-"""
+"""The page of the picture: HTML, CSS and JavaScript. Reports share its colours. A leaf."""
 
 from __future__ import annotations
 

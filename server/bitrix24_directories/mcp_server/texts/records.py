@@ -23,8 +23,7 @@ def record_text(result: CheckedRecord, record_id: int | None) -> str:
 
 
 def _lines(name: str, record: RecordVerdict) -> Iterator[str]:
-    """Yield the head of a record and its findings, one per line.
-    Such as `deal in Wholesale (1): 2 right, 1 corrected, 2 cannot be written as given`."""
+    """Yield a record's head (`deal in Wholesale (1): 2 right, 1 corrected`) and its findings."""
     if record.pipeline is not None:
         name += f" in {record.pipeline} ({record.category_id}{', if it is new' * (record.pipeline_from == 'default')})"
     counts = Counter(_COUNTED[field.outcome] for field in record.given)

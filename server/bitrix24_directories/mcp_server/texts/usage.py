@@ -13,8 +13,7 @@ from .directories import counted, shown_age
 
 
 def usage_text(result: DirectoryUsage) -> str:
-    """Return a line for each item, `CALL: Call - 310 deals, 402 leads`, then unknown codes.
-    The result may be a part of an answer."""
+    """Return `CALL: Call - 310 deals, 402 leads` and so on, then unknown codes; also of a part."""
     # Singular and plural of records with a code in a field: `deal`, `deals`; or the field itself if a type has several,
     # or if REST calls the records items.
     types = Counter(path.rpartition(".")[0] for path in result.paths)

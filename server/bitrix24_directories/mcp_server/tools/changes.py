@@ -88,7 +88,7 @@ async def delete_directory_item(
     """
     planned = await session.changes.plan_removing(entityId, statusId, planId)
     if not session.can_ask and planId != planned.plan_id:
-        return _plan(session, planned, planId)
+        return _plan_result(session, planned, planId)
     return await _carry_out(session, "delete_directory_item", planned)
 
 
@@ -113,7 +113,7 @@ async def apply_directory(
     """
     planned = await session.changes.plan_declared(entityId, items, planId)
     if planId != planned.plan_id or not planned.plan.operations:
-        return _plan(session, planned, planId)
+        return _plan_result(session, planned, planId)
     return await _carry_out(session, "apply_directory", planned)
 
 
@@ -128,7 +128,7 @@ SPECS = tuple(
 )
 
 
-def _plan(session: Session, planned: Planned, plan_id: str) -> CallToolResult:
+def _plan_result(session: Session, planned: Planned, plan_id: str) -> CallToolResult:
     """Return the plan for the user, with the news if another plan was requested by its id."""
     news = session.changes.news(plan_id, planned) if plan_id else None
     result = of_a_plan(planned.answer(news))
@@ -146,10 +146,10 @@ async def _carry_out(session: Session, tool: str, planned: Planned) -> CallToolR
         if isinstance(answer, InputRequiredResult):
             return answer
         if answer != "accepted":
-            return _done(session.changes.not_wanted(tool, planned, answer), planned)
-    return _done(await session.changes.carry_out(tool, planned, confirmed=session.can_ask), planned)
+            return _done_result(session.changes.not_wanted(tool, planned, answer), planned)
+    return _done_result(await session.changes.carry_out(tool, planned, confirmed=session.can_ask), planned)
 
 
-def _done(change: Change, planned: Planned) -> CallToolResult:
+def _done_result(change: Change, planned: Planned) -> CallToolResult:
     result = of_what_was_done(change, planned.items)
     return both(change_text(result), result)

@@ -1,7 +1,4 @@
-"""The tools that read directories: schemas and descriptions.
-
-`directories` and `finding` do the work.
-"""
+"""Schemas of the tools that read directories; `directories` and `finding` do the work."""
 
 from __future__ import annotations
 

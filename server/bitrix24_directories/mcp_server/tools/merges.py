@@ -1,7 +1,4 @@
-"""The tool that merges several codes into one: its schema and texts.
-
-`changing.merging` does the work.
-"""
+"""Schema of the tool that merges several codes into one; `changing.merging` does the work."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ def _is_pair(entry: Mapping[str, Any]) -> bool:
 
 def _pairs(entry: object) -> Iterator[tuple[str, Any]]:
     if isinstance(entry, str):
-        yield _pair(entry)
+        yield _split_pair(entry)
     elif isinstance(entry, dict) and _is_pair(entry):
         name, *other_keys = (key for key in entry if key.casefold() in _NAMES)
         value = next(key for key in entry if key.casefold() == "value")
@@ -170,7 +170,7 @@ def _pairs(entry: object) -> Iterator[tuple[str, Any]]:
         raise refused_argument("fields", "expected a list of texts such as STAGE_ID=WON, or an object")
 
 
-def _pair(line: str) -> tuple[str, str]:
+def _split_pair(line: str) -> tuple[str, str]:
     sign = "=" if "=" in line and not _NAME_BEFORE_COLON.match(line) else ":"
     name, separator, value = line.partition(sign)
     if not (separator and name.strip()):

@@ -20,8 +20,7 @@ def both(text: str, result: Result) -> CallToolResult:
 
 
 def failed(error: Bitrix24Error, redact: Redactor) -> CallToolResult:
-    """Return the result of a failed call, without secrets.
-    It includes the state of a change that stopped half-way."""
+    """Return a failed call's result, without secrets, with the state of a half-made change."""
     failure = Failure(
         code=error.code,
         http_status=error.http_status,

@@ -1,7 +1,4 @@
-"""The tool that counts a directory's codes in records: its schema and text.
-
-`records` does the work.
-"""
+"""Schema of the tool that counts a directory's codes in records; `records` does the work."""
 
 from __future__ import annotations
 
