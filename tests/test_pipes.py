@@ -141,7 +141,7 @@ def test_a_file_does_for_a_pipe_of_input(tmp_path: Path) -> None:
 READ_BY_THREADS = """
 import sys
 from bitrix24_directories.mcp_server import stdio
-stdio._in_event_loop = lambda fd: False
+stdio._is_pollable = lambda fd: False
 from bitrix24_directories.cli.main import main
 main(["--demo"])
 """

@@ -1,1 +1,1 @@
-"""Which directories a portal has and what stands in them. Knows `rest`, `text` and `words`, and nothing of MCP."""
+"""The directories of a portal and their items. Knows `rest`, `text` and `words`, not MCP."""

@@ -1,4 +1,4 @@
-"""What a directory's id alone tells: whether it holds stages, of which records, and how its codes are made. A leaf."""
+"""Facts in a directory's id: if it holds stages, of which records, and their codes. A leaf."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _ONE_FOR_A_TYPE = {"STATUS": 1, "DEAL_STAGE": 2, "QUOTE_STATUS": 7}
 
 
 def could_be_id(text: str) -> bool:
-    """Whether a text is made of what the portal's ids are made of; what is not can only be a title or a field."""
+    """True if a text has only the characters of ids; any other is a title or a field."""
     return re.fullmatch(r"[A-Za-z0-9_]+", text) is not None
 
 
 def as_id(text: str) -> str:
-    """A text as ids are spelt. The stages of the deals' main pipeline, whose number is 0, are DEAL_STAGE."""
+    """Return a text in the spelling of ids; DEAL_STAGE_0, of the main pipeline, is DEAL_STAGE."""
     spelt = text.strip().upper()
     return "DEAL_STAGE" if spelt == "DEAL_STAGE_0" else spelt
 
@@ -26,14 +26,14 @@ def is_stages(entity_id: str) -> bool:
 
 
 def entity_type_of(entity_id: str) -> int | None:
-    """The type of the records whose stages a directory holds; None for directories of other things."""
+    """Return the type of the records whose stages a directory holds; None if it holds no stages."""
     if (match := _PIPELINE_STAGES.fullmatch(entity_id)) is None:
         return _ONE_FOR_A_TYPE.get(entity_id)
     return int(match["type"]) if match["type"] else _TYPES[match[1]]
 
 
 def prefix_of(entity_id: str) -> str:
-    """What the portal puts before the codes of a pipeline's stages, colon included; empty elsewhere."""
+    """Return the prefix of the codes of a pipeline's stages, with its colon; "" for other codes."""
     if (match := _PIPELINE_STAGES.fullmatch(entity_id)) is None:
         return ""
     number = entity_id.rpartition("_")[2]
@@ -41,11 +41,11 @@ def prefix_of(entity_id: str) -> str:
 
 
 def code_length(entity_id: str) -> int:
-    """How many characters a STATUS_ID may have without its prefix (crm.status.add)."""
+    """Return the longest length of a STATUS_ID without its prefix (crm.status.add)."""
     longest = 22 if entity_id.startswith("DEAL_STAGE") else {"STATUS": 21, "QUOTE_STATUS": 22}.get(entity_id, 50)
     return longest - len(prefix_of(entity_id))
 
 
 def is_channel_source(entity_id: str, code: str) -> bool:
-    """Whether a source is an open channel's own, which the channel makes of its number and a name: `16|WZ_WHATSAPP`."""
+    """True if an open channel made the source, from its number and a name: `16|WZ_WHATSAPP`."""
     return entity_id == "SOURCE" and _CHANNEL.match(code) is not None

@@ -1,4 +1,4 @@
-"""The shapes that cross module borders and that programs get as structured results. A leaf: imports nothing."""
+"""Shapes shared by modules and sent to programs as structured results. Imports nothing."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Kind = Literal["stages", "list", "enumeration"]
 JsonSchema = dict[str, Any]
 
 WORTH_SAYING = 5
-"""Seconds from which on it is said how old an answer is."""
+"""Age in seconds from which on an answer shows its age."""
 
 
 def lean(schema: JsonSchema) -> None:
-    """Cut a generated schema to what its readers need: no titles, no docstrings, no null for what is left out."""
+    """Remove titles, docstrings and null types from a generated schema: its readers need none."""
     schema.pop("title", None)
     schema.pop("description", None)
     for field in schema.get("properties", {}).values():
@@ -31,7 +31,7 @@ def lean(schema: JsonSchema) -> None:
 
 
 class Shape(BaseModel):
-    """Written with camelCase keys; what is None is left out."""
+    """A model with camelCase keys that leaves out None."""
 
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, frozen=True, json_schema_extra=lambda schema: lean(schema)
@@ -42,7 +42,7 @@ class Shape(BaseModel):
 
 
 class Failure(Shape):
-    """What an error result says to programs, and to models that are shown structured results alone."""
+    """An error result for programs, and for models that see structured results alone."""
 
     code: str
     message: str
@@ -53,10 +53,11 @@ class Failure(Shape):
     retry_after_seconds: int | None = None
 
 
-def _or_failure(schema: JsonSchema) -> None:
-    """Let a tool's schema describe its error results too: some clients check those against it and refuse the rest.
+def _add_failure(schema: JsonSchema) -> None:
+    """Let a tool's schema describe its error results too.
 
-    Nothing is required, then: to require one or the other takes an `anyOf` that strict validators refuse.
+    Some clients check errors against the schema and refuse all others. So nothing is required: to require one or the
+    other takes an `anyOf`, which strict validators refuse.
     """
     lean(schema)
     schema["properties"]["error"] = Failure.model_json_schema()
@@ -66,28 +67,28 @@ def _or_failure(schema: JsonSchema) -> None:
 class Result(Shape):
     """A tool's whole structured result; its schema also describes `{"error": ...}`."""
 
-    model_config = ConfigDict(json_schema_extra=_or_failure)
+    model_config = ConfigDict(json_schema_extra=_add_failure)
 
     def structured(self) -> dict[str, Any]:
-        said = super().structured()
-        if said.get("ageSeconds", WORTH_SAYING) < WORTH_SAYING:
-            del said["ageSeconds"]
-        return said
+        data = super().structured()
+        if data.get("ageSeconds", WORTH_SAYING) < WORTH_SAYING:
+            del data["ageSeconds"]
+        return data
 
 
-def _item(schema: JsonSchema) -> None:
+def _adapt_item(schema: JsonSchema) -> None:
     lean(schema)
     del schema["properties"]["sort"]["default"]
 
 
 class Item(Shape):
-    """One entry of a directory. `status_id` is the code that other CRM calls carry, never altered.
+    """One entry of a directory. `status_id` is the unaltered code that other CRM calls carry.
 
-    `id` (the record's number), `sort`, `semantics` (stages only), `color` and `system` are said with details: items
-    stand in their order without.
+    `id` (the record's number), `sort`, `semantics` (stages only), `color` and `system` come with details only: without
+    them, items are in order.
     """
 
-    model_config = ConfigDict(json_schema_extra=_item)
+    model_config = ConfigDict(json_schema_extra=_adapt_item)
 
     status_id: str
     name: str
@@ -99,18 +100,18 @@ class Item(Shape):
 
     @model_serializer(mode="wrap")
     def _without_sort(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        said: dict[str, Any] = serialize(self)
+        data: dict[str, Any] = serialize(self)
         if self.id is None:
-            said.pop("sort", None)
-        return said
+            data.pop("sort", None)
+        return data
 
 
 class DirectoryItems(Result):
-    """One directory's items in SORT order, and the fields that take their codes (`used_in` as in Directory).
+    """The items of one directory in SORT order, and the fields that take their codes.
 
-    `total` counts all items of the directory, `fitting` those that a query asks for, `more` those that are left to be
-    read behind the last one shown. Codes of stages that are `switched_off` are of no use in records. `age_seconds` is
-    None for what was read for this call; less than WORTH_SAYING is not shown.
+    `used_in` is as in Directory. `total` counts all items, `fitting` those that match a query, `more` those after the
+    last one shown. Codes of stages that are `switched_off` are of no use in records. `age_seconds` is None for data
+    read for this call; less than WORTH_SAYING is not shown.
     """
 
     entity_id: str
@@ -124,7 +125,7 @@ class DirectoryItems(Result):
 
 
 class Directory(Shape):
-    """One directory of a portal, or the values of a custom field of type enumeration under that field's path.
+    """A directory, or the values of a custom enumeration field under that field's path.
 
     `used_in` names the fields that take its codes, custom ones with their titles (`deal.STAGE_ID`, `deal.UF_CRM_1724
     (Size)`). For stages: `pipeline` is the pipeline's name, `category_id` its number; `start`, `success` and `failure`
@@ -145,9 +146,9 @@ class Directory(Shape):
 
 
 class DirectoryList(Result):
-    """Directories and enumerations that fit a query, and how many directories the portal has in all; `left_out` counts
-    those that fit as well, by their sort (`list`, `stages for deal.STAGE_ID`). `age_seconds` as with items.
-    """
+    """Directories and enumerations that match a query, and the number of all directories.
+    `left_out` counts further matches by their sort (`list`, `stages for deal.STAGE_ID`). `age_seconds` as in
+    DirectoryItems."""
 
     directories: list[Directory]
     left_out: dict[str, int] | None = None
@@ -156,9 +157,9 @@ class DirectoryList(Result):
 
 
 class Match(Shape):
-    """One item that a query may mean; `reason` says why it is certain, and is left out where it is only near.
+    """One item that a query may mean, with the `reason` if the match is certain.
 
-    `semantics` is said of final stages, as far as it is known.
+    `semantics` is that of final stages, if it is known.
     """
 
     entity_id: str
@@ -169,11 +170,11 @@ class Match(Shape):
 
 
 class QueryResult(Shape):
-    """What one query means.
+    """The meaning of one query.
 
-    `exact`: this code, or this whole name, and no other; `ambiguous`: of several items, which `tell_apart` would tell
-    apart, and `more` beyond those listed; `none`: nothing is certain, and the matches are only the nearest. What the
-    named directories do not have and others certainly do is `elsewhere`. Only `exact` is sure.
+    `exact`: this code or whole name, and no other; `ambiguous`: several items, distinguished by `tell_apart`, `more` of
+    them not listed; `none`: nothing certain, only the nearest matches. `elsewhere` has certain matches of other
+    directories if the named ones have none. Only `exact` is sure.
     """
 
     query: str
@@ -192,7 +193,7 @@ class Unsearched(Shape):
 
 
 class FoundIn(Shape):
-    """A directory that matches stand in: its title, `used_in` and `switched_off` as in Directory."""
+    """A directory of matches: its title, `used_in` and `switched_off` as in Directory."""
 
     entity_id: str
     name: str
@@ -201,10 +202,11 @@ class FoundIn(Shape):
 
 
 class FoundItems(Result):
-    """One result for each query, in the order asked; `searched` counts directories, `note` limits what that means.
+    """One result for each query, in the order of the queries.
 
-    `directories` are those of the matches. If a result is not certain, `choices` has all items of the named directories
-    as `CODE: name` by entityId; if these are too many, only those directories that have none.
+    `searched` counts directories; `note` limits the meaning of the results. `directories` are those of the matches. If
+    a result is not certain, `choices` has all items of the named directories as `CODE: name` by entityId; if these are
+    too many, only the directories without items.
     """
 
     results: list[QueryResult]
@@ -217,9 +219,9 @@ class FoundItems(Result):
 
 
 class Step(Shape):
-    """One item of a plan: what is to happen to it, or why nothing will; after carrying out also its outcome.
+    """One item of a plan with its action, or the reason for none; later also its outcome.
 
-    `done`: what was asked for stands in the directory; `done otherwise`: the portal stored something else, in `stored`.
+    `done`: the directory has the requested value; `done otherwise`: the portal stored something else, in `stored`.
     """
 
     action: Literal["add", "update", "remove", "refused"]
@@ -233,7 +235,7 @@ class Step(Shape):
 
 
 class Addition(Shape):
-    """One of the many items that a plan adds: each a step that adds, without saying so."""
+    """One of many items that a plan adds: a step without its action."""
 
     status_id: str
     name: str
@@ -241,14 +243,13 @@ class Addition(Shape):
 
 
 class Change(Result):
-    """What a change would do, did, or did not do, and what of the directory it concerns, as the portal has it now.
+    """A planned, made or refused change, and the affected part of the directory as it is now.
 
-    `status`: `planned` (nothing is done yet; `plan_id` carries it out), `done`, `done otherwise` (as a step says),
+    `status`: `planned` (nothing is done yet; `plan_id` carries it out), `done`, `done otherwise` (as in Step),
     `unchanged` (nothing to do), `declined` (the person said no), `cancelled` (the person did not answer), `stopped` (a
-    step was not done, or it is not known whether it was). If a plan adds many items, they are its `additions`, each
-    behind the one before, and `steps` are all others. `news` tells what has changed on the portal since an earlier
-    plan. `counts` of actions stand for steps that are not said; `items` are those that were changed, with their
-    neighbours, of `total`.
+    step was not done, or its outcome is unknown). If a plan adds many items, they are its `additions`, each after the
+    one before, and `steps` are all others. `news` lists the portal's changes since an earlier plan. `counts` of actions
+    replace steps that are left out; `items` are the changed ones with their neighbours, of `total`.
     """
 
     entity_id: str

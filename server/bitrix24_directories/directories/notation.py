@@ -1,7 +1,7 @@
-"""The notation of a directory's items, printed and read back: `WON: Deal Won [success] #7BD500 (id 40)`.
+"""The notation of items, printed and read back: `WON: Deal Won [success] #7BD500 (id 40)`.
 
-What is printed is read back as it was: a code or name that could be mistaken for something else is in JSON quotes. Each
-line before or behind the items has one template that writes and recognises it. Pure: imports `models` and `text` only.
+Reading gives back the printed item: a code or name that could be mistaken for something else is in JSON quotes. Each
+line before or after the items has one template that writes and recognises it. Pure: imports `models` and `text` only.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _NEW_CODE = re.compile(r"(?:[A-Za-z]+\d+(?:_\d+)?:)?[A-Z0-9_-]*[A-Z][A-Z0-9_-]*"
 
 
 class Coded(Protocol):
-    """Whatever has a code."""
+    """An object with a code."""
 
     @property
     def status_id(self) -> str: ...
@@ -36,7 +36,7 @@ C = TypeVar("C", bound=Coded)
 
 
 class FrameLine:
-    """A line of a printed directory that is not an item. `fields` are patterns for what the template leaves open."""
+    """A printed line that is not an item. `fields` are patterns for the template's open parts."""
 
     def __init__(self, template: str, **fields: str) -> None:
         self.format = template.format
@@ -99,7 +99,7 @@ def shown_name(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line as it was read. `code` is None for a bare name; None elsewhere: nothing was said."""
+    """One line read back. `code` is None for a bare name; other None fields were not given."""
 
     text: str
     code: str | None
@@ -109,41 +109,41 @@ class Line:
 
 
 def coded(items: Sequence[C], text: str) -> list[C]:
-    """Items whose STATUS_ID is `text`: the one that is spelt so, else all that fit in another letter case or with their
-    pipeline's prefix left out."""
+    """Return the items whose STATUS_ID is `text`: the exact match, else all approximate ones.
+    These differ in letter case, or lack their pipeline's prefix."""
     exact = [item for item in items if item.status_id == text]
     return exact or [item for item in items if text.casefold() in spellings(item.status_id)]
 
 
 def is_part(lines: Sequence[str]) -> bool:
-    """Whether lines are those of a directory that was printed in part: what is missing in them is still there."""
-    written = _written(lines)
+    """True if lines are a directory printed in part: items that they lack still exist."""
+    written = _non_empty_lines(lines)
     heads = [match.groups() for line in written if (match := HEAD.match(line))]
     totals = [total for _, total in heads] + [match[1] for line in written if (match := NONE_SHOWN.match(line))]
     if totals:
-        return sum(int(shown or total) for shown, total in heads) < max(map(int, totals))
+        return sum(int(part or total) for part, total in heads) < max(map(int, totals))
     return any(map(MORE.match, written))
 
 
 def read_lines(lines: Sequence[str], items: Sequence[Item]) -> list[Line]:
-    """Read lines, given the items that there are: what stands before a colon is a code if it is one of theirs, or looks
-    like one. Lines of the frame, and empty ones, are passed over."""
+    """Read lines of items, without empty lines and lines of the frame.
+    Text before a colon is a code if an item has it, or if it looks like a code."""
     read: list[Line] = []
-    for line in _written(lines):
+    for line in _non_empty_lines(lines):
         if _FRAME.fullmatch(line):
             continue
         rest = _ID.sub("", line)
         color = meaning = None
-        if (found := _COLOR.search(rest)) is not None:
-            color, rest = found[1].upper(), rest[: found.start()]
-        if (found := _MEANING.search(rest)) is not None:
-            meaning, rest = found[1].lower(), rest[: found.start()]
+        if (match := _COLOR.search(rest)) is not None:
+            color, rest = match[1].upper(), rest[: match.start()]
+        if (match := _MEANING.search(rest)) is not None:
+            meaning, rest = match[1].lower(), rest[: match.start()]
         code, name = _split(rest, items)
         read.append(Line(line, code, one_line(unquoted(name), 255), meaning, color))
     return read
 
 
-def _written(lines: Sequence[str]) -> list[str]:
+def _non_empty_lines(lines: Sequence[str]) -> list[str]:
     stripped = (line.strip() for text in lines for line in text.splitlines())
     return [line for line in stripped if line]
 
@@ -151,20 +151,20 @@ def _written(lines: Sequence[str]) -> list[str]:
 def _split(text: str, items: Sequence[Item]) -> tuple[str | None, str]:
     if text.startswith('"') and unquoted(text) != text:
         return None, text
-    if (found := _QUOTED.fullmatch(text)) is not None:
-        code = unquoted(found[1])
-        return (code, found[2] or "") if code != found[1] else (None, text)
-    if (found := _CODED.fullmatch(text)) is not None:
-        code = found[1]
+    if (match := _QUOTED.fullmatch(text)) is not None:
+        code = unquoted(match[1])
+        return (code, match[2] or "") if code != match[1] else (None, text)
+    if (match := _CODED.fullmatch(text)) is not None:
+        code = match[1]
         if coded(items, code) or _NEW_CODE.fullmatch(code):
-            return code, found[2] or ""
+            return code, match[2] or ""
     if any(item.status_id == text for item in items) or (_NEW_CODE.fullmatch(text) and coded(items, text)):
         return text, ""
     return None, text
 
 
 def without_marks(text: str) -> str:
-    """A printed item without what stands behind its name: its id, its colour, its meaning."""
+    """Return a printed item without the marks after its name: id, colour, meaning."""
     for mark in (_ID, _COLOR, _MEANING):
         text = mark.sub("", text)
     return text
@@ -174,9 +174,9 @@ def unquoted(text: str) -> str:
     """The text of a JSON string; any other text as it is."""
     if text.startswith('"'):
         try:
-            said = json.loads(text)
+            value = json.loads(text)
         except ValueError:
             return text
-        if isinstance(said, str):
-            return said
+        if isinstance(value, str):
+            return value
     return text

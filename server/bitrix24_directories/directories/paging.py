@@ -1,4 +1,4 @@
-"""What is said of a long answer at once, and how to get at the rest: nothing is left out in silence. Pure."""
+"""Parts of long answers, with a count of everything that is left out. Pure."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _SMART_PROCESS = "DYNAMIC_"
 
 
 def part_of_items(whole: DirectoryItems, query: str = "", after: str = "") -> DirectoryItems:
-    """The items whose code or name holds each word of `query` and that stand behind the code `after`, ITEMS_AT_ONCE at
-    most; `more` tells how many are left. Raises Bitrix24Error UNKNOWN_ITEM where there is no such code.
-    """
+    """Return at most ITEMS_AT_ONCE items that match `query` and come after the code `after`.
+    The code or name of a match contains each word of the query. `more` counts the items that are left. Raises
+    Bitrix24Error (UNKNOWN_ITEM) if there is no such code."""
     items: Sequence[Item] = whole.items
     if after.strip():
         items = items[place_of(items, after, whole.entity_id) + 1 :]
@@ -39,38 +39,38 @@ def part_of_items(whole: DirectoryItems, query: str = "", after: str = "") -> Di
 
 
 def part_of_directories(whole: DirectoryList) -> DirectoryList:
-    """All, or where there are more the first DIRECTORIES_AT_ONCE, those of smart processes last; of the others how many
-    there are of each sort.
+    """Return all directories, or the first DIRECTORIES_AT_ONCE and counts of the others by sort.
 
-    Stages are said without their pipeline and its codes then, which a query brings back.
+    Those of smart processes come last. Stages then lack their pipeline and its codes; a query brings these back.
     """
     if len(whole.directories) <= DIRECTORIES_AT_ONCE:
         return whole
     ordered = sorted(
-        whole.directories, key=lambda one: (one.switched_off is True, one.entity_id.startswith(_SMART_PROCESS))
+        whole.directories,
+        key=lambda directory: (directory.switched_off is True, directory.entity_id.startswith(_SMART_PROCESS)),
     )
-    shown, rest = ordered[:DIRECTORIES_AT_ONCE], ordered[DIRECTORIES_AT_ONCE:]
+    first, rest = ordered[:DIRECTORIES_AT_ONCE], ordered[DIRECTORIES_AT_ONCE:]
     brief = {"start": None, "success": None, "failure": None, "pipeline": None, "category_id": None}
-    shown = [one.model_copy(update=brief) for one in shown]
+    first = [directory.model_copy(update=brief) for directory in first]
     left_out: Counter[str] = Counter()
-    for one in rest:  # the same for those that differ in nothing but their pipeline or their smart process
-        if one.switched_off:
+    for directory in rest:  # one sort for all that differ only in pipeline or smart process
+        if directory.switched_off:
             left_out["stages that are switched off"] += 1
-        elif one.kind != "stages" or not one.used_in:
-            left_out[one.kind] += 1
-        elif one.entity_id.startswith(_SMART_PROCESS):
+        elif directory.kind != "stages" or not directory.used_in:
+            left_out[directory.kind] += 1
+        elif directory.entity_id.startswith(_SMART_PROCESS):
             left_out["stages of smart processes"] += 1
         else:
-            left_out[f"stages for {one.used_in[0]}"] += 1
-    return whole.model_copy(update={"directories": shown, "left_out": dict(left_out)})
+            left_out[f"stages for {directory.used_in[0]}"] += 1
+    return whole.model_copy(update={"directories": first, "left_out": dict(left_out)})
 
 
 def place_of(items: Sequence[C], code: str, entity_id: str) -> int:
-    """Where the item with a code stands, which may be spelt as a text prints it."""
+    """Return the index of the item with a code, which may be spelt as a text prints it."""
     spelt = (code, code.strip(), unquoted(code.strip()))
-    found = next(filter(None, ([item for item in items if item.status_id == one] for one in spelt)), None)
-    found = found or coded(items, code.strip())
-    if len(found) != 1:
+    matches = next(filter(None, ([item for item in items if item.status_id == spelling] for spelling in spelt)), None)
+    matches = matches or coded(items, code.strip())
+    if len(matches) != 1:
         raise Bitrix24Error(
             "UNKNOWN_ITEM",
             Entry(
@@ -79,4 +79,4 @@ def place_of(items: Sequence[C], code: str, entity_id: str) -> int:
                 "input",
             ),
         )
-    return items.index(found[0])
+    return items.index(matches[0])

@@ -1,4 +1,4 @@
-"""What is read of a portal, a call each: REST method, parameters, and how its rows become models."""
+"""The reads of a portal, one call each: REST method, parameters, and rows as models."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from .rows import PipelineName, read_directories, read_items, read_pipelines, re
 T = TypeVar("T")
 
 _ORIGINAL = {"useOriginalUfNames": "Y"}
-"""Lets custom fields go by their own names, which is all that filters take for some of them."""
+"""Lets custom fields go by their own names: filters take nothing else for some of them."""
 
 COUNTS = PERSONAL
-"""What the keys of all counts begin with."""
+"""Start of the keys of all counts."""
 
 
 def _of_result(read: Callable[[Any], list[T]]) -> Callable[[Answer], list[T]]:
@@ -66,41 +66,42 @@ def meanings_of(entity_id: str) -> Read[Item]:
 
 
 def new_fields_of(type_id: int) -> Read[Field]:
-    """A type's fields as `crm.item.*` knows them."""
+    """Return the read of a type's fields in `crm.item.*`."""
     return Read(("fields", str(type_id)), "crm.item.fields", {"entityTypeId": type_id}, _of_result(read_new_fields))
 
 
 def old_fields_of(type_id: int) -> Read[Field]:
-    """The same as the methods of its own know them, for the types that have some."""
+    """Return the read of the same fields in the type's own methods, for types that have some."""
     return Read(("old fields", str(type_id)), f"crm.{TYPE_NAMES[type_id]}.fields", {}, _of_result(read_old_fields))
 
 
 def record_of(type_id: int, record_id: int) -> Read[dict[str, Any]]:
-    """A record's id and pipeline, nothing else of it; no row where there is none that the caller may read."""
-    params = _listing(type_id, {"=id": record_id}, ["id", "categoryId", "stageId"], start=-1)
+    """Return the read of a record's id, pipeline and stage; no row if the caller may not see it."""
+    params = _listing_params(type_id, {"=id": record_id}, ["id", "categoryId", "stageId"], start=-1)
     key = ("record", str(type_id), str(record_id))
-    return Read(key, "crm.item.list", params, _of_result(read_listed_records), keep=False)
+    return Read(key, "crm.item.list", params, _of_result(read_listed_records), cacheable=False)
 
 
 def records_after(
     type_id: int, fitting: Mapping[str, Any], select: Sequence[str], after: int = 0
 ) -> Read[dict[str, Any]]:
-    """The next 50 records, by id, that fit a filter of `crm.item.list`; not counted, which is far cheaper. Custom
-    fields go by their original names."""
-    params = _listing(type_id, {**fitting, ">id": after}, select, start=-1) | _ORIGINAL
-    return Read((), "crm.item.list", params, _of_result(read_listed_records), keep=False)
+    """Return the read of the next 50 records, by id, that fit a filter of `crm.item.list`.
+    It does not count them, which is far cheaper. Custom fields have their original names."""
+    params = _listing_params(type_id, {**fitting, ">id": after}, select, start=-1) | _ORIGINAL
+    return Read((), "crm.item.list", params, _of_result(read_listed_records), cacheable=False)
 
 
 def records_with(type_id: int, fitting: Mapping[str, Any], select: Sequence[str]) -> Read[CountedRecords]:
-    """How many records fit a filter of `crm.item.list`, as far as the caller may read them, and the first 50 of them
-    with `select` alone. Custom fields go by their original names. The only row."""
-    # -1 would be far cheaper, and its total means nothing
-    params = _listing(type_id, fitting, select, start=0) | _ORIGINAL
+    """Return the read of the number of records that fit a filter of `crm.item.list`.
+    Its only row also has the first 50 of them, with `select` alone. It counts records that the caller may read. Custom
+    fields have their original names."""
+    # A start of -1 would be far cheaper, but its total means nothing.
+    params = _listing_params(type_id, fitting, select, start=0) | _ORIGINAL
     key = (COUNTS, str(type_id), json.dumps(params, sort_keys=True))
     return Read(key, "crm.item.list", params, read_counted_records)
 
 
-def _listing(type_id: int, fitting: Mapping[str, Any], select: Sequence[str], *, start: int) -> dict[str, Any]:
-    """The parameters of `crm.item.list`; a `start` of -1 lets the portal count nothing."""
+def _listing_params(type_id: int, fitting: Mapping[str, Any], select: Sequence[str], *, start: int) -> dict[str, Any]:
+    """Return the parameters of `crm.item.list`; with a `start` of -1 the portal does not count."""
     order = {"id": "ASC"}
     return {"entityTypeId": type_id, "filter": {**fitting}, "select": [*select], "order": order, "start": start}

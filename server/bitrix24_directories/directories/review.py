@@ -1,4 +1,4 @@
-"""Finds what looks wrong in a portal's directories. Pure: nothing here calls anybody."""
+"""Finds likely mistakes in a portal's directories. Pure: calls nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .models import Directory, Item
 
 
 def troubles(directory: Directory, items: Sequence[Item]) -> Iterator[str]:
-    """What looks wrong in one directory, a sentence each."""
+    """Yield the likely mistakes in one directory, one sentence each."""
     if not items:
         yield "it is empty"
         return
@@ -23,16 +23,16 @@ def troubles(directory: Directory, items: Sequence[Item]) -> Iterator[str]:
         if not item.name:
             yield f"{shown_code(item.status_id)} has no name"
         elif names.pop(name_key(item.name), 0) > 1:
-            same = [one for one in items if name_key(one.name) == name_key(item.name)]
-            codes = ", ".join(shown_code(one.status_id) for one in same)
+            same = [other for other in items if name_key(other.name) == name_key(item.name)]
+            codes = ", ".join(shown_code(other.status_id) for other in same)
             yield f"{len(same)} items are called alike, {item.name}: {codes}"
     if directory.kind != "stages":
         return
-    known = {item.status_id for item in items}
+    item_codes = {item.status_id for item in items}
     for meaning, code in (("success", directory.success), ("failure", directory.failure)):
         if code is None:
             yield f"it has no stage of {meaning}"
-        elif code not in known:
+        elif code not in item_codes:
             yield f"its stage of {meaning}, {shown_code(code)}, is none of its items"
     prefixes = Counter(item.status_id.rpartition(":")[0] for item in items)
     usual, _ = prefixes.most_common(1)[0]

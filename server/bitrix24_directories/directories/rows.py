@@ -1,7 +1,7 @@
-"""From the rows that the portal sends to our models: types made sure of, names made safe, codes left alone.
+"""Turns the portal's rows into models: checks types, makes names safe, leaves codes alone.
 
-Nothing here calls anybody. A row that lacks what the REST documentation promises raises Bitrix24Error
-(UNEXPECTED_ANSWER) rather than being dropped: a list that silently misses an item is worse than an error.
+Calls nothing. A row that lacks data promised by the REST documentation raises Bitrix24Error (UNEXPECTED_ANSWER) and is
+not dropped: a list that silently misses an item is worse than an error.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ def read_items(result: Any) -> list[Item]:
 
 
 def read_statuses(result: Any, entity_id: str) -> list[Item]:
-    """Items of one directory from `crm.status.list`. Rows of others are left out: the portal ignores filters
-    that it does not understand."""
+    """Return the items of one directory from `crm.status.list`.
+    Rows of others are left out: the portal ignores filters that it does not understand."""
     return [
         Item(
             status_id=row.status_id,
@@ -114,7 +114,7 @@ def read_statuses(result: Any, entity_id: str) -> list[Item]:
 def fields_text(result: Any) -> str:
     """`STATUS_ID: string, Status ID [required, immutable]` and so on, from `crm.status.fields`."""
     lines = ["Fields of a directory item in Bitrix24 REST (field: type, title [what holds of it])"]
-    for name, row in keyed(result).items():
+    for name, row in expect_object(result).items():
         described = row if isinstance(row, dict) else {}
         flags = [flag for key, flag in _FLAGS.items() if described.get(key) is True]
         kind, title = (one_line(str(described.get(key) or ""), NAME_LIMIT) for key in ("type", "title"))
@@ -123,8 +123,8 @@ def fields_text(result: Any) -> str:
 
 
 def read_directories(result: Any) -> list[Directory]:
-    """The portal's directories from `crm.status.entity.types`: stages first, those that are switched off last, each
-    kind in natural order of ids."""
+    """Return the portal's directories from `crm.status.entity.types`.
+    Stages come first, directories that are switched off last, each kind in natural order of ids."""
     directories: list[Directory] = []
     for row in _read(result, _TypeRow):
         entity_id = row.id.upper()
@@ -142,37 +142,37 @@ def read_directories(result: Any) -> list[Directory]:
         )
         directories.append(directory)
 
-    def place(one: Directory) -> tuple[bool, bool, list[tuple[int, str]]]:
-        parts = re.split(r"(\d+)", one.entity_id)
+    def sort_key(directory: Directory) -> tuple[bool, bool, list[tuple[int, str]]]:
+        parts = re.split(r"(\d+)", directory.entity_id)
         natural = [(int(part) if part.isdecimal() else -1, part) for part in parts]
-        return one.switched_off is True, one.kind == "list", natural
+        return directory.switched_off is True, directory.kind == "list", natural
 
-    return sorted(directories, key=place)
+    return sorted(directories, key=sort_key)
 
 
 def read_pipelines(result: Any) -> list[PipelineName]:
     """Pipelines with a name from `crm.category.list`."""
-    rows = [row for row in listed(keyed(result).get("categories")) if isinstance(row, dict)]
-    named = [row for row in rows if str(row.get("id", "")).isdecimal() and isinstance(row.get("name"), str)]
-    return [PipelineName(int(row["id"]), name) for row in named if (name := one_line(row["name"], NAME_LIMIT))]
+    rows = [row for row in expect_list(expect_object(result).get("categories")) if isinstance(row, dict)]
+    named_rows = [row for row in rows if str(row.get("id", "")).isdecimal() and isinstance(row.get("name"), str)]
+    return [PipelineName(int(row["id"]), name) for row in named_rows if (name := one_line(row["name"], NAME_LIMIT))]
 
 
-def listed(result: Any) -> list[Any]:
-    """A method's result that has to be a list. Raises Bitrix24Error (UNEXPECTED_ANSWER)."""
+def expect_list(result: Any) -> list[Any]:
+    """Return a method's result as a list. Raises Bitrix24Error (UNEXPECTED_ANSWER) if it isn't."""
     if not isinstance(result, list):
         raise failure("UNEXPECTED_ANSWER", http_status=200, detail="a list was expected")
     return result
 
 
-def keyed(result: Any) -> dict[str, Any]:
-    """The same for an object."""
+def expect_object(result: Any) -> dict[str, Any]:
+    """Return a method's result as an object. Raises Bitrix24Error as `expect_list` does."""
     if not isinstance(result, dict):
         raise failure("UNEXPECTED_ANSWER", http_status=200, detail="an object was expected")
     return result
 
 
 def confirms(method: str, result: Any) -> bool:
-    """Whether the `result` of a changing method says that the change was made: a new id, or true."""
+    """True if the `result` of a changing method confirms the change: a new id, or true."""
     if method == "crm.status.add":
         return str(result).isdecimal() and int(result) > 0
     return result is True
@@ -180,7 +180,7 @@ def confirms(method: str, result: Any) -> bool:
 
 def _read(result: Any, kind: type[_R]) -> list[_R]:
     try:
-        return [kind.model_validate(row) for row in listed(result)]
+        return [kind.model_validate(row) for row in expect_list(result)]
     except ValidationError as exc:
         keys = sorted({str(error["loc"][0]) for error in exc.errors(include_input=False) if error["loc"]})
         raise failure(
@@ -189,10 +189,10 @@ def _read(result: Any, kind: type[_R]) -> list[_R]:
 
 
 def meaning_of(entity_id: str, *semantics: object) -> Semantics | None:
-    """What an item of a directory means, by the first of SEMANTICS that says so: only stages mean anything."""
-    for said in semantics:
-        if isinstance(said, str) and said.upper() in _MEANINGS:
-            return _MEANINGS[said.upper()]
+    """Return the meaning of an item by the first known one of SEMANTICS; only stages have one."""
+    for meaning in semantics:
+        if isinstance(meaning, str) and meaning.upper() in _MEANINGS:
+            return _MEANINGS[meaning.upper()]
     return "process" if is_stages(entity_id.upper()) else None
 
 

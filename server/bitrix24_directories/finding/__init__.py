@@ -1,1 +1,1 @@
-"""From a human's words to the right code: `find` reads and answers, `matching` decides, the others serve it."""
+"""From words to codes: `find` reads and answers, `matching` decides, the others help it."""

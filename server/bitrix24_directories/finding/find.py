@@ -1,6 +1,6 @@
-"""Finds the codes that a human's words mean: what is certain, and else what there is to choose from.
+"""Finds the codes that a person's words mean: certain matches, or else a choice of items.
 
-Reads through `directories`. What could not be searched is said, never passed over. Whoever asks reads a list better
+Reads through `directories`. The answer names directories that could not be searched. The caller reads a list better
 than any rule, so nothing is guessed here.
 """
 
@@ -22,7 +22,7 @@ from bitrix24_directories.directories.notation import item_line
 from bitrix24_directories.directories.reading.cache import Cached
 from bitrix24_directories.rest import Bitrix24Error
 
-from .certain import Entry
+from .certain import IndexEntry
 from .matching import Matcher
 
 Contents = Sequence[tuple[Directory, Cached[Item]]]
@@ -31,27 +31,27 @@ _ALL_SHOWN = 60  # items of the named directories together
 _NEAREST, _NEAREST_OF_EACH = 20, 3  # items for one query, and for each of many
 _CANDIDATES = 8  # of an ambiguous query
 _ELSEWHERE = 3  # items of other directories
-_LARGE = 2_000  # items in which finding takes so long that it would hold up other calls
-_MATCHERS = 4  # for each who shares them
+_LARGE = 2_000  # items for which a search is slow enough to block other calls
+_MATCHERS = 4  # for each owner of memos
 
 
 async def find_items(directories: Directories, queries: Sequence[str], entity_ids: Sequence[str] = ()) -> FoundItems:
-    """What each of `queries` means in the named directories, or in all lists of codes of the portal.
+    """Return the meaning of each query in the named directories, or in all of the portal.
 
-    Raises Bitrix24Error when nothing at all could be searched.
+    Raises Bitrix24Error if nothing at all could be searched.
     """
     asked_at = anyio.current_time()
-    lists, asked, unsearched, note = await _what_to_search(directories, entity_ids)
-    by_id = {one.entity_id: one for one in lists.all()}
-    read = await directories.contents(lists, asked)
+    lists, ids, unsearched, note = await _resolve_directories(directories, entity_ids)
+    by_id = {directory.entity_id: directory for directory in lists.all()}
+    read = await directories.contents(lists, ids)
     contents, failed = _searchable(by_id, read)
-    unsearched += [Unsearched(entity_id=of, why=f"{error.happened} ({error.code})") for of, error in failed.items()]
-    if not contents or (unsearched and all(one.kind == "enumeration" for one, _ in contents)):
+    unsearched += [Unsearched(entity_id=id_, why=f"{error.happened} ({error.code})") for id_, error in failed.items()]
+    if not contents or (unsearched and all(directory.kind == "enumeration" for directory, _ in contents)):
         for error in failed.values():
             raise error
         if entity_ids:
-            await directories.items(entity_ids[0])  # raises, if there is no such directory
-    items = sum(len(kept.rows) for _, kept in contents)
+            await directories.items(entity_ids[0])  # raises if there is no such directory
+    items = sum(len(cached.rows) for _, cached in contents)
     all_shown = bool(entity_ids) and items <= _ALL_SHOWN
     filled = bool(entity_ids) and not all_shown
     if items < _LARGE:
@@ -59,43 +59,43 @@ async def find_items(directories: Directories, queries: Sequence[str], entity_id
     else:
         results = await anyio.to_thread.run_sync(_results, directories, contents, queries, all_shown, filled)
     unknown = [query for query, result in results.items() if result.status == "none"]
-    others = [of for of in by_id if of not in asked]
-    if entity_ids and others and unknown:  # what others certainly have is named: the classic mistake
-        with contextlib.suppress(Bitrix24Error):  # then the answer about the named directories stands alone
-            elsewhere, _ = _searchable(by_id, await directories.contents(lists, others))
+    other_ids = [entity_id for entity_id in by_id if entity_id not in ids]
+    if entity_ids and other_ids and unknown:  # report matches of other directories: the usual mistake
+        with contextlib.suppress(Bitrix24Error):  # without them, the answer is about the named directories only
+            elsewhere, _ = _searchable(by_id, await directories.contents(lists, other_ids))
             matcher = _matcher(directories, elsewhere)
             for query in unknown:
-                if found := [_match(*fit) for fit in islice(matcher.fits(query).items(), _ELSEWHERE)]:
-                    results[query] = results[query].model_copy(update={"elsewhere": found})
+                if hits := [_match(*fit) for fit in islice(matcher.fits(query).items(), _ELSEWHERE)]:
+                    results[query] = results[query].model_copy(update={"elsewhere": hits})
     answers = [results[query] for query in queries]
     matches = [match for result in answers for match in (*result.matches, *(result.elsewhere or ()))]
-    shown = [by_id.get(of) or bare_directory(of) for of in dict.fromkeys(match.entity_id for match in matches)]
+    matched_ids = dict.fromkeys(match.entity_id for match in matches)
     choices: dict[str, list[str]] = {}
-    for directory, kept in contents if entity_ids and unknown else ():
-        if all_shown or not kept.rows:
-            meant = ((one, _final_meaning(directory, one.status_id)) for one in kept.rows)
-            bare = (Item(status_id=one.status_id, name=one.name, semantics=meaning) for one, meaning in meant)
+    for directory, cached in contents if entity_ids and unknown else ():
+        if all_shown or not cached.rows:
+            meanings = ((item, _final_meaning(directory, item.status_id)) for item in cached.rows)
+            bare = (Item(status_id=item.status_id, name=item.name, semantics=meaning) for item, meaning in meanings)
             choices[directory.entity_id] = [*map(item_line, bare)]
     return FoundItems(
         results=answers,
         directories=[
-            FoundIn(entity_id=one.entity_id, name=one.name, used_in=one.used_in, switched_off=one.switched_off)
-            for one in shown
+            FoundIn(entity_id=row.entity_id, name=row.name, used_in=row.used_in, switched_off=row.switched_off)
+            for row in (by_id.get(entity_id) or bare_directory(entity_id) for entity_id in matched_ids)
         ],
         choices=choices or None,
         searched=len(contents),
         unsearched=unsearched or None,
         note=note,
-        age_seconds=max((age for _, kept in contents if (age := kept.age(asked_at)) is not None), default=None),
+        age_seconds=max((age for _, cached in contents if (age := cached.age(asked_at)) is not None), default=None),
     )
 
 
-async def _what_to_search(
+async def _resolve_directories(
     directories: Directories, entity_ids: Sequence[str]
 ) -> tuple[Lists, list[str], list[Unsearched], str | None]:
-    """The portal's lists, the ids of those that are asked about, and what cannot be searched.
+    """Return the portal's lists, the ids to search, the unsearchable ones, and a note.
 
-    Where the lists cannot be read, the named or the built-in directories stand in for them, and a note says so.
+    If the lists cannot be read, the named or the built-in directories replace them, and the note says so.
     """
     note = None
     try:
@@ -105,35 +105,35 @@ async def _what_to_search(
             raise
         scope = "their titles and pipelines are not known" if entity_ids else "only built-in directories were searched"
         note = f"The portal's list of directories cannot be read, so {scope}: {exc.happened}"
-        known = [bare_directory(entity_id) for entity_id in [*map(as_id, entity_ids)] or BUILT_IN]
-        lists = Lists(Cached(known, anyio.current_time()), NOTHING_READ)
+        rows = [bare_directory(entity_id) for entity_id in [*map(as_id, entity_ids)] or BUILT_IN]
+        lists = Lists(Cached(rows, anyio.current_time()), NOTHING_READ)
     if not entity_ids:
-        return lists, [*dict.fromkeys(one.entity_id for one in lists.all())], [], note
-    asked: dict[str, None] = {}
+        return lists, [*dict.fromkeys(directory.entity_id for directory in lists.all())], [], note
+    ids: dict[str, None] = {}
     unsearched: list[Unsearched] = []
     for text in map(str.strip, entity_ids):
         try:
-            asked |= dict.fromkeys(one.entity_id for one in lists.named(text))
+            ids |= dict.fromkeys(directory.entity_id for directory in lists.named(text))
         except Bitrix24Error as exc:
             entity_id, why = text, exc.happened
             if exc.kind == "UNKNOWN_DIRECTORY":
                 entity_id = text.upper() if could_be_id(text) else text
                 why = f"no such directory; nearest: {nearest_text(entity_id, lists.directories.rows, lists.fields)}"
             unsearched.append(Unsearched(entity_id=entity_id, why=why))
-    return lists, [*asked], unsearched, note
+    return lists, [*ids], unsearched, note
 
 
 def _results(
     directories: Directories, contents: Contents, queries: Sequence[str], all_shown: bool, filled: bool
 ) -> dict[str, QueryResult]:
-    """What each query certainly means, `exact` for one item, `ambiguous` for several; of the others the nearest, the
-    fewer the more there are."""
+    """Return a result for each query: `exact` for one item, `ambiguous` for several.
+    Other queries get the nearest items; the more such queries, the fewer items for each."""
     matcher = _matcher(directories, contents)
-    found = {query: matcher.fits(query) for query in queries}
-    unknown = sum(not fits for fits in found.values())
+    fits_by_query = {query: matcher.fits(query) for query in queries}
+    unknown = sum(not fits for fits in fits_by_query.values())
     most = _NEAREST_OF_EACH if all_shown or not unknown else max(_NEAREST_OF_EACH, _NEAREST // unknown)
     results: dict[str, QueryResult] = {}
-    for query, fits in found.items():
+    for query, fits in fits_by_query.items():
         if not fits:
             nearest = [_match(entry) for entry in matcher.nearest(query, most, filled=filled)]
             results[query] = QueryResult(query=query, status="none", matches=nearest)
@@ -141,7 +141,7 @@ def _results(
         matches = [_match(*fit) for fit in islice(fits.items(), _CANDIDATES)]
         tell_apart: Literal["pipeline", "directory", "code"] | None = None
         if len(fits) > 1:
-            fields = {one.entity_id: one.used_in or [one.entity_id] for one in (entry.directory for entry in fits)}
+            fields = {row.entity_id: row.used_in or [row.entity_id] for row in (entry.directory for entry in fits)}
             several_fields = len(set(map(tuple, fields.values()))) > 1
             tell_apart = "code" if len(fields) == 1 else "directory" if several_fields else "pipeline"
         results[query] = QueryResult(
@@ -154,7 +154,7 @@ def _results(
     return results
 
 
-def _match(entry: Entry, reason: str | None = None) -> Match:
+def _match(entry: IndexEntry, reason: str | None = None) -> Match:
     directory, code = entry.directory, entry.item.status_id
     return Match(
         entity_id=directory.entity_id,
@@ -171,30 +171,31 @@ def _final_meaning(directory: Directory, code: str) -> Literal["success", "failu
     return "failure" if code == directory.failure else None
 
 
-class _Built(NamedTuple):
-    """A matcher, and what it was built of."""
+class _CachedMatcher(NamedTuple):
+    """A matcher and its source."""
 
     contents: Contents
     matcher: Matcher
 
 
 def _matcher(directories: Directories, contents: Contents) -> Matcher:
-    """One of the last, as long as the cache gives the same rows: to build it takes longer than to find 50 queries."""
-    built: dict[tuple[str, ...], _Built] = directories.reader.memos.setdefault("matchers", {})
+    """Return a cached matcher if the cache still gives the same rows, else a new one.
+    Building one takes longer than finding 50 queries."""
+    matchers: dict[tuple[str, ...], _CachedMatcher] = directories.reader.memos.setdefault("matchers", {})
     key = tuple(directory.entity_id for directory, _ in contents)
-    last = built.pop(key, None)
-    pairs = zip(last.contents, contents, strict=True) if last else ()  # rows that are read apart may be equal
-    if not last or any(one is not other or kept.rows is not others.rows for (one, kept), (other, others) in pairs):
-        last = _Built(contents, Matcher((directory, kept.rows) for directory, kept in contents))
-    built[key] = last
-    while len(built) > _MATCHERS:
-        built.pop(next(iter(built)), None)
+    last = matchers.pop(key, None)
+    pairs = zip(last.contents, contents, strict=True) if last else ()  # compared by identity, as in are_same
+    if not last or any(old[0] is not new[0] or old[1].rows is not new[1].rows for old, new in pairs):
+        last = _CachedMatcher(contents, Matcher((directory, cached.rows) for directory, cached in contents))
+    matchers[key] = last
+    while len(matchers) > _MATCHERS:
+        matchers.pop(next(iter(matchers)), None)
     return last.matcher
 
 
 def _searchable(
     by_id: Mapping[str, Directory], read: Mapping[str, Cached[Item] | Bitrix24Error]
 ) -> tuple[Contents, dict[str, Bitrix24Error]]:
-    """What was read of directories, and why others could not be."""
-    contents = [(by_id[of], found) for of, found in read.items() if not isinstance(found, Bitrix24Error)]
-    return contents, {of: found for of, found in read.items() if isinstance(found, Bitrix24Error)}
+    """Return the lists that were read, and the errors of all others."""
+    errors = {entity_id: outcome for entity_id, outcome in read.items() if isinstance(outcome, Bitrix24Error)}
+    return [(by_id[entity_id], rows) for entity_id, rows in read.items() if not isinstance(rows, Bitrix24Error)], errors

@@ -1,4 +1,4 @@
-"""Names as they are ranked: their words, and the marks that a list's names begin with. A leaf."""
+"""Names for the ranking: their words, and the marks at their start in a list. A leaf."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ _LIST_NUMBER = re.compile(r"\s*(\d{1,3})[.)]\s+(?=\S)")
 
 @lru_cache(maxsize=50_000)
 def words_of(text: str) -> tuple[str, ...]:
-    """The words of a text in lower-case Latin letters, and its numbers."""
+    """Return the words of a text in lower-case Latin letters, and its numbers."""
     latin = text if text.isascii() else anyascii(text)
     return tuple(_WORD.findall(latin.replace("'", "").lower()))
 
 
 def list_number(name: str) -> str:
-    """The number of a list that a name begins with: `3` of `3. Offer` and `3) Offer`; empty for `50-250`."""
+    """Return the list number at a name's start: `3` of `3. Offer` or `3) Offer`, "" of `50-250`."""
     match = _LIST_NUMBER.match(name)
     return match[1] if match else ""
 
 
 def without_common_marks(names: Sequence[str]) -> list[str]:
-    """The names without the list numbers, or emoji, that all of them begin with.
+    """Return the names without the list numbers or emoji that all of them start with.
 
-    None where some do not, or where a mark may say yes, no, more or less.
+    Empty if some names lack them, or if a mark may say yes, no, more or less.
     """
     for mark in (_LIST_NUMBER, _EMOJI):
         matches = [mark.match(name) for name in names]

@@ -1,7 +1,7 @@
-"""Ranks items by how near their names and codes are to some words: to be shown, never to be taken for what is meant.
+"""Ranks items by the nearness of their names and codes to words: to show, not to decide.
 
-Words are compared in Latin letters, whole, by their beginnings, with typos, inside longer ones, and as the same keys
-write them in another layout. Pure.
+Words are compared in Latin letters: whole words, beginnings, typos, words inside longer ones, and words typed in
+another keyboard layout. Pure.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from bitrix24_directories.text import bare_code
 from .names import words_of
 
 _MOST_WORDS = 12  # of a query
-_LONGEST = 40  # letters of a word that are compared: its parts are as many as its length squared
-_SIMILAR = 0.8  # Jaro-Winkler, from which a word may be a misspelling or another form
-_CONTAINED = 0.85  # for a word that stands inside a longer one, on either side
+_LONGEST = 40  # compared letters of a word: the number of its parts grows with the square
+_SIMILAR = 0.8  # Jaro-Winkler: least value for a misspelling or another form
+_CONTAINED = 0.85  # for a word inside a longer one, in either direction
 _SAME_JOINED = 0.92  # for all words without their blanks
-_OF_CODE = 0.9  # for a word of the code, beside one of the name
-_LONG = 4  # letters of a word that is looked for inside others
-_PLAUSIBLE = 0.85  # of the best similarity there can be, below which other layouts are tried
+_OF_CODE = 0.9  # for a word of the code, relative to one of the name
+_LONG = 4  # least letters of a word to find inside others
+_PLAUSIBLE = 0.85  # share of the best possible score, below which other layouts are tried
 
-# The same keys of other layouts in the same order; upper case is told from the lower one's.
+# The same keys of other layouts in the same order, in lower case only.
 _LATIN = "`qwertyuiop[]asdfghjkl;'zxcvbnm,.1234567890-="
 _CYRILLIC = {
     "ru": "ёйцукенгшщзхъфывапролджэячсмитьбю1234567890-=",
@@ -42,7 +42,7 @@ _TO_LATIN = [str.maketrans(keys, _LATIN) for keys in _CYRILLIC.values()]
 
 
 class NearestIndex:
-    """Words of names and codes, and the items that have them, by their numbers."""
+    """Words of names and codes, with the numbers of their items."""
 
     def __init__(self, items: Iterable[Item]) -> None:
         self._names: defaultdict[str, array[int]] = defaultdict(lambda: array("L"))
@@ -59,9 +59,9 @@ class NearestIndex:
         self._text = "\n".join(["", *self._words, ""])
 
     def rank(self, text: str, most: int, *, filled: bool = False) -> list[int]:
-        """The numbers of the items that are nearest to `text`, the nearest first, `most` of them at most.
+        """Return the numbers of at most `most` items, the nearest to `text` first.
 
-        If it is to be `filled`, the first of the others come behind those that are near at all.
+        With `filled`, the first of the other items follow those that are near at all.
         """
         scores, share = self._scores(words_of(text))
         if share < _PLAUSIBLE:
@@ -69,32 +69,32 @@ class NearestIndex:
             latin = any("a" <= char <= "z" for char in lower)
             cyrillic = any("\u0400" <= char <= "\u04ff" for char in lower)
             tables = _TO_CYRILLIC if latin else _TO_LATIN
-            for meant in dict.fromkeys(lower.translate(table) for table in tables if latin != cyrillic):
-                others, other_share = self._scores(words_of(meant))
+            for variant in dict.fromkeys(lower.translate(table) for table in tables if latin != cyrillic):
+                other_scores, other_share = self._scores(words_of(variant))
                 if other_share > share:
-                    scores, share = others, other_share
-        wanted = len(words_of(text))
+                    scores, share = other_scores, other_share
+        length = len(words_of(text))
         ranked = nsmallest(
-            most, scores, key=lambda number: (-round(scores[number], 6), abs(self._lengths[number] - wanted), number)
+            most, scores, key=lambda number: (-round(scores[number], 6), abs(self._lengths[number] - length), number)
         )
         rest = (number for number in range(len(self._lengths)) if filled and number not in scores)
         return [*ranked, *islice(rest, most - len(ranked))]
 
     def _scores(self, words: Sequence[str]) -> tuple[dict[int, float], float]:
-        """A score for each item that is near at all, and the greatest one's share of what could be reached."""
+        """Return a score for each item that is near at all, and the share of the best possible one."""
         scores: defaultdict[int, float] = defaultdict(float)
         possible = 0.0
         words = list(dict.fromkeys(words))[:_MOST_WORDS]
         for word in words:
-            found: dict[int, float] = {}
+            similarities: dict[int, float] = {}
             for similar, similarity in self._similar(word):
                 for numbers, factor in ((self._names.get(similar, ()), 1.0), (self._codes.get(similar, ()), _OF_CODE)):
                     for number in numbers:
-                        if found.get(number, 0.0) < similarity * factor:
-                            found[number] = similarity * factor
-            weight = 1 + math.log((1 + len(self._lengths)) / (1 + len(found)))
+                        if similarities.get(number, 0.0) < similarity * factor:
+                            similarities[number] = similarity * factor
+            weight = 1 + math.log((1 + len(self._lengths)) / (1 + len(similarities)))
             possible += weight
-            for number, similarity in found.items():
+            for number, similarity in similarities.items():
                 scores[number] += weight * similarity
         if len(words) > 1:
             for similar, similarity in self._similar("".join(words)):
@@ -103,7 +103,7 @@ class NearestIndex:
         return scores, max(scores.values(), default=0.0) / possible if possible else 1.0
 
     def _similar(self, word: str) -> Iterator[tuple[str, float]]:
-        """Words of the items that `word` may stand for, and how similar they are; numbers only for themselves."""
+        """Yield words of the items for which `word` may stand, with similarity; only equal numbers."""
         word = word[:_LONGEST]
         if word.isdecimal():
             yield word, 1.0
@@ -115,7 +115,7 @@ class NearestIndex:
                 yield similar, similarity
         if len(word) >= _LONG:
             start = self._text.find(word)
-            while start >= 0:  # the words that it stands in
+            while start >= 0:  # the words that contain it
                 end = self._text.index("\n", start)
                 yield self._text[self._text.rindex("\n", 0, start) + 1 : end], _CONTAINED
                 start = self._text.find(word, end)

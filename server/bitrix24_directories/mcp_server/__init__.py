@@ -1,4 +1,4 @@
-"""All that speaks MCP: the server, its tools, prompts and resources, and the words they answer in.
+"""The MCP server: its tools, prompts and resources, and their texts.
 
-May import every room but the command line; what most calls do not need (changing, finding) is imported when it is.
+May import every package but the command line; packages that few calls need (changing, finding) are imported at use.
 """

@@ -1,7 +1,7 @@
-"""Clients that hear of changes: who may, of what, and when they do not any more.
+"""Subscriptions of clients to changes: permissions, resources, and the end of each.
 
-Newer ones keep a stream open, `subscriptions/listen`; earlier ones ask with `resources/subscribe`, and are told where
-they have a connection to be told over, which over HTTP without sessions they do not.
+Newer clients keep a stream open (`subscriptions/listen`). Earlier ones use `resources/subscribe` and get notifications
+on their connection; over HTTP without sessions they have none.
 """
 
 from __future__ import annotations
@@ -31,93 +31,94 @@ from .resources import NO_SUCH_RESOURCE
 from .session import Identity, Request, Sessions
 
 URIS = 100
-"""Resources that one stream may be about."""
+"""Largest number of resources of one stream."""
 STREAMS = 1_024
-"""Streams at the same time, where there is room for them; of one person at most STREAMS_OF_ONE."""
+"""Largest number of streams at the same time; of one person STREAMS_OF_ONE."""
 STREAMS_OF_ONE = 20
 _LOOK_SECONDS = 30.0
 _SHORTEST_LOOK = 1.0
 
-Known = Callable[[Request, Sequence[str]], Awaitable[list[str]]]
-"""Those of some URIs that are resources, if whoever asks may read them. Raises Bitrix24Error where they may not."""
+ReadableUris = Callable[[Request, Sequence[str]], Awaitable[list[str]]]
+"""Returns the URIs that are resources. Raises Bitrix24Error if the caller may not read them."""
 
 
-class Listening:
-    """All who listen, or have subscribed; `bus` is the one of a portal's news. Whether who listens still may is looked
-    at so often that it is seen within `seconds`. Over HTTP no subscription is `kept`; `most` streams are open at the
-    same time. `refusal` makes an error of the protocol of one of ours."""
+class Subscriptions:
+    """All streams and subscriptions; `bus` returns the bus of a portal's changes.
+    Loss of the right to a stream is noticed within `seconds`. Over HTTP no subscription is stored
+    (`keeps_subscriptions`); `most` streams are open at the same time. `refusal` converts our errors to protocol errors.
+    """
 
     def __init__(
         self,
         bus: Callable[[str], SubscriptionBus],
         sessions: Sessions,
-        known: Known,
+        readable: ReadableUris,
         refusal: Callable[[Request, Bitrix24Error], MCPError],
         seconds: float,
     ) -> None:
-        self.kept = True
+        self.keeps_subscriptions = True
         self.most = STREAMS
         self._bus = bus
         self._sessions = sessions
-        self._known = known
+        self._readable = readable
         self._refusal = refusal
         self._subscribed: dict[str, ServerSession] = {}
         self._pause = max(_SHORTEST_LOOK, min(_LOOK_SECONDS, seconds / 10))
         self._streams: defaultdict[Identity, set[ListenHandler]] = defaultdict(set)
 
     async def __call__(self, request: Request, params: SubscriptionsListenRequestParams) -> SubscriptionsListenResult:
-        """Serve one stream, for those of its resources that there are. Raises MCPError where nobody may listen so."""
+        """Serve one stream for the resources that exist. Raises MCPError if it is not allowed."""
         uris = await self._resources(request, params.notifications.resource_subscriptions or ())
         heard = params.notifications.model_copy(update={"resource_subscriptions": uris or None})
-        who, portal = self._sessions.identity(request), self._sessions.portal(request)
-        of_one, of_all = len(self._streams.get(who, ())), sum(map(len, self._streams.values()))
-        if of_one >= (STREAMS_OF_ONE if who else self.most) or of_all >= self.most:
+        identity, portal_key = self._sessions.identity(request), self._sessions.portal_key(request)
+        of_one, of_all = len(self._streams.get(identity, ())), sum(map(len, self._streams.values()))
+        if of_one >= (STREAMS_OF_ONE if identity else self.most) or of_all >= self.most:
             raise MCPError(INVALID_REQUEST, "There are too many streams already: end one before you listen again")
-        stream = ListenHandler(self._bus(portal))
-        self._streams[who].add(stream)
+        stream = ListenHandler(self._bus(portal_key))
+        self._streams[identity].add(stream)
         result, error = None, None
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._watch, request, who, stream)
+                tasks.start_soon(self._watch, request, identity, stream)
                 try:
                     result = await stream(request, params.model_copy(update={"notifications": heard}))
-                except Exception as exc:  # kept out of the task group, which would wrap it
+                except Exception as exc:  # not through the task group, which would wrap it
                     error = exc
                 tasks.cancel_scope.cancel()
         finally:
-            self._streams[who].discard(stream)
-            if not self._streams[who]:
-                del self._streams[who]
+            self._streams[identity].discard(stream)
+            if not self._streams[identity]:
+                del self._streams[identity]
         if result is None:
             raise error or AssertionError("it ends with a result or an error")
         return result
 
-    async def _watch(self, request: Request, who: Identity, stream: ListenHandler) -> None:
-        """End a stream whose person was taken out, is refused, or has another token or webhook now."""
+    async def _watch(self, request: Request, identity: Identity, stream: ListenHandler) -> None:
+        """End a stream once its person is removed, is refused, or has another token or webhook."""
         with contextlib.suppress(Bitrix24Error):
-            while self._sessions.identity(request) == who:
+            while self._sessions.identity(request) == identity:
                 await anyio.sleep(self._pause)
                 try:
-                    await self._known(request, ())
+                    await self._readable(request, ())
                 except Bitrix24Error as exc:
-                    if not exc.retryable:  # or the portal does not answer, which tells nothing
+                    if not exc.retryable:  # else the portal does not answer, which means nothing
                         raise
         stream.close()
 
-    def end(self, who: Identity) -> None:
-        """End the streams of somebody who may not listen any more."""
-        for stream in [*self._streams.get(who, ())]:
+    def end(self, identity: Identity) -> None:
+        """End the streams of a person who may not listen any more."""
+        for stream in [*self._streams.get(identity, ())]:
             stream.close()
 
     def close(self) -> None:
         """End all streams, in order."""
-        for who in [*self._streams]:
-            self.end(who)
+        for identity in [*self._streams]:
+            self.end(identity)
 
     async def subscribe(self, request: Request, params: SubscribeRequestParams) -> EmptyResult:
-        """Remember an earlier client's session; as a process on stdio has one client, at most one for a resource."""
+        """Store an earlier client's session, one for each resource: a stdio process has one client."""
         (uri,) = await self._resources(request, [str(params.uri)])
-        if self.kept:
+        if self.keeps_subscriptions:
             self._subscribed[uri] = request.session
         return EmptyResult()
 
@@ -125,22 +126,22 @@ class Listening:
         self._subscribed.pop(str(params.uri), None)
         return EmptyResult()
 
-    async def tell(self, portal: str, uri: str) -> None:
-        """Tell all who listen to a portal's news, or have subscribed, that a resource was changed."""
-        await self._bus(portal).publish(ResourceUpdated(uri=uri))
+    async def publish(self, portal_key: str, uri: str) -> None:
+        """Notify all streams and subscriptions of a portal that a resource was changed."""
+        await self._bus(portal_key).publish(ResourceUpdated(uri=uri))
         if uri in self._subscribed:
             await self._subscribed[uri].send_resource_updated(uri)
 
     async def _resources(self, request: Request, uris: Sequence[str]) -> list[str]:
-        """Those of `uris` that are resources. Raises MCPError where none is, where there are too many, or where whoever
-        calls may not read them."""
+        """Return the URIs that are resources.
+        Raises MCPError if there are none or too many, or if the caller may not read them."""
         if len({*uris}) > URIS:
-            said = f"These are more than {URIS} resources; bitrix24://directories changes with each of them"
-            raise MCPError(INVALID_PARAMS, said)
+            message = f"These are more than {URIS} resources; bitrix24://directories changes with each of them"
+            raise MCPError(INVALID_PARAMS, message)
         try:
-            found = await self._known(request, uris)
+            readable = await self._readable(request, uris)
         except Bitrix24Error as exc:
             raise self._refusal(request, exc) from None
-        if uris and not found:
+        if uris and not readable:
             raise MCPError(INVALID_PARAMS, NO_SUCH_RESOURCE)
-        return found
+        return readable

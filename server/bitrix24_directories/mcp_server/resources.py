@@ -1,6 +1,7 @@
-"""The resources that a person attaches to a conversation, and the completion of directory ids.
+"""The resources that a person attaches to a conversation, and completion of directory ids.
 
-`bitrix24://directories`, `bitrix24://directories/{entityId}` and `bitrix24://fields`, each the same text as the tools'.
+`bitrix24://directories`, `bitrix24://directories/{entityId}` and `bitrix24://fields`, each with the same text as the
+tools.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from .texts.directories import DIRECTORIES, directories_text, fields_text, items
 FIELDS = "bitrix24://fields"
 NO_SUCH_RESOURCE = "There is no such resource; read bitrix24://directories to see what there is"
 AGE = "ageSeconds"
-"""What tells in a resource's `_meta` how many seconds ago it was read from the portal."""
+"""Key in a resource's `_meta` of the seconds since it was read from the portal."""
 _COMPLETIONS = 100
 
 RESOURCES = [
@@ -50,13 +51,13 @@ TEMPLATES = [
 
 
 async def read(directories: Directories, uri: str) -> TextResourceContents | None:
-    """The text behind `uri`, its age in the metadata; None when there is no such resource.
+    """Return the text of `uri`, with its age in the metadata; None if there is no such resource.
 
     Raises Bitrix24Error as the tools do.
     """
     if uri == DIRECTORIES:
-        listed = await directories.search()
-        return _contents(uri, directories_text(listed), listed.age_seconds)
+        result = await directories.search()
+        return _contents(uri, directories_text(result), result.age_seconds)
     if uri == FIELDS:
         lists = await directories.lists()
         text = f"{fields_text(lists)}\n\n{await directories.fields_text()}"
@@ -69,25 +70,27 @@ async def read(directories: Directories, uri: str) -> TextResourceContents | Non
 
 
 async def complete(directories: Directories, typed: str) -> Completion:
-    """The ids of directories whose id or title holds what was typed, those that begin with it first; fields by dots."""
-    wanted, lists = typed.casefold(), await directories.lists()
+    """Return the ids of directories whose id or title contains `typed`; with a dot also fields.
+    Those that begin with it come first."""
+    query, lists = typed.casefold(), await directories.lists()
 
-    def fits(found: Directory) -> bool:
-        return wanted in found.entity_id.casefold() or wanted in found.name.casefold()
+    def fits(directory: Directory) -> bool:
+        return query in directory.entity_id.casefold() or query in directory.name.casefold()
 
-    ids = [found.entity_id for found in lists.directories.rows if fits(found)]
-    if "." in wanted:
-        ids += [one.path for one in lists.fields.all() if one.takes_codes and wanted in one.path.casefold()]
-    ids.sort(key=lambda entity_id: not entity_id.casefold().startswith(wanted))
+    ids = [directory.entity_id for directory in lists.directories.rows if fits(directory)]
+    if "." in query:
+        paths = [record_field.path for record_field in lists.fields.all() if record_field.takes_codes]
+        ids += [path for path in paths if query in path.casefold()]
+    ids.sort(key=lambda entity_id: not entity_id.casefold().startswith(query))
     return Completion(values=ids[:_COMPLETIONS], total=len(ids), has_more=len(ids) > _COMPLETIONS)
 
 
-async def known(directories: Directories, uris: Sequence[str]) -> list[str]:
-    """Those of `uris` that are resources here, each once. Raises Bitrix24Error as the tools do."""
-    there = {DIRECTORIES, FIELDS}
-    if not there.issuperset(uris):
-        there |= {uri_of(found.entity_id) for found in (await directories.lists()).all()}
-    return [uri for uri in dict.fromkeys(uris) if uri in there]
+async def existing_uris(directories: Directories, uris: Sequence[str]) -> list[str]:
+    """Return the URIs that are resources, each once. Raises Bitrix24Error as the tools do."""
+    existing = {DIRECTORIES, FIELDS}
+    if not existing.issuperset(uris):
+        existing |= {uri_of(directory.entity_id) for directory in (await directories.lists()).all()}
+    return [uri for uri in dict.fromkeys(uris) if uri in existing]
 
 
 def _contents(uri: str, text: str, age: int | None) -> TextResourceContents:

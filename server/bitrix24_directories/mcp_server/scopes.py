@@ -1,4 +1,4 @@
-"""What one may do: read or write directories, read or write records."""
+"""Permissions of a caller: read or write directories, read or write records."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ SCOPES = (READ_DIRECTORIES, WRITE_DIRECTORIES, READ_RECORDS, WRITE_RECORDS)
 READING = (READ_DIRECTORIES, READ_RECORDS)
 
 
-def out_of_scope(what: str, missing: Sequence[str]) -> Bitrix24Error:
-    """Whoever calls may not do it here."""
+def out_of_scope(operation: str, missing: Sequence[str]) -> Bitrix24Error:
+    """Return the error for an operation that the caller may not use here."""
     return Bitrix24Error(
         "INSUFFICIENT_SCOPE",
         Entry(
-            f"{what} takes {' and '.join(missing)} here, which this token does not have",
+            f"{operation} takes {' and '.join(missing)} here, which this token does not have",
             "Tell the user to ask whoever keeps this server for it (`bitrix24-directories-mcp person scopes NAME`).",
             "authorization",
         ),

@@ -1,4 +1,4 @@
-"""The MCP server: what is offered, and every failure as an answer."""
+"""The MCP server: its offers, and every failure as an answer."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ from bitrix24_directories.rest import Bitrix24Error, Credentials, Transport, Wai
 from bitrix24_directories.settings import Settings
 
 from . import resources, stdio
-from .listening import Listening
+from .listening import Subscriptions
 from .picture.data import PAGE, RESOURCE, page_contents
 from .prompts import prompts
 from .scopes import READ_DIRECTORIES
@@ -74,8 +74,8 @@ if TYPE_CHECKING:
     from bitrix24_directories.changing.audit import Audit
 
 NAME = "bitrix24-directories"
-_HELLO_SECONDS = 0.1  # in which most clients have been told of all tools: nothing may hold that up
-_CHANGED = ("done", "done otherwise", "incomplete", "stopped")  # a result's status after something may have changed
+_HELLO_SECONDS = 0.1  # most clients have listed all tools by then: nothing may delay that
+_CHANGED = ("done", "done otherwise", "incomplete", "stopped")  # statuses of results after a possible change
 
 logger = logging.getLogger(__name__)
 
@@ -83,10 +83,10 @@ logger = logging.getLogger(__name__)
 class DirectoriesServer:
     """The server of one portal, or of a team. Clients connect to `mcp`, the SDK's server.
 
-    `portal` is who calls which portal, or the error that each tool answers while there is none, or the sessions of all
-    who may call; `transport` replaces the network; a `cache` may serve several servers, as its keys hold the portal and
-    the caller. An `audit` replaces the one that `settings` name. Replicas share `news`, which gives the bus of a
-    portal's news, and `request_state_security`.
+    `portal` is a caller's credentials for a portal, or the error that each tool answers while there are none, or the
+    sessions of all callers; `transport` replaces the network; a `cache` may serve several servers, because its keys
+    include portal and caller. An `audit` replaces that of the `settings`. Replicas share `news`, which returns the bus
+    of a portal's changes, and `request_state_security`.
     """
 
     def __init__(
@@ -109,8 +109,8 @@ class DirectoriesServer:
         self._redact = Redactor(self._sessions.secrets)
         self._tools = {**reading_tools(), **(changing_tools() if settings.allow_writes else {})}
         bus = InMemorySubscriptionBus()
-        self.listeners = Listening(
-            news or (lambda _: bus), self._sessions, self._known, self._refusal, settings.access_ttl
+        self.listeners = Subscriptions(
+            news or (lambda _: bus), self._sessions, self._existing_uris, self._refusal, settings.access_ttl
         )
         self._sessions.on_refused = self.listeners.end
         self._over_stdio = False
@@ -145,15 +145,15 @@ class DirectoriesServer:
         self._over_stdio = True
         output = stdio.Output(stdio.outgoing())
         lines = stdio.messages(stdio.incoming(), output)
-        # The SDK names classes of its own for streams.
+        # The SDK's type hints require its own classes for streams.
         async with stdio_server(cast("Any", lines), cast("Any", output)) as (reading, writing):
             await self.mcp.run(reading, writing, self.mcp.create_initialization_options())
 
     def over_http(self, security: TransportSecuritySettings, body_limit: int) -> StreamableHTTPSessionManager:
-        """What serves this server over HTTP without sessions, in both protocol eras; to be run once."""
-        from mcp.server.streamable_http_manager import StreamableHTTPSessionManager  # what stdio does not need
+        """Return the manager for HTTP without sessions, in both protocol eras; run it once."""
+        from mcp.server.streamable_http_manager import StreamableHTTPSessionManager  # stdio does not need it
 
-        self.listeners.kept = False
+        self.listeners.keeps_subscriptions = False
         return StreamableHTTPSessionManager(
             self.mcp, stateless=True, security_settings=security, max_request_body_size=body_limit
         )
@@ -167,7 +167,7 @@ class DirectoriesServer:
             tasks.cancel_scope.cancel()
 
     async def _read_ahead(self) -> None:
-        """Ask the portal for what is asked for most, before anybody asks here; what fails is for a call to tell."""
+        """Read the likely first answers before the first call; a later call reports errors."""
         await anyio.sleep(_HELLO_SECONDS)
         try:
             with anyio.move_on_after(self._settings.timeout / 2):
@@ -177,20 +177,20 @@ class DirectoriesServer:
             logger.info("Nothing was read ahead: %s", exc.code)
 
     async def on_list_tools(self, request: Request, _: PaginatedRequestParams | None) -> ListToolsResult:
-        """The tools that the caller may use."""
+        """Return the tools that the caller may use."""
         scopes, has_pictures = {*self._sessions.scopes(request)}, client_supports_apps(request)
-        listed = []
+        tools = []
         for tool in self._tools.values():
             if scopes.issuperset(tool.scopes):
                 meta = {"ui": {"resourceUri": PAGE}} if tool.has_picture and has_pictures else None
-                listed.append(tool.published.model_copy(update={"meta": meta}))
-        return ListToolsResult(tools=listed)
+                tools.append(tool.published.model_copy(update={"meta": meta}))
+        return ListToolsResult(tools=tools)
 
     async def on_call_tool(
         self, request: Request, params: CallToolRequestParams
     ) -> CallToolResult | InputRequiredResult:
-        """Run a tool. Whatever fails comes back as a result with `is_error`, and everything within the timeout."""
-        started, outcome, portal = anyio.current_time(), "cancelled", ""
+        """Run a tool within the timeout. Every failure becomes a result with `is_error`."""
+        started, outcome, portal_key = anyio.current_time(), "cancelled", ""
         tool, arguments = self._tools.get(params.name), params.arguments or {}
         result: CallToolResult | InputRequiredResult
         try:
@@ -201,7 +201,7 @@ class DirectoriesServer:
                 raise secret_given()
             values = tool.validated(tidied(tool.name, tool.arguments, arguments))
             async with self._session(request, tool.name, tool.scopes, limited=not tool.writes) as session:
-                portal = session.portal
+                portal_key = session.portal_key
                 answering = replace(session, responses=params.input_responses or {}, state=params.request_state)
                 result = await tool.function(answering, **values)
             outcome = "ok"
@@ -217,33 +217,35 @@ class DirectoriesServer:
                 error = failure("INTERNAL_ERROR")
             result, outcome = failed(error, self._redact), error.code
         finally:
-            self._sessions.ended(request, outcome, tool.name if tool else "", anyio.current_time() - started)
+            self._sessions.record_outcome(request, outcome, tool.name if tool else "", anyio.current_time() - started)
         changed = result.structured_content if isinstance(result, CallToolResult) else None
         if changed and changed.get("status") in _CHANGED:
-            for uri in (DIRECTORIES, uri_of(changed["entityId"])):  # the list tells of stages
-                await self.listeners.tell(portal, uri)
+            for uri in (DIRECTORIES, uri_of(changed["entityId"])):  # the list contains stages
+                await self.listeners.publish(portal_key, uri)
         return result
 
     @asynccontextmanager
     async def _session(
-        self, request: Request, what: str, needed: Sequence[str] = (READ_DIRECTORIES,), *, limited: bool = True
+        self, request: Request, operation: str, needed: Sequence[str] = (READ_DIRECTORIES,), *, limited: bool = True
     ) -> AsyncIterator[Session]:
-        """A session, and all that is done in it, within the timeout if it is `limited`: changes keep to it by
-        themselves, and a person may be asked before. Raises Bitrix24Error (TIMEOUT), and as `Sessions.session` does.
+        """Open a session; if it is `limited`, it and all work in it must end within the timeout.
+
+        Changes limit their own time, and may ask a person first. Raises Bitrix24Error (TIMEOUT), and as
+        `Sessions.session`.
         """
         waiting, timeout = Waiting(), self._settings.timeout
         with waiting.as_current(), anyio.move_on_after(timeout if limited else None) as deadline:
             async with (
                 _waiting_reported(request, waiting, timeout),
-                self._sessions.session(request, what, needed) as session,
+                self._sessions.session(request, operation, needed) as session,
             ):
                 yield session
         if deadline.cancelled_caught:
             raise failure("TIMEOUT", detail=f"waited {timeout:g} s for {waiting.given_up}")
 
     async def on_list_resources(self, request: Request, _: PaginatedRequestParams | None) -> ListResourcesResult:
-        shown = [RESOURCE] if client_supports_apps(request) else []
-        return ListResourcesResult(resources=[*resources.RESOURCES, *shown])
+        pages = [RESOURCE] if client_supports_apps(request) else []
+        return ListResourcesResult(resources=[*resources.RESOURCES, *pages])
 
     async def on_list_resource_templates(
         self, _: Request, __: PaginatedRequestParams | None
@@ -262,15 +264,15 @@ class DirectoriesServer:
             raise MCPError(refusal.code, refusal.message, {"uri": uri}) from None
         if contents is None:
             raise MCPError(INVALID_PARAMS, resources.NO_SUCH_RESOURCE, {"uri": uri})
-        # What came from the cache may be kept only for as long as the cache itself keeps it.
+        # A client may cache an answer from the cache only for its remaining time.
         age = (contents.meta or {}).get(resources.AGE, 0)
         ttl_ms = max(0, int(1000 * self._settings.cache_ttl) - 1000 * age)
         return ReadResourceResult(contents=[contents], ttl_ms=ttl_ms)
 
-    async def _known(self, request: Request, uris: Sequence[str]) -> list[str]:
-        """Those of `uris` that are resources here. Raises Bitrix24Error where the caller may not read them."""
+    async def _existing_uris(self, request: Request, uris: Sequence[str]) -> list[str]:
+        """Return the URIs that are resources. Raises Bitrix24Error if the caller may not read them."""
         async with self._session(request, "resources") as session:
-            return await resources.known(session.directories, uris)
+            return await resources.existing_uris(session.directories, uris)
 
     async def on_list_prompts(self, _: Request, __: PaginatedRequestParams | None) -> ListPromptsResult:
         return ListPromptsResult(prompts=[spec.published for spec in prompts().values()])
@@ -289,7 +291,7 @@ class DirectoriesServer:
         return GetPromptResult(description=spec.published.description, messages=[message])
 
     async def on_completion(self, request: Request, params: CompleteRequestParams) -> CompleteResult:
-        """Ids of the portal's directories; nothing where they cannot be had, for nobody reads errors while typing."""
+        """Return ids of the portal's directories; none on errors, which nobody reads while typing."""
         completion = Completion(values=[])
         if params.argument.name == "entityId":
             try:
@@ -300,22 +302,22 @@ class DirectoriesServer:
         return CompleteResult(completion=completion)
 
     def _refusal(self, request: Request, error: Bitrix24Error) -> MCPError:
-        self._sessions.ended(request, error.code)
+        self._sessions.record_outcome(request, error.code)
         code = INVALID_PARAMS if error.category == "input" else INTERNAL_ERROR
         return MCPError(code=code, message=self._redact(str(error)))
 
     async def count_failures(self, ctx: Request, call_next: CallNext) -> HandlerResult:
-        """Middleware: tell of a request whose answer is an error of the protocol."""
+        """Middleware: record requests whose answer is a protocol error."""
         try:
             return await call_next(ctx)
         except Exception as exc:
-            self._sessions.ended(ctx, str(exc.code) if isinstance(exc, MCPError) else type(exc).__name__)
+            self._sessions.record_outcome(ctx, str(exc.code) if isinstance(exc, MCPError) else type(exc).__name__)
             raise
 
 
 @asynccontextmanager
 async def _waiting_reported(request: Request, waiting: Waiting, timeout: float) -> AsyncIterator[None]:
-    """Tell a client that has given a token for it, each second from the first on, what its call waits for."""
+    """Report each second what a call waits for, if its client sent a progress token."""
     if "progress_token" not in (request.meta or {}):
         yield
         return
@@ -330,7 +332,7 @@ async def _waiting_reported(request: Request, waiting: Waiting, timeout: float) 
         tasks.start_soon(report)
         try:
             yield
-        except Exception as exc:  # kept out of the task group, which would wrap it
+        except Exception as exc:  # not through the task group, which would wrap it
             error = exc
         tasks.cancel_scope.cancel()
     if error is not None:

@@ -1,4 +1,4 @@
-"""Sessions: who makes a request, and what tools, prompts and resources work with for them."""
+"""Sessions: the caller of a request, and the objects that serve it."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 Request = ServerRequestContext[Any, Any]
 """The SDK's context of one request."""
 Identity = tuple[str, ...]
-"""Tells one caller from all others, and from themselves with other rights; empty where there is one alone."""
+"""Identifies a caller with their present rights; empty for a single caller."""
 
 
 @dataclass(frozen=True)
 class Writing:
-    """What the tools that change a portal work with."""
+    """The objects that tools use to change a portal."""
 
     changes: Changes
     merges: Merges
@@ -44,103 +44,104 @@ class Writing:
 
 @dataclass(frozen=True)
 class Session:
-    """What a tool, a prompt or a resource works with in one request: the caller's view of a portal, by their
-    rights.
+    """The objects for one request: the caller's view of a portal, within their rights.
 
-    `writing` is None where writes are switched off. `portal` tells whose news the caller hears. `request` is None if a
-    program opens a session without a client. `responses` and `state` are what a client sends back after it was asked
-    something.
+    `writing` is None if writes are switched off. `portal_key` identifies the portal whose changes the caller can
+    follow. `request` is None if a program opens a session without a client. `responses` and `state` are the client's
+    answers to an earlier question.
     """
 
     directories: Directories
     writing: Writing | None = None
-    portal: str = ""
+    portal_key: str = ""
     request: Request | None = None
     responses: Mapping[str, object] = field(default_factory=dict)
     state: str | None = None
 
     @property
     def changes(self) -> Changes:
-        """Changes of directories, for tools that are there only with writes allowed."""
+        """Changes of directories; only for tools that exist with writes allowed."""
         assert self.writing is not None, "the changing tools are there only with writes allowed"
         return self.writing.changes
 
     @property
     def merges(self) -> Merges:
-        """Merges of codes, for tools that are there only with writes allowed."""
+        """Merges of codes; only for tools that exist with writes allowed."""
         assert self.writing is not None, "the changing tools are there only with writes allowed"
         return self.writing.merges
 
     @property
     def can_ask(self) -> bool:
-        """Whether the client can put a form before a person; `elicitation: {}` is how older ones say so."""
+        """True if the client can show a form to a person; older ones send `elicitation: {}`."""
         capabilities = self.request.session.client_capabilities if self.request else None
         elicitation = capabilities.elicitation if capabilities else None
         return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
 
     @property
     def shows_pictures(self) -> bool:
-        """Whether the client shows MCP Apps."""
+        """True if the client shows MCP Apps."""
         return self.request is not None and client_supports_apps(self.request)
 
 
 class Sessions(ABC):
-    """Opens a session for each request to a server: of the one caller there is, or of one of a team's people."""
+    """Opens a session for each request: for the only caller, or for one of a team's people."""
 
     on_refused: Callable[[Identity], object] | None = None
     """Called with the identity of a person whom the portal does not let in any more."""
 
     @abstractmethod
     def running(self) -> AbstractAsyncContextManager[None]:
-        """To be entered before the first session."""
+        """Return the context to enter before the first session."""
 
     @abstractmethod
     def session(
-        self, request: Request | None, what: str, needed: Sequence[str]
+        self, request: Request | None, operation: str, needed: Sequence[str]
     ) -> AbstractAsyncContextManager[Session]:
-        """A session for `what`, which needs some scopes.
+        """Open a session for `operation`, which needs some scopes.
 
-        Raises Bitrix24Error where the caller lacks one of them (INSUFFICIENT_SCOPE), is not known any more, has too
-        many calls under way, or is not let in by the portal. Whoever has many calls under way waits.
+        Raises Bitrix24Error if the caller lacks one of them (INSUFFICIENT_SCOPE), is not known any more, has too many
+        calls under way, or is refused by the portal. Callers with many calls under way wait.
         """
 
     @abstractmethod
     def scopes(self, request: Request | None) -> Collection[str]:
-        """What the caller may do here."""
+        """Return the caller's scopes."""
 
     @abstractmethod
     def secrets(self) -> Collection[str]:
-        """All that must appear nowhere."""
+        """Return all texts that must appear nowhere."""
 
     @abstractmethod
     def links(self) -> Mapping[str, Link]:
-        """The portals that have been called so far, by address."""
+        """Return the portals that have been called so far, by address."""
 
     def identity(self, request: Request | None) -> Identity:
-        """Who calls, looked up anew. Raises Bitrix24Error where they are not known any more."""
+        """Look up the caller anew. Raises Bitrix24Error if they are not known any more."""
         del request
         return ()
 
-    def portal(self, request: Request | None) -> str:
-        """Tells whose news the caller hears. Raises Bitrix24Error where they are not known any more."""
+    def portal_key(self, request: Request | None) -> str:
+        """Return the caller's portal key. Raises Bitrix24Error if they are not known any more."""
         del request
         return ""
 
-    def ended(self, request: Request | None, outcome: str, tool: str | None = None, seconds: float = 0) -> None:
-        """Hear how a request has ended: `ok`, or the code of its error; `tool` is set for the call of one."""
+    def record_outcome(
+        self, request: Request | None, outcome: str, tool: str | None = None, seconds: float = 0
+    ) -> None:
+        """Record a request's outcome, `ok` or its error's code; `tool` is set for a tool's call."""
         del request, outcome, tool, seconds
 
-    def nobody(self) -> bool:
-        """Whether nobody at all can be let in."""
+    def has_no_callers(self) -> bool:
+        """True if nobody at all can connect."""
         return False
 
-    def said(self) -> Mapping[str, object]:
-        """What readiness says besides."""
+    def health(self) -> Mapping[str, object]:
+        """Return more fields for the readiness answer."""
         return {}
 
 
 class OneCaller(Sessions):
-    """Sessions of the one whose client has started this process; or the error that stands in their place."""
+    """Sessions of the client that started this process; or the error in place of them."""
 
     def __init__(
         self,
@@ -156,7 +157,7 @@ class OneCaller(Sessions):
         self._settings = settings
         self._link = Link(settings.limits, transport, ca_file=settings.ca_file)
         self._cache = cache
-        self._session: Session | Bitrix24Error = failure("INTERNAL_ERROR")  # until it runs, before any request
+        self._session: Session | Bitrix24Error = failure("INTERNAL_ERROR")  # until `running`, before any request
         if settings.allow_writes and not isinstance(portal, Bitrix24Error):
             from bitrix24_directories.changing.changes import audit_trouble
 
@@ -180,8 +181,8 @@ class OneCaller(Sessions):
                         await self._link.close()
 
     @asynccontextmanager
-    async def session(self, request: Request | None, what: str, needed: Sequence[str]) -> AsyncIterator[Session]:
-        del what, needed  # one alone may do all
+    async def session(self, request: Request | None, operation: str, needed: Sequence[str]) -> AsyncIterator[Session]:
+        del operation, needed  # a single caller may do everything
         if isinstance(self._session, Bitrix24Error):
             raise self._session
         yield replace(self._session, request=request)
@@ -205,13 +206,13 @@ def session_of(
     state: State | None = None,
     audit: Audit | None = None,
 ) -> Session:
-    """A session without a request yet, with what `settings` allow.
+    """Return a session without a request yet, with the objects that `settings` allow.
 
-    `name` stands in the audit log. Replicas share `state`.
+    `name` is the person in the audit log. Replicas share `state`.
     """
     if not settings.allow_writes:
         return Session(directories)
-    from bitrix24_directories.changing.audit import Audit  # what most never need
+    from bitrix24_directories.changing.audit import Audit  # few servers need these
     from bitrix24_directories.changing.changes import Changes
     from bitrix24_directories.changing.locks import DirectoryLocks
     from bitrix24_directories.changing.merging.merges import Merges
@@ -220,7 +221,7 @@ def session_of(
     if state is not None:
 
         def salt() -> str:
-            """The same in all replicas for one person on one portal; another one when they agree on another secret."""
+            """Return the same salt in all replicas for a person on a portal; a new secret changes it."""
             return hashlib.sha256(state.secrets[0] + f"{name} {portal}".encode()).hexdigest()
 
     audit, locks = audit or Audit(settings.audit_log, person=name), DirectoryLocks(settings.timeout, state, portal)

@@ -1,12 +1,13 @@
-"""Lines of JSON-RPC between a client and the SDK, over standard input and output, in the event loop.
+"""Lines of JSON-RPC between client and SDK over standard input and output.
 
-The SDK drops a line that it cannot read, and its sender waits for ever: here the line is answered with an error. The
-SDK writes U+2028 as it is, and many clients end a line there: here it leaves as a JSON escape.
+They run in the event loop. The SDK drops a line that it cannot read, and its sender waits forever: here it gets an
+error as the answer. The SDK writes U+2028 unescaped, and many clients end a line there: here it is written as a JSON
+escape.
 
-Pipes and sockets, as clients give them, are read and written by the event loop itself: a thread's turn for each read,
-write and flush takes longer than a tool whose answer is kept. Files and terminals take threads, and so does all on
-Windows, whose event loop waits for none of them. Nothing is made non-blocking: other processes, and our own stderr, may
-have the same pipe.
+The event loop itself reads and writes pipes and sockets, which clients use: a thread for each read, write and flush
+takes longer than a tool with a cached answer. Files and terminals use threads, and so does everything on Windows, whose
+event loop can wait for none of them. Nothing is made non-blocking: other processes, and our own stderr, may have the
+same pipe.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ from pydantic_core import from_json
 _AT_ONCE = 2**16
 _ABOVE_STANDARD = 3
 _NOT_UTF_8 = "surrogateescape"
-_BLANKS = " \t\r\n"  # JSON's own: any other character needs an answer
+_BLANKS = " \t\r\n"  # those of JSON: any other character needs an answer
 _BYTE_ORDER_MARK = "\ufeff"
-_LINE_ENDS = {end: json.dumps(end)[1:-1] for end in "\u0085\u2028\u2029"}  # JSON escapes the other ones by itself
+_LINE_ENDS = {end: json.dumps(end)[1:-1] for end in "\u0085\u2028\u2029"}  # JSON escapes all others by itself
 _INVALID_REQUEST = (
     "Invalid Request: a line must be one message of JSON-RPC 2.0, an object whose params are an object and whose id is "
     "a string or an integer"
@@ -53,7 +54,8 @@ class TextWriter(Protocol):
 
 
 class Incoming:
-    """The lines of a pipe or socket, as UTF-8; other bytes become lone surrogates. The last line may have no end."""
+    """Lines of a pipe or socket as UTF-8; other bytes become lone surrogates.
+    The last line may have no end."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -64,7 +66,7 @@ class Incoming:
             await anyio.wait_readable(self._fd)
             try:
                 more = os.read(self._fd, _AT_ONCE)
-            except BlockingIOError:  # the client's choice, and somebody else was faster
+            except BlockingIOError:  # the client made it non-blocking, and another reader was faster
                 continue
             if not more:
                 break
@@ -80,7 +82,7 @@ class Incoming:
 
 
 class Outgoing:
-    """Text for a pipe or socket, as UTF-8. Raises OSError where nobody reads it any more."""
+    """Text for a pipe or socket as UTF-8. Raises OSError if nobody reads it any more."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -90,40 +92,40 @@ class Outgoing:
         while left:
             await anyio.wait_writable(self._fd)
             with contextlib.suppress(BlockingIOError):
-                left = left[os.write(self._fd, left[: select.PIPE_BUF]) :]  # as much as cannot block then
+                left = left[os.write(self._fd, left[: select.PIPE_BUF]) :]  # never blocks when writable
 
     async def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: no text is buffered."""
 
 
 def incoming() -> AsyncIterable[str]:
-    """Lines of standard input, as Incoming has them; it is empty for all others from then on."""
-    fd = _taken(0, os.devnull)
-    if _in_event_loop(fd):
+    """Return the lines of standard input; from then on it is empty for all others."""
+    fd = _detach_stream(0, os.devnull)
+    if _is_pollable(fd):
         return Incoming(fd)
     return anyio.wrap_file(open(fd, encoding="utf-8", errors=_NOT_UTF_8, newline="\n", closefd=False))
 
 
 def outgoing() -> TextWriter:
-    """Standard output; what others write to it goes to standard error from then on."""
-    fd = _taken(1, None)
-    if _in_event_loop(fd):
+    """Return standard output; from then on, other writes to it go to standard error."""
+    fd = _detach_stream(1, None)
+    if _is_pollable(fd):
         return Outgoing(fd)
     return anyio.wrap_file(open(fd, "w", encoding="utf-8", newline="\n", closefd=False))
 
 
-def _in_event_loop(fd: int) -> bool:
+def _is_pollable(fd: int) -> bool:
     kind = os.fstat(fd).st_mode
     return sys.platform != "win32" and (stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind))
 
 
-def _taken(fd: int, instead: str | None) -> int:
-    """A duplicate of a standard stream that nobody else comes upon by chance, or itself if it cannot be duplicated."""
+def _detach_stream(fd: int, instead: str | None) -> int:
+    """Return a private duplicate of a standard stream, or the stream if it has no duplicate."""
     try:
         if sys.platform == "win32":
             own = os.dup(fd)
         else:
-            import fcntl  # Windows has none
+            import fcntl  # not on Windows
 
             own = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _ABOVE_STANDARD)
     except OSError:
@@ -134,13 +136,13 @@ def _taken(fd: int, instead: str | None) -> int:
         other = os.open(os.devnull, os.O_RDWR)
     os.dup2(other, fd)
     os.close(other)
-    with contextlib.suppress(OSError):  # Windows has a second table, from which child processes inherit
+    with contextlib.suppress(OSError):  # child processes inherit from a second table of Windows
         rebind_std_handle_to_fd(fd)
     return own
 
 
 class Output:
-    """Lines of JSON for the client. Each is written whole: the SDK writes, and `messages` does."""
+    """Lines of JSON for the client. Each is written whole: the SDK and `messages` both write."""
 
     def __init__(self, file: TextWriter) -> None:
         self._file = file
@@ -159,14 +161,14 @@ class Output:
 
 
 async def messages(lines: AsyncIterable[str], output: Output) -> AsyncIterator[str]:
-    """Pass on the lines that are messages, and answer each other line with an error; blank lines are ignored.
+    """Yield the lines that are messages; answer all others, but blank ones, with an error.
 
     Bytes that are not UTF-8 must be lone surrogates in `lines`, as the error handler "surrogateescape" makes them.
     """
     async for line in lines:
         try:
             message = jsonrpc_message_adapter.validate_json(line, by_name=False)
-            # The SDK takes a request whose id is neither string nor integer for a notification, which nobody answers.
+            # To the SDK, a request whose id is neither string nor integer is a notification: it gets no answer.
             is_message = not isinstance(message, JSONRPCNotification) or "id" not in from_json(line)
         except ValueError:
             is_message = False
@@ -178,9 +180,9 @@ async def messages(lines: AsyncIterable[str], output: Output) -> AsyncIterator[s
 
 
 def _request_id(line: str) -> str | int | None:
-    """The id of a request, which its sender waits for. A response has the id of a request of ours."""
+    """Return the id of a request: its sender waits for it. A response has the id of our request."""
     try:
-        parsed = json.loads(line.removeprefix(_BYTE_ORDER_MARK))  # takes lone surrogates
+        parsed = json.loads(line.removeprefix(_BYTE_ORDER_MARK))  # accepts lone surrogates
     except (ValueError, RecursionError):
         return None
     if not isinstance(parsed, dict) or ("method" not in parsed and parsed.keys() & {"result", "error"}):
@@ -192,7 +194,7 @@ def _request_id(line: str) -> str | int | None:
 
 
 def _error(line: str) -> ErrorData:
-    """Why a line is no message. It repeats nothing of it."""
+    """Return the reason why a line is no message. It repeats nothing of the line."""
     if line.startswith(_BYTE_ORDER_MARK):
         why = "the line begins with a byte order mark"
     elif not _is_unicode(line):

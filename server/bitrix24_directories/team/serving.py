@@ -64,7 +64,7 @@ def application(
         log = AccessLog(settings.access_log)
     except OSError as exc:
         raise ServingError(f"BITRIX24_ACCESS_LOG cannot be written: {exc.strerror or exc}") from None
-    gate = Gate(manager.handle_request, verify, log, metadata_url, sessions.nobody)
+    gate = Gate(manager.handle_request, verify, log, metadata_url, sessions.has_no_callers)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -89,8 +89,8 @@ def application(
                 reached = None if link.reached_at is None else int(anyio.current_time() - link.reached_at)
                 host = urlsplit(address).netloc
                 said.append({"portal": host, "answers": not link.fails, "reachedSecondsAgo": reached})
-            is_ready = not sessions.nobody() and (not links or any(not link.fails for link in links.values()))
-        return JSONResponse({"ready": is_ready, "portals": said, **sessions.said()}, 200 if is_ready else 503)
+            is_ready = not sessions.has_no_callers() and (not links or any(not link.fails for link in links.values()))
+        return JSONResponse({"ready": is_ready, "portals": said, **sessions.health()}, 200 if is_ready else 503)
 
     async def measured(_: Request) -> Response:
         metrics = sessions.metrics if isinstance(sessions, Team) else None

@@ -73,7 +73,9 @@ class Team(Sessions):
         """People whose clients are kept."""
         return len(self._members)
 
-    def ended(self, request: Request | None, outcome: str, tool: str | None = None, seconds: float = 0) -> None:
+    def record_outcome(
+        self, request: Request | None, outcome: str, tool: str | None = None, seconds: float = 0
+    ) -> None:
         if self.metrics is not None and tool is not None:
             self.metrics.told(tool, outcome, seconds)
         note(request, outcome)
@@ -120,7 +122,7 @@ class Team(Sessions):
                     if not exc.retryable and self.on_refused is not None:
                         self.on_refused((person.name, person.token_hash, *credentials.identity))
                     raise
-                yield replace(session, portal=member.portal.address, request=request)
+                yield replace(session, portal_key=member.portal.address, request=request)
         except Bitrix24Error as exc:
             # What people have of their own is put in by commands; the shared webhook is a setting.
             raise (exc.for_a_team() if person.acts_alone else exc) from None
@@ -137,14 +139,14 @@ class Team(Sessions):
             raise _unknown()
         return (person.name, person.token_hash, *self._credentials(person).identity)
 
-    def portal(self, request: Request | None) -> str:
+    def portal_key(self, request: Request | None) -> str:
         return self._credentials(_token(request).person).identity[0]
 
-    def nobody(self) -> bool:
+    def has_no_callers(self) -> bool:
         self._people.look()
         return not self._people.all()
 
-    def said(self) -> Mapping[str, object]:
+    def health(self) -> Mapping[str, object]:
         trouble = self._people.trouble
         return {**self._state.said(), **({"people": trouble} if trouble else {})}
 

@@ -1,1 +1,1 @@
-"""Kinds of records and their fields, and the rows that tell of them."""
+"""Kinds of records and their fields, and the rows that describe them."""

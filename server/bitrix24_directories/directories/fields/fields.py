@@ -1,6 +1,6 @@
-"""The portal's kinds of records and their fields: what they are called, and which take the codes of a directory.
+"""The portal's kinds of records and their fields, by name, with the codes that they take.
 
-Pure: nothing here calls anybody.
+Pure: calls nothing.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from bitrix24_directories.directories.reading.cache import Cached
 from bitrix24_directories.text import without_joiners
 
 TYPE_NAMES = {2: "deal", 1: "lead", 3: "contact", 4: "company", 7: "quote", 31: "invoice", 36: "document"}
-"""Built-in kinds of records by `entityTypeId`, in the order in which they are named."""
+"""Built-in kinds of records by `entityTypeId`, in the order of texts."""
 
 OLD_METHODS = frozenset((1, 2, 3, 4, 7))
-"""Types that have methods of their own beside `crm.item.*`, with other spellings: `crm.deal.add`."""
+"""Types with their own methods beside `crm.item.*` and other field names: `crm.deal.add`."""
 
 FIRST_SMART_PROCESS = 128
 
-# One of many, and many, in English, Russian, Ukrainian, German, Spanish, French, Portuguese, Polish, Italian and
-# Turkish, as Bitrix24 calls them there and as people do.
+# Singular and plural in English, Russian, Ukrainian, German, Spanish, French, Portuguese, Polish, Italian and
+# Turkish, as Bitrix24 and people call them.
 _NAMES = {
     1: "lead, leads; лид, лиды; лід, ліди; prospecto, prospectos; prospect, prospects; leady; potencjalny klient; "
     "müşteri adayı, müşteri adayları",
@@ -51,10 +51,9 @@ _NAMES = {
 }
 
 KIND_NAMES = {type_id: tuple(names.replace(";", ",").split(", ")) for type_id, names in _NAMES.items()}
-"""What people call the built-in kinds of records, by `entityTypeId`, in lower case; the first two are those that
-this program itself uses."""
+"""Common names of the built-in kinds of records by `entityTypeId`, in lower case; this program uses the first two."""
 
-# What takes a directory's codes on every portal: (directory, type, field). No method describes the last two.
+# Fields that take a directory's codes on every portal: (directory, type, field). No method describes the last two.
 _EVERYWHERE = (
     ("STATUS", 1, "lead.STATUS_ID"),
     ("DEAL_STAGE", 2, "deal.STAGE_ID"),
@@ -88,7 +87,7 @@ _TITLED = re.compile(r"(?P<path>.*\S)\s+\(.*\)", re.DOTALL)
 
 @dataclass(frozen=True)
 class RecordType:
-    """A kind of record: its `entityTypeId`, its title in the portal's language, and `DYNAMIC_177` or the like."""
+    """A kind of record: `entityTypeId`, title in the portal's language, `DYNAMIC_177` or so."""
 
     id: int
     title: str = ""
@@ -96,29 +95,29 @@ class RecordType:
 
     @property
     def key(self) -> str:
-        """What stands before the dot of a field: `deal`, or `item(177)` where records are items for REST."""
+        """The part of a field's path before the dot: `deal`, or `item(177)` for items of REST."""
         return TYPE_NAMES[self.id] if self.id in OLD_METHODS else f"item({self.id})"
 
     @property
     def shown(self) -> str:
-        """What a text calls one record of this kind."""
+        """Name of one record of this kind in texts."""
         return TYPE_NAMES.get(self.id) or self.title or self.key
 
     @cached_property
     def names(self) -> frozenset[str]:
-        """All that the kind may be called, in lower case."""
+        """All names of the kind, in lower case."""
         called = (self.key, f"item({self.id})", str(self.id), self.symbol, self.title, *KIND_NAMES.get(self.id, ()))
         return frozenset(folded(text) for text in called if text)
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field: `name` in `crm.item.*` (stageId), `old_name` in `crm.deal.*` (STAGE_ID); empty where they have none.
+    """A field: `name` in `crm.item.*` (stageId), `old_name` in `crm.deal.*` (STAGE_ID).
 
-    `original` is a custom field's own name (UF_CRM_5F3A2B1C4D6E7), which `crm.item.*` reads with `useOriginalUfNames`
-    alone, and which filters need: not every name finds its way back from `ufCrm_5f3a2b1c4d6e7`.
-    `directories` take the place of a `crm_status` field's directory, for stages that of the default pipeline alone;
-    `choices` are an enumeration's, the ID in `status_id`.
+    Either name is empty if those methods lack the field. `original` is a custom field's own name
+    (UF_CRM_5F3A2B1C4D6E7): only `crm.item.*` with `useOriginalUfNames` reads it, and filters need it, because not every
+    name leads back from `ufCrm_5f3a2b1c4d6e7`. `directories` are those of a `crm_status` field, for stages only that of
+    the default pipeline; `choices` are those of an enumeration, with the ID in `status_id`.
     """
 
     name: str
@@ -162,7 +161,7 @@ class FieldOf:
         return self.field.is_stage or bool(self.field.directories or self.field.choices)
 
     def takes(self, directory: Directory) -> bool:
-        """Whether its codes are those of a directory, or of the enumeration that it holds itself."""
+        """True if its codes are those of a directory, or of the enumeration that it holds itself."""
         if self.field.is_stage:
             return directory.entity_type_id == self.type.id
         return directory.entity_id in self.field.directories or directory.entity_id == self.path
@@ -181,30 +180,32 @@ class Enumeration(NamedTuple):
 
 
 class FieldMap:
-    """All kinds of records of a portal with the fields of those that could be read; the others have none.
+    """All kinds of records of a portal, with their fields; none for those that cannot be read.
 
-    `enumerations` holds by path the lists that custom fields hold themselves. `read_at` is the time of the oldest part.
+    `enumerations` holds by path the lists of custom fields themselves. `read_at` is the time of the oldest part.
     """
 
     def __init__(
         self, types: Sequence[RecordType], fields: Mapping[int, Sequence[Field]], read_at: float = math.inf
     ) -> None:
         order = [*TYPE_NAMES]
-        self.types = sorted(types, key=lambda one: (order.index(one.id) if one.id in order else len(order), one.id))
+        self.types = sorted(types, key=lambda kind: (order.index(kind.id) if kind.id in order else len(order), kind.id))
         self.read_at = read_at
         self._fields = fields
         self._takes: defaultdict[str | int, list[str]] = defaultdict(list)  # by directory, stages by type
-        for one in self.all():
-            for taken in [one.type.id] if one.field.is_stage else one.field.directories:
-                if not one.field.read_only:
-                    self._takes[taken].append(one.shown)
+        for record_field in self.all():
+            for taken in [record_field.type.id] if record_field.field.is_stage else record_field.field.directories:
+                if not record_field.field.read_only:
+                    self._takes[taken].append(record_field.shown)
         self.enumerations = {
-            one.path: Enumeration(
-                Directory(entity_id=one.path, name=one.field.title, kind="enumeration", used_in=[one.shown]),
-                Cached(list(one.field.choices), read_at),
+            record_field.path: Enumeration(
+                Directory(
+                    entity_id=record_field.path, name=field.title, kind="enumeration", used_in=[record_field.shown]
+                ),
+                Cached(list(field.choices), read_at),
             )
-            for one in self.all()
-            if one.field.choices
+            for record_field in self.all()
+            if (field := record_field.field).choices
         }
 
     def all(self) -> Iterator[FieldOf]:
@@ -218,88 +219,95 @@ class FieldMap:
         return [kind for kind in self.types if not self._fields.get(kind.id)]
 
     def used_in(self, entity_id: str, entity_type_id: int | None) -> list[str] | None:
-        """The fields that take a directory's codes, `entity_type_id` being the type whose stages it holds.
+        """Return the fields that take a directory's codes; `entity_type_id` is its stages' type.
 
-        What is known of every portal stands in for types whose fields cannot be read.
+        The fields of every portal replace those of types that cannot be read.
         """
-        found = [*self._takes.get(entity_id, [])]
+        paths = [*self._takes.get(entity_id, [])]
         if entity_type_id is not None:
-            found += self._takes.get(entity_type_id, [])
-            if not self._fields.get(entity_type_id):  # then its stage field is that of every portal
+            paths += self._takes.get(entity_type_id, [])
+            if not self._fields.get(entity_type_id):  # use the stage field of every portal
                 if entity_type_id in OLD_METHODS:
-                    found += [path for _, kind, path in _EVERYWHERE if kind == entity_type_id][:1]
+                    paths += [path for _, kind, path in _EVERYWHERE if kind == entity_type_id][:1]
                 elif entity_id not in BUILT_IN:
-                    found.append(f"item({entity_type_id}).stageId")
-        unread = (path for of, kind, path in _EVERYWHERE if of == entity_id and not self._fields.get(kind))
-        return [*dict.fromkeys([*found, *unread])] or None
+                    paths.append(f"item({entity_type_id}).stageId")
+        unread = (path for id_, kind, path in _EVERYWHERE if id_ == entity_id and not self._fields.get(kind))
+        return [*dict.fromkeys([*paths, *unread])] or None
 
     def named(self, text: str) -> list[FieldOf]:
-        """The fields that a text means: a type and a field with a dot between, each by name or title, or a field's
-        title or name alone. With a type, names come before titles."""
+        """Return the fields that a text means: `type.field`, or a field's title or name alone.
+        Type and field are each a name or a title. With a type, names come before titles."""
         titled = _TITLED.fullmatch(text)
         paths = (text, *([titled["path"]] if titled else []))
         for path in paths:
             parts = path.split(".")
-            for place in range(1, len(parts)):
-                right = ".".join(parts[place:]).strip()
-                kinds = called(".".join(parts[:place]), self.types)
+            for index in range(1, len(parts)):
+                right = ".".join(parts[index:]).strip()
+                kinds = called(".".join(parts[:index]), self.types)
                 inside = [FieldOf(kind, field) for kind in kinds for field in self._fields.get(kind.id, ())]
                 name = folded_name(right)
-                spelt = ((one, map(folded_name, (one.field.name, one.field.old_name))) for one in inside)
-                found = [one for one, names in spelt if name and name in names]
-                found = found or [one for one in inside if folded(one.field.title) == folded(right)]
-                if found:
-                    return found
+                spelt = ((match, map(folded_name, (match.field.name, match.field.old_name))) for match in inside)
+                matches = [match for match, names in spelt if name and name in names]
+                matches = matches or [match for match in inside if folded(match.field.title) == folded(right)]
+                if matches:
+                    return matches
         by_title, by_name = self._by_title_and_name
         by_names = (by_name.get(path.strip().casefold()) or by_name.get(folded_name(path)) for path in paths)
         return by_title.get(folded(text)) or next(filter(None, by_names), [])
 
     @cached_property
     def _by_title_and_name(self) -> tuple[Mapping[str, list[FieldOf]], Mapping[str, list[FieldOf]]]:
-        """By title, and by every name, in lower case and without underscores."""
+        """Return the fields by title, and by every name in lower case and without underscores."""
         by_title: defaultdict[str, list[FieldOf]] = defaultdict(list)
         by_name: defaultdict[str, list[FieldOf]] = defaultdict(list)
-        for one in self.all():
-            by_title[folded(one.field.title)].append(one)
-            names = {name for name in (one.field.name, one.field.old_name, one.field.original) if name}
+        for record_field in self.all():
+            field = record_field.field
+            by_title[folded(field.title)].append(record_field)
+            names = {name for name in (field.name, field.old_name, field.original) if name}
             for key in {*map(str.casefold, names), *map(folded_name, names)}:
-                by_name[key].append(one)
+                by_name[key].append(record_field)
         by_title.pop("", None)
         return by_title, by_name
 
 
 def called(text: str, types: Sequence[RecordType]) -> list[RecordType]:
-    """Those of `types` that a text means, by number, name or title; several where it is what several are called.
+    """Return the types that a text means by number, name or title; several if it is ambiguous.
 
-    A title that is spelt so comes before what people call another kind, unless that is this program's own name for it.
+    A title in this very spelling comes before a common name of another kind, unless that is this program's own name for
+    it.
     """
-    wanted = folded(text)
-    numbered = _NUMBERED.fullmatch(wanted)
-    found = [one for one in types if numbered and one.id == int(numbered["number"])]
-    if numbered and found and not numbered["loose"]:
-        return found
-    found += [one for one in types if wanted in one.names and one not in found]
-    if not found and (both := _WITH_NUMBER.fullmatch(wanted)):
-        return [one for one in types if both["name"] in one.names and one.id == int(both["number"])]
-    spelt_so = [one for one in found if one.title == text.strip()]
-    ours = [one for one in found if wanted in KIND_NAMES.get(one.id, ())[:2]]
-    if len(spelt_so) == 1 and all(one in spelt_so for one in ours):
+    name = folded(text)
+    numbered = _NUMBERED.fullmatch(name)
+    matches = [kind for kind in types if numbered and kind.id == int(numbered["number"])]
+    if numbered and matches and not numbered["loose"]:
+        return matches
+    matches += [kind for kind in types if name in kind.names and kind not in matches]
+    if not matches and (both := _WITH_NUMBER.fullmatch(name)):
+        return [kind for kind in types if both["name"] in kind.names and kind.id == int(both["number"])]
+    spelt_so = [kind for kind in matches if kind.title == text.strip()]
+    ours = [kind for kind in matches if name in KIND_NAMES.get(kind.id, ())[:2]]
+    if len(spelt_so) == 1 and all(kind in spelt_so for kind in ours):
         return spelt_so
-    if len(found) == 1 and wanted in KIND_NAMES.get(found[0].id, ()) and not ours and folded(found[0].title) != wanted:
-        alike = KIND_NAMES[found[0].id]  # `opportunities`, where the portal has a smart process titled Opportunity
-        found += [one for one in types if folded(one.title) in alike and one not in found]
-    return found
+    if (
+        len(matches) == 1
+        and name in KIND_NAMES.get(matches[0].id, ())
+        and not ours
+        and folded(matches[0].title) != name
+    ):
+        alike = KIND_NAMES[matches[0].id]  # `opportunities`, if a smart process is titled Opportunity
+        matches += [kind for kind in types if folded(kind.title) in alike and kind not in matches]
+    return matches
 
 
 def number_in(text: str) -> int | None:
-    """The `entityTypeId` that a text names without the portal's help."""
-    found = called(text, [RecordType(type_id) for type_id in TYPE_NAMES])
+    """Return the `entityTypeId` that a text means without the portal's help."""
+    matches = called(text, [RecordType(type_id) for type_id in TYPE_NAMES])
     numbered = _NUMBERED.fullmatch(folded(text))
-    return found[0].id if found else int(numbered["number"]) if numbered else None
+    return matches[0].id if matches else int(numbered["number"]) if numbered else None
 
 
 def bare_directory(entity_id: str) -> Directory:
-    """What the id alone tells of a directory."""
+    """Return a directory made from its id alone."""
     entity_type_id = entity_type_of(entity_id)
     return Directory(
         entity_id=entity_id,
@@ -311,14 +319,14 @@ def bare_directory(entity_id: str) -> Directory:
 
 
 def folded(text: str) -> str:
-    """For comparing what people call things."""
+    """Return a name with folded case and blanks, for comparisons."""
     return " ".join(without_joiners(text).casefold().split())
 
 
 def folded_name(name: str) -> str:
-    """For comparing field names that differ in letter case, underscores and blanks alone."""
+    """Return a field name in lower case without underscores and blanks, for comparisons."""
     return "".join(name.replace("_", "").split()).casefold()
 
 
 NOTHING_READ = FieldMap([], {})
-"""What is known of every portal."""
+"""The fields of every portal."""

@@ -1,1 +1,1 @@
-"""The read-through cache: what a portal gave lately, or gives now."""
+"""The read-through cache of a portal's data."""

@@ -1,4 +1,4 @@
-"""What was read of a portal lately: rows in this process, and answers in the tier that replicas share."""
+"""A portal's cached rows in this process, and the tier of answers that replicas share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Key = tuple[Hashable, ...]
 T = TypeVar("T")
 
 ROWS_LIMIT = 50_000
-"""Rows kept in all; the longest unused go first."""
+"""Cached rows in all; the least recently used are evicted first."""
 _MEMOS = 100  # owners
 _FAILURES = 1_000
 _INVALIDATED, _INVALIDATED_SECONDS = 10_000, 600.0
@@ -28,18 +28,18 @@ logger = logging.getLogger(__name__)
 
 
 class Cached(NamedTuple, Generic[T]):
-    """Rows, and when they were read (anyio's clock)."""
+    """Rows, and the time of reading them (anyio's clock)."""
 
     rows: list[T]
     read_at: float
 
     def age(self, asked_at: float) -> int | None:
-        """Whole seconds since the rows were read; None where that was for whoever asked at `asked_at`."""
+        """Return whole seconds since the rows were read; None if they were read after `asked_at`."""
         return int(anyio.current_time() - self.read_at) if self.read_at < asked_at else None
 
 
 class Failed(NamedTuple):
-    """Why a read failed, when (anyio's clock), and for how many seconds nobody needs to ask again."""
+    """An error of a read, its time (anyio's clock), and the seconds until a retry makes sense."""
 
     error: Bitrix24Error
     failed_at: float
@@ -47,7 +47,7 @@ class Failed(NamedTuple):
 
 
 class _Rows(TTLCache[Key, Cached[Any]]):
-    """Says once when it has to let go of what is not old."""
+    """Warns once when it has to evict rows that are not old."""
 
     _warned = False
 
@@ -66,9 +66,8 @@ class _Rows(TTLCache[Key, Cached[Any]]):
 
 
 class Cache:
-    """Lists of rows by key, each for `ttl` seconds; 0 stores nothing. `shared` is the tier that replicas share, where
-    they share anything. To be used in an event loop.
-    """
+    """Lists of rows by key, each for `ttl` seconds; 0 stores nothing. For use in an event loop.
+    `shared` is the tier that replicas share, if they share anything."""
 
     def __init__(self, ttl: float, shared: SharedTier | None = None) -> None:
         self.hits = self.misses = 0
@@ -85,11 +84,11 @@ class Cache:
         )
 
     def memos(self, owner: Hashable) -> dict[str, Any]:
-        """What is made of the rows of one owner, and worth storing for as long as they stay the same."""
+        """Values made from the rows of one owner, worth storing while the rows stay the same."""
         return self._memos.setdefault(owner, {})
 
     def lock(self, key: Key) -> anyio.Lock:
-        """The lock of whoever reads what all who ask for it at the same time are given."""
+        """Return the lock of a key: one caller reads for all who need the rows at the same time."""
         lock = self._locks.get(key)
         if lock is None:
             lock = self._locks[key] = anyio.Lock()
@@ -98,7 +97,7 @@ class Cache:
     def get(self, key: Key) -> Cached[Any] | None:
         cached: Cached[Any] | None = self._rows.get(key)
         if cached is not None and anyio.current_time() - cached.read_at >= self.ttl:
-            cached = None  # another replica had read it before it came here
+            cached = None  # too old already when another replica shared it
         if cached is None:
             self.misses += 1
         else:
@@ -115,38 +114,37 @@ class Cache:
         return cached
 
     def failure(self, key: Key) -> Failed | None:
-        """The failure of a read that nobody needs to ask for again so soon."""
+        """Return the failure of a read that needs no retry yet."""
         return self._failures.get(key)
 
     def store_failure(self, key: Key, error: Bitrix24Error, seconds: float) -> None:
-        """Store a failure for some seconds from when it came; nothing where nothing else is stored."""
+        """Store a failure for some seconds from its time; nothing if the cache stores nothing."""
         if self.ttl > 0:
             last = self._failures.get(key)
             failed_at = last.failed_at if last is not None and last.error is error else anyio.current_time()
             self._failures[key] = Failed(error, failed_at, seconds)
 
     def invalidate(self, start: Key) -> None:
-        """Drop what is stored under keys that begin so, and let nobody store what is being read now under one of them,
-        or under `start` itself.
-        """
+        """Drop all keys that begin with `start`; reads under way are not stored for them.
+        Nor are they for `start` itself."""
         for key in {start, *(key for key in [*self._rows, *self._failures] if key[: len(start)] == start)}:
             self._invalidated[key] = anyio.current_time()
             self._rows.pop(key, None)
             self._failures.pop(key, None)
 
     def clear(self) -> None:
-        """Drop everything, and let nobody store what is being read now."""
+        """Drop everything; reads under way are not stored."""
         self._cleared_at = anyio.current_time()
         for stored in (self._rows, self._failures):
             for key in [*stored]:
                 stored.pop(key, None)
 
     def is_outdated(self, key: Key, began: float) -> bool:
-        """Whether what began to be read at `began` may be older than a change that has invalidated it since."""
+        """True if a read that began at `began` may be older than an invalidation since then."""
         return began < max(self._cleared_at, self._invalidated.get(key, began))
 
     def use_generation(self, generation: int) -> None:
-        """Drop everything that was read before another replica changed something."""
+        """Drop everything that was read before another replica made a change."""
         if generation != self._generation:
             self._generation = generation
             if self.shared is not None:

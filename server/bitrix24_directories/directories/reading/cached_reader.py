@@ -1,6 +1,6 @@
-"""The read-through cache: what calls that read lists gave lately, or give now, one at a time or many in one batch.
+"""The read-through cache: reads single lists, or many in one batch, from cache or portal.
 
-Calls the portal through `rest` and stores rows in `cache`; knows nothing of what the rows mean.
+Calls the portal through `rest` and stores rows in `cache`; knows nothing of the meaning of rows.
 """
 
 from __future__ import annotations
@@ -30,34 +30,33 @@ from .cache import Cache, Cached
 T = TypeVar("T")
 
 PERSONAL = "records"
-"""What the keys of reads begin with that depend on the caller's own rights."""
+"""Start of the keys of reads that depend on the caller's own rights."""
 
 FAILURE_SECONDS = 10.0
-"""For which a read that was refused is not tried again."""
+"""Seconds until a refused read is tried again."""
 
 _FRESH_SECONDS = 10.0
-_PASSING_SECONDS = 2.0  # seconds for which a failure that can pass is not tried again
-_ALONG_ROWS = 200  # of a list that is read again with others: the batch has to stay small
+_PASSING_SECONDS = 2.0  # seconds until a passing failure is tried again
+_ALONG_ROWS = 200  # of a list that joins another batch: it has to stay small
 
 ReadRows = Cached[Any] | Bitrix24Error
-"""What came of one read among many."""
+"""The rows or the error of one read among many."""
 
 
 @dataclass(frozen=True)
 class Read(Generic[T]):
-    """One REST call and how its answer becomes rows. `key` tells it from all others; `keep` is False for what must be
-    asked anew each time.
-    """
+    """One REST call and the conversion of its answer into rows.
+    `key` identifies it; `cacheable` is False if every call has to ask anew."""
 
     key: tuple[str, ...]
     method: str
     params: Mapping[str, Any] = field(hash=False)
     rows: Callable[[Answer], list[T]] = field(hash=False, compare=False)
-    keep: bool = True
+    cacheable: bool = True
 
 
 OnRows = Callable[[Read[Any], list[Any]], None]
-"""Hears of a read, and of the rows that it gave."""
+"""Callback for a read and its rows."""
 
 
 def _calls(reads: Iterable[Read[Any]]) -> list[tuple[str, Mapping[str, Any]]]:
@@ -71,10 +70,10 @@ def _is_personal(key: tuple[str, ...]) -> bool:
 class CachedReader:
     """Reads for one caller of one portal, from the cache or through it.
 
-    What is the portal's (its directories, its fields) is stored for the `owner` that is given, such as all who see the
-    same of it; what is the caller's own (PERSONAL) for the caller alone, as everything is without an owner. What is the
-    portal's may have been read by another replica, and is in the cache's shared tier then. `on_rows` hears what the
-    portal gives the caller before it is stored, and may let them be another owner's from then on.
+    Data of the portal (its directories, its fields) is stored for the given `owner`, such as all callers who see the
+    same of it; the caller's own data (PERSONAL), and all data without an owner, for the caller alone. Another replica
+    may have read the portal's data; it is in the cache's shared tier then. `on_rows` is called with the rows of each
+    answer before they are stored, and may change the caller's owner.
     """
 
     def __init__(
@@ -89,30 +88,31 @@ class CachedReader:
         self._owner = owner
         self._on_rows = on_rows
         self.freshness_window = 0.0 if owner is None else _FRESH_SECONDS
-        """Seconds for which what others have read counts as read now."""
+        """Seconds for which rows that others have read count as read now."""
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """Whose reads these are. Raises Bitrix24Error as a call would."""
+        """The identity of the caller. Raises Bitrix24Error as a call would."""
         return self.client.identity
 
     @property
     def is_caching(self) -> bool:
-        """Whether what is read serves later calls."""
+        """True if later calls can use rows that are read now."""
         return self._cache.ttl > 0
 
     @property
     def is_shared(self) -> bool:
-        """Whether what is read serves other callers, too, whose rights may differ."""
+        """True if the cache serves other callers too, whose rights may differ."""
         return self._owner is not None
 
     @property
     def memos(self) -> dict[str, Any]:
-        """What is made of what is the portal's."""
+        """Values made from the portal's data."""
         return self._cache.memos(self._owner() if self._owner else self.identity)
 
     async def get(self, read: Read[T], *, fresh: bool = False) -> Cached[T]:
-        """What `read` gave lately, or gives now. Raises Bitrix24Error, the same without asking for a moment after."""
+        """Return the cached rows of a read, or read them now. Raises Bitrix24Error.
+        For a moment after a failure, the same error is raised without a request."""
         outcome = (await self.get_many([read], fresh=fresh))[read]
         if isinstance(outcome, Bitrix24Error):
             raise outcome
@@ -121,26 +121,26 @@ class CachedReader:
     async def get_many(
         self, reads: Iterable[Read[Any]], *, fresh: bool = False, since: float = -math.inf
     ) -> dict[Read[Any], ReadRows]:
-        """What each of `reads` gave lately, or gives now, in one batch for each 50; an error in place of each failure.
+        """Return the rows of each read, cached or read now; an error in place of each failure.
 
-        What was read before `since` (anyio's clock) is read anew, and with `fresh` all of it. What failed a moment ago
-        is not asked for again. Raises Bitrix24Error when a batch fails as a whole.
+        One batch makes up to 50 reads. Rows from before `since` (anyio's clock) are read anew, with `fresh` all rows. A
+        read that failed a moment ago is not repeated. Raises Bitrix24Error if a whole batch fails.
         """
         missing = list(reads)
-        found: dict[Read[Any], ReadRows] = {}
+        results: dict[Read[Any], ReadRows] = {}
 
         def add(more: Mapping[Read[Any], ReadRows]) -> None:
-            found.update(more)
-            missing[:] = [read for read in missing if read not in found]
+            results.update(more)
+            missing[:] = [read for read in missing if read not in results]
 
         if not fresh:
             add(self.cached_outcomes(missing, since))
         if not missing:
-            return found
+            return results
         of_the_portal = self._owner is not None and not any(_is_personal(read.key) for read in missing)
-        is_stored = of_the_portal and all(read.keep for read in missing)
+        is_stored = of_the_portal and all(read.cacheable for read in missing)
         async with AsyncExitStack() as locks:
-            if of_the_portal and not fresh:  # one caller reads what several who share it ask for at the same time
+            if of_the_portal and not fresh:  # one caller reads for all who ask at the same time
                 await locks.enter_async_context(self._cache.lock(self._lock_key(missing)))
                 add(self.cached_outcomes(missing, since))
             if is_stored and not fresh and self._cache.shared is not None:
@@ -152,32 +152,32 @@ class CachedReader:
                 anew = fresh or since > -math.inf
                 along = await self._half_old(missing) if is_stored and not anew else []
                 if is_stored:
-                    for read in (*missing, *along):  # under way, so no other request needs to take it along
+                    for read in (*missing, *along):  # under way: no other batch needs to include them
                         self._in_use.pop(read, None)
-                wanted = [*missing, *along]
-                keys, began = [self._key(read.key) for read in wanted], anyio.current_time()  # as it was asked for
+                requested = [*missing, *along]
+                keys, began = [self._key(read.key) for read in requested], anyio.current_time()  # of the request
                 try:
-                    outcomes = await self.client.batch(_calls(wanted), fresh=anew)
+                    outcomes = await self.client.batch(_calls(requested), fresh=anew)
                 except Bitrix24Error as exc:
-                    for read in wanted:
+                    for read in requested:
                         self._store_failure(read.key, exc)
                     raise
-                fetched = await self._store_outcomes(wanted, keys, outcomes, began)
+                fetched = await self._store_outcomes(requested, keys, outcomes, began)
                 add({read: fetched[read] for read in missing})
-        return found
+        return results
 
     async def get_or_compute(
         self, key: tuple[str, ...], compute: Callable[[], Awaitable[list[T]]], *, fresh: bool
     ) -> Cached[T]:
-        """What `compute` gave lately under `key`, or gives now: for what takes more than one call.
+        """Return the cached rows of `key`, or compute them now: for reads of more than one call.
 
-        Raises Bitrix24Error, the same without asking for a moment after.
+        Raises Bitrix24Error; for a moment after a failure the same one without a request.
         """
         stored_as = self._key(key)
         if not fresh and (cached := self._cache.get(stored_as)) is not None:
             return cached
         async with contextlib.nullcontext() if self._owner is None or fresh else self._cache.lock(stored_as):
-            if not fresh and (cached := self._cache.get(stored_as)) is not None:  # by now
+            if not fresh and (cached := self._cache.get(stored_as)) is not None:  # read while waiting
                 return cached
             if not fresh and (error := self._failed_since(key)) is not None:
                 raise error
@@ -191,29 +191,29 @@ class CachedReader:
             return Cached(rows, anyio.current_time()) if outdated else self._cache.store(stored_as, rows)
 
     async def prefetch(self, reads: Sequence[Read[Any]]) -> dict[Read[Any], ReadRows]:
-        """What each of at most 50 `reads` gave lately, or gives now, for whoever asks later: one request, or none.
+        """Read at most 50 `reads` that are not cached, for later calls: one request, or none.
 
-        Raises Bitrix24Error when it fails as a whole.
+        Raises Bitrix24Error if it fails as a whole.
         """
-        found: dict[Read[Any], ReadRows] = dict(self.cached(reads))
-        if not (missing := [read for read in reads if read not in found]):
-            return found
+        results: dict[Read[Any], ReadRows] = dict(self.cached(reads))
+        if not (missing := [read for read in reads if read not in results]):
+            return results
         keys, began = {read: self._key(read.key) for read in missing}, anyio.current_time()
         outcomes = await self.client.batch(_calls(missing), retry=False)
-        found |= self.cached(missing)  # what somebody has asked for meanwhile stays as it is
-        new = {read: outcome for read, outcome in zip(missing, outcomes, strict=True) if read not in found}
-        return found | await self._store_outcomes([*new], [keys[read] for read in new], [*new.values()], began)
+        results |= self.cached(missing)  # rows that others have read meanwhile stay
+        new = {read: outcome for read, outcome in zip(missing, outcomes, strict=True) if read not in results}
+        return results | await self._store_outcomes([*new], [keys[read] for read in new], [*new.values()], began)
 
     def invalidate(self, *starts: tuple[str, ...]) -> None:
-        """Drop what is stored under keys that begin so, and let nobody store what is being read now."""
+        """Drop all keys that begin with one of `starts`; reads under way are not stored for them."""
         for start in starts:
             self._cache.invalidate(self._key(start))
-            self._cache.invalidate((self.identity, *start))  # where failures are
+            self._cache.invalidate((self.identity, *start))  # the keys of failures
 
     def cached(self, reads: Iterable[Read[Any]]) -> dict[Read[Any], Cached[Any]]:
-        """Those of `reads` that were made lately, and what they gave."""
-        found = ((read, self._cache.get(self._key(read.key))) for read in reads if read.keep)
-        cached = {read: rows for read, rows in found if rows is not None}
+        """Return the cached rows of reads."""
+        stored = ((read, self._cache.get(self._key(read.key))) for read in reads if read.cacheable)
+        cached = {read: rows for read, rows in stored if rows is not None}
         if self._owner is not None:
             in_use = self._in_use
             for read, rows in cached.items():
@@ -222,22 +222,23 @@ class CachedReader:
         return cached
 
     def cached_outcomes(self, reads: Iterable[Read[Any]], since: float = -math.inf) -> dict[Read[Any], ReadRows]:
-        """Those of `reads` that need no request now: what they gave lately and since a time, or why they failed."""
-        found: dict[Read[Any], ReadRows] = {}
+        """Return the rows or errors of reads that need no request now, from `since` on."""
+        results: dict[Read[Any], ReadRows] = {}
         cached = self.cached(reads := list(reads))
         for read in reads:
             if read in cached and cached[read].read_at >= since:
-                found[read] = cached[read]
-            elif read.keep and (error := self._failed_since(read.key, since)) is not None:
-                found[read] = error
-        return found
+                results[read] = cached[read]
+            elif read.cacheable and (error := self._failed_since(read.key, since)) is not None:
+                results[read] = error
+        return results
 
     async def fetch(self, reads: Sequence[Read[Any]]) -> dict[Read[Any], Outcome]:
-        """What the portal answers this caller now, before it is known with whom they share; nothing is stored."""
+        """Return the portal's answers to this caller, before their owner is known; stores nothing."""
         return dict(zip(reads, await self.client.batch(_calls(reads)), strict=True))
 
     async def store(self, outcomes: Mapping[Read[Any], Outcome], began: float) -> None:
-        """Store what `fetch` gave, where nothing is stored that is half as new; `began` is when it was asked for."""
+        """Store outcomes of `fetch` unless the cache has rows younger than half their time to live.
+        `began` is the time of the request."""
         half_old = anyio.current_time() - self._cache.ttl / 2
         keys = {read: self._key(read.key) for read in outcomes}
         cached = {read: self._cache.get(key) for read, key in keys.items()}
@@ -245,7 +246,7 @@ class CachedReader:
         await self._store_outcomes(new, [keys[read] for read in new], [outcomes[read] for read in new], began)
 
     def store_refusal(self, read: Read[Any], error: Bitrix24Error) -> None:
-        """Let a refusal of `read` that is stored for a moment be stored for as long as rows are."""
+        """Store a refusal of `read` for as long as rows, not only for a moment."""
         failed = self._cache.failure(key := (self.identity, *read.key))
         if failed is not None and failed.error is error:
             self._cache.store_failure(key, error, self._cache.ttl)
@@ -258,13 +259,13 @@ class CachedReader:
 
     @property
     def _in_use(self) -> dict[Read[Any], float]:
-        """The portal's lists that have been asked for since they were read, and when they were read."""
+        """The portal's lists that callers have used since they were read, and the times of reading."""
         lists: dict[Read[Any], float] = self.memos.setdefault("in use", {})
         return lists
 
     async def _half_old(self, besides: Collection[Read[Any]]) -> list[Read[Any]]:
-        """Lists in use that will have to be read again soon, unless another replica has done so: one request then does
-        for what would be many."""
+        """Return lists in use that expire soon, unless another replica has read them since.
+        They join the next batch, so that one request replaces many."""
         if not self.client.batches:
             return []
         now, ttl = anyio.current_time(), self._cache.ttl
@@ -277,59 +278,60 @@ class CachedReader:
         return [read for read in reads if read not in replicated]
 
     async def _replicated(self, reads: Sequence[Read[Any]], since: float) -> dict[Read[Any], ReadRows]:
-        """What other replicas have read since a time, stored as if it had been read here."""
-        found: dict[Read[Any], ReadRows] = {}
+        """Return rows that other replicas have read since a time, and cache them here."""
+        results: dict[Read[Any], ReadRows] = {}
         if self._cache.shared is None or not reads:
-            return found
+            return results
         keys = [self._key(read.key) for read in reads]
         answers = await self._cache.shared.get_many(keys, since)
         for read, key, shared in zip(reads, keys, answers, strict=False):
             if shared is not None:
                 with contextlib.suppress(Bitrix24Error):
-                    found[read] = self._store_rows(key, read, read.rows(shared.answer), shared.read_at)
-        return found
+                    results[read] = self._store_rows(key, read, read.rows(shared.answer), shared.read_at)
+        return results
 
     async def _store_outcomes(
         self, reads: Sequence[Read[Any]], keys: Sequence[tuple[Any, ...]], outcomes: Sequence[Outcome], began: float
     ) -> dict[Read[Any], ReadRows]:
-        found: dict[Read[Any], ReadRows] = {}
+        results: dict[Read[Any], ReadRows] = {}
         read_at = anyio.current_time()
         for read, key, outcome in zip(reads, keys, outcomes, strict=True):
             try:
                 answer = unwrap(outcome)
                 rows = read.rows(answer)
             except Bitrix24Error as exc:
-                found[read] = exc
-                if read.keep:
+                results[read] = exc
+                if read.cacheable:
                     self._store_failure(read.key, exc)
                 continue
             if self._on_rows is not None:
                 self._on_rows(read, rows)
             key_now = self._key(read.key)
             if self._cache.is_outdated(key, began) or self._cache.is_outdated(key_now, began):
-                found[read] = Cached(rows, read_at)
+                results[read] = Cached(rows, read_at)
                 continue
-            found[read] = self._store_rows(key_now, read, rows, read_at)
-            if self._owner is not None and self._cache.shared is not None and read.keep and not _is_personal(read.key):
-                await self._cache.shared.store(key_now, answer)
-        return found
+            results[read] = self._store_rows(key_now, read, rows, read_at)
+            shared = self._cache.shared
+            if self._owner is not None and shared is not None and read.cacheable and not _is_personal(read.key):
+                await shared.store(key_now, answer)
+        return results
 
     def _store_rows(self, key: tuple[Any, ...], read: Read[T], rows: list[T], read_at: float) -> Cached[T]:
-        if not read.keep:
+        if not read.cacheable:
             return Cached(rows, read_at)
         if self._owner is not None:
-            self._in_use.pop(read, None)  # nobody has asked for these rows yet
+            self._in_use.pop(read, None)  # no caller has used these rows yet
         return self._cache.store(key, rows, read_at)
 
     def _store_failure(self, key: tuple[str, ...], error: Bitrix24Error) -> None:
-        """Store what the portal itself has answered, unless another token ends it: a login must help at once."""
+        """Store the portal's own errors, but none that a new token ends: a login must help at once."""
         if error.answered and error.kind not in TOKEN_REFUSED:
             seconds = _PASSING_SECONDS if error.retryable else FAILURE_SECONDS
             self._cache.store_failure((self.identity, *key), error, seconds)
 
     def _failed_since(self, key: tuple[str, ...], since: float = -math.inf) -> Bitrix24Error | None:
-        """The error of the caller's own read since a time, so lately that it would come again."""
+        """Return the error of the caller's own read since a time, if it is too recent for a retry."""
         failed = self._cache.failure((self.identity, *key))
         if failed is None or failed.failed_at < since:
             return None
-        return failed.error.with_traceback(None)  # or it would grow each time that it is raised
+        return failed.error.with_traceback(None)  # or the traceback would grow with each raise

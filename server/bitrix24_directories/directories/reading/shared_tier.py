@@ -1,4 +1,4 @@
-"""The tier of the cache that replicas share: a portal's answers as they came, in what replicas share."""
+"""The cache tier that replicas share: a portal's answers, unchanged, in the shared state."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import anyio
 from bitrix24_directories.rest import Answer
 from bitrix24_directories.state.shared import State, UnavailableError
 
-_PATIENCE = 2.0  # seconds for which another replica's reading is waited for: it may have died
+_PATIENCE = 2.0  # seconds to wait for another replica's reading: it may have died
 
 Key = tuple[Any, ...]
 
 
 class SharedAnswer(NamedTuple):
-    """An answer, and when it was given (anyio's clock)."""
+    """An answer and its time (anyio's clock)."""
 
     answer: Answer
     read_at: float
 
 
 class SharedTier:
-    """The answers of one portal, each for `seconds`; those of an older `generation` are none."""
+    """The answers of one portal, each for `seconds`; an older `generation` does not count."""
 
     def __init__(self, state: State, portal: str, seconds: float) -> None:
         self._state = state
@@ -39,14 +39,14 @@ class SharedTier:
         return self._state.shared and self._seconds > 0
 
     async def get_many(self, keys: Sequence[Key], since: float) -> list[SharedAnswer | None]:
-        """The answers that were given since a time; None for those that were not."""
-        found = await self._state.recall_many([self._name(key) for key in keys])
+        """Return the answers since a time; None for each that is missing."""
+        entries = await self._state.recall_many([self._name(key) for key in keys])
         answers: list[SharedAnswer | None] = []
-        for remembered in found:
+        for entry in entries:
             answer = None
-            if remembered is not None and (read_at := anyio.current_time() - remembered.age) >= since:
+            if entry is not None and (read_at := anyio.current_time() - entry.age) >= since:
                 with contextlib.suppress(ValueError, KeyError, TypeError):
-                    stored = json.loads(remembered.text)
+                    stored = json.loads(entry.text)
                     answer = SharedAnswer(Answer(stored["result"], stored["total"], stored["next"]), read_at)
             answers.append(answer)
         return answers
@@ -57,7 +57,7 @@ class SharedTier:
 
     @asynccontextmanager
     async def lock(self, key: Key) -> AsyncIterator[None]:
-        """Let one replica read what several want, but do not wait long for it."""
+        """Let one replica read for all that need the answer, but do not wait long for it."""
         async with AsyncExitStack() as held:
             with anyio.move_on_after(_PATIENCE), contextlib.suppress(UnavailableError):
                 await held.enter_async_context(self._state.turn(f"read {self._name(key)}"))

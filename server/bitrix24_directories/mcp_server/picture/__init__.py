@@ -1,1 +1,1 @@
-"""The picture of a directory in the chat: the page, and what it draws."""
+"""The picture of a directory in the chat: the page and its data."""

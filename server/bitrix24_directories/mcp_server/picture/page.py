@@ -1,4 +1,4 @@
-"""The page that draws the picture: HTML, CSS and JavaScript. A leaf, for a person's report draws with its colours."""
+"""The page of the picture: HTML, CSS and JavaScript. Reports share its colours. A leaf."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 
 
 def part(name: str) -> str:
-    """One of the files of which the page is made."""
+    """Return one of the files that make up the page."""
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 @cache
 def page() -> str:
-    """The whole page: nothing is loaded from elsewhere."""
+    """Return the whole page: it loads nothing from elsewhere."""
     html = part("picture.html")
     for name in ("picture.css", "picture.js"):
         html = html.replace(f"/* {name} */\n", part(name))

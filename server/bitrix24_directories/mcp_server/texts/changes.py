@@ -19,7 +19,7 @@ _COUNTED = {
 
 
 def plan_text(change: Change) -> str:
-    """What would be done to a directory, for the assistant and for the person who is asked."""
+    """Return a plan for a directory, for the assistant and for the person who decides."""
     if change.status == "unchanged":
         refused = any(step.action == "refused" for step in change.steps)
         why = "what was asked is refused" if refused else "it is so already"
@@ -33,7 +33,7 @@ def plan_text(change: Change) -> str:
 
 
 def change_text(change: Change) -> str:
-    """What was done, or not, and the directory as it is now."""
+    """Return the outcome of a change, and the directory as it is now."""
     outcomes = {step.outcome for step in change.steps}
     if "unknown" in outcomes:
         stopped = f"What is known of the change of {change.entity_id}:"

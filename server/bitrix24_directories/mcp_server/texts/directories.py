@@ -1,7 +1,7 @@
-"""How results leave the server: one compact text for each structured result.
+"""Compact texts of structured results, one for each.
 
-One item a line, no JSON, no filler. Hosts differ in which channel a model gets to see, so a text says what its
-structured twin says.
+One item per line, no JSON, no filler. Hosts differ in the channel that a model gets to see, so a text has the same
+content as its structured result.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from bitrix24_directories.directories.notation import (
 from bitrix24_directories.text import one_line, shown_code
 
 DIRECTORIES = "bitrix24://directories"
-"""The resource that lists all directories; each has its own below it."""
+"""The resource with all directories; each has its own below it."""
 
 QUERY_SHOWN = 100
 
@@ -41,7 +41,7 @@ _OF_NO_USE = "switched off: the codes are of no use in records"
 
 
 def uri_of(entity_id: str) -> str:
-    """The resource of a directory."""
+    """Return the resource of a directory."""
     return f"{DIRECTORIES}/{quote(entity_id, safe='')}"
 
 
@@ -71,11 +71,11 @@ def items_text(result: DirectoryItems) -> str:
 def directories_text(result: DirectoryList) -> str:
     """`DEAL_STAGE: Deal stages - stages for deal.STAGE_ID, ...`, a line a directory."""
     enumerations = sum(directory.kind == "enumeration" for directory in result.directories)
-    found = len(result.directories) - enumerations
+    fitting = len(result.directories) - enumerations
     if not result.directories:
         return f"None of the portal's {result.total} directories fits. Call list_directories without query to see all."
     whole = counted(result.total, "directory", "directories")
-    head = whole if found == result.total else f"{found} of {whole}"
+    head = whole if fitting == result.total else f"{fitting} of {whole}"
     if enumerations:
         head += f" and {counted(enumerations, 'enumeration')}"
     lines = [f"{head} (entityId: title - kind, fields that take its codes){shown_age(result.age_seconds)}"]
@@ -97,32 +97,32 @@ def directories_text(result: DirectoryList) -> str:
 def fields_text(lists: Lists) -> str:
     """`deal.SOURCE_ID: Source - SOURCE`, a line for each field of records that takes codes."""
     lines = ["Fields of records that take codes (field: title - their directories, or their own values)"]
-    for one in lists.fields.all():
-        if one.field.read_only or not one.takes_codes:
+    for record_field in lists.fields.all():
+        field = record_field.field
+        if field.read_only or not record_field.takes_codes:
             continue
-        if one.path in lists.fields.enumerations:
-            values = "; ".join(f"{shown_code(item.status_id)} {shown_name(item.name)}" for item in one.field.choices)
+        if record_field.path in lists.fields.enumerations:
+            values = "; ".join(f"{shown_code(item.status_id)} {shown_name(item.name)}" for item in field.choices)
         else:
-            values = ", ".join(shown_code(found.entity_id) for found in lists.of(one))
-        lines.append(f"{one.path}: {one.field.title} - {values or 'a directory that is gone'}")
+            values = ", ".join(shown_code(directory.entity_id) for directory in lists.directories_of(record_field))
+        lines.append(f"{record_field.path}: {field.title} - {values or 'a directory that is gone'}")
     return "\n".join(lines)
 
 
 def found_text(result: FoundItems) -> str:
-    """A line a query, such as `"cold call" -> UC_C0LD01 (Cold call) in SOURCE: exact`, then the directories, and what
-    there is to choose from.
-    """
-    lines = [_query_line(found) for found in result.results]
-    for one in result.directories:
-        used_in = f", codes for {', '.join(one.used_in)}" if one.used_in else ""
-        off = f", {_OF_NO_USE}" if one.switched_off else ""
-        lines.append(f"{shown_code(one.entity_id)}: {one.name}{used_in}{off}")
+    """Return a line for each query, then the directories, and the choice of items.
+    A line: `"cold call" -> UC_C0LD01 (Cold call) in SOURCE: exact`."""
+    lines = [_query_line(answer) for answer in result.results]
+    for directory in result.directories:
+        used_in = f", codes for {', '.join(directory.used_in)}" if directory.used_in else ""
+        off = f", {_OF_NO_USE}" if directory.switched_off else ""
+        lines.append(f"{shown_code(directory.entity_id)}: {directory.name}{used_in}{off}")
     choices = result.choices or {}
     if any(choices.values()):
         lines.append("Choose from these what is meant, or ask (CODE: name)")
-        lines += [f"{shown_code(entity_id)} - {'; '.join(listed)}" for entity_id, listed in choices.items() if listed]
-    lines += [f"{shown_code(entity_id)} exists and has no items" for entity_id, listed in choices.items() if not listed]
-    if not choices and any(found.status == "none" and not found.matches for found in result.results):
+        lines += [f"{shown_code(entity_id)} - {'; '.join(labels)}" for entity_id, labels in choices.items() if labels]
+    lines += [f"{shown_code(entity_id)} exists and has no items" for entity_id, labels in choices.items() if not labels]
+    if not choices and any(answer.status == "none" and not answer.matches for answer in result.results):
         lines.append("To see all items of a directory, name it in entityIds")
     lines += [f"Not searched: {shown_code(missed.entity_id)}, {missed.why}" for missed in result.unsearched or ()]
     if result.note:
@@ -131,38 +131,38 @@ def found_text(result: FoundItems) -> str:
     return "\n".join(lines)
 
 
-def _query_line(found: QueryResult) -> str:
-    asked = json.dumps(one_line(found.query, QUERY_SHOWN), ensure_ascii=False)
-    listed = _matches_text(found.matches)
-    match found.status:
+def _query_line(result: QueryResult) -> str:
+    query = json.dumps(one_line(result.query, QUERY_SHOWN), ensure_ascii=False)
+    matches = _matches_text(result.matches)
+    match result.status:
         case "exact":
-            return f"{asked} -> {listed}: exact"
+            return f"{query} -> {matches}: exact"
         case "ambiguous":
-            more = f"; and {found.more} more" if found.more else ""
-            return f"{asked} -> ambiguous: {listed}{more}; name the {found.tell_apart}"
-    nearest = f"not certain; nearest {listed}" if listed else "nothing like it"
-    elsewhere = f"; elsewhere {_matches_text(found.elsewhere)}" if found.elsewhere else ""
-    return f"{asked} -> {nearest}{elsewhere}"
+            more = f"; and {result.more} more" if result.more else ""
+            return f"{query} -> ambiguous: {matches}{more}; name the {result.tell_apart}"
+    nearest = f"not certain; nearest {matches}" if matches else "nothing like it"
+    elsewhere = f"; elsewhere {_matches_text(result.elsewhere)}" if result.elsewhere else ""
+    return f"{query} -> {nearest}{elsewhere}"
 
 
 def _matches_text(matches: Sequence[Match]) -> str:
-    """The items with the directory behind the last one of each run."""
+    """Return the items, each run with its directory after the last one."""
     runs = []
     for entity_id, run in groupby(matches, key=lambda match: match.entity_id):
-        shown = []
+        labels = []
         for match in run:
             meaning = f" [{match.semantics}]" if match.semantics else ""
             reason = f" [{match.reason}]" if match.reason else ""
-            shown.append(f"{shown_code(match.status_id)} ({match.name}){meaning}{reason}")
-        runs.append(f"{', '.join(shown)} in {shown_code(entity_id)}")
+            labels.append(f"{shown_code(match.status_id)} ({match.name}){meaning}{reason}")
+        runs.append(f"{', '.join(labels)} in {shown_code(entity_id)}")
     return "; ".join(runs)
 
 
 def shown_age(seconds: int | None) -> str:
-    """What a text's first line says of an answer out of the cache."""
+    """Return the age of a cached answer, for a text's first line."""
     return "" if seconds is None or seconds < WORTH_SAYING else f", read {seconds} s ago"
 
 
-def counted(number: int, one: str, many: str = "") -> str:
+def counted(number: int, singular: str, plural: str = "") -> str:
     """`1 item`, `2 items`."""
-    return f"{number} {one if number == 1 else many or f'{one}s'}"
+    return f"{number} {singular if number == 1 else plural or f'{singular}s'}"

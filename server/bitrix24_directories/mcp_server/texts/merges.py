@@ -16,17 +16,17 @@ _ITEMS = {
 
 
 def merge_text(merge: Merge) -> str:
-    """What would be moved, or what was, and what is left."""
+    """Return the planned or made moves of a merge, and all that is left."""
     lines = [_head(merge)]
     for code in merge.codes:
         name = f" ({code.name})" if code.name is not None else ""
-        shown = quoted(code.status_id) if code.name is None else shown_code(code.status_id)
+        label = quoted(code.status_id) if code.name is None else shown_code(code.status_id)
         parts = [f"{count} in {path}" for path, count in (code.fields or {}).items()]
-        said = [", ".join(parts)] if parts else []
-        said += [_ITEMS[code.item]] if code.item else []
-        said += [code.why] if code.why else []
-        lines.append(f"- {shown}{name}: {'; '.join(said)}")
-    lines += [f"- not moved: {one.record} ({one.field}): {one.why}" for one in merge.not_moved or ()]
+        facts = [", ".join(parts)] if parts else []
+        facts += [_ITEMS[code.item]] if code.item else []
+        facts += [code.why] if code.why else []
+        lines.append(f"- {label}{name}: {'; '.join(facts)}")
+    lines += [f"- not moved: {failure.record} ({failure.field}): {failure.why}" for failure in merge.not_moved or ()]
     if (more := (merge.not_moved_total or 0) - len(merge.not_moved or ())) > 0:
         lines.append(f"- and {more} more, which the audit log names")
     lines += [f"- {note}" for note in merge.notes or ()]

@@ -10,8 +10,8 @@ from bitrix24_directories.text import quoted, shown_code
 
 
 def record_text(result: CheckedRecord, record_id: int | None) -> str:
-    """A line on the record, a line a field, and what to write, such as `STAGE_ID: "won" -> C1:WON (Won)`; of
-    several records each has its number."""
+    """Return a line on the record, one for each field, and the values to write.
+    Such as `STAGE_ID: "won" -> C1:WON (Won)`; each of several records has its number."""
     name = result.entity if record_id is None else f"{result.entity} {record_id}"
     if result.records is None:
         return "\n".join(_lines(name, result))
@@ -23,7 +23,7 @@ def record_text(result: CheckedRecord, record_id: int | None) -> str:
 
 
 def _lines(name: str, record: RecordVerdict) -> Iterator[str]:
-    """`deal in Wholesale (1): 2 right, 1 corrected, 2 cannot be written as given`, and a line for each thing to say."""
+    """Yield a record's head (`deal in Wholesale (1): 2 right, 1 corrected`) and its findings."""
     if record.pipeline is not None:
         name += f" in {record.pipeline} ({record.category_id}{', if it is new' * (record.pipeline_from == 'default')})"
     counts = Counter(_COUNTED[field.outcome] for field in record.given)
@@ -60,20 +60,20 @@ def _field_line(field: CheckedField) -> str:
     name = f"{field.field} (write as {field.write_as})" if field.write_as else field.field
     would = f"Bitrix24 would {field.otherwise}" if field.otherwise else ""
     why = "; ".join(filter(None, (field.note, would)))
-    listed = ", ".join(field.candidates or ())
+    candidates = ", ".join(field.candidates or ())
     match field.outcome:
         case "right" | "changed":
             value = shown_code(field.value) if isinstance(field.value, str) else quoted(field.value)
-            named = f"{value} ({field.name})" if field.name else value
-            said = f"{named}, right" if field.outcome == "right" else f"{field.as_given} -> {named}"
-            return f"{name}: {said}" + (f" ({why})" if why else "")
+            label = f"{value} ({field.name})" if field.name else value
+            verdict = f"{label}, right" if field.outcome == "right" else f"{field.as_given} -> {label}"
+            return f"{name}: {verdict}" + (f" ({why})" if why else "")
         case "unchecked":
             return f"{name}: not checked" + (f", {why}" if why else "")
         case "ambiguous":
-            return f"{name}: {field.as_given} is ambiguous: {listed}; ask the user" + (f" ({why})" if why else "")
+            return f"{name}: {field.as_given} is ambiguous: {candidates}; ask the user" + (f" ({why})" if why else "")
         case "dropped":
-            listed = listed and f"; {'one of' if field.note else 'nearest'} {listed}"
-            return f"{name}: {field.note or 'no such field'}, Bitrix24 would drop it{listed}"
+            candidates = candidates and f"; {'one of' if field.note else 'nearest'} {candidates}"
+            return f"{name}: {field.note or 'no such field'}, Bitrix24 would drop it{candidates}"
         case "wrong" | "clears":
-            listed = listed and f"; perhaps {listed}"
-            return f"{name}: {field.as_given}{why and f', {why}'}{listed}"
+            candidates = candidates and f"; perhaps {candidates}"
+            return f"{name}: {field.as_given}{why and f', {why}'}{candidates}"

@@ -13,10 +13,9 @@ from .directories import counted, shown_age
 
 
 def usage_text(result: DirectoryUsage) -> str:
-    """`CALL: Call - 310 deals, 402 leads` a line an item, then the codes that the directory does not have; of a part of
-    an answer."""
-    # What one and more records with a code in a field are called: `deal` and `deals`, or the field itself where a type
-    # has several, and where records are items for REST.
+    """Return `CALL: Call - 310 deals, 402 leads` and so on, then unknown codes; also of a part."""
+    # Singular and plural of records with a code in a field: `deal`, `deals`; or the field itself if a type has several,
+    # or if REST calls the records items.
     types = Counter(path.rpartition(".")[0] for path in result.paths)
     names: dict[str, tuple[str, str]] = {}
     for path in result.paths:
@@ -43,16 +42,17 @@ def usage_text(result: DirectoryUsage) -> str:
     if result.unknown_codes:
         codes, carried = counted(result.unknown_codes, "code"), _records(result.unknown_records, "record")
         lines.append(f"Not in the directory: {codes}, in {carried}")
-        for one in result.unknown or ():
-            perhaps = f" - perhaps {one.perhaps}" if one.perhaps else ""
-            lines.append(f"{quoted(one.code)}: {_records(one.count, *names[one.field])} ({one.ids_text}){perhaps}")
-        left = result.unknown_codes - len({folded_code(one.code) for one in result.unknown or ()})
+        for unknown in result.unknown or ():
+            perhaps = f" - perhaps {unknown.perhaps}" if unknown.perhaps else ""
+            records = _records(unknown.count, *names[unknown.field])
+            lines.append(f"{quoted(unknown.code)}: {records} ({unknown.ids_text}){perhaps}")
+        left = result.unknown_codes - len({folded_code(unknown.code) for unknown in result.unknown or ()})
         if left:
             command = f"bitrix24-directories-mcp report {shlex.quote(result.entity_id)}"
             lines.append(f"{counted(left, 'more code is', 'more codes are')} not shown: `{command}` lists all")
-    lines += [f"Not counted: {what}" for what in result.partial or ()]
+    lines += [f"Not counted: {part}" for part in result.partial or ()]
     return "\n".join([*lines, "Counted as the webhook's user sees them."])
 
 
-def _records(count: int | None, one: str, many: str = "") -> str:
-    return f"an unknown number of {many or f'{one}s'}" if count is None else counted(count, one, many)
+def _records(count: int | None, singular: str, plural: str = "") -> str:
+    return f"an unknown number of {plural or f'{singular}s'}" if count is None else counted(count, singular, plural)

@@ -1,1 +1,1 @@
-"""The tools: one file for each family, and what they share."""
+"""The tools, one file for each family, and their shared code."""

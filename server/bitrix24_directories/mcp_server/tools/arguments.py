@@ -1,6 +1,6 @@
-"""What a model passes to a tool: put right where its meaning is plain, refused in plain lines where it is not.
+"""Arguments from models: corrected if their meaning is clear, else refused in plain lines.
 
-Works on published input schemas alone; knows no tool.
+Uses published input schemas only; knows no tool.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _KINDS = {
 }
 _GOT = {str: "text", bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
 
-_MEANT = {
+_RIGHT_NAMES = {
     **dict.fromkeys(("query", "search", "text", "texts", "words", "names", "q"), ("query", "queries")),
     "queries": ("query",),
     "items": ("queries", "fields"),
@@ -40,50 +40,50 @@ _MEANT = {
     **dict.fromkeys(("refresh", "nocache", "force"), ("fresh",)),
     "verbose": ("details",),
 }
-"""What arguments are called by mistake, folded, and what each may be; it is that where a tool has but one of them."""
+"""Wrong names of arguments, folded, and the right ones: used if a tool has only one of these."""
 
 _LIKE = 0.82  # of difflib: `feilds` is fields, `entityTypeId` is not entityId
 
 
 def tidied(tool: str, schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """`arguments` under their published names, whatever their letter case and underscores, and without nulls.
+    """Return the arguments under their published names, without nulls.
 
-    Raises Bitrix24Error (INVALID_ARGUMENTS) for a name that the tool does not have: to leave it out in silence would
-    answer another question than the one that was asked.
+    Letter case and underscores of names don't matter. Raises Bitrix24Error (INVALID_ARGUMENTS) for a name that the tool
+    does not have: to ignore it silently would answer another question.
     """
     names = {_folded(name): name for name in schema["properties"]}
-    given = {names.get(_folded(name), name): value for name, value in arguments.items() if value is not None}
+    values = {names.get(_folded(name), name): value for name, value in arguments.items() if value is not None}
     wrong = []
-    for name in given:
+    for name in values:
         if name not in schema["properties"]:
-            from difflib import get_close_matches  # only a mistake needs it
+            from difflib import get_close_matches  # only mistakes need it
 
             folded = _folded(name[:200])
-            fitting = [right for right in _MEANT.get(folded, ()) if right in names.values()]
+            fitting = [right for right in _RIGHT_NAMES.get(folded, ()) if right in names.values()]
             fitting = fitting or [names[near] for near in get_close_matches(folded, names, n=1, cutoff=_LIKE)]
-            told = len(fitting) == 1 and fitting[0] not in given
-            rather = f"it is {fitting[0]}; the tool takes" if told else "it takes"
+            is_clear = len(fitting) == 1 and fitting[0] not in values
+            rather = f"it is {fitting[0]}; the tool takes" if is_clear else "it takes"
             wrong.append(f"{shown_id(name[:200], 40)}: no such argument; {rather} {', '.join(names.values())}")
     if wrong:
         raise _refused(tool, wrong)
-    return given
+    return values
 
 
-def refused(tool: str, schema: Mapping[str, Any], given: Mapping[str, Any], wrong: Iterable[str]) -> Bitrix24Error:
-    """The error for the arguments named in `wrong`, which validation against `schema` did not accept."""
-    return _refused(tool, (_line(name, schema["properties"][name], given) for name in wrong))
+def refused(tool: str, schema: Mapping[str, Any], arguments: Mapping[str, Any], wrong: Iterable[str]) -> Bitrix24Error:
+    """Return the error for the arguments in `wrong`, which `schema` does not accept."""
+    return _refused(tool, (_line(name, schema["properties"][name], arguments) for name in wrong))
 
 
-def _line(name: str, schema: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+def _line(name: str, schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> str:
     example = f", such as {json.dumps(schema['examples'][0])}" if "examples" in schema else ""
     if "maxItems" in schema:
         kind = f"a list of {schema.get('minItems', 0)} to {schema['maxItems']} texts"
     else:
         kind = _KINDS[schema["type"]]
     expected = f"expected {kind}{example}"
-    if name not in given:
+    if name not in arguments:
         return f"{name}: missing; {expected}"
-    value = given[name]
+    value = arguments[name]
     if isinstance(value, str) and not value.strip():
         return f"{name}: empty; {expected}"
     limit = schema.get("items", schema).get("maxLength")
@@ -102,10 +102,10 @@ def _line(name: str, schema: Mapping[str, Any], given: Mapping[str, Any]) -> str
 
 
 def _refused(tool: str, lines: Iterable[str]) -> Bitrix24Error:
-    listed = "\n".join(f"- {line}" for line in lines)
+    text = "\n".join(f"- {line}" for line in lines)
     return Bitrix24Error(
         "INVALID_ARGUMENTS",
-        Entry(f"{tool} was called with wrong arguments", f"Correct them and call again:\n{listed}", "input"),
+        Entry(f"{tool} was called with wrong arguments", f"Correct them and call again:\n{text}", "input"),
     )
 
 
@@ -114,7 +114,7 @@ def _folded(name: str) -> str:
 
 
 def secret_given() -> Bitrix24Error:
-    """Neither CRM nor a conversation is a place for it."""
+    """Return the error for a secret in arguments: it belongs neither in CRM nor in a chat."""
     return Bitrix24Error(
         "SECRET_IN_ARGUMENTS",
         Entry(
@@ -127,15 +127,15 @@ def secret_given() -> Bitrix24Error:
     )
 
 
-def unknown_tool(known: Mapping[str, Any]) -> Bitrix24Error:
-    """Names those that there are."""
+def unknown_tool(tools: Mapping[str, Any]) -> Bitrix24Error:
+    """Return the error for an unknown tool, with the names of those that exist."""
     return Bitrix24Error(
-        "UNKNOWN_TOOL", Entry("There is no such tool here", f"Call one of: {', '.join(known)}.", "input")
+        "UNKNOWN_TOOL", Entry("There is no such tool here", f"Call one of: {', '.join(tools)}.", "input")
     )
 
 
 def writes_off(tool: str, scopes: Sequence[str]) -> Bitrix24Error:
-    """A tool that there is only where changes are allowed."""
+    """Return the error for a tool that exists only if changes are allowed."""
     return Bitrix24Error(
         "WRITES_OFF",
         Entry(

@@ -1,6 +1,6 @@
-"""The tools that change directories: plan, confirm, carry out. How stands in `changes`.
+"""The tools that change directories: plan, confirm, carry out. `changes` does the work.
 
-They exist only where writes are switched on.
+They exist only if writes are switched on.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from bitrix24_directories.mcp_server.texts.changes import change_text, plan_text
 
 from .confirmation import confirm
 from .results import both
-from .spec import EntityId, ToolSpec, listed, writing_hints
+from .spec import EntityId, ToolSpec, as_lines, writing_hints
 
 NOTHING: list[str] = []
-"""No items: those of the plan."""
+"""No items given: use those of the plan."""
 
 LENGTH, _SHORT, _LINE = 255, 30, 500  # characters of a name or code, of the rest, of an item in notation
 
@@ -88,7 +88,7 @@ async def delete_directory_item(
     """
     planned = await session.changes.plan_removing(entityId, statusId, planId)
     if not session.can_ask and planId != planned.plan_id:
-        return _plan(session, planned, planId)
+        return _plan_result(session, planned, planId)
     return await _carry_out(session, "delete_directory_item", planned)
 
 
@@ -97,7 +97,7 @@ async def apply_directory(
     entityId: EntityId,
     items: Annotated[
         list[Annotated[str, Field(max_length=_LINE)]],
-        BeforeValidator(listed),
+        BeforeValidator(as_lines),
         Field(
             description="Items in order, 500 at most, as get_directory_items prints them; a bare name is a new item",
             max_length=500,
@@ -113,7 +113,7 @@ async def apply_directory(
     """
     planned = await session.changes.plan_declared(entityId, items, planId)
     if planId != planned.plan_id or not planned.plan.operations:
-        return _plan(session, planned, planId)
+        return _plan_result(session, planned, planId)
     return await _carry_out(session, "apply_directory", planned)
 
 
@@ -128,8 +128,8 @@ SPECS = tuple(
 )
 
 
-def _plan(session: Session, planned: Planned, plan_id: str) -> CallToolResult:
-    """The plan, for the user to see; and what is new, if another one was asked for by its id."""
+def _plan_result(session: Session, planned: Planned, plan_id: str) -> CallToolResult:
+    """Return the plan for the user, with the news if another plan was requested by its id."""
     news = session.changes.news(plan_id, planned) if plan_id else None
     result = of_a_plan(planned.answer(news))
     answer = both(plan_text(result), with_additions(result))
@@ -139,17 +139,17 @@ def _plan(session: Session, planned: Planned, plan_id: str) -> CallToolResult:
 
 
 async def _carry_out(session: Session, tool: str, planned: Planned) -> CallToolResult | InputRequiredResult:
-    """Ask the person if the client can, and do what they agree to."""
+    """Ask the person if the client can, and make the change if they agree."""
     if session.can_ask and planned.plan.operations:
         text = plan_text(of_a_plan(planned.answer().model_copy(update={"plan_id": None})))
         answer = await confirm(session, key=planned.plan_id, text=text)
         if isinstance(answer, InputRequiredResult):
             return answer
         if answer != "accepted":
-            return _done(session.changes.rejected(tool, planned, answer), planned)
-    return _done(await session.changes.carry_out(tool, planned, confirmed=session.can_ask), planned)
+            return _done_result(session.changes.rejected(tool, planned, answer), planned)
+    return _done_result(await session.changes.carry_out(tool, planned, confirmed=session.can_ask), planned)
 
 
-def _done(change: Change, planned: Planned) -> CallToolResult:
+def _done_result(change: Change, planned: Planned) -> CallToolResult:
     result = of_what_was_done(change, planned.items)
     return both(change_text(result), result)

@@ -1,6 +1,6 @@
-"""The question to a person whether a change shall be made, through a client that can ask (elicitation).
+"""Asks a person to confirm a change, through a client that can ask (elicitation).
 
-In the form of either protocol era. If the client cannot ask, deleting, applying and merging take two calls.
+Uses the form of either protocol era. If the client cannot ask, deleting, applying and merging take two calls.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from bitrix24_directories.rest import Bitrix24Error, Entry
 
 Answer = Literal["accepted", "declined", "cancelled"]
 
-_ASKS_IN_ANSWERS = "2026-07-28"  # the protocol version from which on a tool's result asks, and the next call answers
+_ASKS_IN_ANSWERS = "2026-07-28"  # from this protocol version on, a tool's result asks and the next call answers
 _CONFIRMATION = "confirmation"
 _ANSWERS: dict[str, Answer] = {"accept": "accepted", "decline": "declined", "cancel": "cancelled"}
-# Nothing but whether they accept. A box to tick would be a second yes.
+# Only accept or decline: a box to tick would be a second confirmation.
 _FORM = {"type": "object", "properties": {}}
 _UNREADABLE = Entry(
     "The client's answer to the question whether to make this change cannot be read; nothing was changed",
@@ -31,16 +31,16 @@ _UNREADABLE = Entry(
 
 
 async def confirm(session: Session, *, key: str, text: str) -> Answer | InputRequiredResult:
-    """Ask the person of a client that can ask; `key` names what they agree to.
+    """Ask the person of a client that can ask; `key` identifies the change.
 
-    Gives their answer, or what the tool has to answer so that the client asks and calls again. Raises Bitrix24Error
+    Returns their answer, or the tool's result that makes the client ask and call again. Raises Bitrix24Error
     (CONFIRMATION_UNREADABLE).
     """
     request = session.request
     assert request is not None, "a client that can ask has sent it"
     form = ElicitRequestFormParams(message=f"{text}\nCarry it out?", requested_schema=_FORM)
     if not is_version_at_least(request.protocol_version, _ASKS_IN_ANSWERS):
-        # The SDK's own asking takes an accepting answer without content for a failure.
+        # The SDK's own method fails for an accepting answer without content.
         try:
             answer = await request.session.elicit_form(
                 form.message, form.requested_schema, related_request_id=request.request_id
@@ -48,9 +48,9 @@ async def confirm(session: Session, *, key: str, text: str) -> Answer | InputReq
         except (ValidationError, MCPError):
             raise Bitrix24Error("CONFIRMATION_UNREADABLE", _UNREADABLE, nothing_was_done=True) from None
         return _ANSWERS[answer.action]
-    # An answer counts only for the very question that was asked: counts in it may have changed meanwhile.
-    asked = f"{key} {hashlib.sha256(form.message.encode()).hexdigest()}"
+    # An answer counts only for exactly this question: numbers in it may have changed meanwhile.
+    question = f"{key} {hashlib.sha256(form.message.encode()).hexdigest()}"
     response = session.responses.get(_CONFIRMATION)
-    if session.state != asked or not isinstance(response, ElicitResult):
-        return InputRequiredResult(input_requests={_CONFIRMATION: ElicitRequest(params=form)}, request_state=asked)
+    if session.state != question or not isinstance(response, ElicitResult):
+        return InputRequiredResult(input_requests={_CONFIRMATION: ElicitRequest(params=form)}, request_state=question)
     return _ANSWERS[response.action]

@@ -1,4 +1,4 @@
-"""The tools that read directories: schemas and descriptions. What they do stands in `directories` and `finding`."""
+"""Schemas of the tools that read directories; `directories` and `finding` do the work."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from bitrix24_directories.mcp_server.session import Session
 from bitrix24_directories.mcp_server.texts.directories import directories_text, found_text, items_text
 
 from .results import both
-from .spec import QUERY_LIMIT, EntityId, ToolSpec, listed, listed_ids
+from .spec import QUERY_LIMIT, EntityId, ToolSpec, as_ids, as_lines
 
 ALL: list[str] = []
-"""No directories named: all of them."""
+"""No directories given: search all."""
 
 
 async def get_directory_items(
@@ -57,14 +57,14 @@ async def find_directory_items(
     session: Session,
     queries: Annotated[
         list[Annotated[str, Field(max_length=QUERY_LIMIT)]],
-        BeforeValidator(listed),
+        BeforeValidator(as_lines),
         Field(
             description="1 to 50 names, codes or words", min_length=1, max_length=50, examples=[["won", "cold call"]]
         ),
     ],
     entityIds: Annotated[
         list[Annotated[str, Field(max_length=ENTITY_ID_LIMIT)]],
-        BeforeValidator(listed_ids),
+        BeforeValidator(as_ids),
         Field(
             description="Search only these directories or fields, 500 at most",
             max_length=500,
@@ -77,7 +77,7 @@ async def find_directory_items(
     Use it when a user names a stage, status, source or type, in any language. Write what is "exact"; otherwise pick
     from what is shown what is clearly meant, or ask. Example: "cold call" gives UC_C0LD01 (Cold call) in SOURCE.
     """
-    from bitrix24_directories.finding.find import find_items  # this tool alone needs it and rapidfuzz
+    from bitrix24_directories.finding.find import find_items  # only this tool needs it and rapidfuzz
 
     result = await find_items(session.directories, queries, entityIds)
     return both(found_text(result), result)

@@ -1,4 +1,4 @@
-"""The tool that makes several codes one: its schema and its texts. What it does is in `changing.merging`."""
+"""Schema of the tool that merges several codes into one; `changing.merging` does the work."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bitrix24_directories.mcp_server.texts.merges import merge_text
 from .changes import LENGTH, PlanId
 from .confirmation import confirm
 from .results import both
-from .spec import EntityId, ToolSpec, listed_codes, writing_hints
+from .spec import EntityId, ToolSpec, as_codes, writing_hints
 
 _ELSEWHERE = "a new plan, since the directory, its fields or the arguments are not as in the plan of that planId"
 
@@ -25,7 +25,7 @@ async def merge_directory_items(
     entityId: EntityId,
     codes: Annotated[
         list[Annotated[str, Field(max_length=LENGTH)]],
-        BeforeValidator(listed_codes),
+        BeforeValidator(as_codes),
         Field(
             description="1 to 50 codes that are to go; records may carry them though no directory has them",
             min_length=1,
@@ -50,8 +50,8 @@ async def merge_directory_items(
     if planId != planned.plan_id or not planned.does_something:
         result = planned.answer([_ELSEWHERE] if planId and planned.does_something else None)
         return both(merge_text(result), result)
-    asked = session.can_ask and not await session.merges.has_consent(planned)
-    if asked:
+    asks_person = session.can_ask and not await session.merges.has_consent(planned)
+    if asks_person:
         text = merge_text(planned.answer().model_copy(update={"plan_id": None}))
         answer = await confirm(session, key=planned.plan_id, text=text)
         if isinstance(answer, InputRequiredResult):
@@ -59,7 +59,7 @@ async def merge_directory_items(
         if answer != "accepted":
             result = session.merges.rejected("merge_directory_items", planned, answer)
             return both(merge_text(result), result)
-    result = await session.merges.carry_out("merge_directory_items", planned, confirmed=asked)
+    result = await session.merges.carry_out("merge_directory_items", planned, confirmed=asks_person)
     return both(merge_text(result), result)
 
 

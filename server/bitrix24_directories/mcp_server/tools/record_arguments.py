@@ -1,5 +1,8 @@
-"""What a model passes for the fields of a record, or of several: `NAME=value` lines, objects, or JSON of either; also
-the bodies of REST calls, and the lists of names and values that other tools take."""
+"""Reads the fields of records from a model's arguments.
+
+They are `NAME=value` lines, objects, or JSON of either; also the bodies of REST calls, and the lists of names and
+values that other tools take.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,13 @@ from bitrix24_directories.text import one_line, quoted, shown_id
 
 MOST_RECORDS, MOST_FIELDS, VALUE_LIMIT = 50, 200, 65_535
 _SHOWN = 60
-_DEPTH = 3  # of lists and bodies in each other
+_DEPTH = 3  # of nested lists and bodies
 _DIGITS = 15
 
-_NAMES = {"name", "field", "key", "code"}  # of what holds a field's name, its value beside it
-_SEVERAL = {"data", "records", "items"}  # of what holds a list of records: `data` in crm.item.batchImport
+_NAMES = {"name", "field", "key", "code"}  # keys of a field's name, beside its value
+_SEVERAL = {"data", "records", "items"}  # keys of a list of records: `data` in crm.item.batchImport
 _ONE_RECORD = {"fields", "data", "record"}
-_KNOWN_OF_FIELDS = {"title", "label", "type", "description"}  # what other tools tell beside a field's name and value
+_FIELD_EXTRAS = {"title", "label", "type", "description"}  # from other tools, beside name and value
 _BESIDE = {"entitytypeid", "id", "recordid", "params"}
 _BULLET = re.compile(r"\s*[-*•·–—]\s+")
 _FENCE = re.compile(r"\s*```\w*\n(?P<inside>.*)\n```\s*", re.DOTALL)
@@ -33,19 +36,19 @@ Pairs = list[tuple[str, Any]]
 
 @dataclass(frozen=True)
 class GivenRecord:
-    """The fields and values of a record, and the numbers that stood beside them in the body of a REST call."""
+    """Fields and values of a record, and the numbers beside them in the body of a REST call."""
 
     pairs: Pairs
     entity_type_id: int | None = None
     record_id: int | None = None
 
 
-def read_records(given: object) -> list[GivenRecord]:
-    """One record out of lines, of names with values, or of an object; several out of as many objects or lists.
+def read_records(argument: object) -> list[GivenRecord]:
+    """Return one record from lines, names with values or an object; several from a list.
 
-    Raises Bitrix24Error (INVALID_ARGUMENTS) for what is none of these, and for more than the limits allow.
+    Raises Bitrix24Error (INVALID_ARGUMENTS) for anything else, and for more than the limits allow.
     """
-    records = _records(given, _DEPTH)
+    records = _records(argument, _DEPTH)
     if len(records) > MOST_RECORDS:
         raise refused_argument("fields", f"expected {MOST_RECORDS} records at most; got {len(records)}")
     for record in records:
@@ -67,26 +70,27 @@ def refused_argument(name: str, why: str) -> Bitrix24Error:
     )
 
 
-def _records(given: object, depth: int) -> list[GivenRecord]:
-    entries = list(_entries(given))
-    whole = [one for one in entries if isinstance(one, list) or (isinstance(one, dict) and not _is_pair(one))]
+def _records(argument: object, depth: int) -> list[GivenRecord]:
+    entries = list(_entries(argument))
+    whole = [entry for entry in entries if isinstance(entry, list) or (isinstance(entry, dict) and not _is_pair(entry))]
     if depth and entries and len(whole) == len(entries):
-        return [record for one in whole for record in _records_of(one, depth - 1)]
-    return [GivenRecord([pair for one in entries for pair in _pairs(one)])]
+        return [record for entry in whole for record in _records_of(entry, depth - 1)]
+    return [GivenRecord([pair for entry in entries for pair in _pairs(entry)])]
 
 
-def _entries(given: object) -> Iterator[object]:
-    """The lines of a text, or what stands in a list, without bullets and comments; objects that came as JSON."""
-    if isinstance(given, str):
-        fenced = _FENCE.fullmatch(given)
-        text = (fenced["inside"] if fenced else given).strip()
-        given = _from_json(text) if text.startswith(("{", "[")) else text.splitlines()
-    for one in given if isinstance(given, list) else [given]:
-        if not isinstance(one, str):
-            yield one
+def _entries(argument: object) -> Iterator[object]:
+    """Yield the lines of a text or the items of a list, and parsed objects for JSON.
+    Bullets and comments are removed."""
+    if isinstance(argument, str):
+        fenced = _FENCE.fullmatch(argument)
+        text = (fenced["inside"] if fenced else argument).strip()
+        argument = _from_json(text) if text.startswith(("{", "[")) else text.splitlines()
+    for entry in argument if isinstance(argument, list) else [argument]:
+        if not isinstance(entry, str):
+            yield entry
             continue
-        bullet = _BULLET.match(one)
-        line = one[bullet.end() :] if bullet else one
+        bullet = _BULLET.match(entry)
+        line = entry[bullet.end() :] if bullet else entry
         if line.strip() and not line.lstrip().startswith("#"):
             yield _from_json(line) if line.lstrip().startswith(("{", "[{")) else line
 
@@ -110,27 +114,27 @@ def _records_of(entry: list[Any] | dict[str, Any], depth: int) -> list[GivenReco
         raise refused_argument("fields", why)
     type_id, record_id = _number(entry, ("entitytypeid",), 2), _number(entry, ("id", "recordid"), 15)
     records = _records(entry[inside], depth)
-    records = [one if one.entity_type_id else replace(one, entity_type_id=type_id) for one in records]
-    return [one if one.record_id else replace(one, record_id=record_id) for one in records]
+    records = [record if record.entity_type_id else replace(record, entity_type_id=type_id) for record in records]
+    return [record if record.record_id else replace(record, record_id=record_id) for record in records]
 
 
 def _holds_records(key: str, value: object) -> bool:
-    """Whether what stands under a key of an object are not the values of a field, but whole records."""
+    """True if the value under a key of an object is whole records, not the values of a field."""
     if _folded(key) == "fields" or (_folded(key) in _ONE_RECORD and isinstance(value, dict)):
         return isinstance(value, dict | list | str)
     if _folded(key) not in _SEVERAL or not isinstance(value, list):
         return False
-    return bool(value) and all(isinstance(one, dict | list) or str(one).lstrip().startswith("{") for one in value)
+    return bool(value) and all(isinstance(item, dict | list) or str(item).lstrip().startswith("{") for item in value)
 
 
-def _number(body: Mapping[str, Any], names: tuple[str, ...], such: int) -> int | None:
+def _number(body: Mapping[str, Any], names: tuple[str, ...], example: int) -> int | None:
     for key, value in body.items():
         if _folded(key) not in names or value in (None, ""):
             continue
         text = "" if isinstance(value, bool) else str(value)
         if not (text.isascii() and text.isdecimal() and len(text) <= _DIGITS):
             got = one_line(quoted(value), _SHOWN)
-            raise refused_argument("fields", f"{key}: expected a number such as {such}; got {got}")
+            raise refused_argument("fields", f"{key}: expected a number such as {example}; got {got}")
         return int(text)
     return None
 
@@ -140,22 +144,21 @@ def _folded(key: str) -> str:
 
 
 def _is_pair(entry: Mapping[str, Any]) -> bool:
-    """Whether it is a field's name and its value, whatever else is told of it: no field is called VALUE."""
+    """True if it has a field's name and its value, whatever else: no field is called VALUE."""
     names = {key.casefold() for key in entry}
     return "value" in names and not names.isdisjoint(_NAMES)
 
 
 def _pairs(entry: object) -> Iterator[tuple[str, Any]]:
     if isinstance(entry, str):
-        yield _pair(entry)
+        yield _split_pair(entry)
     elif isinstance(entry, dict) and _is_pair(entry):
-        name, *others = (key for key in entry if key.casefold() in _NAMES)
+        name, *other_keys = (key for key in entry if key.casefold() in _NAMES)
         value = next(key for key in entry if key.casefold() == "value")
-        others += [key for key in entry if key.casefold() not in _NAMES | _KNOWN_OF_FIELDS | {"value"}]
-        if others:
-            why = (
-                f"{name} and {value} are a field's name and value, and {shown_id(others[0], _SHOWN)} stands beside them"
-            )
+        other_keys += [key for key in entry if key.casefold() not in _NAMES | _FIELD_EXTRAS | {"value"}]
+        if other_keys:
+            other = shown_id(other_keys[0], _SHOWN)
+            why = f"{name} and {value} are a field's name and value, and {other} stands beside them"
             raise refused_argument("fields", f"{why}: leave it out, or pass NAME=value")
         if not (isinstance(entry[name], str) and entry[name].strip()):
             got = one_line(quoted(entry[name]), _SHOWN)
@@ -167,10 +170,10 @@ def _pairs(entry: object) -> Iterator[tuple[str, Any]]:
         raise refused_argument("fields", "expected a list of texts such as STAGE_ID=WON, or an object")
 
 
-def _pair(line: str) -> tuple[str, str]:
+def _split_pair(line: str) -> tuple[str, str]:
     sign = "=" if "=" in line and not _NAME_BEFORE_COLON.match(line) else ":"
-    name, found, value = line.partition(sign)
-    if not (found and name.strip()):
+    name, separator, value = line.partition(sign)
+    if not (separator and name.strip()):
         raise refused_argument("fields", f'"{shown_id(line, _SHOWN)}" is not NAME=value')
     if another := _ANOTHER_FIELD.search(value):
         why = f"{shown_id(another[0].strip(', ;='), _SHOWN)} stands in the value of {shown_id(name.strip(), _SHOWN)}"

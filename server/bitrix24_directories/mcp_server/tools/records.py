@@ -1,4 +1,4 @@
-"""The tool that checks records: its schema and its text. What it does is in `records`."""
+"""The tool that checks records: its schema and text. `records` does the work."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from .results import both
 from .spec import ToolSpec
 
 
-def _as_text(given: object) -> object:
-    return str(given) if isinstance(given, int) and not isinstance(given, bool) else given
+def _as_text(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 async def check_record(
@@ -52,23 +52,23 @@ async def check_record(
     titles, values codes or the user's words. Then write exactly what stands under Write, and ask the user about what is
     left out.
     """
-    from bitrix24_directories.records.check import check_record as check  # its matcher is needed by this tool alone
+    from bitrix24_directories.records.check import check_record as check  # only this tool needs its matcher
 
     if recordId and not (recordId.isascii() and recordId.isdecimal()):
         why = f'expected the record\'s number, such as 15, or nothing for a new record; got "{shown_id(recordId, 15)}"'
         raise refused_argument("recordId", why)
-    beside = next((one.record_id for one in fields if one.record_id is not None), None)
+    beside = next((record.record_id for record in fields if record.record_id is not None), None)
     record_id = int(recordId) if recordId else beside
     if record_id is not None and len(fields) > 1:
         raise refused_argument("fields", "with recordId it has to be one record")
     if beside not in (None, record_id):
         raise refused_argument("recordId", f"{record_id}, and the id beside fields is {beside}: give one of them")
-    types = sorted({one.entity_type_id for one in fields if one.entity_type_id is not None})
+    types = sorted({record.entity_type_id for record in fields if record.entity_type_id is not None})
     if len(types) > 1:
-        listed = ", ".join(map(str, types))
-        why = f"the records have several entityTypeIds ({listed}): check those of each kind in a call of their own"
+        numbers = ", ".join(map(str, types))
+        why = f"the records have several entityTypeIds ({numbers}): check those of each kind in a call of their own"
         raise refused_argument("fields", why)
-    records = [one.pairs for one in fields]
+    records = [record.pairs for record in fields]
     result = await check(session.directories, entity, records, record_id, entity_type_id=types[0] if types else None)
     return both(record_text(result, record_id), result)
 

@@ -1,4 +1,4 @@
-"""All tools, by name. A new one is a file and a line here."""
+"""All tools by name. A new one takes a file, and a line here."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def reading_tools() -> Mapping[str, ToolSpec]:
 @cache
 def changing_tools() -> Mapping[str, ToolSpec]:
     """The tools that change a portal, in the order in which clients list them."""
-    from . import changes, merges  # what most never need
+    from . import changes, merges  # few servers need them
 
     return {spec.name: spec for spec in (*changes.SPECS, merges.SPEC)}
 
 
 def tool_named(name: str) -> ToolSpec | None:
-    """The tool of a name, whether or not changes are switched on."""
+    """Return the tool of a name, even if changes are switched off."""
     return reading_tools().get(name) or changing_tools().get(name)

@@ -1,4 +1,4 @@
-"""Results: a text and its structured twin; and failures, with what is known of a change."""
+"""Results as text and structured content; and failures, with the known state of a change."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from bitrix24_directories.rest import Bitrix24Error
 
 
 def both(text: str, result: Result) -> CallToolResult:
-    """A result in both channels, and nothing else: older clients lose a whole answer to a kind of block that they do
-    not know, and adapters hand models what these cannot take."""
+    """Return a result in both channels, and nothing else.
+    Older clients lose a whole answer if it has a kind of block that they do not know, and adapters pass models blocks
+    that these cannot take."""
     return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=result.structured())
 
 
 def failed(error: Bitrix24Error, redact: Redactor) -> CallToolResult:
-    """The result of a call that failed, without secrets; with what became of a change that stopped half-way."""
-    said = Failure(
+    """Return a failed call's result, without secrets, with the state of a half-made change."""
+    failure = Failure(
         code=error.code,
         http_status=error.http_status,
         category=error.category,
@@ -40,12 +41,12 @@ def failed(error: Bitrix24Error, redact: Redactor) -> CallToolResult:
                     "To go on, declare the directory again with apply_directory, and show the user the new plan."
                 )
         case merge:
-            from bitrix24_directories.changing.merging.models import Merge  # what most never need
+            from bitrix24_directories.changing.merging.models import Merge  # few calls need it
             from bitrix24_directories.mcp_server.texts.merges import merge_text
 
             assert isinstance(merge, Merge)
             lines.append(merge_text(merge))
-    structured: dict[str, Any] = {"error": said.structured()}
+    structured: dict[str, Any] = {"error": failure.structured()}
     if isinstance(error.partial_result, Result):
         structured |= error.partial_result.structured()
     return CallToolResult(

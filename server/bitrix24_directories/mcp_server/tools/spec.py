@@ -1,4 +1,4 @@
-"""All that a tool is, in one place; and how arguments are read that came as one text."""
+"""The complete description of a tool; and the reading of list arguments sent as one text."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def writing_hints(*, destructive: bool, idempotent: bool) -> ToolAnnotations:
 
 @dataclass(frozen=True)
 class ToolSpec:
-    """A tool. Its name, description, arguments and output are those of `function`, which takes the session first.
+    """A tool, described by `function`: name, description, arguments after the session, output.
 
-    `scopes` are what the caller needs; `has_picture` says that clients with MCP Apps may show its result.
+    `scopes` are those that the caller needs; with `has_picture`, clients with MCP Apps may show its result.
     """
 
     function: Callable[..., Awaitable[CallToolResult | InputRequiredResult]]
@@ -60,7 +60,7 @@ class ToolSpec:
 
     @cached_property
     def writes(self) -> bool:
-        """Whether it changes the portal."""
+        """True if the tool changes the portal."""
         return not self.annotations.read_only_hint
 
     @cached_property
@@ -69,7 +69,7 @@ class ToolSpec:
 
     @cached_property
     def arguments(self) -> JsonSchema:
-        """The schema with all that the arguments are held to."""
+        """The schema with all limits of the arguments."""
         schema: JsonSchema = self._metadata.arg_model.model_json_schema(by_alias=True)
         lean(schema)
         return schema
@@ -87,57 +87,59 @@ class ToolSpec:
         )
 
     def validated(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """The values that the function takes. Raises Bitrix24Error, which names those that are wrong."""
+        """Return the values for the function. Raises Bitrix24Error with the names of wrong ones."""
         try:
             return self._metadata.validate_arguments(dict(arguments))
         except ValidationError as exc:
-            named = (str(error["loc"][0]) for error in exc.errors(include_input=False) if error["loc"])
-            wrong = [name for name in dict.fromkeys(named) if name in self.arguments["properties"]]
+            names = (str(error["loc"][0]) for error in exc.errors(include_input=False) if error["loc"])
+            wrong = [name for name in dict.fromkeys(names) if name in self.arguments["properties"]]
             if not wrong:
                 raise
             raise refused(self.name, self.arguments, arguments, wrong) from None
 
 
 def _for_all_clients(schema: JsonSchema) -> JsonSchema:
-    """The keywords that each client and model API takes; what others would say goes into the descriptions.
+    """Return the schema keywords that every client and model API takes.
 
-    OpenAI's strict mode refuses `examples`, `default` and lengths, google-genai's bridge `additionalProperties`.
+    Other keywords become part of the descriptions. OpenAI's strict mode refuses `examples`, `default` and lengths,
+    google-genai's bridge `additionalProperties`.
     """
     properties: JsonSchema = {}
-    for name, of in schema["properties"].items():
-        kept: JsonSchema = {key: of[key] for key in ("type", "description", "enum") if key in of}
-        if "items" in of:
-            kept["items"] = {"type": of["items"]["type"]}
-        if "examples" in of:
-            shown = (one if isinstance(one, str) else json.dumps(one, ensure_ascii=False) for one in of["examples"])
-            kept["description"] += f", such as {', '.join(shown)}"
-        if "enum" not in of and (limit := of.get("items", of).get("maxLength")):
-            kept["description"] += f"; at most {limit} characters{' each' if 'items' in of else ''}"
-        properties[name] = kept
+    for name, definition in schema["properties"].items():
+        reduced: JsonSchema = {key: definition[key] for key in ("type", "description", "enum") if key in definition}
+        if "items" in definition:
+            reduced["items"] = {"type": definition["items"]["type"]}
+        if "examples" in definition:
+            examples = definition["examples"]
+            texts = (text if isinstance(text, str) else json.dumps(text, ensure_ascii=False) for text in examples)
+            reduced["description"] += f", such as {', '.join(texts)}"
+        if "enum" not in definition and (limit := definition.get("items", definition).get("maxLength")):
+            reduced["description"] += f"; at most {limit} characters{' each' if 'items' in definition else ''}"
+        properties[name] = reduced
     return {"type": "object", "properties": properties} | {key: schema[key] for key in ("required",) if key in schema}
 
 
-def listed(given: object) -> object:
-    """A text that was sent for a list: one entry a line. Raises ValueError for a JSON list that is broken."""
-    if not isinstance(given, str):
-        return given
-    if given.lstrip().startswith('["'):
+def as_lines(value: object) -> object:
+    """Split a text that was sent for a list into lines. Raises ValueError for broken JSON lists."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith('["'):
         raise ValueError("broken JSON")
-    return [line for line in given.splitlines() if line.strip()]
+    return [line for line in value.splitlines() if line.strip()]
 
 
-def listed_ids(given: object) -> object:
-    """The same for directory ids and fields: commas part them too, and so do blanks, unless they stand in a title."""
-    entries = listed(given)
-    if entries is given or not isinstance(entries, list):
-        return given
+def as_ids(value: object) -> object:
+    """Split a text as `as_lines`, and entries at commas; also at blanks unless it is a title."""
+    entries = as_lines(value)
+    if entries is value or not isinstance(entries, list):
+        return value
     parts = (part.split() for entry in entries for part in re.split("[,;]", entry))
-    return [one for words in parts for one in (words if all(map(could_be_id, words)) else [" ".join(words)])]
+    return [text for words in parts for text in (words if all(map(could_be_id, words)) else [" ".join(words)])]
 
 
-def listed_codes(given: object) -> object:
-    """The same for codes: commas part them too."""
-    entries = listed(given)
-    if entries is given or not isinstance(entries, list):
-        return given
+def as_codes(value: object) -> object:
+    """Split a text as `as_lines`, and entries at commas."""
+    entries = as_lines(value)
+    if entries is value or not isinstance(entries, list):
+        return value
     return [code for entry in entries for part in re.split("[,;]", entry) if (code := part.strip())]

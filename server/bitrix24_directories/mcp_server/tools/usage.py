@@ -1,4 +1,4 @@
-"""The tool that tells who carries a directory's codes: its schema and its text. What it does is in `records`."""
+"""Schema of the tool that counts a directory's codes in records; `records` does the work."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def get_directory_usage(
     """Count the CRM records that carry each code of a directory, and find codes that it does not have. Use it before
     deleting an item.
     """
-    from bitrix24_directories.records.usage import part_of_usage, usage  # its matcher is needed by few
+    from bitrix24_directories.records.usage import part_of_usage, usage  # few calls need its matcher
 
     directories = session.directories
     whole = await usage(directories, entityId, fresh=fresh)
@@ -43,10 +43,10 @@ async def get_directory_usage(
     if not session.shows_pictures:
         return answer
     detailed: Sequence[Item] = ()
-    with anyio.move_on_after(_LOOKS_SECONDS), contextlib.suppress(Bitrix24Error):  # a picture does without colours
+    with anyio.move_on_after(_LOOKS_SECONDS), contextlib.suppress(Bitrix24Error):  # colours are optional
         detailed = (await directories.items(result.entity_id, details=True, fresh=fresh)).items
-    shown = whole if len(result.items) == len(whole.items) else result
-    return with_picture(answer, of_usage(shown, detailed, after.strip()))
+    pictured = whole if len(result.items) == len(whole.items) else result
+    return with_picture(answer, of_usage(pictured, detailed, after.strip()))
 
 
 SPEC = ToolSpec(
