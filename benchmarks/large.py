@@ -117,8 +117,8 @@ def _logged(log: str, *, surely: bool) -> set[int]:
     lines = [json.loads(line) for line in Path(log).read_text(encoding="utf-8").splitlines()]
     outcomes = {line["id"]: line["outcome"] for line in lines if line["event"] == "outcome"}
     tried = {line["id"]: line["recordId"] for line in lines if line["event"] == "intent" and "recordId" in line}
-    said = {number: outcomes.get(number, "" if surely else "moved") for number in tried}
-    return {tried[number] for number, outcome in said.items() if outcome == "moved"}
+    reported = {number: outcomes.get(number, "" if surely else "moved") for number in tried}
+    return {tried[number] for number, outcome in reported.items() if outcome == "moved"}
 
 
 def _program(webhook: str, *arguments: str, plan: str = "enterprise") -> tuple[list[str], dict[str, str]]:

@@ -181,11 +181,11 @@ async def _tokens() -> tuple[int, int]:
         async with assistant(PortalInProcess(portal), plan="enterprise") as someone:
             for entity_ids in ([], ids[:2], ids[:6]):
                 for group in (queries[start : start + 50] for start in range(0, len(queries), 50)):
-                    said = await someone.call("find_directory_items", queries=group, entityIds=entity_ids)
-                    many = max(many, len(encoding.encode(said.text)))
+                    result = await someone.call("find_directory_items", queries=group, entityIds=entity_ids)
+                    many = max(many, len(encoding.encode(result.text)))
                 for query in queries[::7]:
-                    said = await someone.call("find_directory_items", queries=[query], entityIds=entity_ids)
-                    one = max(one, len(encoding.encode(said.text)))
+                    result = await someone.call("find_directory_items", queries=[query], entityIds=entity_ids)
+                    one = max(one, len(encoding.encode(result.text)))
     return many, one
 
 

@@ -136,10 +136,10 @@ async def answered(*, naming: bool) -> dict[Case, Answer]:
             for entity_ids, cases in by_scope.items():
                 for group in (cases[start : start + 50] for start in range(0, len(cases), 50)):
                     queries = [case.query for case in group]
-                    said = await someone.call("find_directory_items", queries=queries, entityIds=list(entity_ids))
-                    assert not said.is_error, said.text
-                    read = functools.partial(_answer, choices=said.structured.get("choices", {}))
-                    found |= zip(group, map(read, said.structured["results"]), strict=True)
+                    result = await someone.call("find_directory_items", queries=queries, entityIds=list(entity_ids))
+                    assert not result.is_error, result.text
+                    read = functools.partial(_answer, choices=result.structured.get("choices", {}))
+                    found |= zip(group, map(read, result.structured["results"]), strict=True)
     return found
 
 

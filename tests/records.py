@@ -202,18 +202,18 @@ def _holds_zero(value: Any) -> bool:
 
 
 def assert_claims(
-    language: str, kind: RecordType, fields: Values, said: Values, pipeline: int | None, *, old: bool
+    language: str, kind: RecordType, fields: Values, result: Values, pipeline: int | None, *, old: bool
 ) -> None:
     """That today's portal does with each field, sent as it came, what is said that it would do; older ones, too, where
     something is said of them. `pipeline` is that of the record that is updated, -1 for one without; None: a new one.
     """
-    for checked in said["fields"]:
+    for checked in result["fields"]:
         told = "drop it" if checked["outcome"] == "dropped" else checked.get("otherwise", "")
         today, _, older = told.partition(", or, on older portals, ")
         ages: dict[Age, str] = {"today": today, "older": older}
         for age, claim in ages.items():
             if claim:
-                sent = _send(fresh_store(language, age), kind, fields, checked, said, pipeline, old=old)
+                sent = _send(fresh_store(language, age), kind, fields, checked, result, pipeline, old=old)
                 assert _holds(claim, sent), f"{checked['field']}={sent.value!r}: {claim}? {sent.stored!r}"
 
 
@@ -300,7 +300,7 @@ def _send(
     kind: RecordType,
     fields: Values,
     checked: Values,
-    said: Values,
+    result: Values,
     pipeline: int | None,
     *,
     old: bool,
@@ -308,8 +308,8 @@ def _send(
     """Write one of the fields, beside the pipeline that was given, and the same record without it."""
     key = checked["field"]
     pipelines = {name for one in kind.fields if one.kind == "crm_category" for name in (one.name, one.old_name)}
-    given_pipeline = said.get("pipelineFrom") != "stage"
-    besides = {name: value for name, value in said["write"].items() if name in pipelines - {key} and given_pipeline}
+    given_pipeline = result.get("pipelineFrom") != "stage"
+    besides = {name: value for name, value in result["write"].items() if name in pipelines - {key} and given_pipeline}
     ids = [None if pipeline is None else existing(store, kind.id, max(pipeline, 0)) for _ in range(2)]
     without = dict(written(store, kind, besides, ids[0], old=old))
     try:

@@ -67,10 +67,10 @@ async def test_a_new_record_goes_there_as_it_was_answered_here(
     portal: RunningPortal, tool: str, given: dict[str, Any], more: dict[str, Any]
 ) -> None:
     async with assistant(portal) as ours, Client(other_server(portal.webhook_url())) as theirs:
-        said = await ours.call("check_record", entity="deal", fields=given)
-        written = await theirs.call_tool(tool, {"fields": said.structured["write"], **more})
+        result = await ours.call("check_record", entity="deal", fields=given)
+        written = await theirs.call_tool(tool, {"fields": result.structured["write"], **more})
         assert not written.is_error
-        assert json.dumps(said.structured["write"], ensure_ascii=False) in said.text
+        assert json.dumps(result.structured["write"], ensure_ascii=False) in result.text
     record_id = int(re.findall(r"\d+", str(written.content))[0])
     record = portal.portal.store.records.all[2, record_id]
     assert record["categoryId"] == 1
@@ -93,8 +93,8 @@ async def test_without_the_check_the_other_server_stores_what_was_guessed(portal
 async def test_a_record_that_exists_is_changed_within_its_pipeline(portal: RunningPortal) -> None:
     deal = next(deal for deal in portal.portal.store.records.of(2) if deal["categoryId"] == 2)
     async with assistant(portal) as ours, Client(other_server(portal.webhook_url())) as theirs:
-        said = await ours.call("check_record", entity="deal", fields={"STAGE_ID": "WON"}, recordId=str(deal["id"]))
-        await theirs.call_tool("update_deal", {"id": deal["id"], "fields": said.structured["write"]})
+        result = await ours.call("check_record", entity="deal", fields={"STAGE_ID": "WON"}, recordId=str(deal["id"]))
+        await theirs.call_tool("update_deal", {"id": deal["id"], "fields": result.structured["write"]})
     assert portal.portal.store.records.all[2, deal["id"]]["stageId"] == "C2:WON"
 
 

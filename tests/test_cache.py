@@ -64,10 +64,10 @@ async def test_it_is_read_again_when_its_time_is_over(someone: Assistant, portal
 async def test_fresh_reads_now_and_keeps_what_it_read(someone: Assistant, portal: PortalInProcess) -> None:
     await someone.call("get_directory_items", entityId="SOURCE")
     portal.portal.store.add("SOURCE", "PODCAST", "Podcast")
-    said = await someone.call("get_directory_items", entityId="SOURCE", fresh=True)
-    assert "PODCAST" in said.text
-    assert "ago" not in said.text
-    assert (await someone.call("get_directory_items", entityId="SOURCE")).structured == said.structured
+    result = await someone.call("get_directory_items", entityId="SOURCE", fresh=True)
+    assert "PODCAST" in result.text
+    assert "ago" not in result.text
+    assert (await someone.call("get_directory_items", entityId="SOURCE")).structured == result.structured
     assert len(portal.portal.calls) == 2
 
 
@@ -82,8 +82,8 @@ async def test_with_the_cache_off_an_answer_costs_one_request_all_the_same(porta
     """Which fields take the codes is no part of what was asked for, and read at most every five minutes."""
     async with assistant(portal, cache_ttl=0) as someone:
         for _ in range(3):
-            said = await someone.call("get_directory_items", entityId="SOURCE")
-            assert said.structured["usedIn"] == SOURCE_FIELDS
+            result = await someone.call("get_directory_items", entityId="SOURCE")
+            assert result.structured["usedIn"] == SOURCE_FIELDS
         assert portal.methods_called.count("crm.status.entity.items") == 3
         assert len(portal.portal.calls) == 5
         await anyio.sleep(300)
@@ -147,16 +147,16 @@ async def test_a_directory_that_disappears_is_not_taken_for_empty(someone: Assis
 @pytest.mark.parametrize("cache_ttl", [0, 300])
 async def test_equal_calls_at_once_share_one_request(portal: PortalInProcess, cache_ttl: float) -> None:
     portal.order(delay=1)
-    said = []
+    results = []
     async with assistant(portal, cache_ttl=cache_ttl) as someone:
 
         async def ask() -> None:
-            said.append(await someone.call("get_directory_items", entityId="DEAL_STAGE"))
+            results.append(await someone.call("get_directory_items", entityId="DEAL_STAGE"))
 
         async with anyio.create_task_group() as tasks:
             for _ in range(100):
                 tasks.start_soon(ask)
-    assert [answer.structured["total"] for answer in said] == [8] * 100
+    assert [answer.structured["total"] for answer in results] == [8] * 100
     assert portal.methods_called.count("crm.status.entity.items") == 1
 
 

@@ -58,14 +58,14 @@ async def twice(someone: Assistant, tool: str, **arguments: Any) -> Any:
 
 
 async def test_add_makes_a_code_and_finds_the_place(someone: Assistant, portal: PortalInProcess) -> None:
-    said = await someone.call(
+    result = await someone.call(
         "add_directory_item", entityId="deal_stage", name="Contract review", after="FINAL_INVOICE"
     )
-    assert said.structured["status"] == "done"
+    assert result.structured["status"] == "done"
     assert codes(portal, "DEAL_STAGE")[4:7] == ["FINAL_INVOICE", "CONTRACT_REVIEW", "WON"]
-    assert [found["statusId"] for found in said.structured["items"]] == codes(portal, "DEAL_STAGE")[4:7]
-    assert said.structured["total"] == len(codes(portal, "DEAL_STAGE"))
-    assert "CONTRACT_REVIEW: Contract review (id " in said.text
+    assert [found["statusId"] for found in result.structured["items"]] == codes(portal, "DEAL_STAGE")[4:7]
+    assert result.structured["total"] == len(codes(portal, "DEAL_STAGE"))
+    assert "CONTRACT_REVIEW: Contract review (id " in result.text
 
 
 async def test_added_stages_come_before_the_winning_one_unless_they_are_failures(
@@ -111,8 +111,8 @@ async def test_neighbours_are_renumbered_only_where_there_is_no_room(
 async def test_codes_made_from_names(
     someone: Assistant, portal: PortalInProcess, entity_id: str, name: str, code: str
 ) -> None:
-    said = await someone.call("add_directory_item", entityId=entity_id, name=name)
-    assert not said.is_error, said.text
+    result = await someone.call("add_directory_item", entityId=entity_id, name=name)
+    assert not result.is_error, result.text
     assert code in codes(portal, entity_id)
 
 
@@ -147,19 +147,19 @@ async def test_a_name_without_any_letter_gets_a_code_too(someone: Assistant, por
 async def test_what_the_rules_forbid_is_refused_before_anything_is_sent(
     someone: Assistant, portal: PortalInProcess, tool: str, arguments: dict[str, Any], part: str
 ) -> None:
-    said = await someone.call(tool, **arguments)
-    assert said.is_error
-    assert part in said.text
-    assert said.error["category"] == "input"
+    result = await someone.call(tool, **arguments)
+    assert result.is_error
+    assert part in result.text
+    assert result.error["category"] == "input"
     assert WRITES.isdisjoint(portal.methods_called)
 
 
 async def test_update_keeps_the_place_and_what_is_left_out(someone: Assistant, portal: PortalInProcess) -> None:
     before = item(portal, "DEAL_STAGE", "EXECUTING")
-    said = await someone.call("update_directory_item", entityId="DEAL_STAGE", statusId="executing", name="Doing")
+    result = await someone.call("update_directory_item", entityId="DEAL_STAGE", statusId="executing", name="Doing")
     after = item(portal, "DEAL_STAGE", "EXECUTING")
     assert (after.name, after.sort, after.color) == ("Doing", before.sort, before.color)
-    assert said.structured["steps"][0]["changes"] == [f"renamed from {before.name}"]
+    assert result.structured["steps"][0]["changes"] == [f"renamed from {before.name}"]
     await someone.call(
         "update_directory_item", entityId="DEAL_STAGE", statusId="EXECUTING", color="#112233", after="NEW"
     )
@@ -168,8 +168,8 @@ async def test_update_keeps_the_place_and_what_is_left_out(someone: Assistant, p
 
 
 async def test_an_update_that_changes_nothing_sends_nothing(someone: Assistant, portal: PortalInProcess) -> None:
-    said = await someone.call("update_directory_item", entityId="DEAL_STAGE", statusId="WON")
-    assert said.structured["status"] == "unchanged"
+    result = await someone.call("update_directory_item", entityId="DEAL_STAGE", statusId="WON")
+    assert result.structured["status"] == "unchanged"
     assert WRITES.isdisjoint(portal.methods_called)
 
 
@@ -178,20 +178,20 @@ async def test_delete_takes_two_steps_where_nobody_can_be_asked(someone: Assista
     assert planned.structured["status"] == "planned"
     assert "Show this to the user" in planned.text
     assert "ADVERTISING" in codes(portal, "SOURCE")
-    said = await someone.call(
+    result = await someone.call(
         "delete_directory_item", entityId="SOURCE", statusId="ADVERTISING", planId=planned.structured["planId"]
     )
-    assert said.structured["status"] == "done"
+    assert result.structured["status"] == "done"
     assert "ADVERTISING" not in codes(portal, "SOURCE")
 
 
 async def test_an_item_in_use_is_explained(someone: Assistant, portal: PortalInProcess) -> None:
     """By records that the user may not read, or the portal would not have been asked."""
     portal.order(method="crm.status.delete", code="", description="There are active items in this status.")
-    said = await twice(someone, "delete_directory_item", entityId="SOURCE", statusId="WEB")
-    assert said.error["code"] == "ITEM_IN_USE"
-    assert "Move those records to another item first, with merge_directory_items" in said.text
-    assert "Nothing was changed in SOURCE" in said.text
+    result = await twice(someone, "delete_directory_item", entityId="SOURCE", statusId="WEB")
+    assert result.error["code"] == "ITEM_IN_USE"
+    assert "Move those records to another item first, with merge_directory_items" in result.text
+    assert "Nothing was changed in SOURCE" in result.text
     assert "WEB" in codes(portal, "SOURCE")
 
 
@@ -219,10 +219,10 @@ async def test_apply_shows_the_plan_and_then_carries_it_out(someone: Assistant, 
         "EXECUTING",
         "APOLOGY",
     }
-    said = await someone.call(
+    result = await someone.call(
         "apply_directory", entityId="DEAL_STAGE", items=lines, planId=planned.structured["planId"]
     )
-    assert said.structured["status"] == "done"
+    assert result.structured["status"] == "done"
     assert codes(portal, "DEAL_STAGE") == ["NEW", "CONTRACT_REVIEW", "FINAL_INVOICE", "WON", "LOSE", "LATE"]
     assert sum(any(write in str(call) for write in WRITES) for call in portal.portal.calls) == 1
     again = await someone.call("apply_directory", entityId="DEAL_STAGE", items=lines)
@@ -269,9 +269,9 @@ async def test_what_the_tools_print_can_be_handed_back(someone: Assistant) -> No
         for details in (False, True):
             printed = (await someone.call("get_directory_items", entityId=entity_id, details=details)).text
             for items in (printed, printed.splitlines()):
-                said = await someone.call("apply_directory", entityId=entity_id, items=items)
-                assert said.structured["status"] == "unchanged", said.text
-                assert said.structured["steps"] == []
+                result = await someone.call("apply_directory", entityId=entity_id, items=items)
+                assert result.structured["status"] == "unchanged", result.text
+                assert result.structured["steps"] == []
 
 
 @pytest.mark.parametrize(
@@ -287,11 +287,11 @@ async def test_what_the_tools_print_can_be_handed_back(someone: Assistant) -> No
 async def test_lines_that_are_refused_say_why_and_remove_nothing(
     someone: Assistant, portal: PortalInProcess, lines: list[str], status_id: str | None, why: str
 ) -> None:
-    said = await someone.call("apply_directory", entityId="SOURCE", items=lines)
-    refused = [step for step in said.structured["steps"] if step["action"] == "refused"]
-    assert any(step.get("statusId") == status_id and why in step["why"] for step in refused), said.text
+    result = await someone.call("apply_directory", entityId="SOURCE", items=lines)
+    refused = [step for step in result.structured["steps"] if step["action"] == "refused"]
+    assert any(step.get("statusId") == status_id and why in step["why"] for step in refused), result.text
     if why != "it is a system item":
-        assert not any(step["action"] == "remove" for step in said.structured["steps"])
+        assert not any(step["action"] == "remove" for step in result.structured["steps"])
     assert len(codes(portal, "SOURCE")) == 15
 
 
@@ -299,13 +299,13 @@ async def test_a_directory_that_changed_since_the_plan(someone: Assistant, porta
     lines = ["NEW", "WON", "LOSE"]
     planned = await someone.call("apply_directory", entityId="DEAL_STAGE_2", items=lines)
     portal.portal.store.add("DEAL_STAGE_2", "MEANWHILE", "Meanwhile", sort=15)
-    said = await someone.call(
+    result = await someone.call(
         "apply_directory", entityId="DEAL_STAGE_2", items=lines, planId=planned.structured["planId"]
     )
-    assert said.structured["status"] == "planned"
-    assert said.structured["planId"] != planned.structured["planId"]
-    assert said.structured["news"] == ["C2:MEANWHILE (Meanwhile) was added"]
-    assert "This is a new plan, since C2:MEANWHILE (Meanwhile) was added." in said.text
+    assert result.structured["status"] == "planned"
+    assert result.structured["planId"] != planned.structured["planId"]
+    assert result.structured["news"] == ["C2:MEANWHILE (Meanwhile) was added"]
+    assert "This is a new plan, since C2:MEANWHILE (Meanwhile) was added." in result.text
     assert WRITES.isdisjoint(portal.methods_called)
     assert "C2:MEANWHILE" in codes(portal, "DEAL_STAGE_2")
     made_up = await someone.call("apply_directory", entityId="DEAL_STAGE_2", items=lines, planId="0123456789ab")
@@ -322,21 +322,21 @@ async def test_two_assistants_apply_at_once(portal: PortalInProcess) -> None:
             )
             for someone, lines in ((one, ["SALE", "First"]), (other, ["SALE", "Second"]))
         ]
-        said = [
+        result = [
             await someone.call("apply_directory", entityId="DEAL_TYPE", items=lines, planId=plan_id)
             for someone, lines, plan_id in plans
         ]
-    assert [answer.structured["status"] for answer in said] == ["done", "planned"]
+    assert [answer.structured["status"] for answer in result] == ["done", "planned"]
     assert codes(portal, "DEAL_TYPE") == ["SALE", "FIRST"]
-    assert any("FIRST (First) was added" in news for news in said[1].structured["news"])
+    assert any("FIRST (First) was added" in news for news in result[1].structured["news"])
 
 
 async def test_two_calls_at_once_in_one_server(someone: Assistant, portal: PortalInProcess) -> None:
     """Both plans were good when they were checked; the second would overwrite the first."""
-    said: list[Any] = []
+    result: list[Any] = []
 
     async def apply(lines: list[str], plan_id: str) -> None:
-        said.append(await someone.call("apply_directory", entityId="DEAL_TYPE", items=lines, planId=plan_id))
+        result.append(await someone.call("apply_directory", entityId="DEAL_TYPE", items=lines, planId=plan_id))
 
     declared = (["SALE", "First"], ["SALE", "Second"])
     plans = [await someone.call("apply_directory", entityId="DEAL_TYPE", items=lines) for lines in declared]
@@ -344,7 +344,7 @@ async def test_two_calls_at_once_in_one_server(someone: Assistant, portal: Porta
     async with anyio.create_task_group() as tasks:
         for lines, planned in zip(declared, plans, strict=True):
             tasks.start_soon(apply, lines, planned.structured["planId"])
-    done, refused = sorted(said, key=lambda one: one.is_error)
+    done, refused = sorted(result, key=lambda one: one.is_error)
     assert done.structured["status"] == "done"
     assert refused.error["code"] == "CHANGE_REFUSED"
     assert "the directory has changed since it was planned" in refused.text
@@ -360,19 +360,19 @@ async def test_a_failure_at_every_step_tells_what_was_done_and_what_was_not(
     someone: Assistant, portal: PortalInProcess, step: int, fault: str
 ) -> None:
     portal.portal.fail_write = (step, fault)
-    said = await twice(someone, "apply_directory", entityId="DEAL_STAGE_2", items=STEPS)
-    steps = [one for one in said.structured["steps"] if one["action"] != "refused"]
+    result = await twice(someone, "apply_directory", entityId="DEAL_STAGE_2", items=STEPS)
+    steps = [one for one in result.structured["steps"] if one["action"] != "refused"]
     store = portal.portal.store
     now = {one.status_id: one for one in store.of("DEAL_STAGE_2")}
-    assert [found["statusId"] for found in said.structured["items"]] == list(now)
+    assert [found["statusId"] for found in result.structured["items"]] == list(now)
     done = [one["statusId"] for one in steps if one["outcome"] == "done"]
     if len(steps) <= step:
-        assert said.structured["status"] == "done"
+        assert result.structured["status"] == "done"
     else:
-        assert said.is_error
-        assert said.structured["status"] == "stopped"
-        assert said.error["code"] == ("CHANGE_UNKNOWN" if fault == "cut off" else "CHANGE_FAILED")
-        assert ("apply_directory" in said.text) == (fault == "refused") or len(steps) == 1
+        assert result.is_error
+        assert result.structured["status"] == "stopped"
+        assert result.error["code"] == ("CHANGE_UNKNOWN" if fault == "cut off" else "CHANGE_FAILED")
+        assert ("apply_directory" in result.text) == (fault == "refused") or len(steps) == 1
         lost = ["unknown"] * (len(steps) - step) if fault == "cut off" else ["not done"] * (len(steps) - step)
         assert [one["outcome"] for one in steps[step:]] == lost
         assert [one["outcome"] for one in steps[:step]] == ["done"] * step
@@ -507,9 +507,9 @@ async def test_writes_off_nothing_is_listed_and_nothing_leaves(portal: PortalInP
 
 async def test_a_user_who_may_only_read(portal: PortalInProcess) -> None:
     async with assistant(portal, allow_writes=True, secret=READER_SECRET) as someone:
-        said = await someone.call("add_directory_item", entityId="SOURCE", name="Podcast")
-    assert said.error["code"] == "NOT_ALLOWED_TO_CHANGE"
-    assert "CRM administrator" in said.text
+        result = await someone.call("add_directory_item", entityId="SOURCE", name="Podcast")
+    assert result.error["code"] == "NOT_ALLOWED_TO_CHANGE"
+    assert "CRM administrator" in result.text
 
 
 @pytest.mark.parametrize(
@@ -537,17 +537,17 @@ async def test_a_user_who_may_only_read(portal: PortalInProcess) -> None:
 async def test_errors_of_the_changing_methods(portal: PortalInProcess, words: str, code: str) -> None:
     portal.order(method="crm.status.add", code="", description=words)
     async with assistant(portal, allow_writes=True) as someone:
-        said = await someone.call("add_directory_item", entityId="SOURCE", name="Podcast")
-    assert said.error["code"] == code
-    assert said.error["httpStatus"] == 400
+        result = await someone.call("add_directory_item", entityId="SOURCE", name="Podcast")
+    assert result.error["code"] == code
+    assert result.error["httpStatus"] == 400
 
 
 async def test_the_documented_code_of_a_taken_status_id(portal: PortalInProcess) -> None:
     portal.order(method="crm.status.add", code="ERROR_CORE", description="The specified status ID already exists.")
     async with assistant(portal, allow_writes=True) as someone:
-        said = await someone.call("add_directory_item", entityId="SOURCE", name="Podcast")
-    assert said.error["code"] == "ERROR_CORE"
-    assert "an item with this code already" in said.text
+        result = await someone.call("add_directory_item", entityId="SOURCE", name="Podcast")
+    assert result.error["code"] == "ERROR_CORE"
+    assert "an item with this code already" in result.text
 
 
 async def test_the_cache_forgets_what_changed(someone: Assistant) -> None:
@@ -585,17 +585,17 @@ async def test_the_audit_log(portal: PortalInProcess, tmp_path: Path, caplog: py
 
 async def test_no_change_without_its_line_in_the_audit_log(portal: PortalInProcess, tmp_path: Path) -> None:
     async with assistant(portal, allow_writes=True, audit_log=str(tmp_path / "no" / "such" / "folder")) as someone:
-        said = await someone.call("add_directory_item", entityId="SOURCE", name="Podcast")
-    assert (said.error["code"], said.error["category"]) == ("AUDIT_LOG_FAILED", "configuration")
+        result = await someone.call("add_directory_item", entityId="SOURCE", name="Podcast")
+    assert (result.error["code"], result.error["category"]) == ("AUDIT_LOG_FAILED", "configuration")
     assert WRITES.isdisjoint(portal.methods_called)
 
 
 async def test_sloppy_calls_get_plain_lines(portal: PortalInProcess) -> None:
     async with assistant(portal, allow_writes=True) as someone:
-        said = await someone.call("add_directory_item", entityId="SOURCE")
-        assert "- name: missing; expected text" in said.text
-        said = await someone.call("apply_directory", entityId="SOURCE", items=[])
-        assert "no items were declared" in said.text
+        result = await someone.call("add_directory_item", entityId="SOURCE")
+        assert "- name: missing; expected text" in result.text
+        result = await someone.call("apply_directory", entityId="SOURCE", items=[])
+        assert "no items were declared" in result.text
     assert (await ask(portal, "get_directory_items", entityId="SOURCE")).structured["total"] == 15
 
 

@@ -42,8 +42,8 @@ async def delete(someone: Assistant, **arguments: Any) -> Said:
     return await someone.call("delete_directory_item", **arguments, planId=planned.structured["planId"])
 
 
-def outcomes(said: Said) -> list[str]:
-    return [step["outcome"] for step in said.structured["steps"]]
+def outcomes(result: Said) -> list[str]:
+    return [step["outcome"] for step in result.structured["steps"]]
 
 
 @pytest.mark.parametrize("fault", ["error-after", "sql-error-after"])
@@ -52,11 +52,11 @@ async def test_an_error_after_the_change_was_made(portal: PortalInProcess, fault
     portal.order(**INSIDE[fault], times=1)
     async with assistant(portal, allow_writes=True) as someone:
         if tool == "delete":
-            said = await delete(someone, **DELETE)
+            result = await delete(someone, **DELETE)
         else:
             called, arguments = ("add_directory_item", ADD) if tool == "add" else ("update_directory_item", RENAME)
-            said = await someone.call(called, **arguments)
-    assert (said.structured["status"], outcomes(said)) == ("done", ["done"]), said.text
+            result = await someone.call(called, **arguments)
+    assert (result.structured["status"], outcomes(result)) == ("done", ["done"]), result.text
 
 
 @pytest.mark.parametrize("fault", ["error-after", "sql-error-after"])
@@ -66,12 +66,12 @@ async def test_an_error_after_the_first_of_several_changes(portal: PortalInProce
     items = [*codes(portal), "One", "Two"]
     async with assistant(portal, allow_writes=True) as someone:
         planned = await someone.call("apply_directory", entityId="SOURCE", items=items)
-        said = await someone.call(
+        result = await someone.call(
             "apply_directory", entityId="SOURCE", items=items, planId=planned.structured["planId"]
         )
-        assert said.error["code"] == "ERROR_CORE"
-        assert "although the directory shows that change, so the steps after it were not sent" in said.text
-        assert outcomes(said) == ["done", "not done"]
+        assert result.error["code"] == "ERROR_CORE"
+        assert "although the directory shows that change, so the steps after it were not sent" in result.text
+        assert outcomes(result) == ["done", "not done"]
         again = await someone.call("apply_directory", entityId="SOURCE", items=items)
         plan_id = again.structured["planId"]
         done = await someone.call("apply_directory", entityId="SOURCE", items=items, planId=plan_id)
@@ -83,10 +83,10 @@ async def test_what_the_portal_stores_otherwise_is_said(portal: PortalInProcess,
     log = tmp_path / "audit.jsonl"
     storing(portal, name="PODCAST!", sort=500)
     async with assistant(portal, allow_writes=True, audit_log=str(log)) as someone:
-        said = await someone.call("add_directory_item", **ADD)
-    assert (said.structured["status"], outcomes(said)) == ("done otherwise", ["done otherwise"])
-    assert said.structured["steps"][0]["stored"] == ["name PODCAST!", "SORT 500"]
-    assert said.text.splitlines()[:2] == [
+        result = await someone.call("add_directory_item", **ADD)
+    assert (result.structured["status"], outcomes(result)) == ("done otherwise", ["done otherwise"])
+    assert result.structured["steps"][0]["stored"] == ["name PODCAST!", "SORT 500"]
+    assert result.text.splitlines()[:2] == [
         "SOURCE was changed, but not quite as asked:",
         "- add PODCAST: Podcast (after WEB) - done otherwise: stored with name PODCAST!, SORT 500",
     ]
@@ -97,18 +97,18 @@ async def test_what_the_portal_stores_otherwise_is_said(portal: PortalInProcess,
 async def test_a_code_that_the_portal_stores_otherwise(portal: PortalInProcess) -> None:
     storing(portal, status_id="POD")
     async with assistant(portal, allow_writes=True) as someone:
-        said = await someone.call("add_directory_item", **ADD)
-    assert said.structured["steps"][0]["stored"] == ["code POD"]
+        result = await someone.call("add_directory_item", **ADD)
+    assert result.structured["steps"][0]["stored"] == ["code POD"]
 
 
 async def test_a_confirmed_change_that_does_not_stand_there_is_not_done(portal: PortalInProcess) -> None:
     portal.portal.store.update = lambda *_, **__: None  # type: ignore[method-assign]
     async with assistant(portal, allow_writes=True) as someone:
-        said = await someone.call("update_directory_item", **RENAME)
-    assert said.error["code"] == "CHANGE_NOT_STORED"
-    assert outcomes(said) == ["not done"]
-    assert "Bitrix24 confirmed it, but the directory does not show it" in said.text
-    assert "WEB is as it was to be (Site: renamed from Website)" in said.text
+        result = await someone.call("update_directory_item", **RENAME)
+    assert result.error["code"] == "CHANGE_NOT_STORED"
+    assert outcomes(result) == ["not done"]
+    assert "Bitrix24 confirmed it, but the directory does not show it" in result.text
+    assert "WEB is as it was to be (Site: renamed from Website)" in result.text
 
 
 async def test_a_directory_that_cannot_be_read_again_leaves_it_unknown(portal: PortalInProcess) -> None:
@@ -118,10 +118,10 @@ async def test_a_directory_that_cannot_be_read_again_leaves_it_unknown(portal: P
 
     portal.portal.meanwhile = meanwhile
     async with assistant(portal, allow_writes=True) as someone:
-        said = await someone.call("update_directory_item", **RENAME)
-    assert said.error["code"] == "CHANGE_UNKNOWN"
-    assert outcomes(said) == ["unknown"]
-    assert "the directory could not be read again" in said.text
+        result = await someone.call("update_directory_item", **RENAME)
+    assert result.error["code"] == "CHANGE_UNKNOWN"
+    assert outcomes(result) == ["unknown"]
+    assert "the directory could not be read again" in result.text
 
 
 async def test_an_open_channels_source_that_comes_back(portal: PortalInProcess) -> None:
@@ -132,9 +132,9 @@ async def test_an_open_channels_source_that_comes_back(portal: PortalInProcess) 
     async with assistant(portal, allow_writes=True) as someone:
         planned = await someone.call("delete_directory_item", **arguments)
         assert "it is an open channel's source: the channel adds it again with its next chat" in planned.text
-        said = await delete(someone, **arguments)
-    assert outcomes(said) == ["done otherwise"]
-    assert "16|WZ_CHAT was added again (id 107)" in said.text
+        result = await delete(someone, **arguments)
+    assert outcomes(result) == ["done otherwise"]
+    assert "16|WZ_CHAT was added again (id 107)" in result.text
 
 
 LONG = "n" * 101
@@ -157,8 +157,8 @@ async def test_what_the_portal_would_alter_is_not_sent(
     portal: PortalInProcess, tool: str, arguments: dict[str, Any], why: str
 ) -> None:
     async with assistant(portal, allow_writes=True) as someone:
-        said = await someone.call(tool, **arguments)
-    assert why in said.text
+        result = await someone.call(tool, **arguments)
+    assert why in result.text
     assert not any(method.endswith((".add", ".update")) for method in portal.methods_called)
 
 
@@ -166,8 +166,8 @@ async def test_what_the_portal_would_alter_is_not_sent(
 async def test_a_code_made_from_a_name_fits(portal: PortalInProcess, entity_id: str) -> None:
     async with assistant(portal, allow_writes=True) as someone:
         for number in range(12):
-            said = await someone.call("add_directory_item", entityId=entity_id, name=f"{'Very long ' * 9}: {number}")
-            assert said.structured["status"] == "done", said.text
+            result = await someone.call("add_directory_item", entityId=entity_id, name=f"{'Very long ' * 9}: {number}")
+            assert result.structured["status"] == "done", result.text
 
 
 async def test_the_same_declaration_twice_finds_nothing_to_do(portal: PortalInProcess) -> None:
@@ -193,18 +193,18 @@ async def test_a_refusal_in_the_portals_language_is_not_done_and_keeps_its_words
 
     portal.portal.meanwhile = meanwhile
     async with assistant(portal, allow_writes=True) as someone:
-        said = await someone.call("add_directory_item", entityId="DEAL_STAGE", name="Проверка", after="NEW")
-    assert said.error["code"] == "REFUSED"
-    assert outcomes(said) == ["not done"]
-    assert "Нельзя создать стадию после финальной" in said.text
+        result = await someone.call("add_directory_item", entityId="DEAL_STAGE", name="Проверка", after="NEW")
+    assert result.error["code"] == "REFUSED"
+    assert outcomes(result) == ["not done"]
+    assert "Нельзя создать стадию после финальной" in result.text
 
 
 async def test_a_new_failed_stage_comes_after_the_winning_one(portal: PortalInProcess) -> None:
     async with assistant(portal, allow_writes=True) as someone:
-        said = await someone.call(
+        result = await someone.call(
             "add_directory_item", entityId="DEAL_STAGE", name="Spam", after="NEW", semantics="failure"
         )
-    (step,) = said.structured["steps"]
+    (step,) = result.structured["steps"]
     assert step["why"] == "placed after WON instead: a failed stage has to stand after the winning one"
     assert step["outcome"] == "done"
     assert codes(portal, "DEAL_STAGE")[5:7] == ["WON", "SPAM"]
@@ -212,8 +212,8 @@ async def test_a_new_failed_stage_comes_after_the_winning_one(portal: PortalInPr
 
 async def test_a_stage_placed_elsewhere_is_one_step(portal: PortalInProcess) -> None:
     async with assistant(portal, allow_writes=True) as someone:
-        said = await someone.call("update_directory_item", entityId="DEAL_STAGE", statusId="NEW", after="WON")
-        (step,) = said.structured["steps"]
+        result = await someone.call("update_directory_item", entityId="DEAL_STAGE", statusId="NEW", after="WON")
+        (step,) = result.structured["steps"]
         assert step["why"] == "placed before WON instead: only failed stages may stand after the winning one"
         assert codes(portal, "DEAL_STAGE")[4:6] == ["NEW", "WON"]
         there = await someone.call("update_directory_item", entityId="DEAL_STAGE", statusId="NEW", after="WON")
@@ -266,6 +266,6 @@ async def test_if_one_field_cannot_be_counted_the_others_are(portal: PortalInPro
     portal.portal.meanwhile = refuse
     put_record(portal, 4, employees="EMPLOYEES_1")
     async with assistant(portal) as someone:
-        said = await someone.call("get_directory_usage", entityId="EMPLOYEES")
-    assert said.structured["items"][0]["fields"] == {"company.EMPLOYEES": 1}
-    assert any("lead.UF_CRM_5F3A2B1C4D6E7" in note for note in said.structured["partial"])
+        result = await someone.call("get_directory_usage", entityId="EMPLOYEES")
+    assert result.structured["items"][0]["fields"] == {"company.EMPLOYEES": 1}
+    assert any("lead.UF_CRM_5F3A2B1C4D6E7" in note for note in result.structured["partial"])

@@ -144,9 +144,9 @@ async def test_what_is_said_is_what_is_stored(assistants: dict[str, Assistant], 
         record_id = existing[len(fields)]["id"]
         pipeline = existing[len(fields)].get("categoryId", -1)
     more = {"recordId": str(record_id)} if record_id else {}
-    said = await assistants[language].call("check_record", entity=str(number), fields=fields, **more)
-    assert not said.is_error, said.text
-    found = said.structured
+    result = await assistants[language].call("check_record", entity=str(number), fields=fields, **more)
+    assert not result.is_error, result.text
+    found = result.structured
     assert set(found.get("open", [])) == {
         one["field"] for one in found["fields"] if one["outcome"] in ("ambiguous", "wrong", "dropped", "clears")
     }

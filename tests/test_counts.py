@@ -73,8 +73,8 @@ async def twice(someone: Assistant, tool: str, given: dict[str, Any]) -> Said:
 @given(total=NO_COUNT)
 async def test_nothing_is_called_unused(counting: Callable[[Counted], None], total: Any) -> None:
     counting(contradicting(total))
-    said = await ask(empty(), "get_directory_usage", entityId="SOURCE")
-    assert said.error["code"] == "UNEXPECTED_ANSWER"
+    result = await ask(empty(), "get_directory_usage", entityId="SOURCE")
+    assert result.error["code"] == "UNEXPECTED_ANSWER"
 
 
 @settings(max_examples=examples(60))
@@ -90,11 +90,11 @@ async def test_what_one_count_of_many_says_is_no_count(
         return contradicting(total)(params, answer) if is_it and next(left, None) is None else answer
 
     counting(counted)
-    said = await ask(empty(), "get_directory_usage", entityId="SOURCE")
-    (item,) = (item for item in said.structured["items"] if item["statusId"] == "EMAIL")
+    result = await ask(empty(), "get_directory_usage", entityId="SOURCE")
+    (item,) = (item for item in result.structured["items"] if item["statusId"] == "EMAIL")
     assert "count" not in item
-    assert "EMAIL: E-Mail - not counted" in said.text
-    assert any("counts could not be made" in what for what in said.structured["partial"])
+    assert "EMAIL: E-Mail - not counted" in result.text
+    assert any("counts could not be made" in what for what in result.structured["partial"])
 
 
 @settings(max_examples=examples(40))
@@ -106,9 +106,9 @@ async def test_nothing_is_deleted_on_its_word(counting: Callable[[Counted], None
         planned = await someone.call("delete_directory_item", **ITEM)
         assert "no record that this user may read carries it" in planned.text
         counting(contradicting(total))
-        said = await someone.call("delete_directory_item", **ITEM, planId=planned.structured["planId"])
-    assert said.error["code"] == "CHANGE_REFUSED"
-    assert "before the removal whether records carry it is not known for certain" in said.text
+        result = await someone.call("delete_directory_item", **ITEM, planId=planned.structured["planId"])
+    assert result.error["code"] == "CHANGE_REFUSED"
+    assert "before the removal whether records carry it is not known for certain" in result.text
     assert stands(portal)
 
 
@@ -118,11 +118,11 @@ async def test_a_merge_says_neither_done_nor_none_left(counting: Callable[[Count
     portal = empty()
     counting(contradicting(total))
     async with assistant(portal, allow_writes=True) as someone:
-        said = await twice(someone, "merge_directory_items", MERGED)
+        result = await twice(someone, "merge_directory_items", MERGED)
     assert stands(portal)
-    assert said.structured["status"] != "done"
+    assert result.structured["status"] != "done"
     for claim in ("none left", "0 left", "nothing to move", "no record has to be moved"):
-        assert claim not in said.text
+        assert claim not in result.text
 
 
 async def test_a_merge_whose_last_count_fails_says_so(counting: Callable[[Counted], None]) -> None:
@@ -135,12 +135,12 @@ async def test_a_merge_whose_last_count_fails_says_so(counting: Callable[[Counte
     counting(counted)
     async with assistant(portal, allow_writes=True) as someone:
         plan = await someone.call("merge_directory_items", **MERGED)
-        said = await someone.call("merge_directory_items", **MERGED, planId=plan.structured["planId"])
-    assert said.structured["status"] == "incomplete"
-    assert said.structured["moved"] == plan.structured["left"]
-    assert "left" not in said.structured
-    assert "left. " not in said.text.replace("how many are left", "")
-    assert any("not counted" in note for note in said.structured["notes"])
+        result = await someone.call("merge_directory_items", **MERGED, planId=plan.structured["planId"])
+    assert result.structured["status"] == "incomplete"
+    assert result.structured["moved"] == plan.structured["left"]
+    assert "left" not in result.structured
+    assert "left. " not in result.text.replace("how many are left", "")
+    assert any("not counted" in note for note in result.structured["notes"])
     assert stands(portal)
 
 
@@ -164,8 +164,8 @@ async def test_counts_that_contradict_each_other(counting: Callable[[Counted], N
 
 async def test_a_total_that_ends_before_the_next_page(counting: Callable[[Counted], None]) -> None:
     counting(lambda _params, answer: replace(answer, result={"items": []}, total=0, next=50))
-    said = await ask(empty(), "get_directory_usage", entityId="SOURCE")
-    assert said.error["code"] == "UNEXPECTED_ANSWER"
+    result = await ask(empty(), "get_directory_usage", entityId="SOURCE")
+    assert result.error["code"] == "UNEXPECTED_ANSWER"
 
 
 @pytest.mark.parametrize("total", [None, 0])
@@ -182,13 +182,13 @@ async def test_an_unknown_code_is_never_said_to_be_in_no_record(
         return replace(answer, result={"items": []}, total=total, next=None) if is_it else answer
 
     counting(counted)
-    said = await ask(portal, "get_directory_usage", entityId="lead.SOURCE_ID")
-    (unknown,) = said.structured["unknown"]
+    result = await ask(portal, "get_directory_usage", entityId="lead.SOURCE_ID")
+    (unknown,) = result.structured["unknown"]
     assert unknown["code"] == "GONE"
     assert "count" not in unknown
     assert len(unknown["ids"]) == 5
-    assert '"GONE": an unknown number of leads (' in said.text
-    assert "Not in the directory: 1 code, in an unknown number of records" in said.text
+    assert '"GONE": an unknown number of leads (' in result.text
+    assert "Not in the directory: 1 code, in an unknown number of records" in result.text
 
 
 async def test_that_no_count_was_made_of_the_rest_is_said(counting: Callable[[Counted], None]) -> None:
@@ -202,6 +202,6 @@ async def test_that_no_count_was_made_of_the_rest_is_said(counting: Callable[[Co
         return replace(answer, total=None) if is_rest else answer
 
     counting(counted)
-    said = await ask(portal, "get_directory_usage", entityId="lead.SOURCE_ID")
-    assert said.structured["unknown"][0]["count"] == 90
-    assert any("1 of " in what and "counts could not be made" in what for what in said.structured["partial"])
+    result = await ask(portal, "get_directory_usage", entityId="lead.SOURCE_ID")
+    assert result.structured["unknown"][0]["count"] == 90
+    assert any("1 of " in what and "counts could not be made" in what for what in result.structured["partial"])

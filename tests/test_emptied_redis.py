@@ -202,8 +202,8 @@ async def test_a_change_that_has_lost_its_turn_is_not_sent(
     async with replicas(portal, tmp_path, valkey) as (one, _), one.client(one.add("anna")) as here:
         await called(here, "get_directory_items", entityId="SOURCE")
         portal.portal.meanwhile = lost
-        said = await called(here, "add_directory_item", entityId="SOURCE", name="Fax")
-    assert said["error"]["code"] == "STATE_UNAVAILABLE"
+        result = await called(here, "add_directory_item", entityId="SOURCE", name="Fax")
+    assert result["error"]["code"] == "STATE_UNAVAILABLE"
     assert "crm.status.add" not in str(portal.portal.calls)
 
 

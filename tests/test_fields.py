@@ -55,12 +55,12 @@ from support import SOURCE_FIELDS, RunningPortal, ask, assistant
     ],
 )
 async def test_a_field_stands_for_its_directory(portal: RunningPortal, field: str, directory: str | None) -> None:
-    said = await ask(portal, "get_directory_items", entityId=field)
+    result = await ask(portal, "get_directory_items", entityId=field)
     if directory is None:
-        assert said.error["code"] == "UNKNOWN_DIRECTORY"
+        assert result.error["code"] == "UNKNOWN_DIRECTORY"
     else:
-        assert said.structured["entityId"] == directory
-        assert said.structured["items"] or directory == "PARTNER_LEVEL"
+        assert result.structured["entityId"] == directory
+        assert result.structured["items"] or directory == "PARTNER_LEVEL"
 
 
 async def test_a_field_in_the_portals_language(russian_portal: RunningPortal) -> None:
@@ -70,23 +70,23 @@ async def test_a_field_in_the_portals_language(russian_portal: RunningPortal) ->
 
 @pytest.mark.parametrize("details", [False, True])
 async def test_an_enumeration_gives_its_values(portal: RunningPortal, details: bool) -> None:
-    said = await ask(portal, "get_directory_items", entityId="deal.UF_CRM_1724", details=details)
-    assert said.text.splitlines() == [
+    result = await ask(portal, "get_directory_items", entityId="deal.UF_CRM_1724", details=details)
+    assert result.text.splitlines() == [
         "deal.UF_CRM_1724: 3 items, in order (code: name)",
         "77: Small customers",
         "78: Middle",
         "79: Large customers",
         "The codes go into deal.UF_CRM_1724 (Customer size)",
     ]
-    assert said.structured["items"][0] == {"statusId": "77", "name": "Small customers"}
+    assert result.structured["items"][0] == {"statusId": "77", "name": "Small customers"}
 
 
 @pytest.mark.parametrize("field", ["deal.STAGE_ID", "deal.Stage", "Equipment rental.stageId", "STAGE_ID", "stage"])
 async def test_a_stage_field_names_its_pipelines(portal: RunningPortal, field: str) -> None:
-    said = await ask(portal, "get_directory_items", entityId=field)
-    assert said.error == {"code": "SEVERAL_DIRECTORIES", "category": "input", "retryable": False}
-    assert "(General), " in said.text
-    assert "Ask the user which of them is meant" in said.text
+    result = await ask(portal, "get_directory_items", entityId=field)
+    assert result.error == {"code": "SEVERAL_DIRECTORIES", "category": "input", "retryable": False}
+    assert "(General), " in result.text
+    assert "Ask the user which of them is meant" in result.text
 
 
 @pytest.mark.parametrize(
@@ -101,17 +101,17 @@ async def test_a_stage_field_names_its_pipelines(portal: RunningPortal, field: s
     ],
 )
 async def test_fields_that_take_no_codes(portal: RunningPortal, field: str, part: str) -> None:
-    said = await ask(portal, "get_directory_items", entityId=field)
-    assert said.error["code"] == "NO_CODES"
-    assert part in said.text
+    result = await ask(portal, "get_directory_items", entityId=field)
+    assert result.error["code"] == "NO_CODES"
+    assert part in result.text
 
 
 async def test_a_name_that_fields_of_several_lists_bear(portal: RunningPortal) -> None:
-    said = await ask(portal, "get_directory_items", entityId="STATUS_ID")
-    assert '"STATUS_ID" has a directory for each pipeline or field: STATUS (' in said.text
-    assert "QUOTE_STATUS (" in said.text
-    said = await ask(portal, "find_directory_items", queries=["won"], entityIds=["STATUS_ID", "UF_CRM_1724"])
-    assert said.structured["searched"] == 3
+    result = await ask(portal, "get_directory_items", entityId="STATUS_ID")
+    assert '"STATUS_ID" has a directory for each pipeline or field: STATUS (' in result.text
+    assert "QUOTE_STATUS (" in result.text
+    result = await ask(portal, "find_directory_items", queries=["won"], entityIds=["STATUS_ID", "UF_CRM_1724"])
+    assert result.structured["searched"] == 3
 
 
 async def test_a_fields_name_alone_finds_before_one_that_looks_like_it(portal: RunningPortal) -> None:
@@ -123,8 +123,8 @@ async def test_a_fields_name_alone_finds_before_one_that_looks_like_it(portal: R
     records.types = records.types | {177: replace(kind, fields=fields)}
     for field, path in (("UF_CRM_1724", "deal.UF_CRM_1724"), ("ufCrm_1724", "deal.UF_CRM_1724")):
         assert (await ask(portal, "get_directory_items", entityId=field)).structured["entityId"] == path
-    said = await ask(portal, "get_directory_items", entityId="UF_CRM_17_24")
-    assert "The field item(177).ufCrm17_24 " in said.text
+    result = await ask(portal, "get_directory_items", entityId="UF_CRM_17_24")
+    assert "The field item(177).ufCrm17_24 " in result.text
 
 
 async def test_usage_of_a_field_by_its_name_alone(portal: RunningPortal) -> None:
@@ -137,9 +137,9 @@ async def test_usage_of_a_field_by_its_name_alone(portal: RunningPortal) -> None
 
 
 async def test_a_field_that_there_is_not(portal: RunningPortal) -> None:
-    said = await ask(portal, "get_directory_items", entityId="deal.SOURCES")
-    assert said.error["code"] == "UNKNOWN_DIRECTORY"
-    assert "deal.SOURCE_ID (Source)" in said.text
+    result = await ask(portal, "get_directory_items", entityId="deal.SOURCES")
+    assert result.error["code"] == "UNKNOWN_DIRECTORY"
+    assert "deal.SOURCE_ID (Source)" in result.text
 
 
 async def test_find_takes_fields_and_searches_enumerations(portal: RunningPortal) -> None:
@@ -158,11 +158,11 @@ async def test_find_takes_fields_and_searches_enumerations(portal: RunningPortal
 
 
 async def test_list_directories_finds_enumerations_by_their_titles(portal: RunningPortal) -> None:
-    said = await ask(portal, "list_directories", query="customer size")
-    assert said.text.splitlines()[1:] == [
+    result = await ask(portal, "list_directories", query="customer size")
+    assert result.text.splitlines()[1:] == [
         "deal.UF_CRM_1724: Customer size - enumeration for deal.UF_CRM_1724 (Customer size)"
     ]
-    assert said.text.startswith("0 of 19 directories and 1 enumeration (")
+    assert result.text.startswith("0 of 19 directories and 1 enumeration (")
 
 
 async def test_changes_take_fields(portal: RunningPortal) -> None:
@@ -188,8 +188,8 @@ async def test_two_batches_from_cold(portal: RunningPortal) -> None:
 async def test_the_items_come_although_the_fields_do_not(portal: RunningPortal) -> None:
     portal.order(method="batch", status=500)
     async with assistant(portal, fields_kept=False, timeout=2) as someone:
-        said = await someone.call("get_directory_items", entityId="SOURCE")
-    assert said.structured["usedIn"] == ["deal.SOURCE_ID", "lead.SOURCE_ID", "contact.SOURCE_ID"]
+        result = await someone.call("get_directory_items", entityId="SOURCE")
+    assert result.structured["usedIn"] == ["deal.SOURCE_ID", "lead.SOURCE_ID", "contact.SOURCE_ID"]
 
 
 async def test_types_whose_fields_may_not_be_read_are_spoken_of_as_on_every_portal(portal: RunningPortal) -> None:

@@ -83,8 +83,8 @@ async def test_anything_a_portal_may_send(
     portal.portal.faults.clear()
     portal.order(body=body, status=status, headers={"content-type": content_type})
     tool, arguments = call
-    said = await someone.call(tool, **arguments)
-    _check(said.everything, said.is_error, said.error["code"] if said.is_error else "")
+    result = await someone.call(tool, **arguments)
+    _check(result.everything, result.is_error, result.error["code"] if result.is_error else "")
 
 
 @settings(max_examples=examples(200))
@@ -97,23 +97,23 @@ async def test_anything_a_portal_may_send(
     ),
 )
 async def test_anything_a_model_may_pass(someone: Assistant, tool: str, arguments: dict[str, Any]) -> None:
-    said = await someone.call(tool, **arguments)
-    _check(said.text, said.is_error, said.error["code"] if said.is_error else "")
+    result = await someone.call(tool, **arguments)
+    _check(result.text, result.is_error, result.error["code"] if result.is_error else "")
 
 
 @settings(max_examples=examples(200))
 @given(entity_id=st.one_of(secret_or_text, st.text(st.characters()), st.integers(1, 10**5).map(lambda n: "A" * n)))
 async def test_any_entity_id(someone: Assistant, entity_id: str) -> None:
-    said = await someone.call("get_directory_items", entityId=entity_id)
-    _check(said.text, said.is_error, said.error["code"] if said.is_error else "")
-    assert len(said.text) < 1500
+    result = await someone.call("get_directory_items", entityId=entity_id)
+    _check(result.text, result.is_error, result.error["code"] if result.is_error else "")
+    assert len(result.text) < 1500
 
 
 @settings(max_examples=examples(150))
 @given(fields=st.one_of(anything, st.dictionaries(st.sampled_from(["STAGE_ID", "SOURCE_ID", "UF_CRM_1727"]), anything)))
 async def test_any_fields_of_a_record(someone: Assistant, fields: Any) -> None:
-    said = await someone.call("check_record", entity="deal", fields=fields)
-    _check(said.everything, said.is_error, said.error["code"] if said.is_error else "")
+    result = await someone.call("check_record", entity="deal", fields=fields)
+    _check(result.everything, result.is_error, result.error["code"] if result.is_error else "")
 
 
 IDS = [
@@ -163,9 +163,9 @@ async def test_a_portal_that_means_harm(portal: RunningPortal, fault: str, code:
     """As `--fault` orders it. `echo` and `drip` have tests of their own."""
     portal.portal.faults.order(Fault.parse(fault))
     async with assistant(portal, timeout=10) as someone:
-        said = await someone.call("list_directories")
-    assert said.error["code"] == code
-    assert said.error.get("retryAfterSeconds", 0) <= 25
+        result = await someone.call("list_directories")
+    assert result.error["code"] == code
+    assert result.error.get("retryAfterSeconds", 0) <= 25
 
 
 async def test_a_portal_that_drips_ends_with_the_timeout(portal: RunningPortal) -> None:

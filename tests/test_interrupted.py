@@ -212,9 +212,9 @@ def test_the_log_is_written_though_stderr_is_in_the_middle_of_something(
     monkeypatch.setattr(audit_module.logger, "info", raises)
     with pytest.raises(RuntimeError, match="reentrant"):
         audit.cut_off()
-    said = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
-    assert [line["event"] for line in said] == ["intent", "intent", "outcome", "outcome"]
-    assert all(line["outcome"].startswith("unknown: ") for line in said[2:])
+    records = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [line["event"] for line in records] == ["intent", "intent", "outcome", "outcome"]
+    assert all(line["outcome"].startswith("unknown: ") for line in records[2:])
 
 
 def raises(*_: object) -> None:
@@ -252,13 +252,13 @@ Output = pytest.CaptureFixture[str]
 )
 def test_what_has_left_is_waited_for(people: RunningPortal, capsys: Output, phase: str, number: signal.Signals) -> None:
     before = snapshot(people)
-    said = interrupted(Held(people.portal, WRITING, phase, 2), number, *MERGE)
+    output = interrupted(Held(people.portal, WRITING, phase, 2), number, *MERGE)
     assert {*outcomes()} == {"moved"}
     assert moved(people) == in_log()
     assert 12 < len(moved(people)) < 90
-    assert f"Interrupted. Changes made by then: {len(moved(people))}." in said
-    assert "To go on, run the same command again." in said
-    assert "`bitrix24-directories-mcp undo log`" in said
+    assert f"Interrupted. Changes made by then: {len(moved(people))}." in output
+    assert "To go on, run the same command again." in output
+    assert "`bitrix24-directories-mcp undo log`" in output
     assert main(UNDO) == 0, capsys.readouterr()
     assert snapshot(people) == before
     goes_on_and_back(people, before, capsys)
@@ -269,8 +269,8 @@ def test_a_second_time_ends_it_at_once_and_tells_what_is_unknown(
     people: RunningPortal, capsys: Output, phase: str
 ) -> None:
     before = snapshot(people)
-    said = interrupted(Held(people.portal, WRITING, phase, 2), signal.SIGINT, *MERGE, twice=True)
-    assert "Ended at once: of what was sent and not answered it is unknown what became of it." in said
+    output = interrupted(Held(people.portal, WRITING, phase, 2), signal.SIGINT, *MERGE, twice=True)
+    assert "Ended at once: of what was sent and not answered it is unknown what became of it." in output
     assert {one.partition(":")[0] for one in outcomes()} == {"moved", "unknown"}
     goes_on_and_back(people, before, capsys)
 
@@ -343,12 +343,12 @@ def test_undo_is_interrupted_and_goes_on(
     before = snapshot(people)
     assert main(MERGE) == 0, capsys.readouterr()
     before_that = written(people)
-    said = interrupted(Held(people.portal, WRITING, phase, 2), number, *UNDO, twice=twice)
+    output = interrupted(Held(people.portal, WRITING, phase, 2), number, *UNDO, twice=twice)
     assert 0 < len(moved(people)) < 90
     assert written(people) - before_that <= 2
     if not twice:
         assert moved(people) == in_log()
-        assert "To go on, run the same command again." in said
+        assert "To go on, run the same command again." in output
     assert main(UNDO) == 0, capsys.readouterr()
     assert snapshot(people) == before
 
@@ -398,9 +398,9 @@ def test_a_call_that_changes(
 ) -> None:
     monkeypatch.setenv("BITRIX24_AUDIT_LOG", "log")
     before, (method, nth, _) = snapshot(people), CALLS[what]
-    said = interrupted(Held(people.portal, method, phase, nth), number, *call(what, monkeypatch, capsys))
+    output = interrupted(Held(people.portal, method, phase, nth), number, *call(what, monkeypatch, capsys))
     made = [one for one in outcomes() if one in ("moved", "done")]
-    assert f"Interrupted. Changes made by then: {len(made)}." in said
+    assert f"Interrupted. Changes made by then: {len(made)}." in output
     match what:
         case "add":
             assert outcomes() == ["done"]
@@ -597,9 +597,9 @@ def test_a_person_who_is_asked_may_leave(people: RunningPortal, number: signal.S
 
 def test_the_bar_names_what_is_done(people: RunningPortal) -> None:
     with in_a_terminal(*MERGE) as (process, screen):
-        said = until(None, screen)
+        output = until(None, screen)
         assert process.wait(20) == 0
-    places = [said.index(phase) for phase in ("Reading", "Moving", "Deleting")]
+    places = [output.index(phase) for phase in ("Reading", "Moving", "Deleting")]
     assert places == sorted(places)
     assert len(people.portal.store.of("SOURCE")) > 0
 
@@ -621,8 +621,8 @@ def in_a_terminal(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], in
 
 def until(text: str | None, screen: int) -> str:
     """What comes up to a text, or to the end."""
-    said = ""
+    output = ""
     with contextlib.suppress(OSError):  # as the end of a terminal is told
-        while (text is None or text not in said) and (read := os.read(screen, 4096)):
-            said += read.decode(errors="replace")
-    return said
+        while (text is None or text not in output) and (read := os.read(screen, 4096)):
+            output += read.decode(errors="replace")
+    return output

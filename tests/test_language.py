@@ -85,13 +85,13 @@ def test_nothing_is_in_the_file_that_nobody_says() -> None:
 
 
 @pytest.mark.parametrize(("english", "said"), RUSSIAN.items())
-def test_both_have_the_same_parts_and_marks(english: str, said: str) -> None:
-    assert sorted(re.findall(r"\{\w*\}", english)) == sorted(re.findall(r"\{\w*\}", said))
+def test_both_have_the_same_parts_and_marks(english: str, russian: str) -> None:
+    assert sorted(re.findall(r"\{\w*\}", english)) == sorted(re.findall(r"\{\w*\}", russian))
     marks = re.compile(r"`[^`]+`|BITRIX24_\w+|SSL_CERT_\w+|--[\w-]+|https?:")
-    kept = sorted(marks.findall(said)) == sorted(marks.findall(english))
-    assert kept or "BITRIX24_PLAN=" in said or re.search("[Cc]all (list_directories|check_record)", english)
-    assert CYRILLIC.search(said) or said == english
-    assert said.strip() == said
+    kept = sorted(marks.findall(russian)) == sorted(marks.findall(english))
+    assert kept or "BITRIX24_PLAN=" in russian or re.search("[Cc]all (list_directories|check_record)", english)
+    assert CYRILLIC.search(russian) or russian == english
+    assert russian.strip() == russian
 
 
 @pytest.mark.parametrize(

@@ -43,22 +43,22 @@ async def someone(limited: PortalInProcess) -> AsyncIterator[Assistant]:
 
 async def ask_for_all(someone: Assistant, numbers: range) -> tuple[list[Said], float]:
     """What 200 calls at once get, and how long it takes."""
-    said: dict[int, Said] = {}
+    result: dict[int, Said] = {}
 
     async def ask_for(number: int) -> None:
-        said[number] = await someone.call("get_directory_items", entityId=f"LIST_{number}")
+        result[number] = await someone.call("get_directory_items", entityId=f"LIST_{number}")
 
     started = anyio.current_time()
     async with anyio.create_task_group() as tasks:
         for number in numbers:
             tasks.start_soon(ask_for, number)
-    return [said[number] for number in numbers], anyio.current_time() - started
+    return [result[number] for number in numbers], anyio.current_time() - started
 
 
 def each_got_its_own(answers: list[Said]) -> bool:
     return all(
-        not said.is_error and said.structured["items"][0]["statusId"] == f"CODE_{number}"
-        for number, said in enumerate(answers)
+        not result.is_error and result.structured["items"][0]["statusId"] == f"CODE_{number}"
+        for number, result in enumerate(answers)
     )
 
 
@@ -86,8 +86,8 @@ async def test_a_bucket_that_others_have_filled(someone: Assistant, limited: Por
 
 async def test_one_that_waits_alone_goes_as_its_own_method(someone: Assistant, limited: PortalInProcess) -> None:
     await ask_for_all(someone, range(50))
-    (said,), seconds = await ask_for_all(someone, range(60, 61))
-    assert not said.is_error
+    (result,), seconds = await ask_for_all(someone, range(60, 61))
+    assert not result.is_error
     assert seconds == pytest.approx(0.5)
     assert limited.portal.calls[-1] == ("crm.status.entity.items", {"entityId": "LIST_60"})
 
@@ -180,8 +180,8 @@ async def test_what_can_heal_is_tried_again(
     portal_in_process.order(times=failures, **fault)
     async with assistant(portal_in_process, timeout=20) as someone:
         started = anyio.current_time()
-        said = await someone.call("get_directory_items", entityId="DEAL_STAGE")
-    assert not said.is_error
+        result = await someone.call("get_directory_items", entityId="DEAL_STAGE")
+    assert not result.is_error
     assert portal_in_process.methods_called == ["crm.status.entity.items"] * (failures + 1)
     assert seconds <= anyio.current_time() - started <= seconds * 1.25 + 0.01
 
@@ -227,9 +227,9 @@ async def test_a_method_that_opens_too_late_fails_at_once_until_then(portal_in_p
         started = anyio.current_time()
         assert (await someone.call("list_directories")).error["retryAfterSeconds"] == 100
         await anyio.sleep(60)
-        said = await someone.call("list_directories")
-        assert said.error["code"] == "OPERATION_TIME_LIMIT"
-        assert said.error["retryAfterSeconds"] == 40
+        result = await someone.call("list_directories")
+        assert result.error["code"] == "OPERATION_TIME_LIMIT"
+        assert result.error["retryAfterSeconds"] == 40
         assert not (await someone.call("get_directory_items", entityId="SOURCE")).is_error
         assert portal_in_process.methods_called == ["crm.status.entity.types", "crm.status.entity.items"]
         await anyio.sleep(started + 100 - anyio.current_time())
@@ -331,10 +331,10 @@ async def test_one_deadline_for_all(portal_in_process: PortalInProcess, fault: d
     portal_in_process.order(**fault)
     async with assistant(portal_in_process, timeout=5) as someone:
         started = anyio.current_time()
-        said = await someone.call("list_directories")
+        result = await someone.call("list_directories")
         assert anyio.current_time() - started <= 5
-    assert said.is_error
-    assert reason in said.text
+    assert result.is_error
+    assert reason in result.text
 
 
 async def test_past_the_deadline_it_says_how_long_it_waited_and_for_what(limited: PortalInProcess) -> None:
@@ -342,9 +342,9 @@ async def test_past_the_deadline_it_says_how_long_it_waited_and_for_what(limited
         await ask_for_all(someone, range(50))
     limited.order(method="crm.status.entity.items", delay=60)
     async with assistant(limited, timeout=30) as someone:
-        said = await someone.call("get_directory_items", entityId="LIST_1")
-    assert said.error["code"] == "TIMEOUT"
-    assert "waited 30 s for the portal's answer" in said.text
+        result = await someone.call("get_directory_items", entityId="LIST_1")
+    assert result.error["code"] == "TIMEOUT"
+    assert "waited 30 s for the portal's answer" in result.text
 
 
 async def test_clients_that_ask_are_told_why_they_wait(limited: PortalInProcess) -> None:
@@ -406,7 +406,7 @@ async def test_the_others_in_a_batch_get_their_answers(someone: Assistant, limit
 
         tasks.start_soon(cancel)
         answers, _ = await ask_for_all(someone, range(50, 55))
-    assert not any(said.is_error for said in answers)
+    assert not any(result.is_error for result in answers)
     assert limited.methods_called[50:] == ["batch"]
 
 
@@ -477,15 +477,15 @@ async def test_a_method_that_may_not_be_in_a_batch_goes_alone(someone: Assistant
         "result_error": {f"c{place}": {"error": "ERROR_BATCH_METHOD_NOT_ALLOWED"} for place in range(10)},
     }
     limited.order(times=1, method="batch", body=json.dumps({"result": answers}))
-    said, _ = await ask_for_all(someone, range(60))
-    assert each_got_its_own(said)
+    result, _ = await ask_for_all(someone, range(60))
+    assert each_got_its_own(result)
     assert limited.methods_called.count("batch") == 1
 
 
 async def test_a_batch_that_lacks_an_answer_says_so(someone: Assistant, limited: PortalInProcess) -> None:
     limited.order(times=1, method="batch", body='{"result": {"result": [], "result_error": []}}')
-    said, _ = await ask_for_all(someone, range(52))
-    assert [answer.error["code"] for answer in said if answer.is_error] == ["UNEXPECTED_ANSWER"] * 2
+    result, _ = await ask_for_all(someone, range(52))
+    assert [answer.error["code"] for answer in result if answer.is_error] == ["UNEXPECTED_ANSWER"] * 2
 
 
 ADD = ("crm.status.add", {"fields": {"ENTITY_ID": "SOURCE", "STATUS_ID": "X", "NAME": "x"}})

@@ -15,11 +15,11 @@ def row(said_directories: list[dict[str, Any]], entity_id: str) -> dict[str, Any
 
 
 async def test_all_directories(portal: RunningPortal) -> None:
-    said = await ask(portal, "list_directories")
+    result = await ask(portal, "list_directories")
 
     assert portal.portal.calls == [("crm.status.entity.types", {})]
-    found = said.structured["directories"]
-    assert said.structured["total"] == len(found) == 19
+    found = result.structured["directories"]
+    assert result.structured["total"] == len(found) == 19
     assert row(found, "DEAL_STAGE_1") == {
         "entityId": "DEAL_STAGE_1",
         "name": "Deal stages (Wholesale)",
@@ -37,7 +37,7 @@ async def test_all_directories(portal: RunningPortal) -> None:
         "kind": "list",
         "usedIn": SOURCE_FIELDS,
     }
-    lines = said.text.splitlines()
+    lines = result.text.splitlines()
     assert lines[0] == "19 directories (entityId: title - kind, fields that take its codes)"
     assert (
         "DEAL_STAGE_1: Deal stages (Wholesale) - stages for deal.STAGE_ID, pipeline 1 Wholesale, "
@@ -127,21 +127,21 @@ async def test_only_id_and_name_are_needed_and_prefixes_are_made_sure_of(portal:
     ],
 )
 async def test_query_narrows_by_id_or_name(portal: RunningPortal, query: str, ids: list[str]) -> None:
-    said = await ask(portal, "list_directories", query=query)
-    assert [found["entityId"] for found in said.structured["directories"]] == ids
-    assert said.text.startswith(f"{len(ids)} of 19 directories (")
+    result = await ask(portal, "list_directories", query=query)
+    assert [found["entityId"] for found in result.structured["directories"]] == ids
+    assert result.text.startswith(f"{len(ids)} of 19 directories (")
 
 
 async def test_query_in_russian(russian_portal: RunningPortal) -> None:
-    said = await ask(russian_portal, "list_directories", query="ИСТОЧНИКИ")
-    assert [found["entityId"] for found in said.structured["directories"]] == ["SOURCE"]
+    result = await ask(russian_portal, "list_directories", query="ИСТОЧНИКИ")
+    assert [found["entityId"] for found in result.structured["directories"]] == ["SOURCE"]
 
 
 async def test_query_that_fits_nothing(portal: RunningPortal) -> None:
-    said = await ask(portal, "list_directories", query="unicorns")
-    assert not said.is_error
-    assert said.structured == {"directories": [], "total": 19}
-    assert said.text == "None of the portal's 19 directories fits. Call list_directories without query to see all."
+    result = await ask(portal, "list_directories", query="unicorns")
+    assert not result.is_error
+    assert result.structured == {"directories": [], "total": 19}
+    assert result.text == "None of the portal's 19 directories fits. Call list_directories without query to see all."
 
 
 def answering(rows: list[dict[str, Any]]) -> dict[str, Any]:

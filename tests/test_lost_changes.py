@@ -42,21 +42,21 @@ async def until(true: Callable[[], bool]) -> None:
             await anyio.sleep(0.02)
 
 
-def never_again(said: Said) -> None:
+def never_again(result: Said) -> None:
     """An unknown outcome says what to look for, and never to call again."""
-    assert said.error["code"] == "CHANGE_UNKNOWN"
-    assert not said.error["retryable"]
-    assert "call again" not in said.text.lower()
-    assert "get_directory_items" in said.text
+    assert result.error["code"] == "CHANGE_UNKNOWN"
+    assert not result.error["retryable"]
+    assert "call again" not in result.text.lower()
+    assert "get_directory_items" in result.text
 
 
 @pytest.mark.parametrize("how", HOW)
 async def test_a_change_whose_answer_is_lost_is_settled_by_reading(portal: RunningPortal, how: str) -> None:
     portal.portal.faults.order(Fault.lost(how))
     async with assistant(portal, allow_writes=True) as someone:
-        said = await someone.call("add_directory_item", **ADD)
+        result = await someone.call("add_directory_item", **ADD)
         again = await someone.call("add_directory_item", **ADD)
-    assert said.structured["status"] == "done", said.text
+    assert result.structured["status"] == "done", result.text
     assert again.structured["status"] == "unchanged"
     assert "it stands there already" in again.text
     assert named(portal, "Podcast") == ["PODCAST"]
@@ -68,8 +68,8 @@ async def test_over_stdio(portal: RunningPortal, tmp_path: Path, how: str) -> No
     portal.portal.faults.order(Fault.lost(how))
     server = spawned(tmp_path, BITRIX24_WEBHOOK_URL=portal.webhook_url(), BITRIX24_ALLOW_WRITES="true")
     async with Client(server) as client:
-        said = await Assistant(client).call("add_directory_item", **ADD)
-    assert said.structured["status"] == "done", said.text
+        result = await Assistant(client).call("add_directory_item", **ADD)
+    assert result.structured["status"] == "done", result.text
     assert named(portal, "Podcast") == ["PODCAST"]
 
 
@@ -80,9 +80,9 @@ async def test_what_is_not_there_yet_proves_nothing(portal: RunningPortal, tool:
     before = portal.portal.store.of("SOURCE")
     portal.order(changes_only=True, **fault)
     async with assistant(portal, allow_writes=True) as someone:
-        said = await change(someone, tool)
-    never_again(said)
-    assert [step["outcome"] for step in said.structured["steps"]] == ["unknown"]
+        result = await change(someone, tool)
+    never_again(result)
+    assert [step["outcome"] for step in result.structured["steps"]] == ["unknown"]
     assert portal.portal.store.of("SOURCE") == before
 
 
@@ -94,9 +94,9 @@ async def test_an_error_of_the_portal_after_which_nothing_has_changed(
     """The portal itself has finished with the call, so nothing more will come of it."""
     portal.order(changes_only=True, code=code, description="Something is wrong.")
     async with assistant(portal, allow_writes=True) as someone:
-        said = await change(someone, tool)
-    assert [step["outcome"] for step in said.structured["steps"]] == ["not done"]
-    assert 'Bitrix24 says: "Something is wrong."' in said.text
+        result = await change(someone, tool)
+    assert [step["outcome"] for step in result.structured["steps"]] == ["not done"]
+    assert 'Bitrix24 says: "Something is wrong."' in result.text
 
 
 async def change(someone: Assistant, what: str) -> Said:
@@ -114,17 +114,17 @@ async def change(someone: Assistant, what: str) -> Said:
 async def test_a_documented_refusal_is_not_done(portal: RunningPortal, what: str, code: str) -> None:
     portal.order(changes_only=True, code=code)
     async with assistant(portal, allow_writes=True) as someone:
-        said = await change(someone, what)
-    assert [step["outcome"] for step in said.structured["steps"]] == ["not done"]
-    assert said.error["code"] == (code or "REFUSED")
+        result = await change(someone, what)
+    assert [step["outcome"] for step in result.structured["steps"]] == ["not done"]
+    assert result.error["code"] == (code or "REFUSED")
 
 
 async def test_a_portal_that_commits_after_our_timeout(portal: RunningPortal) -> None:
     portal.order(changes_only=True, delay=1.5)
     async with assistant(portal, allow_writes=True, timeout=0.7) as someone:
-        said = await someone.call("add_directory_item", **ADD)
-        never_again(said)
-        assert "PODCAST (Podcast) is there" in said.text
+        result = await someone.call("add_directory_item", **ADD)
+        never_again(result)
+        assert "PODCAST (Podcast) is there" in result.text
         await until(lambda: bool(named(portal, "Podcast")))
         again = await someone.call("add_directory_item", **ADD)
     assert again.structured["status"] == "unchanged"
@@ -143,16 +143,16 @@ async def test_many_changes_whose_answer_is_lost(portal: RunningPortal, how: str
         if not batch:
             portal.order(times=1, method="batch", code="ERROR_METHOD_NOT_FOUND")
         portal.portal.faults.order(Fault.lost(how))
-        said = await someone.call("apply_directory", entityId="SOURCE", items=STEPS, planId=plan.structured["planId"])
+        result = await someone.call("apply_directory", entityId="SOURCE", items=STEPS, planId=plan.structured["planId"])
         shown = await someone.call("get_directory_items", entityId="SOURCE", details=True, fresh=True)
     there = {item["statusId"] for item in shown.structured["items"]}
-    for step in said.structured["steps"]:
+    for step in result.structured["steps"]:
         if step.get("outcome") == "done":
             assert (step["statusId"] in there) == (step["action"] != "remove")
         elif step["action"] != "refused":
             assert step["outcome"] == ("unknown" if batch else "not done")
     if batch:
-        assert said.structured["status"] == "done", said.text
+        assert result.structured["status"] == "done", result.text
 
 
 async def test_a_batch_that_says_nothing_of_what_it_did_not_do(portal: RunningPortal) -> None:
@@ -160,17 +160,17 @@ async def test_a_batch_that_says_nothing_of_what_it_did_not_do(portal: RunningPo
     portal.order(changes_only=True, body='{"result": {"result": [], "result_error": []}}')
     async with assistant(portal, allow_writes=True) as someone:
         plan = await someone.call("apply_directory", entityId="SOURCE", items=STEPS)
-        said = await someone.call("apply_directory", entityId="SOURCE", items=STEPS, planId=plan.structured["planId"])
-    never_again(said)
-    outcomes = [step["outcome"] for step in said.structured["steps"] if step["action"] != "refused"]
+        result = await someone.call("apply_directory", entityId="SOURCE", items=STEPS, planId=plan.structured["planId"])
+    never_again(result)
+    outcomes = [step["outcome"] for step in result.structured["steps"] if step["action"] != "refused"]
     assert outcomes == ["unknown"] * len(outcomes)
 
 
 async def test_result_false_that_did_nothing_is_no_success(portal: RunningPortal) -> None:
     portal.order(changes_only=True, body='{"result": false}', headers={"content-type": "application/json"})
     async with assistant(portal, allow_writes=True) as someone:
-        said = await someone.call("update_directory_item", entityId="SOURCE", statusId="WEB", name="Site")
-    assert [step["outcome"] for step in said.structured["steps"]] == ["not done"]
+        result = await someone.call("update_directory_item", entityId="SOURCE", statusId="WEB", name="Site")
+    assert [step["outcome"] for step in result.structured["steps"]] == ["not done"]
     assert named(portal, "Site") == []
 
 
@@ -187,11 +187,11 @@ async def test_two_of_one_name_only_with_a_code(portal: RunningPortal) -> None:
 @pytest.mark.virtual_clock
 async def test_waiting_behind_another_change_counts(portal: PortalInProcess) -> None:
     portal.order(changes_only=True, times=1, delay=9)
-    said: list[Said] = []
+    result: list[Said] = []
     async with assistant(portal, allow_writes=True, timeout=10) as someone:
 
         async def add(name: str) -> None:
-            said.append(await someone.call("add_directory_item", entityId="SOURCE", name=name))
+            result.append(await someone.call("add_directory_item", entityId="SOURCE", name=name))
 
         started = anyio.current_time()
         async with anyio.create_task_group() as tasks:
@@ -199,8 +199,8 @@ async def test_waiting_behind_another_change_counts(portal: PortalInProcess) -> 
                 tasks.start_soon(add, f"Podcast {number}")
                 await anyio.sleep(0.1)
         assert anyio.current_time() - started < 11
-    assert [one.is_error for one in said].count(False) == 1
-    for one in said:
+    assert [one.is_error for one in result].count(False) == 1
+    for one in result:
         if one.is_error:
             assert "othing was changed" in one.text
 
@@ -271,9 +271,9 @@ async def test_an_audit_log_that_is_no_file_is_refused_at_start(
     }
     if what != "foreign link":
         async with Client(spawned(tmp_path, **settings)) as client:
-            said = await Assistant(client).call("get_directory_items", entityId="SOURCE")
-        assert said.error["code"] == "AUDIT_LOG_FAILED"
-        assert "BITRIX24_AUDIT_LOG" in said.text
+            result = await Assistant(client).call("get_directory_items", entityId="SOURCE")
+        assert result.error["code"] == "AUDIT_LOG_FAILED"
+        assert "BITRIX24_AUDIT_LOG" in result.text
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     assert await anyio.to_thread.run_sync(main, ["check"]) == 1
@@ -297,8 +297,8 @@ async def test_a_change_that_is_sent_on_to_nobody_is_unknown(portal: RunningPort
         await someone.call("get_directory_items", entityId="SOURCE")
         nobody = portal.webhook_url().replace(portal.address, "http://127.0.0.1:9")
         portal.order(changes_only=True, status=307, headers={"location": f"{nobody}crm.status.add"})
-        said = await someone.call("add_directory_item", **ADD)
-    never_again(said)
+        result = await someone.call("add_directory_item", **ADD)
+    never_again(result)
 
 
 def test_processes_that_write_to_one_log_do_not_break_each_others_lines(tmp_path: Path) -> None:

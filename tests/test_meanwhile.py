@@ -42,8 +42,8 @@ def refuse() -> None:
     raise PortalError("Access denied.")
 
 
-def steps(said: Said) -> list[tuple[str, Any]]:
-    return [(step["outcome"], step.get("stored")) for step in said.structured["steps"]]
+def steps(result: Said) -> list[tuple[str, Any]]:
+    return [(step["outcome"], step.get("stored")) for step in result.structured["steps"]]
 
 
 async def test_a_refused_update_of_an_item_that_somebody_moves(portal: PortalInProcess) -> None:
@@ -53,9 +53,9 @@ async def test_a_refused_update_of_an_item_that_somebody_moves(portal: PortalInP
 
     while_asked(portal, "crm.status.update", move)
     async with assistant(portal, allow_writes=True) as someone:
-        said = await someone.call("update_directory_item", **RENAME)
-    assert steps(said) == [("not done", None)]
-    assert said.error["code"] == "NOT_ALLOWED_TO_CHANGE"
+        result = await someone.call("update_directory_item", **RENAME)
+    assert steps(result) == [("not done", None)]
+    assert result.error["code"] == "NOT_ALLOWED_TO_CHANGE"
 
 
 async def test_an_update_whose_answer_is_lost_while_somebody_moves_the_item(portal: PortalInProcess) -> None:
@@ -65,9 +65,9 @@ async def test_an_update_whose_answer_is_lost_while_somebody_moves_the_item(port
 
     while_asked(portal, "crm.status.update", move)
     async with assistant(portal, allow_writes=True) as someone:
-        said = await someone.call("update_directory_item", **RENAME)
-    assert steps(said) == [("unknown", None)]
-    assert said.error["code"] == "CHANGE_UNKNOWN"
+        result = await someone.call("update_directory_item", **RENAME)
+    assert steps(result) == [("unknown", None)]
+    assert result.error["code"] == "CHANGE_UNKNOWN"
 
 
 async def test_a_refused_deletion_of_an_item_that_somebody_renames(portal: PortalInProcess) -> None:
@@ -79,8 +79,8 @@ async def test_a_refused_deletion_of_an_item_that_somebody_renames(portal: Porta
     async with assistant(portal, allow_writes=True) as someone:
         planned = await someone.call("delete_directory_item", entityId="SOURCE", statusId="EMAIL")
         plan_id = planned.structured["planId"]
-        said = await someone.call("delete_directory_item", entityId="SOURCE", statusId="EMAIL", planId=plan_id)
-    assert steps(said) == [("not done", None)]
+        result = await someone.call("delete_directory_item", entityId="SOURCE", statusId="EMAIL", planId=plan_id)
+    assert steps(result) == [("not done", None)]
 
 
 async def test_a_code_that_somebody_takes_right_before(portal: PortalInProcess) -> None:
@@ -90,8 +90,8 @@ async def test_a_code_that_somebody_takes_right_before(portal: PortalInProcess) 
 
     while_asked(portal, "crm.status.add", take)
     async with assistant(portal, allow_writes=True) as someone:
-        said = await someone.call("add_directory_item", entityId="SOURCE", name="Podcast")
-    assert steps(said) == [("not done", None)]
+        result = await someone.call("add_directory_item", entityId="SOURCE", name="Podcast")
+    assert steps(result) == [("not done", None)]
 
 
 async def test_an_item_that_somebody_deletes_and_adds_again(portal: PortalInProcess) -> None:
@@ -104,8 +104,8 @@ async def test_an_item_that_somebody_deletes_and_adds_again(portal: PortalInProc
 
     while_asked(portal, "crm.status.update", replaced)
     async with assistant(portal, allow_writes=True) as someone:
-        said = await someone.call("update_directory_item", **RENAME)
-    assert steps(said) == [("not done", None)]
+        result = await someone.call("update_directory_item", **RENAME)
+    assert steps(result) == [("not done", None)]
 
 
 def answering_late(portal: PortalInProcess, which: Callable[[str], bool], seconds: float) -> None:
@@ -130,8 +130,8 @@ def answering_late(portal: PortalInProcess, which: Callable[[str], bool], second
 
 
 async def name_of(someone: Assistant, code: str, entity_id: str = "SOURCE") -> str:
-    said = await someone.call("get_directory_items", entityId=entity_id, query=code)
-    return next(str(one["name"]) for one in said.structured["items"] if one["statusId"] == code)
+    result = await someone.call("get_directory_items", entityId=entity_id, query=code)
+    return next(str(one["name"]) for one in result.structured["items"] if one["statusId"] == code)
 
 
 async def test_what_was_read_before_a_change_is_not_kept_after_it(portal: PortalInProcess) -> None:
@@ -167,8 +167,8 @@ async def test_all_pages_are_read_again_after_a_change(portal: PortalInProcess) 
             await someone.call("get_directory_items", entityId="SOURCE", details=True, fresh=True)
 
         tasks.start_soon(read)
-        said = await someone.call("update_directory_item", entityId="SOURCE", statusId="L120", name="Renamed")
-        assert steps(said) == [("done", None)], said.text
+        result = await someone.call("update_directory_item", entityId="SOURCE", statusId="L120", name="Renamed")
+        assert steps(result) == [("done", None)], result.text
 
 
 async def test_a_refusal_ends_when_it_is_as_old_as_what_is_kept(portal: PortalInProcess) -> None:
@@ -180,8 +180,8 @@ async def test_a_refusal_ends_when_it_is_as_old_as_what_is_kept(portal: PortalIn
             await anyio.sleep(60)
             name = "Site" if minute % 2 else "Website"
             await someone.call("update_directory_item", entityId="SOURCE", statusId="WEB", name=name)
-            said = await someone.call("list_directories")
-    row = next(one for one in said.structured["directories"] if one["entityId"] == "DEAL_STAGE_1")
+            result = await someone.call("list_directories")
+    row = next(one for one in result.structured["directories"] if one["entityId"] == "DEAL_STAGE_1")
     assert row["pipeline"] == "Wholesale"
 
 
@@ -194,20 +194,20 @@ async def test_the_last_item_of_a_directory_that_is_not_listed(portal: PortalInP
     arguments = {"entityId": "TONES", "statusId": "ONE"}
     async with assistant(portal, allow_writes=True) as someone:
         planned = await someone.call("delete_directory_item", **arguments)
-        said = await someone.call("delete_directory_item", **arguments, planId=planned.structured["planId"])
-    assert steps(said) == [("done", None)], said.text
+        result = await someone.call("delete_directory_item", **arguments, planId=planned.structured["planId"])
+    assert steps(result) == [("done", None)], result.text
 
 
 async def test_names_of_pipelines_that_cannot_be_read(portal: PortalInProcess) -> None:
     while_asked(portal, "crm.category.list", lambda _params: refuse())
     fields = {"CATEGORY_ID": "Wholesale"}
     async with assistant(portal, fields_kept=False) as someone:
-        said = await someone.call("check_record", entity="deal", fields=fields)
-        assert "the names of pipelines cannot be read, only their numbers" in said.text
+        result = await someone.call("check_record", entity="deal", fields=fields)
+        assert "the names of pipelines cannot be read, only their numbers" in result.text
         portal.portal.meanwhile = lambda _method, _params: None
         await anyio.sleep(20)
-        said = await someone.call("check_record", entity="deal", fields=fields)
-    assert said.structured["write"] == {"CATEGORY_ID": 1}
+        result = await someone.call("check_record", entity="deal", fields=fields)
+    assert result.structured["write"] == {"CATEGORY_ID": 1}
 
 
 @pytest.mark.parametrize("there", ["A+", "🔥", "Café"])
@@ -215,8 +215,8 @@ async def test_names_that_differ_in_more_than_letter_case_are_others(portal: Por
     other = {"A+": "A-", "🔥": "❄", "Café": "Cafe"}[there]
     portal.portal.store.put(replace(item(portal, "WEB"), id=960, status_id="UC_1", name=there, sort=9000))
     async with assistant(portal, allow_writes=True) as someone:
-        said = await someone.call("add_directory_item", entityId="SOURCE", name=other)
-    assert [step["action"] for step in said.structured["steps"]] == ["add"]
+        result = await someone.call("add_directory_item", entityId="SOURCE", name=other)
+    assert [step["action"] for step in result.structured["steps"]] == ["add"]
     assert {there, other} <= {one.name for one in portal.portal.store.of("SOURCE")}
 
 
@@ -234,25 +234,25 @@ async def test_a_second_declaration_changes_nothing(portal: PortalInProcess, add
 
 async def test_codes_with_blanks_are_the_same_codes(portal: PortalInProcess) -> None:
     async with assistant(portal, allow_writes=True) as someone:
-        said = await someone.call("add_directory_item", entityId="SOURCE", name="Another", statusId="WEB ")
-    assert "the code WEB is taken" in said.text
+        result = await someone.call("add_directory_item", entityId="SOURCE", name="Another", statusId="WEB ")
+    assert "the code WEB is taken" in result.text
 
 
 async def test_two_merges_of_the_same_codes_at_once(portal: PortalInProcess, tmp_path: Path) -> None:
     arguments = {"entityId": "SOURCE", "codes": ["EMAIL"], "into": "WEB"}
     async with assistant(portal, allow_writes=True, audit_log=str(tmp_path / "log")) as someone:
         plan_id = (await someone.call("merge_directory_items", **arguments)).structured["planId"]
-        said: list[Said] = []
+        result: list[Said] = []
 
         async def merge() -> None:
-            said.append(await someone.call("merge_directory_items", **arguments, planId=plan_id))
+            result.append(await someone.call("merge_directory_items", **arguments, planId=plan_id))
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(merge)
             tasks.start_soon(merge)
-    assert not any("records carry it still" in one.text for one in said)
-    assert [one.structured["status"] for one in said if not one.is_error].count("done") >= 1
-    assert not any("INTERNAL_ERROR" in one.text for one in said)
+    assert not any("records carry it still" in one.text for one in result)
+    assert [result.structured["status"] for result in result if not result.is_error].count("done") >= 1
+    assert not any("INTERNAL_ERROR" in one.text for one in result)
 
 
 @pytest.mark.parametrize("carried_out", [True, False])
@@ -272,8 +272,8 @@ async def test_a_mistake_of_ours_while_a_change_is_under_way(
 
     portal.portal.app = breaking  # type: ignore[assignment]
     async with assistant(portal, allow_writes=True, audit_log=str(log)) as someone:
-        said = await someone.call("update_directory_item", **RENAME)
-    assert said.error["code"] == "INTERNAL_ERROR"
+        result = await someone.call("update_directory_item", **RENAME)
+    assert result.error["code"] == "INTERNAL_ERROR"
     outcome = json.loads(log.read_text("utf-8").splitlines()[-1])["outcome"]
     assert outcome.startswith("done" if carried_out else "unknown")
 

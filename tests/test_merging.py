@@ -79,8 +79,8 @@ async def test_the_plan_changes_nothing_and_says_what_would_move(small: PortalIn
     put(small, ["EMAIL"], DEAL)
     before = deepcopy(small.portal.store.records.all)
     async with assistant(small, allow_writes=True) as someone:
-        said = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL", "website", "CALL", "PARTNER"], "Website"))
-    assert said.text.splitlines()[:6] == [
+        result = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL", "website", "CALL", "PARTNER"], "Website"))
+    assert result.text.splitlines()[:6] == [
         "Plan for SOURCE; nothing is changed yet: 4 values of records go to WEB (Website)",
         "- EMAIL (E-Mail): 1 in deal.SOURCE_ID, 1 in lead.SOURCE_ID; the item is deleted then",
         '- "website": 1 in lead.SOURCE_ID',
@@ -88,8 +88,8 @@ async def test_the_plan_changes_nothing_and_says_what_would_move(small: PortalIn
         "- PARTNER (Existing Client): the item is deleted then",
         f"- {AUTOMATION}",
     ]
-    assert said.structured["codes"][0]["fields"] == {"deal.SOURCE_ID": 1, "lead.SOURCE_ID": 1}
-    assert "BITRIX24_AUDIT_LOG is not set" in said.text
+    assert result.structured["codes"][0]["fields"] == {"deal.SOURCE_ID": 1, "lead.SOURCE_ID": 1}
+    assert "BITRIX24_AUDIT_LOG is not set" in result.text
     assert small.portal.store.records.all == before
     assert updates(small) == 0
 
@@ -99,11 +99,11 @@ async def test_records_move_and_the_emptied_items_go(small: PortalInProcess, tmp
     put(small, ["CALL", "EMAIL"], DEAL, "ufCrm_1724077760")
     log = tmp_path / "audit.jsonl"
     async with assistant(small, allow_writes=True, audit_log=str(log)) as someone:
-        said = await merge(someone, "SOURCE", ["EMAIL", "website"], "WEB")
+        result = await merge(someone, "SOURCE", ["EMAIL", "website"], "WEB")
         again = await merge(someone, "SOURCE", ["EMAIL", "website"], "WEB")
-    assert said.structured["status"] == "done"
-    assert (said.structured["moved"], said.structured["left"]) == (3, 0)
-    assert said.text == (
+    assert result.structured["status"] == "done"
+    assert (result.structured["moved"], result.structured["left"]) == (3, 0)
+    assert result.text == (
         "SOURCE: 3 values of records moved to WEB (Website), none left.\n- EMAIL (E-Mail): the item is deleted"
     )
     assert sources(small) == ["WEB", "WEB", "PARTNER"]
@@ -124,8 +124,8 @@ async def test_records_move_and_the_emptied_items_go(small: PortalInProcess, tmp
 async def test_other_values_of_multiple_fields_stay(small: PortalInProcess) -> None:
     put(small, [["IT", "FINANCE"], ["MANUFACTURING", "FINANCE", "IT"]], DEAL, "ufCrm_1724077761")
     async with assistant(small, allow_writes=True) as someone:
-        said = await merge(someone, "INDUSTRY", ["FINANCE"], "IT")
-    assert said.structured["status"] == "done", said.text
+        result = await merge(someone, "INDUSTRY", ["FINANCE"], "IT")
+    assert result.structured["status"] == "done", result.text
     assert [deal["ufCrm_1724077761"] for deal in records(small, DEAL)] == [["IT"], ["MANUFACTURING", "IT"]]
 
 
@@ -135,8 +135,8 @@ async def test_stages_move_within_their_pipeline_only(small: PortalInProcess) ->
     async with assistant(small, allow_writes=True) as someone:
         planned = await someone.call(TOOL, **arguments("DEAL_STAGE", ["PREPARATION"], "EXECUTING"))
         assert AUTOMATION in planned.text
-        said = await merge(someone, "DEAL_STAGE", ["PREPARATION"], "EXECUTING")
-    assert said.structured["status"] == "done", said.text
+        result = await merge(someone, "DEAL_STAGE", ["PREPARATION"], "EXECUTING")
+    assert result.structured["status"] == "done", result.text
     assert [deal["stageId"] for deal in records(small, DEAL)] == ["EXECUTING", "C1:NEW"]
     assert "PREPARATION" not in codes(small, "DEAL_STAGE")
 
@@ -160,31 +160,31 @@ async def test_what_would_do_harm_is_refused(
 ) -> None:
     put(small, ["EMAIL", "WEB", "call"])
     async with assistant(small, allow_writes=True) as someone:
-        said = await someone.call(TOOL, **arguments(entity_id, gone, into))
-    assert said.is_error
-    assert words in said.text
+        result = await someone.call(TOOL, **arguments(entity_id, gone, into))
+    assert result.is_error
+    assert words in result.text
     assert updates(small) == 0
 
 
 async def test_a_name_instead_of_a_code(small: PortalInProcess) -> None:
     async with assistant(small, allow_writes=True) as someone:
-        said = await someone.call(TOOL, **arguments("SOURCE", ["E-Mail"], "WEB"))
-    assert said.structured["status"] == "unchanged"
-    assert "it is the name of EMAIL: give that code" in said.text
+        result = await someone.call(TOOL, **arguments("SOURCE", ["E-Mail"], "WEB"))
+    assert result.structured["status"] == "unchanged"
+    assert "it is the name of EMAIL: give that code" in result.text
 
 
 async def test_codes_in_one_text(small: PortalInProcess) -> None:
     put(small, ["EMAIL", "website"])
     async with assistant(small, allow_writes=True) as someone:
-        said = await someone.call(TOOL, entityId="SOURCE", codes="EMAIL, website", into="WEB")
-    assert [code["statusId"] for code in said.structured["codes"]] == ["EMAIL", "website"]
+        result = await someone.call(TOOL, entityId="SOURCE", codes="EMAIL, website", into="WEB")
+    assert [code["statusId"] for code in result.structured["codes"]] == ["EMAIL", "website"]
 
 
 async def test_another_spelling_of_the_same_code_moves_with_it(small: PortalInProcess) -> None:
     put(small, ["EMAIL", "email", "Email "])
     async with assistant(small, allow_writes=True) as someone:
-        said = await merge(someone, "SOURCE", ["EMAIL", "email"], "WEB")
-    assert said.structured["status"] == "done"
+        result = await merge(someone, "SOURCE", ["EMAIL", "email"], "WEB")
+    assert result.structured["status"] == "done"
     assert sources(small) == ["WEB"] * 3
 
 
@@ -195,10 +195,10 @@ async def test_a_record_that_is_refused_is_named_and_keeps_its_item(small: Porta
     records(small, LEAD)[1]["title"] = None
     number = records(small, LEAD)[1]["id"]
     async with assistant(small, allow_writes=True) as someone:
-        said = await merge(someone, "SOURCE", ["EMAIL"], "WEB")
-        assert said.structured["status"] == "incomplete"
-        assert f'- not moved: lead {number} (lead.SOURCE_ID): Required field "Name" is not filled' in said.text
-        assert "EMAIL (E-Mail): the item stays; records carry it still" in said.text
+        result = await merge(someone, "SOURCE", ["EMAIL"], "WEB")
+        assert result.structured["status"] == "incomplete"
+        assert f'- not moved: lead {number} (lead.SOURCE_ID): Required field "Name" is not filled' in result.text
+        assert "EMAIL (E-Mail): the item stays; records carry it still" in result.text
         assert sources(small) == ["WEB", "EMAIL", "WEB"]
         records(small, LEAD)[1]["title"] = "z"
         done = await merge(someone, "SOURCE", ["EMAIL"], "WEB")
@@ -219,9 +219,9 @@ async def test_a_stage_that_the_portal_does_not_take(small: PortalInProcess, age
 
     small.portal.meanwhile = meanwhile
     async with assistant(small, allow_writes=True) as someone:
-        said = await merge(someone, "DEAL_STAGE", ["PREPARATION"], "EXECUTING")
-    assert said.error["code"] == "CHANGE_REFUSED"
-    assert said.structured["status"] == "stopped"
+        result = await merge(someone, "DEAL_STAGE", ["PREPARATION"], "EXECUTING")
+    assert result.error["code"] == "CHANGE_REFUSED"
+    assert result.structured["status"] == "stopped"
     assert [deal["stageId"] for deal in records(small, DEAL)] == ["PREPARATION"] * 2
     assert "PREPARATION" in codes(small, "DEAL_STAGE")
 
@@ -229,9 +229,9 @@ async def test_a_stage_that_the_portal_does_not_take(small: PortalInProcess, age
 async def test_who_may_not_change_records(small: PortalInProcess) -> None:
     put(small, ["EMAIL"] * 3)
     async with assistant(small, allow_writes=True, secret=READER_SECRET) as someone:
-        said = await merge(someone, "SOURCE", ["EMAIL"], "WEB")
-    assert said.structured["status"] == "incomplete"
-    assert said.structured["notMovedTotal"] == 3
+        result = await merge(someone, "SOURCE", ["EMAIL"], "WEB")
+    assert result.structured["status"] == "incomplete"
+    assert result.structured["notMovedTotal"] == 3
     assert sources(small) == ["EMAIL"] * 3
 
 
@@ -247,11 +247,11 @@ async def test_what_cannot_be_counted_keeps_the_item(small: PortalInProcess) -> 
         planned = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"))
         assert "- not counted and so not moved: contact.SOURCE_ID: 1 of 1 counts could not be made" in planned.text
         assert "EMAIL (E-Mail): 2 in lead.SOURCE_ID; the item stays; whether" in planned.text
-        said = await merge(someone, "SOURCE", ["EMAIL"], "WEB")
-    assert said.structured["status"] == "incomplete"
-    assert said.structured["moved"] == 2
-    assert "left" not in said.structured
-    assert "how many are left could not be counted" in said.text
+        result = await merge(someone, "SOURCE", ["EMAIL"], "WEB")
+    assert result.structured["status"] == "incomplete"
+    assert result.structured["moved"] == 2
+    assert "left" not in result.structured
+    assert "how many are left could not be counted" in result.text
     assert "EMAIL" in codes(small, "SOURCE")
 
 
@@ -261,11 +261,11 @@ async def test_a_plan_of_other_fields_or_names_is_another_plan(small: PortalInPr
         planned = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"))
         web = next(item for item in small.portal.store.of("SOURCE") if item.status_id == "WEB")
         small.portal.store.items[web.id] = replace(web, name="Web shop")
-        said = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"), planId=planned.structured["planId"])
-        other = await someone.call(TOOL, **arguments("SOURCE", ["PARTNER"], "WEB"), planId=said.structured["planId"])
-    assert said.structured["status"] == other.structured["status"] == "planned"
-    assert said.structured["planId"] != planned.structured["planId"]
-    assert "- a new plan, since the directory, its fields or the arguments are not as in the plan" in said.text
+        result = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"), planId=planned.structured["planId"])
+        other = await someone.call(TOOL, **arguments("SOURCE", ["PARTNER"], "WEB"), planId=result.structured["planId"])
+    assert result.structured["status"] == other.structured["status"] == "planned"
+    assert result.structured["planId"] != planned.structured["planId"]
+    assert "- a new plan, since the directory, its fields or the arguments are not as in the plan" in result.text
     assert sources(small) == ["EMAIL", None, None]
 
 
@@ -274,8 +274,8 @@ async def test_new_records_do_not_change_the_plan(small: PortalInProcess) -> Non
     async with assistant(small, allow_writes=True) as someone:
         planned = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"))
         put(small, ["EMAIL", "EMAIL"])
-        said = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"), planId=planned.structured["planId"])
-    assert (said.structured["status"], said.structured["moved"]) == ("done", 2)
+        result = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"), planId=planned.structured["planId"])
+    assert (result.structured["status"], result.structured["moved"]) == ("done", 2)
 
 
 def many_leads(portal: PortalInProcess, number: int, source: str = "EMAIL") -> None:
@@ -325,20 +325,20 @@ async def test_an_answer_that_is_lost_is_looked_up(portal: PortalInProcess, how:
     fault.method, fault.times = "batch", 1
     portal.portal.faults.order(fault)
     async with assistant(portal, allow_writes=True) as someone:
-        said = await merge(someone, "SOURCE", ["EMAIL"], "WEB")
-    assert said.structured["status"] == "done", said.text
-    assert said.structured["moved"] == 30
+        result = await merge(someone, "SOURCE", ["EMAIL"], "WEB")
+    assert result.structured["status"] == "done", result.text
+    assert result.structured["moved"] == 30
     assert updates(portal) == 30
-    assert "notMoved" not in said.structured
+    assert "notMoved" not in result.structured
 
 
 async def test_a_request_that_never_arrives_is_sent_again(portal: PortalInProcess) -> None:
     many_leads(portal, 30)
     portal.order(method="batch", changes_only=True, times=1, status=502)
     async with assistant(portal, allow_writes=True) as someone:
-        said = await merge(someone, "SOURCE", ["EMAIL"], "WEB")
-    assert said.structured["status"] == "done", said.text
-    assert said.structured["moved"] == 30
+        result = await merge(someone, "SOURCE", ["EMAIL"], "WEB")
+    assert result.structured["status"] == "done", result.text
+    assert result.structured["moved"] == 30
 
 
 async def test_a_portal_that_goes_away_stops_the_merge_and_it_goes_on_later(portal: PortalInProcess) -> None:
@@ -347,11 +347,11 @@ async def test_a_portal_that_goes_away_stops_the_merge_and_it_goes_on_later(port
         planned = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"))
         plan_id = planned.structured["planId"]
         portal.order(method="batch", changes_only=True, status=502)
-        said = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"), planId=plan_id)
-        assert said.is_error
-        assert said.structured["status"] == "stopped"
-        assert said.structured["moved"] == 0
-        assert "0 values of records moved to WEB (Website), about 60 left" in said.text
+        result = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"), planId=plan_id)
+        assert result.is_error
+        assert result.structured["status"] == "stopped"
+        assert result.structured["moved"] == 0
+        assert "0 values of records moved to WEB (Website), about 60 left" in result.text
         portal.portal.faults.clear()
         done = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"), planId=plan_id)
     assert done.structured["status"] == "done"
@@ -371,16 +371,16 @@ async def test_what_somebody_changed_meanwhile_is_put_back(small: PortalInProces
 
     small.portal.meanwhile = meanwhile
     async with assistant(small, allow_writes=True) as someone:
-        said = await merge(someone, "SOURCE", ["EMAIL"], "WEB")
+        result = await merge(someone, "SOURCE", ["EMAIL"], "WEB")
         assert sources(small) == ["WEB", "PARTNER", "WEB"]
         line = f'- not moved: lead {changed} (lead.SOURCE_ID): somebody had just changed it to "PARTNER"'
-        assert line in said.text
-        assert said.structured["status"] == "done"
-        assert said.structured["moved"] == 2
+        assert line in result.text
+        assert result.structured["status"] == "done"
+        assert result.structured["moved"] == 2
         faster = iter([lambda: put(small, [["FINANCE", "OTHER"]], DEAL, "ufCrm_1724077761")])
-        said = await merge(someone, "INDUSTRY", ["FINANCE"], "IT")
+        result = await merge(someone, "INDUSTRY", ["FINANCE"], "IT")
     assert [deal["ufCrm_1724077761"] for deal in records(small, DEAL)] == [["IT", "OTHER"], ["IT"]]
-    assert said.structured["moved"] == 2
+    assert result.structured["moved"] == 2
 
 
 async def test_counts_that_were_kept_are_forgotten(small: PortalInProcess) -> None:
@@ -389,7 +389,7 @@ async def test_counts_that_were_kept_are_forgotten(small: PortalInProcess) -> No
         before = await someone.call("get_directory_usage", entityId="SOURCE")
         await merge(someone, "SOURCE", ["EMAIL"], "WEB")
         after = await someone.call("get_directory_usage", entityId="SOURCE")
-    counts = [{item["statusId"]: item["count"] for item in said.structured["items"]} for said in (before, after)]
+    counts = [{item["statusId"]: item["count"] for item in result.structured["items"]} for result in (before, after)]
     assert (counts[0]["WEB"], counts[1]["WEB"]) == (0, 1)
 
 
@@ -397,8 +397,8 @@ async def test_without_batches(small: PortalInProcess) -> None:
     put(small, ["EMAIL", "website"])
     small.order(method="batch", status=404, code="ERROR_METHOD_NOT_FOUND")
     async with assistant(small, allow_writes=True) as someone:
-        said = await merge(someone, "SOURCE", ["EMAIL", "website"], "WEB")
-    assert said.structured["status"] == "done"
+        result = await merge(someone, "SOURCE", ["EMAIL", "website"], "WEB")
+    assert result.structured["status"] == "done"
     assert sources(small) == ["WEB", "WEB", None]
 
 
@@ -409,8 +409,8 @@ async def test_an_audit_log_that_cannot_be_written(small: PortalInProcess, tmp_p
     async with assistant(small, allow_writes=True, audit_log=str(log)) as someone:
         planned = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"))
         log.parent.rename(tmp_path / "elsewhere")
-        said = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"), planId=planned.structured["planId"])
-    assert said.error["code"] == "AUDIT_LOG_FAILED"
+        result = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"), planId=planned.structured["planId"])
+    assert result.error["code"] == "AUDIT_LOG_FAILED"
     assert sources(small) == ["EMAIL", None, None]
 
 
@@ -422,16 +422,16 @@ def yes() -> ElicitResult:
 async def test_a_person_is_asked_once_for_the_whole_merge(portal: PortalInProcess, mode: str) -> None:
     many_leads(portal, 200)
     portal.order(method="batch", delay=12, changes_only=True)
-    said: list[dict[str, Any]] = []
+    result: list[dict[str, Any]] = []
     async with with_a_person(portal, yes, mode) as (client, asked):
         planned = (await client.call_tool(TOOL, arguments("SOURCE", ["EMAIL"], "WEB"))).structured_content
         assert planned is not None
         assert not asked
         again = arguments("SOURCE", ["EMAIL"], "WEB") | {"planId": planned["planId"]}
-        while not said or said[-1]["status"] == "moving":
-            said.append((await client.call_tool(TOOL, again)).structured_content or {})
-    assert len(said) > 1
-    assert said[-1]["status"] == "done"
+        while not result or result[-1]["status"] == "moving":
+            result.append((await client.call_tool(TOOL, again)).structured_content or {})
+    assert len(result) > 1
+    assert result[-1]["status"] == "done"
     assert set(sources(portal)) == {"WEB"}
     (question,) = set(asked)
     assert question.startswith("Plan for SOURCE; nothing is changed yet: 200 values of records go to WEB (Website)")
@@ -445,8 +445,8 @@ async def test_a_person_says_no(small: PortalInProcess, mode: str, action: Any, 
     async with with_a_person(small, lambda: ElicitResult(action=action), mode) as (client, _):
         planned = (await client.call_tool(TOOL, arguments("SOURCE", ["EMAIL"], "WEB"))).structured_content or {}
         again = arguments("SOURCE", ["EMAIL"], "WEB") | {"planId": planned["planId"]}
-        said = (await client.call_tool(TOOL, again)).structured_content or {}
-    assert said["status"] == status
+        result = (await client.call_tool(TOOL, again)).structured_content or {}
+    assert result["status"] == status
     assert sources(small) == ["EMAIL", None, None]
 
 
@@ -462,8 +462,8 @@ async def test_a_directory_that_changes_while_a_person_thinks(small: PortalInPro
     async with with_a_person(small, meanwhile, mode) as (client, _):
         planned = (await client.call_tool(TOOL, arguments("SOURCE", ["EMAIL"], "WEB"))).structured_content or {}
         again = arguments("SOURCE", ["EMAIL"], "WEB") | {"planId": planned["planId"]}
-        said = (await client.call_tool(TOOL, again)).structured_content or {}
-    assert said.get("status") == "planned" or said["error"]["code"] == "CHANGE_REFUSED"
+        result = (await client.call_tool(TOOL, again)).structured_content or {}
+    assert result.get("status") == "planned" or result["error"]["code"] == "CHANGE_REFUSED"
     assert sources(small) == ["EMAIL", None, None]
 
 
@@ -516,9 +516,9 @@ async def test_an_open_channels_source_comes_back(small: PortalInProcess) -> Non
     async with assistant(small, allow_writes=True) as someone:
         planned = await someone.call(TOOL, **arguments("SOURCE", ["16|WZ_CHAT"], "WEB"))
         assert "- 16|WZ_CHAT: it is an open channel's source: the channel adds it again" in planned.text
-        said = await merge(someone, "SOURCE", ["16|WZ_CHAT"], "WEB")
+        result = await merge(someone, "SOURCE", ["16|WZ_CHAT"], "WEB")
     assert sources(small)[0] == "WEB"
-    assert "- 16|WZ_CHAT (Chat): the item stays; 16|WZ_CHAT was added again (id 107)" in said.text
+    assert "- 16|WZ_CHAT (Chat): the item stays; 16|WZ_CHAT was added again (id 107)" in result.text
 
 
 async def test_a_count_that_contradicts_the_rows_is_no_count(small: PortalInProcess) -> None:

@@ -232,9 +232,9 @@ async def test_a_plan_ends_with_its_merge(portal: PortalInProcess) -> None:
         again = arguments("SOURCE", ["website"], "WEB") | {"planId": planned.structured["planId"]}
         assert (await someone.call(TOOL, **again)).structured["status"] == "done"
         put(portal, ["website"] * 5)
-        said = await someone.call(TOOL, **again)
-    assert said.structured["status"] == "planned"
-    assert said.structured["planId"] != again["planId"]
+        result = await someone.call(TOOL, **again)
+    assert result.structured["status"] == "planned"
+    assert result.structured["planId"] != again["planId"]
     assert sources(portal) == ["website"] * 5
 
 
@@ -258,20 +258,20 @@ async def test_progress_and_agreement_are_one_for_all_replicas(portal: PortalInP
     portal.order(method="batch", delay=6, changes_only=True)
     state = Inside()
     replicas = [Program(portal, tmp_path / "log", state, "s") for _ in range(2)]
-    said: list[Merge] = []
+    result: list[Merge] = []
     async with replicas[0].tools() as (first, _), replicas[1].tools() as (second, _):
         planned = await first.plan("SOURCE", ["EMAIL"], "WEB")
-        while not said or said[-1].status == "moving":
-            merges = (first, second)[len(said) % 2]
+        while not result or result[-1].status == "moving":
+            merges = (first, second)[len(result) % 2]
             now = await merges.plan("SOURCE", ["EMAIL"], "WEB")
             assert now.plan_id == planned.plan_id
             assert now.total == 200
-            assert await merges.agreed(now) == bool(said)
-            said.append(await merges.carry_out("merge", now, confirmed=False))
-    assert len(said) > 2
-    moved = [one.moved for one in said]
+            assert await merges.agreed(now) == bool(result)
+            result.append(await merges.carry_out("merge", now, confirmed=False))
+    assert len(result) > 2
+    moved = [one.moved for one in result]
     assert moved == sorted({one or 0 for one in moved})
-    assert (said[-1].status, said[-1].moved) == ("done", 200)
+    assert (result[-1].status, result[-1].moved) == ("done", 200)
 
 
 # A colleague
@@ -355,10 +355,10 @@ async def test_a_code_that_is_a_name_too_is_asked_about(portal: PortalInProcess)
     _many(portal, 5)
     put(portal, ["website"] * 3)
     async with assistant(portal, allow_writes=True) as someone:
-        said = await someone.call(TOOL, **arguments("SOURCE", ["Website"], "CALL"))
-        assert said.error["code"] == "CHANGE_REFUSED"
-        assert '"Website" may be the code "website", which records carry, or the name of WEB' in said.text
-        assert 'call again with "website" or WEB' in said.text
+        result = await someone.call(TOOL, **arguments("SOURCE", ["Website"], "CALL"))
+        assert result.error["code"] == "CHANGE_REFUSED"
+        assert '"Website" may be the code "website", which records carry, or the name of WEB' in result.text
+        assert 'call again with "website" or WEB' in result.text
         planned = await someone.call(TOOL, **arguments("SOURCE", ["website"], "CALL"))
         assert '- "website": 3 in lead.SOURCE_ID' in planned.text
 

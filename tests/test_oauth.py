@@ -96,9 +96,9 @@ async def test_a_new_token_that_does_not_help_is_the_end(
     portal: RunningPortal, authorised: Application, code: str
 ) -> None:
     portal.order(code=code)
-    said = await ask(authorised, "list_directories")
-    assert said.error["code"] == code
-    assert "bitrix24-directories-mcp login" in said.text
+    result = await ask(authorised, "list_directories")
+    assert result.error["code"] == code
+    assert "bitrix24-directories-mcp login" in result.text
     assert len(portal.portal.calls) == 2
     assert portal.portal.oauth.issued == 2
 
@@ -107,17 +107,17 @@ async def test_however_many_calls_expire_together_one_refresh_goes_out(
     portal: RunningPortal, authorised: Application
 ) -> None:
     portal.portal.oauth.expire_access_tokens()
-    said = []
+    result = []
     async with assistant(authorised) as someone:
 
         async def call(number: int) -> None:
-            said.append(await someone.call("get_directory_items", entityId="SOURCE", details=bool(number % 2)))
-            said.append(await someone.call("list_directories"))
+            result.append(await someone.call("get_directory_items", entityId="SOURCE", details=bool(number % 2)))
+            result.append(await someone.call("list_directories"))
 
         async with anyio.create_task_group() as tasks:
             for number in range(20):
                 tasks.start_soon(call, number)
-    assert not any(answer.is_error for answer in said)
+    assert not any(answer.is_error for answer in result)
     assert portal.portal.oauth.issued == 2
 
 
@@ -148,15 +148,15 @@ async def test_two_processes_refresh_once(portal: RunningPortal, pair: dict[str,
         assistants = [Assistant(one), Assistant(other)]
         for issued in (2, 3):  # in the second round both know the same newer token
             portal.portal.oauth.expire_access_tokens()
-            said: list[Said] = []
+            result: list[Said] = []
 
-            async def call(someone: Assistant, said: list[Said] = said) -> None:
-                said.append(await someone.call("get_directory_items", entityId="SOURCE"))
+            async def call(someone: Assistant, result: list[Said] = result) -> None:
+                result.append(await someone.call("get_directory_items", entityId="SOURCE"))
 
             async with anyio.create_task_group() as tasks:
                 for someone in assistants:
                     tasks.start_soon(call, someone)
-            assert [answer.is_error for answer in said] == [False, False]
+            assert [answer.is_error for answer in result] == [False, False]
             assert portal.portal.oauth.issued == issued
 
 
@@ -195,9 +195,9 @@ async def test_a_refresh_token_alone_is_enough(portal: RunningPortal, pair: dict
 
 
 async def test_without_any_token_it_asks_for_a_login(portal: RunningPortal) -> None:
-    said = await ask(application(portal), "list_directories")
-    assert said.error["code"] == "NO_TOKEN"
-    assert "bitrix24-directories-mcp login" in said.text
+    result = await ask(application(portal), "list_directories")
+    assert result.error["code"] == "NO_TOKEN"
+    assert "bitrix24-directories-mcp login" in result.text
     assert portal.portal.calls == []
 
 
@@ -222,9 +222,9 @@ async def test_what_the_authorization_server_may_say(
 ) -> None:
     portal.portal.oauth.expire_access_tokens()
     portal.order(method="oauth/token", **answer)
-    said = await ask(authorised, "list_directories")
-    assert (said.error["code"], said.error["category"]) == (code, category)
-    assert not any(secret in said.everything for secret in authorised.secrets)
+    result = await ask(authorised, "list_directories")
+    assert (result.error["code"], result.error["category"]) == (code, category)
+    assert not any(secret in result.everything for secret in authorised.secrets)
 
 
 async def test_an_authorization_server_out_of_reach(portal: RunningPortal, pair: dict[str, str]) -> None:
@@ -239,8 +239,8 @@ async def test_a_disk_that_does_not_keep_tokens(portal: RunningPortal, authorise
     authorised.file.path.parent.parent.mkdir(parents=True)
     authorised.file.path.parent.write_text("a file where the folder should be")
     portal.portal.oauth.expire_access_tokens()
-    said = await ask(authorised, "list_directories")
-    assert (said.error["code"], said.error["category"]) == ("TOKENS_NOT_KEPT", "configuration")
+    result = await ask(authorised, "list_directories")
+    assert (result.error["code"], result.error["category"]) == ("TOKENS_NOT_KEPT", "configuration")
     assert portal.portal.oauth.issued == 1
 
 
@@ -342,13 +342,13 @@ async def test_no_token_is_written_anywhere_even_at_debug_level(
             assert not (await Assistant(client).call("list_directories")).is_error
             newest = portal.portal.oauth.newest_access_token
             portal.order(code="ODD", description=f"no {newest} {pair['access_token']}")
-            said = await Assistant(client).call("list_directories")
+            result = await Assistant(client).call("list_directories")
         errors.seek(0)
         logged = errors.read()
     assert "HTTP Request: POST http://127.0.0.1" in logged
     for secret in (*pair.values(), newest, CLIENT_SECRET):
         assert secret not in logged
-        assert secret not in said.everything
+        assert secret not in result.everything
 
 
 def test_check_covers_applications(

@@ -53,9 +53,9 @@ async def test_who_shows_no_apps_hears_nothing_of_it(portal_in_process: PortalIn
         resources = await client.list_resources()
         counted = await client.call_tool("get_directory_usage", {"entityId": "DEAL_STAGE"})
         planned = await client.call_tool("apply_directory", {"entityId": "SOURCE", "items": ["CALL: Call"]})
-    said = "".join(one.model_dump_json(by_alias=True) for one in (listed, resources, counted, planned))
-    assert "ui://" not in said
-    assert PICTURE not in said
+    result = "".join(result.model_dump_json(by_alias=True) for result in (listed, resources, counted, planned))
+    assert "ui://" not in result
+    assert PICTURE not in result
     assert "crm.status.list" not in [
         method for method, params in portal_in_process.portal.calls if "DEAL_STAGE" in str(params)
     ]

@@ -27,15 +27,15 @@ async def call(portal: PortalInProcess, tool: str, **arguments: Any) -> Said:
         return await someone.call(tool, **arguments)
 
 
-def row(said: Said, entity_id: str) -> dict[str, Any]:
-    return next(dict(found) for found in said.structured["directories"] if found["entityId"] == entity_id)
+def row(result: Said, entity_id: str) -> dict[str, Any]:
+    return next(dict(found) for found in result.structured["directories"] if found["entityId"] == entity_id)
 
 
 @pytest.mark.parametrize("age", AGES)
 async def test_pipelines_have_their_plain_names(age: Age) -> None:
     portal = portal_of(age)
-    said = await call(portal, "list_directories")
-    names = {found["entityId"]: found["pipeline"] for found in said.structured["directories"] if "pipeline" in found}
+    result = await call(portal, "list_directories")
+    names = {found["entityId"]: found["pipeline"] for found in result.structured["directories"] if "pipeline" in found}
     assert names == {
         "DEAL_STAGE": "General",
         "DEAL_STAGE_1": "Wholesale",
@@ -44,7 +44,7 @@ async def test_pipelines_have_their_plain_names(age: Age) -> None:
         "DYNAMIC_177_STAGE_7": "General",
         "DYNAMIC_177_STAGE_8": "Abroad",
     }
-    assert "stages for deal.STAGE_ID, pipeline 1 Wholesale, start C1:NEW" in said.text
+    assert "stages for deal.STAGE_ID, pipeline 1 Wholesale, start C1:NEW" in result.text
     assert len(portal.portal.calls) == 2
 
 
@@ -54,15 +54,15 @@ async def test_pipelines_have_their_plain_names(age: Age) -> None:
 )
 async def test_a_record_is_put_into_a_pipeline_by_its_name(age: Age, entity: str, pipeline: str, number: int) -> None:
     portal = portal_of(age)
-    said = await call(portal, "check_record", entity=entity, fields={"categoryId": pipeline})
-    assert said.structured["write"] == {"categoryId": number}
+    result = await call(portal, "check_record", entity=entity, fields={"categoryId": pipeline})
+    assert result.structured["write"] == {"categoryId": number}
     assert len(portal.portal.calls) <= 2
 
 
 @pytest.mark.parametrize("age", AGES)
 async def test_a_search_knows_pipelines_by_name(age: Age) -> None:
-    said = await call(portal_of(age), "list_directories", query="abroad")
-    assert [found["entityId"] for found in said.structured["directories"]] == ["DYNAMIC_177_STAGE_8"]
+    result = await call(portal_of(age), "list_directories", query="abroad")
+    assert [found["entityId"] for found in result.structured["directories"]] == ["DYNAMIC_177_STAGE_8"]
 
 
 @pytest.mark.parametrize("age", AGES)
@@ -92,9 +92,9 @@ async def test_a_portal_without_batches_is_not_asked_for_each_pipeline() -> None
     async with assistant(portal, fields_kept=False) as someone:
         await someone.call("list_directories")
         before = len(portal.portal.calls)
-        said = await someone.call("list_directories")
+        result = await someone.call("list_directories")
     assert len(portal.portal.calls) == before
-    assert row(said, "DEAL_STAGE_1")["pipeline"] == "Wholesale"
+    assert row(result, "DEAL_STAGE_1")["pipeline"] == "Wholesale"
 
 
 async def test_what_comes_too_late_is_not_waited_for_again() -> None:
@@ -115,9 +115,9 @@ async def test_the_number_alone_if_the_user_may_not_see_the_names() -> None:
     portal = portal_of("today")
     portal.portal.meanwhile = deny
     async with assistant(portal, fields_kept=False) as someone:
-        said = await someone.call("list_directories")
-        assert "pipeline" not in row(said, "DEAL_STAGE_1")
-        assert "stages for deal.STAGE_ID, pipeline 1, start C1:NEW" in said.text
+        result = await someone.call("list_directories")
+        assert "pipeline" not in row(result, "DEAL_STAGE_1")
+        assert "stages for deal.STAGE_ID, pipeline 1, start C1:NEW" in result.text
         requests = len(portal.portal.calls)
         await someone.call("list_directories")
         assert len(portal.portal.calls) == requests  # a refusal is kept as a good answer is
@@ -131,10 +131,10 @@ async def test_start_and_final_stages_come_from_the_items_meanings(age: Age) -> 
     store = portal.portal.store
     success = next(item for item in store.of("DYNAMIC_177_STAGE_7") if item.semantics == "S")
     store.put(type(success)(**{**vars(success), "status_id": "DT177_7:UC_DONE"}))
-    said = await call(portal, "list_directories")
-    stages = {key: row(said, "DYNAMIC_177_STAGE_7").get(key) for key in ("start", "success", "failure")}
+    result = await call(portal, "list_directories")
+    stages = {key: row(result, "DYNAMIC_177_STAGE_7").get(key) for key in ("start", "success", "failure")}
     assert stages == {"start": "DT177_7:NEW", "success": "DT177_7:UC_DONE", "failure": "DT177_7:FAIL"}
-    invoice = row(said, "SMART_INVOICE_STAGE_3")
+    invoice = row(result, "SMART_INVOICE_STAGE_3")
     assert (invoice["start"], invoice["success"], invoice["failure"]) == ("DT31_3:N", "DT31_3:P", "DT31_3:D")
 
 
@@ -148,8 +148,8 @@ async def test_final_stages_follow_a_change() -> None:
         plan_id = planned.structured["planId"]
         done = await someone.call("apply_directory", entityId="DYNAMIC_177_STAGE_8", planId=plan_id)
         assert done.structured["status"] == "done", done.text
-        said = await someone.call("list_directories")
-    assert row(said, "DYNAMIC_177_STAGE_8")["failure"] == "DT177_8:LOST"
+        result = await someone.call("list_directories")
+    assert row(result, "DYNAMIC_177_STAGE_8")["failure"] == "DT177_8:LOST"
 
 
 async def test_stages_that_are_switched_off_are_marked() -> None:
@@ -175,8 +175,8 @@ async def test_stages_that_are_switched_off_are_marked() -> None:
 
 
 async def test_items_alone_are_marked_too() -> None:
-    said = await call(portal_of("today"), "get_directory_items", entityId="SMART_DOCUMENT_STAGE_5")
-    assert said.structured["switchedOff"]
+    result = await call(portal_of("today"), "get_directory_items", entityId="SMART_DOCUMENT_STAGE_5")
+    assert result.structured["switchedOff"]
 
 
 @pytest.mark.parametrize("enabled", [True, "Y", 1, None])
@@ -188,5 +188,5 @@ async def test_what_is_not_said_to_be_off_is_on(enabled: Any) -> None:
         headers={"content-type": "application/json"},
     )
     async with assistant(portal) as someone:
-        said = await someone.call("list_directories")
-    assert "switchedOff" not in row(said, "SMART_DOCUMENT_STAGE_5")
+        result = await someone.call("list_directories")
+    assert "switchedOff" not in row(result, "SMART_DOCUMENT_STAGE_5")

@@ -158,5 +158,5 @@ async def test_the_example_configuration_works_after_changing_one_line(portal: R
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = clean_environment(**server.pop("env"), PATH=path)
     async with Client(StdioServerParameters(**server, env=environment, cwd=tmp_path)) as client:
-        said = await Assistant(client).call("get_directory_items", entityId="DEAL_STAGE")
-    assert said.text == DEAL_STAGE_TEXT
+        result = await Assistant(client).call("get_directory_items", entityId="DEAL_STAGE")
+    assert result.text == DEAL_STAGE_TEXT

@@ -60,11 +60,11 @@ def _stored(case: Case, age: Age) -> Values | str:
 async def test_five_lists_of_twenty_are_shown_within_bounds() -> None:
     portal, fields = portal_of_long_lists()
     async with assistant(PortalInProcess(portal)) as someone:
-        said = await someone.call("check_record", entity="deal", fields=fields)
-    assert [len(field["candidates"]) for field in said.structured["fields"]] == [20] * 5
-    structured = json.dumps(said.structured, ensure_ascii=False, separators=(",", ":"))
+        result = await someone.call("check_record", entity="deal", fields=fields)
+    assert [len(field["candidates"]) for field in result.structured["fields"]] == [20] * 5
+    structured = json.dumps(result.structured, ensure_ascii=False, separators=(",", ":"))
     encoding = bpe_openai.get_encoding("o200k_base")
-    assert len(encoding.encode(said.text)) <= 1200
+    assert len(encoding.encode(result.text)) <= 1200
     assert len(encoding.encode(structured)) <= 1200
 
 
@@ -77,21 +77,21 @@ async def test_what_is_said_of_each() -> None:
             more = {"recordId": existing(store, case.type, case.pipeline)} if case.updates else {}
             entity = OLD[case.type] if case.old else f"item({case.type})"
             someone = russian if case.language == "ru" else english
-            said = await someone.call("check_record", entity=entity, fields=case.fields, **more)
-            outcomes = {field["field"]: field["outcome"] for field in said.structured["fields"]}
-            told = [outcomes.get(key, "right") for key in case.fields], said.structured["write"]
-            if told != (case.outcomes, case.write) or case.words not in said.text:
-                wrong[case.place] = said.text
-            _assert_true(case, said.structured)
+            result = await someone.call("check_record", entity=entity, fields=case.fields, **more)
+            outcomes = {field["field"]: field["outcome"] for field in result.structured["fields"]}
+            told = [outcomes.get(key, "right") for key in case.fields], result.structured["write"]
+            if told != (case.outcomes, case.write) or case.words not in result.text:
+                wrong[case.place] = result.text
+            _assert_true(case, result.structured)
     assert wrong == {}
 
 
-def _assert_true(case: Case, said: Values) -> None:
+def _assert_true(case: Case, result: Values) -> None:
     """That what is to be written is stored so in each age, and that today's portal does what is said."""
     kind = fresh_store(case.language, "today").records.types[case.type]
     for age in case.ages:
         store = fresh_store(case.language, age)
         record_id = existing(store, case.type, case.pipeline) if case.updates else None
-        assert_stored(store, kind, said["write"], record_id, old=case.old)
+        assert_stored(store, kind, result["write"], record_id, old=case.old)
     pipeline = (-1 if case.pipeline is None else case.pipeline) if case.updates else None
-    assert_claims(case.language, kind, case.fields, said, pipeline, old=case.old)
+    assert_claims(case.language, kind, case.fields, result, pipeline, old=case.old)

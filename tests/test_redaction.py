@@ -171,9 +171,9 @@ async def test_a_portal_that_echoes_the_webhook(portal: RunningPortal, spelling:
     body = {"result": rows} if where == "result" else {"error": "ODD", "error_description": "odd"} | {where: said_back}
     portal.order(body=json.dumps(body), headers={"content-type": "application/json"})
     async with assistant(portal) as someone:
-        said = await someone.call("get_directory_items", entityId="STATUS")
+        result = await someone.call("get_directory_items", entityId="STATUS")
         found = await someone.call("find_directory_items", queries=["new"], entityIds=["STATUS"])
-    for text in (said.everything, found.everything):
+    for text in (result.everything, found.everything):
         assert ADMIN_SECRET not in revealed(text)
     assert (await client_error(portal)).find(ADMIN_SECRET) == -1
 
@@ -193,26 +193,26 @@ async def test_an_echo_reaches_neither_results_nor_logs(portal: RunningPortal, t
     server = spawned(tmp_path, BITRIX24_WEBHOOK_URL=portal.webhook_url(), BITRIX24_LOG_LEVEL=level)
     with (tmp_path / "stderr.txt").open("w+") as errors:
         async with Client(stdio_client(server, errors)) as client:
-            said = await Assistant(client).call("list_directories")
+            result = await Assistant(client).call("list_directories")
         errors.seek(0)
         logged = errors.read()
     assert "HTTP Request: POST" in logged
-    assert said.is_error
-    assert ADMIN_SECRET not in revealed(said.everything) + revealed(logged)
+    assert result.is_error
+    assert ADMIN_SECRET not in revealed(result.everything) + revealed(logged)
 
 
 async def test_an_echo_of_a_token(portal: RunningPortal, authorised: Any) -> None:
     portal.portal.faults.order(Fault.parse("echo"))
-    said = await ask(authorised, "list_directories")
-    assert portal.portal.oauth.newest_access_token not in revealed(said.everything)
+    result = await ask(authorised, "list_directories")
+    assert portal.portal.oauth.newest_access_token not in revealed(result.everything)
 
 
 async def test_an_authorization_server_that_echoes(portal: RunningPortal, authorised: Any) -> None:
     portal.portal.oauth.expire_access_tokens()
     portal.order(method="oauth/token", echo=True)
-    said = await ask(authorised, "list_directories")
+    result = await ask(authorised, "list_directories")
     for secret in authorised.secrets:
-        assert secret not in revealed(said.everything)
+        assert secret not in revealed(result.everything)
 
 
 @pytest.mark.parametrize("by", ["webhook", "application"])

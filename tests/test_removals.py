@@ -54,17 +54,17 @@ async def test_what_records_carry_is_not_deleted(
     emptied: PortalInProcess, number: int, field: str, value: str, where: str
 ) -> None:
     record(emptied, number)[field] = value
-    said = await delete(emptied, "SOURCE", "WEB")
-    assert said.error["code"] == "CHANGE_REFUSED"
-    assert f"records carry it ({where})" in said.text
+    result = await delete(emptied, "SOURCE", "WEB")
+    assert result.error["code"] == "CHANGE_REFUSED"
+    assert f"records carry it ({where})" in result.text
     assert "WEB" in codes(emptied, "SOURCE")
     assert "crm.status.delete" not in str(emptied.portal.calls)
 
 
 async def test_codes_in_multiple_fields_and_in_several_fields(emptied: PortalInProcess) -> None:
     record(emptied, 2)["ufCrm_1724077761"] = ["IT", "FINANCE"]
-    said = await delete(emptied, "INDUSTRY", "FINANCE")
-    assert "1 in deal.UF_CRM_1724077761" in said.text
+    result = await delete(emptied, "INDUSTRY", "FINANCE")
+    assert "1 in deal.UF_CRM_1724077761" in result.text
     record(emptied, 1)["sourceId"] = record(emptied, 2)["sourceId"] = "WEB"
     both = await delete(emptied, "SOURCE", "WEB")
     assert "records carry it (1 in deal.SOURCE_ID, 1 in lead.SOURCE_ID)" in both.text
@@ -75,8 +75,8 @@ async def test_what_no_record_carries_is_deleted(emptied: PortalInProcess) -> No
     async with assistant(emptied, allow_writes=True) as someone:
         planned = await someone.call("delete_directory_item", entityId="SOURCE", statusId="WEB")
     assert "- remove WEB: Website - no record that this user may read carries it" in planned.text
-    said = await delete(emptied, "SOURCE", "WEB")
-    assert said.structured["status"] == "done"
+    result = await delete(emptied, "SOURCE", "WEB")
+    assert result.structured["status"] == "done"
     assert "WEB" not in codes(emptied, "SOURCE")
 
 
@@ -85,8 +85,8 @@ async def test_a_record_that_comes_between_plan_and_deletion(emptied: PortalInPr
         arguments = {"entityId": "SOURCE", "statusId": "WEB"}
         planned = await someone.call("delete_directory_item", **arguments)
         record(emptied, 1)["sourceId"] = "WEB"
-        said = await someone.call("delete_directory_item", **arguments, planId=planned.structured["planId"])
-    assert said.error["code"] == "CHANGE_REFUSED"
+        result = await someone.call("delete_directory_item", **arguments, planId=planned.structured["planId"])
+    assert result.error["code"] == "CHANGE_REFUSED"
     assert "WEB" in codes(emptied, "SOURCE")
 
 
@@ -113,8 +113,8 @@ async def test_who_cannot_count_is_told_so_and_decides(emptied: PortalInProcess)
         emptied.order(method="crm.item.list", code="", description="Access denied.")
         planned = await someone.call("delete_directory_item", entityId="SOURCE", statusId="WEB")
     assert "whether records carry it is not known for certain: The webhook's user has no right" in planned.text
-    said = await delete(emptied, "SOURCE", "WEB")
-    assert said.structured["status"] == "done"
+    result = await delete(emptied, "SOURCE", "WEB")
+    assert result.structured["status"] == "done"
 
 
 async def test_a_plan_that_was_counted_is_not_carried_out_uncounted(emptied: PortalInProcess) -> None:
@@ -123,9 +123,9 @@ async def test_a_plan_that_was_counted_is_not_carried_out_uncounted(emptied: Por
         planned = await someone.call("delete_directory_item", **arguments)
         emptied.order(method="batch", status=404, code="ERROR_METHOD_NOT_FOUND")
         emptied.order(method="crm.item.list", code="", description="Access denied.")
-        said = await someone.call("delete_directory_item", **arguments, planId=planned.structured["planId"])
-        assert said.error["code"] == "CHANGE_REFUSED"
-        assert "before the removal whether records carry it is not known for certain" in said.text
+        result = await someone.call("delete_directory_item", **arguments, planId=planned.structured["planId"])
+        assert result.error["code"] == "CHANGE_REFUSED"
+        assert "before the removal whether records carry it is not known for certain" in result.text
         again = await someone.call("delete_directory_item", **arguments, planId=planned.structured["planId"])
     assert again.structured["status"] == "planned"
     assert "not known for certain" in again.text
@@ -157,9 +157,9 @@ async def test_who_carries_what_is_to_go_is_counted_right_before(emptied: Portal
         planned = await someone.call("delete_directory_item", **arguments)
         record(emptied, 1)["sourceId"] = "WEB"
         for _ in range(2):
-            said = await someone.call("delete_directory_item", **arguments, planId=planned.structured["planId"])
-            assert said.error["code"] == "CHANGE_REFUSED"
-            assert "1 in lead.SOURCE_ID" in said.text
+            result = await someone.call("delete_directory_item", **arguments, planId=planned.structured["planId"])
+            assert result.error["code"] == "CHANGE_REFUSED"
+            assert "1 in lead.SOURCE_ID" in result.text
     assert "WEB" in codes(emptied, "SOURCE")
 
 
@@ -171,9 +171,9 @@ async def test_a_directory_whose_fields_no_method_knows(emptied: PortalInProcess
 
 async def test_stages_are_looked_at_too(portal: PortalInProcess) -> None:
     stage = next(deal["stageId"] for deal in portal.portal.store.records.of(2) if deal["stageId"] == "PREPARATION")
-    said = await delete(portal, "DEAL_STAGE", stage)
-    assert said.error["code"] == "CHANGE_REFUSED"
-    assert " in deal.STAGE_ID)" in said.text
+    result = await delete(portal, "DEAL_STAGE", stage)
+    assert result.error["code"] == "CHANGE_REFUSED"
+    assert " in deal.STAGE_ID)" in result.text
 
 
 async def test_counting_many_codes_costs_a_count_for_each_field(emptied: PortalInProcess) -> None:

@@ -41,8 +41,8 @@ async def test_a_full_disk_is_noticed_before_the_refresh_token_is_spent(
     no_room = ["-c", 'ulimit -f 0; exec "$@"', "-", sys.executable, "-m", "bitrix24_directories"]
     server = StdioServerParameters(command="/bin/sh", args=no_room, env=clean_environment(**env), cwd=tmp_path)
     async with Client(server) as client:
-        said = await Assistant(client).call("list_directories")
-    assert said.error["code"] == "TOKENS_NOT_KEPT"
+        result = await Assistant(client).call("list_directories")
+    assert result.error["code"] == "TOKENS_NOT_KEPT"
     assert portal.portal.oauth.accepts_refresh_token(pair["refresh_token"])
     assert not (await ask(application(portal, **pair), "list_directories")).is_error  # with room again
 
@@ -84,9 +84,9 @@ async def test_a_damaged_file_says_the_way_out(portal: RunningPortal, pair: dict
     app = application(portal)
     app.file.path.parent.mkdir(parents=True)
     DAMAGED[how](app.file.path)
-    said = await ask(app, "list_directories")
-    assert (said.error["code"], said.error["category"]) == ("TOKENS_DAMAGED", "configuration")
-    assert "bitrix24-directories-mcp login" in said.text
+    result = await ask(app, "list_directories")
+    assert (result.error["code"], result.error["category"]) == ("TOKENS_DAMAGED", "configuration")
+    assert "bitrix24-directories-mcp login" in result.text
     # With tokens of another origin it mends itself.
     portal.portal.oauth.expire_access_tokens()
     assert not (await ask(application(portal, **pair), "list_directories")).is_error
@@ -103,8 +103,8 @@ async def test_what_is_no_file_is_refused_and_not_waited_for(
         if not app.file.path.exists():
             NO_FILE[how](app.file.path)
         portal.portal.oauth.expire_access_tokens()
-        said = await ask(app, "list_directories")
-        assert (said.error["code"], said.error["category"]) == ("TOKENS_NOT_KEPT", "configuration")
+        result = await ask(app, "list_directories")
+        assert (result.error["code"], result.error["category"]) == ("TOKENS_NOT_KEPT", "configuration")
     assert portal.portal.oauth.accepts_refresh_token(pair["refresh_token"])
 
 
@@ -137,9 +137,9 @@ async def test_an_authorization_server_that_takes_longer_than_the_caller_waits(
     portal.order(method="oauth/token", delay=4)
     async with assistant(authorised, timeout=1.3) as someone:
         for _ in range(2):
-            said = await someone.call("list_directories")
-            assert said.error["code"] == "TIMEOUT"
-            assert "for a new access token" in said.text
+            result = await someone.call("list_directories")
+            assert result.error["code"] == "TIMEOUT"
+            assert "for a new access token" in result.text
         with anyio.fail_after(20):
             while (await someone.call("list_directories")).is_error:
                 """Until the authorization server has answered."""
@@ -161,8 +161,8 @@ async def test_a_portal_that_takes_no_new_token_gets_a_bounded_number_of_renewal
     portal.order(code="expired_token")
     async with assistant(authorised) as someone:
         for _ in range(8):
-            said = await someone.call("list_directories")
-            assert said.error["code"] == "expired_token"
+            result = await someone.call("list_directories")
+            assert result.error["code"] == "expired_token"
     assert portal.portal.oauth.issued == 1 + renewal.AT_ONCE
 
 
@@ -173,10 +173,10 @@ async def test_an_authorization_server_that_keeps_failing_is_asked_ever_more_rar
     asked = portal.order(method="oauth/token", status=502, times=100)
     async with assistant(authorised) as someone:
         for _ in range(renewal.AT_ONCE + 3):
-            said = await someone.call("list_directories")
-            assert said.error["code"] == "SERVER_ERROR"
+            result = await someone.call("list_directories")
+            assert result.error["code"] == "SERVER_ERROR"
     assert asked.times == 100 - renewal.AT_ONCE
-    assert 30 < said.error["retryAfterSeconds"] <= renewal.FIRST_PAUSE
+    assert 30 < result.error["retryAfterSeconds"] <= renewal.FIRST_PAUSE
 
 
 async def test_the_pause_grows_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,9 +233,9 @@ async def test_a_child_that_dies(
     python.chmod(0o700)
     portal.portal.oauth.expire_access_tokens()
     monkeypatch.setattr(sys, "executable", str(python))
-    said = await ask(authorised, "list_directories")
-    assert (said.error["code"], said.error["category"]) == ("RENEWAL_FAILED", "configuration")
-    assert "bitrix24-directories-mcp login" in said.text
+    result = await ask(authorised, "list_directories")
+    assert (result.error["code"], result.error["category"]) == ("RENEWAL_FAILED", "configuration")
+    assert "bitrix24-directories-mcp login" in result.text
 
 
 @pytest.mark.parametrize("executable", ["", "/no/such/python"])
@@ -257,16 +257,16 @@ async def test_a_change_whose_token_cannot_be_renewed_is_not_done(
         await someone.call("get_directory_items", entityId="SOURCE")
         portal.order(changes_only=True, code="expired_token")
         portal.order(method="oauth/token", **fault)
-        said = await someone.call("add_directory_item", entityId="SOURCE", name="Fair")
-    assert said.error["code"] == code
-    assert [step["outcome"] for step in said.structured["steps"]] == ["not done"]
+        result = await someone.call("add_directory_item", entityId="SOURCE", name="Fair")
+    assert result.error["code"] == code
+    assert [step["outcome"] for step in result.structured["steps"]] == ["not done"]
 
 
 async def test_tokens_that_no_file_can_hold_are_not_kept(portal: RunningPortal, authorised: Application) -> None:
     portal.portal.oauth.expire_access_tokens()
     portal.order(method="oauth/token", body='{"access_token": "a", "refresh_token": "\\ud800"}')
-    said = await ask(authorised, "list_directories")
-    assert said.error["code"] == "NOT_OAUTH"
+    result = await ask(authorised, "list_directories")
+    assert result.error["code"] == "NOT_OAUTH"
     assert not authorised.file.path.exists()
 
 

@@ -101,8 +101,8 @@ async def test_list_says_when_people_called_either(
                 await called(client, "get_directory_items", entityId="SOURCE")
         one.add("person2")
     assert await anyio.to_thread.run_sync(main, ["person", "list"]) == 0
-    said = [line.rpartition("; ")[2][:12] for line in capsys.readouterr().out.splitlines()]
-    assert said == ["last seen 20", "last seen 20", "not seen yet"]
+    result = [line.rpartition("; ")[2][:12] for line in capsys.readouterr().out.splitlines()]
+    assert result == ["last seen 20", "last seen 20", "not seen yet"]
     valkey.stop()
     assert await anyio.to_thread.run_sync(main, ["person", "list"]) == 0
     out, err = capsys.readouterr()
@@ -166,8 +166,8 @@ async def test_a_question_of_one_is_answered_in_the_other(
             one.url = front
             async with one.client(anna, elicitation_callback=yes) as client:
                 for name in ("Fax", "Pigeon", "Telegram"):
-                    said = await called(client, "add_directory_item", entityId="SOURCE", name=name)
-                    assert said["status"] == "done", said
+                    result = await called(client, "add_directory_item", entityId="SOURCE", name=name)
+                    assert result["status"] == "done", result
     assert len(asked) == 3
 
 
@@ -262,20 +262,20 @@ async def test_the_same_change_in_both_at_once_is_made_once(
     portal: RunningPortal, tmp_path: Path, valkey: Valkey
 ) -> None:
     portal.order(method="crm.status.add", delay=1, times=1)
-    said: dict[str, dict[str, Any]] = {}
+    result: dict[str, dict[str, Any]] = {}
     async with replicas(portal, tmp_path, valkey) as (one, two), anyio.create_task_group() as tasks:
         anna = one.add("anna")
 
         async def add(name: str, team: TeamServer, pause: float) -> None:
             await anyio.sleep(pause)
             async with team.client(anna) as client:
-                said[name] = await called(client, "add_directory_item", entityId="SOURCE", name="Fax")
+                result[name] = await called(client, "add_directory_item", entityId="SOURCE", name="Fax")
 
         tasks.start_soon(add, "first", one, 0)
         tasks.start_soon(add, "second", two, 0.5)
-    assert said["first"]["status"] == "done"
-    assert said["second"]["error"]["code"] == "CHANGE_REFUSED"
-    assert "FAX (Fax) was added" in said["second"]["error"]["message"]
+    assert result["first"]["status"] == "done"
+    assert result["second"]["error"]["code"] == "CHANGE_REFUSED"
+    assert "FAX (Fax) was added" in result["second"]["error"]["message"]
     assert [item.name for item in portal.portal.store.of("SOURCE")].count("Fax") == 1
     assert portal.methods_called.count("crm.status.add") == 1
 
@@ -291,15 +291,15 @@ async def test_without_redis_reading_goes_on_and_changes_are_refused(
             assert (await called(client, "get_directory_items", entityId="SOURCE"))["total"]
             assert (await called(client, "get_directory_items", entityId="SOURCE", fresh=True))["total"]
             assert (await called(other, "list_directories"))["total"] == 19
-            said = await called(client, "add_directory_item", entityId="SOURCE", name="Fax")
-            assert said["error"]["code"] == "STATE_UNAVAILABLE"
+            result = await called(client, "add_directory_item", entityId="SOURCE", name="Fax")
+            assert result["error"]["code"] == "STATE_UNAVAILABLE"
             assert "crm.status.add" not in str(portal.portal.calls)
             ready = await http.get(f"{one.url}/readyz")
             assert (ready.status_code, ready.json()["redis"]) == (200, "down")
             valkey.start()
             await anyio.sleep(1.2)
-            said = await called(client, "add_directory_item", entityId="SOURCE", name="Fax")
-            assert said["status"] == "done"
+            result = await called(client, "add_directory_item", entityId="SOURCE", name="Fax")
+            assert result["status"] == "done"
             assert (await http.get(f"{one.url}/readyz")).json()["redis"] == "up"
 
 

@@ -85,8 +85,8 @@ class RawServer:
 
 async def test_the_sdks_client_over_stdio(portal: RunningPortal, tmp_path: Path) -> None:
     async with Client(spawned(tmp_path, BITRIX24_WEBHOOK_URL=portal.webhook_url())) as client:
-        said = await Assistant(client).call("get_directory_items", entityId="deal_stage")
-    assert "WON: Deal Won" in said.text
+        result = await Assistant(client).call("get_directory_items", entityId="deal_stage")
+    assert "WON: Deal Won" in result.text
     assert ("crm.status.entity.items", {"entityId": "DEAL_STAGE"}) in portal.portal.calls
 
 
@@ -104,14 +104,14 @@ async def test_misconfigured_it_still_starts_and_says_what_to_set(
 ) -> None:
     with (tmp_path / "stderr.txt").open("w+") as errors:
         async with Client(stdio_client(spawned(tmp_path, **environment), errors)) as client:
-            said = await Assistant(client).call("get_directory_items", entityId="DEAL_STAGE")
+            result = await Assistant(client).call("get_directory_items", entityId="DEAL_STAGE")
             assert len((await client.list_tools()).tools) == 5
         errors.seek(0)
         assert ADMIN_SECRET not in errors.read()
-    assert said.error["category"] == "configuration"
-    assert part in said.text
-    assert "claude_desktop_config.json" in said.text
-    assert ADMIN_SECRET not in said.everything
+    assert result.error["category"] == "configuration"
+    assert part in result.text
+    assert "claude_desktop_config.json" in result.text
+    assert ADMIN_SECRET not in result.everything
 
 
 @pytest.mark.slow

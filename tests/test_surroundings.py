@@ -114,9 +114,9 @@ async def test_code_in_the_working_directory_never_runs_while_serving(
 def test_no_file_of_settings_is_read_unless_it_is_named(portal: RunningPortal, tmp_path: Path, capsys: Output) -> None:
     (tmp_path / ".env").write_text(f"BITRIX24_WEBHOOK_URL={portal.webhook_url()}\n")
     assert main(["call", "list_directories"]) == 1
-    said = capsys.readouterr().err
-    assert "NOT_CONFIGURED" in said
-    assert "in the file that --env-file or BITRIX24_ENV_FILE names" in said
+    message = capsys.readouterr().err
+    assert "NOT_CONFIGURED" in message
+    assert "in the file that --env-file or BITRIX24_ENV_FILE names" in message
     assert portal.portal.calls == []
 
 

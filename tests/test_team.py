@@ -79,9 +79,9 @@ async def test_scopes_decide_what_is_listed_and_what_is_done(team: TeamServer, m
             names = [tool.name for tool in (await client.list_tools()).tools]
             assert "check_record" in names
             assert "add_directory_item" not in names
-            said = await called(client, "add_directory_item", entityId="SOURCE", name="Fax")
-            assert said["error"]["code"] == "INSUFFICIENT_SCOPE"
-            assert "directories:write" in said["error"]["message"]
+            result = await called(client, "add_directory_item", entityId="SOURCE", name="Fax")
+            assert result["error"]["code"] == "INSUFFICIENT_SCOPE"
+            assert "directories:write" in result["error"]["message"]
         async with team.client(directories_only, mode) as client:
             assert [tool.name for tool in (await client.list_tools()).tools] == [
                 "get_directory_items",
@@ -131,11 +131,11 @@ async def test_each_person_acts_as_themselves(team: TeamServer) -> None:
         async with team.client(anna) as client:
             assert (await called(client, "get_directory_items", **STAGES))["total"] == 8
         async with team.client(stranger) as client:
-            said = await called(client, "get_directory_items", **STAGES)
-            assert said["error"]["code"] == "CRM_ACCESS_DENIED"
+            result = await called(client, "get_directory_items", **STAGES)
+            assert result["error"]["code"] == "CRM_ACCESS_DENIED"
         async with team.client(reader) as client:
-            said = await called(client, "add_directory_item", entityId="SOURCE", name="Fax")
-            assert said["error"]["code"] == "NOT_ALLOWED_TO_CHANGE"
+            result = await called(client, "add_directory_item", entityId="SOURCE", name="Fax")
+            assert result["error"]["code"] == "NOT_ALLOWED_TO_CHANGE"
 
 
 async def test_what_is_the_portals_is_read_once_for_all_who_see_the_same(team: TeamServer) -> None:
@@ -205,8 +205,8 @@ async def test_rights_that_were_taken_are_gone_after_the_access_time(portal: Run
         assert (await called(client, "get_directory_items", **STAGES))["total"] == 8
         portal.order(method="batch", code="NO_AUTH_FOUND")
         portal.order(method="crm.status.entity.types", code="NO_AUTH_FOUND")
-        said = await called(client, "get_directory_items", **STAGES)
-    assert said["error"]["code"] == "NO_AUTH_FOUND"
+        result = await called(client, "get_directory_items", **STAGES)
+    assert result["error"]["code"] == "NO_AUTH_FOUND"
 
 
 async def test_who_is_taken_out_of_the_file_is_shut_out_at_once(team: TeamServer) -> None:
@@ -249,8 +249,8 @@ async def test_people_may_act_through_an_application(portal: RunningPortal, tmp_
             assert len((await client.list_tools()).tools) == 10
         assert {params["auth"] for _, params in portal.portal.calls} == {issued["access_token"]}
         async with team.client(dora) as client:
-            said = await called(client, "get_directory_items", **STAGES)
-            assert said["error"]["code"] == "NO_TOKEN"
+            result = await called(client, "get_directory_items", **STAGES)
+            assert result["error"]["code"] == "NO_TOKEN"
         assert issued["access_token"] in team.team.secrets()
 
 
@@ -288,8 +288,8 @@ async def test_list_says_when_people_called_last(
                     await anyio.sleep(0.02)
             if name == "anna":
                 team.add("carl")
-    said = await anyio.to_thread.run_sync(listed)
-    assert [text[:12] for text in said.values()] == ["last seen 20", "not seen yet", "last seen 20"]
+    lines = await anyio.to_thread.run_sync(listed)
+    assert [text[:12] for text in lines.values()] == ["last seen 20", "not seen yet", "last seen 20"]
     assert kept.stat().st_mode & 0o777 == 0o600
     kept.write_text("[broken")
     assert set((await anyio.to_thread.run_sync(listed)).values()) == {"not seen yet"}
@@ -307,9 +307,9 @@ CLIENT_WORDS = ("claude_desktop_config", "MCP client", "BITRIX24_WEBHOOK_URL")
 
 @pytest.mark.parametrize("kind", CATALOGUE)
 def test_errors_in_the_words_of_a_teams_server(kind: str) -> None:
-    said = str(failure(kind, http_status=403).for_a_team())
-    assert not [word for word in CLIENT_WORDS if word in said]
-    assert "directories-mcp login`" not in said or kind == "RENEWAL_FAILED"
+    message = str(failure(kind, http_status=403).for_a_team())
+    assert not [word for word in CLIENT_WORDS if word in message]
+    assert "directories-mcp login`" not in message or kind == "RENEWAL_FAILED"
 
 
 async def test_a_person_whose_webhook_is_dead_is_told_of_this_server(team: TeamServer) -> None:
@@ -318,13 +318,13 @@ async def test_a_person_whose_webhook_is_dead_is_told_of_this_server(team: TeamS
     carl = team.people.add("carl", SCOPES, None, oauth=True)
     async with team.running():
         async with team.client(anna) as client:
-            said = str(await called(client, "get_directory_items", **STAGES))
-            assert "The portal does not know this webhook" in said
-            assert "person webhook NAME" in said
+            message = str(await called(client, "get_directory_items", **STAGES))
+            assert "The portal does not know this webhook" in message
+            assert "person webhook NAME" in message
             with pytest.raises(MCPError) as refused:
                 await client.read_resource("bitrix24://directories/SOURCE")
-            said += str(refused.value)
-            assert said.count("person webhook NAME") == 2
+            message += str(refused.value)
+            assert message.count("person webhook NAME") == 2
         async with team.client(bert) as client:
             without = str(await called(client, "get_directory_items", **STAGES))
             assert "`person webhook NAME --webhook-file FILE`" in without
@@ -335,7 +335,7 @@ async def test_a_person_whose_webhook_is_dead_is_told_of_this_server(team: TeamS
             assert "NOT_CONFIGURED" in application
             assert "in the environment of this server" in application
         for word in CLIENT_WORDS:
-            assert word not in said + without + refused_write + application
+            assert word not in message + without + refused_write + application
 
 
 async def test_the_shared_webhook_is_a_setting(team: TeamServer) -> None:

@@ -90,11 +90,11 @@ async def test_a_call_waits_for_its_turn_no_longer_than_it_may_take(
         async with place:
             arguments = {"entityId": "SOURCE"} | ({"name": "Fax"} if tool == "add_directory_item" else {})
             with anyio.fail_after(3):
-                said = await called(client, tool, **arguments)
+                result = await called(client, tool, **arguments)
         tasks.cancel_scope.cancel()
-    assert said["error"]["code"] == "TIMEOUT"
-    assert "waited 1 s for other calls of the same person to end" in said["error"]["message"]
-    assert said["error"]["retryable"]
+    assert result["error"]["code"] == "TIMEOUT"
+    assert "waited 1 s for other calls of the same person to end" in result["error"]["message"]
+    assert result["error"]["retryable"]
     assert "crm.status.add" not in portal.methods_called
 
 

@@ -97,10 +97,10 @@ def test_what_is_refused(
     people: Path, capsys: pytest.CaptureFixture[str], argv: list[str], code: int, words: str
 ) -> None:
     Path("wrong.txt").write_text("https://secretsecret.example")
-    returned, _, said = run(capsys, "person", *argv)
+    returned, _, message = run(capsys, "person", *argv)
     assert returned == code
-    assert words in said
-    assert "secretsecret" not in said
+    assert words in message
+    assert "secretsecret" not in message
     assert not people.exists()
 
 
@@ -148,14 +148,14 @@ def test_a_webhook_that_the_portal_refuses_is_not_taken(
     before = people.read_text() if people.exists() else ""
     Path("webhook.txt").write_text(portal.webhook_url("wrongwebhook0001"))
     given = ["person", command, "anna", "--webhook-file", "webhook.txt"]
-    code, out, said = run(capsys, *given)
+    code, out, message = run(capsys, *given)
     assert (code, out) == (1, "")
-    assert said.startswith(
+    assert message.startswith(
         "anna's webhook is not taken, for the portal refuses it: The portal does not know this webhook"
     )
-    assert "`bitrix24-directories-mcp person webhook NAME`" in said
-    assert said.endswith("With --unchecked it is taken all the same.\n")
-    assert not [word for word in ("BITRIX24_WEBHOOK_URL", "claude", "wrongwebhook") if word in said]
+    assert "`bitrix24-directories-mcp person webhook NAME`" in message
+    assert message.endswith("With --unchecked it is taken all the same.\n")
+    assert not [word for word in ("BITRIX24_WEBHOOK_URL", "claude", "wrongwebhook") if word in message]
     assert (people.read_text() if people.exists() else "") == before
     assert portal.methods_called.count("crm.status.entity.types") <= 1
     assert run(capsys, *given, "--unchecked")[0] == 0
@@ -174,15 +174,17 @@ def test_a_webhook_that_cannot_be_tried_is_taken_with_a_warning(
     people: Path, portal: RunningPortal, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("webhook.txt").write_text("http://127.0.0.1:9/rest/1/nobodythere00001/")
-    code, token, said = run(capsys, "person", "add", "anna", "--webhook-file", "webhook.txt")
+    code, token, message = run(capsys, "person", "add", "anna", "--webhook-file", "webhook.txt")
     assert (code, token[:5]) == (0, "b24d_")
-    assert said.startswith("anna's webhook is taken, but could not be tried: Nothing answers at the portal's address")
+    assert message.startswith(
+        "anna's webhook is taken, but could not be tried: Nothing answers at the portal's address"
+    )
     portal.order(status=503, echo=True)
     Path("webhook.txt").write_text(portal.webhook_url())
-    code, _, said = run(capsys, "person", "add", "bert", "--webhook-file", "webhook.txt")
+    code, _, message = run(capsys, "person", "add", "bert", "--webhook-file", "webhook.txt")
     assert code == 0
-    assert said.startswith("bert's webhook is taken, but could not be tried: ")
-    assert ADMIN_SECRET not in said
+    assert message.startswith("bert's webhook is taken, but could not be tried: ")
+    assert ADMIN_SECRET not in message
     assert [person.name for person in known(people)] == ["anna", "bert"]
 
 
@@ -196,15 +198,15 @@ def test_a_line_that_is_broken_stays_as_it_is_while_others_are_changed(
     odd = b'{"name":"odd","note":"\\ud83d",  "big":1' + b"0" * 5000 + b"}"
     run(capsys, "person", "add", "anna")
     people.write_bytes(b"# those of the office\r\n\r\n" + people.read_bytes() + BROKEN + b"\n" + odd)
-    said = (
+    message = (
         "lines 4, 5 of people.jsonl: no person's, or another one's too: correct or delete it; all others are let in\n"
     )
     code, token, note = run(capsys, "person", "add", "bert")
-    assert (code, note) == (0, said)
-    assert run(capsys, "person", "rotate", "anna")[::2] == (0, said)
+    assert (code, note) == (0, message)
+    assert run(capsys, "person", "rotate", "anna")[::2] == (0, message)
     comment, blank, anna, *rest = people.read_bytes().splitlines()
     assert (comment, blank, rest[:2]) == (b"# those of the office", b"", [BROKEN, odd])
-    assert run(capsys, "person", "list")[2].count(said) == 1
+    assert run(capsys, "person", "list")[2].count(message) == 1
     assert run(capsys, "person", "remove", "anna")[0] == 0
     assert anna not in people.read_bytes()
     assert People(people).with_token(token.strip()) is not None
@@ -228,8 +230,8 @@ def test_a_file_that_is_another_one_is_not_changed(people: Path, capsys: pytest.
     people.touch(mode=0o600)
     for content in (b"name,token\nanna,b24d_x\n", BROKEN, "{}".encode("utf-16")):
         people.write_bytes(content)
-        code, _, said = run(capsys, "person", "add", "anna")
-        assert (code, said) == (1, f"no line of {people} is a person's; mend it first\n")
+        code, _, message = run(capsys, "person", "add", "anna")
+        assert (code, message) == (1, f"no line of {people} is a person's; mend it first\n")
         assert people.read_bytes() == content
 
 
@@ -252,8 +254,8 @@ def test_a_link_is_not_replaced(
     run(capsys, "person", "add", "anna")
     people.rename("real.jsonl")
     people.symlink_to("real.jsonl")
-    code, _, said = run(capsys, "person", "remove", "anna")
-    assert (code, said) == (1, f"{people} is a link: BITRIX24_PEOPLE has to name the file itself\n")
+    code, _, message = run(capsys, "person", "remove", "anna")
+    assert (code, message) == (1, f"{people} is a link: BITRIX24_PEOPLE has to name the file itself\n")
     assert people.is_symlink()
     assert run(capsys, "person", "list")[0] == 0
     monkeypatch.setattr(Path, "is_symlink", lambda _: False)  # as if it came a moment later
@@ -331,9 +333,9 @@ class TestImport:
     ) -> None:
         own, other = portal.webhook_url(), portal.webhook_url(READER_SECRET)
         run(capsys, "person", "add", "zoe")
-        code, out, said = self.give(capsys, f"name,webhook,write\nanna,{own},yes\nbert,{other},no\ncarl,,\n")
+        code, out, message = self.give(capsys, f"name,webhook,write\nanna,{own},yes\nbert,{other},no\ncarl,,\n")
         assert (code, out) == (0, "")
-        assert said == "People added: 3. Their tokens are in tokens.csv, readable by you only.\n"
+        assert message == "People added: 3. Their tokens are in tokens.csv, readable by you only.\n"
         assert portal.methods_called == ["crm.status.entity.types"] * 2
         written = Path("tokens.csv")
         assert written.stat().st_mode & 0o777 == 0o600
@@ -378,10 +380,10 @@ class TestImport:
     ) -> None:
         run(capsys, "person", "add", "zoe")
         before = people.read_text()
-        code, _, said = self.give(capsys, text, "--unchecked")
+        code, _, message = self.give(capsys, text, "--unchecked")
         assert code != 0
-        assert words in said
-        assert "secretsecret" not in said
+        assert words in message
+        assert "secretsecret" not in message
         assert people.read_text() == before
         assert not Path("tokens.csv").exists()
 
@@ -390,8 +392,8 @@ class TestImport:
     ) -> None:
         wrong = portal.webhook_url("wrongwebhook0001")
         text = f"name,webhook,write\nanna,{portal.webhook_url()},no\nbert,{wrong},no\n"
-        code, _, said = self.give(capsys, text)
-        assert (code, said.partition(" ")[0]) == (1, "bert's")
+        code, _, message = self.give(capsys, text)
+        assert (code, message.partition(" ")[0]) == (1, "bert's")
         assert not people.exists()
         assert not Path("tokens.csv").exists()
         assert self.give(capsys, text, "--unchecked")[0] == 0
@@ -399,19 +401,19 @@ class TestImport:
 
     def test_never_over_a_file(self, people: Path, capsys: pytest.CaptureFixture[str]) -> None:
         Path("tokens.csv").symlink_to("nowhere")
-        code, _, said = self.give(capsys, "name,webhook,write\nanna,,no\n")
-        assert (code, said[:32]) == (2, "tokens.csv is there already, and")
+        code, _, message = self.give(capsys, "name,webhook,write\nanna,,no\n")
+        assert (code, message[:32]) == (2, "tokens.csv is there already, and")
         assert not people.exists()
         Path("tokens.csv").unlink()
         Path("people.csv").write_text("name,webhook,write\nanna,,no\n")
-        code, _, said = run(capsys, "person", "import", "people.csv", "--tokens", "no/tokens.csv")
-        assert (code, said) == (1, "no/tokens.csv cannot be written: No such file or directory\n")
+        code, _, message = run(capsys, "person", "import", "people.csv", "--tokens", "no/tokens.csv")
+        assert (code, message) == (1, "no/tokens.csv cannot be written: No such file or directory\n")
         assert not people.exists()
 
     def test_tokens_have_a_file_of_their_own(self, people: Path, capsys: pytest.CaptureFixture[str]) -> None:
         Path("people.csv").write_text("name,webhook,write\nanna,,no\n")
-        code, _, said = run(capsys, "person", "import", "people.csv", "--tokens", f"./{people.name}")
-        assert (code, said) == (2, "The tokens need a file of their own: BITRIX24_PEOPLE names this one.\n")
+        code, _, message = run(capsys, "person", "import", "people.csv", "--tokens", f"./{people.name}")
+        assert (code, message) == (2, "The tokens need a file of their own: BITRIX24_PEOPLE names this one.\n")
         assert not people.exists()
 
     def test_no_webhook_is_tried_for_a_name_that_is_taken(
@@ -420,8 +422,8 @@ class TestImport:
         run(capsys, "person", "add", "zoe")
         before = people.read_text()
         own = portal.webhook_url()
-        code, _, said = self.give(capsys, f"name,webhook,write\nanna,{own},no\nzoe,{own},no\n")
-        assert (code, said.partition(":")[0]) == (1, "zoe is there already")
+        code, _, message = self.give(capsys, f"name,webhook,write\nanna,{own},no\nzoe,{own},no\n")
+        assert (code, message.partition(":")[0]) == (1, "zoe is there already")
         assert (portal.methods_called, people.read_text()) == ([], before)
 
     def test_where_the_file_of_people_cannot_be_written_no_tokens_stay(
@@ -431,8 +433,8 @@ class TestImport:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(People, "_replace", full)
-        code, _, said = self.give(capsys, "name,webhook,write\nanna,,no\n")
-        assert (code, "No space left" in said) == (1, True)
+        code, _, message = self.give(capsys, "name,webhook,write\nanna,,no\n")
+        assert (code, "No space left" in message) == (1, True)
         assert not Path("tokens.csv").exists()
         assert not people.exists()
 
@@ -442,9 +444,11 @@ def test_in_russian(
 ) -> None:
     monkeypatch.setenv("LANG", "ru_RU.UTF-8")
     Path("webhook.txt").write_text(portal.webhook_url("wrongwebhook0001"))
-    said = run(capsys, "person", "add", "anna", "--webhook-file", "webhook.txt")[2]
-    assert said.startswith("Вебхук для anna не принят, портал его не пускает: Портал не знает этого вебхука или токена")
-    assert "администратор этого сервера запишет его адрес командой" in said
+    message = run(capsys, "person", "add", "anna", "--webhook-file", "webhook.txt")[2]
+    assert message.startswith(
+        "Вебхук для anna не принят, портал его не пускает: Портал не знает этого вебхука или токена"
+    )
+    assert "администратор этого сервера запишет его адрес командой" in message
     assert run(capsys, "person", "add", "anna")[0] == 0
     assert run(capsys, "person", "add", "anna")[2].startswith("anna уже есть: `rotate` даст другой токен")
     assert run(capsys, "person", "remove", "eva")[2] == "eva здесь нет\n"
@@ -468,9 +472,9 @@ def test_without_a_file_of_people(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_what_is_not_served(capsys: pytest.CaptureFixture[str], where: str, words: str) -> None:
-    code, _, said = run(capsys, "serve", "--http", where, "--demo")
+    code, _, message = run(capsys, "serve", "--http", where, "--demo")
     assert code != 0
-    assert words in said
+    assert words in message
 
 
 def test_a_redis_that_cannot_be_reached_at_start(
@@ -478,10 +482,10 @@ def test_a_redis_that_cannot_be_reached_at_start(
 ) -> None:
     People(people).add("anna", SCOPES, None)
     monkeypatch.setenv("BITRIX24_REDIS_URL", "redis://127.0.0.1:1/0")
-    code, _, said = run(capsys, "serve", "--http", "0", "--demo")
+    code, _, message = run(capsys, "serve", "--http", "0", "--demo")
     assert code == 1
-    assert said.endswith("The Redis that BITRIX24_REDIS_URL names cannot be reached\n")
-    assert "Traceback" not in said
+    assert message.endswith("The Redis that BITRIX24_REDIS_URL names cannot be reached\n")
+    assert "Traceback" not in message
 
 
 @contextmanager

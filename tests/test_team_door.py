@@ -37,11 +37,11 @@ def team(portal: RunningPortal, tmp_path: Path) -> TeamServer:
 
 
 @contextlib.asynccontextmanager
-async def connected(team: TeamServer, said: bytes = b"") -> AsyncIterator[SocketStream]:
+async def connected(team: TeamServer, request: bytes = b"") -> AsyncIterator[SocketStream]:
     host, port = team.url.removeprefix("http://").split(":")
     async with await anyio.connect_tcp(host, int(port)) as stream:
-        if said:
-            await stream.send(said.replace(b"HOST", f"{host}:{port}".encode()))
+        if request:
+            await stream.send(request.replace(b"HOST", f"{host}:{port}".encode()))
         yield stream
 
 
@@ -59,15 +59,15 @@ LISTED = b'{"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}'
 HEALTH = b"GET /healthz HTTP/1.1\r\nhost: HOST\r\n\r\n"
 
 
-@pytest.mark.parametrize("said", [b"", HALF, HEALTH])
+@pytest.mark.parametrize("request", [b"", HALF, HEALTH])
 async def test_connections_that_say_no_more_are_closed(
-    team: TeamServer, monkeypatch: pytest.MonkeyPatch, said: bytes
+    team: TeamServer, monkeypatch: pytest.MonkeyPatch, request: bytes
 ) -> None:
     monkeypatch.setattr(door, "SECONDS", 0.3)
-    async with team.running(), connected(team, said) as stream:
+    async with team.running(), connected(team, request) as stream:
         with anyio.fail_after(3):
             received = await rest_of(stream)
-    assert received.endswith(b"ok" if said == HEALTH else b"")
+    assert received.endswith(b"ok" if request == HEALTH else b"")
 
 
 async def drip(stream: SocketStream) -> None:
@@ -227,7 +227,7 @@ async def test_those_who_listen_leave_room_for_the_others(team: TeamServer, monk
                     await streams.enter_async_context(listening)
                 except MCPError as exc:
                     refused.append(str(exc))
-        assert ["too many streams" in said for said in refused] == 30 * [True]
+        assert ["too many streams" in reason for reason in refused] == 30 * [True]
         async with team.client(team.add("anna")) as client:
             assert (await called(client, "get_directory_items", **STAGES))["total"] == 8
 

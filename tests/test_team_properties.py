@@ -102,12 +102,12 @@ async def _called(planned: list[tuple[str, tuple[str, dict[str, Any]], float]]) 
     async def call(name: str, tool: str, arguments: dict[str, Any], pause: float) -> None:
         await anyio.sleep(pause)
         result = await _as_person(server, name, tool, **arguments)
-        said = str(result.structured_content)
+        text = str(result.structured_content)
         own, other = ("one", "two") if name != "eva" else ("two", "one")
-        assert f"OWN_{other.upper()}" not in said or tool == "check_record"
-        assert f"Own of {other}.example" not in said or tool == "check_record"
+        assert f"OWN_{other.upper()}" not in text or tool == "check_record"
+        assert f"Own of {other}.example" not in text or tool == "check_record"
         if tool == "get_directory_items":
-            assert f"OWN_{own.upper()}" in said
+            assert f"OWN_{own.upper()}" in text
         if tool == "check_record":
             assert result.structured_content is not None
             assert result.structured_content["ok"] == (own == "one")

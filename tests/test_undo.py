@@ -55,14 +55,14 @@ def snapshot(portal: RunningPortal) -> Any:
 
 def test_merge_and_undo(people: RunningPortal, capsys: pytest.CaptureFixture[str]) -> None:
     before = snapshot(people)
-    code, said = run(capsys, "merge", "SOURCE", "EMAIL", "website", "--into", "WEB", "--log", "log", "--yes")
-    assert code == 0, said
-    assert "SOURCE: 37 values of records moved to WEB (Website), none left." in said
+    code, output = run(capsys, "merge", "SOURCE", "EMAIL", "website", "--into", "WEB", "--log", "log", "--yes")
+    assert code == 0, output
+    assert "SOURCE: 37 values of records moved to WEB (Website), none left." in output
     assert not any(lead["sourceId"] in ("EMAIL", "website") for lead in records(people, LEAD))
-    code, said = run(capsys, "undo", "log", "--yes")
-    assert code == 0, said
-    assert "- EMAIL (E-Mail) is added again\n- 37 values of records get their old code back" in said
-    assert "37 values of records got their old code back.\n- EMAIL was added again" in said
+    code, output = run(capsys, "undo", "log", "--yes")
+    assert code == 0, output
+    assert "- EMAIL (E-Mail) is added again\n- 37 values of records get their old code back" in output
+    assert "37 values of records got their old code back.\n- EMAIL was added again" in output
     assert snapshot(people) == before
     assert "0 values of records get their old code back" in run(capsys, "undo", "log", "--yes")[1]
     assert snapshot(people) == before
@@ -73,8 +73,8 @@ def test_stages_come_back_in_their_place_and_colour(people: RunningPortal, capsy
     assert run(capsys, "merge", "DEAL_STAGE", "PREPARATION", "--into", "NEW", "--log", "log", "--yes")[0] == 0
     assert run(capsys, "merge", "DEAL_STAGE", "APOLOGY", "--into", "LOSE", "--log", "log2", "--yes")[0] == 0
     for log in ("log2", "log"):
-        code, said = run(capsys, "undo", log, "--yes")
-        assert code == 0, said
+        code, output = run(capsys, "undo", log, "--yes")
+        assert code == 0, output
     assert snapshot(people) == before
 
 
@@ -92,13 +92,13 @@ def test_what_was_changed_since_stays(people: RunningPortal, capsys: pytest.Capt
     deals[0]["ufCrm_1724077761"] = ["OTHER", "IT"]
     deals[1]["ufCrm_1724077761"] = ["IT", "OTHER"]
     deals[2]["ufCrm_1724077761"] = ["OTHER"]
-    code, said = run(capsys, "undo", "log", "--yes")
+    code, output = run(capsys, "undo", "log", "--yes")
     assert code == 2
-    assert "holds several merges; choose one with --merge ID" in said
-    keys = {line.split(": ")[1].split(" ")[0]: line.split(":")[0].strip() for line in said.splitlines()[1:]}
+    assert "holds several merges; choose one with --merge ID" in output
+    keys = {line.split(": ")[1].split(" ")[0]: line.split(":")[0].strip() for line in output.splitlines()[1:]}
     for key in keys.values():
-        code, said = run(capsys, "undo", "log", "--merge", key, "--yes")
-        assert code == 0, said
+        code, output = run(capsys, "undo", "log", "--merge", key, "--yes")
+        assert code == 0, output
     assert [lead["sourceId"] for lead in records(people, LEAD)[:3]] == ["CALL", "EMAIL", "EMAIL"]
     assert [deal["ufCrm_1724077761"] for deal in records(people, DEAL)[:3]] == [
         ["OTHER", "FINANCE"],
@@ -114,8 +114,8 @@ def test_a_log_whose_fields_are_spelt_otherwise(people: RunningPortal, capsys: p
     before = deepcopy(people.portal.store.records.all)
     run(capsys, "merge", "INDUSTRY", "FINANCE", "--into", "IT", "--log", "log", "--yes")
     Path("log").write_text(Path("log").read_text("utf-8").replace("UF_CRM_1724077761", "ufCrm_1724077761"), "utf-8")
-    code, said = run(capsys, "undo", "log", "--yes")
-    assert code == 0, said
+    code, output = run(capsys, "undo", "log", "--yes")
+    assert code == 0, output
     assert people.portal.store.records.all == before
     assert "- 0 values of records get their old code back" in run(capsys, "undo", "log", "--yes")[1]
     assert people.portal.store.records.all == before
@@ -176,9 +176,9 @@ def test_what_is_refused(
     intent |= {"portal": "https://other.example/rest/", "into": "WEB", "entityTypeId": 1, "recordId": 1}
     Path("other").write_text(json.dumps(intent | {"field": "sourceId", "old": "EMAIL", "new": "WEB"}))
     before = snapshot(people)
-    returned, said = run(capsys, *argv)
+    returned, output = run(capsys, *argv)
     assert returned == code
-    assert words in said
+    assert words in output
     assert snapshot(people) == before
 
 
@@ -186,9 +186,9 @@ def test_without_writes_nothing_is_changed(
     people: RunningPortal, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("BITRIX24_ALLOW_WRITES")
-    code, said = run(capsys, "merge", "SOURCE", "EMAIL", "--into", "WEB", "--log", "log", "--yes")
+    code, output = run(capsys, "merge", "SOURCE", "EMAIL", "--into", "WEB", "--log", "log", "--yes")
     assert code == 1
-    assert "set BITRIX24_ALLOW_WRITES=true" in said
+    assert "set BITRIX24_ALLOW_WRITES=true" in output
     assert "crm.item" not in str(people.portal.calls)
 
 
@@ -203,10 +203,10 @@ def test_a_person_is_asked(
     monkeypatch.setattr(merge_command, "a_person_sits_there", lambda: True)
     monkeypatch.setattr("builtins.input", lambda _: answer)
     before = snapshot(people)
-    code, said = run(capsys, "merge", "SOURCE", "EMAIL", "--into", "WEB", "--log", "log")
+    code, output = run(capsys, "merge", "SOURCE", "EMAIL", "--into", "WEB", "--log", "log")
     assert (snapshot(people) != before) == moved
     assert code == (0 if moved else 1)
-    assert ("Nothing was changed." in said) == (not moved)
+    assert ("Nothing was changed." in output) == (not moved)
 
 
 @pytest.mark.parametrize("how", ["502", "empty", "cut"])
@@ -218,8 +218,8 @@ def test_answers_that_are_lost_while_merging_and_undoing(
         fault = Fault.lost(how)
         fault.method, fault.times = "batch", 1
         people.portal.faults.order(fault)
-        code, said = run(capsys, *argv, "--yes")
-        assert code == 0, said
+        code, output = run(capsys, *argv, "--yes")
+        assert code == 0, output
     assert snapshot(people) == before
 
 
@@ -229,9 +229,9 @@ def test_without_its_item_no_record_gets_its_code_back(
     run(capsys, "merge", "SOURCE", "EMAIL", "--into", "WEB", "--log", "log", "--yes")
     merged = snapshot(people)
     people.order(method="crm.status.add", code="", description="Error on creating status.")
-    code, said = run(capsys, "undo", "log", "--yes")
+    code, output = run(capsys, "undo", "log", "--yes")
     assert code == 1
-    assert "0 values of records got their old code back." in said
+    assert "0 values of records got their old code back." in output
     assert snapshot(people) == merged
 
 
@@ -265,10 +265,10 @@ class Portals:
         arguments: dict[str, Any] = {"entityId": entity_id, "codes": codes, "into": into}
         async with assistant(self.portal, allow_writes=True, audit_log=log) as someone:
             for _ in range(6):
-                said = await someone.call("merge_directory_items", **arguments)
-                if "planId" not in said.structured:
+                result = await someone.call("merge_directory_items", **arguments)
+                if "planId" not in result.structured:
                     return
-                await someone.call("merge_directory_items", **arguments, planId=said.structured["planId"])
+                await someone.call("merge_directory_items", **arguments, planId=result.structured["planId"])
 
 
 LEAD_SOURCES = st.sampled_from([None, "", "CALL", "EMAIL", "WEB", "PARTNER", "email ", "website", "16|WZ", "4"])
@@ -357,10 +357,10 @@ def test_killed_anywhere_it_goes_on_and_can_be_taken_back(
     people.portal.meanwhile = lambda _method, _params: None
     moved = sum(lead["sourceId"] == "WEB" for lead in records(people, LEAD))
     assert 0 < moved < 400
-    code, said = run(capsys, "merge", "SOURCE", "EMAIL", "--into", "WEB", "--log", str(log), "--yes")
-    assert code == 0, said
-    assert "values of records moved to WEB (Website), none left." in said
+    code, output = run(capsys, "merge", "SOURCE", "EMAIL", "--into", "WEB", "--log", str(log), "--yes")
+    assert code == 0, output
+    assert "values of records moved to WEB (Website), none left." in output
     assert {lead["sourceId"] for lead in records(people, LEAD)} == {"WEB"}
-    code, said = run(capsys, "undo", str(log), "--yes")
-    assert code == 0, said
+    code, output = run(capsys, "undo", str(log), "--yes")
+    assert code == 0, output
     assert snapshot(people) == before

@@ -36,9 +36,9 @@ def tokens(value: Any) -> int:
     return len(ENCODING.encode(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)))
 
 
-def bounded(said: Said) -> None:
-    assert tokens(said.text) <= TEXT
-    assert tokens(said.structured) <= STRUCTURED
+def bounded(result: Said) -> None:
+    assert tokens(result.text) <= TEXT
+    assert tokens(result.structured) <= STRUCTURED
 
 
 @pytest.fixture
@@ -83,12 +83,12 @@ async def test_many_items_that_are_all_in_use(counted: Any, number: int, entity_
         second = await someone.call("get_directory_usage", entityId=entity_id, after=last)
     whole = len(portal.portal.store.of("SOURCE"))
     assert whole > number
-    for said in (first, second):
-        bounded(said)
-        counts = [item["count"] for item in said.structured["items"]]
+    for result in (first, second):
+        bounded(result)
+        counts = [item["count"] for item in result.structured["items"]]
         assert counts == sorted(counts, reverse=True)
-        assert (said.structured["inUse"], said.structured["unused"]) == (whole, 0)
-        assert f"{whole} codes in use, 0 unused" in said.text.splitlines()[0]
+        assert (result.structured["inUse"], result.structured["unused"]) == (whole, 0)
+        assert f"{whole} codes in use, 0 unused" in result.text.splitlines()[0]
     assert tokens(first.structured) > STRUCTURED / 4  # the room is used
     assert first.structured["more"] == whole - len(first.structured["items"])
     assert second.structured["items"][0]["count"] <= first.structured["items"][-1]["count"]
@@ -97,14 +97,14 @@ async def test_many_items_that_are_all_in_use(counted: Any, number: int, entity_
 
 async def through(someone: Assistant, entity_id: str) -> list[dict[str, Any]]:
     """All items, a part at a time, as they were said."""
-    said = await someone.call("get_directory_usage", entityId=entity_id)
-    items: list[dict[str, Any]] = said.structured["items"]
-    while "more" in said.structured:
-        bounded(said)
-        before = said.structured["more"]
-        said = await someone.call("get_directory_usage", entityId=entity_id, after=items[-1]["statusId"])
-        assert said.structured.get("more", 0) == before - len(said.structured["items"])
-        items += said.structured["items"]
+    result = await someone.call("get_directory_usage", entityId=entity_id)
+    items: list[dict[str, Any]] = result.structured["items"]
+    while "more" in result.structured:
+        bounded(result)
+        before = result.structured["more"]
+        result = await someone.call("get_directory_usage", entityId=entity_id, after=items[-1]["statusId"])
+        assert result.structured.get("more", 0) == before - len(result.structured["items"])
+        items += result.structured["items"]
     return items
 
 
@@ -143,8 +143,8 @@ async def test_a_code_as_it_was_printed_is_gone_on_behind() -> None:
     async with assistant(portal) as someone:
         for tool in ("get_directory_usage", "get_directory_items"):
             for after in ("B\u202e \t", '"B\\u202e \\t"'):
-                said = await someone.call(tool, entityId="SOURCE", after=after)
-                assert [item["statusId"] for item in said.structured["items"]] == ["C"]
+                result = await someone.call(tool, entityId="SOURCE", after=after)
+                assert [item["statusId"] for item in result.structured["items"]] == ["C"]
         unknown = await someone.call("get_directory_usage", entityId="SOURCE", after="D")
         assert unknown.error["code"] == "UNKNOWN_ITEM"
         end = await someone.call("get_directory_usage", entityId="SOURCE", after="C")
@@ -160,18 +160,18 @@ async def test_unknown_codes_are_bounded_and_counted() -> None:
         values = leads[number % len(leads)] | {"id": 5000 + number, "sourceId": f"OLD_{number % 130}_{'Я' * 30}"}
         store.all[1, 5000 + number] = values
     codes = Counter(values["sourceId"] for values in store.of(1) if str(values["sourceId"]).startswith("OLD_"))
-    said = await ask(portal, "get_directory_usage", entityId="lead.SOURCE_ID", timeout=600)
-    bounded(said)
-    unknown = said.structured["unknown"]
+    result = await ask(portal, "get_directory_usage", entityId="lead.SOURCE_ID", timeout=600)
+    bounded(result)
+    unknown = result.structured["unknown"]
     assert len(unknown) < 130
     counts = [one["count"] for one in unknown]
     assert counts == sorted(counts, reverse=True)
     assert counts[0] == max(codes.values())
-    known = said.structured["unknownCodes"]
+    known = result.structured["unknownCodes"]
     assert known >= 130
-    assert f"Not in the directory: {known} codes, in " in said.text
+    assert f"Not in the directory: {known} codes, in " in result.text
     shown = len({one["code"] for one in unknown})
-    assert f"{known - shown} more codes are not shown" in said.text
+    assert f"{known - shown} more codes are not shown" in result.text
     again = await ask(portal, "get_directory_usage", entityId="lead.SOURCE_ID", after="CALL", timeout=600)
     assert "unknown" not in again.structured
     assert again.structured["unknownCodes"] == known
@@ -199,19 +199,19 @@ async def test_fields_and_failures_are_bounded_too(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr("bitrix24_directories.portal.app.run", run)
     async with assistant(portal, timeout=6000, fields_kept=False, plan="enterprise") as someone:
-        said = await someone.call("get_directory_usage", entityId="SOURCE")
-    bounded(said)
-    assert said.structured["items"]
-    assert any("more" in what for what in said.structured["partial"])
-    assert any("more" in what for what in said.structured["fields"])
+        result = await someone.call("get_directory_usage", entityId="SOURCE")
+    bounded(result)
+    assert result.structured["items"]
+    assert any("more" in what for what in result.structured["partial"])
+    assert any("more" in what for what in result.structured["fields"])
 
 
 async def test_most_used_first_and_then_what_was_not_counted(portal: PortalInProcess) -> None:
-    said = await ask(portal, "get_directory_usage", entityId="contact.SOURCE_ID")
-    counts = [item["count"] for item in said.structured["items"]]
+    result = await ask(portal, "get_directory_usage", entityId="contact.SOURCE_ID")
+    counts = [item["count"] for item in result.structured["items"]]
     assert counts == sorted(counts, reverse=True)
-    assert said.structured["inUse"] == sum(count > 0 for count in counts)
-    assert said.structured["unused"] == counts.count(0)
+    assert result.structured["inUse"] == sum(count > 0 for count in counts)
+    assert result.structured["unused"] == counts.count(0)
     nothing = await ask(portal, "get_directory_usage", entityId="CALL_LIST")
     assert (nothing.structured["inUse"], nothing.structured["unused"]) == (0, 0)
     assert "unused" not in nothing.text.replace("0 unused", "")

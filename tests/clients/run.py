@@ -124,24 +124,24 @@ A plain test (`tests/test_schemas.py`) holds each published schema to what the m
 
 def fails(step: str, got: Any) -> str:
     """What is wrong with what a client got; nothing where it is right."""
-    said = json.dumps(got, ensure_ascii=False)
+    text = json.dumps(got, ensure_ascii=False)
     right = {
         "list": lambda: len(got) == TOOLS,
         "convert": lambda: len(got) == TOOLS,
-        "call": lambda: "WON: Deal Won" in said or '"statusId": "WON"' in said,
-        "error": lambda: "Use one of the nearest: DEAL_STAGE (Deal stages)" in said,
-        "ask": lambda: "PODCAST" in said and "done" in said,
+        "call": lambda: "WON: Deal Won" in text or '"statusId": "WON"' in text,
+        "error": lambda: "Use one of the nearest: DEAL_STAGE (Deal stages)" in text,
+        "ask": lambda: "PODCAST" in text and "done" in text,
         "complete": lambda: got == ["DEAL_STAGE", "DEAL_STAGE_1", "DEAL_STAGE_2"],
-        "read": lambda: "CALL: Call" in said,
+        "read": lambda: "CALL: Call" in text,
         "subscribe": lambda: got == "subscribed",
     }[step]
-    return "" if right() else said[:300]
+    return "" if right() else text[:300]
 
 
 def shown(got: Any) -> str:
     """Which of the two channels a model is shown after a call."""
-    said = json.dumps(got, ensure_ascii=False)
-    text, structured = "WON: Deal Won" in said, '"statusId": "WON"' in said
+    answer = json.dumps(got, ensure_ascii=False)
+    text, structured = "WON: Deal Won" in answer, '"statusId": "WON"' in answer
     return {(True, False): "the text", (False, True): "the structured result", (True, True): "both"}.get(
         (text, structured), "neither"
     )

@@ -162,11 +162,11 @@ class Image:
             os.kill(first, getattr(signal, self._config["StopSignal"]))
             code = await anyio.to_thread.run_sync(server.wait)
             print(f"It ends {time.monotonic() - began:.2f} s after {self._config['StopSignal']}.")
-        said = log.read_text()
-        assert code == 0, said
-        assert '"tool": "get_directory_items"' in said
-        assert "Traceback" not in said
-        assert ADMIN_SECRET not in said
+        output = log.read_text()
+        assert code == 0, output
+        assert '"tool": "get_directory_items"' in output
+        assert "Traceback" not in output
+        assert ADMIN_SECRET not in output
 
 
 async def ready(client: httpx.AsyncClient) -> bool:
