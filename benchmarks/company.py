@@ -105,9 +105,9 @@ def company() -> Iterator[Figure]:
         morning = anyio.run(simulated, people, seconds, backend_options={"loop_factory": VirtualClockLoop})
         late = statistics.quantiles(morning.waits, n=100)[98]
         judged, whole = people == 1000, "a morning" if seconds == MORNING else "the first ten minutes"
-        asked = 100 * morning.requests / morning.calls
+        requests = 100 * morning.requests / morning.calls
         failed = morning.refusals + morning.errors
-        yield Figure(f"{people} people, {whole}: portal requests for 100 calls", asked, 2.1 if judged else 100)
+        yield Figure(f"{people} people, {whole}: portal requests for 100 calls", requests, 2.1 if judged else 100)
         yield Figure("the same: 99th percentile of a call outside imports", late, 2 if judged else 30, " s")
         yield Figure("the same: requests refused, and calls that failed", failed, 0 if judged else morning.calls)
     stage = Stage()
@@ -141,12 +141,12 @@ async def simulated(number: int, seconds: float = MORNING) -> Morning:
     chance, morning = random.Random(number), Morning()
     portal = DemoPortal(clock=anyio.current_time)
     portal.bucket = Bucket(50, 2, anyio.current_time)
-    names = [f"person{place}" for place in range(number)]
+    names = [f"person{index}" for index in range(number)]
     people = {}
-    for place, name in enumerate(names):
-        secret = f"person{place:08}"
-        WEBHOOKS[secret] = User(place + 100, name)
-        people[name] = Person(name, "", READING, Webhook.parse(f"http://localhost/rest/{place + 100}/{secret}/"))
+    for index, name in enumerate(names):
+        secret = f"person{index:08}"
+        WEBHOOKS[secret] = User(index + 100, name)
+        people[name] = Person(name, "", READING, Webhook.parse(f"http://localhost/rest/{index + 100}/{secret}/"))
     state, settings = SharedInside(), Settings.model_construct(timeout=30, log_level="ERROR")
     everybody = Everybody(people)
     teams = [Team(everybody, settings, None, transport=in_process(portal.app), state=state) for _ in range(2)]
@@ -172,7 +172,7 @@ async def session(person: Person, servers: list[DirectoriesServer], chance: rand
         await call(chance.choice(servers), person, tool, arguments, morning.waits, morning)
         await anyio.sleep(chance.expovariate(1 / 30))
     for start in range(0, 500 if imports else 0, 50):
-        queries = [f"source {start + place}" for place in range(50)]
+        queries = [f"source {start + index}" for index in range(50)]
         await call(chance.choice(servers), person, "find_directory_items", {"queries": queries}, None, morning)
 
 

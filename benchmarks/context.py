@@ -31,10 +31,10 @@ async def _measured() -> list[Figure]:
 
 
 async def _read(someone: Assistant) -> list[Figure]:
-    listed = await someone.call("list_directories")
+    listing = await someone.call("list_directories")
     long = await someone.call("get_directory_items", entityId="LIST_1")
     return [
-        Figure("620 directories listed", count(listed.structured), 4000),
+        Figure("620 directories listed", count(listing.structured), 4000),
         Figure("the first part of 1,000 items", count(long.structured), 6000),
     ]
 
@@ -68,6 +68,6 @@ def _large() -> DemoPortal:
         )
     for number, length in enumerate((110, 1000)):
         store.directories[f"LIST_{number}"] = replace(store.directories["SOURCE"], id=f"LIST_{number}", name="A list")
-        for place in range(length):
-            store.add(f"LIST_{number}", f"UC_{place}", f"Branch {place}", sort=10 + place)
+        for index in range(length):
+            store.add(f"LIST_{number}", f"UC_{index}", f"Branch {index}", sort=10 + index)
     return portal

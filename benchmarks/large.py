@@ -144,7 +144,7 @@ def _leads(webhook: str) -> list[Record]:
         while True:
             after = leads[-1]["id"] if leads else 0
             command = "crm.item.list?entityTypeId=1&order[id]=ASC&start=-1&filter[>id]="
-            commands = {f"c{place}": f"{command}{after + 50 * place}" for place in range(50)}
+            commands = {f"c{page}": f"{command}{after + 50 * page}" for page in range(50)}
             answer = client.post(f"{webhook}batch", json={"halt": 0, "cmd": commands}).json()["result"]["result"]
             pages = [record for page in answer.values() for record in page["items"]]
             if not pages:

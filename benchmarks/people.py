@@ -30,13 +30,13 @@ from team_support import called_by
 
 FEW, MANY = 10, 5_000
 ROUNDS = 100
-TEXTS = {"queries": [f"won in wholesale & retail, {place} %" for place in range(40)], "entityIds": ["DEAL_STAGE"]}
+TEXTS = {"queries": [f"won in wholesale & retail, {percent} %" for percent in range(40)], "entityIds": ["DEAL_STAGE"]}
 
 
 def people() -> Iterator[Figure]:
     few, many = anyio.run(measured)
-    what = "5,000 people's secrets: a call of 40 texts"
-    yield Figure(f"{what}, against one with ten people's", statistics.median(many) / statistics.median(few), 1.25)
+    label = "5,000 people's secrets: a call of 40 texts"
+    yield Figure(f"{label}, against one with ten people's", statistics.median(many) / statistics.median(few), 1.25)
     more = statistics.median(many) - statistics.median(few)
     yield Figure("the same: milliseconds of the processor more", 1000 * more, 2, " ms")
 
@@ -71,12 +71,12 @@ async def serving(number: int) -> AsyncIterator[tuple[DirectoriesServer, Person]
 def written(folder: Path, number: int) -> People:
     path = folder / "people.jsonl"
     path.touch(0o600)
-    path.write_text("".join(f"{json.dumps(line(place))}\n" for place in range(number)))
+    path.write_text("".join(f"{json.dumps(line(index))}\n" for index in range(number)))
     return People(path)
 
 
-def line(place: int) -> dict[str, Any]:
+def line(number: int) -> dict[str, Any]:
     """A person of the file, whose webhook the portal knows."""
-    name, secret = f"person{place}", f"{place:04}person{place:06}"
-    WEBHOOKS[secret] = User(place + 100, name)
-    return {"name": name, "scopes": READING, "webhook": f"http://localhost/rest/{place + 100}/{secret}/"}
+    name, secret = f"person{number}", f"{number:04}person{number:06}"
+    WEBHOOKS[secret] = User(number + 100, name)
+    return {"name": name, "scopes": READING, "webhook": f"http://localhost/rest/{number + 100}/{secret}/"}

@@ -82,11 +82,11 @@ def _make_large(portal: DemoPortal) -> None:
     names = DIRECTORIES[: 40 - len(portal.store.directories)]
     kind = portal.store.records.types[2]
     fields = []
-    for place, name in enumerate(names):
+    for index, name in enumerate(names):
         portal.store.directories[name] = Directory(name, name)
         for number in range(12):
             portal.store.add(name, f"CODE_{number}", f"Name {number} of {name}")
-        fields.append(Field(f"ufCrm_{place}", f"UF_CRM_{place}", "crm_status", name, status_type=name))
+        fields.append(Field(f"ufCrm_{index}", f"UF_CRM_{index}", "crm_status", name, status_type=name))
     portal.store.records.types = portal.store.records.types | {2: replace(kind, fields=(*kind.fields, *fields))}
     for type_id, number in ((1, 30_000), (2, 40_000), (3, 20_000), (4, 10_000)):
         _clone(portal, type_id, number)

@@ -134,9 +134,9 @@ def _served(folder: Path, webhook: str, redis: str = "") -> Iterator[tuple[subpr
     command = [sys.executable, "-c", _UNLIMITED]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
-        found = re.search(r"http://\S+", process.stderr.readline())
-        assert found is not None
-        yield process, found[0]
+        match = re.search(r"http://\S+", process.stderr.readline())
+        assert match is not None
+        yield process, match[0]
         process.terminate()
 
 
@@ -144,10 +144,10 @@ def _in_turns(token: str, *urls: str) -> list[float]:
     taken: list[list[float]] = [[] for _ in urls]
     with httpx.Client(headers={**ACCEPT, "authorization": f"Bearer {token}"}, timeout=30) as http:
         for _ in range(500):
-            for place, url in enumerate(urls):
+            for index, url in enumerate(urls):
                 started = time.perf_counter()
                 assert http.post(url, json=CALL).status_code == 200
-                taken[place].append(time.perf_counter() - started)
+                taken[index].append(time.perf_counter() - started)
     return [statistics.median(times) for times in taken]
 
 

@@ -136,13 +136,13 @@ def load() -> Iterator[Figure]:
         requests, _, errors = asyncio.run(at_once(webhook, [STAGES] * 100, after_another=True))
     yield Figure("100 equal calls at once: HTTP requests", requests, 1)
     yield Figure("100 equal calls at once: errors seen", errors, 0)
-    for state, what, bar in (
+    for state, label, bar in (
         ("limited", "that enforces burst 50, 2/s", 5),
         ("full", "whose bucket is already full", 10),
     ):
         with portal(state) as webhook:
             _, seconds, errors = asyncio.run(at_once(webhook, [{"entityId": name} for name in DIRECTORIES]))
-        yield Figure(f"200 different calls at once on a portal {what}", seconds, bar, " s")
+        yield Figure(f"200 different calls at once on a portal {label}", seconds, bar, " s")
         yield Figure("the same: errors seen", errors, 0)
         if state == "limited":
             with portal(state) as webhook:
@@ -179,17 +179,17 @@ async def at_once(
     async with Client(server.mcp) as client, httpx.AsyncClient() as http:
         address = webhook.partition("/rest/")[0]
 
-        async def call(given: dict[str, Any]) -> None:
+        async def call(arguments: dict[str, Any]) -> None:
             nonlocal errors
-            errors += bool((await client.call_tool(GET, given)).is_error)
+            errors += bool((await client.call_tool(GET, arguments)).is_error)
 
         if after_another:
             await call({"entityId": "INDUSTRY"})
         before = (await http.get(f"{address}/demo/calls")).json()["calls"]
         started = time.perf_counter()
         async with anyio.create_task_group() as tasks:
-            for given in arguments:
-                tasks.start_soon(call, given)
+            for argument in arguments:
+                tasks.start_soon(call, argument)
         seconds = time.perf_counter() - started
         return (await http.get(f"{address}/demo/calls")).json()["calls"] - before, seconds, errors
 
@@ -198,18 +198,18 @@ def tokens() -> Iterator[Figure]:
     with portal() as webhook, Server(*OURS, BITRIX24_WEBHOOK_URL=webhook, BITRIX24_ALLOW_WRITES="true") as server:
         writing = server.tools
     with portal(program="constant_portal.py") as webhook, Server(*OURS, BITRIX24_WEBHOOK_URL=webhook) as server:
-        listed = server.tools
+        tool_list = server.tools
         bare = bare_rows(webhook)
         result = server.call(GET, **STAGES)
         response = httpx.post(f"{webhook}crm.status.entity.items", json=STAGES).json()
         checked = server.call(CHECK, **RECORD)
         used = server.call(USAGE, **STAGES)
-        found = server.call(FIND, queries=WORDS)
-    shown = [{key: tool[key] for key in ("name", "description", "inputSchema")} for tool in listed["tools"]]
-    yield Figure("name, description and input schema of all read tools, in tokens", count(shown), 900)
-    (record,) = (tool for tool in shown if tool["name"] == CHECK)
+        search = server.call(FIND, queries=WORDS)
+    definitions = [{key: tool[key] for key in ("name", "description", "inputSchema")} for tool in tool_list["tools"]]
+    yield Figure("name, description and input schema of all read tools, in tokens", count(definitions), 900)
+    (record,) = (tool for tool in definitions if tool["name"] == CHECK)
     yield Figure("the same of check_record alone", count(record), 300)
-    yield Figure("the whole `tools/list`, in tokens", count(listed), 2850)
+    yield Figure("the whole `tools/list`, in tokens", count(tool_list), 2850)
     yield Figure("the same with writes on", count(writing), 6500)
     text, structured = count(result["content"][0]["text"]), count(result["structuredContent"])
     alone = count(response["result"])
@@ -222,11 +222,11 @@ def tokens() -> Iterator[Figure]:
     long = asyncio.run(five_lists())
     yield Figure("a record with five values wrong, five lists of 20 shown: text, in tokens", count(long.text), 1200)
     yield Figure("the same: structured, in tokens", count(long.structured), 1200)
-    yield Figure("five queries, three of them uncertain: text, in tokens", count(found["content"][0]["text"]), 500)
-    yield Figure("the same: structured, in tokens", count(found["structuredContent"]), 800)
+    yield Figure("five queries, three of them uncertain: text, in tokens", count(search["content"][0]["text"]), 500)
+    yield Figure("the same: structured, in tokens", count(search["structuredContent"]), 800)
     yield Figure(
         "the same, against the rows of all directories, which one would read instead",
-        count(found["structuredContent"]) / count(bare),
+        count(search["structuredContent"]) / count(bare),
         0.35,
     )
     yield Figure("the usage of 8 stages: text, in tokens", count(used["content"][0]["text"]), 200)
@@ -246,7 +246,7 @@ def bare_rows(webhook: str) -> list[Any]:
         return httpx.post(f"{webhook}{method}", json=params).json()["result"]
 
     types = result("crm.status.entity.types")
-    return [types, *(result("crm.status.entity.items", entityId=one["ID"]) for one in types)]
+    return [types, *(result("crm.status.entity.items", entityId=row["ID"]) for row in types)]
 
 
 def records() -> Iterator[Figure]:
@@ -264,9 +264,9 @@ def records() -> Iterator[Figure]:
             server.call(CHECK, **RIGHT)
             server.call(GET, **STAGES)
             before = called(webhook)
-            got, kept = side_by_side(300, lambda: server.timed(GET, **STAGES), lambda: server.timed(CHECK, **RIGHT))
+            got, checking = side_by_side(300, lambda: server.timed(GET, **STAGES), lambda: server.timed(CHECK, **RIGHT))
             yield Figure("a record checked with all kept: HTTP requests", called(webhook) - before, 0)
-            yield Figure("the same, against one cached call", kept / got, 2)
+            yield Figure("the same, against one cached call", checking / got, 2)
 
 
 def usage() -> Iterator[Figure]:
@@ -315,31 +315,31 @@ async def two_batches(webhook: str) -> float:
     started = time.perf_counter()
     async with httpx.AsyncClient() as client:
         for commands in (first, second):
-            cmd = {f"c{place}": command for place, command in enumerate(commands)}
+            cmd = {f"c{index}": command for index, command in enumerate(commands)}
             (await client.post(f"{webhook}batch", json={"halt": 0, "cmd": cmd})).raise_for_status().json()
     return time.perf_counter() - started
 
 
 def finding() -> Iterator[Figure]:
-    chance, asked = random.Random(18), DIRECTORIES[:40]
-    named = [name for entity_id in asked for name in wide_names()[entity_id]]
-    known = vocabulary.words(random.Random(17))
+    chance, entity_ids = random.Random(18), DIRECTORIES[:40]
+    names = [name for entity_id in entity_ids for name in wide_names()[entity_id]]
+    words = vocabulary.words(random.Random(17))
 
     def find(queries: Sequence[str]) -> float:
-        return server.timed(FIND, queries=queries, entityIds=asked)
+        return server.timed(FIND, queries=queries, entityIds=entity_ids)
 
     def asked_for() -> list[str]:
-        return vocabulary.queries(chance, known, named, 50)
+        return vocabulary.queries(chance, words, names, 50)
 
     again = asked_for()
     with portal("wide") as webhook, Server(*OURS, BITRIX24_WEBHOOK_URL=webhook) as server:
         find(again)
         taken = in_turns(
-            200, lambda: server.timed(GET, entityId=asked[0]), lambda: find(again), lambda: find(asked_for())
+            200, lambda: server.timed(GET, entityId=entity_ids[0]), lambda: find(again), lambda: find(asked_for())
         )
     got, same, new = map(statistics.median, taken)
-    what = "50 queries over 40 cached directories of 50 items, a third each right, misspelt and unknown"
-    yield Figure(f"{what}, asked again: against one cached call", same / got, 50)
+    label = "50 queries over 40 cached directories of 50 items, a third each right, misspelt and unknown"
+    yield Figure(f"{label}, asked again: against one cached call", same / got, 50)
     yield Figure(
         "the same with new queries each time, those without an answer looked for in 160 others", 1000 * new, 150, " ms"
     )

@@ -70,12 +70,12 @@ def helpers() -> Iterator[tuple[str, str]]:
     total = once = body = 0
     for tree in TREES:
         nodes = [*ast.walk(tree)]
-        named = Counter(node.id for node in nodes if isinstance(node, ast.Name))
-        named.update(node.attr for node in nodes if isinstance(node, ast.Attribute))
+        mentions = Counter(node.id for node in nodes if isinstance(node, ast.Name))
+        mentions.update(node.attr for node in nodes if isinstance(node, ast.Attribute))
         for function in nodes:
             if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
                 total += 1
-                once += is_private(function.name) and named[function.name] <= 1
+                once += is_private(function.name) and mentions[function.name] <= 1
                 statements = function.body[ast.get_docstring(function) is not None :]
                 if statements:
                     body += (statements[-1].end_lineno or 0) - statements[0].lineno + 1
@@ -104,8 +104,8 @@ def privacy() -> Iterator[tuple[str, str]]:
     """Private attributes of other packages: those that are used here and defined nowhere here."""
     nodes = [node for tree in TREES for node in ast.walk(tree)]
     attributes = [node.attr for node in nodes if isinstance(node, ast.Attribute) and is_private(node.attr)]
-    known = {defined(node) for node in nodes} | {"_exit"}  # os._exit is public in all but its name
-    theirs = Counter(name for name in attributes if name not in known)
+    public = {defined(node) for node in nodes} | {"_exit"}  # os._exit is public in all but its name
+    theirs = Counter(name for name in attributes if name not in public)
     names = ", ".join(f"`{name}` × {count}" for name, count in sorted(theirs.items()))
     yield "private attributes of other packages (0)", f"{theirs.total()}: {names}" if names else "0"
 
@@ -137,10 +137,10 @@ async def calls() -> list[tuple[str, str]]:
     async with assistant(PortalInProcess(DemoPortal()), allow_writes=True) as someone:
 
         async def entered(tool: str, **arguments: Any) -> str:
-            with Entered() as found:
+            with Entered() as entered:
                 result = await someone.call(tool, **arguments)
             assert not result.is_error, result.text
-            return str(found)
+            return str(entered)
 
         for tool, arguments in ((GET, STAGE), ("check_record", RECORD)):
             await someone.call(tool, **arguments)

@@ -50,28 +50,28 @@ def words() -> Iterator[Figure]:
             " %",
         )
         yield Figure("the same to the named directories: wrong and sure", _share(cases, naming, Answer.wrong), 0, " %")
-        some = [case for case in cases if case.codes and named(case)]
-        missing = 100 - _share(some, naming, Answer.there)
+        with_codes = [case for case in cases if case.codes and named(case)]
+        missing = 100 - _share(with_codes, naming, Answer.there)
         yield Figure("the same, up to 60 items: neither sure nor shown", missing, 0, " %")
-    told = [case for case in whole if len(case.codes) == 1]
-    sure = 100 * sum(naming[case].sure is not None for case in told) / len(told)
+    unambiguous = [case for case in whole if len(case.codes) == 1]
+    sure = 100 * sum(naming[case].sure is not None for case in unambiguous) / len(unambiguous)
     yield Figure("phrases with one right code that are sure (told, no bar)", sure, 100, " %")
     yield Figure(
-        f"{len(bent())} phrases in {len({one.language for one in bent()})} languages that bend a meaning: sure",
+        f"{len(bent())} phrases in {len({phrase.language for phrase in bent()})} languages that bend a meaning: sure",
         _bent(),
         0,
     )
-    asked, given = left_out()
-    yield Figure(f"{asked} names whose items are missing: given to another", len(given), 0)
+    number, mistaken = left_out()
+    yield Figure(f"{number} names whose items are missing: given to another", len(mistaken), 0)
     for size in SIZES:
         phrases, missed = _among(size)
         yield Figure(
             f"{phrases} phrases in lists of {size:,} items: not among the 20 shown", 100 * missed / phrases, 3, " %"
         )
     yield _large()
-    many, one = asyncio.run(_tokens())
-    yield Figure("50 queries answered: text, in tokens at most", many, 4_000)
-    yield Figure("one query answered: text, in tokens at most", one, 1_500)
+    batch, single = asyncio.run(_tokens())
+    yield Figure("50 queries answered: text, in tokens at most", batch, 4_000)
+    yield Figure("one query answered: text, in tokens at most", single, 1_500)
     lines = sum(len(path.read_text("utf-8").splitlines()) for path in FINDING.rglob("*.py"))
     yield Figure(f"lines of finding/ ({LINES_BEFORE:,} before)", lines, 700)
     yield Figure(f"importing it beside rapidfuzz ({IMPORT_BEFORE} ms with it before)", _imported(), 5, " ms")
@@ -83,17 +83,17 @@ async def _both() -> tuple[dict[Case, Answer], dict[Case, Answer]]:
 
 def _share(cases: Iterable[Case], answers: Mapping[Case, Answer], holds: Callable[[Answer, Case], bool]) -> float:
     """Per cent of the cases whose answer holds."""
-    told = [holds(answers[case], case) for case in cases]
-    return 100 * sum(told) / len(told)
+    verdicts = [holds(answers[case], case) for case in cases]
+    return 100 * sum(verdicts) / len(verdicts)
 
 
 def _bent() -> int:
     items = [
-        Item(status_id=f"UC_{place}", name=name, sort=place)
-        for place, name in enumerate(dict.fromkeys(one.name for one in bent()))
+        Item(status_id=f"UC_{index}", name=name, sort=index)
+        for index, name in enumerate(dict.fromkeys(phrase.name for phrase in bent()))
     ]
     matcher = Matcher([(Directory(entity_id="STATUS", name="Any", kind="stages"), items)])
-    return sum(bool(matcher.fits(one.phrase)) for one in bent())
+    return sum(bool(matcher.fits(phrase.phrase)) for phrase in bent())
 
 
 class Phrase(NamedTuple):
@@ -121,22 +121,22 @@ def _among(size: int) -> tuple[int, int]:
 
     Phrases with a word that more than 20 names have are left out: they fit more items than can be shown.
     """
-    asked = missed = 0
+    phrases = missed = 0
     for portal, directories in portals().items():
         shared = Counter(item.status_id for _, items in directories for item in items)
         for directory, items in directories:
             chance = random.Random(f"{portal} {directory.entity_id} {size}")
             fill = vocabulary.names(chance, _vocabulary(), size - len(items))
-            others = [Item(status_id=f"X_{place}", name=name, sort=place) for place, name in enumerate(fill)]
-            matcher = Matcher([(directory, [*others, *items])])
-            frequent = Counter(word for item in (*others, *items) for word in set(words_of(item.name)))
+            fillers = [Item(status_id=f"X_{index}", name=name, sort=index) for index, name in enumerate(fill)]
+            matcher = Matcher([(directory, [*fillers, *items])])
+            frequent = Counter(word for item in (*fillers, *items) for word in set(words_of(item.name)))
             for phrase in _phrases(items, portal, shared):
                 if any(frequent[word] > 20 for word in words_of(phrase.item.name)):
                     continue
-                asked += 1
-                shown = [entry.item for entry in (*matcher.fits(phrase.text), *matcher.nearest(phrase.text, 20))]
-                missed += phrase.item not in shown
-    return asked, missed
+                phrases += 1
+                candidates = [entry.item for entry in (*matcher.fits(phrase.text), *matcher.nearest(phrase.text, 20))]
+                missed += phrase.item not in candidates
+    return phrases, missed
 
 
 @functools.cache
@@ -156,13 +156,13 @@ def _vocabulary() -> list[str]:
 def _large() -> Figure:
     """Names and queries of thousands of different words, a third of the queries misspelt, a third not there."""
     chance = random.Random(16)
-    known = vocabulary.words(chance)
-    names = vocabulary.names(chance, known, 10_000)
-    items = [Item(status_id=f"CODE_{place}", name=name, sort=place) for place, name in enumerate(names)]
+    words = vocabulary.words(chance)
+    names = vocabulary.names(chance, words, 10_000)
+    items = [Item(status_id=f"CODE_{index}", name=name, sort=index) for index, name in enumerate(names)]
     matcher = Matcher([(Directory(entity_id="LONG", name="Long", kind="list"), items)])
     matcher.nearest("so that it is built", 20)
     taken = []
-    for query in vocabulary.queries(chance, known, names, 90):
+    for query in vocabulary.queries(chance, words, names, 90):
         started = time.perf_counter()
         if not matcher.fits(query):
             matcher.nearest(query, 20)
@@ -173,7 +173,7 @@ def _large() -> Figure:
 async def _tokens() -> tuple[int, int]:
     """The longest texts, for 50 phrases of the corpus at once and for one, with and without named directories."""
     encoding = bpe_openai.get_encoding("o200k_base")
-    many = one = 0
+    batch = single = 0
     for name in [*portals(), *DEMOS]:
         portal = DemoPortal("en" if name == "en" else "ru") if name in DEMOS else made_up(name)
         queries = [case.query for case in corpus() if case.portal == name]
@@ -182,11 +182,11 @@ async def _tokens() -> tuple[int, int]:
             for entity_ids in ([], ids[:2], ids[:6]):
                 for group in (queries[start : start + 50] for start in range(0, len(queries), 50)):
                     result = await someone.call("find_directory_items", queries=group, entityIds=entity_ids)
-                    many = max(many, len(encoding.encode(result.text)))
+                    batch = max(batch, len(encoding.encode(result.text)))
                 for query in queries[::7]:
                     result = await someone.call("find_directory_items", queries=[query], entityIds=entity_ids)
-                    one = max(one, len(encoding.encode(result.text)))
-    return many, one
+                    single = max(single, len(encoding.encode(result.text)))
+    return batch, single
 
 
 def _imported() -> float:

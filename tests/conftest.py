@@ -111,8 +111,8 @@ def put_on(stage: tuple[Stage, str]) -> Callable[[DemoPortal], RunningPortal]:
 def portal(request: pytest.FixtureRequest) -> RunningPortal:
     """On a real port; in the process under the marker `virtual_clock`."""
     if request.node.get_closest_marker("virtual_clock") is not None:
-        found: RunningPortal = request.getfixturevalue("portal_in_process")
-        return found
+        running: RunningPortal = request.getfixturevalue("portal_in_process")
+        return running
     put_on: Callable[[DemoPortal], RunningPortal] = request.getfixturevalue("put_on")
     return put_on(DemoPortal())
 

@@ -93,8 +93,8 @@ def made_up(name: str) -> DemoPortal:
         )
         for item in items:
             semantics = {directory.success: "S", directory.failure: "F"}.get(item.status_id, "")
-            place = (portal.store.next_id(), directory.entity_id, item.status_id, item.name, item.sort)
-            portal.store.put(portal_store.Item(*place, semantics=semantics))
+            columns = (portal.store.next_id(), directory.entity_id, item.status_id, item.name, item.sort)
+            portal.store.put(portal_store.Item(*columns, semantics=semantics))
     return portal
 
 
@@ -102,9 +102,9 @@ def _answer(result: dict[str, Any], choices: dict[str, list[str]]) -> Answer:
     """What a program makes of one result of find_directory_items."""
     codes = [match["statusId"] for match in result["matches"]]
     sure = codes[0] if result["status"] == "exact" else None
-    listed = [choice.partition(": ")[0] for of_directory in choices.values() for choice in of_directory]
+    choice_codes = [choice.partition(": ")[0] for of_directory in choices.values() for choice in of_directory]
     elsewhere = [match["statusId"] for match in result.get("elsewhere", ())]
-    return Answer(sure, frozenset([*codes, *listed, *elsewhere]))
+    return Answer(sure, frozenset([*codes, *choice_codes, *elsewhere]))
 
 
 def named(case: Case) -> tuple[str, ...]:
@@ -126,11 +126,11 @@ async def answered(*, naming: bool) -> dict[Case, Answer]:
     With `naming` the directories are named that the codes are in, as far as 60 items stand in them; else none but those
     that the corpus itself names.
     """
-    asked: dict[str, dict[tuple[str, ...], list[Case]]] = defaultdict(lambda: defaultdict(list))
+    by_portal: dict[str, dict[tuple[str, ...], list[Case]]] = defaultdict(lambda: defaultdict(list))
     for case in corpus():
-        asked[case.portal][named(case) if naming else case.entity_ids].append(case)
-    found: dict[Case, Answer] = {}
-    for name, by_scope in asked.items():
+        by_portal[case.portal][named(case) if naming else case.entity_ids].append(case)
+    answers: dict[Case, Answer] = {}
+    for name, by_scope in by_portal.items():
         portal = DemoPortal("en" if name == "en" else "ru") if name in DEMOS else made_up(name)
         async with assistant(PortalInProcess(portal), plan="enterprise") as someone:
             for entity_ids, cases in by_scope.items():
@@ -139,20 +139,20 @@ async def answered(*, naming: bool) -> dict[Case, Answer]:
                     result = await someone.call("find_directory_items", queries=queries, entityIds=list(entity_ids))
                     assert not result.is_error, result.text
                     read = functools.partial(_answer, choices=result.structured.get("choices", {}))
-                    found |= zip(group, map(read, result.structured["results"]), strict=True)
-    return found
+                    answers |= zip(group, map(read, result.structured["results"]), strict=True)
+    return answers
 
 
 def left_out() -> tuple[int, list[tuple[str, str]]]:
     """How many names were asked for of directories without their items, and which were given to another item."""
-    asked, sure = 0, []
-    for directory, items in (one for portal in portals().values() for one in portal):
+    number, sure = 0, []
+    for directory, items in (pair for portal in portals().values() for pair in portal):
         for item in items:
-            fits = [*Matcher([(directory, [one for one in items if one is not item])]).fits(item.name)]
-            asked += 1
+            fits = [*Matcher([(directory, [other for other in items if other is not item])]).fits(item.name)]
+            number += 1
             if len(fits) == 1:
                 sure.append((item.name, fits[0].item.name))
-    return asked, sure
+    return number, sure
 
 
 @dataclass(frozen=True)
@@ -167,14 +167,14 @@ class Bent:
 @functools.cache
 def bent() -> list[Bent]:
     """The phrases of bent.txt: `name LANGUAGE NAME`, then a phrase a line."""
-    found: list[Bent] = []
+    phrases: list[Bent] = []
     language = name = ""
     for line in _lines(FOLDER / "bent.txt"):
         if line.startswith("name "):
             _, language, name = line.split(" ", 2)
         else:
-            found.append(Bent(language, name, line))
-    return found
+            phrases.append(Bent(language, name, line))
+    return phrases
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -221,9 +221,9 @@ def _demo() -> Iterator[_Row]:
     """Lines of the older form: portal | entityIds (* all) | query | status | codes."""
     for line in _lines(FOLDER / "demo.txt"):
         language, scope, query, status, codes = (cell.strip() for cell in line.split(" |"))
-        known = _codes("+".join(codes.split("+")[:1])) if status in ("exact", "likely") else ()
+        codes_of_query = _codes("+".join(codes.split("+")[:1])) if status in ("exact", "likely") else ()
         ambiguous = _codes(codes) if status == "ambiguous" else ()
-        yield language, language, "demo", query, known or ambiguous, () if scope == "*" else tuple(scope.split(","))
+        yield language, language, "demo", query, codes_of_query or ambiguous, () if scope == "*" else tuple(scope.split(","))
 
 
 def _codes(text: str) -> tuple[str, ...]:

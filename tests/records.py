@@ -53,7 +53,7 @@ BEFORE: Values = {
 class Case:
     """One line: what is written by which method on portals of which ages, what is stored then, and what we say."""
 
-    place: str
+    line: str
     language: str
     type: int
     old: bool
@@ -76,13 +76,13 @@ def cases() -> Iterator[Case]:
                 yield _case(f"{path.stem}:{number}", [cell.strip() for cell in line.split(" | ")])
 
 
-def _case(place: str, cells: list[str]) -> Case:
+def _case(line: str, cells: list[str]) -> Case:
     method, fields, ages, stored, outcomes, write, *words = cells
     match = _METHOD.fullmatch(method)
-    assert match, f"{place}: {method} is no method"
+    assert match, f"{line}: {method} is no method"
     language, name, verb, number, pipeline = match.groups()
     return Case(
-        place=place,
+        line=line,
         language=language or "en",
         type=NUMBERS[name] if name in NUMBERS else int(number),
         old=name in NUMBERS,
@@ -106,9 +106,9 @@ def portal_of_long_lists() -> tuple[DemoPortal, Values]:
     """A portal with 20 items in five lists, and a deal whose value is in none of them."""
     portal = DemoPortal()
     for entity_id, prefix in (("SOURCE", ""), ("DEAL_TYPE", ""), ("INDUSTRY", ""), ("DEAL_STAGE_1", "C1:")):
-        for place in range(len(portal.store.of(entity_id)), 20):
-            code = f"{prefix}UC_{place * 7919:06X}"
-            portal.store.put(Item(portal.store.next_id(), entity_id, code, NAMES[place], 500 + place))
+        for number in range(len(portal.store.of(entity_id)), 20):
+            code = f"{prefix}UC_{number * 7919:06X}"
+            portal.store.put(Item(portal.store.next_id(), entity_id, code, NAMES[number], 500 + number))
     choices = tuple((str(200 + 2 * place), name) for place, name in enumerate(NAMES))
     change_field(portal, 2, "UF_CRM_1724", choices=choices)
     codes = ("STAGE_ID", "SOURCE_ID", "TYPE_ID", "UF_CRM_1724", "UF_CRM_1724077761")
@@ -134,7 +134,7 @@ def is_old(kind: RecordType, keys: list[str]) -> bool:
     """Whether a record is spelt for the type's own methods: its stage is, else the first key that only they take."""
     exact = [(field, key) for key in keys for field in kind.fields if key in _spellings(field)]
     exact = [(field, key) for field, key in exact if len(_spellings(field)) == 1 or field.name != field.old_name]
-    first = next((one for one in exact if one[0].is_stage), exact[0] if exact else None)
+    first = next((pair for pair in exact if pair[0].is_stage), exact[0] if exact else None)
     return kind.id in OLD and (first is None or first[1] == _spellings(first[0])[0] != _spellings(first[0])[-1])
 
 
@@ -147,8 +147,8 @@ def _spellings(field: Field) -> tuple[str, ...]:
 def written(store: CrmStore, kind: RecordType, fields: Values, record_id: int | None, *, old: bool) -> Values:
     """The record as it is stored after `fields` were written; what a new one lacks is added. Raises PortalError."""
     verb = "add" if record_id is None else "update"
-    required = [one for one in kind.fields if one.required and one.kind != "boolean"]
-    lacking = {one.old_name if old else one.name: "x" for one in required}
+    required = [field for field in kind.fields if field.required and field.kind != "boolean"]
+    lacking = {field.old_name if old else field.name: "x" for field in required}
     params = {"entityTypeId": kind.id, "id": record_id, "fields": fields if record_id else lacking | fields}
     answer = run(store, ADMIN, f"crm.{OLD[kind.id]}.{verb}" if old else f"crm.item.{verb}", params).result
     return store.records.get(kind.id, record_id or (answer if old else answer["item"]["id"]))
@@ -159,7 +159,7 @@ def as_stored(field: Field, value: Any) -> Any:
     if field.kind == "crm_multifield":
         return list(value.values()) if isinstance(value, dict) else value
     if isinstance(value, list) and field.multiple:
-        return [as_stored(field, one) for one in value]
+        return [as_stored(field, item) for item in value]
     match field.kind:
         case "boolean":
             return "Y" if value in (True, "Y", "y", "true") else "N"
@@ -187,18 +187,18 @@ def assert_stored(store: CrmStore, kind: RecordType, wrote: Values, record_id: i
     except PortalError as exc:
         raise AssertionError(f"the portal refused what was said to be right: {exc}") from exc
     for key, value in wrote.items():
-        field = next(one for one in kind.fields if key in (one.name, one.old_name))
+        field = next(candidate for candidate in kind.fields if key in (candidate.name, candidate.old_name))
         assert stored[field.name] == as_stored(field, value), f"{key} on a portal of {store.age}"
         stages = kind.stages_of(store, stored.get("categoryId")) if field.is_stage else None
         directory = stages.id if stages else field.status_type
-        known = [item.status_id for item in store.of(directory)] + [int(choice) for choice, _ in field.choices]
-        if known:
+        codes = [item.status_id for item in store.of(directory)] + [int(choice) for choice, _ in field.choices]
+        if codes:
             for code in stored[field.name] if field.multiple else [stored[field.name]]:
-                assert code in known, f"{code} is stored raw"
+                assert code in codes, f"{code} is stored raw"
 
 
 def _holds_zero(value: Any) -> bool:
-    return any(_holds_zero(one) for one in value) if isinstance(value, list) else str(value) in ("0", "0.0", "-0.0")
+    return any(_holds_zero(item) for item in value) if isinstance(value, list) else str(value) in ("0", "0.0", "-0.0")
 
 
 def assert_claims(
@@ -208,8 +208,8 @@ def assert_claims(
     something is said of them. `pipeline` is that of the record that is updated, -1 for one without; None: a new one.
     """
     for checked in result["fields"]:
-        told = "drop it" if checked["outcome"] == "dropped" else checked.get("otherwise", "")
-        today, _, older = told.partition(", or, on older portals, ")
+        claims = "drop it" if checked["outcome"] == "dropped" else checked.get("otherwise", "")
+        today, _, older = claims.partition(", or, on older portals, ")
         ages: dict[Age, str] = {"today": today, "older": older}
         for age, claim in ages.items():
             if claim:
@@ -241,10 +241,10 @@ class Sent:
     @property
     def stored(self) -> Any:
         """What stands in the field; of a list of one its value."""
-        found = self.after[self.field.name] if self.after and self.field else None
-        if self.field and self.field.multiple and isinstance(found, list):
-            return found[0] if len(found) == 1 else found or None
-        return found
+        stored = self.after[self.field.name] if self.after and self.field else None
+        if self.field and self.field.multiple and isinstance(stored, list):
+            return stored[0] if len(stored) == 1 else stored or None
+        return stored
 
     @property
     def text(self) -> str:
@@ -254,8 +254,8 @@ class Sent:
 
     def first_stage(self, *, like: Any = None) -> str | None:
         stages = self.kind.stages_of(self.store, (self.after or {}).get("categoryId"))
-        of_type = [one for one in self.store.directories.values() if one.entity_type_id == self.kind.id]
-        items = [item for one in of_type for item in self.store.of(one.id)]
+        of_type = [directory for directory in self.store.directories.values() if directory.entity_type_id == self.kind.id]
+        items = [item for directory in of_type for item in self.store.of(directory.id)]
         meaning = next((item.semantics for item in items if item.status_id == like), "")
         return next(
             (item.status_id for item in self.store.of(stages.id if stages else "") if item.semantics == meaning), None
@@ -288,11 +288,11 @@ def _holds(claim: str, sent: Sent) -> bool:
     for pattern, holds in CLAIMS:
         if re.fullmatch(pattern, claim, re.DOTALL):
             return holds(sent)
-    verb, _, told = claim.partition(" ")
+    verb, _, expected = claim.partition(" ")
     assert verb == "store", f"a claim that nothing tests: {claim}"
     if isinstance(sent.stored, int | float):
-        return float(sent.stored) == float(told)
-    return str(sent.stored).startswith(told)
+        return float(sent.stored) == float(expected)
+    return str(sent.stored).startswith(expected)
 
 
 def _send(
@@ -307,7 +307,7 @@ def _send(
 ) -> Sent:
     """Write one of the fields, beside the pipeline that was given, and the same record without it."""
     key = checked["field"]
-    pipelines = {name for one in kind.fields if one.kind == "crm_category" for name in (one.name, one.old_name)}
+    pipelines = {name for field in kind.fields if field.kind == "crm_category" for name in (field.name, field.old_name)}
     given_pipeline = result.get("pipelineFrom") != "stage"
     besides = {name: value for name, value in result["write"].items() if name in pipelines - {key} and given_pipeline}
     ids = [None if pipeline is None else existing(store, kind.id, max(pipeline, 0)) for _ in range(2)]
@@ -319,5 +319,5 @@ def _send(
     for record in filter(None, (without, after)):
         del record["id"]
     names = checked.get("writeAs", key)
-    field = next((one for one in kind.fields if names in (one.name, one.old_name)), None)
+    field = next((candidate for candidate in kind.fields if names in (candidate.name, candidate.old_name)), None)
     return Sent(store, kind, field, fields[key], without, after)

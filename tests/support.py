@@ -13,7 +13,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 import jsonschema
@@ -122,9 +122,9 @@ class Said:
     def error(self) -> dict[str, Any]:
         """The facts of an error result; its words are the text's."""
         assert self.is_error, self.text
-        found: dict[str, Any] = dict(self.structured["error"])
-        assert self.text.startswith(f"{found.pop('message')}\nNext: {found.pop('next')}\n")
-        return found
+        facts: dict[str, Any] = dict(self.structured["error"])
+        assert self.text.startswith(f"{facts.pop('message')}\nNext: {facts.pop('next')}\n")
+        return facts
 
     @property
     def everything(self) -> str:
@@ -140,7 +140,8 @@ class Assistant:
 
     async def call(self, tool: str, /, **arguments: Any) -> Said:
         if not self._schemas:
-            self._schemas = {found.name: found.output_schema for found in (await self.client.list_tools()).tools}
+            tools = (await self.client.list_tools()).tools
+            self._schemas = {definition.name: definition.output_schema for definition in tools}
         return self._checked(tool, await self.client.call_tool(tool, arguments))
 
     def _checked(self, tool: str, result: CallToolResult) -> Said:
@@ -187,11 +188,11 @@ async def with_a_person(
     portal: PortalInProcess, answer: Callable[[], ElicitResult], mode: str
 ) -> AsyncIterator[tuple[Client, list[str]]]:
     """A client that asks a person; gives it and what the person was asked."""
-    asked: list[str] = []
+    questions: list[str] = []
 
     async def callback(context: Any, params: Any) -> ElicitResult:
         del context
-        asked.append(params.message)
+        questions.append(params.message)
         assert params.requested_schema == {"type": "object", "properties": {}}
         await anyio.sleep(120)  # people take their time
         return answer()
@@ -199,24 +200,29 @@ async def with_a_person(
     settings = Settings.model_construct(allow_writes=True, log_level="ERROR")
     server = DirectoriesServer(Webhook.parse(portal.webhook_url()), settings, transport=in_process(portal.portal.app))
     async with Client(server.mcp, mode=mode, elicitation_callback=callback) as client:
-        yield client, asked
+        yield client, questions
 
 
-_Described = dict[tuple[str, ...], list[Any]]
-_described: list[tuple[dict[int, RecordType], dict[str, Directory], _Described]] = []
+class _Described(NamedTuple):
+    types: dict[int, RecordType]
+    directories: dict[str, Directory]
+    rows: dict[tuple[str, ...], list[Any]]
+
+
+_described: list[_Described] = []
 
 
 def keep_fields(cache: Cache, caller: Credentials, portal: DemoPortal) -> None:
     """Put what the portal says of records' fields and pipelines into a cache, as if it had been read just now."""
     types, directories = portal.store.records.types, portal.store.directories  # the same for many portals
-    described = next((found for of, those, found in _described if of is types and those == directories), None)
+    described = next((item.rows for item in _described if item.types is types and item.directories == directories), None)
     if described is None:
         stages = [meanings_of(entity_id) for entity_id in directories if is_stages(entity_id)]
         reads = [*reads_of_map((*ON_EVERY_PORTAL, 36, 177)), *ALONG, *stages]
         described = {
             read.key: read.rows(Answer(run(portal.store, ADMIN, read.method, read.params).result)) for read in reads
         }
-        _described.append((types, dict(directories), described))
+        _described.append(_Described(types, dict(directories), described))
     for key, rows in described.items():
         cache.store((caller.identity, *key), rows)
 
@@ -282,5 +288,5 @@ def spawned(cwd: Path, *arguments: str, **environment: str) -> StdioServerParame
 def clean_environment(**environment: str) -> dict[str, str]:
     """This process's environment without what configures the server, plus `environment`; nothing is read ahead unless
     that says so, so that a test sees its own requests alone."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("BITRIX24_", "PYTHON", "LC_"))}
-    return kept | {"BITRIX24_WARM_UP": "false"} | environment
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("BITRIX24_", "PYTHON", "LC_"))}
+    return inherited | {"BITRIX24_WARM_UP": "false"} | environment

@@ -64,7 +64,7 @@ def _refused(method: str, type_id: int = 0) -> Hidden:
 def _without_field(portal: DemoPortal) -> Iterator[None]:
     kind = portal.store.records.types[2]
     portal.store.records.types[2] = replace(
-        kind, fields=tuple(one for one in kind.fields if one.old_name != "UF_CRM_1724")
+        kind, fields=tuple(field for field in kind.fields if field.old_name != "UF_CRM_1724")
     )
     try:
         yield
@@ -134,7 +134,7 @@ class Company:
         self.portal = self.transport.portal
         settings = Settings.model_construct(timeout=20, log_level="ERROR", allow_writes=True)
         self._people = Everybody()
-        self._teams = [Team(self._people, settings, None, transport=self.transport, state=one) for one in states]
+        self._teams = [Team(self._people, settings, None, transport=self.transport, state=state) for state in states]
         self._servers = [DirectoriesServer(team, settings) for team in self._teams]
         self._turn = 0
 
@@ -205,14 +205,14 @@ async def test_whoever_asks_first(hidden: Hidden, first: str, kind: str, valkey:
 
 @pytest.mark.virtual_clock
 @pytest.mark.parametrize("hidden", HIDDEN.values(), ids=HIDDEN)
-@pytest.mark.parametrize("shown", ["more", "less"])
-async def test_whoever_is_shown_other_things_by_now_shares_them_with_nobody(hidden: Hidden, shown: str) -> None:
+@pytest.mark.parametrize("amount", ["more", "less"])
+async def test_whoever_is_shown_other_things_by_now_shares_them_with_nobody(hidden: Hidden, amount: str) -> None:
     company = Company(hidden, [Inside()])
     async with company.running():
         whole = await company.seen("anna")
     company = Company(hidden, [Inside()])
     see_all = company.transport.see_all
-    see_all |= {READER_SECRET, CARL_SECRET} if shown == "less" else set()
+    see_all |= {READER_SECRET, CARL_SECRET} if amount == "less" else set()
     async with company.running():
         before = await company.seen("bert")
         assert await company.seen("carl") == before
@@ -220,7 +220,7 @@ async def test_whoever_is_shown_other_things_by_now_shares_them_with_nobody(hidd
         for _ in range(2):
             await anyio.sleep(400)  # what was kept is old, but the portal has let in all of them within the hour
             seen = await company.seen("bert")
-            assert shown == "less" or seen == whole
+            assert amount == "less" or seen == whole
             assert await company.seen("carl") == before
 
 

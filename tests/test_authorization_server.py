@@ -140,11 +140,11 @@ async def test_a_refusal_is_asked_for_ever_more_rarely_too(
     portal: RunningPortal, authorised: Application, code: str
 ) -> None:
     portal.portal.oauth.expire_access_tokens()
-    asked = portal.order(method="oauth/token", code=code, times=100)
+    fault = portal.order(method="oauth/token", code=code, times=100)
     async with assistant(authorised) as someone:
         for _ in range(AT_ONCE + 2):
             assert (await someone.call("list_directories")).error["code"] == code
-    assert asked.times == 100 - AT_ONCE
+    assert fault.times == 100 - AT_ONCE
 
 
 async def test_a_call_whose_token_cannot_be_renewed_is_over(portal: RunningPortal, authorised: Application) -> None:

@@ -64,10 +64,10 @@ NEW = {
     ("tool", "given", "more"), [("create_deal", OLD, {}), ("create_item", NEW, {"entityTypeId": 2})]
 )
 async def test_a_new_record_goes_there_as_it_was_answered_here(
-    portal: RunningPortal, tool: str, given: dict[str, Any], more: dict[str, Any]
+    portal: RunningPortal, tool: str, fields: dict[str, Any], more: dict[str, Any]
 ) -> None:
     async with assistant(portal) as ours, Client(other_server(portal.webhook_url())) as theirs:
-        result = await ours.call("check_record", entity="deal", fields=given)
+        result = await ours.call("check_record", entity="deal", fields=fields)
         written = await theirs.call_tool(tool, {"fields": result.structured["write"], **more})
         assert not written.is_error
         assert json.dumps(result.structured["write"], ensure_ascii=False) in result.text

@@ -39,7 +39,7 @@ def codes(text: str, *entity_ids: str) -> list[str]:
 
 
 def of_names(text: str, *names: str) -> list[str]:
-    items = [Item(status_id=f"UC_{place}", name=name, sort=place) for place, name in enumerate(names)]
+    items = [Item(status_id=f"UC_{index}", name=name, sort=index) for index, name in enumerate(names)]
     return [
         entry.item.name for entry in Matcher([(Directory(entity_id="ANY", name="Any", kind="list"), items)]).fits(text)
     ]
@@ -180,8 +180,8 @@ def test_a_word_is_the_code_where_no_name_is_in_its_letters() -> None:
 )
 def test_what_only_begins_like_a_code(text: str) -> None:
     items = [
-        Item(status_id=code, name=name, sort=place)
-        for place, (code, name) in enumerate([("CALL", "Call"), ("NEW", "New"), ("HOT", "Hot lead")])
+        Item(status_id=code, name=name, sort=index)
+        for index, (code, name) in enumerate([("CALL", "Call"), ("NEW", "New"), ("HOT", "Hot lead")])
     ]
     stages = [Item(status_id="PREPAYMENT_INVOIC", name="Prepayment", sort=1)]
     directories = [
@@ -202,8 +202,8 @@ async def test_what_is_printed_is_read_back(code: str, name: str) -> None:
     other = Item(status_id="OTHER", name="Something else", sort=2)
     directory = Directory(entity_id="SOURCE", name="Sources", kind="list")
     matcher = Matcher([(directory, [item, other])])
-    shown = f"{shown_code(code)} ({name})"
-    for text in (f"{shown} [success] [this code] in SOURCE: exact", f"{shown} [this name] in SOURCE", shown):
+    expected = f"{shown_code(code)} ({name})"
+    for text in (f"{expected} [success] [this code] in SOURCE: exact", f"{expected} [this name] in SOURCE", expected):
         assert [entry.item for entry in matcher.fits(text)] == [item], text
     assert [entry.item for entry in matcher.fits(item_line(item))] == [item]
 
@@ -228,8 +228,8 @@ async def test_what_is_printed_is_read_back(code: str, name: str) -> None:
         ("50 - 250", "50–250"),
     ],
 )
-def test_names_that_are_the_same(one: str, other: str) -> None:
-    assert name_key(one) == name_key(other)
+def test_names_that_are_the_same(name: str, other: str) -> None:
+    assert name_key(name) == name_key(other)
 
 
 @pytest.mark.parametrize(
@@ -269,8 +269,8 @@ def test_names_that_are_the_same(one: str, other: str) -> None:
         ("...", "…!"),
     ],
 )
-def test_names_that_are_not(one: str, other: str) -> None:
-    assert name_key(one) != name_key(other)
+def test_names_that_are_not(name: str, other: str) -> None:
+    assert name_key(name) != name_key(other)
 
 
 def test_marks_that_all_names_of_a_list_begin_with() -> None:

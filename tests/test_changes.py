@@ -46,8 +46,8 @@ def codes(portal: RunningPortal, entity_id: str) -> list[str]:
 
 
 def item(portal: RunningPortal, entity_id: str, code: str) -> Any:
-    (found,) = (one for one in portal.portal.store.of(entity_id) if one.status_id == code)
-    return found
+    (record,) = (item for item in portal.portal.store.of(entity_id) if item.status_id == code)
+    return record
 
 
 async def twice(someone: Assistant, tool: str, **arguments: Any) -> Any:
@@ -63,7 +63,7 @@ async def test_add_makes_a_code_and_finds_the_place(someone: Assistant, portal: 
     )
     assert result.structured["status"] == "done"
     assert codes(portal, "DEAL_STAGE")[4:7] == ["FINAL_INVOICE", "CONTRACT_REVIEW", "WON"]
-    assert [found["statusId"] for found in result.structured["items"]] == codes(portal, "DEAL_STAGE")[4:7]
+    assert [item["statusId"] for item in result.structured["items"]] == codes(portal, "DEAL_STAGE")[4:7]
     assert result.structured["total"] == len(codes(portal, "DEAL_STAGE"))
     assert "CONTRACT_REVIEW: Contract review (id " in result.text
 
@@ -89,13 +89,13 @@ async def test_added_stages_come_before_the_winning_one_unless_they_are_failures
 async def test_neighbours_are_renumbered_only_where_there_is_no_room(
     someone: Assistant, portal: PortalInProcess
 ) -> None:
-    before = {one.status_id: one.sort for one in portal.portal.store.of("SOURCE")}
+    before = {item.status_id: item.sort for item in portal.portal.store.of("SOURCE")}
     await someone.call("add_directory_item", entityId="SOURCE", name="Podcast", after="STORE")
-    after = {one.status_id: one.sort for one in portal.portal.store.of("SOURCE")}
+    after = {item.status_id: item.sort for item in portal.portal.store.of("SOURCE")}
     assert codes(portal, "SOURCE")[12:15] == ["STORE", "PODCAST", "OTHER"]
     assert {code for code in before if before[code] != after[code]} == {"OTHER", "BOOKING"}
     await someone.call("add_directory_item", entityId="SOURCE", name="Fair", after="CALL")
-    assert {one.status_id: one.sort for one in portal.portal.store.of("SOURCE")} == after | {"FAIR": 15}
+    assert {item.status_id: item.sort for item in portal.portal.store.of("SOURCE")} == after | {"FAIR": 15}
 
 
 @pytest.mark.parametrize(
@@ -236,10 +236,10 @@ async def test_what_was_planned_is_not_said_again(someone: Assistant, portal: Po
     planned = await someone.call("apply_directory", entityId="SOURCE", items=lines)
     assert "items" not in planned.structured
     added = planned.structured["additions"]
-    assert [one["name"] for one in added] == [f"New source {number}" for number in range(20)]
-    assert [one.get("changes") for one in added] == [["after WEB"]] + [None] * 19
+    assert [item["name"] for item in added] == [f"New source {number}" for number in range(20)]
+    assert [item.get("changes") for item in added] == [["after WEB"]] + [None] * 19
     assert {step["action"] for step in planned.structured["steps"]} == {"update"}  # the others make room
-    assert all(f"- add {one['statusId']}: {one['name']}" in planned.text for one in added)
+    assert all(f"- add {item['statusId']}: {item['name']}" in planned.text for item in added)
     done = await someone.call("apply_directory", entityId="SOURCE", planId=planned.structured["planId"])
     assert done.structured["counts"]["add"] == 20
     assert set(done.structured["counts"]) == {"add", "renumber"}
@@ -313,14 +313,14 @@ async def test_a_directory_that_changed_since_the_plan(someone: Assistant, porta
 
 
 async def test_two_assistants_apply_at_once(portal: PortalInProcess) -> None:
-    async with assistant(portal, allow_writes=True) as one, assistant(portal, allow_writes=True) as other:
+    async with assistant(portal, allow_writes=True) as first, assistant(portal, allow_writes=True) as second:
         plans = [
             (
                 someone,
                 lines,
                 (await someone.call("apply_directory", entityId="DEAL_TYPE", items=lines)).structured["planId"],
             )
-            for someone, lines in ((one, ["SALE", "First"]), (other, ["SALE", "Second"]))
+            for someone, lines in ((first, ["SALE", "First"]), (second, ["SALE", "Second"]))
         ]
         result = [
             await someone.call("apply_directory", entityId="DEAL_TYPE", items=lines, planId=plan_id)
@@ -344,7 +344,7 @@ async def test_two_calls_at_once_in_one_server(someone: Assistant, portal: Porta
     async with anyio.create_task_group() as tasks:
         for lines, planned in zip(declared, plans, strict=True):
             tasks.start_soon(apply, lines, planned.structured["planId"])
-    done, refused = sorted(result, key=lambda one: one.is_error)
+    done, refused = sorted(result, key=lambda answer: answer.is_error)
     assert done.structured["status"] == "done"
     assert refused.error["code"] == "CHANGE_REFUSED"
     assert "the directory has changed since it was planned" in refused.text
@@ -361,11 +361,11 @@ async def test_a_failure_at_every_step_tells_what_was_done_and_what_was_not(
 ) -> None:
     portal.portal.fail_write = (step, fault)
     result = await twice(someone, "apply_directory", entityId="DEAL_STAGE_2", items=STEPS)
-    steps = [one for one in result.structured["steps"] if one["action"] != "refused"]
+    steps = [row for row in result.structured["steps"] if row["action"] != "refused"]
     store = portal.portal.store
-    now = {one.status_id: one for one in store.of("DEAL_STAGE_2")}
-    assert [found["statusId"] for found in result.structured["items"]] == list(now)
-    done = [one["statusId"] for one in steps if one["outcome"] == "done"]
+    now = {item.status_id: item for item in store.of("DEAL_STAGE_2")}
+    assert [item["statusId"] for item in result.structured["items"]] == list(now)
+    done = [row["statusId"] for row in steps if row["outcome"] == "done"]
     if len(steps) <= step:
         assert result.structured["status"] == "done"
     else:
@@ -374,15 +374,15 @@ async def test_a_failure_at_every_step_tells_what_was_done_and_what_was_not(
         assert result.error["code"] == ("CHANGE_UNKNOWN" if fault == "cut off" else "CHANGE_FAILED")
         assert ("apply_directory" in result.text) == (fault == "refused") or len(steps) == 1
         lost = ["unknown"] * (len(steps) - step) if fault == "cut off" else ["not done"] * (len(steps) - step)
-        assert [one["outcome"] for one in steps[step:]] == lost
-        assert [one["outcome"] for one in steps[:step]] == ["done"] * step
-        assert not any(one["outcome"] == "done" for one in steps[step:])
-    for one in steps:
-        there = one["statusId"] in now
-        if one["action"] == "add":
-            assert there == (one["statusId"] in done)
-        if one["action"] == "remove":
-            assert there != (one["statusId"] in done)
+        assert [row["outcome"] for row in steps[step:]] == lost
+        assert [row["outcome"] for row in steps[:step]] == ["done"] * step
+        assert not any(row["outcome"] == "done" for row in steps[step:])
+    for step_row in steps:
+        there = step_row["statusId"] in now
+        if step_row["action"] == "add":
+            assert there == (step_row["statusId"] in done)
+        if step_row["action"] == "remove":
+            assert there != (step_row["statusId"] in done)
     portal.portal.fail_write = None
     finished = await someone.call("apply_directory", entityId="DEAL_STAGE_2", items=STEPS)
     if finished.structured["status"] == "planned":
@@ -414,11 +414,11 @@ async def test_a_person_confirms(
     portal: PortalInProcess, mode: str, content: dict[str, Any] | None, tool: str, arguments: dict[str, Any]
 ) -> None:
     """Accepting is the yes, whatever the client puts into the form."""
-    async with with_a_person(portal, lambda: ElicitResult(action="accept", content=content), mode) as (client, asked):
+    async with with_a_person(portal, lambda: ElicitResult(action="accept", content=content), mode) as (client, questions):
         result = await client.call_tool(tool, arguments)
     assert result.structured_content is not None
     assert result.structured_content["status"] == "done", result
-    (question,) = set(asked)
+    (question,) = set(questions)
     assert question.startswith("Plan for SOURCE; nothing is changed yet:")
     assert "planId" not in question
 
@@ -467,14 +467,14 @@ async def test_apply_asks_a_person_about_the_plan_that_is_carried_out(portal: Po
         return ElicitResult(action="accept", content={"confirm": True})
 
     arguments = {"entityId": "EMPLOYEES", "items": ["EMPLOYEES_1: tiny", "EMPLOYEES_4: huge"]}
-    async with with_a_person(portal, yes, mode) as (client, asked):
+    async with with_a_person(portal, yes, mode) as (client, questions):
         planned = (await client.call_tool("apply_directory", arguments)).structured_content
         assert planned is not None
-        assert (planned["status"], asked) == ("planned", [])
+        assert (planned["status"], questions) == ("planned", [])
         done = (await client.call_tool("apply_directory", arguments | {"planId": planned["planId"]})).structured_content
         assert done is not None
         assert done["status"] == "done"
-        assert "remove EMPLOYEES_2" in asked[0]
+        assert "remove EMPLOYEES_2" in questions[0]
     assert codes(portal, "EMPLOYEES") == ["EMPLOYEES_1", "EMPLOYEES_4"]
 
 
@@ -485,14 +485,14 @@ async def test_a_directory_that_changes_while_a_person_thinks(portal: PortalInPr
             portal.portal.store.add("SOURCE", "MEANWHILE", "Meanwhile", sort=999)
         return ElicitResult(action="accept", content={"confirm": True})
 
-    async with with_a_person(portal, meanwhile, mode) as (client, asked):
+    async with with_a_person(portal, meanwhile, mode) as (client, questions):
         result = await client.call_tool("add_directory_item", {"entityId": "SOURCE", "name": "Podcast"})
     if mode == "legacy":
         assert result.is_error
         assert "MEANWHILE (Meanwhile) was added" in getattr(result.content[0], "text", "")
         assert WRITES.isdisjoint(portal.methods_called)
     else:  # the question has become another one, and is asked again
-        assert len(asked) == 2
+        assert len(questions) == 2
         assert codes(portal, "SOURCE")[-2:] == ["MEANWHILE", "PODCAST"]
 
 
@@ -555,8 +555,8 @@ async def test_the_cache_forgets_what_changed(someone: Assistant) -> None:
     await someone.call("find_directory_items", queries=["podcast"])
     await someone.call("add_directory_item", entityId="SOURCE", name="Podcast")
     assert "PODCAST" in (await someone.call("get_directory_items", entityId="SOURCE")).text
-    found = await someone.call("find_directory_items", queries=["podcast"])
-    assert found.structured["results"][0]["status"] == "exact"
+    result = await someone.call("find_directory_items", queries=["podcast"])
+    assert result.structured["results"][0]["status"] == "exact"
 
 
 async def test_the_audit_log(portal: PortalInProcess, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -567,7 +567,7 @@ async def test_the_audit_log(portal: PortalInProcess, tmp_path: Path, caplog: py
             portal.order(method="crm.status.delete", code="", description="There are active items in this status.")
             await twice(someone, "delete_directory_item", entityId="SOURCE", statusId="WEB")
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    assert [json.loads(one.message) for one in caplog.records if one.name.endswith("audit")] == lines
+    assert [json.loads(record.message) for record in caplog.records if record.name.endswith("audit")] == lines
     update, updated, delete, deleted = lines
     assert [line["event"] for line in lines] == ["intent", "outcome"] * 2
     assert (update["id"], delete["id"]) == (updated["id"], deleted["id"])
@@ -616,11 +616,11 @@ async def test_listening_clients_are_told(portal: PortalInProcess) -> None:
 
 @pytest.mark.filterwarnings("ignore:resources/(un)?subscribe is removed")
 async def test_subscribed_clients_of_earlier_versions_are_told(portal: PortalInProcess) -> None:
-    told: list[str] = []
+    messages: list[str] = []
 
     async def heard(message: Any) -> None:
         if isinstance(message, ResourceUpdatedNotification):
-            told.append(str(message.params.uri))
+            messages.append(str(message.params.uri))
 
     settings = Settings.model_construct(allow_writes=True)
     server = DirectoriesServer(Webhook.parse(portal.webhook_url()), settings, transport=in_process(portal.portal.app))
@@ -631,4 +631,4 @@ async def test_subscribed_clients_of_earlier_versions_are_told(portal: PortalInP
         await client.unsubscribe_resource(URI)
         await client.call_tool("add_directory_item", {"entityId": "SOURCE", "name": "Radio"})
         await anyio.wait_all_tasks_blocked()
-    assert told == [URI, URI]
+    assert messages == [URI, URI]

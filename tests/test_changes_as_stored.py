@@ -249,8 +249,8 @@ async def test_usage_and_merging_with_fields_of_hexadecimal_names(portal: Portal
     async with assistant(portal, allow_writes=True, audit_log=str(tmp_path / "log")) as someone:
         usage = await someone.call("get_directory_usage", entityId="EMPLOYEES")
         assert {item["statusId"]: item["count"] for item in usage.structured["items"]}["EMPLOYEES_3"] == 1
-        kept = await someone.call("delete_directory_item", entityId="EMPLOYEES", statusId="EMPLOYEES_3")
-        assert "records carry it (1 in lead.UF_CRM_5F3A2B1C4D6E7)" in kept.text
+        result = await someone.call("delete_directory_item", entityId="EMPLOYEES", statusId="EMPLOYEES_3")
+        assert "records carry it (1 in lead.UF_CRM_5F3A2B1C4D6E7)" in result.text
         arguments = {"entityId": "EMPLOYEES", "codes": ["EMPLOYEES_3"], "into": "EMPLOYEES_4"}
         planned = await someone.call("merge_directory_items", **arguments)
         merged = await someone.call("merge_directory_items", **arguments, planId=planned.structured["planId"])

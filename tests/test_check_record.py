@@ -28,8 +28,8 @@ async def check(portal: RunningPortal, fields: Any, entity: Any = "deal", **more
 
 def only(result: Said) -> Values:
     (field,) = result.structured["fields"]
-    found: Values = field
-    return found
+    values: Values = field
+    return values
 
 
 async def one(portal: RunningPortal, name: str, value: Any, entity: str = "deal", **more: Any) -> Values:
@@ -38,7 +38,7 @@ async def one(portal: RunningPortal, name: str, value: Any, entity: str = "deal"
 
 
 async def test_a_whole_record(portal: RunningPortal) -> None:
-    given = [
+    fields = [
         "CATEGORY_ID=1",
         "STAGE_ID=Deal Won",
         "SOURCE_ID=CALL",
@@ -46,7 +46,7 @@ async def test_a_whole_record(portal: RunningPortal) -> None:
         "OPENED=yes",
         "STAGE=x",
     ]
-    result = await check(portal, [*given, "TYPE_ID=service", "TITLE=Order 5"])
+    result = await check(portal, [*fields, "TYPE_ID=service", "TITLE=Order 5"])
     assert result.text.splitlines() == [
         "deal in Wholesale (1): 2 right, 1 not checked, 3 corrected, 2 cannot be written as given",
         'STAGE_ID: "Deal Won" -> C1:WON (Bitrix24 would take the first stage, or, on older portals, store it raw)',
@@ -332,7 +332,7 @@ async def test_codes_that_are_nearly_right(portal: RunningPortal, value: str, co
 
 async def test_a_name_of_one_and_the_code_of_another(portal: RunningPortal) -> None:
     store = portal.portal.store
-    item = next(found for found in store.items.values() if found.status_id == "C1:UC_A1B2C3")
+    item = next(candidate for candidate in store.items.values() if candidate.status_id == "C1:UC_A1B2C3")
     store.put(type(item)(**{**vars(item), "name": "New"}))  # what is called New here is not what has the code NEW
     result = await check(portal, {"CATEGORY_ID": 1, "STAGE_ID": "NEW"})
     assert only(result)["outcome"] == "ambiguous"
@@ -344,7 +344,7 @@ async def test_a_name_of_one_and_the_code_of_another(portal: RunningPortal) -> N
 
 def rename(portal: RunningPortal, code: str, name: str) -> None:
     store = portal.portal.store
-    item = next(found for found in store.items.values() if found.status_id == code)
+    item = next(candidate for candidate in store.items.values() if candidate.status_id == code)
     store.put(type(item)(**{**vars(item), "name": name}))
 
 
@@ -484,8 +484,8 @@ async def test_smart_processes_have_new_names_alone(portal: RunningPortal) -> No
 
 
 def only_of(result: Said, field: str) -> Values:
-    (found,) = (one for one in result.structured["fields"] if one["field"] == field)
-    return dict(found)
+    (match,) = (row for row in result.structured["fields"] if row["field"] == field)
+    return dict(match)
 
 
 @pytest.mark.parametrize(
@@ -645,9 +645,9 @@ async def test_readers_may_check(portal: RunningPortal) -> None:
 
 
 @pytest.mark.parametrize(("given", "shown"), [("CALL ", '"CALL "'), ("CALL\u200b", r'"CALL\u200b"')])
-async def test_why_a_code_is_not_right_can_be_seen(portal: RunningPortal, given: str, shown: str) -> None:
-    result = await check(portal, {"SOURCE_ID": given})
-    assert f"SOURCE_ID: {shown} -> CALL (Call)" in result.text
+async def test_why_a_code_is_not_right_can_be_seen(portal: RunningPortal, value: str, output: str) -> None:
+    result = await check(portal, {"SOURCE_ID": value})
+    assert f"SOURCE_ID: {output} -> CALL (Call)" in result.text
 
 
 async def test_a_code_that_begins_with_a_blank(portal: RunningPortal) -> None:
@@ -694,9 +694,9 @@ async def test_numbers_of_any_length(portal: RunningPortal, name: str) -> None:
 
 async def test_lists_of_php_and_objects_that_are_none(portal: RunningPortal) -> None:
     assert (await one(portal, "UF_CRM_1727", {"1": 90, "5": "Delivery"}))["code"] == "[90, 91]"
-    named = await one(portal, "UF_CRM_1727", {"90": "Delivery"})  # the ID of one and the name of another
-    assert named["outcome"] == "wrong"
-    assert "otherwise" not in named
+    correction = await one(portal, "UF_CRM_1727", {"90": "Delivery"})  # the ID of one and the name of another
+    assert correction["outcome"] == "wrong"
+    assert "otherwise" not in correction
 
 
 async def test_a_title_that_is_the_name_of_another_field(portal: RunningPortal) -> None:
@@ -762,8 +762,8 @@ async def test_names_cannot_pass_for_instructions(portal: RunningPortal) -> None
 
 
 async def _deal(portal: RunningPortal, category: int) -> str:
-    found = next(values for values in portal.portal.store.records.of(2) if values["categoryId"] == category)
-    return str(found["id"])
+    record = next(values for values in portal.portal.store.records.of(2) if values["categoryId"] == category)
+    return str(record["id"])
 
 
 # What the portal stores then

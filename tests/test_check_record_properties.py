@@ -89,12 +89,12 @@ def likely_value(store: CrmStore, field: Field) -> st.SearchStrategy[Any]:
         rows = st.sampled_from(items).map(lambda item: {"STATUS_ID": item.status_id, "NAME": item.name})
         rows |= st.sampled_from(items).map(lambda item: {"ENTITY_ID": item.entity_id, "STATUS_ID": item.status_id})
         rows |= st.sampled_from(items).map(lambda item: {"NAME": item.name})
-        named = st.sampled_from(items).map(lambda item: [item.status_id, item.name])
-        return st.one_of(st.sampled_from([item.status_id for item in items]), rows, named, values)
+        pairs = st.sampled_from(items).map(lambda item: [item.status_id, item.name])
+        return st.one_of(st.sampled_from([item.status_id for item in items]), rows, pairs, values)
     if field.choices:
         numbers = st.sampled_from([int(number) for number, _ in field.choices])
         many = st.lists(numbers, min_size=1, max_size=2)
-        mapped = many.map(lambda given: {str(place): one for place, one in enumerate(given)})
+        mapped = many.map(lambda values: {str(index): value for index, value in enumerate(values)})
         texts = many.map(lambda given: ",".join(map(str, given)))
         return (
             st.one_of(many, mapped, texts, values) if field.multiple else st.one_of(numbers, numbers.map(float), values)
@@ -130,8 +130,8 @@ def records(draw: st.DrawFn) -> tuple[str, int, Values, bool]:
 @pytest.fixture
 async def assistants() -> AsyncIterator[dict[str, Assistant]]:
     english, russian = PortalInProcess(DemoPortal("en")), PortalInProcess(DemoPortal("ru"))
-    async with assistant(english) as one, assistant(russian) as other:
-        yield {"en": one, "ru": other}
+    async with assistant(english) as first, assistant(russian) as second:
+        yield {"en": first, "ru": second}
 
 
 @given(record=records())
@@ -146,15 +146,15 @@ async def test_what_is_said_is_what_is_stored(assistants: dict[str, Assistant], 
     more = {"recordId": str(record_id)} if record_id else {}
     result = await assistants[language].call("check_record", entity=str(number), fields=fields, **more)
     assert not result.is_error, result.text
-    found = result.structured
-    assert set(found.get("open", [])) == {
-        one["field"] for one in found["fields"] if one["outcome"] in ("ambiguous", "wrong", "dropped", "clears")
+    structured = result.structured
+    assert set(structured.get("open", [])) == {
+        field["field"] for field in structured["fields"] if field["outcome"] in ("ambiguous", "wrong", "dropped", "clears")
     }
     old = is_old(kind, [*fields])
     for age in AGES:
-        if found["write"]:
-            assert_stored(fresh_store(language, age), kind, found["write"], record_id, old=old)
-        if found["ok"]:
-            assert list(found["write"]) == list(fields)
+        if structured["write"]:
+            assert_stored(fresh_store(language, age), kind, structured["write"], record_id, old=old)
+        if structured["ok"]:
+            assert list(structured["write"]) == list(fields)
             assert_stored(fresh_store(language, age), kind, fields, record_id, old=old)
-    assert_claims(language, kind, fields, found, pipeline, old=old)
+    assert_claims(language, kind, fields, structured, pipeline, old=old)

@@ -23,23 +23,23 @@ async def test_what_is_meant_is_sure_or_shown() -> None:
 
 def test_a_name_whose_item_is_missing_is_not_given_to_another() -> None:
     """Each item in turn is left out of its directory, and asked for."""
-    asked, sure = left_out()
-    assert asked > 400
+    number, sure = left_out()
+    assert number > 400
     assert sure == []
 
 
 def test_a_phrase_that_bends_a_meaning_is_never_sure() -> None:
     """Denial before, inside and behind the word, modality, time, condition, sign, emoji, "almost", "except"."""
-    for language in {one.language for one in bent()}:
-        names = list(dict.fromkeys(one.name for one in bent() if one.language == language))
-        items = [Item(status_id=f"UC_{place}", name=name, sort=place) for place, name in enumerate(names)]
+    for language in {phrase.language for phrase in bent()}:
+        names = list(dict.fromkeys(phrase.name for phrase in bent() if phrase.language == language))
+        items = [Item(status_id=f"UC_{index}", name=name, sort=index) for index, name in enumerate(names)]
         matcher = Matcher([(Directory(entity_id="STATUS", name="Any", kind="stages"), items)])
         for name in names:
             assert [entry.item.name for entry in matcher.fits(name)] == [name]
-        for one in bent():
-            if one.language == language:
-                assert not matcher.fits(one.phrase), one
-                assert one.name in [entry.item.name for entry in matcher.nearest(one.phrase, 20)], one
+        for phrase in bent():
+            if phrase.language == language:
+                assert not matcher.fits(phrase.phrase), phrase
+                assert phrase.name in [entry.item.name for entry in matcher.nearest(phrase.phrase, 20)], phrase
 
 
 def test_the_corpus_is_as_large_as_promised() -> None:
@@ -50,8 +50,8 @@ def test_the_corpus_is_as_large_as_promised() -> None:
     assert len({case.portal for case in cases}) >= 10
     assert sum(case.portal in LATER for case in cases) >= 200
     assert len(bent()) >= 200
-    assert len({one.language for one in bent()}) >= 30
-    assert all(len(items) == len({item.status_id for item in items}) for one in portals().values() for _, items in one)
+    assert len({phrase.language for phrase in bent()}) >= 30
+    assert all(len(items) == len({item.status_id for item in items}) for directories in portals().values() for _, items in directories)
 
 
 def test_every_expected_code_is_one_of_its_portal() -> None:

@@ -62,11 +62,11 @@ def stands(portal: RunningPortal) -> bool:
     return any(item.status_id == "EMAIL" for item in portal.portal.store.of("SOURCE"))
 
 
-async def twice(someone: Assistant, tool: str, given: dict[str, Any]) -> Said:
+async def twice(someone: Assistant, tool: str, arguments: dict[str, Any]) -> Said:
     """The plan, and then what it plans."""
-    planned = await someone.call(tool, **given)
+    planned = await someone.call(tool, **arguments)
     plan_id = planned.structured.get("planId")
-    return await someone.call(tool, **given, planId=plan_id) if plan_id else planned
+    return await someone.call(tool, **arguments, planId=plan_id) if plan_id else planned
 
 
 @settings(max_examples=examples(60))
@@ -94,7 +94,7 @@ async def test_what_one_count_of_many_says_is_no_count(
     (item,) = (item for item in result.structured["items"] if item["statusId"] == "EMAIL")
     assert "count" not in item
     assert "EMAIL: E-Mail - not counted" in result.text
-    assert any("counts could not be made" in what for what in result.structured["partial"])
+    assert any("counts could not be made" in note for note in result.structured["partial"])
 
 
 @settings(max_examples=examples(40))
@@ -148,8 +148,8 @@ async def test_counts_that_contradict_each_other(counting: Callable[[Counted], N
     """Records carry one of the codes, says one count; no record carries it, say those of the codes themselves."""
 
     def counted(params: dict[str, Any], answer: Answer) -> Answer:
-        asked = [key for key in params["filter"] if key.startswith("=")]
-        return replace(answer, result={"items": []}, total=0, next=None) if asked else answer
+        keys = [key for key in params["filter"] if key.startswith("=")]
+        return replace(answer, result={"items": []}, total=0, next=None) if keys else answer
 
     portal = PortalInProcess(DemoPortal())
     counting(counted)
@@ -204,4 +204,4 @@ async def test_that_no_count_was_made_of_the_rest_is_said(counting: Callable[[Co
     counting(counted)
     result = await ask(portal, "get_directory_usage", entityId="lead.SOURCE_ID")
     assert result.structured["unknown"][0]["count"] == 90
-    assert any("1 of " in what and "counts could not be made" in what for what in result.structured["partial"])
+    assert any("1 of " in note and "counts could not be made" in note for note in result.structured["partial"])

@@ -119,7 +119,7 @@ async def test_a_fields_name_alone_finds_before_one_that_looks_like_it(portal: R
     records = portal.portal.store.records
     kind = records.types[177]
     names: dict[str, Any] = {"name": "ufCrm17_24", "old_name": "UF_CRM_17_24", "other_upper_name": "UF_CRM_17_24"}
-    fields = tuple(replace(one, **names) if one.custom else one for one in kind.fields)
+    fields = tuple(replace(field, **names) if field.custom else field for field in kind.fields)
     records.types = records.types | {177: replace(kind, fields=fields)}
     for field, path in (("UF_CRM_1724", "deal.UF_CRM_1724"), ("ufCrm_1724", "deal.UF_CRM_1724")):
         assert (await ask(portal, "get_directory_items", entityId=field)).structured["entityId"] == path
@@ -146,10 +146,10 @@ async def test_find_takes_fields_and_searches_enumerations(portal: RunningPortal
     everywhere = await ask(portal, "find_directory_items", queries=["insurance"])
     (match,) = everywhere.structured["results"][0]["matches"]
     assert (match["entityId"], match["statusId"]) == ("deal.UF_CRM_1727", "90")
-    named = await ask(
+    in_field = await ask(
         portal, "find_directory_items", queries=["large customers", "won"], entityIds=["deal.UF_CRM_1724"]
     )
-    assert [result["status"] for result in named.structured["results"]] == ["exact", "none"]
+    assert [result["status"] for result in in_field.structured["results"]] == ["exact", "none"]
     stages = await ask(portal, "find_directory_items", queries=["shipping"], entityIds=["deal.STAGE_ID", "deal.TITLE"])
     assert stages.structured["searched"] == 3
     assert stages.structured["results"][0]["matches"][0]["statusId"] == "C1:UC_9F4K2L"
@@ -177,9 +177,9 @@ async def test_changes_take_fields(portal: RunningPortal) -> None:
 
 async def test_two_batches_from_cold(portal: RunningPortal) -> None:
     async with assistant(portal, fields_kept=False) as someone:
-        listed = await someone.call("list_directories")
+        result = await someone.call("list_directories")
         assert portal.methods_called == ["batch", "batch"]
-        source = next(found for found in listed.structured["directories"] if found["entityId"] == "SOURCE")
+        source = next(directory for directory in result.structured["directories"] if directory["entityId"] == "SOURCE")
         assert source["usedIn"] == SOURCE_FIELDS
         await someone.call("get_directory_items", entityId="deal.UF_CRM_1724")
         assert len(portal.portal.calls) == 2
@@ -196,19 +196,19 @@ async def test_types_whose_fields_may_not_be_read_are_spoken_of_as_on_every_port
     portal.order(method="batch", status=404, code="ERROR_METHOD_NOT_FOUND")
     portal.order(method="crm.item.fields", code="", description="Access denied.")
     async with assistant(portal, fields_kept=False) as someone:
-        listed = (await someone.call("list_directories")).structured["directories"]
-        used_in = {found["entityId"]: found.get("usedIn") for found in listed}
+        directories = (await someone.call("list_directories")).structured["directories"]
+        used_in = {directory["entityId"]: directory.get("usedIn") for directory in directories}
         assert used_in["SOURCE"] == ["deal.SOURCE_ID", "lead.SOURCE_ID", "contact.SOURCE_ID"]
         assert used_in["DEAL_STAGE_1"] == ["deal.STAGE_ID"]
         assert used_in["DYNAMIC_177_STAGE_7"] == ["item(177).stageId"]
         assert used_in["PARTNER_LEVEL"] is None
-        asked = len(portal.portal.calls)
+        calls_before = len(portal.portal.calls)
         await someone.call("list_directories")
-        assert len(portal.portal.calls) == asked  # that they are refused is kept, too
+        assert len(portal.portal.calls) == calls_before  # that they are refused is kept, too
 
 
 @pytest.mark.parametrize(
-    "told",
+    "status_type",
     [
         {"statusType": "SOURCE"},
         {"statusType": {"ID": "source"}},
@@ -218,8 +218,8 @@ async def test_types_whose_fields_may_not_be_read_are_spoken_of_as_on_every_port
         {"statusType": "", "settings": {"ENTITY_TYPE": "SOURCE"}},
     ],
 )
-def test_shapes_of_a_status_type(told: dict[str, Any]) -> None:
-    (field,) = read_new_fields({"fields": {"ufCrm_1": {"type": "crm_status", "title": "Origin"} | told}})
+def test_shapes_of_a_status_type(status_type: dict[str, Any]) -> None:
+    (field,) = read_new_fields({"fields": {"ufCrm_1": {"type": "crm_status", "title": "Origin"} | status_type}})
     assert field.directories == ("SOURCE",)
     assert field.old_name == "UF_CRM_1"
 
@@ -267,7 +267,7 @@ def test_whatever_a_portal_says_of_fields(rows: Any, owners: Any) -> None:
     with contextlib.suppress(Bitrix24Error):
         types += read_types(owners)
     fields_map = FieldMap(types, {2: fields})
-    for one in fields_map.all():
-        assert one.field.name or one.field.old_name
-        fields_map.named(one.path)
+    for field in fields_map.all():
+        assert field.field.name or field.field.old_name
+        fields_map.named(field.path)
         fields_map.used_in("SOURCE", None)

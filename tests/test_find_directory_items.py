@@ -22,8 +22,8 @@ async def find(portal: RunningPortal, *queries: str, **arguments: Any) -> Said:
 
 def only(answer: Said) -> dict[str, Any]:
     (result,) = answer.structured["results"]
-    found: dict[str, Any] = result
-    return found
+    row: dict[str, Any] = result
+    return row
 
 
 def codes(result: dict[str, Any]) -> list[str]:
@@ -170,8 +170,8 @@ async def test_one_request_for_named_directories(portal: RunningPortal) -> None:
 async def test_where_nothing_is_kept_nothing_is_read_twice(portal: RunningPortal) -> None:
     async with assistant(portal, cache_ttl=0) as someone:
         await someone.call("find_directory_items", queries=["won"], entityIds=["DEAL_STAGE"])
-    asked = str([params for method, params in portal.portal.calls])
-    assert asked.count("DEAL_STAGE") == 1
+    requests = str([params for method, params in portal.portal.calls])
+    assert requests.count("DEAL_STAGE") == 1
 
 
 async def test_one_query_may_be_a_plain_text_and_ids_a_list_in_one(portal: RunningPortal) -> None:
@@ -229,9 +229,9 @@ async def test_no_right_to_list_directories(portal: RunningPortal) -> None:
     assert [result["status"] for result in answer.structured["results"]] == ["exact", "none"]
     assert "only built-in directories were searched" in answer.structured["note"]
     assert answer.structured["note"] in answer.text
-    named = await find(portal, "shipping", entityIds=["DEAL_STAGE_1"])
-    assert codes(only(named))[0] == "C1:UC_9F4K2L"
-    assert "their titles and pipelines are not known" in named.text
+    in_stages = await find(portal, "shipping", entityIds=["DEAL_STAGE_1"])
+    assert codes(only(in_stages))[0] == "C1:UC_9F4K2L"
+    assert "their titles and pipelines are not known" in in_stages.text
 
 
 async def test_a_directory_that_disappears_between_two_calls(portal: RunningPortal) -> None:
@@ -249,8 +249,8 @@ async def test_a_large_portal() -> None:
     for number in range(181):
         entity_id = f"LIST_{number}"
         portal.portal.store.directories[entity_id] = type(template)(entity_id, f"List {number}")
-        for place in range(27):
-            portal.portal.store.add(entity_id, f"CODE_{number}_{place}", f"Entry {number} number {place}")
+        for index in range(27):
+            portal.portal.store.add(entity_id, f"CODE_{number}_{index}", f"Entry {number} number {index}")
     assert len(portal.portal.store.directories) == 200
     assert len(portal.portal.store.items) > 4900
     answer = await find(portal, "entry 150 number 20", "CODE_3_4", "cold call")
@@ -279,11 +279,11 @@ names = st.one_of(
 
 
 @settings(max_examples=examples(100))
-@example(named=[": "], queries=["x"])
-@given(named=st.lists(names, min_size=1, max_size=12), queries=st.lists(names, min_size=1, max_size=6))
-def test_any_names_and_queries(named: list[str], queries: list[str]) -> None:
+@example(result=[": "], queries=["x"])
+@given(result=st.lists(names, min_size=1, max_size=12), queries=st.lists(names, min_size=1, max_size=6))
+def test_any_names_and_queries(result: list[str], queries: list[str]) -> None:
     """Whatever names hold, a name typed as it stands is among those that fit, and what is asked gets an answer."""
-    items = [Item(status_id=f"UC_{place}", name=name, sort=place) for place, name in enumerate(named)]
+    items = [Item(status_id=f"UC_{index}", name=name, sort=index) for index, name in enumerate(result)]
     matcher = Matcher([(Directory(entity_id="ANY", name="Any", kind="list"), items)])
     for item in items:
         if item.name.strip():

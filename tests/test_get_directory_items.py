@@ -152,7 +152,7 @@ def page(*codes: str, **more: int) -> dict[str, Any]:
 def batched(**pages: dict[str, Any]) -> dict[str, Any]:
     parts = {"result": "result", "result_total": "total", "result_next": "next"}
     return {
-        "result": {name: {key: of[part] for key, of in pages.items() if part in of} for name, part in parts.items()}
+        "result": {name: {key: page[part] for key, page in pages.items() if part in page} for name, part in parts.items()}
     }
 
 
@@ -179,10 +179,10 @@ def batched(**pages: dict[str, Any]) -> dict[str, Any]:
     ],
 )
 async def test_pages_that_do_not_fit_together(
-    portal: RunningPortal, first: dict[str, Any], others: list[dict[str, Any]], codes: str | None
+    portal: RunningPortal, first: dict[str, Any], rest: list[dict[str, Any]], codes: str | None
 ) -> None:
     json_type = {"content-type": "application/json"}
-    for answer in (first, *others):
+    for answer in (first, *rest):
         method = "batch" if "result" in answer["result"] else "crm.status.list"
         portal.order(method=method, times=1, body=json.dumps(answer), headers=json_type)
     result = await ask(portal, "get_directory_items", entityId="SOURCE", details=True)
@@ -315,4 +315,4 @@ async def test_of_many_directories_the_first_are_listed_and_the_others_counted(p
         in result.text
     )
     narrowed = await ask(portal, "list_directories", query="LIST_149")
-    assert [one["entityId"] for one in narrowed.structured["directories"]] == ["LIST_149"]
+    assert [directory["entityId"] for directory in narrowed.structured["directories"]] == ["LIST_149"]

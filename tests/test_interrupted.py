@@ -264,14 +264,14 @@ def test_what_has_left_is_waited_for(people: RunningPortal, capsys: Output, phas
     goes_on_and_back(people, before, capsys)
 
 
-@pytest.mark.parametrize("phase", ["never made", *(pytest.param(one, marks=slow) for one in ("half made", "made"))])
+@pytest.mark.parametrize("phase", ["never made", *(pytest.param(phase, marks=slow) for phase in ("half made", "made"))])
 def test_a_second_time_ends_it_at_once_and_tells_what_is_unknown(
     people: RunningPortal, capsys: Output, phase: str
 ) -> None:
     before = snapshot(people)
     output = interrupted(Held(people.portal, WRITING, phase, 2), signal.SIGINT, *MERGE, twice=True)
     assert "Ended at once: of what was sent and not answered it is unknown what became of it." in output
-    assert {one.partition(":")[0] for one in outcomes()} == {"moved", "unknown"}
+    assert {outcome.partition(":")[0] for outcome in outcomes()} == {"moved", "unknown"}
     goes_on_and_back(people, before, capsys)
 
 
@@ -286,7 +286,7 @@ def test_no_longer_than_the_timeout(people: RunningPortal, capsys: Output, monke
         process.send_signal(signal.SIGINT)
         assert process.wait(15) == 130
         held.released.set()
-    assert {one.partition(":")[0] for one in outcomes()} == {"moved", "unknown"}
+    assert {outcome.partition(":")[0] for outcome in outcomes()} == {"moved", "unknown"}
     monkeypatch.delenv("BITRIX24_TIMEOUT")
     goes_on_and_back(people, before, capsys)
 
@@ -364,13 +364,13 @@ CALLS = {
 }
 
 
-def call(what: str, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> list[str]:
+def call(command: str, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> list[str]:
     """The arguments of a call that is carried out: with its planId, where it needs one."""
-    _, _, arguments = CALLS[what]
+    _, _, arguments = CALLS[command]
     state = Inside()
     state.secrets = (b"one for all",)
     monkeypatch.setattr(session, "session_of", partial(session.session_of, state=state))
-    if what != "add":
+    if command != "add":
         assert main(["call", *arguments, "--json"]) == 0
         arguments = [*arguments, f"planId={json.loads(capsys.readouterr().out)['planId']}"]
     return ["call", *arguments]
@@ -392,21 +392,21 @@ def test_a_call_that_changes(
     people: RunningPortal,
     monkeypatch: pytest.MonkeyPatch,
     capsys: Output,
-    what: str,
+    command: str,
     phase: str,
     number: signal.Signals,
 ) -> None:
     monkeypatch.setenv("BITRIX24_AUDIT_LOG", "log")
-    before, (method, nth, _) = snapshot(people), CALLS[what]
-    output = interrupted(Held(people.portal, method, phase, nth), number, *call(what, monkeypatch, capsys))
-    made = [one for one in outcomes() if one in ("moved", "done")]
+    before, (method, nth, _) = snapshot(people), CALLS[command]
+    output = interrupted(Held(people.portal, method, phase, nth), number, *call(command, monkeypatch, capsys))
+    made = [outcome for outcome in outcomes() if outcome in ("moved", "done")]
     assert f"Interrupted. Changes made by then: {len(made)}." in output
-    match what:
+    match command:
         case "add":
             assert outcomes() == ["done"]
             assert "PODCAST" in [item.status_id for item in people.portal.store.of("SOURCE")]
         case "apply":
-            assert {one.partition(":")[0] for one in outcomes()} == {"done", "not done"}
+            assert {outcome.partition(":")[0] for outcome in outcomes()} == {"done", "not done"}
             assert 0 < sum(item.status_id[0] == "N" for item in people.portal.store.of("HONORIFIC")) < 70
         case "merge":
             assert {*outcomes()} == {"moved"}
@@ -417,16 +417,16 @@ def test_a_call_that_changes(
 
 
 @slow
-@pytest.mark.parametrize("what", CALLS)
+@pytest.mark.parametrize("command", CALLS)
 def test_a_call_that_is_ended_at_once(
-    people: RunningPortal, monkeypatch: pytest.MonkeyPatch, capsys: Output, what: str
+    people: RunningPortal, monkeypatch: pytest.MonkeyPatch, capsys: Output, command: str
 ) -> None:
     monkeypatch.setenv("BITRIX24_AUDIT_LOG", "log")
-    before, (method, nth, _) = snapshot(people), CALLS[what]
+    before, (method, nth, _) = snapshot(people), CALLS[command]
     held = Held(people.portal, method, "made", nth)
-    interrupted(held, signal.SIGINT, *call(what, monkeypatch, capsys), twice=True)
-    assert "unknown" in {one.partition(":")[0] for one in outcomes()} <= {"unknown", "moved"}
-    if what == "merge":
+    interrupted(held, signal.SIGINT, *call(command, monkeypatch, capsys), twice=True)
+    assert "unknown" in {outcome.partition(":")[0] for outcome in outcomes()} <= {"unknown", "moved"}
+    if command == "merge":
         assert main(UNDO) == 0, capsys.readouterr()
         assert snapshot(people) == before
 
@@ -561,12 +561,12 @@ def test_a_login_waits_for_the_tokens(
         out, err = process.communicate(timeout=20)
     assert process.returncode == CODES[number]
     assert "Traceback" not in err
-    kept = file.read()
+    contents = file.read()
     if twice:
-        assert kept is None
+        assert contents is None
     else:
-        assert kept is not None
-        assert kept.access_token == portal.portal.oauth.newest_access_token
+        assert contents is not None
+        assert contents.access_token == portal.portal.oauth.newest_access_token
         assert str(file.path) in out
 
 

@@ -53,13 +53,13 @@ NUMBERED = (
 )
 
 
-def rename(portal: RunningPortal, title: str, *others: str) -> None:
+def rename(portal: RunningPortal, title: str, *aliases: str) -> None:
     """Call the demo portal's smart process otherwise, and add some more, numbered from 178."""
     records = portal.portal.store.records
     kind = records.types[177]
     added = {
         number: replace(kind, id=number, name=other, symbol=f"DYNAMIC_{number}")
-        for number, other in enumerate(others, 178)
+        for number, other in enumerate(aliases, 178)
     }
     records.types = records.types | {177: replace(kind, name=title)} | added
 
@@ -153,8 +153,8 @@ async def test_the_nearest_come_first(portal: RunningPortal, entity: str, first:
     result = await kind(portal, entity)
     assert result.text.startswith(f'This portal has no kind of records "{entity}" (UNKNOWN_RECORD_TYPE).\n')
     assert f"\nNext: Use one of these, by name or number: {first}" in result.text
-    for each in ("deal (2)", "lead (1)", "Equipment rental (177)"):
-        assert result.text.count(each) == 1
+    for label in ("deal (2)", "lead (1)", "Equipment rental (177)"):
+        assert result.text.count(label) == 1
 
 
 async def test_of_many_smart_processes_the_nearest_are_named(portal: RunningPortal) -> None:

@@ -34,12 +34,12 @@ def skeleton(text: str) -> str:
 
 def texts(node: ast.AST) -> Iterator[str]:
     """The texts in a piece of source, with {} for what varies."""
-    for found in ast.walk(node):
-        if isinstance(found, ast.JoinedStr):
-            parts = (part.value if isinstance(part, ast.Constant) else "{}" for part in found.values)
+    for child in ast.walk(node):
+        if isinstance(child, ast.JoinedStr):
+            parts = (part.value if isinstance(part, ast.Constant) else "{}" for part in child.values)
             yield "".join(map(str, parts))
-        elif isinstance(found, ast.Constant) and isinstance(found.value, str):
-            yield found.value
+        elif isinstance(child, ast.Constant) and isinstance(child.value, str):
+            yield child.value
 
 
 def said_in(path: Path) -> Iterator[str]:
@@ -53,18 +53,18 @@ def said_in(path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "cli").glob("*.py")), ids=lambda path: path.name)
 def test_all_that_is_said_is_said_in_russian(path: Path) -> None:
-    known = {skeleton(english) for english in RUSSIAN}
-    assert {text for text in said_in(path) if text not in known} == set()
+    skeletons = {skeleton(english) for english in RUSSIAN}
+    assert {text for text in said_in(path) if text not in skeletons} == set()
 
 
 @pytest.mark.usefixtures("russian")
 def test_every_error_is_said_in_russian() -> None:
     for kind, entry in CATALOGUE.items():
-        shown = to_a_person(failure(kind))
-        happened, todo = shown.split("\n→ ")
+        text = to_a_person(failure(kind))
+        happened, todo = text.split("\n→ ")
         assert CYRILLIC.search(happened), kind
         assert CYRILLIC.search(todo), kind
-        assert entry.happened not in shown
+        assert entry.happened not in text
         of_a_team = to_a_person(failure(kind).for_a_team()).split("\n→ ")[1]
         assert CYRILLIC.search(of_a_team), kind
 
@@ -88,8 +88,8 @@ def test_nothing_is_in_the_file_that_nobody_says() -> None:
 def test_both_have_the_same_parts_and_marks(english: str, russian: str) -> None:
     assert sorted(re.findall(r"\{\w*\}", english)) == sorted(re.findall(r"\{\w*\}", russian))
     marks = re.compile(r"`[^`]+`|BITRIX24_\w+|SSL_CERT_\w+|--[\w-]+|https?:")
-    kept = sorted(marks.findall(russian)) == sorted(marks.findall(english))
-    assert kept or "BITRIX24_PLAN=" in russian or re.search("[Cc]all (list_directories|check_record)", english)
+    same_marks = sorted(marks.findall(russian)) == sorted(marks.findall(english))
+    assert same_marks or "BITRIX24_PLAN=" in russian or re.search("[Cc]all (list_directories|check_record)", english)
     assert CYRILLIC.search(russian) or russian == english
     assert russian.strip() == russian
 

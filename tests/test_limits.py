@@ -95,8 +95,8 @@ async def test_one_that_waits_alone_goes_as_its_own_method(someone: Assistant, l
 async def test_first_come_first_served(someone: Assistant, limited: PortalInProcess) -> None:
     await ask_for_all(someone, range(170))
     batches = [params["cmd"] for method, params in limited.portal.calls if method == "batch"]
-    asked = [command.partition("LIST_")[2] for batch in batches for command in batch.values()]
-    assert asked == [str(number) for number in range(50, 170)]
+    entity_ids = [command.partition("LIST_")[2] for batch in batches for command in batch.values()]
+    assert entity_ids == [str(number) for number in range(50, 170)]
 
 
 async def test_a_refusal_slows_everyone_not_just_its_victim(someone: Assistant, limited: PortalInProcess) -> None:
@@ -348,22 +348,22 @@ async def test_past_the_deadline_it_says_how_long_it_waited_and_for_what(limited
 
 
 async def test_clients_that_ask_are_told_why_they_wait(limited: PortalInProcess) -> None:
-    told: list[tuple[float, float | None, str | None]] = []
+    reports: list[tuple[float, float | None, str | None]] = []
 
     async def tell(progress: float, total: float | None, message: str | None) -> None:
-        told.append((progress, total, message))
+        reports.append((progress, total, message))
 
     async with assistant(limited, mode="legacy") as someone:
         limited.order(times=3, status=503)
         await someone.client.call_tool("list_directories", {}, progress_callback=tell)
-        before = list(told)
+        before = list(reports)
         await someone.client.call_tool("list_directories", {}, progress_callback=tell)
     seconds, totals, messages = zip(*before, strict=True)
     assert seconds == (1, 2, 3, 4)[: len(seconds)]
     assert set(totals) == {20}
     (message,) = set(messages)
     assert message.startswith("Waiting for another try, for the last one failed: The portal, or a proxy before it, is")
-    assert told == before  # what came from the cache was no wait
+    assert reports == before  # what came from the cache was no wait
 
 
 @pytest.mark.parametrize("state", ["in flight", "queued", "in a batch", "before another try"])
@@ -426,12 +426,12 @@ async def test_batch_takes_any_number_in_groups_of_50(
     calls: Calls = [("crm.status.list", {"filter": {"ENTITY_ID": "SOURCE"}, "start": number}) for number in range(120)]
     outcomes = await client.batch([*calls, ("crm.status.get", {"id": 99999}), ("no.such.method", {})])
     assert portal_in_process.methods_called == ["batch"] * 3
-    *listed, bad, none = outcomes
-    assert len(listed) == 120
+    *successes, bad, none = outcomes
+    assert len(successes) == 120
     assert isinstance(bad, Bitrix24Error)
     assert isinstance(none, Bitrix24Error)
     assert (bad.kind, none.kind) == ("NOT_FOUND", "ERROR_METHOD_NOT_FOUND")
-    for number, outcome in enumerate(listed):
+    for number, outcome in enumerate(successes):
         assert not isinstance(outcome, Bitrix24Error)
         assert (len(outcome.result), outcome.total) == (max(0, 15 - number), 15)
 
@@ -442,8 +442,8 @@ async def test_batch_of_nothing(client: Bitrix24Client, portal_in_process: Porta
 
 
 async def test_changes_halt_at_the_first_error(client: Bitrix24Client) -> None:
-    gone: tuple[str, dict[str, Any]] = ("crm.status.update", {"id": 1, "fields": {"SORT": 10}})
-    done, refused = await client.batch([gone, ("crm.status.delete", {"id": 0}), gone], halt=True)
+    command: tuple[str, dict[str, Any]] = ("crm.status.update", {"id": 1, "fields": {"SORT": 10}})
+    done, refused = await client.batch([command, ("crm.status.delete", {"id": 0}), command], halt=True)
     assert isinstance(done, Answer)
     assert done.result is True
     assert isinstance(refused, Bitrix24Error)
@@ -474,7 +474,7 @@ async def test_waiting_calls_on_a_portal_without_batch(someone: Assistant, limit
 async def test_a_method_that_may_not_be_in_a_batch_goes_alone(someone: Assistant, limited: PortalInProcess) -> None:
     answers = {
         "result": [],
-        "result_error": {f"c{place}": {"error": "ERROR_BATCH_METHOD_NOT_ALLOWED"} for place in range(10)},
+        "result_error": {f"c{index}": {"error": "ERROR_BATCH_METHOD_NOT_ALLOWED"} for index in range(10)},
     }
     limited.order(times=1, method="batch", body=json.dumps({"result": answers}))
     result, _ = await ask_for_all(someone, range(60))

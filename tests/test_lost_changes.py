@@ -99,22 +99,22 @@ async def test_an_error_of_the_portal_after_which_nothing_has_changed(
     assert 'Bitrix24 says: "Something is wrong."' in result.text
 
 
-async def change(someone: Assistant, what: str) -> Said:
-    if what == "add":
+async def change(someone: Assistant, method: str) -> Said:
+    if method == "add":
         return await someone.call("add_directory_item", **ADD)
     item = {"entityId": "SOURCE", "statusId": "ADVERTISING"}
-    if what == "update":
+    if method == "update":
         return await someone.call("update_directory_item", **item, name="Ads")
     plan = await someone.call("delete_directory_item", **item)
     return await someone.call("delete_directory_item", **item, planId=plan.structured["planId"])
 
 
-@pytest.mark.parametrize("what", ["add", "update", "delete"])
+@pytest.mark.parametrize("method", ["add", "update", "delete"])
 @pytest.mark.parametrize("code", ["ACCESS_DENIED", "NO_AUTH_FOUND", "", "OVERLOAD_LIMIT"])
-async def test_a_documented_refusal_is_not_done(portal: RunningPortal, what: str, code: str) -> None:
+async def test_a_documented_refusal_is_not_done(portal: RunningPortal, method: str, code: str) -> None:
     portal.order(changes_only=True, code=code)
     async with assistant(portal, allow_writes=True) as someone:
-        result = await change(someone, what)
+        result = await change(someone, method)
     assert [step["outcome"] for step in result.structured["steps"]] == ["not done"]
     assert result.error["code"] == (code or "REFUSED")
 
@@ -144,8 +144,8 @@ async def test_many_changes_whose_answer_is_lost(portal: RunningPortal, how: str
             portal.order(times=1, method="batch", code="ERROR_METHOD_NOT_FOUND")
         portal.portal.faults.order(Fault.lost(how))
         result = await someone.call("apply_directory", entityId="SOURCE", items=STEPS, planId=plan.structured["planId"])
-        shown = await someone.call("get_directory_items", entityId="SOURCE", details=True, fresh=True)
-    there = {item["statusId"] for item in shown.structured["items"]}
+        listing = await someone.call("get_directory_items", entityId="SOURCE", details=True, fresh=True)
+    there = {item["statusId"] for item in listing.structured["items"]}
     for step in result.structured["steps"]:
         if step.get("outcome") == "done":
             assert (step["statusId"] in there) == (step["action"] != "remove")
@@ -179,8 +179,8 @@ async def test_two_of_one_name_only_with_a_code(portal: RunningPortal) -> None:
         elsewhere = await someone.call("add_directory_item", entityId="SOURCE", name="website", after="CALL")
         assert elsewhere.error["code"] == "CHANGE_REFUSED"
         assert "WEB" in elsewhere.text
-        wanted = await someone.call("add_directory_item", entityId="SOURCE", name="Website", statusId="WEB_2")
-    assert wanted.structured["status"] == "done"
+        added = await someone.call("add_directory_item", entityId="SOURCE", name="Website", statusId="WEB_2")
+    assert added.structured["status"] == "done"
     assert named(portal, "Website") == ["WEB", "WEB_2"]
 
 
@@ -199,10 +199,10 @@ async def test_waiting_behind_another_change_counts(portal: PortalInProcess) -> 
                 tasks.start_soon(add, f"Podcast {number}")
                 await anyio.sleep(0.1)
         assert anyio.current_time() - started < 11
-    assert [one.is_error for one in result].count(False) == 1
-    for one in result:
-        if one.is_error:
-            assert "othing was changed" in one.text
+    assert [answer.is_error for answer in result].count(False) == 1
+    for answer in result:
+        if answer.is_error:
+            assert "othing was changed" in answer.text
 
 
 @pytest.mark.virtual_clock
@@ -238,16 +238,16 @@ async def test_a_process_killed_half_way_leaves_its_intent(portal: RunningPortal
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="pipes and devices in the file system")
-@pytest.mark.parametrize("what", ["pipe", "device", "folder", "link to a pipe", "foreign link", "no folder"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "link to a pipe", "foreign link", "no folder"])
 async def test_an_audit_log_that_is_no_file_is_refused_at_start(
     portal: RunningPortal,
     tmp_path: Path,
-    what: str,
+    kind: str,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path = tmp_path / "audit"
-    match what:
+    match kind:
         case "pipe":
             os.mkfifo(path)
         case "device":
@@ -269,7 +269,7 @@ async def test_an_audit_log_that_is_no_file_is_refused_at_start(
         "BITRIX24_ALLOW_WRITES": "true",
         "BITRIX24_AUDIT_LOG": str(path),
     }
-    if what != "foreign link":
+    if kind != "foreign link":
         async with Client(spawned(tmp_path, **settings)) as client:
             result = await Assistant(client).call("get_directory_items", entityId="SOURCE")
         assert result.error["code"] == "AUDIT_LOG_FAILED"

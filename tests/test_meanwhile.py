@@ -25,7 +25,7 @@ def _without_records(portal: PortalInProcess) -> None:
 
 
 def item(portal: PortalInProcess, code: str) -> Item:
-    return next(one for one in portal.portal.store.of("SOURCE") if one.status_id == code)
+    return next(item for item in portal.portal.store.of("SOURCE") if item.status_id == code)
 
 
 def while_asked(portal: PortalInProcess, method: str, does: Callable[[Mapping[str, Any]], None]) -> None:
@@ -131,7 +131,7 @@ def answering_late(portal: PortalInProcess, which: Callable[[str], bool], second
 
 async def name_of(someone: Assistant, code: str, entity_id: str = "SOURCE") -> str:
     result = await someone.call("get_directory_items", entityId=entity_id, query=code)
-    return next(str(one["name"]) for one in result.structured["items"] if one["statusId"] == code)
+    return next(str(item["name"]) for item in result.structured["items"] if item["statusId"] == code)
 
 
 async def test_what_was_read_before_a_change_is_not_kept_after_it(portal: PortalInProcess) -> None:
@@ -155,8 +155,8 @@ async def test_what_was_read_before_a_change_is_not_kept_after_it(portal: Portal
 async def test_all_pages_are_read_again_after_a_change(portal: PortalInProcess) -> None:
     """Also where somebody else is reading the same pages, whose answers are older than the change."""
     store = portal.portal.store
-    for place in range(150):
-        store.put(replace(item(portal, "WEB"), id=1000 + place, status_id=f"L{place}", name=f"L{place}", sort=1000))
+    for index in range(150):
+        store.put(replace(item(portal, "WEB"), id=1000 + index, status_id=f"L{index}", name=f"L{index}", sort=1000))
     portal.order(method="crm.status.update", delay=3)
     late = iter([False, True])  # the second one, which somebody else reads
     answering_late(portal, lambda path: "/batch" in path and next(late, False), 8)
@@ -181,7 +181,7 @@ async def test_a_refusal_ends_when_it_is_as_old_as_what_is_kept(portal: PortalIn
             name = "Site" if minute % 2 else "Website"
             await someone.call("update_directory_item", entityId="SOURCE", statusId="WEB", name=name)
             result = await someone.call("list_directories")
-    row = next(one for one in result.structured["directories"] if one["entityId"] == "DEAL_STAGE_1")
+    row = next(directory for directory in result.structured["directories"] if directory["entityId"] == "DEAL_STAGE_1")
     assert row["pipeline"] == "Wholesale"
 
 
@@ -217,12 +217,12 @@ async def test_names_that_differ_in_more_than_letter_case_are_others(portal: Por
     async with assistant(portal, allow_writes=True) as someone:
         result = await someone.call("add_directory_item", entityId="SOURCE", name=other)
     assert [step["action"] for step in result.structured["steps"]] == ["add"]
-    assert {there, other} <= {one.name for one in portal.portal.store.of("SOURCE")}
+    assert {there, other} <= {item.name for item in portal.portal.store.of("SOURCE")}
 
 
 @pytest.mark.parametrize("added", [["Podcast: 🔥"], ["Podcast", "PODCAST: Other"], ["Podcast: one: two"]])
 async def test_a_second_declaration_changes_nothing(portal: PortalInProcess, added: list[str]) -> None:
-    items = [*(one.status_id for one in portal.portal.store.of("SOURCE")), *added]
+    items = [*(item.status_id for item in portal.portal.store.of("SOURCE")), *added]
     async with assistant(portal, allow_writes=True) as someone:
         planned = await someone.call("apply_directory", entityId="SOURCE", items=items)
         plan_id = planned.structured["planId"]
@@ -250,9 +250,9 @@ async def test_two_merges_of_the_same_codes_at_once(portal: PortalInProcess, tmp
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(merge)
             tasks.start_soon(merge)
-    assert not any("records carry it still" in one.text for one in result)
+    assert not any("records carry it still" in answer.text for answer in result)
     assert [result.structured["status"] for result in result if not result.is_error].count("done") >= 1
-    assert not any("INTERNAL_ERROR" in one.text for one in result)
+    assert not any("INTERNAL_ERROR" in answer.text for answer in result)
 
 
 @pytest.mark.parametrize("carried_out", [True, False])

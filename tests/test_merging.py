@@ -32,8 +32,8 @@ Values = dict[str, Any]
 def small(portal: PortalInProcess) -> PortalInProcess:
     """A portal with three leads, two deals and a contact, none of which has a source or an industry."""
     records = portal.portal.store.records
-    kept = [*records.of(LEAD)[:3], *records.of(DEAL)[:2], *records.of(CONTACT)[:1]]
-    records.all = {key: values for key, values in records.all.items() if values in kept}
+    remaining = [*records.of(LEAD)[:3], *records.of(DEAL)[:2], *records.of(CONTACT)[:1]]
+    records.all = {key: values for key, values in records.all.items() if values in remaining}
     for values in records.all.values():
         values["sourceId"] = None
     for deal in records.of(DEAL):
@@ -156,11 +156,11 @@ async def test_stages_move_within_their_pipeline_only(small: PortalInProcess) ->
     ],
 )
 async def test_what_would_do_harm_is_refused(
-    small: PortalInProcess, entity_id: str, gone: list[str], into: str, words: str
+    small: PortalInProcess, entity_id: str, codes: list[str], into: str, words: str
 ) -> None:
     put(small, ["EMAIL", "WEB", "call"])
     async with assistant(small, allow_writes=True) as someone:
-        result = await someone.call(TOOL, **arguments(entity_id, gone, into))
+        result = await someone.call(TOOL, **arguments(entity_id, codes, into))
     assert result.is_error
     assert words in result.text
     assert updates(small) == 0
@@ -211,11 +211,11 @@ async def test_a_stage_that_the_portal_does_not_take(small: PortalInProcess, age
     """As somebody deletes the stage between plan and move, whatever the portal's age."""
     small.portal.store.age = age
     put(small, ["PREPARATION", "PREPARATION"], DEAL, "stageId")
-    gone = next(item for item in small.portal.store.of("DEAL_STAGE") if item.status_id == "EXECUTING")
+    source = next(item for item in small.portal.store.of("DEAL_STAGE") if item.status_id == "EXECUTING")
 
     def meanwhile(method: str, _params: Mapping[str, Any]) -> None:
         if method == "crm.item.update":
-            small.portal.store.items.pop(gone.id, None)
+            small.portal.store.items.pop(source.id, None)
 
     small.portal.meanwhile = meanwhile
     async with assistant(small, allow_writes=True) as someone:
@@ -281,7 +281,7 @@ async def test_new_records_do_not_change_the_plan(small: PortalInProcess) -> Non
 def many_leads(portal: PortalInProcess, number: int, source: str = "EMAIL") -> None:
     store = portal.portal.store.records
     like = records(portal, LEAD)[0]
-    store.all = {(LEAD, place): like | {"id": place, "sourceId": source} for place in range(1, number + 1)}
+    store.all = {(LEAD, record_id): like | {"id": record_id, "sourceId": source} for record_id in range(1, number + 1)}
     store.last_id = number
 
 
@@ -423,17 +423,17 @@ async def test_a_person_is_asked_once_for_the_whole_merge(portal: PortalInProces
     many_leads(portal, 200)
     portal.order(method="batch", delay=12, changes_only=True)
     result: list[dict[str, Any]] = []
-    async with with_a_person(portal, yes, mode) as (client, asked):
+    async with with_a_person(portal, yes, mode) as (client, questions):
         planned = (await client.call_tool(TOOL, arguments("SOURCE", ["EMAIL"], "WEB"))).structured_content
         assert planned is not None
-        assert not asked
+        assert not questions
         again = arguments("SOURCE", ["EMAIL"], "WEB") | {"planId": planned["planId"]}
         while not result or result[-1]["status"] == "moving":
             result.append((await client.call_tool(TOOL, again)).structured_content or {})
     assert len(result) > 1
     assert result[-1]["status"] == "done"
     assert set(sources(portal)) == {"WEB"}
-    (question,) = set(asked)
+    (question,) = set(questions)
     assert question.startswith("Plan for SOURCE; nothing is changed yet: 200 values of records go to WEB (Website)")
     assert "planId" not in question
 
@@ -470,18 +470,18 @@ async def test_a_directory_that_changes_while_a_person_thinks(small: PortalInPro
 async def test_progress_tells_how_far_it_is(portal: PortalInProcess) -> None:
     many_leads(portal, 100)
     portal.order(method="batch", delay=3, changes_only=True)
-    told: list[str | None] = []
+    messages: list[str | None] = []
 
     async def tell(progress: float, total: float | None, message: str | None) -> None:
         del progress, total
-        told.append(message)
+        messages.append(message)
 
     async with assistant(portal, mode="legacy", allow_writes=True) as someone:
         planned = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"))
         again = arguments("SOURCE", ["EMAIL"], "WEB") | {"planId": planned.structured["planId"]}
         await someone.client.call_tool(TOOL, again, progress_callback=tell)
     await anyio.lowlevel.checkpoint()
-    assert any("the portal to move records (12 of 100 are moved)" in (message or "") for message in told), told
+    assert any("the portal to move records (12 of 100 are moved)" in (message or "") for message in messages), messages
 
 
 @pytest.mark.parametrize("mode", ["legacy", "auto"])

@@ -90,7 +90,7 @@ async def test_a_record_that_automation_moves_back_is_moved_once(deals: PortalIn
     assert updates(deals) == 5
     assert result.status == "incomplete"
     assert (result.moved, result.left, result.not_moved_total) == (0, 5, 5)
-    assert {one.why for one in result.not_moved or ()} == {"it was moved, and carries EXECUTING again (automation?)"}
+    assert {failure.why for failure in result.not_moved or ()} == {"it was moved, and carries EXECUTING again (automation?)"}
     assert "EXECUTING" in codes(deals, "DEAL_STAGE")
 
 
@@ -102,7 +102,7 @@ async def test_one_that_comes_back_among_others(deals: PortalInProcess, tmp_path
     deals.portal.meanwhile = meanwhile
     result = await Program(deals, tmp_path / "log").merge("DEAL_STAGE", ["EXECUTING"], "PREPARATION")
     assert (result.status, result.moved, result.left) == ("incomplete", 4, 1)
-    assert [one.record for one in result.not_moved or ()] == ["deal 3"]
+    assert [failure.record for failure in result.not_moved or ()] == ["deal 3"]
 
 
 class KilledError(BaseException):
@@ -240,7 +240,7 @@ async def test_a_plan_ends_with_its_merge(portal: PortalInProcess) -> None:
 
 async def test_a_person_is_asked_again_for_other_records(portal: PortalInProcess) -> None:
     _many(portal, 5)
-    async with with_a_person(portal, lambda: ElicitResult(action="accept"), "auto") as (client, asked):
+    async with with_a_person(portal, lambda: ElicitResult(action="accept"), "auto") as (client, questions):
         for _ in range(2):
             for lead in records(portal, LEAD):
                 lead["sourceId"] = "website"
@@ -248,8 +248,8 @@ async def test_a_person_is_asked_again_for_other_records(portal: PortalInProcess
             plan_id = (planned.structured_content or {})["planId"]
             done = await client.call_tool(TOOL, arguments("SOURCE", ["website"], "WEB") | {"planId": plan_id})
             assert (done.structured_content or {})["status"] == "done"
-    assert len(asked) == 2
-    assert all(question.endswith("\nCarry it out?") for question in asked)
+    assert len(questions) == 2
+    assert all(question.endswith("\nCarry it out?") for question in questions)
 
 
 async def test_progress_and_agreement_are_one_for_all_replicas(portal: PortalInProcess, tmp_path: Path) -> None:
@@ -269,8 +269,8 @@ async def test_progress_and_agreement_are_one_for_all_replicas(portal: PortalInP
             assert await merges.agreed(now) == bool(result)
             result.append(await merges.carry_out("merge", now, confirmed=False))
     assert len(result) > 2
-    moved = [one.moved for one in result]
-    assert moved == sorted({one or 0 for one in moved})
+    moved = [merge.moved for merge in result]
+    assert moved == sorted({number or 0 for number in moved})
     assert (result[-1].status, result[-1].moved) == ("done", 200)
 
 
@@ -301,7 +301,7 @@ async def test_a_record_that_changed_its_pipeline_keeps_its_stage(
     result = await Program(deals, tmp_path / "log").merge("DEAL_STAGE", ["EXECUTING"], "PREPARATION")
     assert deals.portal.store.records.all[DEAL, 3]["stageId"] == "C2:EXECUTING"
     assert result.moved == 4
-    assert [one.record for one in result.not_moved or ()] == ["deal 3"]
+    assert [failure.record for failure in result.not_moved or ()] == ["deal 3"]
 
 
 async def test_its_own_stage_is_given_back_to_it(deals: PortalInProcess, tmp_path: Path) -> None:
@@ -310,7 +310,7 @@ async def test_its_own_stage_is_given_back_to_it(deals: PortalInProcess, tmp_pat
     _colleague(deals, "batch")
     result = await Program(deals, tmp_path / "log").merge("DEAL_STAGE", ["EXECUTING"], "PREPARATION")
     assert deals.portal.store.records.all[DEAL, 3]["stageId"] == "C2:EXECUTING"
-    assert [one.why for one in result.not_moved or ()] == [
+    assert [failure.why for failure in result.not_moved or ()] == [
         'somebody had just moved it to another pipeline, and Bitrix24 put "C2:NEW"; it has "C2:EXECUTING" again'
     ]
     assert result.status == "done"
@@ -331,7 +331,7 @@ async def test_what_cannot_be_given_back_is_named_and_undone(deals: PortalInProc
     result = await program.merge("DEAL_STAGE", ["EXECUTING"], "PREPARATION")
     assert deals.portal.store.records.all[DEAL, 3]["stageId"] == "C2:NEW"
     assert (result.status, result.moved) == ("incomplete", 4)
-    assert [one.record for one in result.not_moved or ()] == ["deal 3"]
+    assert [failure.record for failure in result.not_moved or ()] == ["deal 3"]
     deals.portal.meanwhile = lambda _method, _params: None
     assert (await program.undo())[1].given_back == 5
     stages = {values["id"]: values["stageId"] for values in deals.portal.store.records.of(DEAL)}
@@ -343,7 +343,7 @@ async def test_what_stood_there_at_the_same_time_is_not_known(deals: PortalInPro
     _colleague(deals, "crm.item.update")
     result = await Program(deals, tmp_path / "log").merge("DEAL_STAGE", ["EXECUTING"], "PREPARATION")
     assert result.status == "incomplete"
-    assert [one.why for one in result.not_moved or ()] == [
+    assert [failure.why for failure in result.not_moved or ()] == [
         'somebody moved it to another pipeline at the same time, where it has "C2:NEW" now'
     ]
 

@@ -202,9 +202,9 @@ async def test_certificate_that_is_not_trusted(tls_portal: RunningPortal) -> Non
 
 
 async def test_an_authority_of_ones_own(tls_portal: RunningPortal, authority: trustme.CA, tmp_path: Path) -> None:
-    named = tmp_path / "authority.pem"
-    authority.cert_pem.write_to_path(str(named))
-    async with assistant(tls_portal, ca_file=str(named)) as someone:
+    bundle = tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(str(bundle))
+    async with assistant(tls_portal, ca_file=str(bundle)) as someone:
         result = await someone.call("list_directories")
     assert not result.is_error
 
@@ -212,9 +212,9 @@ async def test_an_authority_of_ones_own(tls_portal: RunningPortal, authority: tr
 async def test_an_authority_of_ones_own_for_tokens(
     tls_portal: RunningPortal, authority: trustme.CA, tmp_path: Path
 ) -> None:
-    named = tmp_path / "authority.pem"
-    authority.cert_pem.write_to_path(str(named))
-    for ca_file, code in (("", "TLS_FAILURE"), (str(named), "invalid_client"), ("none.pem", "CA_FILE_UNREADABLE")):
+    bundle = tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(str(bundle))
+    for ca_file, code in (("", "TLS_FAILURE"), (str(bundle), "invalid_client"), ("none.pem", "CA_FILE_UNREADABLE")):
         with pytest.raises(Bitrix24Error) as caught:
             await request_tokens(f"{tls_portal.address}/oauth/token/", {"client_id": "nobody"}, ca_file)
         assert caught.value.code == code
@@ -222,13 +222,13 @@ async def test_an_authority_of_ones_own_for_tokens(
 
 @pytest.mark.parametrize("content", [None, b"", b"no certificate"])
 async def test_an_authority_that_cannot_be_read(portal: RunningPortal, tmp_path: Path, content: bytes | None) -> None:
-    named = tmp_path / "authority.pem"
+    bundle = tmp_path / "authority.pem"
     if content is not None:
-        named.write_bytes(content)
-    async with assistant(portal, ca_file=str(named)) as someone:
+        bundle.write_bytes(content)
+    async with assistant(portal, ca_file=str(bundle)) as someone:
         result = await someone.call("list_directories")
     assert result.error == {"code": "CA_FILE_UNREADABLE", "category": "configuration", "retryable": False}
-    assert str(named) in result.text
+    assert str(bundle) in result.text
 
 
 async def test_plain_http_where_tls_is_spoken(portal: RunningPortal) -> None:

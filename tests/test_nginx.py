@@ -116,7 +116,7 @@ class Site:
     def is_asked(self, process: subprocess.Popen[bytes]) -> bool:
         """Whether a request is at this replica."""
         connections = psutil.Process(process.pid).net_connections("tcp")
-        return any(one.status == "ESTABLISHED" and one.laddr[1] == self._replicas_port for one in connections)
+        return any(connection.status == "ESTABLISHED" and connection.laddr[1] == self._replicas_port for connection in connections)
 
     async def stop_replica(self, process: subprocess.Popen[bytes]) -> None:
         """Stop it as a container engine does; its address stays known for a while."""
@@ -191,24 +191,24 @@ async def test_no_call_is_lost_while_replicas_are_stopped_started_and_replaced(s
     answers: list[Any] = []
     enough = anyio.Event()
     with site.running():
-        one, two = [await site.start_replica(f"127.0.0.{number}") for number in (1, 2)]
+        first, second = [await site.start_replica(f"127.0.0.{number}") for number in (1, 2)]
         async with site.client() as client:
             await site.reached(client)
             async with anyio.create_task_group() as load:
                 load.start_soon(keep_calling, client, enough, answers)
                 for _ in range(3):
-                    await site.stop_replica(one)
-                    one = await site.start_replica("127.0.0.1")
-                await site.stop_replica(two)
+                    await site.stop_replica(first)
+                    first = await site.start_replica("127.0.0.1")
+                await site.stop_replica(second)
                 site.forget("127.0.0.2")
-                two = await site.start_replica("127.0.0.3")
+                second = await site.start_replica("127.0.0.3")
                 await anyio.sleep(3)  # until nginx has asked for the names again
-                await site.stop_replica(one)  # so that the new address is all there is
+                await site.stop_replica(first)  # so that the new address is all there is
                 at_the_new_one = len(answers)
                 while len(answers) < at_the_new_one + 20:  # noqa: ASYNC110
                     await anyio.sleep(0.05)
                 enough.set()
-        await site.stop_replica(two)
+        await site.stop_replica(second)
     assert [answer for answer in answers if answer != 200] == []
     assert len(answers) > 5 * CALLS_PER_SECOND
 

@@ -149,9 +149,9 @@ def as_printed(items: list[Item]) -> list[Item]:
 
 
 def printed(items: list[Item], *, details: bool = True) -> str:
-    shown = items if details else [without_details(item) for item in items]
+    printed = items if details else [without_details(item) for item in items]
     used_in = ["deal.SOURCE_ID"]
-    return items_text(DirectoryItems(entity_id="SOURCE", items=shown, total=len(shown), used_in=used_in))
+    return items_text(DirectoryItems(entity_id="SOURCE", items=printed, total=len(printed), used_in=used_in))
 
 
 @settings(max_examples=examples(1000))
@@ -163,10 +163,10 @@ def test_what_is_printed_is_unchanged_when_handed_back(items: list[Item], detail
 
 
 @settings(max_examples=examples(500))
-@given(items=directories(lowest=1), place=st.integers(0, 5), details=st.booleans())
-def test_with_one_line_edited_only_that_item_changes(items: list[Item], place: int, details: bool) -> None:
-    item = items[place % len(items)]
-    edited = [one.model_copy(update={"name": "Another name"}) if one is item else one for one in items]
+@given(items=directories(lowest=1), index=st.integers(0, 5), details=st.booleans())
+def test_with_one_line_edited_only_that_item_changes(items: list[Item], index: int, details: bool) -> None:
+    item = items[index % len(items)]
+    edited = [other.model_copy(update={"name": "Another name"}) if other is item else other for other in items]
     plan = Planner("SOURCE", items).declare(printed(edited, details=details).splitlines())
     assert not plan.refused
     assert [operation.item for operation in plan.operations] == ([item] if item.name != "Another name" else [])
@@ -268,14 +268,14 @@ def item(code: str, number: int) -> Item:
     ],
 )
 def test_an_exact_code_wins_and_a_looser_one_has_to_fit_one_item_alone(
-    codes: list[str], typed: str, meant: str | None
+    codes: list[str], typed: str, expected: str | None
 ) -> None:
     items = [item(code, number) for number, code in enumerate(codes, 1)]
     declared = [f"{typed}: Another name"]
     plan = Planner("DEAL_STAGE_1", items).declare(declared)
     changed = [operation.step.status_id for operation in plan.operations if operation.step.action == "update"]
-    if meant is None:
+    if expected is None:
         assert not plan.operations
         assert any("fits several codes" in (step.why or "") for step in plan.refused)
     else:
-        assert changed == [meant]
+        assert changed == [expected]

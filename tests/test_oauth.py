@@ -80,9 +80,9 @@ async def test_an_expired_token_is_refreshed_and_the_call_repeated(
     assert not (await ask(authorised, "get_directory_items", entityId="SOURCE")).is_error
     assert portal.methods_called.count("crm.status.entity.items") in (1, 2)  # or the fields' batch met the fault
     assert portal.portal.oauth.issued == 2
-    kept = authorised.file.read()
-    assert kept is not None
-    assert kept.access_token == portal.portal.oauth.newest_access_token
+    tokens = authorised.file.read()
+    assert tokens is not None
+    assert tokens.access_token == portal.portal.oauth.newest_access_token
     if os.name == "posix":
         assert stat.S_IMODE(authorised.file.path.stat().st_mode) == 0o600
     assert {path.name for path in authorised.file.path.parent.iterdir()} <= {
@@ -144,8 +144,8 @@ async def test_a_batch_that_expires_is_repeated(portal: RunningPortal, authorise
 @pytest.mark.slow
 async def test_two_processes_refresh_once(portal: RunningPortal, pair: dict[str, str], tmp_path: Path) -> None:
     env = with_tokens(portal, pair)
-    async with Client(spawned(tmp_path, **env)) as one, Client(spawned(tmp_path, **env)) as other:
-        assistants = [Assistant(one), Assistant(other)]
+    async with Client(spawned(tmp_path, **env)) as first, Client(spawned(tmp_path, **env)) as second:
+        assistants = [Assistant(first), Assistant(second)]
         for issued in (2, 3):  # in the second round both know the same newer token
             portal.portal.oauth.expire_access_tokens()
             result: list[Said] = []
@@ -293,9 +293,9 @@ def test_kill_9_at_any_moment_of_a_refresh(
             killed_while_refreshing += process.poll() is None
             process.send_signal(signal.SIGKILL)
         wait_for_refreshes(authorised)
-        kept = authorised.file.read()
-        assert kept is not None
-        assert portal.portal.oauth.accepts_refresh_token(kept.refresh_token)
+        tokens = authorised.file.read()
+        assert tokens is not None
+        assert portal.portal.oauth.accepts_refresh_token(tokens.refresh_token)
         assert portal.portal.oauth.issued <= issued + 1
     assert killed_while_refreshing >= 3
     with server_process(tmp_path, env) as process:
@@ -326,10 +326,10 @@ def test_the_file_is_always_a_whole_one(tmp_path: Path) -> None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=0.03)
             process.kill()
-        kept = file.read()
-        assert kept is not None
-        assert kept.access_token == kept.refresh_token
-        assert set(kept.access_token) in ({"a"}, {"b"})
+        tokens = file.read()
+        assert tokens is not None
+        assert tokens.access_token == tokens.refresh_token
+        assert set(tokens.access_token) in ({"a"}, {"b"})
 
 
 async def test_no_token_is_written_anywhere_even_at_debug_level(
@@ -357,9 +357,9 @@ def test_check_covers_applications(
     for name, value in environment(portal, BITRIX24_REFRESH_TOKEN=pair["refresh_token"]).items():
         monkeypatch.setenv(name, value)
     assert main(["check"]) == 0
-    configuration, *others = capsys.readouterr().out.splitlines()
+    configuration, *lines = capsys.readouterr().out.splitlines()
     assert configuration.startswith(f"✓ configuration: application {CLIENT_ID} on {portal.address}, tokens in ")
-    assert [line[:4] for line in others] == ["✓ re", "✓ au", "✓ sc", "✓ re"]
+    assert [line[:4] for line in lines] == ["✓ re", "✓ au", "✓ sc", "✓ re"]
     portal.portal.oauth.forget_everything()
     assert main(["check"]) == 1
     printed = capsys.readouterr().out
@@ -403,21 +403,21 @@ def login(portal: RunningPortal, cwd: Path) -> Iterator[tuple[subprocess.Popen[s
         yield process, process.stdout.readline().strip()
 
 
-@pytest.mark.parametrize("what", ["address", "code"])
-def test_login(portal: RunningPortal, tmp_path: Path, what: str) -> None:
+@pytest.mark.parametrize("pasted", ["address", "code"])
+def test_login(portal: RunningPortal, tmp_path: Path, pasted: str) -> None:
     with login(portal, tmp_path) as (process, address):
         landed = httpx.get(address).headers["location"]
         code = httpx.URL(landed).params["code"]
-        out, err = process.communicate(f"{landed if what == 'address' else code}\n", timeout=20)
+        out, err = process.communicate(f"{landed if pasted == 'address' else code}\n", timeout=20)
     assert (process.returncode, err) == (0, "")
     app = application(portal)
     assert str(app.file.path) in out
     printed = json.loads(out[out.index("{") :])
     assert printed["env"]["BITRIX24_CLIENT_ID"] == CLIENT_ID
-    kept = app.file.read()
-    assert kept is not None
-    assert kept.access_token == portal.portal.oauth.newest_access_token
-    for secret in (code, kept.access_token, kept.refresh_token, CLIENT_SECRET):
+    tokens = app.file.read()
+    assert tokens is not None
+    assert tokens.access_token == portal.portal.oauth.newest_access_token
+    for secret in (code, tokens.access_token, tokens.refresh_token, CLIENT_SECRET):
         assert secret not in out
 
 

@@ -82,7 +82,7 @@ def test_the_registry_is_told_by_its_rules(built: Path) -> None:
     for described in (release.server_json(), published):
         jsonschema.validate(described, REGISTRY)
     assert published["packages"][-1]["fileSha256"] == hashlib.sha256(built.read_bytes()).hexdigest()
-    secrets = {one["name"] for one in published["packages"][-1]["environmentVariables"] if one.get("isSecret")}
+    secrets = {variable["name"] for variable in published["packages"][-1]["environmentVariables"] if variable.get("isSecret")}
     assert secrets == {"BITRIX24_WEBHOOK_URL"}
 
 
@@ -104,11 +104,11 @@ def test_a_tag_that_is_not_the_version_is_refused(tag: str, capsys: pytest.Captu
     assert len(capsys.readouterr().err.splitlines()) == len(release.versions())
 
 
-@pytest.mark.parametrize("place", range(6))
+@pytest.mark.parametrize("index", range(6))
 def test_each_place_with_another_version_is_named(
-    place: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    index: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    name = list(release.versions())[place]
+    name = list(release.versions())[index]
     changed = release.versions() | {name: "9.9.9"}
     monkeypatch.setattr(release, "versions", lambda: changed)
     assert release.main(["check", f"v{__version__}"]) == 1
@@ -140,19 +140,19 @@ def test_a_file_that_the_installer_would_break_is_refused(monkeypatch: pytest.Mo
 
 def test_the_form_asks_for_a_webhook_that_is_kept_secret_and_writes_are_off() -> None:
     manifest = bundle.manifest()
-    asked = manifest["user_config"]
-    assert asked["webhook_url"] | {"description": ""} == {
+    user_config = manifest["user_config"]
+    assert user_config["webhook_url"] | {"description": ""} == {
         "type": "string",
         "title": "Inbound webhook",
         "description": "",
         "sensitive": True,
         "required": True,
     }
-    assert asked["allow_writes"]["default"] is False
+    assert user_config["allow_writes"]["default"] is False
     environment = manifest["server"]["mcp_config"]["env"]
     assert {*environment} <= SETTINGS
-    assert {value[len("${user_config.") : -1] for value in environment.values()} == {*asked}
-    assert "default" in asked["plan"]  # a form that is left empty would not replace the variable
+    assert {value[len("${user_config.") : -1] for value in environment.values()} == {*user_config}
+    assert "default" in user_config["plan"]  # a form that is left empty would not replace the variable
 
 
 @pytest.mark.slow

@@ -28,14 +28,14 @@ async def call(portal: PortalInProcess, tool: str, **arguments: Any) -> Said:
 
 
 def row(result: Said, entity_id: str) -> dict[str, Any]:
-    return next(dict(found) for found in result.structured["directories"] if found["entityId"] == entity_id)
+    return next(dict(directory) for directory in result.structured["directories"] if directory["entityId"] == entity_id)
 
 
 @pytest.mark.parametrize("age", AGES)
 async def test_pipelines_have_their_plain_names(age: Age) -> None:
     portal = portal_of(age)
     result = await call(portal, "list_directories")
-    names = {found["entityId"]: found["pipeline"] for found in result.structured["directories"] if "pipeline" in found}
+    names = {directory["entityId"]: directory["pipeline"] for directory in result.structured["directories"] if "pipeline" in directory}
     assert names == {
         "DEAL_STAGE": "General",
         "DEAL_STAGE_1": "Wholesale",
@@ -62,7 +62,7 @@ async def test_a_record_is_put_into_a_pipeline_by_its_name(age: Age, entity: str
 @pytest.mark.parametrize("age", AGES)
 async def test_a_search_knows_pipelines_by_name(age: Age) -> None:
     result = await call(portal_of(age), "list_directories", query="abroad")
-    assert [found["entityId"] for found in result.structured["directories"]] == ["DYNAMIC_177_STAGE_8"]
+    assert [directory["entityId"] for directory in result.structured["directories"]] == ["DYNAMIC_177_STAGE_8"]
 
 
 @pytest.mark.parametrize("age", AGES)
@@ -155,8 +155,8 @@ async def test_final_stages_follow_a_change() -> None:
 async def test_stages_that_are_switched_off_are_marked() -> None:
     portal = portal_of("today")
     async with assistant(portal, fields_kept=False) as someone:
-        listed = await someone.call("list_directories")
-        assert listed.structured["directories"][-1] == {
+        listing = await someone.call("list_directories")
+        assert listing.structured["directories"][-1] == {
             "entityId": "SMART_DOCUMENT_STAGE_5",
             "name": "Document stages",
             "kind": "stages",
@@ -164,12 +164,12 @@ async def test_stages_that_are_switched_off_are_marked() -> None:
             "switchedOff": True,
         }
         of_no_use = "switched off: the codes are of no use in records"
-        assert listed.text.splitlines()[-1].endswith(of_no_use)
+        assert listing.text.splitlines()[-1].endswith(of_no_use)
         items = await someone.call("get_directory_items", entityId="SMART_DOCUMENT_STAGE_5")
         assert (items.structured["switchedOff"], items.structured.get("usedIn")) == (True, None)
         assert items.text.splitlines()[-1] == f"Stages of this type are {of_no_use}"
-        found = await someone.call("find_directory_items", queries=["SEMISIGNED"])
-        assert of_no_use in found.text
+        search = await someone.call("find_directory_items", queries=["SEMISIGNED"])
+        assert of_no_use in search.text
         checked = await someone.call("check_record", entity="document", fields={"stageId": "DT36_5:SIGNED"})
         assert checked.structured["fields"][0]["outcome"] == "dropped"
 

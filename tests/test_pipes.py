@@ -34,10 +34,10 @@ MESSAGES = b"".join(
 def test_lines_are_the_same_in_whatever_pieces_they_come(pieces: list[bytes]) -> None:
     async def read() -> list[str]:
         reading, writing = os.pipe()
-        found: list[str] = []
+        lines: list[str] = []
 
         async def collect() -> None:
-            found.extend([line async for line in Incoming(reading)])
+            lines.extend([line async for line in Incoming(reading)])
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(collect)
@@ -46,7 +46,7 @@ def test_lines_are_the_same_in_whatever_pieces_they_come(pieces: list[bytes]) ->
                 await anyio.lowlevel.checkpoint()
             os.close(writing)
         os.close(reading)
-        return found
+        return lines
 
     whole = b"".join(pieces)
     expected = [line.decode(errors="surrogateescape") for line in whole.split(b"\n")]
@@ -59,17 +59,17 @@ async def test_a_line_far_longer_than_a_pipe_holds_passes_both_ways(blocking: bo
     reading, writing = os.pipe()
     for fd in (reading, writing):
         os.set_blocking(fd, blocking)
-    found: list[str] = []
+    lines: list[str] = []
 
     async def collect() -> None:
-        found.extend([line async for line in Incoming(reading)])
+        lines.extend([line async for line in Incoming(reading)])
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(collect)
         await Outgoing(writing).write(text)
         os.close(writing)
     os.close(reading)
-    assert found == [text]
+    assert lines == [text]
 
 
 async def test_what_nobody_reads_holds_up_nothing_else() -> None:
@@ -133,8 +133,8 @@ def test_a_file_does_for_a_pipe_of_output(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_file_does_for_a_pipe_of_input(tmp_path: Path) -> None:
     (tmp_path / "in").write_bytes(MESSAGES)
-    with (tmp_path / "in").open("rb") as given:
-        ended = subprocess.run(DEMO, stdin=given, capture_output=True, env=clean_environment(), check=True)
+    with (tmp_path / "in").open("rb") as stdin:
+        ended = subprocess.run(DEMO, stdin=stdin, capture_output=True, env=clean_environment(), check=True)
     assert ended.stderr == b""
 
 

@@ -30,8 +30,8 @@ MEANINGS = ["", "", "", " [failure]", " [success]", " [process]"]
 
 
 def read(store: CrmStore, entity_id: str) -> list[Item]:
-    asked: dict[str, Any] = {"filter": {"ENTITY_ID": entity_id}, "order": {"SORT": "ASC", "ID": "ASC"}}
-    return read_statuses(run(store, ADMIN, "crm.status.list", asked).result, entity_id)
+    params: dict[str, Any] = {"filter": {"ENTITY_ID": entity_id}, "order": {"SORT": "ASC", "ID": "ASC"}}
+    return read_statuses(run(store, ADMIN, "crm.status.list", params).result, entity_id)
 
 
 def carry_out(store: CrmStore, plan: Plan) -> None:
@@ -80,14 +80,14 @@ def test_a_plan_carried_out_gives_the_declared_state(data: st.DataObject) -> Non
     store, entity_id = data.draw(directories())
     lines = data.draw(declarations(store, entity_id))
     before = {item.status_id: item for item in read(store, entity_id)}
-    others = {key: item for key, item in store.items.items() if item.entity_id != entity_id}
+    rest = {key: item for key, item in store.items.items() if item.entity_id != entity_id}
 
     plan = Planner(entity_id, list(before.values())).declare(lines)
     touched = {operation.step.status_id for operation in plan.operations}
     carry_out(store, plan)
 
     after = {item.status_id: item for item in read(store, entity_id)}
-    assert {key: item for key, item in store.items.items() if item.entity_id != entity_id} == others
+    assert {key: item for key, item in store.items.items() if item.entity_id != entity_id} == rest
     for untouched in (before.keys() | after.keys()) - touched:
         assert before.get(untouched) == after.get(untouched)
     for operation in plan.operations:
@@ -111,11 +111,11 @@ def test_a_plan_carried_out_gives_the_declared_state(data: st.DataObject) -> Non
 def test_declared_items_stand_in_the_declared_order(data: st.DataObject) -> None:
     store, entity_id = data.draw(directories())
     items = read(store, entity_id)
-    wanted = data.draw(st.permutations([item.status_id for item in items]))
-    plan = Planner(entity_id, items).declare(wanted)
+    order = data.draw(st.permutations([item.status_id for item in items]))
+    plan = Planner(entity_id, items).declare(order)
     assume(not any(step.why for step in plan.steps))  # a stage that cannot stand there
     carry_out(store, plan)
-    assert [item.status_id for item in read(store, entity_id)] == wanted
+    assert [item.status_id for item in read(store, entity_id)] == order
 
 
 @settings(max_examples=examples(200))
@@ -138,9 +138,9 @@ def test_single_changes_of_any_directory(data: st.DataObject) -> None:
         carry_out(store, plan)
     except PortalError as error:  # pragma: no branch - the message tells which rule the planner does not know
         raise AssertionError(error.description) from error
-    order = [one.status_id for one in read(store, entity_id) if one.status_id not in moved]
-    was = [one.status_id for one in items if one.status_id not in moved]
-    stages = {one.status_id: one.semantics for one in items}
+    order = [item.status_id for item in read(store, entity_id) if item.status_id not in moved]
+    was = [item.status_id for item in items if item.status_id not in moved]
+    stages = {item.status_id: item.semantics for item in items}
     if not any(semantics == "success" for semantics in stages.values()):
         assert order == was
     else:  # stages in progress that stood after the winning one may have been put before it

@@ -28,8 +28,8 @@ def add(portal: RunningPortal, number: int = DEAL, **fields: Any) -> Values:
 
 
 def update(portal: RunningPortal, item: Values, number: int = DEAL, **fields: Any) -> Values:
-    given = {"entityTypeId": number, "id": item["id"], "fields": fields}
-    stored: Values = result(portal, "crm.item.update", given)["item"]
+    params = {"entityTypeId": number, "id": item["id"], "fields": fields}
+    stored: Values = result(portal, "crm.item.update", params)["item"]
     return stored
 
 
@@ -46,8 +46,8 @@ def error(portal: RunningPortal, method: str, **params: Any) -> tuple[str, str]:
 
 
 def fields_of(portal: RunningPortal, number: int, **params: Any) -> dict[str, Values]:
-    found: dict[str, Values] = result(portal, "crm.item.fields", {"entityTypeId": number} | params)["fields"]
-    return found
+    fields: dict[str, Values] = result(portal, "crm.item.fields", {"entityTypeId": number} | params)["fields"]
+    return fields
 
 
 @pytest.mark.parametrize(
@@ -159,13 +159,13 @@ def test_lists_and_filters(portal: RunningPortal) -> None:
 def test_records_whose_code_no_directory_has(portal: RunningPortal) -> None:
     """`!@` drops nulls and keeps empty ones; letter case and blanks at the end make no difference."""
     codes = [item.status_id for item in portal.portal.store.of("SOURCE")]
-    found: list[str] = []
+    names: list[str] = []
     for number in (LEAD, DEAL, CONTACT):
         items, body = listed(portal, number, filter={"!@sourceId": codes, "!=sourceId": ""}, select=["id", "sourceId"])
         assert body["total"] == len(items)
-        found += [item["sourceId"] for item in items]
-    assert {"website", "16|WZ_C64E"} & {*found}
-    assert "Call " not in found  # hides behind CALL
+        names += [item["sourceId"] for item in items]
+    assert {"website", "16|WZ_C64E"} & {*names}
+    assert "Call " not in names  # hides behind CALL
     stored = {values["sourceId"] for values in portal.portal.store.records.of(DEAL)}
     assert {code for code in stored if code} - {*codes}
 

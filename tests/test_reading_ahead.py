@@ -29,8 +29,8 @@ def until_called(portal: RunningPortal, server: RawServer, times: int) -> None:
 def test_the_first_answers_need_no_request(portal: RunningPortal, tmp_path: Path) -> None:
     server = read_ahead(portal, tmp_path)
     until_called(portal, server, 2)
-    found = server.call("find_directory_items", queries=["cold call", "technician assigned", "won"])
-    assert found["structuredContent"]["results"][0]["status"] == "exact"
+    result = server.call("find_directory_items", queries=["cold call", "technician assigned", "won"])
+    assert result["structuredContent"]["results"][0]["status"] == "exact"
     server.call("get_directory_items", entityId="DEAL_STAGE_1")
     server.call("get_directory_items", entityId="INDUSTRY")
     server.close()

@@ -29,9 +29,9 @@ ROOT = Path(__file__).parent.parent
 README, RUSSIAN = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.ru.md"))
 TOOLS, SETTINGS = ((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("TOOLS.md", "SETTINGS.md"))
 SHOWN = [
-    shown
+    example
     for text in (README, RUSSIAN, TOOLS)
-    for shown in re.findall(
+    for example in re.findall(
         r"```console\n\$ (?:(BITRIX24_\w+)=(\S+) )?bitrix24-directories-mcp (.+)\n((?:.*\n)*?)```", text
     )
 ]
@@ -71,9 +71,9 @@ def test_both_languages_say_the_same() -> None:
     """In the same order: the same headings, tables, commands, links and names; only words differ."""
 
     def outline(text: str) -> list[str]:
-        found = re.findall(r"^#+ |^\| [^|]*\||```\w*|`[^`\n]+`|\]\([^)]+\)|^- |\*\*\d\.", text, re.MULTILINE)
-        kept = [re.sub(r"^\| (?!`).*", "|", mark) for mark in found]
-        return [mark for mark in kept if not re.search("[а-яё]|README|https://<portal>", mark, re.IGNORECASE)]
+        marks = re.findall(r"^#+ |^\| [^|]*\||```\w*|`[^`\n]+`|\]\([^)]+\)|^- |\*\*\d\.", text, re.MULTILINE)
+        structure = [re.sub(r"^\| (?!`).*", "|", mark) for mark in marks]
+        return [mark for mark in structure if not re.search("[а-яё]|README|https://<portal>", mark, re.IGNORECASE)]
 
     english, russian = (outline(re.sub(r"```console\n.*?```", "", text, flags=re.DOTALL)) for text in (README, RUSSIAN))
     assert [mark.replace(" --lang ru", "") for mark in russian] == english
@@ -99,11 +99,11 @@ def test_the_buttons_of_cursor_and_vs_code_install_what_they_say() -> None:
         settings = Settings(webhook_url=SecretStr(example["BITRIX24_WEBHOOK_URL"]))
         with pytest.raises(Bitrix24Error, match="it is still the example's"):
             settings.credentials()
-        given = json.loads(code["config"][0])
-        (asked,) = json.loads(code["inputs"][0])
-        assert given == {"type": "stdio", **UVX, "env": {"BITRIX24_WEBHOOK_URL": f"${{input:{asked['id']}}}"}}
-        assert asked["type"] == "promptString"
-        assert asked["password"] is True
+        entry = json.loads(code["config"][0])
+        (prompt,) = json.loads(code["inputs"][0])
+        assert entry == {"type": "stdio", **UVX, "env": {"BITRIX24_WEBHOOK_URL": f"${{input:{prompt['id']}}}"}}
+        assert prompt["type"] == "promptString"
+        assert prompt["password"] is True
         assert cursor["name"] == code["name"] == ["bitrix24-directories"]
 
 
@@ -141,8 +141,8 @@ def test_each_client_that_setup_knows_is_in_the_table() -> None:
 
 def test_the_settings_table_is_complete() -> None:
     rows = re.findall(r"^\| (`BITRIX24_.+?) \|", SETTINGS, re.MULTILINE)
-    listed = {name for row in rows for name in re.findall(r"`(BITRIX24_\w+)`", row)}
-    assert listed == {f"BITRIX24_{field.upper()}" for field in Settings.model_fields} | {ENV_FILE}
+    settings = {name for row in rows for name in re.findall(r"`(BITRIX24_\w+)`", row)}
+    assert settings == {f"BITRIX24_{field.upper()}" for field in Settings.model_fields} | {ENV_FILE}
 
 
 def test_ci_runs_the_readmes_test_command() -> None:

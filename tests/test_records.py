@@ -53,7 +53,7 @@ def _stored(case: Case, age: Age) -> Values | str:
         return f"refused {exc.code}"
     values = store.records.get(case.type, record_id or (answer if case.old else answer["item"]["id"]))
     fields = store.records.types[case.type].fields
-    names = {one.old_name if case.old else one.name: one.name for one in fields}
+    names = {field.old_name if case.old else field.name: field.name for field in fields}
     return {name: values[names[name]] for name in case.stored if name in names}
 
 
@@ -79,8 +79,8 @@ async def test_what_is_said_of_each() -> None:
             someone = russian if case.language == "ru" else english
             result = await someone.call("check_record", entity=entity, fields=case.fields, **more)
             outcomes = {field["field"]: field["outcome"] for field in result.structured["fields"]}
-            told = [outcomes.get(key, "right") for key in case.fields], result.structured["write"]
-            if told != (case.outcomes, case.write) or case.words not in result.text:
+            verdict = [outcomes.get(key, "right") for key in case.fields], result.structured["write"]
+            if verdict != (case.outcomes, case.write) or case.words not in result.text:
                 wrong[case.place] = result.text
             _assert_true(case, result.structured)
     assert wrong == {}

@@ -60,7 +60,7 @@ def revealed(text: str) -> str:
     """What somebody who tries can read in `text`."""
     for _ in range(3):
         text = html.unescape(unquote(text))
-        text = re.sub(r"\\+u\{?0*([0-9a-fA-F]{2,4})\}?", lambda found: chr(int(found[1], 16)), text)
+        text = re.sub(r"\\+u\{?0*([0-9a-fA-F]{2,4})\}?", lambda match: chr(int(match[1], 16)), text)
         text = re.sub("[\u200b-\u200d\ufe0f]|<i></i>", "", text)
     return text
 
@@ -71,10 +71,10 @@ def redactor(*secrets: str) -> Redactor:
 
 @pytest.mark.parametrize("secret", SECRETS)
 @pytest.mark.parametrize("spelling", spelt("x"))
-@pytest.mark.parametrize("others", [[], OTHERS], ids=["few", "many"])
-def test_each_spelling(secret: str, spelling: str, others: list[str]) -> None:
+@pytest.mark.parametrize("other_secrets", [[], OTHERS], ids=["few", "many"])
+def test_each_spelling(secret: str, spelling: str, other_secrets: list[str]) -> None:
     text = f"no such address: /rest/1/{spelt(secret)[spelling]}/ was called"
-    redacted = redactor(*SECRETS, *others)(text)
+    redacted = redactor(*SECRETS, *other_secrets)(text)
     assert secret not in revealed(redacted)
     assert MASK in redacted
     assert redacted.endswith("/ was called")
@@ -84,18 +84,18 @@ def test_each_spelling(secret: str, spelling: str, others: list[str]) -> None:
     spellings=st.lists(st.sampled_from(list(spelt("x"))), min_size=len(SECRETS[0]), max_size=len(SECRETS[0])),
     before=st.text("abc %&<\\u\n", max_size=9),
     after=st.text("abc %&<\\u\n", max_size=9),
-    others=st.sampled_from([[], OTHERS]),
+    other_secrets=st.sampled_from([[], OTHERS]),
 )
 def test_each_character_in_a_spelling_of_its_own(
-    spellings: list[str], before: str, after: str, others: list[str]
+    spellings: list[str], before: str, after: str, other_secrets: list[str]
 ) -> None:
     mixed = "".join(spelt(char)[spelling] for char, spelling in zip(SECRETS[0], spellings, strict=True))
-    assert SECRETS[0] not in revealed(redactor(SECRETS[0], *others)(f"{before};{mixed};{after}"))
+    assert SECRETS[0] not in revealed(redactor(SECRETS[0], *other_secrets)(f"{before};{mixed};{after}"))
 
 
-@given(text=st.text(), secret=st.text(min_size=1), others=st.sampled_from([[], OTHERS]))
-def test_whatever_the_secret_is(text: str, secret: str, others: list[str]) -> None:
-    redacted = redactor(secret, *others)(f"{text}{secret}{text}")
+@given(text=st.text(), secret=st.text(min_size=1), other_secrets=st.sampled_from([[], OTHERS]))
+def test_whatever_the_secret_is(text: str, secret: str, other_secrets: list[str]) -> None:
+    redacted = redactor(secret, *other_secrets)(f"{text}{secret}{text}")
     assert secret in MASK or not any(secret in part for part in redacted.split(MASK))
 
 
@@ -108,38 +108,38 @@ def test_a_text_without_secrets_stays_as_it_is(text: str) -> None:
 @given(
     secrets=st.lists(st.text("abA*%2é", min_size=1, max_size=4), min_size=2, max_size=6),
     text=st.text("abA*%2é <", max_size=30),
-    others=st.sampled_from([[], OTHERS]),
+    other_secrets=st.sampled_from([[], OTHERS]),
 )
-def test_secrets_that_stand_in_each_other(secrets: list[str], text: str, others: list[str]) -> None:
-    redacted = redactor(*secrets, *others)(text)
+def test_secrets_that_stand_in_each_other(secrets: list[str], text: str, other_secrets: list[str]) -> None:
+    redacted = redactor(*secrets, *other_secrets)(text)
     for part in redacted.split(MASK):
         assert not any(secret in part for secret in secrets if secret not in MASK)
     if not any(secret in text for secret in secrets) and "%" not in text and "<" not in text:
         assert redacted == text
 
 
-@pytest.mark.parametrize("others", [[], OTHERS], ids=["few", "many"])
-def test_the_longest_of_two_secrets_goes_first(others: list[str]) -> None:
-    assert redactor("abcd", "abcdefgh", *others)("say abcdefghi") == "say ***i"
+@pytest.mark.parametrize("other_secrets", [[], OTHERS], ids=["few", "many"])
+def test_the_longest_of_two_secrets_goes_first(other_secrets: list[str]) -> None:
+    assert redactor("abcd", "abcdefgh", *other_secrets)("say abcdefghi") == "say ***i"
 
 
 def test_secrets_come_and_go() -> None:
-    known = ["first"]
-    redact = Redactor(lambda: known)
+    secrets = ["first"]
+    redact = Redactor(lambda: secrets)
     assert redact("first second") == "*** second"
-    known.append("second")
+    secrets.append("second")
     assert redact("first second") == "*** ***"
-    known.remove("first")
+    secrets.remove("first")
     assert redact("first second") == "first ***"
 
 
 def test_the_same_secrets_are_compared_once() -> None:
-    known = [frozenset(OTHERS), frozenset([*OTHERS])]
-    redact = Redactor(lambda: known[0])
+    secrets = [frozenset(OTHERS), frozenset([*OTHERS])]
+    redact = Redactor(lambda: secrets[0])
     sought = redact._known()  # noqa: SLF001 - thousands of them for each text would take their time
-    known.reverse()
+    secrets.reverse()
     assert redact._known() is sought  # noqa: SLF001
-    assert sought.secrets is known[0]
+    assert sought.secrets is secrets[0]
 
 
 def test_only_what_may_hold_a_secret_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,8 +158,8 @@ def test_only_what_may_hold_a_secret_is_decoded(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_structured_values_keep_their_shape() -> None:
-    given: dict[str, Any] = {"a": [1, None, True, "x SECRET y"], "SECRET": {"deep": ["%53ECRET"]}, "b": 1.5}
-    redacted = redactor("SECRET").values(given)
+    values: dict[str, Any] = {"a": [1, None, True, "x SECRET y"], "SECRET": {"deep": ["%53ECRET"]}, "b": 1.5}
+    redacted = redactor("SECRET").values(values)
     assert redacted == {"a": [1, None, True, "x *** y"], "***": {"deep": ["***"]}, "b": 1.5}
 
 
@@ -172,8 +172,8 @@ async def test_a_portal_that_echoes_the_webhook(portal: RunningPortal, spelling:
     portal.order(body=json.dumps(body), headers={"content-type": "application/json"})
     async with assistant(portal) as someone:
         result = await someone.call("get_directory_items", entityId="STATUS")
-        found = await someone.call("find_directory_items", queries=["new"], entityIds=["STATUS"])
-    for text in (result.everything, found.everything):
+        answer = await someone.call("find_directory_items", queries=["new"], entityIds=["STATUS"])
+    for text in (result.everything, answer.everything):
         assert ADMIN_SECRET not in revealed(text)
     assert (await client_error(portal)).find(ADMIN_SECRET) == -1
 
@@ -249,8 +249,8 @@ def test_login_logs_neither_the_code_nor_the_secret(
         out, err = process.communicate(f"{code}\n", timeout=20)
     assert process.returncode == int(fails)
     assert "HTTP Request: GET" in err
-    kept = application(portal).file.read()
-    tokens = (kept.access_token, kept.refresh_token) if kept else ()
+    contents = application(portal).file.read()
+    tokens = (contents.access_token, contents.refresh_token) if contents else ()
     for secret in (code, "demo-client-secret-not-for-use", *tokens):
         assert secret not in revealed(out + err)
 

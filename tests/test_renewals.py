@@ -170,12 +170,12 @@ async def test_an_authorization_server_that_keeps_failing_is_asked_ever_more_rar
     portal: RunningPortal, authorised: Application
 ) -> None:
     portal.portal.oauth.expire_access_tokens()
-    asked = portal.order(method="oauth/token", status=502, times=100)
+    fault = portal.order(method="oauth/token", status=502, times=100)
     async with assistant(authorised) as someone:
         for _ in range(renewal.AT_ONCE + 3):
             result = await someone.call("list_directories")
             assert result.error["code"] == "SERVER_ERROR"
-    assert asked.times == 100 - renewal.AT_ONCE
+    assert fault.times == 100 - renewal.AT_ONCE
     assert 30 < result.error["retryAfterSeconds"] <= renewal.FIRST_PAUSE
 
 

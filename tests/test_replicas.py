@@ -70,9 +70,9 @@ def valkey(tmp_path: Path) -> Iterator[Valkey]:
 async def replicas(
     portal: RunningPortal, folder: Path, valkey: Valkey, **settings: Any
 ) -> AsyncIterator[tuple[TeamServer, TeamServer]]:
-    one, two = (TeamServer(portal, folder, state=InRedis(valkey.url), secret=SECRET, **settings) for _ in range(2))
-    async with one.running(), two.running():
-        yield one, two
+    first, second = (TeamServer(portal, folder, state=InRedis(valkey.url), secret=SECRET, **settings) for _ in range(2))
+    async with first.running(), second.running():
+        yield first, second
 
 
 @contextlib.asynccontextmanager
@@ -80,9 +80,9 @@ async def both(
     portal: RunningPortal, folder: Path, valkey: Valkey, mode: str = "auto"
 ) -> AsyncIterator[tuple[Client, Client]]:
     """One person's clients of two replicas."""
-    async with replicas(portal, folder, valkey) as (one, two):
-        anna = one.add("anna")
-        async with one.client(anna, mode) as here, two.client(anna, mode) as there:
+    async with replicas(portal, folder, valkey) as (first, second):
+        anna = first.add("anna")
+        async with first.client(anna, mode) as here, second.client(anna, mode) as there:
             yield here, there
 
 
@@ -95,11 +95,11 @@ async def test_list_says_when_people_called_either(
 ) -> None:
     monkeypatch.setenv("BITRIX24_PEOPLE", str(tmp_path / "people.jsonl"))
     monkeypatch.setenv("BITRIX24_REDIS_URL", valkey.url)
-    async with replicas(portal, tmp_path, valkey) as (one, two):
-        for number, server in enumerate((one, two)):
+    async with replicas(portal, tmp_path, valkey) as (first, second):
+        for number, server in enumerate((first, second)):
             async with server.client(server.add(f"person{number}")) as client:
                 await called(client, "get_directory_items", entityId="SOURCE")
-        one.add("person2")
+        first.add("person2")
     assert await anyio.to_thread.run_sync(main, ["person", "list"]) == 0
     result = [line.rpartition("; ")[2][:12] for line in capsys.readouterr().out.splitlines()]
     assert result == ["last seen 20", "last seen 20", "not seen yet"]
@@ -153,22 +153,22 @@ async def test_a_question_of_one_is_answered_in_the_other(
     portal: RunningPortal, tmp_path: Path, valkey: Valkey
 ) -> None:
     """A round robin in front: each request of one client goes to another replica than the one before."""
-    asked: list[str] = []
+    questions: list[str] = []
 
     async def yes(_context: Any, params: Any) -> ElicitResult:
-        asked.append(params.message)
+        questions.append(params.message)
         return ElicitResult(action="accept")
 
-    async with replicas(portal, tmp_path, valkey) as (one, two):
-        anna = one.add("anna")
-        urls = [f"{one.url}/mcp", f"{two.url}/mcp"]
+    async with replicas(portal, tmp_path, valkey) as (first, second):
+        anna = first.add("anna")
+        urls = [f"{first.url}/mcp", f"{second.url}/mcp"]
         async with round_robin(urls) as front:
-            one.url = front
-            async with one.client(anna, elicitation_callback=yes) as client:
+            first.url = front
+            async with first.client(anna, elicitation_callback=yes) as client:
                 for name in ("Fax", "Pigeon", "Telegram"):
                     result = await called(client, "add_directory_item", entityId="SOURCE", name=name)
                     assert result["status"] == "done", result
-    assert len(asked) == 3
+    assert len(questions) == 3
 
 
 @contextlib.asynccontextmanager
@@ -187,8 +187,8 @@ async def round_robin(urls: list[str]) -> AsyncIterator[str]:
         async def forward(request: Request) -> Response:
             headers = {key: value for key, value in request.headers.items() if key not in ("host", "content-length")}
             answer = await http.request(request.method, next(turn), headers=headers, content=await request.body())
-            kept = {key: value for key, value in answer.headers.items() if key == "content-type"}
-            return Response(answer.content, answer.status_code, kept)
+            response_headers = {key: value for key, value in answer.headers.items() if key == "content-type"}
+            return Response(answer.content, answer.status_code, response_headers)
 
         app = Starlette(routes=[Route("/mcp", forward, methods=["GET", "POST", "DELETE"])])
         running, listening = server(app), listen(0)
@@ -263,16 +263,16 @@ async def test_the_same_change_in_both_at_once_is_made_once(
 ) -> None:
     portal.order(method="crm.status.add", delay=1, times=1)
     result: dict[str, dict[str, Any]] = {}
-    async with replicas(portal, tmp_path, valkey) as (one, two), anyio.create_task_group() as tasks:
-        anna = one.add("anna")
+    async with replicas(portal, tmp_path, valkey) as (first, second), anyio.create_task_group() as tasks:
+        anna = first.add("anna")
 
         async def add(name: str, team: TeamServer, pause: float) -> None:
             await anyio.sleep(pause)
             async with team.client(anna) as client:
                 result[name] = await called(client, "add_directory_item", entityId="SOURCE", name="Fax")
 
-        tasks.start_soon(add, "first", one, 0)
-        tasks.start_soon(add, "second", two, 0.5)
+        tasks.start_soon(add, "first", first, 0)
+        tasks.start_soon(add, "second", second, 0.5)
     assert result["first"]["status"] == "done"
     assert result["second"]["error"]["code"] == "CHANGE_REFUSED"
     assert "FAX (Fax) was added" in result["second"]["error"]["message"]
@@ -283,9 +283,9 @@ async def test_the_same_change_in_both_at_once_is_made_once(
 async def test_without_redis_reading_goes_on_and_changes_are_refused(
     portal: RunningPortal, tmp_path: Path, valkey: Valkey
 ) -> None:
-    async with replicas(portal, tmp_path, valkey) as (one, two):
-        anna = one.add("anna")
-        async with one.client(anna) as client, two.client(anna) as other, httpx.AsyncClient() as http:
+    async with replicas(portal, tmp_path, valkey) as (first, second):
+        anna = first.add("anna")
+        async with first.client(anna) as client, second.client(anna) as other, httpx.AsyncClient() as http:
             assert (await called(client, "get_directory_items", entityId="SOURCE"))["total"]
             valkey.stop()
             assert (await called(client, "get_directory_items", entityId="SOURCE"))["total"]
@@ -294,13 +294,13 @@ async def test_without_redis_reading_goes_on_and_changes_are_refused(
             result = await called(client, "add_directory_item", entityId="SOURCE", name="Fax")
             assert result["error"]["code"] == "STATE_UNAVAILABLE"
             assert "crm.status.add" not in str(portal.portal.calls)
-            ready = await http.get(f"{one.url}/readyz")
+            ready = await http.get(f"{first.url}/readyz")
             assert (ready.status_code, ready.json()["redis"]) == (200, "down")
             valkey.start()
             await anyio.sleep(1.2)
             result = await called(client, "add_directory_item", entityId="SOURCE", name="Fax")
             assert result["status"] == "done"
-            assert (await http.get(f"{one.url}/readyz")).json()["redis"] == "up"
+            assert (await http.get(f"{first.url}/readyz")).json()["redis"] == "up"
 
 
 async def test_what_redis_cannot_do_is_said(tmp_path: Path) -> None:
@@ -331,15 +331,15 @@ async def test_what_one_has_read_the_other_does_not_read_again(
 
 async def test_many_who_ask_in_both_make_one_read(portal: RunningPortal, tmp_path: Path, valkey: Valkey) -> None:
     portal.order(method="crm.status.entity.items", delay=0.3)
-    async with replicas(portal, tmp_path, valkey) as (one, two), anyio.create_task_group() as tasks:
-        anna = one.add("anna")
+    async with replicas(portal, tmp_path, valkey) as (first, second), anyio.create_task_group() as tasks:
+        anna = first.add("anna")
 
         async def ask(team: TeamServer) -> None:
             async with team.client(anna) as client:
                 assert (await called(client, "get_directory_items", entityId="DEAL_STAGE"))["total"] == 8
 
         for number in range(10):
-            tasks.start_soon(ask, (one, two)[number % 2])
+            tasks.start_soon(ask, (first, second)[number % 2])
     assert str(portal.portal.calls).count("crm.status.entity.items") == 1
 
 

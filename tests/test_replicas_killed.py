@@ -47,9 +47,9 @@ def replica(folder: Path, valkey: Valkey) -> Iterator[tuple[subprocess.Popen[str
     command = [sys.executable, "-c", _SERVE]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
-        found = next(filter(None, (re.search(r"Serving MCP on (\S+)", line) for line in process.stderr)))
+        match = next(filter(None, (re.search(r"Serving MCP on (\S+)", line) for line in process.stderr)))
         try:
-            yield process, found[1]
+            yield process, match[1]
         finally:
             process.kill()
 
@@ -96,18 +96,18 @@ async def test_a_plan_whose_replica_dies_is_finished_by_the_other(
 ) -> None:
     token = People(tmp_path / "people.jsonl").add("anna", SCOPES, Webhook.parse(portal.webhook_url()))
     names = [f"NEW_{number:03}" for number in range(160)]
-    wanted = {"entityId": "HONORIFIC", "items": [f"{name}: {name.title()}" for name in names]}
+    arguments = {"entityId": "HONORIFIC", "items": [f"{name}: {name.title()}" for name in names]}
     portal.portal.store.records.all = {}
     with replica(tmp_path, valkey) as (dying, first), replica(tmp_path, valkey) as (_, second):
         async with client(second, token) as there:
-            plan = await called(there, "apply_directory", **wanted)
+            plan = await called(there, "apply_directory", **arguments)
             made = kill_at(portal, dying, "crm.status.add", 55)  # in the second request of the change
-            await killed(first, token, "apply_directory", **wanted, planId=plan["planId"])
-            plan = await called(there, "apply_directory", **wanted)
+            await killed(first, token, "apply_directory", **arguments, planId=plan["planId"])
+            plan = await called(there, "apply_directory", **arguments)
             assert plan["status"] == "planned"
-            done = await called(there, "apply_directory", **wanted, planId=plan["planId"])
+            done = await called(there, "apply_directory", **arguments, planId=plan["planId"])
             assert done["status"] == "done"
-            again = await called(there, "apply_directory", **wanted)
+            again = await called(there, "apply_directory", **arguments)
             assert again["status"] == "unchanged"
     codes = [item.status_id for item in portal.portal.store.of("HONORIFIC")]
     assert codes == names

@@ -37,9 +37,9 @@ def configured(portal: RunningPortal, monkeypatch: pytest.MonkeyPatch) -> Runnin
 def clean(configured: RunningPortal) -> RunningPortal:
     """A portal with no unknown codes."""
     records = configured.portal.store.records.all
-    known = {item.status_id.casefold() for item in configured.portal.store.of("SOURCE")}
+    codes = {item.status_id.casefold() for item in configured.portal.store.of("SOURCE")}
     for key in [
-        key for key, one in records.items() if str(one.get("sourceId") or "CALL").strip().casefold() not in known
+        key for key, record in records.items() if str(record.get("sourceId") or "CALL").strip().casefold() not in codes
     ]:
         del records[key]
     return configured
@@ -56,15 +56,15 @@ def test_tables_and_the_exit_status(capsys: Output) -> None:
     assert "COMPANY_TYPE: Company types" in table
     assert "CUSTOMER" in table
     assert main(["report", "lead.SOURCE_ID"]) == 1  # records hold codes that SOURCE does not have
-    found = capsys.readouterr().out
-    assert '"website": not in the directory, perhaps WEB (Website)' in found
+    output = capsys.readouterr().out
+    assert '"website": not in the directory, perhaps WEB (Website)' in output
 
 
 def test_the_whole_portal_as_json(configured: RunningPortal, capsys: Output) -> None:
     assert main(["report", "--json"]) == 1
-    told: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
-    by_id = {part["entityId"]: part for part in told}
-    assert len(told) == 21
+    parts: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
+    by_id = {part["entityId"]: part for part in parts}
+    assert len(parts) == 21
     assert by_id["deal.UF_CRM_1724"]["records"] == 120
     leads = configured.portal.store.records.of(1)
     assert by_id["STATUS"]["records"] == len(leads)
@@ -83,13 +83,13 @@ def test_counts_of_all_directories_share_their_requests(configured: RunningPorta
 def test_rows_for_a_spreadsheet(configured: RunningPortal, capsys: Output) -> None:
     configured.portal.store.add("SOURCE", "EVIL", '=HYPERLINK("http://x")')
     assert main(["report", "SOURCE", "--csv"]) == 1
-    found = rows(capsys.readouterr().out)
-    assert next(row for row in found if row["code"] == "EVIL")["name"] == '\'=HYPERLINK("http://x")'
-    calls = [row for row in found if row["code"] == "CALL"]
+    table = rows(capsys.readouterr().out)
+    assert next(row for row in table if row["code"] == "EVIL")["name"] == '\'=HYPERLINK("http://x")'
+    calls = [row for row in table if row["code"] == "CALL"]
     assert [row["field"] for row in calls][:2] == ["deal.SOURCE_ID", "deal.UF_CRM_1724077760"]
     leads = sum(lead["sourceId"] in ("CALL", "Call ") for lead in configured.portal.store.records.of(1))
     assert next(row["records"] for row in calls if row["field"] == "lead.SOURCE_ID") == str(leads)
-    unknown = [row for row in found if row["in the directory"] == "no"]
+    unknown = [row for row in table if row["in the directory"] == "no"]
     assert unknown
     assert all(row["first ids"] for row in unknown)
 
@@ -186,8 +186,8 @@ def test_hostile_codes_and_names_in_every_form(
     for code in stored:
         assert f"{shown_code(code)}:" in printed[""]
         assert any(row["code"].replace("'", "") == shown_code(code).replace("'", "") for row in rows(printed["--csv"]))
-    for one in part.get("unknown", []):
-        assert f"{quoted(one['code'])}:" in printed[""]
+    for group in part.get("unknown", []):
+        assert f"{quoted(group['code'])}:" in printed[""]
     _check_csv(printed["--csv"])
     page = Page(printed["--html=report.html"])
     assert {tag for tag, _ in page.tags}.isdisjoint({"script", "img", "link", "iframe", "a"})
@@ -290,9 +290,9 @@ def test_a_list_that_no_method_reads(capsys: Output, tmp_path: Path) -> None:
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "no REST method reads the records: CALL_LIST" in page
     assert main(["report", "SMART_DOCUMENT_STAGE_5"]) == 0  # stages that are switched off
-    told = " ".join(capsys.readouterr().out.split())
-    assert "no field of a record takes these codes" in told
-    assert "REST method" not in told
+    text = " ".join(capsys.readouterr().out.split())
+    assert "no field of a record takes these codes" in text
+    assert "REST method" not in text
 
 
 def test_the_page_begins_with_the_summary_and_its_shares_are_shares(

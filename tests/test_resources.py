@@ -38,13 +38,13 @@ async def prompt(client: Client, name: str, **arguments: str) -> str:
 
 
 async def test_what_is_listed(client: Client) -> None:
-    assert [found.uri for found in (await client.list_resources()).resources] == [
+    assert [resource.uri for resource in (await client.list_resources()).resources] == [
         "bitrix24://directories",
         "bitrix24://fields",
     ]
     (template,) = (await client.list_resource_templates()).resource_templates
     assert template.uri_template == "bitrix24://directories/{entityId}"
-    assert [found.name for found in (await client.list_prompts()).prompts] == [
+    assert [prompt.name for prompt in (await client.list_prompts()).prompts] == [
         "map_values",
         "explain_pipeline",
         "review_directories",

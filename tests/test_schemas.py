@@ -47,7 +47,7 @@ async def test_which_tools_are_listed(tools: list[Tool], read_tools: list[Tool])
 
 @pytest.mark.parametrize("name", READ_TOOLS + CHANGE_TOOLS)
 async def test_snapshot(tools: list[Tool], name: str) -> None:
-    (tool,) = (found for found in tools if found.name == name)
+    (tool,) = (candidate for candidate in tools if candidate.name == name)
     published = json.dumps(tool.model_dump(by_alias=True, mode="json", exclude_none=True), indent=2) + "\n"
     snapshot = SNAPSHOTS / f"{name}.json"
     if os.environ.get("UPDATE_SNAPSHOTS"):
@@ -115,10 +115,10 @@ async def test_output_schemas_describe_results_and_errors(tools: list[Tool]) -> 
 async def test_what_the_tools_cost_in_context(read_tools: list[Tool]) -> None:
     """In tokens; the benchmarks show how much room is left."""
     encoding = bpe_openai.get_encoding("o200k_base")
-    listed = [tool.model_dump(by_alias=True, mode="json", exclude_none=True) for tool in read_tools]
-    shown = [{key: tool[key] for key in ("name", "description", "inputSchema")} for tool in listed]
-    assert len(encoding.encode(json.dumps(shown, separators=(",", ":")))) <= 900
-    assert len(encoding.encode(json.dumps({"tools": listed}, separators=(",", ":")))) <= 2850
+    tools = [tool.model_dump(by_alias=True, mode="json", exclude_none=True) for tool in read_tools]
+    definitions = [{key: tool[key] for key in ("name", "description", "inputSchema")} for tool in tools]
+    assert len(encoding.encode(json.dumps(definitions, separators=(",", ":")))) <= 900
+    assert len(encoding.encode(json.dumps({"tools": tools}, separators=(",", ":")))) <= 2850
 
 
 def _keys(schema: Any) -> list[str]:
@@ -131,7 +131,7 @@ def _keys(schema: Any) -> list[str]:
 
 def _schemas(schema: Any) -> list[dict[str, Any]]:
     if isinstance(schema, list):
-        return [found for value in schema for found in _schemas(value)]
+        return [subschema for value in schema for subschema in _schemas(value)]
     if not isinstance(schema, dict):
         return []
-    return [schema, *(found for value in schema.values() for found in _schemas(value))]
+    return [schema, *(subschema for value in schema.values() for subschema in _schemas(value))]

@@ -117,11 +117,11 @@ async def test_misconfigured_it_still_starts_and_says_what_to_set(
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
 async def test_a_person_is_asked_over_stdio(portal: RunningPortal, tmp_path: Path, mode: str) -> None:
-    asked: list[str] = []
+    questions: list[str] = []
 
     async def answer(context: Any, params: Any) -> ElicitResult:
         del context
-        asked.append(params.message)
+        questions.append(params.message)
         return ElicitResult(action="accept", content={"confirm": True})
 
     writes = {"BITRIX24_WEBHOOK_URL": portal.webhook_url(), "BITRIX24_ALLOW_WRITES": "true"}
@@ -137,7 +137,7 @@ async def test_a_person_is_asked_over_stdio(portal: RunningPortal, tmp_path: Pat
     assert all(line in written for line in lines)
     intent, outcome = map(json.loads, lines)
     assert (intent["event"], outcome["id"], outcome["outcome"]) == ("intent", intent["id"], "done")
-    assert "add PODCAST: Podcast" in asked[0]
+    assert "add PODCAST: Podcast" in questions[0]
     assert portal.portal.store.of("SOURCE")[-1].status_id == "PODCAST"
 
 
@@ -237,7 +237,7 @@ server.wait()
 
 @pytest.mark.skipif(not hasattr(os, "getppid") or sys.platform == "win32", reason="POSIX tells who the parent is")
 def test_ends_when_its_client_is_killed_while_a_sibling_holds_the_pipe(
-    tmp_path: Path, gone: Callable[[int], bool]
+    tmp_path: Path, process_ended: Callable[[int], bool]
 ) -> None:
     """Orphaned servers by the hundred come from pipes that other children inherited: stdin never ends."""
     reader, writer = os.pipe()  # this process is the sibling that keeps `writer` open
@@ -250,7 +250,7 @@ def test_ends_when_its_client_is_killed_while_a_sibling_holds_the_pipe(
     assert b"serverInfo" in client.stdout.readline()
     client.kill()
     client.wait()
-    assert gone(server)
+    assert process_ended(server)
     os.close(reader)
     os.close(writer)
     client.stdout.close()

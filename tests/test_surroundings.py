@@ -48,8 +48,8 @@ def hostile_folder(tmp_path: Path, way: list[str]) -> Path:
     """
     folder = tmp_path / "repository"
     folder.mkdir()
-    listed = subprocess.run([sys.executable, "-P", "-c", EVERY_MODULE], capture_output=True, text=True, check=True)
-    modules, python_itself = listed.stdout.splitlines()
+    process = subprocess.run([sys.executable, "-P", "-c", EVERY_MODULE], capture_output=True, text=True, check=True)
+    modules, python_itself = process.stdout.splitlines()
     names = {*modules.split(), "sitecustomize", "usercustomize"} - {"__main__", "bitrix24_directories"}
     if way == WAYS["module"]:
         names -= {*python_itself.split()}

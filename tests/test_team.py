@@ -46,8 +46,8 @@ async def test_tools_resources_and_prompts_over_http(team: TeamServer, mode: str
     anna = team.add("anna")
     async with team.running(), team.client(anna, mode) as client:
         assert len((await client.list_tools()).tools) == 10
-        found = await called(client, "get_directory_items", **STAGES)
-        assert [item["statusId"] for item in found["items"]][:2] == ["NEW", "PREPARATION"]
+        result = await called(client, "get_directory_items", **STAGES)
+        assert [item["statusId"] for item in result["items"]][:2] == ["NEW", "PREPARATION"]
         assert (await called(client, "get_directory_usage", **STAGES))["records"] > 0
         read = await client.read_resource("bitrix24://directories/SOURCE")
         assert "CALL: Call" in read.contents[0].text  # type: ignore[union-attr]
@@ -175,12 +175,12 @@ async def test_who_sees_other_pipelines_shares_nothing(team: TeamServer) -> None
             await called(client, "get_directory_items", **STAGES)
         hidden = portal.store.directories.pop("DEAL_STAGE_2")  # for bert, who asks now
         async with team.client(bert) as client:
-            listed = await called(client, "list_directories")
-            assert "DEAL_STAGE_2" not in [one["entityId"] for one in listed["directories"]]
+            answer = await called(client, "list_directories")
+            assert "DEAL_STAGE_2" not in [directory["entityId"] for directory in answer["directories"]]
         portal.store.directories["DEAL_STAGE_2"] = hidden
         async with team.client(anna) as client:
-            listed = await called(client, "list_directories")
-            assert "DEAL_STAGE_2" in [one["entityId"] for one in listed["directories"]]
+            answer = await called(client, "list_directories")
+            assert "DEAL_STAGE_2" in [directory["entityId"] for directory in answer["directories"]]
 
 
 async def test_counts_are_each_persons_own(team: TeamServer) -> None:
@@ -189,8 +189,8 @@ async def test_counts_are_each_persons_own(team: TeamServer) -> None:
         async with team.client(anna) as client:
             whole = (await called(client, "get_directory_usage", entityId="STATUS"))["records"]
         portal = team.portal.portal
-        kept = portal.store.records.all
-        portal.store.records.all = {key: values for key, values in kept.items() if key[0] != 1 or key[1] % 2}
+        records = portal.store.records.all
+        portal.store.records.all = {key: values for key, values in records.items() if key[0] != 1 or key[1] % 2}
         async with team.client(bert) as client:
             less = (await called(client, "get_directory_usage", entityId="STATUS"))["records"]
         async with team.client(anna) as client:
@@ -277,28 +277,28 @@ async def test_list_says_when_people_called_last(
         assert main(["person", "list"]) == 0
         return {line.partition(":")[0]: line.rpartition("; ")[2] for line in capsys.readouterr().out.splitlines()}
 
-    kept = log.with_name("audit.jsonl.seen.json")
+    seen_file = log.with_name("audit.jsonl.seen.json")
     for name in ("anna", "bert"):
         team = TeamServer(portal, tmp_path, audit_log=str(log))
         token = team.add(name)
         async with team.running(), team.client(token) as client:
             await called(client, "get_directory_items", **STAGES)
             with anyio.fail_after(5):
-                while name not in (kept.read_text() if kept.exists() else ""):  # noqa: ASYNC110 - until it is kept
+                while name not in (seen_file.read_text() if seen_file.exists() else ""):  # noqa: ASYNC110 - until it is kept
                     await anyio.sleep(0.02)
             if name == "anna":
                 team.add("carl")
     lines = await anyio.to_thread.run_sync(listed)
     assert [text[:12] for text in lines.values()] == ["last seen 20", "not seen yet", "last seen 20"]
-    assert kept.stat().st_mode & 0o777 == 0o600
-    kept.write_text("[broken")
+    assert seen_file.stat().st_mode & 0o777 == 0o600
+    seen_file.write_text("[broken")
     assert set((await anyio.to_thread.run_sync(listed)).values()) == {"not seen yet"}
-    kept.write_text(f'{{"anna": 1{"0" * 400}, "bert": Infinity, "carl": NaN}}')
+    seen_file.write_text(f'{{"anna": 1{"0" * 400}, "bert": Infinity, "carl": NaN}}')
     assert set((await anyio.to_thread.run_sync(listed)).values()) == {"not seen yet"}
     async with team.running(), team.client(token) as client:
         await called(client, "get_directory_items", **STAGES)
     assert (await anyio.to_thread.run_sync(listed))["bert"].startswith("last seen 20")  # kept at the end, too
-    kept.write_text(json.dumps({"anna": 1.0}))  # somebody of the same name, before
+    seen_file.write_text(json.dumps({"anna": 1.0}))  # somebody of the same name, before
     assert (await anyio.to_thread.run_sync(listed))["anna"] == "not seen yet"
 
 

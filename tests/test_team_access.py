@@ -187,10 +187,10 @@ SECRET = {"entityId": "webhook0secret01", "entity": "https://portal/rest/1/x/", 
         ({"method": 5, "params": {"arguments": []}}, {"method": None, "tool": None}),
     ],
 )
-def test_only_what_is_spelt_like_an_id_is_logged(message: dict[str, Any], found: dict[str, Any]) -> None:
+def test_only_what_is_spelt_like_an_id_is_logged(message: dict[str, Any], logged: dict[str, Any]) -> None:
     params = message["params"]
     name = params.get("name") if isinstance(params, dict) else None
-    expected = {"method": "tools/call", "tool": name, **found}
+    expected = {"method": "tools/call", "tool": name, **logged}
     assert asked_for(message) == {key: value for key, value in expected.items() if value is not None}
 
 

@@ -86,8 +86,8 @@ async def test_a_call_waits_for_its_turn_no_longer_than_it_may_take(
     anna = team.add("anna")
     async with team.running(), team.client(anna) as client, anyio.create_task_group() as tasks:
         await called(client, "get_directory_items", **STAGES)
-        place = team.team._places.place("anna")  # noqa: SLF001 - a call that takes long
-        async with place:
+        seat = team.team._places.place("anna")  # noqa: SLF001 - a call that takes long
+        async with seat:
             arguments = {"entityId": "SOURCE"} | ({"name": "Fax"} if tool == "add_directory_item" else {})
             with anyio.fail_after(3):
                 result = await called(client, tool, **arguments)

@@ -58,11 +58,11 @@ def test_people_come_and_go(
     assert run(capsys, "person", "add", "bert", "--webhook-file", "-")[0] == 0
     assert run(capsys, "person", "add", "carl")[0] == 0
     assert run(capsys, "person", "add", "dora", "--oauth", "--write")[0] == 0
-    _, listed, note = run(capsys, "person", "list")
+    _, table, note = run(capsys, "person", "list")
     webhook = f"(webhook of user 1 on {portal.address}/rest/)"
     now = datetime.now(UTC)
     today = {(now - timedelta(minutes=minutes)).strftime("; created %Y-%m-%d %H:%M UTC") for minutes in (0, 1)}
-    lines = listed.splitlines()
+    lines = table.splitlines()
     assert {line[line.index("; ") :] for line in lines} <= today
     assert [line.partition("; ")[0] for line in lines] == [
         f"anna: directories:read directories:write records:read records:write {webhook}",
@@ -70,7 +70,7 @@ def test_people_come_and_go(
         "carl: directories:read records:read (shared)",
         "dora: directories:read directories:write records:read records:write (application)",
     ]
-    assert "demoadmin" not in listed
+    assert "demoadmin" not in table
     assert note == "When people called last is kept where BITRIX24_AUDIT_LOG or BITRIX24_REDIS_URL is set.\n"
     _, other, _ = run(capsys, "person", "rotate", "anna")
     assert other != token
@@ -133,10 +133,10 @@ def test_another_webhook_and_other_scopes_leave_the_token(
 
 
 def known(path: Path) -> list[Person]:
-    found = People(path)
-    found.make_sure()
-    assert not found.trouble
-    return [*found.all()]
+    registry = People(path)
+    registry.make_sure()
+    assert not registry.trouble
+    return [*registry.all()]
 
 
 @pytest.mark.parametrize("command", ["add", "webhook"])
@@ -147,8 +147,8 @@ def test_a_webhook_that_the_portal_refuses_is_not_taken(
         run(capsys, "person", "add", "anna")
     before = people.read_text() if people.exists() else ""
     Path("webhook.txt").write_text(portal.webhook_url("wrongwebhook0001"))
-    given = ["person", command, "anna", "--webhook-file", "webhook.txt"]
-    code, out, message = run(capsys, *given)
+    argv = ["person", command, "anna", "--webhook-file", "webhook.txt"]
+    code, out, message = run(capsys, *argv)
     assert (code, out) == (1, "")
     assert message.startswith(
         "anna's webhook is not taken, for the portal refuses it: The portal does not know this webhook"
@@ -158,7 +158,7 @@ def test_a_webhook_that_the_portal_refuses_is_not_taken(
     assert not [word for word in ("BITRIX24_WEBHOOK_URL", "claude", "wrongwebhook") if word in message]
     assert (people.read_text() if people.exists() else "") == before
     assert portal.methods_called.count("crm.status.entity.types") <= 1
-    assert run(capsys, *given, "--unchecked")[0] == 0
+    assert run(capsys, *argv, "--unchecked")[0] == 0
     assert "wrongwebhook0001" in people.read_text()
 
 
@@ -222,7 +222,7 @@ def test_who_has_a_line_that_is_no_persons_can_be_taken_out_or_put_right(
         )
     assert run(capsys, "person", "remove", "a b")[0] == 0
     assert run(capsys, "person", "scopes", "eva", "--read-only") == (0, "", "")
-    assert [one.name for one in known(people)] == ["zoe", "eva"]
+    assert [person.name for person in known(people)] == ["zoe", "eva"]
     assert b"ud83d" in people.read_bytes()
 
 
@@ -342,9 +342,9 @@ class TestImport:
         head, *rows = written.read_text().splitlines()
         assert head == "name,token"
         tokens = dict(row.split(",") for row in rows)
-        found = People(people)
-        assert [found.with_token(token) for token in tokens.values()] == [found.named(name) for name in tokens]
-        assert [(one.name, one.scopes, one.webhook is not None) for one in found.all()] == [
+        registry = People(people)
+        assert [registry.with_token(token) for token in tokens.values()] == [registry.named(name) for name in tokens]
+        assert [(person.name, person.scopes, person.webhook is not None) for person in registry.all()] == [
             ("zoe", READING, False), ("anna", SCOPES, True), ("bert", READING, True), ("carl", READING, False),
         ]  # fmt: skip
         assert not any(token in people.read_text() for token in tokens.values())
@@ -353,7 +353,7 @@ class TestImport:
     def test_as_spreadsheets_write_it(self, people: Path, capsys: pytest.CaptureFixture[str], head: str) -> None:
         row = "No;anna;" if ";" in head else 'anna,"",NO'
         assert self.give(capsys, f"{head}\r\n{row}\r\n\r\n")[0] == 0
-        assert [one.name for one in known(people)] == ["anna"]
+        assert [person.name for person in known(people)] == ["anna"]
 
     @pytest.mark.parametrize(
         ("text", "words"),
@@ -495,8 +495,8 @@ def served(portal: RunningPortal) -> Iterator[tuple[subprocess.Popen[str], str]]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
-            if found := re.search(r"Serving MCP on (\S+)", line):
-                yield process, found[1]
+            if match := re.search(r"Serving MCP on (\S+)", line):
+                yield process, match[1]
                 break
         process.kill()
 

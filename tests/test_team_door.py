@@ -115,13 +115,13 @@ DEAF = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("who", DEAF)
+@pytest.mark.parametrize("caller", DEAF)
 async def test_who_does_not_read_the_answers_is_not_waited_for(
-    team: TeamServer, monkeypatch: pytest.MonkeyPatch, who: str
+    team: TeamServer, monkeypatch: pytest.MonkeyPatch, caller: str
 ) -> None:
     monkeypatch.setattr(door, "SECONDS", 0.3)
     token, length = team.add("anna").encode(), str(len(LISTED)).encode()
-    rest, times = DEAF[who]
+    rest, times = DEAF[caller]
     request = b"POST /mcp HTTP/1.1\r\nhost: HOST\r\n" + rest.replace(b"TOKEN", token).replace(b"LENGTH", length)
     async with team.running(), anyio.create_task_group() as tasks:
         assert team.http is not None
@@ -271,10 +271,10 @@ def served_with_few_descriptors(portal: RunningPortal, folder: Path) -> Iterator
     with log.open("wb") as errors, subprocess.Popen(limited, env=environment, stderr=errors, cwd=folder) as process:
         try:
             until = time.monotonic() + 20
-            while not (found := re.search(r"http://\S+/mcp", log.read_text())):
+            while not (match := re.search(r"http://\S+/mcp", log.read_text())):
                 assert time.monotonic() < until, log.read_text()
                 time.sleep(0.05)
-            yield found[0], token, log
+            yield match[0], token, log
         finally:
             process.terminate()
 
@@ -299,15 +299,15 @@ async def test_requests_that_are_on_their_way_when_the_server_ends_are_answered(
     async with team.running():
         host, port = team.url.removeprefix("http://").split(":")
         request = HEALTH.replace(b"HOST", f"{host}:{port}".encode())
-        async with connected(team) as open_before, connected(team) as silent, connected(team, HEALTH) as kept:
-            while b"ok" not in await kept.receive():
+        async with connected(team) as open_before, connected(team) as silent, connected(team, HEALTH) as keep_alive:
+            while b"ok" not in await keep_alive.receive():
                 pass
             with socket.create_connection((host, int(port))) as not_accepted:
                 not_accepted.sendall(request)
                 async with anyio.create_task_group() as ending:
                     ending.start_soon(team.end)  # what was connected without the event loop cannot be accepted by now
                     await anyio.wait_all_tasks_blocked()
-                    for stream in (open_before, kept):
+                    for stream in (open_before, keep_alive):
                         await stream.send(request)
                         answer = await rest_of(stream)
                         assert answer.startswith(b"HTTP/1.1 200")

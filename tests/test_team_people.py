@@ -69,9 +69,9 @@ def serving(folder: Path, **environment: str) -> Iterator[Served]:
         environment = clean_environment(**people, **environment)
         process = subprocess.Popen(command, env=environment, cwd=folder, stderr=errors)
     try:
-        while (found := re.search(r"Serving MCP on (\S+)/mcp", log.read_text())) is None:
+        while (match := re.search(r"Serving MCP on (\S+)/mcp", log.read_text())) is None:
             assert process.poll() is None, log.read_text()
-        served = Served(found[1], log)
+        served = Served(match[1], log)
         yield served
     finally:
         process.terminate()
@@ -244,8 +244,8 @@ def test_root_keeps_owner_group_and_mode(
     os.chown(path, USER, USER - 1)
     path.chmod(0o400)
     assert main(["person", "rotate", "anna"]) == 0
-    found = path.stat()
-    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (USER, USER - 1, 0o400)
+    status = path.stat()
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (USER, USER - 1, 0o400)
     lock.unlink()
     assert main(["person", "add", "bert"]) == 0
     assert lock.stat().st_uid == USER

@@ -146,10 +146,10 @@ async def _read_again() -> None:
         assert await ask("SOURCE", "INDUSTRY", "HONORIFIC") == []
         await anyio.sleep(210)
         portal.refuse_in_batch = {"HONORIFIC": "no"}
-        request, *others = await ask("SOURCE", "INDUSTRY")
+        request, *rest = await ask("SOURCE", "INDUSTRY")
         assert all(name in request for name in ("SOURCE", "INDUSTRY", "HONORIFIC"))
         assert "EMPLOYEES" not in request  # nobody has asked for it again
-        assert not any("SOURCE" in other or "INDUSTRY" in other for other in others)  # but fields
+        assert not any("SOURCE" in other or "INDUSTRY" in other for other in rest)  # but fields
         portal.refuse_in_batch = {}
         await anyio.sleep(FAILURE_SECONDS)
         assert await ask("HONORIFIC") == ["{'entityId': 'HONORIFIC'}"]

@@ -63,8 +63,8 @@ def test_what_a_name_is_spelt_with_stays(text: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "shown"), SMUGGLED)
-def test_what_nobody_sees_goes(text: str, shown: str) -> None:
-    assert one_line(text, 100) == shown
+def test_what_nobody_sees_goes(text: str, expected: str) -> None:
+    assert one_line(text, 100) == expected
 
 
 def test_no_joiner_is_left_where_a_name_is_cut() -> None:
@@ -76,12 +76,12 @@ def test_no_joiner_is_left_where_a_name_is_cut() -> None:
 @settings(max_examples=examples(1000))
 @given(st.lists(CHARACTERS).map("".join) | st.text(), st.integers(1, 12))
 def test_any_text(text: str, limit: int) -> None:
-    shown = one_line(text, limit)
-    assert len(shown) <= limit
-    assert one_line(shown, limit) == shown
-    assert len(shown.splitlines()) <= 1
-    for match in INVISIBLE.finditer(shown):
-        before, after = shown[: match.start()], shown[match.end() :]
+    line = one_line(text, limit)
+    assert len(line) <= limit
+    assert one_line(line, limit) == line
+    assert len(line.splitlines()) <= 1
+    for match in INVISIBLE.finditer(line):
+        before, after = line[: match.start()], line[match.end() :]
         assert before
         assert match[0] in (ZWNJ, ZWJ, AS_TEXT, AS_PICTURE)
         if match[0] in (ZWNJ, ZWJ):
@@ -98,9 +98,9 @@ def test_any_text(text: str, limit: int) -> None:
 def test_codes_are_quoted_with_all_that_they_hold(text: str) -> None:
     assert INVISIBLE.search(quoted(text)) is None
     assert json.loads(quoted(text)) == text
-    shown = shown_code(text)
-    assert shown == text or json.loads(shown) == text
-    assert INVISIBLE.search(shown) is None
+    printed = shown_code(text)
+    assert printed == text or json.loads(printed) == text
+    assert INVISIBLE.search(printed) is None
 
 
 @pytest.mark.parametrize(("typed", "name"), [("میخواهم", I_WANT), ("क\u094dष", KSHA)])
@@ -121,5 +121,5 @@ def test_names_are_found_without_their_joiners(typed: str, name: str) -> None:
         ("\u2764\ufe0f", "\u2764\ufe0f"),
     ],
 )
-def test_an_id_as_it_came(text: str, shown: str) -> None:
-    assert shown_id(text, 20) == shown
+def test_an_id_as_it_came(text: str, expected: str) -> None:
+    assert shown_id(text, 20) == expected

@@ -46,7 +46,7 @@ def records(portal: RunningPortal, number: int) -> list[Values]:
 
 
 def items(portal: RunningPortal, entity_id: str) -> list[tuple[str, str, str, str]]:
-    return [(one.status_id, one.name, one.color, one.semantics) for one in portal.portal.store.of(entity_id)]
+    return [(item.status_id, item.name, item.color, item.semantics) for item in portal.portal.store.of(entity_id)]
 
 
 def snapshot(portal: RunningPortal) -> Any:
@@ -256,8 +256,8 @@ class Portals:
             (LEAD, number): lead | {"id": number, "sourceId": source} for number, source in enumerate(leads, 1)
         }
         store.all |= {
-            (DEAL, number): deal | {"id": number, "ufCrm_1724077761": of, "ufCrm_1724077760": None, "sourceId": None}
-            for number, of in enumerate(deals, 1000)
+            (DEAL, number): deal | {"id": number, "ufCrm_1724077761": codes, "ufCrm_1724077760": None, "sourceId": None}
+            for number, codes in enumerate(deals, 1000)
         }
 
     async def merge(self, entity_id: str, codes: list[str], into: str, log: str) -> None:
@@ -303,19 +303,19 @@ def test_only_what_was_planned_moves_and_undo_restores_it(
     anyio.run(portals.merge, entity_id, codes, into, str(log), backend_options={"loop_factory": VirtualClockLoop})
     portals.portal.portal.fail_write = None
 
-    gone = {code.rstrip(" ").casefold() for code in codes}
+    removed = {code.rstrip(" ").casefold() for code in codes}
 
     def expected(value: Any) -> Any:
         if isinstance(value, list):
-            return list(dict.fromkeys(into if one.casefold() in gone else one for one in value))
-        return into if value and value.rstrip(" ").casefold() in gone else value
+            return list(dict.fromkeys(into if code.casefold() in removed else code for code in value))
+        return into if value and value.rstrip(" ").casefold() in removed else value
 
     after = portals.portal.portal.store.records.all
     for key, values in before.items():
         changed = values | {field: expected(values[field])} if key[0] == number else values
         assert after[key] == changed
     gone_items = {*codes} - {"CALL"}  # a system item stays
-    assert [one[0] for one in items(portals.portal, entity_id)] == [one[0] for one in had if one[0] not in gone_items]
+    assert [item[0] for item in items(portals.portal, entity_id)] == [item[0] for item in had if item[0] not in gone_items]
 
     if log.exists() and log.read_text():
         assert main(["undo", str(log), "--yes"]) == 0

@@ -26,9 +26,9 @@ async def usage(portal: RunningPortal, entity_id: str, **more: Any) -> Said:
 def only_sources(portal: RunningPortal, *values: Any, number: int = 1) -> None:
     """Leave as many records of a type as there are values, each with one of them as its source."""
     records = portal.portal.store.records
-    kept = records.of(number)[: len(values)]
-    records.all = {(number, values["id"]): values for values in kept}
-    for record, value in zip(kept, values, strict=True):
+    remaining = records.of(number)[: len(values)]
+    records.all = {(number, values["id"]): values for values in remaining}
+    for record, value in zip(remaining, values, strict=True):
         record["sourceId"] = value
 
 
@@ -63,15 +63,15 @@ async def test_a_record_with_two_fields_of_a_directory_is_one_record(portal: Run
     assert result.structured["records"] == 2
     assert counts(result)["CALL"] == 3
     assert "CALL: Call - 1 deal.SOURCE_ID, 2 deal.UF_CRM_1724077760" in result.text
-    one = await usage(portal, "deal.UF_CRM_1724077760")
-    assert (one.structured["records"], counts(one)["CALL"]) == (2, 2)
+    single = await usage(portal, "deal.UF_CRM_1724077760")
+    assert (single.structured["records"], counts(single)["CALL"]) == (2, 2)
 
 
 async def test_stages_are_counted_in_their_pipeline(portal: RunningPortal) -> None:
     result = await usage(portal, "DEAL_STAGE_1")
     deals = [deal for deal in portal.portal.store.records.of(2) if deal["categoryId"] == 1]
     assert counts(result) == {
-        code: found for code in counts(result) if (found := _with(deals, "stageId", code)) or True
+        code: number for code in counts(result) if (number := _with(deals, "stageId", code)) or True
     }
     assert result.structured["records"] == len(deals)
     assert "unknown" not in result.structured
@@ -126,21 +126,21 @@ async def test_letter_case_and_blanks_at_the_end_do_not_matter_to_the_portal(por
 async def test_more_unknown_codes_than_a_page_shows(portal: RunningPortal, codes: int) -> None:
     only_sources(portal, *(f"OLD_{number % codes}" for number in range(90)))
     result = await usage(portal, "lead.SOURCE_ID")
-    found = {one["code"]: one["count"] for one in result.structured["unknown"]}
+    counted = {row["code"]: row["count"] for row in result.structured["unknown"]}
     carried = Counter(f"OLD_{number % codes}" for number in range(90))
-    assert found == {code: carried[code] for code in found}
+    assert counted == {code: carried[code] for code in counted}
     assert result.structured["unknownCodes"] == len(carried)
-    assert len(found) >= min(codes, 30)
+    assert len(counted) >= min(codes, 30)
     assert "Not in the directory: " + ("1 code" if codes == 1 else f"{codes} codes") + ", in 90 records" in result.text
     assert "partial" not in result.structured
-    assert all(len(one["ids"]) == min(5, one["count"]) for one in result.structured["unknown"])
+    assert all(len(row["ids"]) == min(5, row["count"]) for row in result.structured["unknown"])
 
 
 async def test_a_directory_without_items(portal: RunningPortal) -> None:
     portal.portal.store.records.of(1)[0]["ufCrm_1724077700"] = "GOLD"
     result = await usage(portal, "PARTNER_LEVEL")
     assert result.structured["items"] == []
-    assert [one["code"] for one in result.structured["unknown"]] == ["GOLD"]
+    assert [row["code"] for row in result.structured["unknown"]] == ["GOLD"]
 
 
 async def test_what_nobody_can_count_is_not_called_unused(portal: RunningPortal) -> None:
@@ -188,31 +188,31 @@ async def test_a_portal_too_slow_to_count_all(portal: PortalInProcess) -> None:
         result = await someone.call("get_directory_usage", entityId="SOURCE")
     assert not result.is_error, result.text
     assert "records" in result.structured
-    assert any("counts could not be made" in what for what in result.structured["partial"])
+    assert any("counts could not be made" in note for note in result.structured["partial"])
     assert any("count" not in item for item in result.structured["items"])
 
 
 @pytest.mark.virtual_clock
 async def test_progress_tells_how_far_it_is(portal: PortalInProcess) -> None:
     portal.order(method="batch", delay=3)
-    told: list[tuple[float, float | None, str | None]] = []
+    reports: list[tuple[float, float | None, str | None]] = []
 
     async def tell(progress: float, total: float | None, message: str | None) -> None:
-        told.append((progress, total, message))
+        reports.append((progress, total, message))
 
     async with assistant(portal, mode="legacy") as someone:
         await someone.client.call_tool("get_directory_usage", {"entityId": "SOURCE"}, progress_callback=tell)
     await anyio.lowlevel.checkpoint()
-    assert any("the portal to count records (50 of 101 counts)" in (message or "") for *_, message in told), told
+    assert any("the portal to count records (50 of 101 counts)" in (message or "") for *_, message in reports), reports
 
 
 async def test_counts_are_kept_and_counted_anew(portal: RunningPortal) -> None:
     async with assistant(portal) as someone:
         first = await someone.call("get_directory_usage", entityId="lead.SOURCE_ID")
-        asked = len(portal.portal.calls)
+        calls_before = len(portal.portal.calls)
         only_sources(portal, "CALL")
         assert (await someone.call("get_directory_usage", entityId="lead.SOURCE_ID")).structured == first.structured
-        assert len(portal.portal.calls) == asked
+        assert len(portal.portal.calls) == calls_before
         fresh = await someone.call("get_directory_usage", entityId="lead.SOURCE_ID", fresh=True)
     assert fresh.structured["records"] == 1
 
@@ -237,12 +237,12 @@ async def test_any_records_are_counted(values: list[str | None]) -> None:
     only_sources(portal, *values)
     result = await usage(portal, "lead.SOURCE_ID")
     folded = Counter(value.rstrip(" ").casefold() for value in values if value)
-    known = {item["statusId"].casefold(): item["count"] for item in result.structured["items"]}
-    assert {code: count for code, count in known.items() if count} == {
-        code: count for code, count in folded.items() if code in known
+    item_counts = {item["statusId"].casefold(): item["count"] for item in result.structured["items"]}
+    assert {code: count for code, count in item_counts.items() if count} == {
+        code: count for code, count in folded.items() if code in item_counts
     }
     unknown: Counter[str] = Counter()
-    for one in result.structured.get("unknown", []):
-        unknown[one["code"].rstrip(" ").casefold()] += one["count"]
-    assert unknown == {code: count for code, count in folded.items() if code not in known}
+    for row in result.structured.get("unknown", []):
+        unknown[row["code"].rstrip(" ").casefold()] += row["count"]
+    assert unknown == {code: count for code, count in folded.items() if code not in item_counts}
     assert result.structured["records"] == sum(folded.values())

@@ -47,11 +47,11 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str, str], i
 
     def order(count: Callable[[str, str], int]) -> None:
         def run(store: Any, user: Any, method: str, params: Any) -> Answer:
-            asked = params["filter"] if method == "crm.item.list" else {}
-            field = next((key for key in asked if key.startswith("=")), None)
+            condition = params["filter"] if method == "crm.item.list" else {}
+            field = next((key for key in condition if key.startswith("=")), None)
             if field is None:
-                return Answer({"items": []}, total=0) if asked else real(store, user, method, params)
-            return Answer({"items": []}, total=count(field, asked[field]))
+                return Answer({"items": []}, total=0) if condition else real(store, user, method, params)
+            return Answer({"items": []}, total=count(field, condition[field]))
 
         monkeypatch.setattr("bitrix24_directories.portal.app.run", run)
 
@@ -124,12 +124,12 @@ async def test_each_item_comes_once_and_in_order(counted: Any, codes: list[str],
     for code in codes:
         portal.portal.store.add("SOURCE", code, f"Name {code * 5}")
     stored = [item.status_id for item in portal.portal.store.of("SOURCE")]
-    how_many = {code: counts[place % len(counts)] for place, code in enumerate(stored)}
+    how_many = {code: counts[index % len(counts)] for index, code in enumerate(stored)}
     counted(lambda _field, code: how_many.get(code, 0))
     async with assistant(portal, timeout=600) as someone:
-        listed = (await someone.call("get_directory_items", entityId="SOURCE")).structured["items"]
+        directory_items = (await someone.call("get_directory_items", entityId="SOURCE")).structured["items"]
         items = await through(someone, "lead.SOURCE_ID")
-    order = sorted(listed, key=lambda item: -how_many.get(item["statusId"], 0))
+    order = sorted(directory_items, key=lambda item: -how_many.get(item["statusId"], 0))
     assert [item["statusId"] for item in items] == [item["statusId"] for item in order]
 
 
@@ -164,18 +164,18 @@ async def test_unknown_codes_are_bounded_and_counted() -> None:
     bounded(result)
     unknown = result.structured["unknown"]
     assert len(unknown) < 130
-    counts = [one["count"] for one in unknown]
+    counts = [row["count"] for row in unknown]
     assert counts == sorted(counts, reverse=True)
     assert counts[0] == max(codes.values())
-    known = result.structured["unknownCodes"]
-    assert known >= 130
-    assert f"Not in the directory: {known} codes, in " in result.text
-    shown = len({one["code"] for one in unknown})
-    assert f"{known - shown} more codes are not shown" in result.text
+    total = result.structured["unknownCodes"]
+    assert total >= 130
+    assert f"Not in the directory: {total} codes, in " in result.text
+    distinct = len({row["code"] for row in unknown})
+    assert f"{total - distinct} more codes are not shown" in result.text
     again = await ask(portal, "get_directory_usage", entityId="lead.SOURCE_ID", after="CALL", timeout=600)
     assert "unknown" not in again.structured
-    assert again.structured["unknownCodes"] == known
-    assert f"Not in the directory: {known} codes, in " in again.text
+    assert again.structured["unknownCodes"] == total
+    assert f"Not in the directory: {total} codes, in " in again.text
 
 
 async def test_fields_and_failures_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,8 +193,8 @@ async def test_fields_and_failures_are_bounded_too(monkeypatch: pytest.MonkeyPat
 
     def run(store: Any, user: Any, method: str, params: Any) -> Answer:
         if method == "crm.item.list":
-            asked = str(params["filter"])
-            return Answer({"items": []}, total=None if "UF_CRM_1" in asked or "ufCrm_1" in asked else 1)
+            condition = str(params["filter"])
+            return Answer({"items": []}, total=None if "UF_CRM_1" in condition or "ufCrm_1" in condition else 1)
         return real(store, user, method, params)
 
     monkeypatch.setattr("bitrix24_directories.portal.app.run", run)
@@ -202,8 +202,8 @@ async def test_fields_and_failures_are_bounded_too(monkeypatch: pytest.MonkeyPat
         result = await someone.call("get_directory_usage", entityId="SOURCE")
     bounded(result)
     assert result.structured["items"]
-    assert any("more" in what for what in result.structured["partial"])
-    assert any("more" in what for what in result.structured["fields"])
+    assert any("more" in note for note in result.structured["partial"])
+    assert any("more" in note for note in result.structured["fields"])
 
 
 async def test_most_used_first_and_then_what_was_not_counted(portal: PortalInProcess) -> None:

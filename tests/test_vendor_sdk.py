@@ -32,7 +32,7 @@ def sdk(tls_portal: RunningPortal) -> Sdk:
 def test_reads(sdk: Sdk) -> None:
     items = sdk.crm.status.entity.items(entity_id="DEAL_STAGE").values
     assert [(item.status_id, item.sort) for item in items][:2] == [("NEW", 10), ("PREPARATION", 20)]
-    types = {found.bitrix_id: found for found in sdk.crm.status.entity.types().values}
+    types = {value.bitrix_id: value for value in sdk.crm.status.entity.types().values}
     assert types["DEAL_STAGE_1"].category_id == 1
     assert types["DEAL_STAGE_1"].semantic_info is not None
     assert types["DEAL_STAGE_1"].semantic_info.final_success_field == "C1:WON"

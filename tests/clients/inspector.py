@@ -33,9 +33,9 @@ async def main() -> None:
         step.got = [tool["name"] for tool in inspector("--method", "tools/list")["tools"]]
     async with steps("convert") as step:
         step.got = [tool["name"] for tool in inspector("--method", "tools/list", "--strict")["tools"]]
-    for name, what in (("call", CALL), ("error", WRONG), ("ask", ADD)):
+    for name, step_call in (("call", CALL), ("error", WRONG), ("ask", ADD)):
         async with steps(name) as step:
-            step.got = call(*what)
+            step.got = call(*step_call)
     async with steps("read") as step:
         step.got = inspector("--method", "resources/read", "--uri", "bitrix24://directories/SOURCE")["contents"][0][
             "text"

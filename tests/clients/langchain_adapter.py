@@ -34,9 +34,9 @@ async def main() -> None:
         step.got = list(tools)
     async with steps("convert") as step:
         step.got = [convert_to_openai_tool(tool, strict=True)["function"]["name"] for tool in tools.values()]
-    for name, what in (("call", CALL), ("error", WRONG), ("ask", ADD)):
+    for name, step_call in (("call", CALL), ("error", WRONG), ("ask", ADD)):
         async with steps(name) as step:
-            step.got = await shown(*what)
+            step.got = await shown(*step_call)
     async with steps("read") as step:
         (blob,) = await client.get_resources("bitrix24", uris="bitrix24://directories/SOURCE")
         step.got = blob.as_string()

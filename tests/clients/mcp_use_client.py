@@ -27,9 +27,9 @@ async def main() -> None:
     session = await client.create_session("bitrix24")
     async with steps("list") as step:
         step.got = [tool.name for tool in await session.list_tools()]
-    for name, what in (("call", CALL), ("error", WRONG), ("ask", ADD)):
+    for name, call in (("call", CALL), ("error", WRONG), ("ask", ADD)):
         async with steps(name) as step:
-            step.got = text_of(await session.call_tool(*what))
+            step.got = text_of(await session.call_tool(*call))
     async with steps("read") as step:
         step.got = (await session.read_resource("bitrix24://directories/SOURCE")).contents[0].text
     await client.close_all_sessions()

@@ -27,9 +27,9 @@ async def main() -> None:
             made = [MCPUtil.to_function_tool(tool, server, convert_schemas_to_strict=True) for tool in tools.values()]
             assert all(tool.strict_json_schema for tool in made)
             step.got = [tool.name for tool in made]
-        for name, what in (("call", CALL), ("error", WRONG), ("ask", ADD)):
+        for name, call in (("call", CALL), ("error", WRONG), ("ask", ADD)):
             async with steps(name) as step:
-                step.got = await shown(*what)
+                step.got = await shown(*call)
         async with steps("read") as step:
             step.got = (await server.read_resource("bitrix24://directories/SOURCE")).contents[0].text
     steps.print()

@@ -41,9 +41,9 @@ async def main() -> None:
         return seen[0].content
 
     async with toolset:
-        for name, what in (("call", CALL), ("error", WRONG), ("ask", ADD)):
+        for name, call in (("call", CALL), ("error", WRONG), ("ask", ADD)):
             async with steps(name) as step:
-                step.got = await shown(*what)
+                step.got = await shown(*call)
         async with steps("list") as step:
             step.got = names
     steps.print()

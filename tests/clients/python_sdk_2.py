@@ -22,9 +22,9 @@ async def main() -> None:
     async with Client(parameters, elicitation_callback=accept) as client:
         async with steps("list") as step:
             step.got = [tool.name for tool in (await client.list_tools()).tools]
-        for name, what in (("call", CALL), ("error", WRONG), ("ask", ADD)):
+        for name, call in (("call", CALL), ("error", WRONG), ("ask", ADD)):
             async with steps(name) as step:
-                step.got = (await client.call_tool(*what)).content[0].text
+                step.got = (await client.call_tool(*call)).content[0].text
         async with steps("complete") as step:
             reference = ResourceTemplateReference(uri="bitrix24://directories/{entityId}")
             step.got = (await client.complete(reference, {"name": "entityId", "value": "deal_s"})).completion.values

@@ -85,8 +85,8 @@ class Client:
         )
         if done.returncode:
             return {step: {"failed": done.stderr[-500:]} for step in ("list", "call")}
-        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        return found
+        results: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return results
 
 
 CLIENTS = [

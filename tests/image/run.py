@@ -198,8 +198,8 @@ def healthy(process: int) -> bool:
 
 def child(process: int) -> int:
     """The only child of a process."""
-    (found,) = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    return int(found)
+    (child,) = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return int(child)
 
 
 def run(*command: str) -> str:

@@ -72,8 +72,8 @@ def installed(home: Path, *packages: str) -> Path:
 def started_from(folder: Path, bin_folder: Path) -> None:
     """Start the server as the manifest says, and let it list its tools."""
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    given = {"webhook_url": WEBHOOK}
-    values = {name: given.get(name, field.get("default")) for name, field in manifest["user_config"].items()}
+    settings = {"webhook_url": WEBHOOK}
+    values = {name: settings.get(name, field.get("default")) for name, field in manifest["user_config"].items()}
 
     def filled(text: str) -> str:
         for name, value in values.items():

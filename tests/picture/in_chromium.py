@@ -80,8 +80,8 @@ class Host:
     async def violations(self) -> list[str]:
         """What axe finds, in the frame itself: a sandboxed one cannot be looked into from outside."""
         await self.frame.evaluate((INSTALLED / "node_modules/axe-core/axe.min.js").read_text())
-        found = await self.frame.evaluate("axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})")
-        return [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in found["violations"]]
+        report = await self.frame.evaluate("axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})")
+        return [f"{violation['id']}: {violation['nodes'][0]['html'][:200]}" for violation in report["violations"]]
 
     async def overflows(self) -> bool:
         return bool(await self.frame.evaluate("document.documentElement.scrollWidth > innerWidth"))
@@ -141,11 +141,11 @@ def compare(name: str, shot: bytes, folder: Path = SHOTS) -> None:
     font = subprocess.run(["fc-match", "system-ui"], capture_output=True, text=True, check=False).stdout
     if "DejaVu Sans" not in font:
         pytest.skip(f"the screenshots are in DejaVu Sans, and this system draws in {font.strip() or 'no known font'}")
-    kept = folder / f"{name}.png"
+    screenshot = folder / f"{name}.png"
     if os.environ.get("UPDATE_PICTURES"):
-        Image.open(io.BytesIO(shot)).convert("P", palette=Image.Palette.ADAPTIVE).save(kept, optimize=True)
+        Image.open(io.BytesIO(shot)).convert("P", palette=Image.Palette.ADAPTIVE).save(screenshot, optimize=True)
         return
-    ours, theirs = (Image.open(source).convert("RGB") for source in (io.BytesIO(shot), kept))
+    ours, theirs = (Image.open(source).convert("RGB") for source in (io.BytesIO(shot), screenshot))
     (INSTALLED / f"{name}.png").write_bytes(shot)
     assert ours.width == theirs.width, name
     assert abs(ours.height - theirs.height) <= 8, name
