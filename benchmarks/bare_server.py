@@ -28,7 +28,8 @@ TEXT = "\n".join(["DEAL_STAGE: 8 items, in order (code: name)", *(f"{code}: {nam
 STRUCTURED = {
     "entityId": "DEAL_STAGE",
     "items": [
-        {"statusId": code, "name": name, "sort": 10 * position} for position, (code, name) in enumerate(STAGES.items(), 1)
+        {"statusId": code, "name": name, "sort": 10 * position}
+        for position, (code, name) in enumerate(STAGES.items(), 1)
     ],
     "total": 8,
 }

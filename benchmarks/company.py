@@ -34,7 +34,7 @@ from bitrix24_directories.team.people import People, Person
 from bitrix24_directories.team.team import Team
 
 sys.path.append(str(HERE.parent / "tests"))
-from support import RunningPortal, Stage, VirtualClockLoop, served
+from support import PortalHost, RunningPortal, VirtualClockLoop, serve_http
 from team_support import ACCEPT, TeamServer, called_by, calling
 
 DIRECTORIES = ["DEAL_STAGE", "SOURCE", "STATUS", "DEAL_TYPE", "INDUSTRY", "CONTACT_TYPE", "COMPANY_TYPE", "HONORIFIC"]
@@ -110,9 +110,9 @@ def company() -> Iterator[Figure]:
         yield Figure(f"{people} people, {whole}: portal requests for 100 calls", requests, 2.1 if judged else 100)
         yield Figure("the same: 99th percentile of a call outside imports", late, 2 if judged else 30, " s")
         yield Figure("the same: requests refused, and calls that failed", failed, 0 if judged else morning.calls)
-    stage = Stage()
-    with tempfile.TemporaryDirectory() as folder, served(stage) as address:
-        team = TeamServer(RunningPortal(stage.portal, address), Path(folder), access_log="off")
+    host = PortalHost()
+    with tempfile.TemporaryDirectory() as folder, serve_http(host) as address:
+        team = TeamServer(RunningPortal(host.portal, address), Path(folder), access_log="off")
         waits, refused = anyio.run(at_once, team)
     yield Figure(f"{AT_ONCE} calls at once by one person, over HTTP: refused", refused, 0)
     yield Figure("the same: the last of them answered after", max(waits), 5, " s")

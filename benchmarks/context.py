@@ -13,7 +13,7 @@ from figures import HERE, Figure, count
 from bitrix24_directories.portal import DemoPortal
 
 sys.path.append(str(HERE.parent / "tests"))
-from support import Assistant, PortalInProcess, assistant
+from support import Assistant, PortalInProcess, connect
 
 
 def context() -> Iterator[Figure]:
@@ -26,26 +26,26 @@ def context() -> Iterator[Figure]:
 
 async def _measured() -> list[Figure]:
     portal = PortalInProcess(_large())
-    async with assistant(portal, allow_writes=True) as someone:
-        return [*await _read(someone), *await _changed(someone)]
+    async with connect(portal, allow_writes=True) as assistant:
+        return [*await _read(assistant), *await _changed(assistant)]
 
 
-async def _read(someone: Assistant) -> list[Figure]:
-    listing = await someone.call("list_directories")
-    long = await someone.call("get_directory_items", entityId="LIST_1")
+async def _read(assistant: Assistant) -> list[Figure]:
+    listing = await assistant.call("list_directories")
+    long = await assistant.call("get_directory_items", entityId="LIST_1")
     return [
         Figure("620 directories listed", count(listing.structured), 4000),
         Figure("the first part of 1,000 items", count(long.structured), 6000),
     ]
 
 
-async def _changed(someone: Assistant) -> list[Figure]:
-    added = await someone.call("add_directory_item", entityId="LIST_0", name="Beekeeping", after="UC_50")
-    current = (await someone.call("get_directory_items", entityId="SOURCE")).text.splitlines()[1:-1]
+async def _changed(assistant: Assistant) -> list[Figure]:
+    added = await assistant.call("add_directory_item", entityId="LIST_0", name="Beekeeping", after="UC_50")
+    current = (await assistant.call("get_directory_items", entityId="SOURCE")).text.splitlines()[1:-1]
     items = [*current, *(f"Partner shop {number}" for number in range(100))]
-    planned = await someone.call("apply_directory", entityId="SOURCE", items=items)
+    planned = await assistant.call("apply_directory", entityId="SOURCE", items=items)
     again = {"entityId": "SOURCE", "planId": planned.structured["planId"]}
-    done = await someone.call("apply_directory", **again)
+    done = await assistant.call("apply_directory", **again)
     assert done.structured["counts"] == {"add": 100}
     return [
         Figure("one item added to a directory of 110", count(added.structured), 200),

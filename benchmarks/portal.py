@@ -91,7 +91,7 @@ def _make_large(portal: DemoPortal) -> None:
     for type_id, number in ((1, 30_000), (2, 40_000), (3, 20_000), (4, 10_000)):
         _clone(portal, type_id, number)
     for deal in portal.store.records.of(2):
-        deal |= {field.name: f"CODE_{(deal['id'] + place) % 13}" for place, field in enumerate(fields)}
+        deal |= {field.name: f"CODE_{(deal['id'] + index) % 13}" for index, field in enumerate(fields)}
 
 
 if __name__ == "__main__":

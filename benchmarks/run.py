@@ -35,7 +35,7 @@ from bitrix24_directories.settings import Settings
 
 sys.path.append(str(HERE.parent / "tests"))
 from records import portal_of_long_lists
-from support import PortalInProcess, Said, assistant
+from support import PortalInProcess, ToolAnswer, connect
 
 BARE = (str(HERE / "bare_server.py"),)
 OURS = ("-m", "bitrix24_directories")
@@ -233,10 +233,10 @@ def tokens() -> Iterator[Figure]:
     yield Figure("the same: structured, in tokens", count(used["structuredContent"]), 200)
 
 
-async def five_lists() -> Said:
+async def five_lists() -> ToolAnswer:
     made, fields = portal_of_long_lists()
-    async with assistant(PortalInProcess(made)) as someone:
-        return await someone.call(CHECK, entity="deal", fields=fields)
+    async with connect(PortalInProcess(made)) as assistant:
+        return await assistant.call(CHECK, entity="deal", fields=fields)
 
 
 def bare_rows(webhook: str) -> list[Any]:

@@ -19,7 +19,7 @@ from typing import Any
 from bitrix24_directories.portal import DemoPortal
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
-from support import PortalInProcess, assistant
+from support import PortalInProcess, connect
 
 ROOT = Path(__file__).parent.parent / "server" / "bitrix24_directories"
 GET = "get_directory_items"
@@ -134,19 +134,19 @@ class Entered:
 
 async def calls() -> list[tuple[str, str]]:
     """Functions and modules that calls enter through an in-memory client; each is made before it is watched."""
-    async with assistant(PortalInProcess(DemoPortal()), allow_writes=True) as someone:
+    async with connect(PortalInProcess(DemoPortal()), allow_writes=True) as assistant:
 
         async def entered(tool: str, **arguments: Any) -> str:
             with Entered() as entered:
-                result = await someone.call(tool, **arguments)
+                result = await assistant.call(tool, **arguments)
             assert not result.is_error, result.text
             return str(entered)
 
         for tool, arguments in ((GET, STAGE), ("check_record", RECORD)):
-            await someone.call(tool, **arguments)
+            await assistant.call(tool, **arguments)
         reading, checking = await entered(GET, **STAGE), await entered("check_record", **RECORD)
         for entity_id in ("DEAL_STAGE_1", "DEAL_STAGE"):
-            planned = await someone.call("apply_directory", entityId=entity_id, items=DECLARED)
+            planned = await assistant.call("apply_directory", entityId=entity_id, items=DECLARED)
             applying = await entered("apply_directory", entityId=entity_id, planId=planned.structured["planId"])
     return [
         ("functions in modules entered by a cached `get_directory_items` (≤ 25 in 14)", reading),

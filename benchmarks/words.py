@@ -27,8 +27,8 @@ from bitrix24_directories.finding.names import words_of
 
 sys.path.append(str(HERE.parent / "tests"))
 from bitrix24_directories.portal import DemoPortal
-from corpus import DEMOS, LATER, Answer, Case, answered, bent, corpus, left_out, made_up, named, portals
-from support import PortalInProcess, assistant
+from corpus import DEMOS, LATER, Answer, Case, answered, bent, corpus, left_out, made_up, portals, scope_of
+from support import PortalInProcess, connect
 
 SIZES = (300, 3_000, 10_000)
 FINDING = HERE.parent / "server" / "bitrix24_directories" / "finding"
@@ -50,7 +50,7 @@ def words() -> Iterator[Figure]:
             " %",
         )
         yield Figure("the same to the named directories: wrong and sure", _share(cases, naming, Answer.wrong), 0, " %")
-        with_codes = [case for case in cases if case.codes and named(case)]
+        with_codes = [case for case in cases if case.codes and scope_of(case)]
         missing = 100 - _share(with_codes, naming, Answer.there)
         yield Figure("the same, up to 60 items: neither sure nor shown", missing, 0, " %")
     unambiguous = [case for case in whole if len(case.codes) == 1]
@@ -178,13 +178,13 @@ async def _tokens() -> tuple[int, int]:
         portal = DemoPortal("en" if name == "en" else "ru") if name in DEMOS else made_up(name)
         queries = [case.query for case in corpus() if case.portal == name]
         ids = [*portal.store.directories]
-        async with assistant(PortalInProcess(portal), plan="enterprise") as someone:
+        async with connect(PortalInProcess(portal), plan="enterprise") as assistant:
             for entity_ids in ([], ids[:2], ids[:6]):
                 for group in (queries[start : start + 50] for start in range(0, len(queries), 50)):
-                    result = await someone.call("find_directory_items", queries=group, entityIds=entity_ids)
+                    result = await assistant.call("find_directory_items", queries=group, entityIds=entity_ids)
                     batch = max(batch, len(encoding.encode(result.text)))
                 for query in queries[::7]:
-                    result = await someone.call("find_directory_items", queries=[query], entityIds=entity_ids)
+                    result = await assistant.call("find_directory_items", queries=[query], entityIds=entity_ids)
                     single = max(single, len(encoding.encode(result.text)))
     return batch, single
 

@@ -17,7 +17,7 @@ from jsonschema import Draft202012Validator
 
 from bitrix24_directories.portal import DemoPortal
 from bitrix24_directories.rest.limits import pacing
-from support import PortalInProcess, RunningPortal, Stage, VirtualClockLoop, served
+from support import PortalHost, PortalInProcess, RunningPortal, VirtualClockLoop, serve_http
 
 # A portal on a real socket takes its time now and then; how long is no property of ours.
 for profile, number in {"default": 25, "thorough": 100}.items():
@@ -89,22 +89,22 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, few_certificates: Pa
 
 
 @pytest.fixture(scope="session")
-def stage() -> Iterator[tuple[Stage, str]]:
-    stage = Stage()
-    with served(stage) as address:
-        yield stage, address
+def http_host() -> Iterator[tuple[PortalHost, str]]:
+    host = PortalHost()
+    with serve_http(host) as address:
+        yield host, address
 
 
 @pytest.fixture
-def put_on(stage: tuple[Stage, str]) -> Callable[[DemoPortal], RunningPortal]:
+def serve(http_host: tuple[PortalHost, str]) -> Callable[[DemoPortal], RunningPortal]:
     """Puts a portal on the stage, where it answers real HTTP until the next one."""
-    theatre, address = stage
+    host, address = http_host
 
-    def put_on(portal: DemoPortal) -> RunningPortal:
-        theatre.portal = portal
+    def serve(portal: DemoPortal) -> RunningPortal:
+        host.portal = portal
         return RunningPortal(portal, address)
 
-    return put_on
+    return serve
 
 
 @pytest.fixture
@@ -113,13 +113,13 @@ def portal(request: pytest.FixtureRequest) -> RunningPortal:
     if request.node.get_closest_marker("virtual_clock") is not None:
         running: RunningPortal = request.getfixturevalue("portal_in_process")
         return running
-    put_on: Callable[[DemoPortal], RunningPortal] = request.getfixturevalue("put_on")
-    return put_on(DemoPortal())
+    serve: Callable[[DemoPortal], RunningPortal] = request.getfixturevalue("serve")
+    return serve(DemoPortal())
 
 
 @pytest.fixture
-def russian_portal(put_on: Callable[[DemoPortal], RunningPortal]) -> RunningPortal:
-    return put_on(DemoPortal("ru"))
+def russian_portal(serve: Callable[[DemoPortal], RunningPortal]) -> RunningPortal:
+    return serve(DemoPortal("ru"))
 
 
 @pytest.fixture
@@ -136,9 +136,9 @@ def authority() -> trustme.CA:
 def tls_portal(authority: trustme.CA, tmp_path: Path) -> Iterator[RunningPortal]:
     certificate = tmp_path / "portal.pem"
     authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(certificate))
-    stage = Stage()
-    with served(stage, certfile=str(certificate)) as address:
-        yield RunningPortal(stage.portal, address)
+    http_host = PortalHost()
+    with serve_http(http_host, certfile=str(certificate)) as address:
+        yield RunningPortal(http_host.portal, address)
 
 
 @pytest.fixture
@@ -151,10 +151,10 @@ def trusted(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.fixture
-def gone() -> Callable[[int], bool]:
+def process_exits() -> Callable[[int], bool]:
     """Whether a process, not a child of ours, ends within ten seconds."""
 
-    def gone(pid: int) -> bool:
+    def process_exits(pid: int) -> bool:
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S607
@@ -162,4 +162,4 @@ def gone() -> Callable[[int], bool]:
                 return True
         return False
 
-    return gone
+    return process_exits

@@ -18,7 +18,7 @@ from bitrix24_directories.directories.models import Directory, Item
 from bitrix24_directories.finding.matching import Matcher
 from bitrix24_directories.portal import DemoPortal
 from bitrix24_directories.portal import store as portal_store
-from support import PortalInProcess, assistant
+from support import PortalInProcess, connect
 
 FOLDER = Path(__file__).with_name("corpus")
 DEMOS = ("en", "ru")
@@ -54,7 +54,7 @@ class Answer:
     """What came of a case: the code that was given as sure, if one was, and all that stood in the answer."""
 
     sure: str | None
-    shown: frozenset[str]
+    codes: frozenset[str]
 
     def wrong(self, case: Case) -> bool:
         """A wrong code given as if it were known."""
@@ -62,7 +62,7 @@ class Answer:
 
     def there(self, case: Case) -> bool:
         """The right code is sure, or whoever asked can choose it from the answer."""
-        return not self.wrong(case) and set(case.codes) <= self.shown
+        return not self.wrong(case) and set(case.codes) <= self.codes
 
 
 @functools.cache
@@ -107,7 +107,7 @@ def _answer(result: dict[str, Any], choices: dict[str, list[str]]) -> Answer:
     return Answer(sure, frozenset([*codes, *choice_codes, *elsewhere]))
 
 
-def named(case: Case) -> tuple[str, ...]:
+def scope_of(case: Case) -> tuple[str, ...]:
     """The directories that an assistant would name for a case: those of its codes, 60 items at most together."""
     if case.portal in DEMOS:
         return case.entity_ids
@@ -128,15 +128,15 @@ async def answered(*, naming: bool) -> dict[Case, Answer]:
     """
     by_portal: dict[str, dict[tuple[str, ...], list[Case]]] = defaultdict(lambda: defaultdict(list))
     for case in corpus():
-        by_portal[case.portal][named(case) if naming else case.entity_ids].append(case)
+        by_portal[case.portal][scope_of(case) if naming else case.entity_ids].append(case)
     answers: dict[Case, Answer] = {}
     for name, by_scope in by_portal.items():
         portal = DemoPortal("en" if name == "en" else "ru") if name in DEMOS else made_up(name)
-        async with assistant(PortalInProcess(portal), plan="enterprise") as someone:
+        async with connect(PortalInProcess(portal), plan="enterprise") as assistant:
             for entity_ids, cases in by_scope.items():
                 for group in (cases[start : start + 50] for start in range(0, len(cases), 50)):
                     queries = [case.query for case in group]
-                    result = await someone.call("find_directory_items", queries=queries, entityIds=list(entity_ids))
+                    result = await assistant.call("find_directory_items", queries=queries, entityIds=list(entity_ids))
                     assert not result.is_error, result.text
                     read = functools.partial(_answer, choices=result.structured.get("choices", {}))
                     answers |= zip(group, map(read, result.structured["results"]), strict=True)
@@ -221,9 +221,16 @@ def _demo() -> Iterator[_Row]:
     """Lines of the older form: portal | entityIds (* all) | query | status | codes."""
     for line in _lines(FOLDER / "demo.txt"):
         language, scope, query, status, codes = (cell.strip() for cell in line.split(" |"))
-        codes_of_query = _codes("+".join(codes.split("+")[:1])) if status in ("exact", "likely") else ()
+        exact = _codes("+".join(codes.split("+")[:1])) if status in ("exact", "likely") else ()
         ambiguous = _codes(codes) if status == "ambiguous" else ()
-        yield language, language, "demo", query, codes_of_query or ambiguous, () if scope == "*" else tuple(scope.split(","))
+        yield (
+            language,
+            language,
+            "demo",
+            query,
+            exact or ambiguous,
+            () if scope == "*" else tuple(scope.split(",")),
+        )
 
 
 def _codes(text: str) -> tuple[str, ...]:

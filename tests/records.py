@@ -109,7 +109,7 @@ def portal_of_long_lists() -> tuple[DemoPortal, Values]:
         for number in range(len(portal.store.of(entity_id)), 20):
             code = f"{prefix}UC_{number * 7919:06X}"
             portal.store.put(Item(portal.store.next_id(), entity_id, code, NAMES[number], 500 + number))
-    choices = tuple((str(200 + 2 * place), name) for place, name in enumerate(NAMES))
+    choices = tuple((str(200 + 2 * number), name) for number, name in enumerate(NAMES))
     change_field(portal, 2, "UF_CRM_1724", choices=choices)
     codes = ("STAGE_ID", "SOURCE_ID", "TYPE_ID", "UF_CRM_1724", "UF_CRM_1724077761")
     return portal, {"CATEGORY_ID": 1} | dict.fromkeys(codes, "unicorn")
@@ -254,7 +254,9 @@ class Sent:
 
     def first_stage(self, *, like: Any = None) -> str | None:
         stages = self.kind.stages_of(self.store, (self.after or {}).get("categoryId"))
-        of_type = [directory for directory in self.store.directories.values() if directory.entity_type_id == self.kind.id]
+        of_type = [
+            directory for directory in self.store.directories.values() if directory.entity_type_id == self.kind.id
+        ]
         items = [item for directory in of_type for item in self.store.of(directory.id)]
         meaning = next((item.semantics for item in items if item.status_id == like), "")
         return next(

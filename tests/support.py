@@ -86,7 +86,7 @@ class PortalInProcess(RunningPortal):
         super().__init__(portal, "http://localhost")
 
 
-class Stage:
+class PortalHost:
     """An ASGI application on which portals take turns: starting a server for each test would cost most of its time."""
 
     def __init__(self) -> None:
@@ -97,21 +97,21 @@ class Stage:
 
 
 @contextlib.contextmanager
-def served(stage: Stage, *, certfile: str | None = None) -> Iterator[str]:
+def serve_http(host: PortalHost, *, certfile: str | None = None) -> Iterator[str]:
     """Serve a stage on a free port, in a thread of its own, until the block ends; gives the address."""
-    running, listening = server(stage.app, certfile=certfile), listen(0)
+    running, listening = server(host.app, certfile=certfile), listen(0)
     thread = threading.Thread(target=running.run, args=([listening],), daemon=True)
     thread.start()
     try:
-        scheme, host = ("https", "localhost") if certfile else ("http", "127.0.0.1")
-        yield f"{scheme}://{host}:{listening.getsockname()[1]}"
+        scheme, domain = ("https", "localhost") if certfile else ("http", "127.0.0.1")
+        yield f"{scheme}://{domain}:{listening.getsockname()[1]}"
     finally:
         running.should_exit = running.force_exit = True
         thread.join(timeout=10)
 
 
 @dataclass(frozen=True)
-class Said:
+class ToolAnswer:
     """What an assistant got: the text, the structured result, and whether it is an error."""
 
     text: str
@@ -138,13 +138,13 @@ class Assistant:
         self.client = client
         self._schemas: dict[str, dict[str, Any] | None] = {}
 
-    async def call(self, tool: str, /, **arguments: Any) -> Said:
+    async def call(self, tool: str, /, **arguments: Any) -> ToolAnswer:
         if not self._schemas:
             tools = (await self.client.list_tools()).tools
             self._schemas = {definition.name: definition.output_schema for definition in tools}
         return self._checked(tool, await self.client.call_tool(tool, arguments))
 
-    def _checked(self, tool: str, result: CallToolResult) -> Said:
+    def _checked(self, tool: str, result: CallToolResult) -> ToolAnswer:
         (block,) = result.content
         assert isinstance(block, TextContent)
         structured = result.structured_content
@@ -152,14 +152,14 @@ class Assistant:
         if (schema := self._schemas.get(tool)) is not None:
             jsonschema.Draft202012Validator(schema).validate(structured)  # test_schemas looks at the schemas themselves
         assert ("error" in structured) == result.is_error
-        return Said(block.text, structured, result.is_error)
+        return ToolAnswer(block.text, structured, result.is_error)
 
 
 Reachable = str | RunningPortal | Credentials | Bitrix24Error
 
 
 @contextlib.asynccontextmanager
-async def assistant(
+async def connect(
     portal: Reachable,
     *,
     mode: str = "auto",
@@ -215,7 +215,9 @@ _described: list[_Described] = []
 def keep_fields(cache: Cache, caller: Credentials, portal: DemoPortal) -> None:
     """Put what the portal says of records' fields and pipelines into a cache, as if it had been read just now."""
     types, directories = portal.store.records.types, portal.store.directories  # the same for many portals
-    described = next((item.rows for item in _described if item.types is types and item.directories == directories), None)
+    described = next(
+        (item.rows for item in _described if item.types is types and item.directories == directories), None
+    )
     if described is None:
         stages = [meanings_of(entity_id) for entity_id in directories if is_stages(entity_id)]
         reads = [*reads_of_map((*ON_EVERY_PORTAL, 36, 177)), *ALONG, *stages]
@@ -239,10 +241,10 @@ def _address(portal: str | RunningPortal, secret: str) -> str:
     return portal if isinstance(portal, str) else portal.webhook_url(secret)
 
 
-async def ask(portal: Reachable, tool: str, /, timeout: float = 20, **arguments: Any) -> Said:
+async def ask(portal: Reachable, tool: str, /, timeout: float = 20, **arguments: Any) -> ToolAnswer:
     """One call by a fresh assistant."""
-    async with assistant(portal, timeout=timeout) as someone:
-        return await someone.call(tool, **arguments)
+    async with connect(portal, timeout=timeout) as assistant:
+        return await assistant.call(tool, **arguments)
 
 
 class VirtualClockLoop(asyncio.SelectorEventLoop):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bitrix24_directories.mcp_server.tools.registry import changing_tools
-from support import RunningPortal, ask, assistant
+from support import RunningPortal, ask, connect
 
 
 @pytest.mark.parametrize(
@@ -126,8 +126,8 @@ FIELDS = {"fields": ["TITLE=x"]}
     ],
 )
 async def test_the_right_name_is_told(portal: RunningPortal, tool: str, arguments: dict[str, Any], line: str) -> None:
-    async with assistant(portal, allow_writes=True) as someone:
-        result = await someone.call(tool, **arguments)
+    async with connect(portal, allow_writes=True) as assistant:
+        result = await assistant.call(tool, **arguments)
     assert result.error["code"] == "INVALID_ARGUMENTS"
     assert line in result.text
     assert portal.portal.calls == []
@@ -149,8 +149,8 @@ async def test_the_right_name_is_told(portal: RunningPortal, tool: str, argument
     ],
 )
 async def test_no_name_is_guessed(portal: RunningPortal, tool: str, arguments: dict[str, Any]) -> None:
-    async with assistant(portal, allow_writes=True) as someone:
-        result = await someone.call(tool, **arguments)
+    async with connect(portal, allow_writes=True) as assistant:
+        result = await assistant.call(tool, **arguments)
     assert "no such argument; it takes " in result.text
 
 
@@ -207,8 +207,8 @@ LONG = "x" * 10**7
 async def test_what_is_too_long_is_refused_at_once(
     portal: RunningPortal, tool: str, arguments: dict[str, Any], line: str
 ) -> None:
-    async with assistant(portal, allow_writes=True) as someone:
-        result = await someone.call(tool, **arguments)
+    async with connect(portal, allow_writes=True) as assistant:
+        result = await assistant.call(tool, **arguments)
     assert result.error["code"] == "INVALID_ARGUMENTS"
     assert f"- {line}" in result.text
     assert len(result.text) < 1000
@@ -216,8 +216,8 @@ async def test_what_is_too_long_is_refused_at_once(
 
 
 async def test_the_limits_stand_in_the_schemas(portal: RunningPortal) -> None:
-    async with assistant(portal, allow_writes=True) as someone:
-        for tool in (await someone.client.list_tools()).tools:
+    async with connect(portal, allow_writes=True) as assistant:
+        for tool in (await assistant.client.list_tools()).tools:
             for schema in tool.input_schema["properties"].values():
                 result = schema["description"]
                 assert schema["type"] == "boolean" or "enum" in schema or re.search(r"at most \d+ characters", result)
@@ -277,8 +277,8 @@ async def test_invisible_characters_in_an_id_are_shown(
     portal: RunningPortal, tool: str, arguments: dict[str, Any], code: str
 ) -> None:
     """Else an assistant reads that there is no directory "SOURCE", beside SOURCE as the nearest."""
-    async with assistant(portal, allow_writes=True) as someone:
-        result = await someone.call(tool, **arguments)
+    async with connect(portal, allow_writes=True) as assistant:
+        result = await assistant.call(tool, **arguments)
     assert result.error["code"] == code
     assert SHOWN in result.text
 

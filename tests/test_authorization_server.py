@@ -12,7 +12,7 @@ from bitrix24_directories.portal.oauth import CLIENT_ID, CLIENT_SECRET
 from bitrix24_directories.rest import CATALOGUE, Application, Bitrix24Client, Bitrix24Error
 from bitrix24_directories.rest.authorization import renewal_process
 from bitrix24_directories.rest.authorization.renewal import AT_ONCE
-from support import RunningPortal, ask, assistant
+from support import RunningPortal, ask, connect
 from test_network import Answering, answering, hang_up, raw_server, reset_in_the_body
 from test_oauth import authorised, pair
 
@@ -118,9 +118,9 @@ async def test_an_assistant_is_told_again_while_the_server_is_left_alone(
     """The text comes out of the renewing process, and stays whole when it is said again with another wait."""
     portal.portal.oauth.expire_access_tokens()
     portal.order(method="oauth/token", status=404)
-    async with assistant(authorised) as someone:
+    async with connect(authorised) as assistant:
         for _ in range(AT_ONCE + 1):
-            result = await someone.call("list_directories")
+            result = await assistant.call("list_directories")
             assert result.error["code"] == "NOT_OAUTH"
             assert names_the_server(result.text, portal.address.removeprefix("http://"))
             assert not any(secret in result.everything for secret in authorised.secrets)
@@ -141,9 +141,9 @@ async def test_a_refusal_is_asked_for_ever_more_rarely_too(
 ) -> None:
     portal.portal.oauth.expire_access_tokens()
     fault = portal.order(method="oauth/token", code=code, times=100)
-    async with assistant(authorised) as someone:
+    async with connect(authorised) as assistant:
         for _ in range(AT_ONCE + 2):
-            assert (await someone.call("list_directories")).error["code"] == code
+            assert (await assistant.call("list_directories")).error["code"] == code
     assert fault.times == 100 - AT_ONCE
 
 

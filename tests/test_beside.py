@@ -13,7 +13,7 @@ from mcp import Client
 from mcp.server.mcpserver import MCPServer
 
 from bitrix24_directories.mcp_server.prompts import BEFORE_YOU_WRITE
-from support import RunningPortal, assistant
+from support import RunningPortal, connect
 
 ROOT = Path(__file__).parent.parent
 
@@ -61,12 +61,12 @@ NEW = {
 
 
 @pytest.mark.parametrize(
-    ("tool", "given", "more"), [("create_deal", OLD, {}), ("create_item", NEW, {"entityTypeId": 2})]
+    ("tool", "fields", "more"), [("create_deal", OLD, {}), ("create_item", NEW, {"entityTypeId": 2})]
 )
 async def test_a_new_record_goes_there_as_it_was_answered_here(
     portal: RunningPortal, tool: str, fields: dict[str, Any], more: dict[str, Any]
 ) -> None:
-    async with assistant(portal) as ours, Client(other_server(portal.webhook_url())) as theirs:
+    async with connect(portal) as ours, Client(other_server(portal.webhook_url())) as theirs:
         result = await ours.call("check_record", entity="deal", fields=fields)
         written = await theirs.call_tool(tool, {"fields": result.structured["write"], **more})
         assert not written.is_error
@@ -92,15 +92,15 @@ async def test_without_the_check_the_other_server_stores_what_was_guessed(portal
 
 async def test_a_record_that_exists_is_changed_within_its_pipeline(portal: RunningPortal) -> None:
     deal = next(deal for deal in portal.portal.store.records.of(2) if deal["categoryId"] == 2)
-    async with assistant(portal) as ours, Client(other_server(portal.webhook_url())) as theirs:
+    async with connect(portal) as ours, Client(other_server(portal.webhook_url())) as theirs:
         result = await ours.call("check_record", entity="deal", fields={"STAGE_ID": "WON"}, recordId=str(deal["id"]))
         await theirs.call_tool("update_deal", {"id": deal["id"], "fields": result.structured["write"]})
     assert portal.portal.store.records.all[2, deal["id"]]["stageId"] == "C2:WON"
 
 
 async def test_the_prompt_and_the_pages_say_the_same(portal: RunningPortal) -> None:
-    async with assistant(portal) as someone:
-        prompt = await someone.client.get_prompt("before_you_write", {})
+    async with connect(portal) as assistant:
+        prompt = await assistant.client.get_prompt("before_you_write", {})
     assert str(getattr(prompt.messages[0].content, "text", "")).startswith(BEFORE_YOU_WRITE)
     for page in ("README.md", "docs/BESIDE.md"):
         text = (ROOT / page).read_text(encoding="utf-8")

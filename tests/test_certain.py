@@ -209,7 +209,7 @@ async def test_what_is_printed_is_read_back(code: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("name", "other"),
     [
         ("E-Mail", "e mail"),
         ("cold  call", "Cold call"),
@@ -233,7 +233,7 @@ def test_names_that_are_the_same(name: str, other: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("name", "other"),
     [
         ("-10 kg", "10 kg"),
         ("A-", "A"),

@@ -13,26 +13,26 @@ import pytest
 from bitrix24_directories.portal import DemoPortal
 from bitrix24_directories.portal.php import parse_query
 from bitrix24_directories.portal.store import Age
-from support import READER_SECRET, RunningPortal, Said, ask, assistant, change_field
+from support import READER_SECRET, RunningPortal, ToolAnswer, ask, change_field, connect
 from test_portal import result
 
 Values = dict[str, Any]
 AGES: tuple[Age, ...] = ("oldest", "older", "today")
 
 
-async def check(portal: RunningPortal, fields: Any, entity: Any = "deal", **more: Any) -> Said:
+async def check(portal: RunningPortal, fields: Any, entity: Any = "deal", **more: Any) -> ToolAnswer:
     result = await ask(portal, "check_record", entity=entity, fields=fields, **more)
     assert not result.is_error, result.text
     return result
 
 
-def only(result: Said) -> Values:
+def only(result: ToolAnswer) -> Values:
     (field,) = result.structured["fields"]
     values: Values = field
     return values
 
 
-async def one(portal: RunningPortal, name: str, value: Any, entity: str = "deal", **more: Any) -> Values:
+async def check_field(portal: RunningPortal, name: str, value: Any, entity: str = "deal", **more: Any) -> Values:
     """What is said of one field."""
     return only(await check(portal, {name: value}, entity, **more))
 
@@ -170,8 +170,8 @@ async def test_several_records_at_once(portal: RunningPortal, as_text: bool) -> 
 
 async def test_fifty_records_cost_no_more_requests_than_one(portal: RunningPortal) -> None:
     records = [{"STAGE_ID": "NEW", "SOURCE_ID": "CALL", "TITLE": f"Row {number}"} for number in range(50)]
-    async with assistant(portal, fields_kept=False) as someone:
-        result = await someone.call("check_record", entity="deal", fields=records)
+    async with connect(portal, fields_kept=False) as assistant:
+        result = await assistant.call("check_record", entity="deal", fields=records)
     assert result.structured["ok"]
     assert portal.methods_called == ["batch", "batch"]
 
@@ -305,7 +305,7 @@ async def test_pipelines_that_there_are_not(portal: RunningPortal, category: str
 
 async def test_a_prefix_that_contradicts_the_pipeline_is_ambiguous(portal: RunningPortal) -> None:
     """Either may be the wrong one: the twin comes first, then the stage of the other pipeline."""
-    twin = await one(portal, "stageId", "C2:WON", "deal", recordId=await _deal(portal, 0))
+    twin = await check_field(portal, "stageId", "C2:WON", "deal", recordId=await _deal(portal, 0))
     assert twin["candidates"] == ["WON (Deal Won)", "C2:WON (Deal Won, in Service contracts)"]
     result = await check(portal, {"CATEGORY_ID": 1, "STAGE_ID": "C0:NEW"})
     assert only(result)["candidates"] == ["C1:NEW (Request received)", "NEW (New, in General)"]
@@ -457,9 +457,9 @@ async def test_a_records_id_that_is_none(portal: RunningPortal) -> None:
 
 
 async def test_leads_and_quotes_have_one_list_of_stages(portal: RunningPortal) -> None:
-    assert (await one(portal, "STATUS_ID", "Good Lead", "lead"))["code"] == "CONVERTED"
-    assert (await one(portal, "stageId", "NEW", "lead"))["outcome"] == "right"
-    assert (await one(portal, "STATUS_ID", "accepted", "quote"))["code"] == "APPROVED"
+    assert (await check_field(portal, "STATUS_ID", "Good Lead", "lead"))["code"] == "CONVERTED"
+    assert (await check_field(portal, "stageId", "NEW", "lead"))["outcome"] == "right"
+    assert (await check_field(portal, "STATUS_ID", "accepted", "quote"))["code"] == "APPROVED"
 
 
 # Names of fields
@@ -483,7 +483,7 @@ async def test_smart_processes_have_new_names_alone(portal: RunningPortal) -> No
     assert only_of(result, "STAGE_ID")["writeAs"] == "stageId"
 
 
-def only_of(result: Said, field: str) -> Values:
+def only_of(result: ToolAnswer, field: str) -> Values:
     (match,) = (row for row in result.structured["fields"] if row["field"] == field)
     return dict(match)
 
@@ -550,8 +550,8 @@ async def test_titles_that_several_fields_bear(portal: RunningPortal) -> None:
 
 async def test_what_cannot_be_changed_later(portal: RunningPortal) -> None:
     lead = portal.portal.store.records.of(1)[0]["id"]
-    assert (await one(portal, "ORIGIN_ID", "x", "lead"))["outcome"] == "unchecked"
-    changed = await one(portal, "ORIGIN_ID", "x", "lead", recordId=str(lead))
+    assert (await check_field(portal, "ORIGIN_ID", "x", "lead"))["outcome"] == "unchecked"
+    changed = await check_field(portal, "ORIGIN_ID", "x", "lead", recordId=str(lead))
     assert changed["outcome"] == "dropped"
     assert "once the record is there" in changed["note"]
 
@@ -577,12 +577,12 @@ async def test_required_fields_are_named(portal: RunningPortal) -> None:
 
 async def test_two_batches_from_cold_and_none_when_kept(portal: RunningPortal) -> None:
     fields = {"CATEGORY_ID": 1, "STAGE_ID": "C1:NEW", "SOURCE_ID": "CALL", "CURRENCY_ID": "EUR", "UF_CRM_1724": 79}
-    async with assistant(portal, fields_kept=False) as someone:
-        assert (await someone.call("check_record", entity="deal", fields=fields)).structured["ok"]
+    async with connect(portal, fields_kept=False) as assistant:
+        assert (await assistant.call("check_record", entity="deal", fields=fields)).structured["ok"]
         assert portal.methods_called == ["batch", "batch"]
-        assert (await someone.call("check_record", entity="deal", fields=fields)).structured["ok"]
+        assert (await assistant.call("check_record", entity="deal", fields=fields)).structured["ok"]
         assert portal.methods_called == ["batch", "batch"]
-        wrong = await someone.call("check_record", entity="deal", fields=fields | {"SOURCE_ID": "unicorn"})
+        wrong = await assistant.call("check_record", entity="deal", fields=fields | {"SOURCE_ID": "unicorn"})
         assert only_of(wrong, "SOURCE_ID")["outcome"] == "wrong"
         assert portal.methods_called == ["batch", "batch", "batch"]  # past the cache, before it is called wrong
 
@@ -591,31 +591,31 @@ async def test_two_batches_from_cold_and_none_when_kept(portal: RunningPortal) -
 async def test_two_batches_from_cold_for_a_smart_process(portal: RunningPortal, entity: str) -> None:
     record = portal.portal.store.records.of(177)[0]
     fields = {"stageId": record["stageId"], "sourceId": "CALL", "ufCrm44_1724": "Y"}
-    async with assistant(portal, fields_kept=False) as someone:
-        result = await someone.call("check_record", entity=entity, fields=fields, recordId=str(record["id"]))
+    async with connect(portal, fields_kept=False) as assistant:
+        result = await assistant.call("check_record", entity=entity, fields=fields, recordId=str(record["id"]))
     assert result.structured["ok"], result.text
     assert portal.methods_called == ["batch", "batch"]
 
 
 async def test_a_list_that_cannot_be_read_matters_only_where_it_is_needed(portal: RunningPortal) -> None:
     portal.portal.refuse_in_batch["INDUSTRY"] = "Access denied."
-    async with assistant(portal, fields_kept=False) as someone:
-        rental = await someone.call("check_record", entity="Equipment rental", fields={"sourceId": "CALL"})
+    async with connect(portal, fields_kept=False) as assistant:
+        rental = await assistant.call("check_record", entity="Equipment rental", fields={"sourceId": "CALL"})
         assert rental.structured["ok"]
-    async with assistant(portal, fields_kept=False) as someone:
-        company = await someone.call("check_record", entity="company", fields={"INDUSTRY": "IT", "TITLE": "x"})
+    async with connect(portal, fields_kept=False) as assistant:
+        company = await assistant.call("check_record", entity="company", fields={"INDUSTRY": "IT", "TITLE": "x"})
         assert company.structured["ok"]  # a single call is no batch
         both = {"INDUSTRY": "IT", "EMPLOYEES": "EMPLOYEES_1", "COMPANY_TYPE": "PARTNER"}
-    async with assistant(portal) as another:
+    async with connect(portal) as another:
         result = await another.call("check_record", entity="company", fields=both)
     assert result.error["code"] == "CRM_ACCESS_DENIED"
 
 
 async def test_what_was_added_a_moment_ago_is_not_called_wrong(portal: RunningPortal) -> None:
-    async with assistant(portal) as someone:
-        await someone.call("check_record", entity="deal", fields={"SOURCE_ID": "CALL"})
+    async with connect(portal) as assistant:
+        await assistant.call("check_record", entity="deal", fields={"SOURCE_ID": "CALL"})
         portal.portal.store.add("SOURCE", "FAIR", "Fair")
-        result = await someone.call("check_record", entity="deal", fields={"SOURCE_ID": "FAIR"})
+        result = await assistant.call("check_record", entity="deal", fields={"SOURCE_ID": "FAIR"})
     assert result.structured["ok"]
 
 
@@ -623,28 +623,28 @@ async def test_what_was_added_a_moment_ago_is_not_called_wrong(portal: RunningPo
 async def test_a_portal_without_one_of_the_methods(portal: RunningPortal, method: str) -> None:
     portal.order(method="batch", status=404, code="ERROR_METHOD_NOT_FOUND")  # then each call goes alone
     portal.order(method=method, status=404, code="ERROR_METHOD_NOT_FOUND")
-    async with assistant(portal, fields_kept=False) as someone:
-        result = await someone.call("check_record", entity="deal", fields={"SOURCE_ID": "CALL", "CURRENCY_ID": "EUR"})
+    async with connect(portal, fields_kept=False) as assistant:
+        result = await assistant.call("check_record", entity="deal", fields={"SOURCE_ID": "CALL", "CURRENCY_ID": "EUR"})
     assert result.structured["ok"], result.text
 
 
 async def test_a_portal_that_tells_no_fields(portal: RunningPortal) -> None:
     portal.order(method="batch", status=404, code="ERROR_METHOD_NOT_FOUND")
     portal.order(method="crm.item.fields", code="", description="Access denied.")
-    async with assistant(portal, fields_kept=False) as someone:
-        result = await someone.call("check_record", entity="deal", fields={"SOURCE_ID": "CALL"})
+    async with connect(portal, fields_kept=False) as assistant:
+        result = await assistant.call("check_record", entity="deal", fields={"SOURCE_ID": "CALL"})
         assert result.error["code"] == "CRM_ACCESS_DENIED"
-        await someone.call("list_directories")  # which keeps that there are none
-        again = await someone.call("check_record", entity="deal", fields={"SOURCE_ID": "CALL"})
+        await assistant.call("list_directories")  # which keeps that there are none
+        again = await assistant.call("check_record", entity="deal", fields={"SOURCE_ID": "CALL"})
         assert again.error["code"] == "CRM_ACCESS_DENIED"
 
 
 async def test_readers_may_check(portal: RunningPortal) -> None:
-    async with assistant(portal, secret=READER_SECRET, fields_kept=False) as someone:
-        assert (await someone.call("check_record", entity="deal", fields={"SOURCE_ID": "CALL"})).structured["ok"]
+    async with connect(portal, secret=READER_SECRET, fields_kept=False) as assistant:
+        assert (await assistant.call("check_record", entity="deal", fields={"SOURCE_ID": "CALL"})).structured["ok"]
 
 
-@pytest.mark.parametrize(("given", "shown"), [("CALL ", '"CALL "'), ("CALL\u200b", r'"CALL\u200b"')])
+@pytest.mark.parametrize(("value", "output"), [("CALL ", '"CALL "'), ("CALL\u200b", r'"CALL\u200b"')])
 async def test_why_a_code_is_not_right_can_be_seen(portal: RunningPortal, value: str, output: str) -> None:
     result = await check(portal, {"SOURCE_ID": value})
     assert f"SOURCE_ID: {output} -> CALL (Call)" in result.text
@@ -671,30 +671,30 @@ async def test_whole_numbers_of_programs_that_know_none(
 async def test_nothing_is_said_of_a_pipeline_that_the_portal_may_read_as_it_is(
     portal: RunningPortal, value: str
 ) -> None:
-    assert "otherwise" not in await one(portal, "CATEGORY_ID", value)
+    assert "otherwise" not in await check_field(portal, "CATEGORY_ID", value)
 
 
 async def test_a_text_with_commas_that_is_a_name_and_several(portal: RunningPortal) -> None:
     for code, name in (("A", "Retail, wholesale"), ("B", "Retail"), ("C", "wholesale")):
         portal.portal.store.add("INDUSTRY", code, name)
-    field = await one(portal, "UF_CRM_1724077761", "Retail, wholesale")
+    field = await check_field(portal, "UF_CRM_1724077761", "Retail, wholesale")
     assert (field["outcome"], field["candidates"]) == (
         "ambiguous",
         ["A (Retail, wholesale)", "B (Retail)", "C (wholesale)"],
     )
-    assert (await one(portal, "UF_CRM_1724077761", "wholesale, Retail"))["outcome"] == "changed"
+    assert (await check_field(portal, "UF_CRM_1724077761", "wholesale, Retail"))["outcome"] == "changed"
 
 
 @pytest.mark.parametrize(
     "name", ["UF_CRM_1724", "CATEGORY_ID", "COMPANY_ID", "UF_CRM_1728", "OPPORTUNITY", "SOURCE_ID"]
 )
 async def test_numbers_of_any_length(portal: RunningPortal, name: str) -> None:
-    assert (await one(portal, name, "9" * 5000))["outcome"] == "wrong"
+    assert (await check_field(portal, name, "9" * 5000))["outcome"] == "wrong"
 
 
 async def test_lists_of_php_and_objects_that_are_none(portal: RunningPortal) -> None:
-    assert (await one(portal, "UF_CRM_1727", {"1": 90, "5": "Delivery"}))["code"] == "[90, 91]"
-    correction = await one(portal, "UF_CRM_1727", {"90": "Delivery"})  # the ID of one and the name of another
+    assert (await check_field(portal, "UF_CRM_1727", {"1": 90, "5": "Delivery"}))["code"] == "[90, 91]"
+    correction = await check_field(portal, "UF_CRM_1727", {"90": "Delivery"})  # the ID of one and the name of another
     assert correction["outcome"] == "wrong"
     assert "otherwise" not in correction
 
@@ -711,9 +711,9 @@ async def test_phones_where_the_old_fields_cannot_be_read(portal: RunningPortal)
     portal.order(method="batch", status=404, code="ERROR_METHOD_NOT_FOUND")
     portal.order(method="crm.contact.fields", status=403, code="ACCESS_DENIED")
     rows = [{"VALUE": "+7 1", "VALUE_TYPE": "WORK"}]
-    async with assistant(portal, fields_kept=False) as someone:
-        right = await someone.call("check_record", entity="contact", fields={"LAST_NAME": "Smith", "PHONE": rows})
-        text = await someone.call("check_record", entity="contact", fields={"LAST_NAME": "Smith", "PHONE": "+7 1"})
+    async with connect(portal, fields_kept=False) as assistant:
+        right = await assistant.call("check_record", entity="contact", fields={"LAST_NAME": "Smith", "PHONE": rows})
+        text = await assistant.call("check_record", entity="contact", fields={"LAST_NAME": "Smith", "PHONE": "+7 1"})
     assert right.structured["ok"], right.text
     assert text.structured["write"] == {"LAST_NAME": "Smith", "PHONE": rows}
 
@@ -772,9 +772,9 @@ async def _deal(portal: RunningPortal, category: int) -> str:
 @pytest.mark.parametrize("language", ["en", "ru"])
 @pytest.mark.parametrize("age", AGES)
 async def test_what_was_said_is_what_is_stored(
-    put_on: Callable[[DemoPortal], RunningPortal], age: Age, language: Any
+    serve: Callable[[DemoPortal], RunningPortal], age: Age, language: Any
 ) -> None:
-    portal = put_on(DemoPortal(language, age=age))
+    portal = serve(DemoPortal(language, age=age))
     name = {"en": "Request received", "ru": "Запрос получен"}[language]
     answer = await check(portal, {"stageId": name, "sourceId": "CALL", "ufCrm_1725": "yes", "ufCrm_1726": "15.01.2026"})
     params = {"entityTypeId": 2, "fields": answer.structured["write"]}

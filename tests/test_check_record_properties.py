@@ -19,7 +19,7 @@ from bitrix24_directories.portal.record_types import Field
 from bitrix24_directories.portal.records import CrmStore
 from bitrix24_directories.portal.seed import seeded_store
 from records import AGES, Values, assert_claims, assert_stored, fresh_store, is_old
-from support import Assistant, PortalInProcess, assistant, examples
+from support import Assistant, PortalInProcess, connect, examples
 
 pytestmark = pytest.mark.virtual_clock
 
@@ -95,7 +95,7 @@ def likely_value(store: CrmStore, field: Field) -> st.SearchStrategy[Any]:
         numbers = st.sampled_from([int(number) for number, _ in field.choices])
         many = st.lists(numbers, min_size=1, max_size=2)
         mapped = many.map(lambda values: {str(index): value for index, value in enumerate(values)})
-        texts = many.map(lambda given: ",".join(map(str, given)))
+        texts = many.map(lambda values: ",".join(map(str, values)))
         return (
             st.one_of(many, mapped, texts, values) if field.multiple else st.one_of(numbers, numbers.map(float), values)
         )
@@ -130,7 +130,7 @@ def records(draw: st.DrawFn) -> tuple[str, int, Values, bool]:
 @pytest.fixture
 async def assistants() -> AsyncIterator[dict[str, Assistant]]:
     english, russian = PortalInProcess(DemoPortal("en")), PortalInProcess(DemoPortal("ru"))
-    async with assistant(english) as first, assistant(russian) as second:
+    async with connect(english) as first, connect(russian) as second:
         yield {"en": first, "ru": second}
 
 
@@ -148,7 +148,9 @@ async def test_what_is_said_is_what_is_stored(assistants: dict[str, Assistant], 
     assert not result.is_error, result.text
     structured = result.structured
     assert set(structured.get("open", [])) == {
-        field["field"] for field in structured["fields"] if field["outcome"] in ("ambiguous", "wrong", "dropped", "clears")
+        field["field"]
+        for field in structured["fields"]
+        if field["outcome"] in ("ambiguous", "wrong", "dropped", "clears")
     }
     old = is_old(kind, [*fields])
     for age in AGES:

@@ -6,7 +6,7 @@ import pytest
 
 from bitrix24_directories.directories.models import Directory, Item
 from bitrix24_directories.finding.matching import Matcher
-from corpus import LATER, answered, bent, corpus, left_out, named, portals
+from corpus import LATER, answered, bent, corpus, left_out, portals, scope_of
 
 
 @pytest.mark.parametrize("naming", [True, False])
@@ -17,7 +17,7 @@ async def test_nothing_wrong_is_sure(naming: bool) -> None:
 
 async def test_what_is_meant_is_sure_or_shown() -> None:
     answers = await answered(naming=True)
-    missing = [case for case, answer in answers.items() if case.codes and named(case) and not answer.there(case)]
+    missing = [case for case, answer in answers.items() if case.codes and scope_of(case) and not answer.there(case)]
     assert [(case.portal, case.query, case.codes) for case in missing] == []
 
 
@@ -51,7 +51,11 @@ def test_the_corpus_is_as_large_as_promised() -> None:
     assert sum(case.portal in LATER for case in cases) >= 200
     assert len(bent()) >= 200
     assert len({phrase.language for phrase in bent()}) >= 30
-    assert all(len(items) == len({item.status_id for item in items}) for directories in portals().values() for _, items in directories)
+    assert all(
+        len(items) == len({item.status_id for item in items})
+        for directories in portals().values()
+        for _, items in directories
+    )
 
 
 def test_every_expected_code_is_one_of_its_portal() -> None:

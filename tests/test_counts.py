@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bitrix24_directories.portal import DemoPortal
 from bitrix24_directories.portal.calls import Answer
 from bitrix24_directories.portal.methods import run as real
-from support import Assistant, PortalInProcess, RunningPortal, Said, ask, assistant, examples
+from support import Assistant, PortalInProcess, RunningPortal, ToolAnswer, ask, connect, examples
 
 pytestmark = pytest.mark.virtual_clock
 
@@ -62,11 +62,11 @@ def stands(portal: RunningPortal) -> bool:
     return any(item.status_id == "EMAIL" for item in portal.portal.store.of("SOURCE"))
 
 
-async def twice(someone: Assistant, tool: str, arguments: dict[str, Any]) -> Said:
+async def twice(assistant: Assistant, tool: str, arguments: dict[str, Any]) -> ToolAnswer:
     """The plan, and then what it plans."""
-    planned = await someone.call(tool, **arguments)
+    planned = await assistant.call(tool, **arguments)
     plan_id = planned.structured.get("planId")
-    return await someone.call(tool, **arguments, planId=plan_id) if plan_id else planned
+    return await assistant.call(tool, **arguments, planId=plan_id) if plan_id else planned
 
 
 @settings(max_examples=examples(60))
@@ -102,11 +102,11 @@ async def test_what_one_count_of_many_says_is_no_count(
 async def test_nothing_is_deleted_on_its_word(counting: Callable[[Counted], None], total: Any) -> None:
     portal = empty()
     counting(lambda _params, answer: answer)
-    async with assistant(portal, allow_writes=True) as someone:
-        planned = await someone.call("delete_directory_item", **ITEM)
+    async with connect(portal, allow_writes=True) as assistant:
+        planned = await assistant.call("delete_directory_item", **ITEM)
         assert "no record that this user may read carries it" in planned.text
         counting(contradicting(total))
-        result = await someone.call("delete_directory_item", **ITEM, planId=planned.structured["planId"])
+        result = await assistant.call("delete_directory_item", **ITEM, planId=planned.structured["planId"])
     assert result.error["code"] == "CHANGE_REFUSED"
     assert "before the removal whether records carry it is not known for certain" in result.text
     assert stands(portal)
@@ -117,8 +117,8 @@ async def test_nothing_is_deleted_on_its_word(counting: Callable[[Counted], None
 async def test_a_merge_says_neither_done_nor_none_left(counting: Callable[[Counted], None], total: Any) -> None:
     portal = empty()
     counting(contradicting(total))
-    async with assistant(portal, allow_writes=True) as someone:
-        result = await twice(someone, "merge_directory_items", MERGED)
+    async with connect(portal, allow_writes=True) as assistant:
+        result = await twice(assistant, "merge_directory_items", MERGED)
     assert stands(portal)
     assert result.structured["status"] != "done"
     for claim in ("none left", "0 left", "nothing to move", "no record has to be moved"):
@@ -133,9 +133,9 @@ async def test_a_merge_whose_last_count_fails_says_so(counting: Callable[[Counte
         return contradicting(0)(params, answer) if moved else answer
 
     counting(counted)
-    async with assistant(portal, allow_writes=True) as someone:
-        plan = await someone.call("merge_directory_items", **MERGED)
-        result = await someone.call("merge_directory_items", **MERGED, planId=plan.structured["planId"])
+    async with connect(portal, allow_writes=True) as assistant:
+        plan = await assistant.call("merge_directory_items", **MERGED)
+        result = await assistant.call("merge_directory_items", **MERGED, planId=plan.structured["planId"])
     assert result.structured["status"] == "incomplete"
     assert result.structured["moved"] == plan.structured["left"]
     assert "left" not in result.structured
@@ -153,10 +153,10 @@ async def test_counts_that_contradict_each_other(counting: Callable[[Counted], N
 
     portal = PortalInProcess(DemoPortal())
     counting(counted)
-    async with assistant(portal, allow_writes=True) as someone:
-        planned = await someone.call("delete_directory_item", entityId="SOURCE", statusId="EMAIL")
+    async with connect(portal, allow_writes=True) as assistant:
+        planned = await assistant.call("delete_directory_item", entityId="SOURCE", statusId="EMAIL")
         assert "whether records carry it is not known for certain" in planned.text
-        merged = await twice(someone, "merge_directory_items", MERGED)
+        merged = await twice(assistant, "merge_directory_items", MERGED)
     assert stands(portal)
     assert merged.structured["status"] != "done"
     assert "none left" not in merged.text

@@ -67,7 +67,9 @@ def test_commands_of_an_administrator_are_such(command: str) -> None:
 
 
 @pytest.mark.parametrize("command", ["add", "import", "list", "remove", "rotate", "scopes", "webhook"])
-def test_all_that_is_done_with_people_is_in_the_teams_document(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_that_is_done_with_people_is_in_the_teams_document(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert f"bitrix24-directories-mcp person {command}" in DOCUMENTS["TEAM.md"]
     with contextlib.suppress(SystemExit):
         main(["person", "--help"])

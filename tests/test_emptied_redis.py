@@ -76,7 +76,7 @@ async def test_the_secret_is_one_again(portal: RunningPortal, tmp_path: Path, va
 async def test_what_could_not_be_announced_is_when_redis_is_back(
     portal: RunningPortal, tmp_path: Path, valkey: Valkey
 ) -> None:
-    def gone(method: str, _params: Mapping[str, Any]) -> None:
+    def stop_redis(method: str, _params: Mapping[str, Any]) -> None:
         if method == "crm.status.add":
             valkey.stop()
 
@@ -86,7 +86,7 @@ async def test_what_could_not_be_announced_is_when_redis_is_back(
             await called(there, "get_directory_items", entityId="SOURCE")
             async with there.listen(resource_subscriptions=["bitrix24://directories/SOURCE"]) as events:
                 await anyio.sleep(0.3)
-                portal.portal.meanwhile = gone
+                portal.portal.meanwhile = stop_redis
                 assert (await called(here, "add_directory_item", entityId="SOURCE", name="Fax"))["status"] == "done"
                 assert "Fax" not in str(await called(there, "get_directory_items", entityId="SOURCE"))
                 valkey.start()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bitrix24_directories.directories.fields.fields import FieldMap, RecordType
 from bitrix24_directories.directories.fields.rows import both_spellings, read_new_fields, read_old_fields, read_types
 from bitrix24_directories.rest import Bitrix24Error
-from support import SOURCE_FIELDS, RunningPortal, ask, assistant
+from support import SOURCE_FIELDS, RunningPortal, ask, connect
 
 
 @pytest.mark.parametrize(
@@ -166,44 +166,44 @@ async def test_list_directories_finds_enumerations_by_their_titles(portal: Runni
 
 
 async def test_changes_take_fields(portal: RunningPortal) -> None:
-    async with assistant(portal, allow_writes=True) as someone:
-        added = await someone.call("add_directory_item", entityId="deal.SOURCE_ID", name="Fair")
+    async with connect(portal, allow_writes=True) as assistant:
+        added = await assistant.call("add_directory_item", entityId="deal.SOURCE_ID", name="Fair")
         assert added.structured["entityId"] == "SOURCE"
-        refused = await someone.call("add_directory_item", entityId="deal.UF_CRM_1724", name="Huge")
+        refused = await assistant.call("add_directory_item", entityId="deal.UF_CRM_1724", name="Huge")
         assert refused.error["code"] == "NOT_A_DIRECTORY"
-        several = await someone.call("delete_directory_item", entityId="deal.STAGE_ID", statusId="WON")
+        several = await assistant.call("delete_directory_item", entityId="deal.STAGE_ID", statusId="WON")
         assert several.error["code"] == "SEVERAL_DIRECTORIES"
 
 
 async def test_two_batches_from_cold(portal: RunningPortal) -> None:
-    async with assistant(portal, fields_kept=False) as someone:
-        result = await someone.call("list_directories")
+    async with connect(portal, fields_kept=False) as assistant:
+        result = await assistant.call("list_directories")
         assert portal.methods_called == ["batch", "batch"]
         source = next(directory for directory in result.structured["directories"] if directory["entityId"] == "SOURCE")
         assert source["usedIn"] == SOURCE_FIELDS
-        await someone.call("get_directory_items", entityId="deal.UF_CRM_1724")
+        await assistant.call("get_directory_items", entityId="deal.UF_CRM_1724")
         assert len(portal.portal.calls) == 2
 
 
 async def test_the_items_come_although_the_fields_do_not(portal: RunningPortal) -> None:
     portal.order(method="batch", status=500)
-    async with assistant(portal, fields_kept=False, timeout=2) as someone:
-        result = await someone.call("get_directory_items", entityId="SOURCE")
+    async with connect(portal, fields_kept=False, timeout=2) as assistant:
+        result = await assistant.call("get_directory_items", entityId="SOURCE")
     assert result.structured["usedIn"] == ["deal.SOURCE_ID", "lead.SOURCE_ID", "contact.SOURCE_ID"]
 
 
 async def test_types_whose_fields_may_not_be_read_are_spoken_of_as_on_every_portal(portal: RunningPortal) -> None:
     portal.order(method="batch", status=404, code="ERROR_METHOD_NOT_FOUND")
     portal.order(method="crm.item.fields", code="", description="Access denied.")
-    async with assistant(portal, fields_kept=False) as someone:
-        directories = (await someone.call("list_directories")).structured["directories"]
+    async with connect(portal, fields_kept=False) as assistant:
+        directories = (await assistant.call("list_directories")).structured["directories"]
         used_in = {directory["entityId"]: directory.get("usedIn") for directory in directories}
         assert used_in["SOURCE"] == ["deal.SOURCE_ID", "lead.SOURCE_ID", "contact.SOURCE_ID"]
         assert used_in["DEAL_STAGE_1"] == ["deal.STAGE_ID"]
         assert used_in["DYNAMIC_177_STAGE_7"] == ["item(177).stageId"]
         assert used_in["PARTNER_LEVEL"] is None
         calls_before = len(portal.portal.calls)
-        await someone.call("list_directories")
+        await assistant.call("list_directories")
         assert len(portal.portal.calls) == calls_before  # that they are refused is kept, too
 
 

@@ -13,14 +13,14 @@ from bitrix24_directories.directories.models import Directory, Item
 from bitrix24_directories.finding.matching import Matcher
 from bitrix24_directories.portal import DemoPortal
 from bitrix24_directories.portal.store import PortalError
-from support import SOURCE_FIELDS, Assistant, PortalInProcess, RunningPortal, Said, ask, assistant, examples
+from support import SOURCE_FIELDS, Assistant, PortalInProcess, RunningPortal, ToolAnswer, ask, connect, examples
 
 
-async def find(portal: RunningPortal, *queries: str, **arguments: Any) -> Said:
+async def find(portal: RunningPortal, *queries: str, **arguments: Any) -> ToolAnswer:
     return await ask(portal, "find_directory_items", queries=list(queries), **arguments)
 
 
-def only(answer: Said) -> dict[str, Any]:
+def only(answer: ToolAnswer) -> dict[str, Any]:
     (result,) = answer.structured["results"]
     row: dict[str, Any] = result
     return row
@@ -145,31 +145,31 @@ async def test_codes_of_lists_with_blanks_and_letters_of_their_own(portal: Runni
 
 
 async def test_requests_one_batch_for_all_and_none_when_all_is_kept(portal: RunningPortal) -> None:
-    async with assistant(portal) as someone:
-        first = await someone.call("find_directory_items", queries=["won", "cold call"])
+    async with connect(portal) as assistant:
+        first = await assistant.call("find_directory_items", queries=["won", "cold call"])
         assert portal.methods_called == ["crm.status.entity.types", "batch"]
-        assert (await someone.call("find_directory_items", queries=["won", "cold call"])).structured[
+        assert (await assistant.call("find_directory_items", queries=["won", "cold call"])).structured[
             "results"
         ] == first.structured["results"]
-        await someone.call("get_directory_items", entityId="SOURCE")
+        await assistant.call("get_directory_items", entityId="SOURCE")
         assert len(portal.portal.calls) == 2
 
 
 async def test_one_request_for_named_directories(portal: RunningPortal) -> None:
-    async with assistant(portal) as someone:
-        result = await someone.call(
+    async with connect(portal) as assistant:
+        result = await assistant.call(
             "find_directory_items", queries=["won"], entityIds=["DEAL_STAGE", "source", "Deal types"]
         )
         assert result.structured["searched"] == 3
         assert portal.methods_called == ["batch", "crm.status.entity.items"]  # a title tells its id with the list alone
-        await someone.call("find_directory_items", queries=["won"], entityIds=["DEAL_STAGE", "source"])
-        await someone.call("get_directory_items", entityId="SOURCE")
+        await assistant.call("find_directory_items", queries=["won"], entityIds=["DEAL_STAGE", "source"])
+        await assistant.call("get_directory_items", entityId="SOURCE")
         assert len(portal.portal.calls) == 2
 
 
 async def test_where_nothing_is_kept_nothing_is_read_twice(portal: RunningPortal) -> None:
-    async with assistant(portal, cache_ttl=0) as someone:
-        await someone.call("find_directory_items", queries=["won"], entityIds=["DEAL_STAGE"])
+    async with connect(portal, cache_ttl=0) as assistant:
+        await assistant.call("find_directory_items", queries=["won"], entityIds=["DEAL_STAGE"])
     requests = str([params for method, params in portal.portal.calls])
     assert requests.count("DEAL_STAGE") == 1
 
@@ -235,12 +235,12 @@ async def test_no_right_to_list_directories(portal: RunningPortal) -> None:
 
 
 async def test_a_directory_that_disappears_between_two_calls(portal: RunningPortal) -> None:
-    async with assistant(portal, cache_ttl=0) as someone:
-        assert only(await someone.call("find_directory_items", queries=["technician assigned"]))["status"] == "exact"
+    async with connect(portal, cache_ttl=0) as assistant:
+        assert only(await assistant.call("find_directory_items", queries=["technician assigned"]))["status"] == "exact"
         store = portal.portal.store
         del store.directories["DEAL_STAGE_2"]
         store.items = {key: item for key, item in store.items.items() if item.entity_id != "DEAL_STAGE_2"}
-        assert only(await someone.call("find_directory_items", queries=["technician assigned"]))["status"] == "none"
+        assert only(await assistant.call("find_directory_items", queries=["technician assigned"]))["status"] == "none"
 
 
 async def test_a_large_portal() -> None:
@@ -279,11 +279,11 @@ names = st.one_of(
 
 
 @settings(max_examples=examples(100))
-@example(result=[": "], queries=["x"])
-@given(result=st.lists(names, min_size=1, max_size=12), queries=st.lists(names, min_size=1, max_size=6))
-def test_any_names_and_queries(result: list[str], queries: list[str]) -> None:
+@example(item_names=[": "], queries=["x"])
+@given(item_names=st.lists(names, min_size=1, max_size=12), queries=st.lists(names, min_size=1, max_size=6))
+def test_any_names_and_queries(item_names: list[str], queries: list[str]) -> None:
     """Whatever names hold, a name typed as it stands is among those that fit, and what is asked gets an answer."""
-    items = [Item(status_id=f"UC_{index}", name=name, sort=index) for index, name in enumerate(result)]
+    items = [Item(status_id=f"UC_{index}", name=name, sort=index) for index, name in enumerate(item_names)]
     matcher = Matcher([(Directory(entity_id="ANY", name="Any", kind="list"), items)])
     for item in items:
         if item.name.strip():
@@ -295,15 +295,15 @@ def test_any_names_and_queries(result: list[str], queries: list[str]) -> None:
 
 @settings(max_examples=examples(150))
 @given(query=st.text(max_size=40))
-async def test_any_query_gets_an_answer(someone_at_the_demo: Assistant, query: str) -> None:
-    result = await someone_at_the_demo.call("find_directory_items", queries=[query])
+async def test_any_query_gets_an_answer(demo_assistant: Assistant, query: str) -> None:
+    result = await demo_assistant.call("find_directory_items", queries=[query])
     assert not result.is_error
     result.text.encode()
 
 
 @pytest.fixture
-async def someone_at_the_demo(portal: RunningPortal) -> Any:
-    async with assistant(portal) as opened:
+async def demo_assistant(portal: RunningPortal) -> Any:
+    async with connect(portal) as opened:
         yield opened
 
 
@@ -319,25 +319,25 @@ async def test_what_was_built_for_finding_is_used_until_a_directory_is_read_agai
         make(self, contents)
 
     monkeypatch.setattr(Matcher, "__init__", counted)
-    async with assistant(portal, allow_writes=True) as someone:
+    async with connect(portal, allow_writes=True) as assistant:
         for _ in range(3):
-            result = await someone.call("find_directory_items", queries=["podcast"], entityIds=["SOURCE", "STATUS"])
+            result = await assistant.call("find_directory_items", queries=["podcast"], entityIds=["SOURCE", "STATUS"])
             assert only(result)["status"] == "none"
         assert built == 1 + 1  # and one for all others, for the named ones have nothing
-        await someone.call("add_directory_item", entityId="SOURCE", name="Podcast")
-        result = await someone.call("find_directory_items", queries=["podcast"], entityIds=["SOURCE", "STATUS"])
+        await assistant.call("add_directory_item", entityId="SOURCE", name="Podcast")
+        result = await assistant.call("find_directory_items", queries=["podcast"], entityIds=["SOURCE", "STATUS"])
         assert only(result)["status"] == "exact"
-        result = await someone.call("find_directory_items", queries=["podcast"], entityIds=["STATUS", "SOURCE"])
+        result = await assistant.call("find_directory_items", queries=["podcast"], entityIds=["STATUS", "SOURCE"])
         assert only(result)["status"] == "exact"
     assert built == 4
 
 
 async def test_two_servers_never_share_what_was_built(portal: RunningPortal) -> None:
-    async with assistant(portal) as someone:
-        result = await someone.call("find_directory_items", queries=["podcast"], entityIds=["SOURCE"])
+    async with connect(portal) as assistant:
+        result = await assistant.call("find_directory_items", queries=["podcast"], entityIds=["SOURCE"])
         assert only(result)["status"] == "none"
     portal.portal.store.add("SOURCE", "PODCAST", "Podcast", 500)
-    async with assistant(portal) as another:
+    async with connect(portal) as another:
         result = await another.call("find_directory_items", queries=["podcast"], entityIds=["SOURCE"])
         assert only(result)["status"] == "exact"
 

@@ -11,7 +11,7 @@ import pytest
 
 from bitrix24_directories.portal import DemoPortal
 from bitrix24_directories.portal.store import Item as StoredItem
-from support import STRANGER_SECRET, RunningPortal, ask, assistant
+from support import STRANGER_SECRET, RunningPortal, ask, connect
 
 DEAL_STAGE_TEXT = """\
 DEAL_STAGE: 8 items, in order (code: name)
@@ -50,9 +50,9 @@ async def test_case_and_blanks_do_not_matter(portal: RunningPortal, spelling: st
 
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
 async def test_both_protocol_eras(portal: RunningPortal, mode: str) -> None:
-    async with assistant(portal, mode=mode) as someone:
-        assert (await someone.call("get_directory_items", entityId="DEAL_STAGE")).text == DEAL_STAGE_TEXT
-        assert (await someone.call("get_directory_items", entityId="NOPE")).is_error
+    async with connect(portal, mode=mode) as assistant:
+        assert (await assistant.call("get_directory_items", entityId="DEAL_STAGE")).text == DEAL_STAGE_TEXT
+        assert (await assistant.call("get_directory_items", entityId="NOPE")).is_error
 
 
 async def test_details_of_stages(portal: RunningPortal) -> None:
@@ -106,10 +106,10 @@ async def test_many_items_are_read_with_details(portal: RunningPortal) -> None:
     for number in range(2_600):
         store.put(StoredItem(store.next_id(), "INDUSTRY", f"UC_{number}", f"Branch {number}", 200 + number // 7))
     read: list[str] = []
-    async with assistant(portal) as someone:
+    async with connect(portal) as assistant:
         for _ in range(14):
             after = read[-1] if read else ""
-            result = await someone.call("get_directory_items", entityId="INDUSTRY", details=True, after=after)
+            result = await assistant.call("get_directory_items", entityId="INDUSTRY", details=True, after=after)
             read += [item["statusId"] for item in result.structured["items"]]
             assert result.structured["total"] == 2_611
             assert result.structured.get("more", 0) == 2_611 - len(read)
@@ -152,12 +152,14 @@ def page(*codes: str, **more: int) -> dict[str, Any]:
 def batched(**pages: dict[str, Any]) -> dict[str, Any]:
     parts = {"result": "result", "result_total": "total", "result_next": "next"}
     return {
-        "result": {name: {key: page[part] for key, page in pages.items() if part in page} for name, part in parts.items()}
+        "result": {
+            name: {key: page[part] for key, page in pages.items() if part in page} for name, part in parts.items()
+        }
     }
 
 
 @pytest.mark.parametrize(
-    ("first", "others", "codes"),
+    ("first", "rest", "codes"),
     [
         # No total: page by page.
         (page("A", next=1), [page("B", next=2), page("C")], "ABC"),
@@ -221,9 +223,9 @@ async def test_existing_and_empty(portal: RunningPortal, details: bool) -> None:
 
 @pytest.mark.parametrize("details", [False, True])
 @pytest.mark.parametrize("strict", [False, True])
-async def test_unknown_directory(put_on: Callable[[DemoPortal], RunningPortal], details: bool, strict: bool) -> None:
+async def test_unknown_directory(serve: Callable[[DemoPortal], RunningPortal], details: bool, strict: bool) -> None:
     """Whether the portal answers an empty list or refuses the id."""
-    portal = put_on(DemoPortal(strict_entity=strict))
+    portal = serve(DemoPortal(strict_entity=strict))
     result = await ask(portal, "get_directory_items", entityId="deal_stages", details=details)
     assert result.error == {"code": "UNKNOWN_DIRECTORY", "category": "input", "retryable": False}
     happened, todo, retry = result.text.splitlines()
@@ -291,14 +293,14 @@ async def test_over_tls(tls_portal: RunningPortal) -> None:
 async def test_a_part_that_is_handed_back_removes_nothing(portal: RunningPortal) -> None:
     for number in range(300):
         portal.portal.store.add("INDUSTRY", f"UC_{number}", f"Branch {number}", sort=200 + number)
-    async with assistant(portal, allow_writes=True) as someone:
-        first = (await someone.call("get_directory_items", entityId="INDUSTRY")).text
-        rest = (await someone.call("get_directory_items", entityId="INDUSTRY", after="UC_188")).text
+    async with connect(portal, allow_writes=True) as assistant:
+        first = (await assistant.call("get_directory_items", entityId="INDUSTRY")).text
+        rest = (await assistant.call("get_directory_items", entityId="INDUSTRY", after="UC_188")).text
         for printed in (first, rest, first.partition("\n")[2]):
-            result = await someone.call("apply_directory", entityId="INDUSTRY", items=printed)
+            result = await assistant.call("apply_directory", entityId="INDUSTRY", items=printed)
             assert result.error["code"] == "CHANGE_REFUSED"
             assert "a part of the directory" in result.text
-        result = await someone.call("apply_directory", entityId="INDUSTRY", items=f"{first}\n{rest}")
+        result = await assistant.call("apply_directory", entityId="INDUSTRY", items=f"{first}\n{rest}")
         assert result.structured["status"] == "unchanged"
 
 

@@ -377,7 +377,7 @@ def call(command: str, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> list[
 
 
 @pytest.mark.parametrize(
-    ("what", "phase", "number"),
+    ("command", "phase", "number"),
     [
         ("add", "sent", signal.SIGINT),
         pytest.param("add", "made", signal.SIGTERM, marks=slow),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bitrix24_directories.directories.fields.fields import KIND_NAMES, TYPE_NAMES, folded
-from support import RunningPortal, Said, ask
+from support import RunningPortal, ToolAnswer, ask
 
 KINDS = {
     1: "lead Leads лид лиды лід ліди prospecto prospectos prospect prospects potencjalny_klient müşteri_adayı",
@@ -64,7 +64,7 @@ def rename(portal: RunningPortal, title: str, *aliases: str) -> None:
     records.types = records.types | {177: replace(kind, name=title)} | added
 
 
-async def kind(portal: RunningPortal, entity: Any) -> Said:
+async def kind(portal: RunningPortal, entity: Any) -> ToolAnswer:
     return await ask(portal, "check_record", entity=entity, fields={"title": "x"})
 
 

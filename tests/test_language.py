@@ -84,7 +84,7 @@ def test_nothing_is_in_the_file_that_nobody_says() -> None:
     assert [english for english in RUSSIAN if not used(english)] == []
 
 
-@pytest.mark.parametrize(("english", "said"), RUSSIAN.items())
+@pytest.mark.parametrize(("english", "russian"), RUSSIAN.items())
 def test_both_have_the_same_parts_and_marks(english: str, russian: str) -> None:
     assert sorted(re.findall(r"\{\w*\}", english)) == sorted(re.findall(r"\{\w*\}", russian))
     marks = re.compile(r"`[^`]+`|BITRIX24_\w+|SSL_CERT_\w+|--[\w-]+|https?:")

@@ -19,7 +19,7 @@ from mcp import Client
 from bitrix24_directories.cli.main import main
 from bitrix24_directories.portal import Fault
 from bitrix24_directories.portal.faults import LOST
-from support import Assistant, PortalInProcess, RunningPortal, Said, assistant, spawned
+from support import Assistant, PortalInProcess, RunningPortal, ToolAnswer, connect, spawned
 
 ADD: dict[str, Any] = {"entityId": "SOURCE", "name": "Podcast", "after": "WEB"}
 HOW = [*(how for how in LOST if how != "silent"), "500", "502", "504"]
@@ -31,7 +31,7 @@ def _without_records(portal: RunningPortal) -> None:
     portal.portal.store.records.all.clear()
 
 
-def named(portal: RunningPortal, name: str) -> list[str]:
+def codes_named(portal: RunningPortal, name: str) -> list[str]:
     return [item.status_id for item in portal.portal.store.of("SOURCE") if item.name == name]
 
 
@@ -42,7 +42,7 @@ async def until(true: Callable[[], bool]) -> None:
             await anyio.sleep(0.02)
 
 
-def never_again(result: Said) -> None:
+def never_again(result: ToolAnswer) -> None:
     """An unknown outcome says what to look for, and never to call again."""
     assert result.error["code"] == "CHANGE_UNKNOWN"
     assert not result.error["retryable"]
@@ -53,13 +53,13 @@ def never_again(result: Said) -> None:
 @pytest.mark.parametrize("how", HOW)
 async def test_a_change_whose_answer_is_lost_is_settled_by_reading(portal: RunningPortal, how: str) -> None:
     portal.portal.faults.order(Fault.lost(how))
-    async with assistant(portal, allow_writes=True) as someone:
-        result = await someone.call("add_directory_item", **ADD)
-        again = await someone.call("add_directory_item", **ADD)
+    async with connect(portal, allow_writes=True) as assistant:
+        result = await assistant.call("add_directory_item", **ADD)
+        again = await assistant.call("add_directory_item", **ADD)
     assert result.structured["status"] == "done", result.text
     assert again.structured["status"] == "unchanged"
     assert "it stands there already" in again.text
-    assert named(portal, "Podcast") == ["PODCAST"]
+    assert codes_named(portal, "Podcast") == ["PODCAST"]
 
 
 @pytest.mark.slow
@@ -70,7 +70,7 @@ async def test_over_stdio(portal: RunningPortal, tmp_path: Path, how: str) -> No
     async with Client(server) as client:
         result = await Assistant(client).call("add_directory_item", **ADD)
     assert result.structured["status"] == "done", result.text
-    assert named(portal, "Podcast") == ["PODCAST"]
+    assert codes_named(portal, "Podcast") == ["PODCAST"]
 
 
 @pytest.mark.parametrize("tool", ["add", "update", "delete"])
@@ -79,8 +79,8 @@ async def test_what_is_not_there_yet_proves_nothing(portal: RunningPortal, tool:
     """The portal answers with a failure and does nothing, which nobody can tell from doing it later."""
     before = portal.portal.store.of("SOURCE")
     portal.order(changes_only=True, **fault)
-    async with assistant(portal, allow_writes=True) as someone:
-        result = await change(someone, tool)
+    async with connect(portal, allow_writes=True) as assistant:
+        result = await change(assistant, tool)
     never_again(result)
     assert [step["outcome"] for step in result.structured["steps"]] == ["unknown"]
     assert portal.portal.store.of("SOURCE") == before
@@ -93,42 +93,42 @@ async def test_an_error_of_the_portal_after_which_nothing_has_changed(
 ) -> None:
     """The portal itself has finished with the call, so nothing more will come of it."""
     portal.order(changes_only=True, code=code, description="Something is wrong.")
-    async with assistant(portal, allow_writes=True) as someone:
-        result = await change(someone, tool)
+    async with connect(portal, allow_writes=True) as assistant:
+        result = await change(assistant, tool)
     assert [step["outcome"] for step in result.structured["steps"]] == ["not done"]
     assert 'Bitrix24 says: "Something is wrong."' in result.text
 
 
-async def change(someone: Assistant, method: str) -> Said:
+async def change(assistant: Assistant, method: str) -> ToolAnswer:
     if method == "add":
-        return await someone.call("add_directory_item", **ADD)
+        return await assistant.call("add_directory_item", **ADD)
     item = {"entityId": "SOURCE", "statusId": "ADVERTISING"}
     if method == "update":
-        return await someone.call("update_directory_item", **item, name="Ads")
-    plan = await someone.call("delete_directory_item", **item)
-    return await someone.call("delete_directory_item", **item, planId=plan.structured["planId"])
+        return await assistant.call("update_directory_item", **item, name="Ads")
+    plan = await assistant.call("delete_directory_item", **item)
+    return await assistant.call("delete_directory_item", **item, planId=plan.structured["planId"])
 
 
 @pytest.mark.parametrize("method", ["add", "update", "delete"])
 @pytest.mark.parametrize("code", ["ACCESS_DENIED", "NO_AUTH_FOUND", "", "OVERLOAD_LIMIT"])
 async def test_a_documented_refusal_is_not_done(portal: RunningPortal, method: str, code: str) -> None:
     portal.order(changes_only=True, code=code)
-    async with assistant(portal, allow_writes=True) as someone:
-        result = await change(someone, method)
+    async with connect(portal, allow_writes=True) as assistant:
+        result = await change(assistant, method)
     assert [step["outcome"] for step in result.structured["steps"]] == ["not done"]
     assert result.error["code"] == (code or "REFUSED")
 
 
 async def test_a_portal_that_commits_after_our_timeout(portal: RunningPortal) -> None:
     portal.order(changes_only=True, delay=1.5)
-    async with assistant(portal, allow_writes=True, timeout=0.7) as someone:
-        result = await someone.call("add_directory_item", **ADD)
+    async with connect(portal, allow_writes=True, timeout=0.7) as assistant:
+        result = await assistant.call("add_directory_item", **ADD)
         never_again(result)
         assert "PODCAST (Podcast) is there" in result.text
-        await until(lambda: bool(named(portal, "Podcast")))
-        again = await someone.call("add_directory_item", **ADD)
+        await until(lambda: bool(codes_named(portal, "Podcast")))
+        again = await assistant.call("add_directory_item", **ADD)
     assert again.structured["status"] == "unchanged"
-    assert named(portal, "Podcast") == ["PODCAST"]
+    assert codes_named(portal, "Podcast") == ["PODCAST"]
 
 
 STEPS = ["CALL: Call", "EMAIL: E-Mail", "One", "Two", "Three", "WEB: Website"]
@@ -138,13 +138,15 @@ STEPS = ["CALL: Call", "EMAIL: E-Mail", "One", "Two", "Three", "WEB: Website"]
 @pytest.mark.parametrize("batch", [True, False])
 @pytest.mark.parametrize("how", [*HOW, "silent"])
 async def test_many_changes_whose_answer_is_lost(portal: RunningPortal, how: str, batch: bool) -> None:
-    async with assistant(portal, allow_writes=True) as someone:
-        plan = await someone.call("apply_directory", entityId="SOURCE", items=STEPS)
+    async with connect(portal, allow_writes=True) as assistant:
+        plan = await assistant.call("apply_directory", entityId="SOURCE", items=STEPS)
         if not batch:
             portal.order(times=1, method="batch", code="ERROR_METHOD_NOT_FOUND")
         portal.portal.faults.order(Fault.lost(how))
-        result = await someone.call("apply_directory", entityId="SOURCE", items=STEPS, planId=plan.structured["planId"])
-        listing = await someone.call("get_directory_items", entityId="SOURCE", details=True, fresh=True)
+        result = await assistant.call(
+            "apply_directory", entityId="SOURCE", items=STEPS, planId=plan.structured["planId"]
+        )
+        listing = await assistant.call("get_directory_items", entityId="SOURCE", details=True, fresh=True)
     there = {item["statusId"] for item in listing.structured["items"]}
     for step in result.structured["steps"]:
         if step.get("outcome") == "done":
@@ -158,9 +160,11 @@ async def test_many_changes_whose_answer_is_lost(portal: RunningPortal, how: str
 async def test_a_batch_that_says_nothing_of_what_it_did_not_do(portal: RunningPortal) -> None:
     """Nothing is there, and no command is spoken of: each step stays unknown."""
     portal.order(changes_only=True, body='{"result": {"result": [], "result_error": []}}')
-    async with assistant(portal, allow_writes=True) as someone:
-        plan = await someone.call("apply_directory", entityId="SOURCE", items=STEPS)
-        result = await someone.call("apply_directory", entityId="SOURCE", items=STEPS, planId=plan.structured["planId"])
+    async with connect(portal, allow_writes=True) as assistant:
+        plan = await assistant.call("apply_directory", entityId="SOURCE", items=STEPS)
+        result = await assistant.call(
+            "apply_directory", entityId="SOURCE", items=STEPS, planId=plan.structured["planId"]
+        )
     never_again(result)
     outcomes = [step["outcome"] for step in result.structured["steps"] if step["action"] != "refused"]
     assert outcomes == ["unknown"] * len(outcomes)
@@ -168,30 +172,30 @@ async def test_a_batch_that_says_nothing_of_what_it_did_not_do(portal: RunningPo
 
 async def test_result_false_that_did_nothing_is_no_success(portal: RunningPortal) -> None:
     portal.order(changes_only=True, body='{"result": false}', headers={"content-type": "application/json"})
-    async with assistant(portal, allow_writes=True) as someone:
-        result = await someone.call("update_directory_item", entityId="SOURCE", statusId="WEB", name="Site")
+    async with connect(portal, allow_writes=True) as assistant:
+        result = await assistant.call("update_directory_item", entityId="SOURCE", statusId="WEB", name="Site")
     assert [step["outcome"] for step in result.structured["steps"]] == ["not done"]
-    assert named(portal, "Site") == []
+    assert codes_named(portal, "Site") == []
 
 
 async def test_two_of_one_name_only_with_a_code(portal: RunningPortal) -> None:
-    async with assistant(portal, allow_writes=True) as someone:
-        elsewhere = await someone.call("add_directory_item", entityId="SOURCE", name="website", after="CALL")
+    async with connect(portal, allow_writes=True) as assistant:
+        elsewhere = await assistant.call("add_directory_item", entityId="SOURCE", name="website", after="CALL")
         assert elsewhere.error["code"] == "CHANGE_REFUSED"
         assert "WEB" in elsewhere.text
-        added = await someone.call("add_directory_item", entityId="SOURCE", name="Website", statusId="WEB_2")
+        added = await assistant.call("add_directory_item", entityId="SOURCE", name="Website", statusId="WEB_2")
     assert added.structured["status"] == "done"
-    assert named(portal, "Website") == ["WEB", "WEB_2"]
+    assert codes_named(portal, "Website") == ["WEB", "WEB_2"]
 
 
 @pytest.mark.virtual_clock
 async def test_waiting_behind_another_change_counts(portal: PortalInProcess) -> None:
     portal.order(changes_only=True, times=1, delay=9)
-    result: list[Said] = []
-    async with assistant(portal, allow_writes=True, timeout=10) as someone:
+    result: list[ToolAnswer] = []
+    async with connect(portal, allow_writes=True, timeout=10) as assistant:
 
         async def add(name: str) -> None:
-            result.append(await someone.call("add_directory_item", entityId="SOURCE", name=name))
+            result.append(await assistant.call("add_directory_item", entityId="SOURCE", name=name))
 
         started = anyio.current_time()
         async with anyio.create_task_group() as tasks:
@@ -209,15 +213,15 @@ async def test_waiting_behind_another_change_counts(portal: PortalInProcess) -> 
 async def test_a_cancelled_change_that_has_left_is_recorded(portal: PortalInProcess, tmp_path: Path) -> None:
     log = tmp_path / "audit.jsonl"
     portal.order(changes_only=True, delay=5)
-    async with assistant(portal, allow_writes=True, audit_log=str(log)) as someone:
+    async with connect(portal, allow_writes=True, audit_log=str(log)) as assistant:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(partial(someone.call, "add_directory_item", **ADD))
+            tasks.start_soon(partial(assistant.call, "add_directory_item", **ADD))
             await anyio.sleep(1)
             tasks.cancel_scope.cancel()
         await anyio.sleep(20)
     intent, outcome = (json.loads(line) for line in log.read_text(encoding="utf-8").splitlines())
     assert (intent["event"], outcome["event"], outcome["outcome"]) == ("intent", "outcome", "done")
-    assert named(portal, "Podcast") == ["PODCAST"]
+    assert codes_named(portal, "Podcast") == ["PODCAST"]
 
 
 @pytest.mark.slow
@@ -293,11 +297,11 @@ def test_the_demo_portal_loses_answers_to_order(
 
 async def test_a_change_that_is_sent_on_to_nobody_is_unknown(portal: RunningPortal) -> None:
     """The portal has had the call; what it did before it sent us on, nobody knows."""
-    async with assistant(portal, allow_writes=True) as someone:
-        await someone.call("get_directory_items", entityId="SOURCE")
+    async with connect(portal, allow_writes=True) as assistant:
+        await assistant.call("get_directory_items", entityId="SOURCE")
         nobody = portal.webhook_url().replace(portal.address, "http://127.0.0.1:9")
         portal.order(changes_only=True, status=307, headers={"location": f"{nobody}crm.status.add"})
-        result = await someone.call("add_directory_item", **ADD)
+        result = await assistant.call("add_directory_item", **ADD)
     never_again(result)
 
 

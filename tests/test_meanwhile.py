@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from bitrix24_directories.portal.store import Item, PortalError
-from support import Assistant, PortalInProcess, Said, assistant
+from support import Assistant, PortalInProcess, ToolAnswer, connect
 
 pytestmark = pytest.mark.virtual_clock
 
@@ -42,7 +42,7 @@ def refuse() -> None:
     raise PortalError("Access denied.")
 
 
-def steps(result: Said) -> list[tuple[str, Any]]:
+def steps(result: ToolAnswer) -> list[tuple[str, Any]]:
     return [(step["outcome"], step.get("stored")) for step in result.structured["steps"]]
 
 
@@ -52,8 +52,8 @@ async def test_a_refused_update_of_an_item_that_somebody_moves(portal: PortalInP
         refuse()
 
     while_asked(portal, "crm.status.update", move)
-    async with assistant(portal, allow_writes=True) as someone:
-        result = await someone.call("update_directory_item", **RENAME)
+    async with connect(portal, allow_writes=True) as assistant:
+        result = await assistant.call("update_directory_item", **RENAME)
     assert steps(result) == [("not done", None)]
     assert result.error["code"] == "NOT_ALLOWED_TO_CHANGE"
 
@@ -64,8 +64,8 @@ async def test_an_update_whose_answer_is_lost_while_somebody_moves_the_item(port
         raise PortalError("", code="", status=504)
 
     while_asked(portal, "crm.status.update", move)
-    async with assistant(portal, allow_writes=True) as someone:
-        result = await someone.call("update_directory_item", **RENAME)
+    async with connect(portal, allow_writes=True) as assistant:
+        result = await assistant.call("update_directory_item", **RENAME)
     assert steps(result) == [("unknown", None)]
     assert result.error["code"] == "CHANGE_UNKNOWN"
 
@@ -76,10 +76,10 @@ async def test_a_refused_deletion_of_an_item_that_somebody_renames(portal: Porta
         refuse()
 
     while_asked(portal, "crm.status.delete", rename)
-    async with assistant(portal, allow_writes=True) as someone:
-        planned = await someone.call("delete_directory_item", entityId="SOURCE", statusId="EMAIL")
+    async with connect(portal, allow_writes=True) as assistant:
+        planned = await assistant.call("delete_directory_item", entityId="SOURCE", statusId="EMAIL")
         plan_id = planned.structured["planId"]
-        result = await someone.call("delete_directory_item", entityId="SOURCE", statusId="EMAIL", planId=plan_id)
+        result = await assistant.call("delete_directory_item", entityId="SOURCE", statusId="EMAIL", planId=plan_id)
     assert steps(result) == [("not done", None)]
 
 
@@ -89,8 +89,8 @@ async def test_a_code_that_somebody_takes_right_before(portal: PortalInProcess) 
         store.put(replace(item(portal, "WEB"), id=900, status_id=params["fields"]["STATUS_ID"], name="Radio"))
 
     while_asked(portal, "crm.status.add", take)
-    async with assistant(portal, allow_writes=True) as someone:
-        result = await someone.call("add_directory_item", entityId="SOURCE", name="Podcast")
+    async with connect(portal, allow_writes=True) as assistant:
+        result = await assistant.call("add_directory_item", entityId="SOURCE", name="Podcast")
     assert steps(result) == [("not done", None)]
 
 
@@ -103,8 +103,8 @@ async def test_an_item_that_somebody_deletes_and_adds_again(portal: PortalInProc
         portal.portal.store.put(replace(web, id=901, name="Website of theirs"))
 
     while_asked(portal, "crm.status.update", replaced)
-    async with assistant(portal, allow_writes=True) as someone:
-        result = await someone.call("update_directory_item", **RENAME)
+    async with connect(portal, allow_writes=True) as assistant:
+        result = await assistant.call("update_directory_item", **RENAME)
     assert steps(result) == [("not done", None)]
 
 
@@ -129,8 +129,8 @@ def answering_late(portal: PortalInProcess, which: Callable[[str], bool], second
     portal.portal.app = late  # type: ignore[assignment]
 
 
-async def name_of(someone: Assistant, code: str, entity_id: str = "SOURCE") -> str:
-    result = await someone.call("get_directory_items", entityId=entity_id, query=code)
+async def name_of(assistant: Assistant, code: str, entity_id: str = "SOURCE") -> str:
+    result = await assistant.call("get_directory_items", entityId=entity_id, query=code)
     return next(str(item["name"]) for item in result.structured["items"] if item["statusId"] == code)
 
 
@@ -144,12 +144,12 @@ async def test_what_was_read_before_a_change_is_not_kept_after_it(portal: Portal
 
     async with anyio.create_task_group() as tasks:
         answering_late(portal, first, 6)
-        async with assistant(portal, allow_writes=True) as someone:
-            tasks.start_soon(name_of, someone, "WEB")
+        async with connect(portal, allow_writes=True) as assistant:
+            tasks.start_soon(name_of, assistant, "WEB")
             await anyio.sleep(1)
-            assert not (await someone.call("update_directory_item", **RENAME)).is_error
+            assert not (await assistant.call("update_directory_item", **RENAME)).is_error
             await anyio.sleep(6)
-            assert await name_of(someone, "WEB") == "Site"
+            assert await name_of(assistant, "WEB") == "Site"
 
 
 async def test_all_pages_are_read_again_after_a_change(portal: PortalInProcess) -> None:
@@ -160,27 +160,27 @@ async def test_all_pages_are_read_again_after_a_change(portal: PortalInProcess) 
     portal.order(method="crm.status.update", delay=3)
     late = iter([False, True])  # the second one, which somebody else reads
     answering_late(portal, lambda path: "/batch" in path and next(late, False), 8)
-    async with assistant(portal, allow_writes=True) as someone, anyio.create_task_group() as tasks:
+    async with connect(portal, allow_writes=True) as assistant, anyio.create_task_group() as tasks:
 
         async def read() -> None:
             await anyio.sleep(1)
-            await someone.call("get_directory_items", entityId="SOURCE", details=True, fresh=True)
+            await assistant.call("get_directory_items", entityId="SOURCE", details=True, fresh=True)
 
         tasks.start_soon(read)
-        result = await someone.call("update_directory_item", entityId="SOURCE", statusId="L120", name="Renamed")
+        result = await assistant.call("update_directory_item", entityId="SOURCE", statusId="L120", name="Renamed")
         assert steps(result) == [("done", None)], result.text
 
 
 async def test_a_refusal_ends_when_it_is_as_old_as_what_is_kept(portal: PortalInProcess) -> None:
     while_asked(portal, "crm.category.list", lambda _params: refuse())
-    async with assistant(portal, allow_writes=True, fields_kept=False) as someone:
-        await someone.call("list_directories")
+    async with connect(portal, allow_writes=True, fields_kept=False) as assistant:
+        await assistant.call("list_directories")
         portal.portal.meanwhile = lambda _method, _params: None
         for minute in range(8):
             await anyio.sleep(60)
             name = "Site" if minute % 2 else "Website"
-            await someone.call("update_directory_item", entityId="SOURCE", statusId="WEB", name=name)
-            result = await someone.call("list_directories")
+            await assistant.call("update_directory_item", entityId="SOURCE", statusId="WEB", name=name)
+            result = await assistant.call("list_directories")
     row = next(directory for directory in result.structured["directories"] if directory["entityId"] == "DEAL_STAGE_1")
     assert row["pipeline"] == "Wholesale"
 
@@ -192,21 +192,21 @@ async def test_the_last_item_of_a_directory_that_is_not_listed(portal: PortalInP
     store.put(replace(item(portal, "WEB"), id=950, entity_id="TONES", status_id="ONE", name="One", system=False))
     portal.order(method="crm.status.entity.types", body='{"result": [{"ID": "SOURCE", "NAME": "Sources"}]}')
     arguments = {"entityId": "TONES", "statusId": "ONE"}
-    async with assistant(portal, allow_writes=True) as someone:
-        planned = await someone.call("delete_directory_item", **arguments)
-        result = await someone.call("delete_directory_item", **arguments, planId=planned.structured["planId"])
+    async with connect(portal, allow_writes=True) as assistant:
+        planned = await assistant.call("delete_directory_item", **arguments)
+        result = await assistant.call("delete_directory_item", **arguments, planId=planned.structured["planId"])
     assert steps(result) == [("done", None)], result.text
 
 
 async def test_names_of_pipelines_that_cannot_be_read(portal: PortalInProcess) -> None:
     while_asked(portal, "crm.category.list", lambda _params: refuse())
     fields = {"CATEGORY_ID": "Wholesale"}
-    async with assistant(portal, fields_kept=False) as someone:
-        result = await someone.call("check_record", entity="deal", fields=fields)
+    async with connect(portal, fields_kept=False) as assistant:
+        result = await assistant.call("check_record", entity="deal", fields=fields)
         assert "the names of pipelines cannot be read, only their numbers" in result.text
         portal.portal.meanwhile = lambda _method, _params: None
         await anyio.sleep(20)
-        result = await someone.call("check_record", entity="deal", fields=fields)
+        result = await assistant.call("check_record", entity="deal", fields=fields)
     assert result.structured["write"] == {"CATEGORY_ID": 1}
 
 
@@ -214,8 +214,8 @@ async def test_names_of_pipelines_that_cannot_be_read(portal: PortalInProcess) -
 async def test_names_that_differ_in_more_than_letter_case_are_others(portal: PortalInProcess, there: str) -> None:
     other = {"A+": "A-", "🔥": "❄", "Café": "Cafe"}[there]
     portal.portal.store.put(replace(item(portal, "WEB"), id=960, status_id="UC_1", name=there, sort=9000))
-    async with assistant(portal, allow_writes=True) as someone:
-        result = await someone.call("add_directory_item", entityId="SOURCE", name=other)
+    async with connect(portal, allow_writes=True) as assistant:
+        result = await assistant.call("add_directory_item", entityId="SOURCE", name=other)
     assert [step["action"] for step in result.structured["steps"]] == ["add"]
     assert {there, other} <= {item.name for item in portal.portal.store.of("SOURCE")}
 
@@ -223,29 +223,29 @@ async def test_names_that_differ_in_more_than_letter_case_are_others(portal: Por
 @pytest.mark.parametrize("added", [["Podcast: 🔥"], ["Podcast", "PODCAST: Other"], ["Podcast: one: two"]])
 async def test_a_second_declaration_changes_nothing(portal: PortalInProcess, added: list[str]) -> None:
     items = [*(item.status_id for item in portal.portal.store.of("SOURCE")), *added]
-    async with assistant(portal, allow_writes=True) as someone:
-        planned = await someone.call("apply_directory", entityId="SOURCE", items=items)
+    async with connect(portal, allow_writes=True) as assistant:
+        planned = await assistant.call("apply_directory", entityId="SOURCE", items=items)
         plan_id = planned.structured["planId"]
-        done = await someone.call("apply_directory", entityId="SOURCE", items=items, planId=plan_id)
+        done = await assistant.call("apply_directory", entityId="SOURCE", items=items, planId=plan_id)
         assert not done.is_error, done.text
-        again = await someone.call("apply_directory", entityId="SOURCE", items=items)
+        again = await assistant.call("apply_directory", entityId="SOURCE", items=items)
     assert again.structured["status"] == "unchanged", again.text
 
 
 async def test_codes_with_blanks_are_the_same_codes(portal: PortalInProcess) -> None:
-    async with assistant(portal, allow_writes=True) as someone:
-        result = await someone.call("add_directory_item", entityId="SOURCE", name="Another", statusId="WEB ")
+    async with connect(portal, allow_writes=True) as assistant:
+        result = await assistant.call("add_directory_item", entityId="SOURCE", name="Another", statusId="WEB ")
     assert "the code WEB is taken" in result.text
 
 
 async def test_two_merges_of_the_same_codes_at_once(portal: PortalInProcess, tmp_path: Path) -> None:
     arguments = {"entityId": "SOURCE", "codes": ["EMAIL"], "into": "WEB"}
-    async with assistant(portal, allow_writes=True, audit_log=str(tmp_path / "log")) as someone:
-        plan_id = (await someone.call("merge_directory_items", **arguments)).structured["planId"]
-        result: list[Said] = []
+    async with connect(portal, allow_writes=True, audit_log=str(tmp_path / "log")) as assistant:
+        plan_id = (await assistant.call("merge_directory_items", **arguments)).structured["planId"]
+        result: list[ToolAnswer] = []
 
         async def merge() -> None:
-            result.append(await someone.call("merge_directory_items", **arguments, planId=plan_id))
+            result.append(await assistant.call("merge_directory_items", **arguments, planId=plan_id))
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(merge)
@@ -271,8 +271,8 @@ async def test_a_mistake_of_ours_while_a_change_is_under_way(
         raise RuntimeError
 
     portal.portal.app = breaking  # type: ignore[assignment]
-    async with assistant(portal, allow_writes=True, audit_log=str(log)) as someone:
-        result = await someone.call("update_directory_item", **RENAME)
+    async with connect(portal, allow_writes=True, audit_log=str(log)) as assistant:
+        result = await assistant.call("update_directory_item", **RENAME)
     assert result.error["code"] == "INTERNAL_ERROR"
     outcome = json.loads(log.read_text("utf-8").splitlines()[-1])["outcome"]
     assert outcome.startswith("done" if carried_out else "unknown")

@@ -19,7 +19,7 @@ from bitrix24_directories.changing.merging.plan import AUTOMATION
 from bitrix24_directories.portal import Fault
 from bitrix24_directories.portal.faults import INSIDE
 from bitrix24_directories.portal.store import Item, PortalError
-from support import READER_SECRET, Assistant, PortalInProcess, Said, assistant, change_field, with_a_person
+from support import READER_SECRET, Assistant, PortalInProcess, ToolAnswer, change_field, connect, with_a_person
 
 pytestmark = pytest.mark.virtual_clock
 
@@ -62,12 +62,12 @@ def arguments(entity_id: str, codes: list[str], into: str) -> dict[str, Any]:
     return {"entityId": entity_id, "codes": codes, "into": into}
 
 
-async def merge(someone: Assistant, entity_id: str, codes: list[str], into: str) -> Said:
+async def merge(assistant: Assistant, entity_id: str, codes: list[str], into: str) -> ToolAnswer:
     """Both steps of a client that cannot ask a person; the first answer where it is the last."""
-    planned = await someone.call(TOOL, **arguments(entity_id, codes, into))
+    planned = await assistant.call(TOOL, **arguments(entity_id, codes, into))
     if "planId" not in planned.structured:
         return planned
-    return await someone.call(TOOL, **arguments(entity_id, codes, into), planId=planned.structured["planId"])
+    return await assistant.call(TOOL, **arguments(entity_id, codes, into), planId=planned.structured["planId"])
 
 
 def updates(portal: PortalInProcess) -> int:
@@ -78,8 +78,8 @@ async def test_the_plan_changes_nothing_and_says_what_would_move(small: PortalIn
     put(small, ["EMAIL", "website", "CALL"])
     put(small, ["EMAIL"], DEAL)
     before = deepcopy(small.portal.store.records.all)
-    async with assistant(small, allow_writes=True) as someone:
-        result = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL", "website", "CALL", "PARTNER"], "Website"))
+    async with connect(small, allow_writes=True) as assistant:
+        result = await assistant.call(TOOL, **arguments("SOURCE", ["EMAIL", "website", "CALL", "PARTNER"], "Website"))
     assert result.text.splitlines()[:6] == [
         "Plan for SOURCE; nothing is changed yet: 4 values of records go to WEB (Website)",
         "- EMAIL (E-Mail): 1 in deal.SOURCE_ID, 1 in lead.SOURCE_ID; the item is deleted then",
@@ -98,9 +98,9 @@ async def test_records_move_and_the_emptied_items_go(small: PortalInProcess, tmp
     put(small, ["EMAIL", "website", "PARTNER"])
     put(small, ["CALL", "EMAIL"], DEAL, "ufCrm_1724077760")
     log = tmp_path / "audit.jsonl"
-    async with assistant(small, allow_writes=True, audit_log=str(log)) as someone:
-        result = await merge(someone, "SOURCE", ["EMAIL", "website"], "WEB")
-        again = await merge(someone, "SOURCE", ["EMAIL", "website"], "WEB")
+    async with connect(small, allow_writes=True, audit_log=str(log)) as assistant:
+        result = await merge(assistant, "SOURCE", ["EMAIL", "website"], "WEB")
+        again = await merge(assistant, "SOURCE", ["EMAIL", "website"], "WEB")
     assert result.structured["status"] == "done"
     assert (result.structured["moved"], result.structured["left"]) == (3, 0)
     assert result.text == (
@@ -123,8 +123,8 @@ async def test_records_move_and_the_emptied_items_go(small: PortalInProcess, tmp
 
 async def test_other_values_of_multiple_fields_stay(small: PortalInProcess) -> None:
     put(small, [["IT", "FINANCE"], ["MANUFACTURING", "FINANCE", "IT"]], DEAL, "ufCrm_1724077761")
-    async with assistant(small, allow_writes=True) as someone:
-        result = await merge(someone, "INDUSTRY", ["FINANCE"], "IT")
+    async with connect(small, allow_writes=True) as assistant:
+        result = await merge(assistant, "INDUSTRY", ["FINANCE"], "IT")
     assert result.structured["status"] == "done", result.text
     assert [deal["ufCrm_1724077761"] for deal in records(small, DEAL)] == [["IT"], ["MANUFACTURING", "IT"]]
 
@@ -132,17 +132,17 @@ async def test_other_values_of_multiple_fields_stay(small: PortalInProcess) -> N
 async def test_stages_move_within_their_pipeline_only(small: PortalInProcess) -> None:
     put(small, [0, 1], DEAL, "categoryId")
     put(small, ["PREPARATION", "C1:NEW"], DEAL, "stageId")
-    async with assistant(small, allow_writes=True) as someone:
-        planned = await someone.call(TOOL, **arguments("DEAL_STAGE", ["PREPARATION"], "EXECUTING"))
+    async with connect(small, allow_writes=True) as assistant:
+        planned = await assistant.call(TOOL, **arguments("DEAL_STAGE", ["PREPARATION"], "EXECUTING"))
         assert AUTOMATION in planned.text
-        result = await merge(someone, "DEAL_STAGE", ["PREPARATION"], "EXECUTING")
+        result = await merge(assistant, "DEAL_STAGE", ["PREPARATION"], "EXECUTING")
     assert result.structured["status"] == "done", result.text
     assert [deal["stageId"] for deal in records(small, DEAL)] == ["EXECUTING", "C1:NEW"]
     assert "PREPARATION" not in codes(small, "DEAL_STAGE")
 
 
 @pytest.mark.parametrize(
-    ("entity_id", "gone", "into", "words"),
+    ("entity_id", "codes", "into", "words"),
     [
         ("DEAL_STAGE", ["LOSE"], "WON", "LOSE (Deal Lost) is a stage of failure, WON (Deal Won) one of success"),
         ("DEAL_STAGE", ["NEW"], "LOSE", "would change meaning"),
@@ -159,31 +159,31 @@ async def test_what_would_do_harm_is_refused(
     small: PortalInProcess, entity_id: str, codes: list[str], into: str, words: str
 ) -> None:
     put(small, ["EMAIL", "WEB", "call"])
-    async with assistant(small, allow_writes=True) as someone:
-        result = await someone.call(TOOL, **arguments(entity_id, codes, into))
+    async with connect(small, allow_writes=True) as assistant:
+        result = await assistant.call(TOOL, **arguments(entity_id, codes, into))
     assert result.is_error
     assert words in result.text
     assert updates(small) == 0
 
 
 async def test_a_name_instead_of_a_code(small: PortalInProcess) -> None:
-    async with assistant(small, allow_writes=True) as someone:
-        result = await someone.call(TOOL, **arguments("SOURCE", ["E-Mail"], "WEB"))
+    async with connect(small, allow_writes=True) as assistant:
+        result = await assistant.call(TOOL, **arguments("SOURCE", ["E-Mail"], "WEB"))
     assert result.structured["status"] == "unchanged"
     assert "it is the name of EMAIL: give that code" in result.text
 
 
 async def test_codes_in_one_text(small: PortalInProcess) -> None:
     put(small, ["EMAIL", "website"])
-    async with assistant(small, allow_writes=True) as someone:
-        result = await someone.call(TOOL, entityId="SOURCE", codes="EMAIL, website", into="WEB")
+    async with connect(small, allow_writes=True) as assistant:
+        result = await assistant.call(TOOL, entityId="SOURCE", codes="EMAIL, website", into="WEB")
     assert [code["statusId"] for code in result.structured["codes"]] == ["EMAIL", "website"]
 
 
 async def test_another_spelling_of_the_same_code_moves_with_it(small: PortalInProcess) -> None:
     put(small, ["EMAIL", "email", "Email "])
-    async with assistant(small, allow_writes=True) as someone:
-        result = await merge(someone, "SOURCE", ["EMAIL", "email"], "WEB")
+    async with connect(small, allow_writes=True) as assistant:
+        result = await merge(assistant, "SOURCE", ["EMAIL", "email"], "WEB")
     assert result.structured["status"] == "done"
     assert sources(small) == ["WEB"] * 3
 
@@ -194,14 +194,14 @@ async def test_a_record_that_is_refused_is_named_and_keeps_its_item(small: Porta
     put(small, ["x", "", "y"], field="title")
     records(small, LEAD)[1]["title"] = None
     number = records(small, LEAD)[1]["id"]
-    async with assistant(small, allow_writes=True) as someone:
-        result = await merge(someone, "SOURCE", ["EMAIL"], "WEB")
+    async with connect(small, allow_writes=True) as assistant:
+        result = await merge(assistant, "SOURCE", ["EMAIL"], "WEB")
         assert result.structured["status"] == "incomplete"
         assert f'- not moved: lead {number} (lead.SOURCE_ID): Required field "Name" is not filled' in result.text
         assert "EMAIL (E-Mail): the item stays; records carry it still" in result.text
         assert sources(small) == ["WEB", "EMAIL", "WEB"]
         records(small, LEAD)[1]["title"] = "z"
-        done = await merge(someone, "SOURCE", ["EMAIL"], "WEB")
+        done = await merge(assistant, "SOURCE", ["EMAIL"], "WEB")
     assert done.structured["status"] == "done"
     assert sources(small) == ["WEB", "WEB", "WEB"]
 
@@ -218,8 +218,8 @@ async def test_a_stage_that_the_portal_does_not_take(small: PortalInProcess, age
             small.portal.store.items.pop(source.id, None)
 
     small.portal.meanwhile = meanwhile
-    async with assistant(small, allow_writes=True) as someone:
-        result = await merge(someone, "DEAL_STAGE", ["PREPARATION"], "EXECUTING")
+    async with connect(small, allow_writes=True) as assistant:
+        result = await merge(assistant, "DEAL_STAGE", ["PREPARATION"], "EXECUTING")
     assert result.error["code"] == "CHANGE_REFUSED"
     assert result.structured["status"] == "stopped"
     assert [deal["stageId"] for deal in records(small, DEAL)] == ["PREPARATION"] * 2
@@ -228,8 +228,8 @@ async def test_a_stage_that_the_portal_does_not_take(small: PortalInProcess, age
 
 async def test_who_may_not_change_records(small: PortalInProcess) -> None:
     put(small, ["EMAIL"] * 3)
-    async with assistant(small, allow_writes=True, secret=READER_SECRET) as someone:
-        result = await merge(someone, "SOURCE", ["EMAIL"], "WEB")
+    async with connect(small, allow_writes=True, secret=READER_SECRET) as assistant:
+        result = await merge(assistant, "SOURCE", ["EMAIL"], "WEB")
     assert result.structured["status"] == "incomplete"
     assert result.structured["notMovedTotal"] == 3
     assert sources(small) == ["EMAIL"] * 3
@@ -243,11 +243,11 @@ async def test_what_cannot_be_counted_keeps_the_item(small: PortalInProcess) -> 
             raise PortalError("Access denied.", code="ACCESS_DENIED")
 
     small.portal.meanwhile = meanwhile
-    async with assistant(small, allow_writes=True) as someone:
-        planned = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"))
+    async with connect(small, allow_writes=True) as assistant:
+        planned = await assistant.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"))
         assert "- not counted and so not moved: contact.SOURCE_ID: 1 of 1 counts could not be made" in planned.text
         assert "EMAIL (E-Mail): 2 in lead.SOURCE_ID; the item stays; whether" in planned.text
-        result = await merge(someone, "SOURCE", ["EMAIL"], "WEB")
+        result = await merge(assistant, "SOURCE", ["EMAIL"], "WEB")
     assert result.structured["status"] == "incomplete"
     assert result.structured["moved"] == 2
     assert "left" not in result.structured
@@ -257,12 +257,16 @@ async def test_what_cannot_be_counted_keeps_the_item(small: PortalInProcess) -> 
 
 async def test_a_plan_of_other_fields_or_names_is_another_plan(small: PortalInProcess) -> None:
     put(small, ["EMAIL"])
-    async with assistant(small, allow_writes=True) as someone:
-        planned = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"))
+    async with connect(small, allow_writes=True) as assistant:
+        planned = await assistant.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"))
         web = next(item for item in small.portal.store.of("SOURCE") if item.status_id == "WEB")
         small.portal.store.items[web.id] = replace(web, name="Web shop")
-        result = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"), planId=planned.structured["planId"])
-        other = await someone.call(TOOL, **arguments("SOURCE", ["PARTNER"], "WEB"), planId=result.structured["planId"])
+        result = await assistant.call(
+            TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"), planId=planned.structured["planId"]
+        )
+        other = await assistant.call(
+            TOOL, **arguments("SOURCE", ["PARTNER"], "WEB"), planId=result.structured["planId"]
+        )
     assert result.structured["status"] == other.structured["status"] == "planned"
     assert result.structured["planId"] != planned.structured["planId"]
     assert "- a new plan, since the directory, its fields or the arguments are not as in the plan" in result.text
@@ -271,10 +275,12 @@ async def test_a_plan_of_other_fields_or_names_is_another_plan(small: PortalInPr
 
 async def test_new_records_do_not_change_the_plan(small: PortalInProcess) -> None:
     put(small, ["EMAIL"])
-    async with assistant(small, allow_writes=True) as someone:
-        planned = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"))
+    async with connect(small, allow_writes=True) as assistant:
+        planned = await assistant.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"))
         put(small, ["EMAIL", "EMAIL"])
-        result = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"), planId=planned.structured["planId"])
+        result = await assistant.call(
+            TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"), planId=planned.structured["planId"]
+        )
     assert (result.structured["status"], result.structured["moved"]) == ("done", 2)
 
 
@@ -288,13 +294,13 @@ def many_leads(portal: PortalInProcess, number: int, source: str = "EMAIL") -> N
 async def test_as_far_as_the_timeout_allows_and_then_on(portal: PortalInProcess) -> None:
     many_leads(portal, 400)
     portal.order(method="batch", delay=2.5, changes_only=True)
-    answers: list[Said] = []
-    async with assistant(portal, allow_writes=True, timeout=20) as someone:
-        planned = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"))
+    answers: list[ToolAnswer] = []
+    async with connect(portal, allow_writes=True, timeout=20) as assistant:
+        planned = await assistant.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"))
         plan_id = planned.structured["planId"]
         while not answers or answers[-1].structured["status"] == "moving":
             started = anyio.current_time()
-            answers.append(await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"), planId=plan_id))
+            answers.append(await assistant.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"), planId=plan_id))
             assert anyio.current_time() - started < 21
     assert len(answers) > 1
     first = answers[0].structured
@@ -309,10 +315,10 @@ async def test_as_far_as_the_timeout_allows_and_then_on(portal: PortalInProcess)
 async def test_requests_of_a_merge(portal: PortalInProcess) -> None:
     """One for each 48 records, from the third on, and some for plan, count and deletion."""
     many_leads(portal, 480)
-    async with assistant(portal, allow_writes=True) as someone:
-        planned = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"))
+    async with connect(portal, allow_writes=True) as assistant:
+        planned = await assistant.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"))
         portal.portal.calls.clear()
-        await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"), planId=planned.structured["planId"])
+        await assistant.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"), planId=planned.structured["planId"])
     writing = [params for method, params in portal.portal.calls if "crm.item.update" in str(params)]
     assert len(writing) == 12
     assert len(portal.portal.calls) <= 12 + 18
@@ -324,8 +330,8 @@ async def test_an_answer_that_is_lost_is_looked_up(portal: PortalInProcess, how:
     fault = Fault.lost(how)
     fault.method, fault.times = "batch", 1
     portal.portal.faults.order(fault)
-    async with assistant(portal, allow_writes=True) as someone:
-        result = await merge(someone, "SOURCE", ["EMAIL"], "WEB")
+    async with connect(portal, allow_writes=True) as assistant:
+        result = await merge(assistant, "SOURCE", ["EMAIL"], "WEB")
     assert result.structured["status"] == "done", result.text
     assert result.structured["moved"] == 30
     assert updates(portal) == 30
@@ -335,25 +341,25 @@ async def test_an_answer_that_is_lost_is_looked_up(portal: PortalInProcess, how:
 async def test_a_request_that_never_arrives_is_sent_again(portal: PortalInProcess) -> None:
     many_leads(portal, 30)
     portal.order(method="batch", changes_only=True, times=1, status=502)
-    async with assistant(portal, allow_writes=True) as someone:
-        result = await merge(someone, "SOURCE", ["EMAIL"], "WEB")
+    async with connect(portal, allow_writes=True) as assistant:
+        result = await merge(assistant, "SOURCE", ["EMAIL"], "WEB")
     assert result.structured["status"] == "done", result.text
     assert result.structured["moved"] == 30
 
 
 async def test_a_portal_that_goes_away_stops_the_merge_and_it_goes_on_later(portal: PortalInProcess) -> None:
     many_leads(portal, 60)
-    async with assistant(portal, allow_writes=True) as someone:
-        planned = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"))
+    async with connect(portal, allow_writes=True) as assistant:
+        planned = await assistant.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"))
         plan_id = planned.structured["planId"]
         portal.order(method="batch", changes_only=True, status=502)
-        result = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"), planId=plan_id)
+        result = await assistant.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"), planId=plan_id)
         assert result.is_error
         assert result.structured["status"] == "stopped"
         assert result.structured["moved"] == 0
         assert "0 values of records moved to WEB (Website), about 60 left" in result.text
         portal.portal.faults.clear()
-        done = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"), planId=plan_id)
+        done = await assistant.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"), planId=plan_id)
     assert done.structured["status"] == "done"
     assert done.structured["moved"] == 60
     assert "notMoved" not in done.structured
@@ -370,25 +376,25 @@ async def test_what_somebody_changed_meanwhile_is_put_back(small: PortalInProces
             next(faster, lambda: None)()
 
     small.portal.meanwhile = meanwhile
-    async with assistant(small, allow_writes=True) as someone:
-        result = await merge(someone, "SOURCE", ["EMAIL"], "WEB")
+    async with connect(small, allow_writes=True) as assistant:
+        result = await merge(assistant, "SOURCE", ["EMAIL"], "WEB")
         assert sources(small) == ["WEB", "PARTNER", "WEB"]
         line = f'- not moved: lead {changed} (lead.SOURCE_ID): somebody had just changed it to "PARTNER"'
         assert line in result.text
         assert result.structured["status"] == "done"
         assert result.structured["moved"] == 2
         faster = iter([lambda: put(small, [["FINANCE", "OTHER"]], DEAL, "ufCrm_1724077761")])
-        result = await merge(someone, "INDUSTRY", ["FINANCE"], "IT")
+        result = await merge(assistant, "INDUSTRY", ["FINANCE"], "IT")
     assert [deal["ufCrm_1724077761"] for deal in records(small, DEAL)] == [["IT", "OTHER"], ["IT"]]
     assert result.structured["moved"] == 2
 
 
 async def test_counts_that_were_kept_are_forgotten(small: PortalInProcess) -> None:
     put(small, ["EMAIL"])
-    async with assistant(small, allow_writes=True) as someone:
-        before = await someone.call("get_directory_usage", entityId="SOURCE")
-        await merge(someone, "SOURCE", ["EMAIL"], "WEB")
-        after = await someone.call("get_directory_usage", entityId="SOURCE")
+    async with connect(small, allow_writes=True) as assistant:
+        before = await assistant.call("get_directory_usage", entityId="SOURCE")
+        await merge(assistant, "SOURCE", ["EMAIL"], "WEB")
+        after = await assistant.call("get_directory_usage", entityId="SOURCE")
     counts = [{item["statusId"]: item["count"] for item in result.structured["items"]} for result in (before, after)]
     assert (counts[0]["WEB"], counts[1]["WEB"]) == (0, 1)
 
@@ -396,8 +402,8 @@ async def test_counts_that_were_kept_are_forgotten(small: PortalInProcess) -> No
 async def test_without_batches(small: PortalInProcess) -> None:
     put(small, ["EMAIL", "website"])
     small.order(method="batch", status=404, code="ERROR_METHOD_NOT_FOUND")
-    async with assistant(small, allow_writes=True) as someone:
-        result = await merge(someone, "SOURCE", ["EMAIL", "website"], "WEB")
+    async with connect(small, allow_writes=True) as assistant:
+        result = await merge(assistant, "SOURCE", ["EMAIL", "website"], "WEB")
     assert result.structured["status"] == "done"
     assert sources(small) == ["WEB", "WEB", None]
 
@@ -406,10 +412,12 @@ async def test_an_audit_log_that_cannot_be_written(small: PortalInProcess, tmp_p
     put(small, ["EMAIL"])
     log = tmp_path / "logs" / "audit.jsonl"
     log.parent.mkdir()
-    async with assistant(small, allow_writes=True, audit_log=str(log)) as someone:
-        planned = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"))
+    async with connect(small, allow_writes=True, audit_log=str(log)) as assistant:
+        planned = await assistant.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"))
         log.parent.rename(tmp_path / "elsewhere")
-        result = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"), planId=planned.structured["planId"])
+        result = await assistant.call(
+            TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"), planId=planned.structured["planId"]
+        )
     assert result.error["code"] == "AUDIT_LOG_FAILED"
     assert sources(small) == ["EMAIL", None, None]
 
@@ -476,10 +484,10 @@ async def test_progress_tells_how_far_it_is(portal: PortalInProcess) -> None:
         del progress, total
         messages.append(message)
 
-    async with assistant(portal, mode="legacy", allow_writes=True) as someone:
-        planned = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"))
+    async with connect(portal, mode="legacy", allow_writes=True) as assistant:
+        planned = await assistant.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"))
         again = arguments("SOURCE", ["EMAIL"], "WEB") | {"planId": planned.structured["planId"]}
-        await someone.client.call_tool(TOOL, again, progress_callback=tell)
+        await assistant.client.call_tool(TOOL, again, progress_callback=tell)
     await anyio.lowlevel.checkpoint()
     assert any("the portal to move records (12 of 100 are moved)" in (message or "") for message in messages), messages
 
@@ -489,11 +497,11 @@ async def test_a_call_that_is_cancelled_loses_nothing(portal: PortalInProcess, t
     many_leads(portal, 100)
     portal.order(method="batch", delay=3, changes_only=True)
     log = tmp_path / "log"
-    async with assistant(portal, allow_writes=True, audit_log=str(log), mode=mode) as someone:
-        planned = await someone.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"))
+    async with connect(portal, allow_writes=True, audit_log=str(log), mode=mode) as assistant:
+        planned = await assistant.call(TOOL, **arguments("SOURCE", ["EMAIL"], "WEB"))
         again = arguments("SOURCE", ["EMAIL"], "WEB") | {"planId": planned.structured["planId"]}
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(partial(someone.call, TOOL, **again))
+            tasks.start_soon(partial(assistant.call, TOOL, **again))
             await anyio.sleep(4)
             tasks.cancel_scope.cancel()
         await anyio.sleep(5)  # what has left is waited for
@@ -503,7 +511,7 @@ async def test_a_call_that_is_cancelled_loses_nothing(portal: PortalInProcess, t
         outcomes = [line["outcome"] for line in lines if line["event"] == "outcome"]
         assert (len(outcomes), {*outcomes}) == (moved, {"moved"})
         portal.portal.faults.clear()
-        done = await someone.call(TOOL, **again)
+        done = await assistant.call(TOOL, **again)
     assert done.structured["status"] == "done"
     assert set(sources(portal)) == {"WEB"}
 
@@ -513,10 +521,10 @@ async def test_an_open_channels_source_comes_back(small: PortalInProcess) -> Non
     store.put(Item(store.next_id(), "SOURCE", "16|WZ_CHAT", "Chat", 115))
     put(small, ["16|WZ_CHAT"])
     small.order(**INSIDE["channel"])
-    async with assistant(small, allow_writes=True) as someone:
-        planned = await someone.call(TOOL, **arguments("SOURCE", ["16|WZ_CHAT"], "WEB"))
+    async with connect(small, allow_writes=True) as assistant:
+        planned = await assistant.call(TOOL, **arguments("SOURCE", ["16|WZ_CHAT"], "WEB"))
         assert "- 16|WZ_CHAT: it is an open channel's source: the channel adds it again" in planned.text
-        result = await merge(someone, "SOURCE", ["16|WZ_CHAT"], "WEB")
+        result = await merge(assistant, "SOURCE", ["16|WZ_CHAT"], "WEB")
     assert sources(small)[0] == "WEB"
     assert "- 16|WZ_CHAT (Chat): the item stays; 16|WZ_CHAT was added again (id 107)" in result.text
 
@@ -524,6 +532,6 @@ async def test_an_open_channels_source_comes_back(small: PortalInProcess) -> Non
 async def test_a_count_that_contradicts_the_rows_is_no_count(small: PortalInProcess) -> None:
     put(small, ["EMAIL"])
     small.order(**INSIDE["no-total"])
-    async with assistant(small, allow_writes=True) as someone:
-        planned = await someone.call("delete_directory_item", entityId="SOURCE", statusId="EMAIL")
+    async with connect(small, allow_writes=True) as assistant:
+        planned = await assistant.call("delete_directory_item", entityId="SOURCE", statusId="EMAIL")
     assert "not known for certain" in planned.text

@@ -25,7 +25,7 @@ from bitrix24_directories.portal.store import Age, PortalError
 from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Webhook, in_process
 from bitrix24_directories.settings import Settings
 from bitrix24_directories.state.shared import Inside, State
-from support import PortalInProcess, assistant, with_a_person
+from support import PortalInProcess, connect, with_a_person
 from test_merging import DEAL, LEAD, TOOL, arguments, codes, merge, put, records, sources, updates
 
 pytestmark = pytest.mark.virtual_clock
@@ -90,7 +90,9 @@ async def test_a_record_that_automation_moves_back_is_moved_once(deals: PortalIn
     assert updates(deals) == 5
     assert result.status == "incomplete"
     assert (result.moved, result.left, result.not_moved_total) == (0, 5, 5)
-    assert {failure.why for failure in result.not_moved or ()} == {"it was moved, and carries EXECUTING again (automation?)"}
+    assert {failure.why for failure in result.not_moved or ()} == {
+        "it was moved, and carries EXECUTING again (automation?)"
+    }
     assert "EXECUTING" in codes(deals, "DEAL_STAGE")
 
 
@@ -116,13 +118,13 @@ async def test_after_a_restart_the_log_knows_what_was_moved(deals: PortalInProce
     store.all |= {(DEAL, number): like | {"id": number} for number in range(6, 31)}
     deals.order(**INSIDE["moved-back"])
 
-    def told(_moved: int) -> None:
+    def kill(_moved: int) -> None:
         raise KilledError
 
     async with Program(deals, log).tools() as (merges, _):
         planned = await merges.plan("DEAL_STAGE", ["EXECUTING"], "PREPARATION")
         with pytest.raises(KilledError):
-            await merges.carry_out("merge", planned, confirmed=False, to_the_end=True, told=told)
+            await merges.carry_out("merge", planned, confirmed=False, to_the_end=True, told=kill)
     moved = updates(deals)
     assert 0 < moved < 30
     result = await Program(deals, log).merge("DEAL_STAGE", ["EXECUTING"], "PREPARATION")
@@ -227,12 +229,12 @@ async def test_a_plan_ends_with_its_merge(portal: PortalInProcess) -> None:
     _many(portal, 5)
     for lead in records(portal, LEAD):
         lead["sourceId"] = "website"
-    async with assistant(portal, allow_writes=True) as someone:
-        planned = await someone.call(TOOL, **arguments("SOURCE", ["website"], "WEB"))
+    async with connect(portal, allow_writes=True) as assistant:
+        planned = await assistant.call(TOOL, **arguments("SOURCE", ["website"], "WEB"))
         again = arguments("SOURCE", ["website"], "WEB") | {"planId": planned.structured["planId"]}
-        assert (await someone.call(TOOL, **again)).structured["status"] == "done"
+        assert (await assistant.call(TOOL, **again)).structured["status"] == "done"
         put(portal, ["website"] * 5)
-        result = await someone.call(TOOL, **again)
+        result = await assistant.call(TOOL, **again)
     assert result.structured["status"] == "planned"
     assert result.structured["planId"] != again["planId"]
     assert sources(portal) == ["website"] * 5
@@ -354,22 +356,22 @@ async def test_what_stood_there_at_the_same_time_is_not_known(deals: PortalInPro
 async def test_a_code_that_is_a_name_too_is_asked_about(portal: PortalInProcess) -> None:
     _many(portal, 5)
     put(portal, ["website"] * 3)
-    async with assistant(portal, allow_writes=True) as someone:
-        result = await someone.call(TOOL, **arguments("SOURCE", ["Website"], "CALL"))
+    async with connect(portal, allow_writes=True) as assistant:
+        result = await assistant.call(TOOL, **arguments("SOURCE", ["Website"], "CALL"))
         assert result.error["code"] == "CHANGE_REFUSED"
         assert '"Website" may be the code "website", which records carry, or the name of WEB' in result.text
         assert 'call again with "website" or WEB' in result.text
-        planned = await someone.call(TOOL, **arguments("SOURCE", ["website"], "CALL"))
+        planned = await assistant.call(TOOL, **arguments("SOURCE", ["website"], "CALL"))
         assert '- "website": 3 in lead.SOURCE_ID' in planned.text
 
 
 async def test_an_orphan_is_shown_as_it_is_stored(portal: PortalInProcess) -> None:
     _many(portal, 5)
     put(portal, ["Old Fair"] * 3)
-    async with assistant(portal, allow_writes=True) as someone:
-        planned = await someone.call(TOOL, **arguments("SOURCE", ["OLD FAIR "], "CALL"))
+    async with connect(portal, allow_writes=True) as assistant:
+        planned = await assistant.call(TOOL, **arguments("SOURCE", ["OLD FAIR "], "CALL"))
         assert '- "Old Fair": 3 in lead.SOURCE_ID' in planned.text
-        done = await merge(someone, "SOURCE", ["OLD FAIR "], "CALL")
+        done = await merge(assistant, "SOURCE", ["OLD FAIR "], "CALL")
     assert done.structured["status"] == "done"
     assert sources(portal).count("CALL") == 3
 

@@ -24,7 +24,7 @@ from bitrix24_directories.rest import Application, Bitrix24Client, Bitrix24Error
 from bitrix24_directories.rest import client as client_module
 from bitrix24_directories.rest.addresses import redirected
 from bitrix24_directories.rest.authorization.renewal_process import request_tokens
-from support import ADMIN_SECRET, RunningPortal, ask, assistant
+from support import ADMIN_SECRET, RunningPortal, ask, connect
 
 pytestmark = pytest.mark.usefixtures("no_pauses")
 
@@ -204,8 +204,8 @@ async def test_certificate_that_is_not_trusted(tls_portal: RunningPortal) -> Non
 async def test_an_authority_of_ones_own(tls_portal: RunningPortal, authority: trustme.CA, tmp_path: Path) -> None:
     bundle = tmp_path / "authority.pem"
     authority.cert_pem.write_to_path(str(bundle))
-    async with assistant(tls_portal, ca_file=str(bundle)) as someone:
-        result = await someone.call("list_directories")
+    async with connect(tls_portal, ca_file=str(bundle)) as assistant:
+        result = await assistant.call("list_directories")
     assert not result.is_error
 
 
@@ -225,8 +225,8 @@ async def test_an_authority_that_cannot_be_read(portal: RunningPortal, tmp_path:
     bundle = tmp_path / "authority.pem"
     if content is not None:
         bundle.write_bytes(content)
-    async with assistant(portal, ca_file=str(bundle)) as someone:
-        result = await someone.call("list_directories")
+    async with connect(portal, ca_file=str(bundle)) as assistant:
+        result = await assistant.call("list_directories")
     assert result.error == {"code": "CA_FILE_UNREADABLE", "category": "configuration", "retryable": False}
     assert str(bundle) in result.text
 

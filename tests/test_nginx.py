@@ -116,7 +116,10 @@ class Site:
     def is_asked(self, process: subprocess.Popen[bytes]) -> bool:
         """Whether a request is at this replica."""
         connections = psutil.Process(process.pid).net_connections("tcp")
-        return any(connection.status == "ESTABLISHED" and connection.laddr[1] == self._replicas_port for connection in connections)
+        return any(
+            connection.status == "ESTABLISHED" and connection.laddr[1] == self._replicas_port
+            for connection in connections
+        )
 
     async def stop_replica(self, process: subprocess.Popen[bytes]) -> None:
         """Stop it as a container engine does; its address stays known for a while."""

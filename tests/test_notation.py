@@ -255,7 +255,7 @@ def item(code: str, number: int) -> Item:
 
 
 @pytest.mark.parametrize(
-    ("codes", "typed", "meant"),
+    ("codes", "typed", "expected"),
     [
         (["A:X", "X"], "X", "X"),
         (["A:X", "X"], "A:X", "A:X"),

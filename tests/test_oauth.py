@@ -24,7 +24,7 @@ from bitrix24_directories.portal.app import ADMIN, READER
 from bitrix24_directories.portal.oauth import CLIENT_ID, CLIENT_SECRET
 from bitrix24_directories.rest import Application, Bitrix24Client, Plan
 from bitrix24_directories.rest.authorization.tokens import TokenFile, Tokens
-from support import Assistant, RunningPortal, Said, ask, assistant, clean_environment, spawned
+from support import Assistant, RunningPortal, ToolAnswer, ask, clean_environment, connect, spawned
 
 
 def application(portal: RunningPortal, **tokens: str) -> Application:
@@ -108,11 +108,11 @@ async def test_however_many_calls_expire_together_one_refresh_goes_out(
 ) -> None:
     portal.portal.oauth.expire_access_tokens()
     result = []
-    async with assistant(authorised) as someone:
+    async with connect(authorised) as assistant:
 
         async def call(number: int) -> None:
-            result.append(await someone.call("get_directory_items", entityId="SOURCE", details=bool(number % 2)))
-            result.append(await someone.call("list_directories"))
+            result.append(await assistant.call("get_directory_items", entityId="SOURCE", details=bool(number % 2)))
+            result.append(await assistant.call("list_directories"))
 
         async with anyio.create_task_group() as tasks:
             for number in range(20):
@@ -148,25 +148,25 @@ async def test_two_processes_refresh_once(portal: RunningPortal, pair: dict[str,
         assistants = [Assistant(first), Assistant(second)]
         for issued in (2, 3):  # in the second round both know the same newer token
             portal.portal.oauth.expire_access_tokens()
-            result: list[Said] = []
+            result: list[ToolAnswer] = []
 
-            async def call(someone: Assistant, result: list[Said] = result) -> None:
-                result.append(await someone.call("get_directory_items", entityId="SOURCE"))
+            async def call(assistant: Assistant, result: list[ToolAnswer] = result) -> None:
+                result.append(await assistant.call("get_directory_items", entityId="SOURCE"))
 
             async with anyio.create_task_group() as tasks:
-                for someone in assistants:
-                    tasks.start_soon(call, someone)
+                for assistant in assistants:
+                    tasks.start_soon(call, assistant)
             assert [answer.is_error for answer in result] == [False, False]
             assert portal.portal.oauth.issued == issued
 
 
 async def test_tokens_of_another_process_that_have_expired_too(portal: RunningPortal, authorised: Application) -> None:
     other = portal.portal.oauth.issue(ADMIN)
-    async with assistant(authorised) as someone:
-        await someone.call("list_directories")
+    async with connect(authorised) as assistant:
+        await assistant.call("list_directories")
         keep(authorised.file, Tokens(other["access_token"], other["refresh_token"]))
         portal.portal.oauth.expire_access_tokens()
-        assert not (await someone.call("get_directory_items", entityId="SOURCE")).is_error
+        assert not (await assistant.call("get_directory_items", entityId="SOURCE")).is_error
     assert portal.portal.oauth.issued == 3
 
 
@@ -247,10 +247,10 @@ async def test_a_disk_that_does_not_keep_tokens(portal: RunningPortal, authorise
 async def test_a_cancelled_call_does_not_lose_the_new_tokens(portal: RunningPortal, authorised: Application) -> None:
     portal.portal.oauth.expire_access_tokens()
     portal.order(method="oauth/token", delay=0.3)
-    async with assistant(authorised) as someone:
+    async with connect(authorised) as assistant:
         with anyio.move_on_after(0.3):
-            await someone.call("list_directories")
-        assert not (await someone.call("list_directories")).is_error
+            await assistant.call("list_directories")
+        assert not (await assistant.call("list_directories")).is_error
     assert portal.portal.oauth.issued == 2
 
 

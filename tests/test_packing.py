@@ -82,7 +82,9 @@ def test_the_registry_is_told_by_its_rules(built: Path) -> None:
     for described in (release.server_json(), published):
         jsonschema.validate(described, REGISTRY)
     assert published["packages"][-1]["fileSha256"] == hashlib.sha256(built.read_bytes()).hexdigest()
-    secrets = {variable["name"] for variable in published["packages"][-1]["environmentVariables"] if variable.get("isSecret")}
+    secrets = {
+        variable["name"] for variable in published["packages"][-1]["environmentVariables"] if variable.get("isSecret")
+    }
     assert secrets == {"BITRIX24_WEBHOOK_URL"}
 
 

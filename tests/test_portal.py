@@ -202,8 +202,8 @@ def test_the_bucket_drains() -> None:
         bucket.add()
 
 
-def test_the_limit_is_the_portals(put_on: Callable[[DemoPortal], RunningPortal]) -> None:
-    portal = put_on(DemoPortal(limit=(3, 0.001)))
+def test_the_limit_is_the_portals(serve: Callable[[DemoPortal], RunningPortal]) -> None:
+    portal = serve(DemoPortal(limit=(3, 0.001)))
     answers = [post(portal, "scope")[0] for _ in range(4)]
     assert answers == [200, 200, 200, 503]
 

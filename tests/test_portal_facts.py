@@ -503,15 +503,15 @@ def wrong_secret(portal: Portal) -> None:
 @pytest.mark.parametrize("age", AGES)
 @pytest.mark.parametrize("row", facts, ids=lambda row: f"{row[0]}: {row[1][:40]}")
 def test_the_portal_does_as_the_document_says(
-    put_on: Callable[[DemoPortal], RunningPortal], row: tuple[str, str], age: Age
+    serve: Callable[[DemoPortal], RunningPortal], row: tuple[str, str], age: Age
 ) -> None:
     check, _ = facts[row]
-    check(Portal(put_on(DemoPortal(age=age))))
+    check(Portal(serve(DemoPortal(age=age))))
 
 
 @pytest.mark.parametrize("language", ["en", "ru"])
-def test_refusals_are_in_the_portals_language(put_on: Callable[[DemoPortal], RunningPortal], language: Any) -> None:
-    portal = Portal(put_on(DemoPortal(language)))
+def test_refusals_are_in_the_portals_language(serve: Callable[[DemoPortal], RunningPortal], language: Any) -> None:
+    portal = Portal(serve(DemoPortal(language)))
     refusals = [
         portal.refused_status("DEAL_STAGE", "X" * 23),
         portal.refused_status("DEAL_STAGE", "Ж"),

@@ -18,8 +18,8 @@ Values = dict[str, Any]
 
 
 @pytest.fixture
-def aged(put_on: Callable[[DemoPortal], RunningPortal]) -> Callable[[Age], RunningPortal]:
-    return lambda age: put_on(DemoPortal(age=age))
+def aged(serve: Callable[[DemoPortal], RunningPortal]) -> Callable[[Age], RunningPortal]:
+    return lambda age: serve(DemoPortal(age=age))
 
 
 def add(portal: RunningPortal, number: int = DEAL, **fields: Any) -> Values:
@@ -33,7 +33,7 @@ def update(portal: RunningPortal, item: Values, number: int = DEAL, **fields: An
     return stored
 
 
-def listed(portal: RunningPortal, number: int = DEAL, **params: Any) -> tuple[list[Values], Values]:
+def list_items(portal: RunningPortal, number: int = DEAL, **params: Any) -> tuple[list[Values], Values]:
     status, body = post(portal, "crm.item.list", {"entityTypeId": number} | params)
     assert status == 200, body
     return body["result"]["items"], body
@@ -139,19 +139,19 @@ def test_right_stages_are_stored_in_each_generation(aged: Callable[[Age], Runnin
 
 
 def test_lists_and_filters(portal: RunningPortal) -> None:
-    everything, body = listed(portal)
+    everything, body = list_items(portal)
     assert (len(everything), body["total"], body["next"]) == (50, 120, 50)
-    rest, body = listed(portal, start=100)
+    rest, body = list_items(portal, start=100)
     assert len(rest) == 20
     assert "next" not in body
-    uncounted, body = listed(portal, start=-1, filter={">id": everything[-1]["id"]}, select=["id"])
+    uncounted, body = list_items(portal, start=-1, filter={">id": everything[-1]["id"]}, select=["id"])
     assert body["total"] == 0  # means nothing
     assert list(uncounted[0]) == ["id"]
-    won, body = listed(portal, filter={"categoryId": 1, "@stageId": ["C1:WON", "C1:LOSE"]})
+    won, body = list_items(portal, filter={"categoryId": 1, "@stageId": ["C1:WON", "C1:LOSE"]})
     assert {item["stageId"] for item in won} <= {"C1:WON", "C1:LOSE"}
-    either, _ = listed(portal, filter={"logic": "OR", "0": {"categoryId": 1}, "1": {"stageId": "WON"}})
+    either, _ = list_items(portal, filter={"logic": "OR", "0": {"categoryId": 1}, "1": {"stageId": "WON"}})
     assert all(item["categoryId"] == 1 or item["stageId"] == "WON" for item in either)
-    newest, _ = listed(portal, order={"id": "DESC"})
+    newest, _ = list_items(portal, order={"id": "DESC"})
     assert newest[0]["id"] > newest[1]["id"]
     assert error(portal, "crm.item.list", entityTypeId=DEAL, filter={"noSuch": 1})[0] == "INVALID_ARG_VALUE"
 
@@ -161,7 +161,9 @@ def test_records_whose_code_no_directory_has(portal: RunningPortal) -> None:
     codes = [item.status_id for item in portal.portal.store.of("SOURCE")]
     names: list[str] = []
     for number in (LEAD, DEAL, CONTACT):
-        items, body = listed(portal, number, filter={"!@sourceId": codes, "!=sourceId": ""}, select=["id", "sourceId"])
+        items, body = list_items(
+            portal, number, filter={"!@sourceId": codes, "!=sourceId": ""}, select=["id", "sourceId"]
+        )
         assert body["total"] == len(items)
         names += [item["sourceId"] for item in items]
     assert {"website", "16|WZ_C64E"} & {*names}
@@ -176,5 +178,5 @@ def test_records_within_a_batch(portal: RunningPortal) -> None:
         "b": "crm.item.fields?entityTypeId=4",
     }
     answers = result(portal, "batch", {"cmd": commands})
-    assert answers["result_total"]["a"] == listed(portal, filter={"stageId": "WON"})[1]["total"]
+    assert answers["result_total"]["a"] == list_items(portal, filter={"stageId": "WON"})[1]["total"]
     assert "industry" in answers["result"]["b"]["fields"]

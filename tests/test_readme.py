@@ -22,7 +22,7 @@ from bitrix24_directories.cli.main import main
 from bitrix24_directories.mcp_server.tools.registry import changing_tools
 from bitrix24_directories.rest import Bitrix24Error
 from bitrix24_directories.settings import ENV_FILE, Settings
-from support import Assistant, RunningPortal, assistant, clean_environment
+from support import Assistant, RunningPortal, clean_environment, connect
 from test_get_directory_items import DEAL_STAGE_TEXT
 
 ROOT = Path(__file__).parent.parent
@@ -56,8 +56,8 @@ def test_shown_commands_print_what_is_shown(
 
 
 async def test_each_tool_is_in_the_table_and_shown_at_work(portal: RunningPortal) -> None:
-    async with assistant(portal) as someone:
-        tools = [tool.name for tool in (await someone.client.list_tools()).tools]
+    async with connect(portal) as assistant:
+        tools = [tool.name for tool in (await assistant.client.list_tools()).tools]
     section, changing = TOOLS.split("\n## Changing directories\n")
     assert re.findall(r"^\| `([a-z_]+)` \|", section, re.MULTILINE) == tools
     assert set(re.findall(r"^\| `([a-z_]+)` \|", changing, re.MULTILINE)) == {*changing_tools()}

@@ -23,7 +23,7 @@ from records import (
     fresh_store,
     portal_of_long_lists,
 )
-from support import PortalInProcess, assistant
+from support import PortalInProcess, connect
 
 pytestmark = pytest.mark.virtual_clock
 
@@ -37,7 +37,7 @@ def test_what_the_portal_makes_of_each() -> None:
     for case in cases():
         for age in case.ages:
             if (stored := _stored(case, age)) != case.stored:
-                wrong[f"{case.place} {age}"] = stored
+                wrong[f"{case.line} {age}"] = stored
     assert wrong == {}
 
 
@@ -59,8 +59,8 @@ def _stored(case: Case, age: Age) -> Values | str:
 
 async def test_five_lists_of_twenty_are_shown_within_bounds() -> None:
     portal, fields = portal_of_long_lists()
-    async with assistant(PortalInProcess(portal)) as someone:
-        result = await someone.call("check_record", entity="deal", fields=fields)
+    async with connect(PortalInProcess(portal)) as assistant:
+        result = await assistant.call("check_record", entity="deal", fields=fields)
     assert [len(field["candidates"]) for field in result.structured["fields"]] == [20] * 5
     structured = json.dumps(result.structured, ensure_ascii=False, separators=(",", ":"))
     encoding = bpe_openai.get_encoding("o200k_base")
@@ -71,17 +71,17 @@ async def test_five_lists_of_twenty_are_shown_within_bounds() -> None:
 async def test_what_is_said_of_each() -> None:
     portals = {"en": PortalInProcess(DemoPortal("en")), "ru": PortalInProcess(DemoPortal("ru"))}
     wrong: dict[str, Any] = {}
-    async with assistant(portals["en"]) as english, assistant(portals["ru"]) as russian:
+    async with connect(portals["en"]) as english, connect(portals["ru"]) as russian:
         for case in cases():
             store = portals[case.language].portal.store
             more = {"recordId": existing(store, case.type, case.pipeline)} if case.updates else {}
             entity = OLD[case.type] if case.old else f"item({case.type})"
-            someone = russian if case.language == "ru" else english
-            result = await someone.call("check_record", entity=entity, fields=case.fields, **more)
+            assistant = russian if case.language == "ru" else english
+            result = await assistant.call("check_record", entity=entity, fields=case.fields, **more)
             outcomes = {field["field"]: field["outcome"] for field in result.structured["fields"]}
             verdict = [outcomes.get(key, "right") for key in case.fields], result.structured["write"]
             if verdict != (case.outcomes, case.write) or case.words not in result.text:
-                wrong[case.place] = result.text
+                wrong[case.line] = result.text
             _assert_true(case, result.structured)
     assert wrong == {}
 

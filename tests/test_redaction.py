@@ -26,7 +26,7 @@ from bitrix24_directories.portal.app import ADMIN
 from bitrix24_directories.redaction import MASK, Redactor
 from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Webhook
 from bitrix24_directories.settings import Settings
-from support import ADMIN_SECRET, Assistant, RunningPortal, ask, assistant, clean_environment, spawned
+from support import ADMIN_SECRET, Assistant, RunningPortal, ask, clean_environment, connect, spawned
 from test_oauth import application, authorised, login, pair, with_tokens
 
 __all__ = ["authorised", "pair"]  # fixtures
@@ -170,9 +170,9 @@ async def test_a_portal_that_echoes_the_webhook(portal: RunningPortal, spelling:
     rows = [{"STATUS_ID": "NEW", "NAME": said_back, "SORT": 10}, {"STATUS_ID": said_back, "NAME": "X", "SORT": 20}]
     body = {"result": rows} if where == "result" else {"error": "ODD", "error_description": "odd"} | {where: said_back}
     portal.order(body=json.dumps(body), headers={"content-type": "application/json"})
-    async with assistant(portal) as someone:
-        result = await someone.call("get_directory_items", entityId="STATUS")
-        answer = await someone.call("find_directory_items", queries=["new"], entityIds=["STATUS"])
+    async with connect(portal) as assistant:
+        result = await assistant.call("get_directory_items", entityId="STATUS")
+        answer = await assistant.call("find_directory_items", queries=["new"], entityIds=["STATUS"])
     for text in (result.everything, answer.everything):
         assert ADMIN_SECRET not in revealed(text)
     assert (await client_error(portal)).find(ADMIN_SECRET) == -1

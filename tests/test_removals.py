@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from support import PortalInProcess, Said, assistant
+from support import PortalInProcess, ToolAnswer, connect
 
 pytestmark = pytest.mark.virtual_clock
 
@@ -32,14 +32,14 @@ def codes(portal: PortalInProcess, entity_id: str) -> list[str]:
     return [item.status_id for item in portal.portal.store.of(entity_id)]
 
 
-async def delete(portal: PortalInProcess, entity_id: str, code: str) -> Said:
+async def delete(portal: PortalInProcess, entity_id: str, code: str) -> ToolAnswer:
     """Both steps of a client that cannot ask a person; the first answer where it is the last."""
-    async with assistant(portal, allow_writes=True) as someone:
-        planned = await someone.call("delete_directory_item", entityId=entity_id, statusId=code)
+    async with connect(portal, allow_writes=True) as assistant:
+        planned = await assistant.call("delete_directory_item", entityId=entity_id, statusId=code)
         if "planId" not in planned.structured:
             return planned
         plan_id = planned.structured["planId"]
-        return await someone.call("delete_directory_item", entityId=entity_id, statusId=code, planId=plan_id)
+        return await assistant.call("delete_directory_item", entityId=entity_id, statusId=code, planId=plan_id)
 
 
 @pytest.mark.parametrize(
@@ -72,8 +72,8 @@ async def test_codes_in_multiple_fields_and_in_several_fields(emptied: PortalInP
 
 async def test_what_no_record_carries_is_deleted(emptied: PortalInProcess) -> None:
     record(emptied, 1)["sourceId"] = "CALL"
-    async with assistant(emptied, allow_writes=True) as someone:
-        planned = await someone.call("delete_directory_item", entityId="SOURCE", statusId="WEB")
+    async with connect(emptied, allow_writes=True) as assistant:
+        planned = await assistant.call("delete_directory_item", entityId="SOURCE", statusId="WEB")
     assert "- remove WEB: Website - no record that this user may read carries it" in planned.text
     result = await delete(emptied, "SOURCE", "WEB")
     assert result.structured["status"] == "done"
@@ -81,37 +81,37 @@ async def test_what_no_record_carries_is_deleted(emptied: PortalInProcess) -> No
 
 
 async def test_a_record_that_comes_between_plan_and_deletion(emptied: PortalInProcess) -> None:
-    async with assistant(emptied, allow_writes=True) as someone:
+    async with connect(emptied, allow_writes=True) as assistant:
         arguments = {"entityId": "SOURCE", "statusId": "WEB"}
-        planned = await someone.call("delete_directory_item", **arguments)
+        planned = await assistant.call("delete_directory_item", **arguments)
         record(emptied, 1)["sourceId"] = "WEB"
-        result = await someone.call("delete_directory_item", **arguments, planId=planned.structured["planId"])
+        result = await assistant.call("delete_directory_item", **arguments, planId=planned.structured["planId"])
     assert result.error["code"] == "CHANGE_REFUSED"
     assert "WEB" in codes(emptied, "SOURCE")
 
 
 async def test_apply_keeps_what_records_carry(emptied: PortalInProcess) -> None:
     record(emptied, 1)["sourceId"] = "WEB"
-    async with assistant(emptied, allow_writes=True) as someone:
+    async with connect(emptied, allow_writes=True) as assistant:
         items = [code for code in codes(emptied, "SOURCE") if code not in ("WEB", "EMAIL")]
-        planned = await someone.call("apply_directory", entityId="SOURCE", items=items)
+        planned = await assistant.call("apply_directory", entityId="SOURCE", items=items)
         steps = {step["statusId"]: step for step in planned.structured["steps"]}
         assert steps["WEB"]["action"] == "refused"
         assert "1 in lead.SOURCE_ID" in steps["WEB"]["why"]
         assert steps["EMAIL"]["action"] == "remove"
         plan_id = planned.structured["planId"]
-        done = await someone.call("apply_directory", entityId="SOURCE", items=items, planId=plan_id)
+        done = await assistant.call("apply_directory", entityId="SOURCE", items=items, planId=plan_id)
     assert done.structured["status"] == "done"
     assert "WEB" in codes(emptied, "SOURCE")
     assert "EMAIL" not in codes(emptied, "SOURCE")
 
 
 async def test_who_cannot_count_is_told_so_and_decides(emptied: PortalInProcess) -> None:
-    async with assistant(emptied, allow_writes=True) as someone:
-        await someone.call("list_directories")
+    async with connect(emptied, allow_writes=True) as assistant:
+        await assistant.call("list_directories")
         emptied.order(method="batch", status=404, code="ERROR_METHOD_NOT_FOUND")
         emptied.order(method="crm.item.list", code="", description="Access denied.")
-        planned = await someone.call("delete_directory_item", entityId="SOURCE", statusId="WEB")
+        planned = await assistant.call("delete_directory_item", entityId="SOURCE", statusId="WEB")
     assert "whether records carry it is not known for certain: The webhook's user has no right" in planned.text
     result = await delete(emptied, "SOURCE", "WEB")
     assert result.structured["status"] == "done"
@@ -119,14 +119,14 @@ async def test_who_cannot_count_is_told_so_and_decides(emptied: PortalInProcess)
 
 async def test_a_plan_that_was_counted_is_not_carried_out_uncounted(emptied: PortalInProcess) -> None:
     arguments = {"entityId": "SOURCE", "statusId": "WEB"}
-    async with assistant(emptied, allow_writes=True) as someone:
-        planned = await someone.call("delete_directory_item", **arguments)
+    async with connect(emptied, allow_writes=True) as assistant:
+        planned = await assistant.call("delete_directory_item", **arguments)
         emptied.order(method="batch", status=404, code="ERROR_METHOD_NOT_FOUND")
         emptied.order(method="crm.item.list", code="", description="Access denied.")
-        result = await someone.call("delete_directory_item", **arguments, planId=planned.structured["planId"])
+        result = await assistant.call("delete_directory_item", **arguments, planId=planned.structured["planId"])
         assert result.error["code"] == "CHANGE_REFUSED"
         assert "before the removal whether records carry it is not known for certain" in result.text
-        again = await someone.call("delete_directory_item", **arguments, planId=planned.structured["planId"])
+        again = await assistant.call("delete_directory_item", **arguments, planId=planned.structured["planId"])
     assert again.structured["status"] == "planned"
     assert "not known for certain" in again.text
     assert "whether records could be counted, is not as in that plan" in again.text
@@ -139,33 +139,33 @@ async def test_a_plan_that_was_counted_is_not_carried_out_uncounted(emptied: Por
 )
 async def test_a_plan_is_made_once(emptied: PortalInProcess, tool: str, planning: dict[str, Any]) -> None:
     """Carrying it out reads the directory, counts what may carry what is to go, writes, and reads again."""
-    async with assistant(emptied, allow_writes=True) as someone:
-        planned = await someone.call(tool, entityId="SOURCE", **planning)
+    async with connect(emptied, allow_writes=True) as assistant:
+        planned = await assistant.call(tool, entityId="SOURCE", **planning)
         arguments = {} if tool == "apply_directory" else planning
         emptied.portal.calls.clear()
-        done = await someone.call(tool, entityId="SOURCE", **arguments, planId=planned.structured["planId"])
+        done = await assistant.call(tool, entityId="SOURCE", **arguments, planId=planned.structured["planId"])
         assert done.structured["status"] == "done"
         assert len(emptied.portal.calls) <= 8
         emptied.portal.calls.clear()
-        again = await someone.call(tool, entityId="SOURCE", **arguments, planId=planned.structured["planId"])
+        again = await assistant.call(tool, entityId="SOURCE", **arguments, planId=planned.structured["planId"])
     assert again.is_error if tool == "delete_directory_item" else again.structured["status"] == "unchanged"
 
 
 async def test_who_carries_what_is_to_go_is_counted_right_before(emptied: PortalInProcess) -> None:
     arguments = {"entityId": "SOURCE", "statusId": "WEB"}
-    async with assistant(emptied, allow_writes=True) as someone:
-        planned = await someone.call("delete_directory_item", **arguments)
+    async with connect(emptied, allow_writes=True) as assistant:
+        planned = await assistant.call("delete_directory_item", **arguments)
         record(emptied, 1)["sourceId"] = "WEB"
         for _ in range(2):
-            result = await someone.call("delete_directory_item", **arguments, planId=planned.structured["planId"])
+            result = await assistant.call("delete_directory_item", **arguments, planId=planned.structured["planId"])
             assert result.error["code"] == "CHANGE_REFUSED"
             assert "1 in lead.SOURCE_ID" in result.text
     assert "WEB" in codes(emptied, "SOURCE")
 
 
 async def test_a_directory_whose_fields_no_method_knows(emptied: PortalInProcess) -> None:
-    async with assistant(emptied, allow_writes=True) as someone:
-        planned = await someone.call("delete_directory_item", entityId="INVOICE_STATUS", statusId="S")
+    async with connect(emptied, allow_writes=True) as assistant:
+        planned = await assistant.call("delete_directory_item", entityId="INVOICE_STATUS", statusId="S")
     assert "not known for certain: invoice.STATUS_ID cannot be counted" in planned.text
 
 
@@ -178,7 +178,7 @@ async def test_stages_are_looked_at_too(portal: PortalInProcess) -> None:
 
 async def test_counting_many_codes_costs_a_count_for_each_field(emptied: PortalInProcess) -> None:
     record(emptied, 1)["sourceId"] = "CALL"
-    async with assistant(emptied, allow_writes=True) as someone:
+    async with connect(emptied, allow_writes=True) as assistant:
         emptied.portal.calls.clear()
-        await someone.call("apply_directory", entityId="SOURCE", items=["CALL"])
+        await assistant.call("apply_directory", entityId="SOURCE", items=["CALL"])
     assert str(emptied.portal.calls).count("crm.item.list") == 6

@@ -21,7 +21,7 @@ from bitrix24_directories.rest.authorization import renewal, renewal_process
 from bitrix24_directories.rest.authorization import tokens as tokens_module
 from bitrix24_directories.rest.authorization.renewal import Order, Renewals
 from bitrix24_directories.rest.authorization.tokens import Tokens
-from support import Assistant, RunningPortal, ask, assistant, clean_environment
+from support import Assistant, RunningPortal, ask, clean_environment, connect
 from test_network import drip, raw_server
 from test_oauth import application, authorised, environment, keep, login, pair, with_tokens
 
@@ -135,13 +135,13 @@ async def test_an_authorization_server_that_takes_longer_than_the_caller_waits(
     monkeypatch.setattr(renewal, "_run_child", counted)
     portal.portal.oauth.expire_access_tokens()
     portal.order(method="oauth/token", delay=4)
-    async with assistant(authorised, timeout=1.3) as someone:
+    async with connect(authorised, timeout=1.3) as assistant:
         for _ in range(2):
-            result = await someone.call("list_directories")
+            result = await assistant.call("list_directories")
             assert result.error["code"] == "TIMEOUT"
             assert "for a new access token" in result.text
         with anyio.fail_after(20):
-            while (await someone.call("list_directories")).is_error:
+            while (await assistant.call("list_directories")).is_error:
                 """Until the authorization server has answered."""
     assert begun == 1
     assert portal.portal.oauth.issued == 2
@@ -159,9 +159,9 @@ async def test_a_portal_that_takes_no_new_token_gets_a_bounded_number_of_renewal
     portal: RunningPortal, authorised: Application
 ) -> None:
     portal.order(code="expired_token")
-    async with assistant(authorised) as someone:
+    async with connect(authorised) as assistant:
         for _ in range(8):
-            result = await someone.call("list_directories")
+            result = await assistant.call("list_directories")
             assert result.error["code"] == "expired_token"
     assert portal.portal.oauth.issued == 1 + renewal.AT_ONCE
 
@@ -171,9 +171,9 @@ async def test_an_authorization_server_that_keeps_failing_is_asked_ever_more_rar
 ) -> None:
     portal.portal.oauth.expire_access_tokens()
     fault = portal.order(method="oauth/token", status=502, times=100)
-    async with assistant(authorised) as someone:
+    async with connect(authorised) as assistant:
         for _ in range(renewal.AT_ONCE + 3):
-            result = await someone.call("list_directories")
+            result = await assistant.call("list_directories")
             assert result.error["code"] == "SERVER_ERROR"
     assert fault.times == 100 - renewal.AT_ONCE
     assert 30 < result.error["retryAfterSeconds"] <= renewal.FIRST_PAUSE
@@ -253,11 +253,11 @@ async def test_a_child_that_cannot_begin(
 async def test_a_change_whose_token_cannot_be_renewed_is_not_done(
     portal: RunningPortal, authorised: Application, fault: dict[str, str], code: str
 ) -> None:
-    async with assistant(authorised, allow_writes=True) as someone:
-        await someone.call("get_directory_items", entityId="SOURCE")
+    async with connect(authorised, allow_writes=True) as assistant:
+        await assistant.call("get_directory_items", entityId="SOURCE")
         portal.order(changes_only=True, code="expired_token")
         portal.order(method="oauth/token", **fault)
-        result = await someone.call("add_directory_item", entityId="SOURCE", name="Fair")
+        result = await assistant.call("add_directory_item", entityId="SOURCE", name="Fair")
     assert result.error["code"] == code
     assert [step["outcome"] for step in result.structured["steps"]] == ["not done"]
 
@@ -273,12 +273,12 @@ async def test_tokens_that_no_file_can_hold_are_not_kept(portal: RunningPortal, 
 async def test_a_later_login_ends_the_pause(portal: RunningPortal, authorised: Application) -> None:
     portal.portal.oauth.expire_access_tokens()
     portal.order(method="oauth/token", code="invalid_grant")
-    async with assistant(authorised) as someone:
+    async with connect(authorised) as assistant:
         for _ in range(renewal.AT_ONCE + 2):
-            assert (await someone.call("list_directories")).error["code"] == "invalid_grant"
+            assert (await assistant.call("list_directories")).error["code"] == "invalid_grant"
         issued = portal.portal.oauth.issue(ADMIN)
         keep(authorised.file, Tokens(issued["access_token"], issued["refresh_token"]))
-        assert not (await someone.call("list_directories")).is_error
+        assert not (await assistant.call("list_directories")).is_error
 
 
 async def test_windows_keeps_a_file_that_is_being_read_for_a_moment(

@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 from mcp_types import Tool
 
-from support import RunningPortal, assistant
+from support import RunningPortal, connect
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 READ_TOOLS = ["get_directory_items", "list_directories", "find_directory_items", "check_record", "get_directory_usage"]
@@ -30,14 +30,14 @@ CHANGE_TOOLS = [
 
 @pytest.fixture
 async def tools(portal: RunningPortal) -> list[Tool]:
-    async with assistant(portal, allow_writes=True) as someone:
-        return (await someone.client.list_tools()).tools
+    async with connect(portal, allow_writes=True) as assistant:
+        return (await assistant.client.list_tools()).tools
 
 
 @pytest.fixture
 async def read_tools(portal: RunningPortal) -> list[Tool]:
-    async with assistant(portal) as someone:
-        return (await someone.client.list_tools()).tools
+    async with connect(portal) as assistant:
+        return (await assistant.client.list_tools()).tools
 
 
 async def test_which_tools_are_listed(tools: list[Tool], read_tools: list[Tool]) -> None:

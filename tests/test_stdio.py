@@ -237,7 +237,7 @@ server.wait()
 
 @pytest.mark.skipif(not hasattr(os, "getppid") or sys.platform == "win32", reason="POSIX tells who the parent is")
 def test_ends_when_its_client_is_killed_while_a_sibling_holds_the_pipe(
-    tmp_path: Path, process_ended: Callable[[int], bool]
+    tmp_path: Path, process_exits: Callable[[int], bool]
 ) -> None:
     """Orphaned servers by the hundred come from pipes that other children inherited: stdin never ends."""
     reader, writer = os.pipe()  # this process is the sibling that keeps `writer` open
@@ -250,7 +250,7 @@ def test_ends_when_its_client_is_killed_while_a_sibling_holds_the_pipe(
     assert b"serverInfo" in client.stdout.readline()
     client.kill()
     client.wait()
-    assert process_ended(server)
+    assert process_exits(server)
     os.close(reader)
     os.close(writer)
     client.stdout.close()

@@ -104,9 +104,9 @@ async def test_code_in_the_working_directory_never_runs_while_serving(
     environment = clean_environment(**oauth_environment(portal), BITRIX24_ALLOW_WRITES="true")
     server = StdioServerParameters(command=command, args=arguments, env=environment, cwd=hostile_folder)
     async with Client(server) as client:
-        someone = Assistant(client)
-        assert not (await someone.call("add_directory_item", entityId="SOURCE", name="Fair")).is_error
-        assert not (await someone.call("find_directory_items", queries=["fair"])).is_error
+        assistant = Assistant(client)
+        assert not (await assistant.call("add_directory_item", entityId="SOURCE", name="Fair")).is_error
+        assert not (await assistant.call("find_directory_items", queries=["fair"])).is_error
     assert portal.portal.oauth.issued == 2
     assert not (hostile_folder.parent / "taken over").exists()
 

@@ -273,7 +273,7 @@ async def test_list_says_when_people_called_last(
     monkeypatch.setenv("BITRIX24_PEOPLE", str(tmp_path / "people.jsonl"))
     monkeypatch.setenv("BITRIX24_AUDIT_LOG", str(log))
 
-    def listed() -> dict[str, str]:
+    def last_seen() -> dict[str, str]:
         assert main(["person", "list"]) == 0
         return {line.partition(":")[0]: line.rpartition("; ")[2] for line in capsys.readouterr().out.splitlines()}
 
@@ -288,18 +288,18 @@ async def test_list_says_when_people_called_last(
                     await anyio.sleep(0.02)
             if name == "anna":
                 team.add("carl")
-    lines = await anyio.to_thread.run_sync(listed)
+    lines = await anyio.to_thread.run_sync(last_seen)
     assert [text[:12] for text in lines.values()] == ["last seen 20", "not seen yet", "last seen 20"]
     assert seen_file.stat().st_mode & 0o777 == 0o600
     seen_file.write_text("[broken")
-    assert set((await anyio.to_thread.run_sync(listed)).values()) == {"not seen yet"}
+    assert set((await anyio.to_thread.run_sync(last_seen)).values()) == {"not seen yet"}
     seen_file.write_text(f'{{"anna": 1{"0" * 400}, "bert": Infinity, "carl": NaN}}')
-    assert set((await anyio.to_thread.run_sync(listed)).values()) == {"not seen yet"}
+    assert set((await anyio.to_thread.run_sync(last_seen)).values()) == {"not seen yet"}
     async with team.running(), team.client(token) as client:
         await called(client, "get_directory_items", **STAGES)
-    assert (await anyio.to_thread.run_sync(listed))["bert"].startswith("last seen 20")  # kept at the end, too
+    assert (await anyio.to_thread.run_sync(last_seen))["bert"].startswith("last seen 20")  # kept at the end, too
     seen_file.write_text(json.dumps({"anna": 1.0}))  # somebody of the same name, before
-    assert (await anyio.to_thread.run_sync(listed))["anna"] == "not seen yet"
+    assert (await anyio.to_thread.run_sync(last_seen))["anna"] == "not seen yet"
 
 
 CLIENT_WORDS = ("claude_desktop_config", "MCP client", "BITRIX24_WEBHOOK_URL")

@@ -171,7 +171,7 @@ SECRET = {"entityId": "webhook0secret01", "entity": "https://portal/rest/1/x/", 
 
 
 @pytest.mark.parametrize(
-    ("message", "found"),
+    ("message", "logged"),
     [
         (calling("get_directory_items", entityId="deal.UF_CRM_17"), {"entityId": "deal.UF_CRM_17"}),
         (calling("get_directory_items", entityId="item(31).sourceId"), {"entityId": "item(31).sourceId"}),

@@ -127,12 +127,12 @@ def test_another_webhook_and_other_scopes_leave_the_token(
     assert [line["token"] for line in after.values()] == [line["token"] for line in before.values()]
     assert run(capsys, "person", "scopes", "carl", "--read-only")[0] == 0
     assert people_of(people)["carl"]["scopes"] == [*READING]
-    assert [person.acts_alone for person in known(people)] == [True, True]
+    assert [person.acts_alone for person in read_people(people)] == [True, True]
     for command in (["webhook", "eva", "--webhook-file", "webhook.txt"], ["scopes", "eva", "--read-only"]):
         assert run(capsys, "person", *command) == (1, "", "there is no eva\n")
 
 
-def known(path: Path) -> list[Person]:
+def read_people(path: Path) -> list[Person]:
     registry = People(path)
     registry.make_sure()
     assert not registry.trouble
@@ -185,7 +185,7 @@ def test_a_webhook_that_cannot_be_tried_is_taken_with_a_warning(
     assert code == 0
     assert message.startswith("bert's webhook is taken, but could not be tried: ")
     assert ADMIN_SECRET not in message
-    assert [person.name for person in known(people)] == ["anna", "bert"]
+    assert [person.name for person in read_people(people)] == ["anna", "bert"]
 
 
 BROKEN = b'{oops "\xff"'
@@ -222,7 +222,7 @@ def test_who_has_a_line_that_is_no_persons_can_be_taken_out_or_put_right(
         )
     assert run(capsys, "person", "remove", "a b")[0] == 0
     assert run(capsys, "person", "scopes", "eva", "--read-only") == (0, "", "")
-    assert [person.name for person in known(people)] == ["zoe", "eva"]
+    assert [person.name for person in read_people(people)] == ["zoe", "eva"]
     assert b"ud83d" in people.read_bytes()
 
 
@@ -353,7 +353,7 @@ class TestImport:
     def test_as_spreadsheets_write_it(self, people: Path, capsys: pytest.CaptureFixture[str], head: str) -> None:
         row = "No;anna;" if ";" in head else 'anna,"",NO'
         assert self.give(capsys, f"{head}\r\n{row}\r\n\r\n")[0] == 0
-        assert [person.name for person in known(people)] == ["anna"]
+        assert [person.name for person in read_people(people)] == ["anna"]
 
     @pytest.mark.parametrize(
         ("text", "words"),
@@ -397,7 +397,7 @@ class TestImport:
         assert not people.exists()
         assert not Path("tokens.csv").exists()
         assert self.give(capsys, text, "--unchecked")[0] == 0
-        assert len(known(people)) == 2
+        assert len(read_people(people)) == 2
 
     def test_never_over_a_file(self, people: Path, capsys: pytest.CaptureFixture[str]) -> None:
         Path("tokens.csv").symlink_to("nowhere")

@@ -62,7 +62,7 @@ def test_what_a_name_is_spelt_with_stays(text: str) -> None:
     assert one_line(f"  {text}\n{text}{ZWJ}\t", 100) == f"{text} {text}"
 
 
-@pytest.mark.parametrize(("text", "shown"), SMUGGLED)
+@pytest.mark.parametrize(("text", "expected"), SMUGGLED)
 def test_what_nobody_sees_goes(text: str, expected: str) -> None:
     assert one_line(text, 100) == expected
 
@@ -109,7 +109,7 @@ def test_names_are_found_without_their_joiners(typed: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "expected"),
     [
         ("SOURCE", "SOURCE"),
         ("two  words", "two  words"),

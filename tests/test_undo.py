@@ -21,7 +21,7 @@ from bitrix24_directories.cli.main import main
 from bitrix24_directories.portal import DemoPortal, Fault
 from bitrix24_directories.rest import Transport, Webhook, in_process
 from bitrix24_directories.settings import Settings
-from support import PortalInProcess, RunningPortal, VirtualClockLoop, assistant, examples
+from support import PortalInProcess, RunningPortal, VirtualClockLoop, connect, examples
 
 LEAD, DEAL = 1, 2
 Values = dict[str, Any]
@@ -263,12 +263,12 @@ class Portals:
     async def merge(self, entity_id: str, codes: list[str], into: str, log: str) -> None:
         """Until nothing is left to do, or nothing more can be done."""
         arguments: dict[str, Any] = {"entityId": entity_id, "codes": codes, "into": into}
-        async with assistant(self.portal, allow_writes=True, audit_log=log) as someone:
+        async with connect(self.portal, allow_writes=True, audit_log=log) as assistant:
             for _ in range(6):
-                result = await someone.call("merge_directory_items", **arguments)
+                result = await assistant.call("merge_directory_items", **arguments)
                 if "planId" not in result.structured:
                     return
-                await someone.call("merge_directory_items", **arguments, planId=result.structured["planId"])
+                await assistant.call("merge_directory_items", **arguments, planId=result.structured["planId"])
 
 
 LEAD_SOURCES = st.sampled_from([None, "", "CALL", "EMAIL", "WEB", "PARTNER", "email ", "website", "16|WZ", "4"])
@@ -315,7 +315,9 @@ def test_only_what_was_planned_moves_and_undo_restores_it(
         changed = values | {field: expected(values[field])} if key[0] == number else values
         assert after[key] == changed
     gone_items = {*codes} - {"CALL"}  # a system item stays
-    assert [item[0] for item in items(portals.portal, entity_id)] == [item[0] for item in had if item[0] not in gone_items]
+    assert [item[0] for item in items(portals.portal, entity_id)] == [
+        item[0] for item in had if item[0] not in gone_items
+    ]
 
     if log.exists() and log.read_text():
         assert main(["undo", str(log), "--yes"]) == 0

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bitrix24_directories.portal import DemoPortal
-from support import PortalInProcess, RunningPortal, Said, ask, assistant, examples
+from support import PortalInProcess, RunningPortal, ToolAnswer, ask, connect, examples
 
 Values = dict[str, Any]
 
 
-async def usage(portal: RunningPortal, entity_id: str, **more: Any) -> Said:
+async def usage(portal: RunningPortal, entity_id: str, **more: Any) -> ToolAnswer:
     result = await ask(portal, "get_directory_usage", entityId=entity_id, **more)
     assert not result.is_error, result.text
     return result
@@ -32,7 +32,7 @@ def only_sources(portal: RunningPortal, *values: Any, number: int = 1) -> None:
         record["sourceId"] = value
 
 
-def counts(result: Said) -> dict[str, int]:
+def counts(result: ToolAnswer) -> dict[str, int]:
     return {item["statusId"]: item["count"] for item in result.structured["items"]}
 
 
@@ -180,12 +180,12 @@ async def test_a_total_that_is_none(portal: RunningPortal, total: str) -> None:
 @pytest.mark.virtual_clock
 async def test_a_portal_too_slow_to_count_all(portal: PortalInProcess) -> None:
     """Two batches, the second of which takes too long: what was counted is said, and that it is not all."""
-    async with assistant(portal, timeout=30) as someone:
-        await someone.call("get_directory_items", entityId="SOURCE")
-        await someone.call("list_directories")
+    async with connect(portal, timeout=30) as assistant:
+        await assistant.call("get_directory_items", entityId="SOURCE")
+        await assistant.call("list_directories")
         portal.order(method="batch", times=1, delay=1)
         portal.order(method="batch", delay=100)
-        result = await someone.call("get_directory_usage", entityId="SOURCE")
+        result = await assistant.call("get_directory_usage", entityId="SOURCE")
     assert not result.is_error, result.text
     assert "records" in result.structured
     assert any("counts could not be made" in note for note in result.structured["partial"])
@@ -200,20 +200,20 @@ async def test_progress_tells_how_far_it_is(portal: PortalInProcess) -> None:
     async def tell(progress: float, total: float | None, message: str | None) -> None:
         reports.append((progress, total, message))
 
-    async with assistant(portal, mode="legacy") as someone:
-        await someone.client.call_tool("get_directory_usage", {"entityId": "SOURCE"}, progress_callback=tell)
+    async with connect(portal, mode="legacy") as assistant:
+        await assistant.client.call_tool("get_directory_usage", {"entityId": "SOURCE"}, progress_callback=tell)
     await anyio.lowlevel.checkpoint()
     assert any("the portal to count records (50 of 101 counts)" in (message or "") for *_, message in reports), reports
 
 
 async def test_counts_are_kept_and_counted_anew(portal: RunningPortal) -> None:
-    async with assistant(portal) as someone:
-        first = await someone.call("get_directory_usage", entityId="lead.SOURCE_ID")
+    async with connect(portal) as assistant:
+        first = await assistant.call("get_directory_usage", entityId="lead.SOURCE_ID")
         calls_before = len(portal.portal.calls)
         only_sources(portal, "CALL")
-        assert (await someone.call("get_directory_usage", entityId="lead.SOURCE_ID")).structured == first.structured
+        assert (await assistant.call("get_directory_usage", entityId="lead.SOURCE_ID")).structured == first.structured
         assert len(portal.portal.calls) == calls_before
-        fresh = await someone.call("get_directory_usage", entityId="lead.SOURCE_ID", fresh=True)
+        fresh = await assistant.call("get_directory_usage", entityId="lead.SOURCE_ID", fresh=True)
     assert fresh.structured["records"] == 1
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from bitrix24_directories.portal import DemoPortal
 from bitrix24_directories.portal.calls import Answer
 from bitrix24_directories.portal.methods import run as real
-from support import Assistant, PortalInProcess, Said, ask, assistant, examples
+from support import Assistant, PortalInProcess, ToolAnswer, ask, connect, examples
 from test_picture import client_of, drawn
 
 pytestmark = pytest.mark.virtual_clock
@@ -36,7 +36,7 @@ def tokens(value: Any) -> int:
     return len(ENCODING.encode(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)))
 
 
-def bounded(result: Said) -> None:
+def bounded(result: ToolAnswer) -> None:
     assert tokens(result.text) <= TEXT
     assert tokens(result.structured) <= STRUCTURED
 
@@ -77,10 +77,10 @@ def with_sources(number: int, name: str) -> PortalInProcess:
 async def test_many_items_that_are_all_in_use(counted: Any, number: int, entity_id: str, name: str) -> None:
     counted(lambda _field, code: 100 + int(code[-3:], 16) if code.startswith("UC_") else 1)
     portal = with_sources(number, name)
-    async with assistant(portal, timeout=3000, plan="enterprise") as someone:
-        first = await someone.call("get_directory_usage", entityId=entity_id)
+    async with connect(portal, timeout=3000, plan="enterprise") as assistant:
+        first = await assistant.call("get_directory_usage", entityId=entity_id)
         last = first.structured["items"][-1]["statusId"]
-        second = await someone.call("get_directory_usage", entityId=entity_id, after=last)
+        second = await assistant.call("get_directory_usage", entityId=entity_id, after=last)
     whole = len(portal.portal.store.of("SOURCE"))
     assert whole > number
     for result in (first, second):
@@ -95,14 +95,14 @@ async def test_many_items_that_are_all_in_use(counted: Any, number: int, entity_
     assert f"{first.structured['more']} more are not shown: go on with after={last}" in first.text
 
 
-async def through(someone: Assistant, entity_id: str) -> list[dict[str, Any]]:
+async def through(assistant: Assistant, entity_id: str) -> list[dict[str, Any]]:
     """All items, a part at a time, as they were said."""
-    result = await someone.call("get_directory_usage", entityId=entity_id)
+    result = await assistant.call("get_directory_usage", entityId=entity_id)
     items: list[dict[str, Any]] = result.structured["items"]
     while "more" in result.structured:
         bounded(result)
         before = result.structured["more"]
-        result = await someone.call("get_directory_usage", entityId=entity_id, after=items[-1]["statusId"])
+        result = await assistant.call("get_directory_usage", entityId=entity_id, after=items[-1]["statusId"])
         assert result.structured.get("more", 0) == before - len(result.structured["items"])
         items += result.structured["items"]
     return items
@@ -126,9 +126,9 @@ async def test_each_item_comes_once_and_in_order(counted: Any, codes: list[str],
     stored = [item.status_id for item in portal.portal.store.of("SOURCE")]
     how_many = {code: counts[index % len(counts)] for index, code in enumerate(stored)}
     counted(lambda _field, code: how_many.get(code, 0))
-    async with assistant(portal, timeout=600) as someone:
-        directory_items = (await someone.call("get_directory_items", entityId="SOURCE")).structured["items"]
-        items = await through(someone, "lead.SOURCE_ID")
+    async with connect(portal, timeout=600) as assistant:
+        directory_items = (await assistant.call("get_directory_items", entityId="SOURCE")).structured["items"]
+        items = await through(assistant, "lead.SOURCE_ID")
     order = sorted(directory_items, key=lambda item: -how_many.get(item["statusId"], 0))
     assert [item["statusId"] for item in items] == [item["statusId"] for item in order]
 
@@ -140,14 +140,14 @@ async def test_a_code_as_it_was_printed_is_gone_on_behind() -> None:
     portal.portal.store.items = {}
     for code in ("A", "B\u202e \t", "C"):
         portal.portal.store.add("SOURCE", code, "Name")
-    async with assistant(portal) as someone:
+    async with connect(portal) as assistant:
         for tool in ("get_directory_usage", "get_directory_items"):
             for after in ("B\u202e \t", '"B\\u202e \\t"'):
-                result = await someone.call(tool, entityId="SOURCE", after=after)
+                result = await assistant.call(tool, entityId="SOURCE", after=after)
                 assert [item["statusId"] for item in result.structured["items"]] == ["C"]
-        unknown = await someone.call("get_directory_usage", entityId="SOURCE", after="D")
+        unknown = await assistant.call("get_directory_usage", entityId="SOURCE", after="D")
         assert unknown.error["code"] == "UNKNOWN_ITEM"
-        end = await someone.call("get_directory_usage", entityId="SOURCE", after="C")
+        end = await assistant.call("get_directory_usage", entityId="SOURCE", after="C")
         assert end.structured["items"] == []
         assert "No code stands behind that one" in end.text
 
@@ -198,8 +198,8 @@ async def test_fields_and_failures_are_bounded_too(monkeypatch: pytest.MonkeyPat
         return real(store, user, method, params)
 
     monkeypatch.setattr("bitrix24_directories.portal.app.run", run)
-    async with assistant(portal, timeout=6000, fields_kept=False, plan="enterprise") as someone:
-        result = await someone.call("get_directory_usage", entityId="SOURCE")
+    async with connect(portal, timeout=6000, fields_kept=False, plan="enterprise") as assistant:
+        result = await assistant.call("get_directory_usage", entityId="SOURCE")
     bounded(result)
     assert result.structured["items"]
     assert any("more" in note for note in result.structured["partial"])

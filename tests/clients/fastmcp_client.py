@@ -15,7 +15,7 @@ async def main() -> None:
     steps = Steps()
 
     async def accept(*_: Any) -> dict[str, Any]:
-        steps.asked += 1
+        steps.questions += 1
         return {}
 
     server = {"command": sys.argv[1], "args": sys.argv[2:], "env": environment()}

@@ -20,7 +20,7 @@ async def main() -> None:
     server = {"command": sys.argv[1], "args": sys.argv[2:], "env": environment()}
 
     async def accept(*_: Any) -> ElicitResult:
-        steps.asked += 1
+        steps.questions += 1
         return ElicitResult(action="accept", content={})
 
     client = MCPClient(config={"mcpServers": {"bitrix24": server}}, elicitation_callback=accept)

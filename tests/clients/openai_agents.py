@@ -18,7 +18,7 @@ async def main() -> None:
     async with MCPServerStdio(params=parameters) as server:
         tools = {tool.name: tool for tool in await server.list_tools()}
 
-        async def shown(name: str, arguments: dict[str, Any]) -> Any:
+        async def call_message(name: str, arguments: dict[str, Any]) -> Any:
             return await MCPUtil.invoke_mcp_tool(server, tools[name], RunContextWrapper(None), json.dumps(arguments))
 
         async with steps("list") as step:
@@ -29,7 +29,7 @@ async def main() -> None:
             step.got = [tool.name for tool in made]
         for name, call in (("call", CALL), ("error", WRONG), ("ask", ADD)):
             async with steps(name) as step:
-                step.got = await shown(*call)
+                step.got = await call_message(*call)
         async with steps("read") as step:
             step.got = (await server.read_resource("bitrix24://directories/SOURCE")).contents[0].text
     steps.print()

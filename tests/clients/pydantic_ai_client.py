@@ -17,14 +17,14 @@ async def main() -> None:
     steps = Steps()
 
     async def accept(*_: Any) -> dict[str, Any]:
-        steps.asked += 1
+        steps.questions += 1
         return {}
 
     server = {"command": sys.argv[1], "args": sys.argv[2:], "env": environment()}
     toolset = MCPToolset({"mcpServers": {"bitrix24": server}}, elicitation_handler=accept)
     names: list[str] = []
 
-    async def shown(name: str, arguments: dict[str, Any]) -> Any:
+    async def call_message(name: str, arguments: dict[str, Any]) -> Any:
         """What stands in the message after the call."""
         seen: list[Any] = []
 
@@ -43,7 +43,7 @@ async def main() -> None:
     async with toolset:
         for name, call in (("call", CALL), ("error", WRONG), ("ask", ADD)):
             async with steps(name) as step:
-                step.got = await shown(*call)
+                step.got = await call_message(*call)
         async with steps("list") as step:
             step.got = names
     steps.print()

@@ -25,7 +25,7 @@ async def main() -> None:
         from mcp.types import ElicitResult
 
         async def accept(_context: Any, _params: Any) -> Any:
-            steps.asked += 1
+            steps.questions += 1
             return ElicitResult(action="accept", content={})
 
         more["elicitation_callback"] = accept

@@ -15,7 +15,7 @@ async def main() -> None:
     steps = Steps()
 
     async def accept(_context: Any, _params: Any) -> ElicitResult:
-        steps.asked += 1
+        steps.questions += 1
         return ElicitResult(action="accept")
 
     parameters = StdioServerParameters(command=sys.argv[1], args=sys.argv[2:], env=environment())

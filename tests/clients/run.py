@@ -138,7 +138,7 @@ def fails(step: str, got: Any) -> str:
     return "" if right() else text[:300]
 
 
-def shown(got: Any) -> str:
+def channel_of(got: Any) -> str:
     """Which of the two channels a model is shown after a call."""
     answer = json.dumps(got, ensure_ascii=False)
     text, structured = "WON: Deal Won" in answer, '"statusId": "WON"' in answer
@@ -158,7 +158,7 @@ def row(client: Client, results: dict[str, Any]) -> tuple[str, list[str]]:
         if problem:
             wrong.append(f"{client.name}, {step}: {problem}")
         cells.append("**no**" if problem else "not asked" if step == "ask" and not results["asked"] else "✓")
-    sees = shown(results["call"].get("got")) if client.adapter else "up to the host"
+    sees = channel_of(results["call"].get("got")) if client.adapter else "up to the host"
     return f"| {client.name} | {' | '.join(cells)} | {sees} |", wrong
 
 

@@ -29,7 +29,7 @@ class Steps:
     """Everything that one client was tried with; `asked` counts the questions that it put to a person."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.questions = 0
         self._results: dict[str, dict[str, Any]] = {}
 
     @asynccontextmanager
@@ -44,4 +44,4 @@ class Steps:
             self._results[name] = {"got": step.got}
 
     def print(self) -> None:
-        print("\n" + json.dumps(self._results | {"asked": self.asked}, ensure_ascii=False, default=str))
+        print("\n" + json.dumps(self._results | {"asked": self.questions}, ensure_ascii=False, default=str))

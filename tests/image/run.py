@@ -30,7 +30,7 @@ from mcp.client.streamable_http import streamable_http_client
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from support import ADMIN_SECRET, RunningPortal, Stage, free_port, served  # noqa: E402
+from support import ADMIN_SECRET, PortalHost, RunningPortal, free_port, serve_http  # noqa: E402
 
 PROGRAM = "bitrix24-directories-mcp"
 BASE, IMAGE = "localhost/directories-test-base", "localhost/directories-test"
@@ -64,9 +64,9 @@ def main() -> int:
         image = Image(Path(mounted(undone)), inspected["Docker"]["config"], folder)
         image.checks_the_demo()
         image.serves_over_stdio()
-        stage = Stage()
-        with served(stage) as address:
-            anyio.run(image.serves_people, RunningPortal(stage.portal, address))
+        host = PortalHost()
+        with serve_http(host) as address:
+            anyio.run(image.serves_people, RunningPortal(host.portal, address))
     return 0
 
 

@@ -80,8 +80,8 @@ class Host:
     async def violations(self) -> list[str]:
         """What axe finds, in the frame itself: a sandboxed one cannot be looked into from outside."""
         await self.frame.evaluate((INSTALLED / "node_modules/axe-core/axe.min.js").read_text())
-        report = await self.frame.evaluate("axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})")
-        return [f"{violation['id']}: {violation['nodes'][0]['html'][:200]}" for violation in report["violations"]]
+        axe = await self.frame.evaluate("axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})")
+        return [f"{violation['id']}: {violation['nodes'][0]['html'][:200]}" for violation in axe["violations"]]
 
     async def overflows(self) -> bool:
         return bool(await self.frame.evaluate("document.documentElement.scrollWidth > innerWidth"))
