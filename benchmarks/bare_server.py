@@ -1,6 +1,6 @@
-"""The measure of all things here: an MCPServer with one tool that gives a constant result, and nothing else.
+"""The baseline: an MCPServer with one tool that returns a constant result, and nothing else.
 
-The result is what `get_directory_items` answers for DEAL_STAGE of the demo portal, both channels.
+The result is the answer of `get_directory_items` for DEAL_STAGE of the demo portal, in both channels.
 """
 
 from __future__ import annotations

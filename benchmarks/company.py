@@ -1,9 +1,9 @@
-"""A company simulated on a virtual clock: people in sessions with their assistants, one portal with the real limit, two
-replicas that share it.
+"""A company simulated on a virtual clock.
 
-Each person has one session in the morning, most of them soon after nine, of 20 to 120 calls half a minute apart; the
-calls are those of assistants that check and fill in records, most of them on the same directories, one record in five
-first in a user's words. One person in a hundred imports 500 rows.
+People work in sessions with their assistants, on one portal with the real limit and two replicas that share it. Each
+person has one session in the morning, most of them soon after nine, of 20 to 120 calls half a minute apart. The calls
+are those of assistants that check and fill in records, most of them on the same directories, one record in five first
+in a user's words. One person in a hundred imports 500 rows.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ AT_ONCE = 64
 
 
 class SharedInside(Inside):
-    """State that two replicas in one process share, on the virtual clock."""
+    """State shared by two replicas in one process, on the virtual clock."""
 
     shared = True
 
@@ -75,7 +75,7 @@ class SharedInside(Inside):
 
 
 class Everybody(People):
-    """People without a file: what reading one costs is not measured here."""
+    """People without a file: the cost of reading one is not measured here."""
 
     def __init__(self, people: dict[str, Person]) -> None:
         super().__init__(Path("nowhere"))
@@ -90,7 +90,7 @@ class Everybody(People):
 
 @dataclass
 class Morning:
-    """What came of it: seconds of each call outside imports, calls, errors, requests, refusals."""
+    """Seconds of each call outside imports, numbers of calls, errors, requests and refusals."""
 
     waits: list[float] = field(default_factory=list)
     calls: int = 0
@@ -100,7 +100,7 @@ class Morning:
 
 
 def company() -> Iterator[Figure]:
-    """The bars are those for a thousand people; the others show how it changes."""
+    """Figures of companies of several sizes; the bars are those for a thousand people."""
     for people, seconds in ((10, MORNING), (100, MORNING), (1000, MORNING), (10_000, 600.0)):
         morning = anyio.run(simulated, people, seconds, backend_options={"loop_factory": VirtualClockLoop})
         late = statistics.quantiles(morning.waits, n=100)[98]
@@ -119,7 +119,7 @@ def company() -> Iterator[Figure]:
 
 
 async def at_once(team: TeamServer) -> tuple[list[float], int]:
-    """Seconds of each call, every other of which reads the portal, and how many of them were refused."""
+    """Seconds of each call, half of which read the portal, and the number of refused calls."""
     token, waits, refused = team.add("anna"), [], 0
     http = httpx.AsyncClient(headers={"authorization": f"Bearer {token}"} | ACCEPT, timeout=60)
     async with team.running(), http, anyio.create_task_group() as tasks:
@@ -164,7 +164,7 @@ async def simulated(number: int, seconds: float = MORNING) -> Morning:
 
 
 async def session(person: Person, servers: list[DirectoriesServer], chance: random.Random, morning: Morning) -> None:
-    """One person's: half of all begin within half an hour of nine."""
+    """One person's session: half of all begin within half an hour of nine."""
     await anyio.sleep(chance.expovariate(1 / 1800) if chance.random() < 0.5 else chance.uniform(0, MORNING))
     imports = chance.random() < 0.01
     for _ in range(chance.randint(20, 120)):

@@ -1,6 +1,6 @@
 """A portal that costs nothing, in a process of its own: `constant_portal.py [MILLISECONDS]`.
 
-It asks the demo portal for each call once, and sends the same bytes from then on, after so many milliseconds.
+It asks the demo portal once for each call, and then sends the same bytes after that many milliseconds.
 """
 
 from __future__ import annotations

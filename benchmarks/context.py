@@ -1,4 +1,7 @@
-"""What long answers and changes cost in an assistant's context, in o200k tokens of the structured results."""
+"""Cost of long answers and changes in an assistant's context, in o200k tokens.
+
+The tokens are those of the structured results.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is done to many records: a report on 100,000 of them, and merging 10,000, also when it is ended on the way."""
+"""Operations on many records: a report on 100,000, merging 10,000, also interrupted."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ sys.exit(os.waitstatus_to_exitcode(status))
 
 
 def report() -> Iterator[Figure]:
-    """As a process, whose memory is its own, under the portal's limit."""
+    """Run a report as a process, with memory of its own, under the portal's limit."""
     with portal("large", "limited") as webhook:
         before = called(webhook)
         started = time.perf_counter()
@@ -69,10 +69,10 @@ def merging() -> Iterator[Figure]:
 
 
 def _ended(log: str, undisturbed: float, number: signal.Signals, how: str) -> Iterator[Figure]:
-    """Ended before it moves anything, or a little after: so that all signals come before the end, however fast it is.
+    """Merge with processes that are ended before they move anything, or a little after.
 
-    Interrupted, it leaves a log in which each record that was moved is said to be, and no other; killed, one that says
-    of these at least that it is unknown.
+    All signals come before the end of the merge, however fast it is. An interrupted process leaves a log that names
+    exactly the moved records as moved; a killed one leaves at least "unknown" for them.
     """
     chance = random.Random(14)
     with portal("merged") as webhook:
@@ -111,7 +111,7 @@ def _moved(before: list[Record], now: list[Record]) -> set[int]:
 
 
 def _logged(log: str, *, surely: bool) -> set[int]:
-    """Records of which a log says that they were moved, or unless `surely` that they may have been."""
+    """Records that a log reports as moved, or, unless `surely`, as possibly moved."""
     if not Path(log).exists():
         return set()
     lines = [json.loads(line) for line in Path(log).read_text(encoding="utf-8").splitlines()]
@@ -122,7 +122,10 @@ def _logged(log: str, *, surely: bool) -> set[int]:
 
 
 def _program(webhook: str, *arguments: str, plan: str = "enterprise") -> tuple[list[str], dict[str, str]]:
-    """The larger plan's limit of 250 requests at once is none for what is measured without one."""
+    """Command and environment of the program.
+
+    The larger plan's limit of 250 requests at once is none for the measures without a limit.
+    """
     environment = os.environ | {"BITRIX24_WEBHOOK_URL": webhook, "BITRIX24_ALLOW_WRITES": "true", "BITRIX24_PLAN": plan}
     return [sys.executable, "-m", "bitrix24_directories", *arguments], environment
 
@@ -133,12 +136,12 @@ def _run(webhook: str, *arguments: str, plan: str = "enterprise") -> subprocess.
 
 
 def _limit(requests: int) -> float:
-    """Seconds that so many requests take at least at a burst of 50 and 2 a second."""
+    """Minimum of seconds for so many requests at a burst of 50 and 2 a second."""
     return max(1.0, (requests - 50) / 2)
 
 
 def _leads(webhook: str) -> list[Record]:
-    """Every lead, whole."""
+    """All leads, with all fields."""
     leads: list[Record] = []
     with httpx.Client(timeout=60) as client:
         while True:

@@ -1,4 +1,7 @@
-"""What the number of a team's people costs a call: two servers in one process, one with ten and one with 5,000."""
+"""Cost of the number of a team's people to a call.
+
+Two servers run in one process, one with ten people and one with 5,000.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,7 @@ def people() -> Iterator[Figure]:
 
 
 async def measured() -> tuple[list[float], list[float]]:
-    """Seconds of the processor that each call of both servers took, in turns."""
+    """Processor seconds of each call of both servers, taken in turns."""
     taken: tuple[list[float], list[float]] = ([], [])
     async with AsyncExitStack() as running:
         servers = [await running.enter_async_context(serving(number)) for number in (FEW, MANY)]
@@ -58,7 +61,7 @@ async def measured() -> tuple[list[float], list[float]]:
 
 @asynccontextmanager
 async def serving(number: int) -> AsyncIterator[tuple[DirectoriesServer, Person]]:
-    """A server of `number` people on a portal in the process, and the first of them."""
+    """Start a server of `number` people on a portal in the process; yields the first person too."""
     settings = Settings.model_construct(timeout=30, log_level="ERROR")
     with tempfile.TemporaryDirectory() as folder:
         everybody = written(Path(folder), number)
@@ -76,7 +79,7 @@ def written(folder: Path, number: int) -> People:
 
 
 def line(number: int) -> dict[str, Any]:
-    """A person of the file, whose webhook the portal knows."""
+    """A person of the file; the portal knows the person's webhook."""
     name, secret = f"person{number}", f"{number:04}person{number:06}"
     WEBHOOKS[secret] = User(number + 100, name)
     return {"name": name, "scopes": READING, "webhook": f"http://localhost/rest/{number + 100}/{secret}/"}

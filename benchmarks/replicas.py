@@ -1,4 +1,4 @@
-"""Replicas of a team's server: what Redis costs a call, what the shared limit does, memory for each person, the end."""
+"""Replicas of a team's server: cost of Redis, shared limit, memory per person, shutdown."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _valkey(folder: Path) -> Iterator[str]:
 
 
 def _people(folder: Path, webhook: str) -> list[str]:
-    """Tokens of PEOPLE people; adding each by itself would write the file as often."""
+    """Tokens of PEOPLE people; adding each person alone would write the file as often."""
     people = People(folder / "people.jsonl")
     tokens = [people.add("person0", READING, Webhook.parse(webhook))]
     line = json.loads(people.path.read_text())
@@ -152,7 +152,7 @@ def _in_turns(token: str, *urls: str) -> list[float]:
 
 
 async def _load(urls: list[str], tokens: list[str], call: dict[str, Any]) -> tuple[float, float]:
-    """Calls a second, and the 99th percentile in seconds, of 16 people calling without a pause for a while."""
+    """Calls a second, and the 99th percentile in seconds, of 16 people calling without a pause."""
     taken: list[float] = []
     until = time.perf_counter() + 5
 
@@ -184,7 +184,7 @@ def _memory(process: subprocess.Popen[str], url: str, tokens: list[str]) -> Figu
 
 
 def _end(process: subprocess.Popen[str], url: str, token: str) -> Figure:
-    """From SIGTERM to the end, while 16 calls are under way all the time."""
+    """Seconds from SIGTERM to the end, while 16 calls are always under way."""
 
     async def under_load() -> float:
         ended = 0.0

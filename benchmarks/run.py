@@ -1,7 +1,7 @@
-"""Measures what benchmarks/README.md shows. Ratios are of medians, measured side by side in this one run.
+"""Measures the figures of benchmarks/README.md.
 
-`python benchmarks/run.py` prints the table and exits 1 where a figure misses its bar; names of measures after it
-(`tokens finding`) run only those.
+Ratios are of medians, measured side by side in this one run. `python benchmarks/run.py` prints the table and exits 1
+if a figure misses its bar; names of measures after it (`tokens finding`) run only those.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def start_up() -> Iterator[Figure]:
 
 
 def first_answer(webhook: str, warm_up: str) -> float:
-    """Seconds that the first question of a new conversation takes: people are slower than any client."""
+    """Seconds of a new conversation's first question: people are slower than any client."""
     with Server(*OURS, BITRIX24_WEBHOOK_URL=webhook, BITRIX24_WARM_UP=warm_up) as server:
         time.sleep(1)
         return server.timed(CHECK, **RIGHT)
@@ -156,7 +156,7 @@ def load() -> Iterator[Figure]:
 
 
 async def one_by_one(webhook: str, names: Sequence[str]) -> float:
-    """Seconds that the same takes whoever asks for each directory, and waits half a second when refused."""
+    """Seconds of the same calls one by one, with a wait of half a second after each refusal."""
     started = time.perf_counter()
     async with httpx.AsyncClient() as client:
         left = [*names]
@@ -172,8 +172,10 @@ async def one_by_one(webhook: str, names: Sequence[str]) -> float:
 async def at_once(
     webhook: str, arguments: list[dict[str, Any]], *, after_another: bool = False
 ) -> tuple[int, float, int]:
-    """HTTP requests, seconds until all calls are answered, and errors seen; of a new server's first calls, or after
-    another call, whose answer needed the fields of records as well."""
+    """HTTP requests, seconds until all calls are answered, and errors seen.
+
+    The calls are a new server's first ones, or follow another call, whose answer needed the fields of records as well.
+    """
     errors = 0
     server = DirectoriesServer(Webhook.parse(webhook), Settings.model_construct(log_level="ERROR"))
     async with Client(server.mcp) as client, httpx.AsyncClient() as http:
@@ -240,7 +242,7 @@ async def five_lists() -> ToolAnswer:
 
 
 def bare_rows(webhook: str) -> list[Any]:
-    """What the REST methods give for the portal's directories and all their items."""
+    """Results of the REST methods for the portal's directories and all their items."""
 
     def result(method: str, **params: str) -> Any:
         return httpx.post(f"{webhook}{method}", json=params).json()["result"]
@@ -250,7 +252,10 @@ def bare_rows(webhook: str) -> list[Any]:
 
 
 def records() -> Iterator[Figure]:
-    """A check from cold, with a new server each time, against the same two batches with bare httpx; and a kept one."""
+    """A check from cold, against the same two batches with bare httpx; and a cached one.
+
+    Each check from cold has a new server.
+    """
     with portal() as webhook:
         requests = asyncio.run(cold(webhook, CHECK, RECORD, count_requests=True))
         yield Figure("a record checked from cold: HTTP requests", requests, 2)
@@ -285,7 +290,7 @@ def usage() -> Iterator[Figure]:
 
 
 async def counts_one_by_one(webhook: str) -> float:
-    """Seconds that 12 codes in 3 fields take where each is counted by itself."""
+    """Seconds for 12 codes in 3 fields, each counted by a request of its own."""
     started = time.perf_counter()
     async with httpx.AsyncClient() as client:
         for type_id in (1, 2, 3):
@@ -296,7 +301,7 @@ async def counts_one_by_one(webhook: str) -> float:
 
 
 async def cold(webhook: str, tool: str, arguments: dict[str, Any], *, count_requests: bool) -> float:
-    """Seconds that a new server takes for its first call, or how many requests it makes."""
+    """Seconds of a new server's first call, or the number of its requests."""
     server = DirectoriesServer(Webhook.parse(webhook), Settings.model_construct())
     async with Client(server.mcp) as client:
         before = called(webhook) if count_requests else 0
@@ -308,7 +313,7 @@ async def cold(webhook: str, tool: str, arguments: dict[str, Any], *, count_requ
 
 
 async def two_batches(webhook: str) -> float:
-    """Seconds that the calls behind a check take without a server: types and fields first, then the directories."""
+    """Seconds of a check's calls without a server: types and fields first, then the directories."""
     first = ["crm.status.entity.types", "crm.enum.ownertype", "crm.item.fields?entityTypeId=2", "crm.deal.fields"]
     directories = ["DEAL_STAGE", "DEAL_STAGE_1", "DEAL_STAGE_2", "SOURCE", "DEAL_TYPE"]
     second = [f"crm.status.entity.items?entityId={entity_id}" for entity_id in directories]
@@ -347,7 +352,7 @@ def finding() -> Iterator[Figure]:
 
 
 def memory() -> Iterator[Figure]:
-    """Calls of all tools, most of them answered from the cache, every 50th from the portal, and changes among them."""
+    """Memory over calls of all tools: most cached, every 50th on the portal, some changes."""
     source = {"entityId": "LIST_150", "statusId": "BENCH"}
     changing: list[tuple[str, dict[str, Any]]] = [
         ("add_directory_item", source | {"name": "Bench"}),

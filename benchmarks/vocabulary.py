@@ -1,4 +1,4 @@
-"""Names and queries as a real portal has them: of thousands of different words, some queries misspelt or unknown."""
+"""Names and queries like a real portal's: thousands of words, some misspelt or unknown."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def names(chance: random.Random, vocabulary: Sequence[str], number: int) -> list
 
 
 def queries(chance: random.Random, vocabulary: Sequence[str], names: Sequence[str], number: int) -> list[str]:
-    """A third each: names, names that are misspelt, and what names nothing, half of it of words that nobody knows."""
+    """A third each of names, misspelt names and names of nothing, half of these of new words."""
     third = number // 3
     misspelt = [f"{name[:3]}x{name[3:]}" for name in chance.sample(names, third)]
     unknown = [" ".join(chance.choices(vocabulary, k=3)) for _ in range(third // 2)]

@@ -1,4 +1,4 @@
-"""How words become codes: what is sure, what is shown, and at what cost, on the corpus (tests/corpus).
+"""Quality of finding: sure and shown codes, and their cost, on the corpus (tests/corpus).
 
 `python benchmarks/words.py` prints the figures by kind and by language.
 """
@@ -33,7 +33,7 @@ from support import PortalInProcess, connect
 SIZES = (300, 3_000, 10_000)
 FINDING = HERE.parent / "server" / "bitrix24_directories" / "finding"
 LINES_BEFORE, IMPORT_BEFORE = 2_585, 19.8
-"""Of finding/ with its tables of languages, and milliseconds of its import, at the commit before it shrank."""
+"""Lines of finding/ with its tables of languages, and milliseconds of its import, formerly."""
 
 
 def words() -> Iterator[Figure]:
@@ -82,7 +82,7 @@ async def _both() -> tuple[dict[Case, Answer], dict[Case, Answer]]:
 
 
 def _share(cases: Iterable[Case], answers: Mapping[Case, Answer], holds: Callable[[Answer, Case], bool]) -> float:
-    """Per cent of the cases whose answer holds."""
+    """Per cent of the cases for whose answer `holds` is true."""
     verdicts = [holds(answers[case], case) for case in cases]
     return 100 * sum(verdicts) / len(verdicts)
 
@@ -103,7 +103,10 @@ class Phrase(NamedTuple):
 
 
 def _phrases(items: Sequence[Item], portal: str, shared: Counter[str]) -> Iterator[Phrase]:
-    """Typos, inflections, transliterations and layouts of the corpus that mean one of `items`, and parts of names."""
+    """Phrases of the corpus that mean one of `items`, and parts of names.
+
+    The phrases are typos, inflections, transliterations and wrong keyboard layouts.
+    """
     by_code = {item.status_id: item for item in items if shared[item.status_id] == 1}
     for case in corpus():
         if case.portal == portal and case.kind in KINDS and len(case.codes) == 1 and case.codes[0] in by_code:
@@ -117,9 +120,10 @@ KINDS = ("typo", "inflection", "transliteration", "layout")
 
 
 def _among(size: int) -> tuple[int, int]:
-    """Phrases asked of directories filled up to `size` items, and those whose item is not among the 20 nearest.
+    """Number of phrases asked of directories filled up to `size` items, and number of misses.
 
-    Phrases with a word that more than 20 names have are left out: they fit more items than can be shown.
+    A miss is a phrase whose item is not among the 20 nearest. Phrases with a word that more than 20 names have are left
+    out: they fit more items than can be shown.
     """
     phrases = missed = 0
     for portal, directories in portals().items():
@@ -141,7 +145,7 @@ def _among(size: int) -> tuple[int, int]:
 
 @functools.cache
 def _vocabulary() -> list[str]:
-    """Made-up words, and a tenth of the corpus's own."""
+    """Made-up words, and a tenth of the corpus's own words."""
     chance = random.Random(27)
     own = [
         word
@@ -154,7 +158,7 @@ def _vocabulary() -> list[str]:
 
 
 def _large() -> Figure:
-    """Names and queries of thousands of different words, a third of the queries misspelt, a third not there."""
+    """Time of queries over 10,000 names; a third are misspelt, a third match nothing."""
     chance = random.Random(16)
     words = vocabulary.words(chance)
     names = vocabulary.names(chance, words, 10_000)
@@ -171,7 +175,10 @@ def _large() -> Figure:
 
 
 async def _tokens() -> tuple[int, int]:
-    """The longest texts, for 50 phrases of the corpus at once and for one, with and without named directories."""
+    """Longest texts, in tokens, for 50 phrases of the corpus at once and for one.
+
+    Both are measured with and without named directories.
+    """
     encoding = bpe_openai.get_encoding("o200k_base")
     batch = single = 0
     for name in [*portals(), *DEMOS]:
@@ -190,7 +197,10 @@ async def _tokens() -> tuple[int, int]:
 
 
 def _imported() -> float:
-    """What a first find has to import, in processes that have imported what the server needs, and rapidfuzz, before."""
+    """Milliseconds that a first find spends on imports.
+
+    The processes have imported before all that the server needs, and rapidfuzz.
+    """
     program = """
 import time
 import bitrix24_directories.mcp_server.server

@@ -31,26 +31,29 @@ settings.load_profile("default")
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are processors, for many tests wait for other processes."""
+    """One more than the number of processors, for many tests wait for other processes."""
     return (os.cpu_count() or 1) + 1
 
 
 @pytest.fixture
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    """asyncio; under the marker `virtual_clock` waiting takes no time, and portals have to be in the process."""
+    """asyncio; under the marker `virtual_clock` waiting takes no time.
+
+    Portals then have to be in the process.
+    """
     virtual = request.node.get_closest_marker("virtual_clock") is not None
     return "asyncio", {"loop_factory": VirtualClockLoop} if virtual else {}
 
 
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tries follow each other at once, for tests with real sockets, where no clock can be turned forward."""
+    """Retry without a pause, for tests with real sockets, in which no clock can be moved."""
     monkeypatch.setattr(pacing, "FIRST_PAUSE", 0.0)
 
 
 @pytest.fixture(scope="session")
 def few_certificates() -> Iterator[Path]:
-    """Those of one authority: each HTTP client reads all that it trusts, and the usual ones take it 25 ms."""
+    """Certificates of one authority: loading the usual ones takes each HTTP client 25 ms."""
     with tempfile.NamedTemporaryFile(suffix=".pem") as file:
         path = Path(file.name)
         path.write_bytes(trustme.CA().cert_pem.bytes())
@@ -60,7 +63,7 @@ def few_certificates() -> Iterator[Path]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _schemas_checked_once() -> Iterator[None]:
-    """An MCP client checks a tool's schema with its first call, for 40 ms; here the first of all clients does."""
+    """Check each schema once: every MCP client does at a tool's first call, for 40 ms."""
     check, checked = Draft202012Validator.check_schema, set[str]()
 
     def check_schema(schema: Any, *arguments: Any, **options: Any) -> None:
@@ -76,7 +79,7 @@ def _schemas_checked_once() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, few_certificates: Path) -> None:
-    """No test sees the settings of the machine it runs on."""
+    """Hide the settings of the machine from all tests."""
     monkeypatch.setenv("SSL_CERT_FILE", str(few_certificates))
     for name in os.environ:
         if name.startswith("BITRIX24_") or name.lower().endswith("_proxy"):
@@ -97,7 +100,7 @@ def http_host() -> Iterator[tuple[PortalHost, str]]:
 
 @pytest.fixture
 def serve(http_host: tuple[PortalHost, str]) -> Callable[[DemoPortal], RunningPortal]:
-    """Puts a portal on the stage, where it answers real HTTP until the next one."""
+    """Return a function that serves a portal over real HTTP until the next call."""
     host, address = http_host
 
     def serve(portal: DemoPortal) -> RunningPortal:
@@ -109,7 +112,7 @@ def serve(http_host: tuple[PortalHost, str]) -> Callable[[DemoPortal], RunningPo
 
 @pytest.fixture
 def portal(request: pytest.FixtureRequest) -> RunningPortal:
-    """On a real port; in the process under the marker `virtual_clock`."""
+    """A portal on a real port; in the process under the marker `virtual_clock`."""
     if request.node.get_closest_marker("virtual_clock") is not None:
         running: RunningPortal = request.getfixturevalue("portal_in_process")
         return running
@@ -143,7 +146,7 @@ def tls_portal(authority: trustme.CA, tmp_path: Path) -> Iterator[RunningPortal]
 
 @pytest.fixture
 def trusted(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes httpx (SSL_CERT_FILE) and requests (REQUESTS_CA_BUNDLE) trust `tls_portal`."""
+    """Make httpx (SSL_CERT_FILE) and requests (REQUESTS_CA_BUNDLE) trust `tls_portal`."""
     bundle = tmp_path / "authority.pem"
     authority.cert_pem.write_to_path(str(bundle))
     monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
@@ -152,7 +155,7 @@ def trusted(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture
 def process_exits() -> Callable[[int], bool]:
-    """Whether a process, not a child of ours, ends within ten seconds."""
+    """Return a function: True if a process, not a child of ours, ends within ten seconds."""
 
     def process_exits(pid: int) -> bool:
         deadline = time.monotonic() + 10

@@ -1,8 +1,8 @@
-"""Reads the corpus (tests/corpus): made-up portals, what people say to them, and how well the answers do.
+"""Reads the corpus (tests/corpus): made-up portals, people's phrases, and good answers.
 
 A portal's file has its directories (`directory ID | title | kind | success CODE | failure CODE | pipeline NUMBER NAME`,
 then `CODE: name` lines) and its phrases (`phrases LANGUAGE KIND`, then `query => CODE`, `=> A+B` for an ambiguous one,
-`=> -` for what the portal does not have). demo.txt asks the two demo portals, in a form of its own.
+`=> -` for a phrase without a match). demo.txt asks the two demo portals, in a format of its own.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from support import PortalInProcess, connect
 FOLDER = Path(__file__).with_name("corpus")
 DEMOS = ("en", "ru")
 ALL_SHOWN = 60
-"""Items of the named directories together that are all shown."""
+"""Largest number of items of the named directories together that are all shown."""
 
 LATER = ("en_software", "ru_clinic", "de_travel", "en_cars")
-"""Portals whose phrases were written after the matcher, and not looked at before it was measured on them."""
+"""Portals with phrases written after the matcher, and first seen when it was measured on them."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One phrase: what is asked of which portal and directories, and the codes that have to come out.
+    """One phrase: its query, portal and directories, and the expected codes.
 
-    One code: it is what is meant. Several: it cannot be known which. None: the portal has no such thing.
+    One code: it is the right one. Several: the phrase is ambiguous. None: the portal has no match.
     """
 
     number: int
@@ -51,17 +51,17 @@ class Case:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of a case: the code that was given as sure, if one was, and all that stood in the answer."""
+    """Answer to a case: the code given as sure, if any, and all codes in the answer."""
 
     sure: str | None
     codes: frozenset[str]
 
     def wrong(self, case: Case) -> bool:
-        """A wrong code given as if it were known."""
+        """True if a wrong code was given as sure."""
         return self.sure is not None and case.codes != (self.sure,)
 
     def there(self, case: Case) -> bool:
-        """The right code is sure, or whoever asked can choose it from the answer."""
+        """True if the right code is sure, or can be chosen from the answer."""
         return not self.wrong(case) and set(case.codes) <= self.codes
 
 
@@ -99,7 +99,7 @@ def made_up(name: str) -> DemoPortal:
 
 
 def _answer(result: dict[str, Any], choices: dict[str, list[str]]) -> Answer:
-    """What a program makes of one result of find_directory_items."""
+    """Answer that a program reads from one result of find_directory_items."""
     codes = [match["statusId"] for match in result["matches"]]
     sure = codes[0] if result["status"] == "exact" else None
     choice_codes = [choice.partition(": ")[0] for of_directory in choices.values() for choice in of_directory]
@@ -108,7 +108,7 @@ def _answer(result: dict[str, Any], choices: dict[str, list[str]]) -> Answer:
 
 
 def scope_of(case: Case) -> tuple[str, ...]:
-    """The directories that an assistant would name for a case: those of its codes, 60 items at most together."""
+    """Directories that an assistant would name for a case: those of its codes, up to 60 items."""
     if case.portal in DEMOS:
         return case.entity_ids
     having = [
@@ -121,10 +121,10 @@ def scope_of(case: Case) -> tuple[str, ...]:
 
 
 async def answered(*, naming: bool) -> dict[Case, Answer]:
-    """What comes of all cases, asked as an assistant would: up to 50 queries a call for each set of directories.
+    """Answers to all cases, asked as an assistant would, up to 50 queries a call for each scope.
 
-    With `naming` the directories are named that the codes are in, as far as 60 items stand in them; else none but those
-    that the corpus itself names.
+    With `naming` a call names the directories of the codes, if these have at most 60 items together. Otherwise it names
+    only those that the corpus itself names.
     """
     by_portal: dict[str, dict[tuple[str, ...], list[Case]]] = defaultdict(lambda: defaultdict(list))
     for case in corpus():
@@ -144,7 +144,7 @@ async def answered(*, naming: bool) -> dict[Case, Answer]:
 
 
 def left_out() -> tuple[int, list[tuple[str, str]]]:
-    """How many names were asked for of directories without their items, and which were given to another item."""
+    """Number of names asked for in directories without their items, and the false matches."""
     number, sure = 0, []
     for directory, items in (pair for portal in portals().values() for pair in portal):
         for item in items:
@@ -157,7 +157,7 @@ def left_out() -> tuple[int, list[tuple[str, str]]]:
 
 @dataclass(frozen=True)
 class Bent:
-    """A phrase that bends the meaning of an item's name: denies it, wishes it, dates it, excepts it."""
+    """A phrase that denies, wishes, dates or excepts the meaning of an item's name."""
 
     language: str
     name: str
@@ -166,7 +166,7 @@ class Bent:
 
 @functools.cache
 def bent() -> list[Bent]:
-    """The phrases of bent.txt: `name LANGUAGE NAME`, then a phrase a line."""
+    """The phrases of bent.txt: `name LANGUAGE NAME`, then one phrase a line."""
     phrases: list[Bent] = []
     language = name = ""
     for line in _lines(FOLDER / "bent.txt"):
@@ -218,7 +218,7 @@ def _phrases(path: Path) -> Iterator[_Row]:
 
 
 def _demo() -> Iterator[_Row]:
-    """Lines of the older form: portal | entityIds (* all) | query | status | codes."""
+    """Lines of the older format: portal | entityIds (* all) | query | status | codes."""
     for line in _lines(FOLDER / "demo.txt"):
         language, scope, query, status, codes = (cell.strip() for cell in line.split(" |"))
         exact = _codes("+".join(codes.split("+")[:1])) if status in ("exact", "likely") else ()

@@ -1,6 +1,6 @@
-"""Writes records to the demo portal, and holds what check_record says of them against what is stored then.
+"""Writes records to the demo portal, and compares check_record's answers with the result.
 
-Reads the corpus of writes (tests/records), too: a line a case, with the columns that its README names.
+Reads the corpus of writes (tests/records), too: one case a line, with the columns that its README names.
 """
 
 from __future__ import annotations
@@ -46,19 +46,19 @@ BEFORE: Values = {
     "ufCrm_1725": "Y",
     "fm": [{"typeId": "PHONE", "valueType": "WORK", "value": "+7 0"}],
 }
-"""What stands in a record before a case of the corpus updates it."""
+"""Values of a record before a case of the corpus updates it."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One line: what is written by which method on portals of which ages, what is stored then, and what we say."""
+    """One line: a write, its method and portal ages, the stored values, check_record's answer."""
 
     line: str
     language: str
     type: int
     old: bool
     pipeline: int | None
-    """Of the record that is updated; None for a new one."""
+    """Pipeline of the record that is updated; None for a new one."""
     updates: bool
     fields: Values
     ages: tuple[Age, ...]
@@ -103,7 +103,7 @@ NAMES = f"{_FIRST}, {_OTHERS}".split(", ")
 
 
 def portal_of_long_lists() -> tuple[DemoPortal, Values]:
-    """A portal with 20 items in five lists, and a deal whose value is in none of them."""
+    """A portal with 20 items in each of five lists, and a deal whose value is in none of them."""
     portal = DemoPortal()
     for entity_id, prefix in (("SOURCE", ""), ("DEAL_TYPE", ""), ("INDUSTRY", ""), ("DEAL_STAGE_1", "C1:")):
         for number in range(len(portal.store.of(entity_id)), 20):
@@ -122,7 +122,7 @@ def fresh_store(language: str, age: Age) -> CrmStore:
 
 
 def existing(store: CrmStore, number: int, pipeline: int | None) -> int:
-    """The id of a new record that a case may update: in the first stage of its pipeline."""
+    """Id of a new record for a case to update, in the first stage of its pipeline."""
     kind = store.records.types[number]
     values = {name: value for name, value in BEFORE.items() if kind.field(name)}
     values |= {} if pipeline is None else {"categoryId": pipeline}
@@ -131,7 +131,10 @@ def existing(store: CrmStore, number: int, pipeline: int | None) -> int:
 
 
 def is_old(kind: RecordType, keys: list[str]) -> bool:
-    """Whether a record is spelt for the type's own methods: its stage is, else the first key that only they take."""
+    """True if a record is spelt for the type's own methods.
+
+    The stage decides, or else the first key that only one of the spellings has.
+    """
     exact = [(field, key) for key in keys for field in kind.fields if key in _spellings(field)]
     exact = [(field, key) for field, key in exact if len(_spellings(field)) == 1 or field.name != field.old_name]
     first = next((pair for pair in exact if pair[0].is_stage), exact[0] if exact else None)
@@ -145,7 +148,10 @@ def _spellings(field: Field) -> tuple[str, ...]:
 
 
 def written(store: CrmStore, kind: RecordType, fields: Values, record_id: int | None, *, old: bool) -> Values:
-    """The record as it is stored after `fields` were written; what a new one lacks is added. Raises PortalError."""
+    """The record as stored after `fields` were written; fields required of a new one are added.
+
+    Raises PortalError.
+    """
     verb = "add" if record_id is None else "update"
     required = [field for field in kind.fields if field.required and field.kind != "boolean"]
     lacking = {field.old_name if old else field.name: "x" for field in required}
@@ -155,7 +161,7 @@ def written(store: CrmStore, kind: RecordType, fields: Values, record_id: int | 
 
 
 def as_stored(field: Field, value: Any) -> Any:
-    """What a value is once it is stored as it was meant."""
+    """Stored form of a value that the portal accepts as meant."""
     if field.kind == "crm_multifield":
         return list(value.values()) if isinstance(value, dict) else value
     if isinstance(value, list) and field.multiple:
@@ -179,7 +185,10 @@ def as_stored(field: Field, value: Any) -> Any:
 
 
 def assert_stored(store: CrmStore, kind: RecordType, wrote: Values, record_id: int | None, *, old: bool) -> None:
-    """That each of `wrote` is stored as it is, and each code is one of its list; a 0 is none on older portals."""
+    """Assert that each of `wrote` is stored unchanged, and that each code is one of its list.
+
+    Older portals store no 0.
+    """
     if store.age != "today":
         wrote = {key: value for key, value in wrote.items() if not _holds_zero(value)}
     try:
@@ -204,8 +213,10 @@ def _holds_zero(value: Any) -> bool:
 def assert_claims(
     language: str, kind: RecordType, fields: Values, result: Values, pipeline: int | None, *, old: bool
 ) -> None:
-    """That today's portal does with each field, sent as it came, what is said that it would do; older ones, too, where
-    something is said of them. `pipeline` is that of the record that is updated, -1 for one without; None: a new one.
+    """Assert that today's portal treats each field, sent unchanged, as check_record claims.
+
+    So do older portals, if there is a claim about them. `pipeline` is that of the record that is updated, -1 for one
+    without a pipeline, and None for a new one.
     """
     for checked in result["fields"]:
         claims = "drop it" if checked["outcome"] == "dropped" else checked.get("otherwise", "")
@@ -219,7 +230,7 @@ def assert_claims(
 
 @dataclass
 class Sent:
-    """A field that was sent as it came: the record without it and with it (None: refused), and what is told of both."""
+    """A field that was sent unchanged: the record without it and with it (None: refused)."""
 
     store: CrmStore
     kind: RecordType
@@ -234,13 +245,13 @@ class Sent:
 
     @property
     def unchanged(self) -> bool:
-        """Whether nothing of it is stored; a new record that then lacks what it needs is refused."""
+        """True if nothing of it is stored; a new record without a required field is refused."""
         lacks = self.refused and self.field is not None and self.field.required
         return lacks or self.after == self.without
 
     @property
     def stored(self) -> Any:
-        """What stands in the field; of a list of one its value."""
+        """Stored value of the field; for a list of one, its item."""
         stored = self.after[self.field.name] if self.after and self.field else None
         if self.field and self.field.multiple and isinstance(stored, list):
             return stored[0] if len(stored) == 1 else stored or None
@@ -280,7 +291,7 @@ CLAIMS: list[tuple[str, Callable[[Sent], bool]]] = [
     ("store it raw", lambda sent: str(sent.stored) in (sent.text, str(sent.value))),
     ("store the day that it is then", lambda sent: str(sent.stored).startswith("2026-01-1")),
 ]
-"""What may be said that Bitrix24 would do, and how it is seen."""
+"""Claims about Bitrix24, each with a check of the sent field."""
 
 
 def _holds(claim: str, sent: Sent) -> bool:
@@ -307,7 +318,7 @@ def _send(
     *,
     old: bool,
 ) -> Sent:
-    """Write one of the fields, beside the pipeline that was given, and the same record without it."""
+    """Write one of the fields, with the given pipeline, and the same record without the field."""
     key = checked["field"]
     pipelines = {name for field in kind.fields if field.kind == "crm_category" for name in (field.name, field.old_name)}
     given_pipeline = result.get("pipelineFrom") != "stage"

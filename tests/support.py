@@ -1,4 +1,4 @@
-"""What the tests share: a demo portal on a real port, and an assistant that talks to the server through MCP."""
+"""Helpers of the tests: a demo portal on a real port, and an assistant that speaks MCP."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ SOURCE_FIELDS = [
     "item(31).sourceId",
     "item(177).sourceId",
 ]
-"""What takes the codes of the demo portal's SOURCE, in English."""
+"""Fields that take the codes of the demo portal's SOURCE, in English."""
 
 
 def examples(number: int) -> int:
-    """How many examples a property is tried with: all of them with `--hypothesis-profile=thorough`, as CI does."""
+    """Number of examples of a property: all with `--hypothesis-profile=thorough`, as CI runs it."""
     return number if settings.get_current_profile_name() == "thorough" else max(10, number // 5)
 
 
@@ -69,7 +69,7 @@ class RunningPortal:
         return f"{self.address}/rest/{_USERS.get(secret, 1)}/{secret}/"
 
     def order(self, **fault: Any) -> Fault:
-        """What is ordered; its `times` tells how often it is still to come."""
+        """Order a fault; its `times` is the number of times that it is still to come."""
         ordered = Fault(**fault)
         self.portal.faults.order(ordered)
         return ordered
@@ -87,7 +87,7 @@ class PortalInProcess(RunningPortal):
 
 
 class PortalHost:
-    """An ASGI application on which portals take turns: starting a server for each test would cost most of its time."""
+    """An ASGI application for one portal after another: a server per test would take too long."""
 
     def __init__(self) -> None:
         self.portal = DemoPortal()
@@ -98,7 +98,7 @@ class PortalHost:
 
 @contextlib.contextmanager
 def serve_http(host: PortalHost, *, certfile: str | None = None) -> Iterator[str]:
-    """Serve a stage on a free port, in a thread of its own, until the block ends; gives the address."""
+    """Serve a host on a free port, in its own thread, until the block ends; yields the address."""
     running, listening = server(host.app, certfile=certfile), listen(0)
     thread = threading.Thread(target=running.run, args=([listening],), daemon=True)
     thread.start()
@@ -112,7 +112,7 @@ def serve_http(host: PortalHost, *, certfile: str | None = None) -> Iterator[str
 
 @dataclass(frozen=True)
 class ToolAnswer:
-    """What an assistant got: the text, the structured result, and whether it is an error."""
+    """Result of a tool call: its text, its structured content, and the error flag."""
 
     text: str
     structured: dict[str, Any]
@@ -120,7 +120,7 @@ class ToolAnswer:
 
     @property
     def error(self) -> dict[str, Any]:
-        """The facts of an error result; its words are the text's."""
+        """The facts of an error result; its sentences are those of the text."""
         assert self.is_error, self.text
         facts: dict[str, Any] = dict(self.structured["error"])
         assert self.text.startswith(f"{facts.pop('message')}\nNext: {facts.pop('next')}\n")
@@ -132,7 +132,7 @@ class ToolAnswer:
 
 
 class Assistant:
-    """Calls tools as a model does, and checks what every answer owes: both channels, and the published schema."""
+    """Calls tools as a model does, and checks both channels and the schema of each answer."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
@@ -168,10 +168,10 @@ async def connect(
     fields_kept: bool = True,
     **settings: Any,
 ) -> AsyncIterator[Assistant]:
-    """An assistant on a server in this process that calls the portal over real HTTP, unless it is a PortalInProcess.
+    """Connect an assistant to a server in this process.
 
-    The fields of records are kept already unless `fields_kept` is False, so that a test of directories sees the
-    requests for directories alone.
+    The server calls the portal over real HTTP, unless it is a PortalInProcess. The fields of records are cached already
+    unless `fields_kept` is False, so that a test of directories sees the requests for directories alone.
     """
     transport = in_process(portal.portal.app) if isinstance(portal, PortalInProcess) else None
     configured = Settings.model_construct(**({"timeout": 20, "cache_ttl": 300} | settings))
@@ -187,7 +187,7 @@ async def connect(
 async def with_a_person(
     portal: PortalInProcess, answer: Callable[[], ElicitResult], mode: str
 ) -> AsyncIterator[tuple[Client, list[str]]]:
-    """A client that asks a person; gives it and what the person was asked."""
+    """Connect a client that asks a person; yields it and the list of questions."""
     questions: list[str] = []
 
     async def callback(context: Any, params: Any) -> ElicitResult:
@@ -213,7 +213,7 @@ _described: list[_Described] = []
 
 
 def keep_fields(cache: Cache, caller: Credentials, portal: DemoPortal) -> None:
-    """Put what the portal says of records' fields and pipelines into a cache, as if it had been read just now."""
+    """Put the portal's record fields and pipelines into a cache, as if they had just been read."""
     types, directories = portal.store.records.types, portal.store.directories  # the same for many portals
     described = next(
         (item.rows for item in _described if item.types is types and item.directories == directories), None
@@ -230,7 +230,7 @@ def keep_fields(cache: Cache, caller: Credentials, portal: DemoPortal) -> None:
 
 
 def change_field(portal: DemoPortal, number: int, old_name: str, **changes: Any) -> None:
-    """Let one portal describe a field otherwise."""
+    """Change the description of a field on one portal."""
     records = portal.store.records
     kind = records.types[number]
     fields = (replace(field, **changes) if field.old_name == old_name else field for field in kind.fields)
@@ -242,13 +242,16 @@ def _address(portal: str | RunningPortal, secret: str) -> str:
 
 
 async def ask(portal: Reachable, tool: str, /, timeout: float = 20, **arguments: Any) -> ToolAnswer:
-    """One call by a fresh assistant."""
+    """Call a tool once, with a fresh assistant."""
     async with connect(portal, timeout=timeout) as assistant:
         return await assistant.call(tool, **arguments)
 
 
 class VirtualClockLoop(asyncio.SelectorEventLoop):
-    """An event loop in which waiting takes no time: when nothing else is to do, its clock jumps to the next timer."""
+    """An event loop in which waiting takes no time.
+
+    When nothing else is to do, its clock jumps to the next timer.
+    """
 
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
@@ -271,14 +274,14 @@ class _JumpingSelector(selectors.DefaultSelector):
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nothing listens on."""
+    """A port of 127.0.0.1 without a listener."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port: int = listening.getsockname()[1]
         return port
 
 
 def spawned(cwd: Path, *arguments: str, **environment: str) -> StdioServerParameters:
-    """How to start the server as a client would: as a process of its own, with a bare environment."""
+    """Parameters that start the server as a client would: as a process, with a bare environment."""
     return StdioServerParameters(
         command=sys.executable,
         args=["-m", "bitrix24_directories", *arguments],
@@ -288,7 +291,9 @@ def spawned(cwd: Path, *arguments: str, **environment: str) -> StdioServerParame
 
 
 def clean_environment(**environment: str) -> dict[str, str]:
-    """This process's environment without what configures the server, plus `environment`; nothing is read ahead unless
-    that says so, so that a test sees its own requests alone."""
+    """Environment of this process without the server's settings, plus `environment`.
+
+    Nothing is read ahead unless `environment` says so, so that a test sees its own requests alone.
+    """
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("BITRIX24_", "PYTHON", "LC_"))}
     return inherited | {"BITRIX24_WARM_UP": "false"} | environment

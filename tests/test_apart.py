@@ -1,4 +1,7 @@
-"""Each person of a team sees exactly what the portal shows them, whoever has asked first, and shares the rest."""
+"""Each person of a team sees exactly what the portal shows them, and shares the rest.
+
+It makes no difference who asks first.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ CARL_SECRET = "democarl00000008"
 
 @pytest.fixture(autouse=True)
 def carl(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody who is shown what bert is shown."""
+    """Add a user with the same view as bert."""
     monkeypatch.setitem(WEBHOOKS, CARL_SECRET, User(8, "Carl", administers=False))
 
 
@@ -94,7 +97,7 @@ def _without_pipeline(portal: DemoPortal) -> Iterator[None]:
 
 
 class OnePortal(httpx.AsyncBaseTransport):
-    """A portal that hides something from all but those whose secrets are in `see_all`."""
+    """A portal that hides something from everybody whose secret is not in `see_all`."""
 
     def __init__(self, hidden: Hidden) -> None:
         self.portal = DemoPortal()
@@ -151,7 +154,7 @@ class Company:
         return person
 
     async def call(self, name: str, tool: str, /, **arguments: Any) -> str:
-        """What a person is told, by one replica after the other."""
+        """Answer to a person, by one replica after the other."""
         self._turn += 1
         result = await called_by(self._servers[self._turn % len(self._servers)], self._person(name), tool, **arguments)
         ages_and_statuses = r", 'ageSeconds': \d+|, HTTP \d+|'httpStatus': \d+, "  # a command of a batch has no status
@@ -239,7 +242,7 @@ async def test_replicas_know_what_those_are_shown_who_share(valkey: Valkey) -> N
 
 
 async def test_who_is_shown_the_same_reads_nothing_again(valkey: Valkey) -> None:
-    """Neither in the same process, nor in another: whether the portal lets them in is asked, once each."""
+    """In the same process and across processes; each person's access is still asked for once."""
     company = Company(_without_field, [InRedis(valkey.url), InRedis(valkey.url)])
     async with company.running():
         await company.seen("bert")
@@ -252,7 +255,7 @@ async def test_who_is_shown_the_same_reads_nothing_again(valkey: Valkey) -> None
 
 @pytest.mark.virtual_clock
 async def test_what_the_portal_does_not_tell_is_shared_with_nobody() -> None:
-    """A failure that passes says nothing of rights, and keeps nobody out."""
+    """A passing failure does not mean missing rights, and locks nobody out."""
     company = Company(_refused("crm.item.fields", 2), [Inside()])
     company.portal.faults.order(Fault(method="crm.item.fields", code="INTERNAL_SERVER_ERROR", after=True))
     async with company.running():

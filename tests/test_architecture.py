@@ -1,4 +1,4 @@
-"""Imports point down the map of docs/ARCHITECTURE.md: no room imports what stands above it, and there is no circle."""
+"""Imports follow the map of docs/ARCHITECTURE.md: only downwards, and without circles."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MODULES = {
 
 
 def imports(module: str) -> Iterator[str]:
-    """Modules of this package that `module` imports anywhere, late ones and those for types alone included."""
+    """Modules of this package that `module` imports, late and type-checking ones included."""
     path = MODULES[module]
     package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
     for node in ast.walk(ast.parse(path.read_bytes())):

@@ -1,4 +1,4 @@
-"""Arguments as models send them: put right where the meaning is plain, refused in plain lines where not."""
+"""Arguments as models send them: corrected if the meaning is plain, else refused plainly."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ async def test_booleans_in_other_words(portal: RunningPortal, details: object) -
     ],
 )
 async def test_refused_in_plain_lines(portal: RunningPortal, tool: str, arguments: dict[str, Any], line: str) -> None:
-    """An argument that was ignored, such as a pipeline, would give the right answer to another question."""
+    """If an argument such as a pipeline were ignored, the answer would be to another question."""
     result = await ask(portal, tool, **arguments)
     assert result.text.splitlines() == [
         f"{tool} was called with wrong arguments (INVALID_ARGUMENTS).",
@@ -276,7 +276,7 @@ OF_SOURCE = {"entityId": "SOURCE", "statusId": ODD}
 async def test_invisible_characters_in_an_id_are_shown(
     portal: RunningPortal, tool: str, arguments: dict[str, Any], code: str
 ) -> None:
-    """Else an assistant reads that there is no directory "SOURCE", beside SOURCE as the nearest."""
+    """Otherwise the error names "SOURCE" as unknown, and SOURCE as the nearest."""
     async with connect(portal, allow_writes=True) as assistant:
         result = await assistant.call(tool, **arguments)
     assert result.error["code"] == code

@@ -1,4 +1,4 @@
-"""When the authorization server fails, it is what is blamed: its host and its setting, never the portal's address."""
+"""Failures of the authorization server: errors blame its host and setting, not the portal."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ async def fails_as(address: str, kind: str, code: str, *, sent: bool = True) -> 
 async def test_an_assistant_is_told_again_while_the_server_is_left_alone(
     portal: RunningPortal, authorised: Application
 ) -> None:
-    """The text comes out of the renewing process, and stays whole when it is said again with another wait."""
+    """The text comes from the renewing process, and stays whole with another wait in it."""
     portal.portal.oauth.expire_access_tokens()
     portal.order(method="oauth/token", status=404)
     async with connect(authorised) as assistant:
@@ -127,7 +127,7 @@ async def test_an_assistant_is_told_again_while_the_server_is_left_alone(
 
 
 async def test_a_wrong_address(portal: RunningPortal, pair: dict[str, str]) -> None:
-    """A portal, or any other site, where the authorization server should be."""
+    """A portal, or any other site, in place of the authorization server."""
     portal.portal.oauth.expire_access_tokens()
     app = Application(portal.address, CLIENT_ID, CLIENT_SECRET, oauth_url=f"{portal.address}/rest/", **pair)
     result = await ask(app, "list_directories")
@@ -148,7 +148,7 @@ async def test_a_refusal_is_asked_for_ever_more_rarely_too(
 
 
 async def test_a_call_whose_token_cannot_be_renewed_is_over(portal: RunningPortal, authorised: Application) -> None:
-    """The portal refused it for its token, whatever the authorization server does after that."""
+    """The portal refused the token; later errors of the authorization server change nothing."""
     portal.portal.oauth.expire_access_tokens()
     portal.order(method="oauth/token", status=502)
     async with Bitrix24Client(authorised) as client:

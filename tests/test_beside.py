@@ -1,4 +1,7 @@
-"""Beside another server that writes: what a check answers goes into its calls unchanged. A stand-in for Bitrix24's."""
+"""Use beside another server that writes: answers of a check go into its calls unchanged.
+
+The other server is a stand-in for Bitrix24's own.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,10 @@ ROOT = Path(__file__).parent.parent
 
 
 def other_server(webhook: str) -> MCPServer[None]:
-    """Writes what it is given, as the vendor's does: with old names by methods of each type, with new ones by
-    `crm.item`. It looks at no code."""
+    """A server that writes its input unchecked, as the vendor's does.
+
+    Old names go to the methods of each type, new ones to `crm.item`.
+    """
     server: MCPServer[None] = MCPServer("another server")
 
     async def call(method: str, params: dict[str, Any]) -> Any:
@@ -81,7 +86,7 @@ async def test_a_new_record_goes_there_as_it_was_answered_here(
 
 
 async def test_without_the_check_the_other_server_stores_what_was_guessed(portal: RunningPortal) -> None:
-    """What the page says of it is why there is this one."""
+    """The page gives this as the reason for the project."""
     async with Client(other_server(portal.webhook_url())) as theirs:
         written = await theirs.call_tool("create_deal", {"fields": OLD})
     record_id = int(re.findall(r"\d+", str(written.content))[0])

@@ -79,7 +79,7 @@ async def test_a_ttl_of_zero_turns_it_off(portal: PortalInProcess) -> None:
 
 
 async def test_with_the_cache_off_an_answer_costs_one_request_all_the_same(portal: PortalInProcess) -> None:
-    """Which fields take the codes is no part of what was asked for, and read at most every five minutes."""
+    """Fields that take the codes are no part of the question; read every five minutes at most."""
     async with connect(portal, cache_ttl=0) as assistant:
         for _ in range(3):
             result = await assistant.call("get_directory_items", entityId="SOURCE")
@@ -200,7 +200,7 @@ async def test_an_error_reaches_all_who_share_the_request(assistant: Assistant, 
 
 
 async def test_one_callers_answers_are_never_anothers(portal: PortalInProcess) -> None:
-    """Even where several servers were to share one cache."""
+    """True even if several servers share one cache."""
     shared = Cache(300)
     for secret, refused in (("demoadmin0000001", False), (READER_SECRET, False), (STRANGER_SECRET, True)):
         async with connect(portal, cache=shared, secret=secret) as assistant:

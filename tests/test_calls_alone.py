@@ -1,4 +1,4 @@
-"""A call that a batch would alter leaves by itself: the portal replaces `$result[...]` and the like in a command."""
+"""Calls that a batch would alter are sent alone: portals replace `$result[...]` in commands."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def look_for(name: str) -> Method:
 
 
 def added(portal: PortalInProcess) -> list[str]:
-    """The names of the directory's items in the order in which they were added."""
+    """Names of the directory's items in the order in which they were added."""
     return [item.name for item in sorted(portal.portal.store.of("SOURCE"), key=lambda item: item.id)]
 
 

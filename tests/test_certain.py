@@ -1,4 +1,4 @@
-"""What is certain: a code in any notation, or a whole name; and what never is."""
+"""Certain matches: a code in any notation, or a whole name; and phrases never certain."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def matcher_of(*entity_ids: str) -> Matcher:
 
 
 def codes(text: str, *entity_ids: str) -> list[str]:
-    """The codes that `text` certainly means; several where they cannot be told apart."""
+    """Codes that `text` certainly means; several if they cannot be told apart."""
     return [entry.item.status_id for entry in matcher_of(*entity_ids).fits(text)]
 
 

@@ -1,4 +1,4 @@
-"""Changing directories through the front door: tools, rules, confirmation, failures half-way, the audit log."""
+"""Changes of directories by MCP: tools, rules, confirmation, partial failures, audit log."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WRITES = {"crm.status.add", "crm.status.update", "crm.status.delete"}
 
 @pytest.fixture(params=["en", "ru"])
 def portal(request: pytest.FixtureRequest) -> PortalInProcess:
-    """Without records, which would carry what is to be deleted; test_removals.py has some."""
+    """A portal without records, which would use the items to delete; test_removals.py has some."""
     portal = DemoPortal(request.param, clock=anyio.current_time)
     portal.store.records.all.clear()
     return PortalInProcess(portal)
@@ -51,7 +51,7 @@ def item(portal: RunningPortal, entity_id: str, code: str) -> Any:
 
 
 async def twice(assistant: Assistant, tool: str, **arguments: Any) -> Any:
-    """Both steps of a change that nobody could be asked about."""
+    """Make a change in both steps, plan and execution, as if nobody can be asked."""
     planned = await assistant.call(tool, **arguments)
     assert planned.structured["status"] == "planned", planned.text
     return await assistant.call(tool, **arguments, planId=planned.structured["planId"])
@@ -186,7 +186,7 @@ async def test_delete_takes_two_steps_where_nobody_can_be_asked(assistant: Assis
 
 
 async def test_an_item_in_use_is_explained(assistant: Assistant, portal: PortalInProcess) -> None:
-    """By records that the user may not read, or the portal would not have been asked."""
+    """By records that the user may not read; else the portal would not have been asked."""
     portal.order(method="crm.status.delete", code="", description="There are active items in this status.")
     result = await twice(assistant, "delete_directory_item", entityId="SOURCE", statusId="WEB")
     assert result.error["code"] == "ITEM_IN_USE"
@@ -332,7 +332,7 @@ async def test_two_assistants_apply_at_once(portal: PortalInProcess) -> None:
 
 
 async def test_two_calls_at_once_in_one_server(assistant: Assistant, portal: PortalInProcess) -> None:
-    """Both plans were good when they were checked; the second would overwrite the first."""
+    """Both plans were valid when they were checked; the second would overwrite the first."""
     result: list[Any] = []
 
     async def apply(lines: list[str], plan_id: str) -> None:
@@ -413,7 +413,7 @@ FILLED: list[dict[str, Any] | None] = [
 async def test_a_person_confirms(
     portal: PortalInProcess, mode: str, content: dict[str, Any] | None, tool: str, arguments: dict[str, Any]
 ) -> None:
-    """Accepting is the yes, whatever the client puts into the form."""
+    """Accepting means yes, regardless of the form's content."""
     async with with_a_person(portal, lambda: ElicitResult(action="accept", content=content), mode) as (
         client,
         questions,

@@ -1,4 +1,4 @@
-"""A change is told as it stands: the directory is read again, whatever the portal has answered."""
+"""Changes are reported as stored: the directory is read again after the portal's answer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _without_records(portal: PortalInProcess) -> None:
 
 
 def storing(portal: PortalInProcess, **otherwise: Any) -> None:
-    """Let the portal store something else than what is sent."""
+    """Make the portal store something else than it is sent."""
     store = portal.portal.store
     put = store.put
     store.put = lambda item: put(replace(item, **otherwise))  # type: ignore[method-assign]
@@ -61,7 +61,7 @@ async def test_an_error_after_the_change_was_made(portal: PortalInProcess, fault
 
 @pytest.mark.parametrize("fault", ["error-after", "sql-error-after"])
 async def test_an_error_after_the_first_of_several_changes(portal: PortalInProcess, fault: str) -> None:
-    """The batch stops there, though the change is made: what comes after it is not done, and can be done later."""
+    """The batch stops there, though the change is made: later steps are left, and can be redone."""
     portal.order(**INSIDE[fault], times=1)
     items = [*codes(portal), "One", "Two"]
     async with connect(portal, allow_writes=True) as assistant:

@@ -1,4 +1,4 @@
-"""check_record through the front door: each rule, in both languages, and what the portal then stores."""
+"""check_record through MCP: each rule, in both languages, and the values stored afterwards."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def only(result: ToolAnswer) -> Values:
 
 
 async def check_field(portal: RunningPortal, name: str, value: Any, entity: str = "deal", **more: Any) -> Values:
-    """What is said of one field."""
+    """Check one field; returns its row."""
     return only(await check(portal, {name: value}, entity, **more))
 
 
@@ -357,7 +357,7 @@ async def test_a_stage_that_is_ambiguous_in_one_pipeline_is_not_sure_for_another
 
 
 async def test_a_stage_of_no_pipeline_is_looked_for_in_all(portal: RunningPortal) -> None:
-    """Not in the main one alone, which the record may never have been meant for."""
+    """Not in the main pipeline alone: the record may be meant for another."""
     result = await check(portal, {"STAGE_ID": "Shippin"})
     assert only(result)["outcome"] == "wrong"
     assert "C1:UC_9F4K2L (Shipping 🚚, in Wholesale)" in only(result)["candidates"]

@@ -1,8 +1,8 @@
-"""Any record against the demo portal in each age and language: what check_record says is what is stored.
+"""Any record on the demo portal, in each age and language: check_record's answers hold.
 
-Three promises. What may be written as it stands is stored unchanged, and what is to be written instead is stored so, in
-all ages and both spellings; a 0 on older portals apart. Nothing that the portal would drop, swap, clear or store raw is
-ever called right. And what is said to be dropped, cleared, swapped or stored otherwise is so today.
+Three promises. Values called right are stored unchanged, and corrections are stored as given, in all ages and both
+spellings; a 0 on older portals apart. A value that the portal would drop, swap, clear or store raw is never called
+right. A value reported as dropped, cleared, swapped or stored otherwise is treated so by today's portal.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ phones = st.one_of(_ROWS, st.lists(_ROWS, max_size=3), _ROWS.map(lambda row: {"0
 
 
 def likely_value(store: CrmStore, field: Field) -> st.SearchStrategy[Any]:
-    """Values that a caller who knows the field would send, beside anything at all."""
+    """Values that a caller who knows the field would send, and arbitrary ones."""
     if field.kind == "crm_multifield":
         return st.one_of(phones, phones, values)
     if field.is_stage or field.status_type:
@@ -109,7 +109,7 @@ def likely_value(store: CrmStore, field: Field) -> st.SearchStrategy[Any]:
 
 @st.composite
 def records(draw: st.DrawFn) -> tuple[str, int, Values, bool]:
-    """Language, type, fields in some spelling or none that exists, and whether a record is changed."""
+    """Language, type, fields in some spelling or unknown ones, and whether a record is changed."""
     language = draw(st.sampled_from(["en", "ru"]))
     store = STORES[language]
     kind = store.records.types[draw(st.sampled_from([*TYPES, 2, 2, 177]))]

@@ -1,4 +1,4 @@
-"""FastMCP's client: what it gets of the server whose command is given."""
+"""FastMCP's client: its results from the server whose command is given."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""google-genai's bridge: whether each tool of the server whose command is given becomes a declaration for Gemini."""
+"""google-genai's bridge: conversion of each tool into a declaration for Gemini.
+
+The tools are those of the server whose command is given.
+"""
 
 from __future__ import annotations
 

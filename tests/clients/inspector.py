@@ -12,8 +12,11 @@ from steps import ADD, CALL, WRONG, Steps
 
 
 def inspector(*options: str) -> Any:
-    """What it prints, parsed. Raises CalledProcessError where it fails: 5 is a tool's error, which is none here; 6 is a
-    schema that some client refuses."""
+    """Parsed output of the Inspector.
+
+    Raises CalledProcessError if it fails. Exit code 5 is a tool's error, which is no failure here; 6 is a schema that
+    some client refuses.
+    """
     command = ["npx", "mcp-inspector", "--cli", "-e", "BITRIX24_ALLOW_WRITES=true", *options, "--", *sys.argv[1:]]
     done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     if done.returncode != 5:

@@ -1,4 +1,7 @@
-"""LangChain's adapter: what its tools become, and what they hand to a model, of the server whose command is given."""
+"""LangChain's adapter: the tools it makes, and the messages it hands to a model.
+
+The tools are those of the server whose command is given.
+"""
 
 from __future__ import annotations
 

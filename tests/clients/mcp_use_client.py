@@ -1,4 +1,4 @@
-"""mcp-use: what its session gets of the server whose command is given."""
+"""mcp-use: the results of its session with the server whose command is given."""
 
 from __future__ import annotations
 

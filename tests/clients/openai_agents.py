@@ -1,4 +1,4 @@
-"""OpenAI's Agents SDK: what its strict conversion makes of the tools, and what it hands to a model."""
+"""OpenAI's Agents SDK: its strict conversion of tools, and the messages for a model."""
 
 from __future__ import annotations
 

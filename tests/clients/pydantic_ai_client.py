@@ -1,4 +1,4 @@
-"""Pydantic AI: what its toolset hands to a model, here one that is a function."""
+"""Pydantic AI: the messages its toolset hands to a model, here one that is a function."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def main() -> None:
     names: list[str] = []
 
     async def call_message(name: str, arguments: dict[str, Any]) -> Any:
-        """What stands in the message after the call."""
+        """Content of the message after the call."""
         seen: list[Any] = []
 
         def model(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:

@@ -1,4 +1,4 @@
-"""The Python SDK 1.x, from 1.2 on: what its session gets of the server whose command is given."""
+"""The Python SDK 1.x, from 1.2 on: its results from the server whose command is given."""
 
 from __future__ import annotations
 

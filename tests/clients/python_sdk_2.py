@@ -1,4 +1,7 @@
-"""Today's Python SDK: what its client gets of the server whose command is given, in the newest protocol."""
+"""Today's Python SDK: its client's results in the newest protocol.
+
+The server is the one whose command is given.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Tries the server with real clients, and holds docs/CLIENTS.md to what came of it.
+"""Tries the server with real clients, and compares docs/CLIENTS.md with the results.
 
 `python tests/clients/run.py` installs each client into a folder of its own under `.clients/`, runs it against the
-server of this environment and its demo portal, prints the table, and exits 1 where something does not work or the page
+server of this environment and its demo portal, prints the table, and exits 1 if something does not work or the page
 says something else. `--write` writes the page; names of clients after it try only those.
 """
 
@@ -27,12 +27,15 @@ TOOLS = 10
 
 
 class NotInstalledError(Exception):
-    """A registry did not give what a client needs."""
+    """A registry did not provide a package that a client needs."""
 
 
 @dataclass(frozen=True)
 class Client:
-    """One client: what is installed, from PyPI or `npm`. An `adapter` decides by itself what a model is shown."""
+    """One client, and the package to install, from PyPI or `npm`.
+
+    An `adapter` decides by itself which part of a result a model sees.
+    """
 
     name: str
     script: str
@@ -45,7 +48,7 @@ class Client:
         return INSTALLED / "".join(char if char.isalnum() else "-" for char in self.name.lower())
 
     def install(self) -> None:
-        """Install it, unless that is done already. Raises NotInstalledError."""
+        """Install it, unless it is installed already. Raises NotInstalledError."""
         done = self.folder / "installed.txt"
         if done.exists() and done.read_text() == "\n".join(self.packages):
             return
@@ -67,7 +70,7 @@ class Client:
         return str(self.folder / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python")
 
     def run(self) -> dict[str, Any]:
-        """What it got, by step."""
+        """The client's results, by step."""
         interpreter = self.python
         if self.npm:
             interpreter = "node" if self.script.endswith(".mjs") else sys.executable
@@ -123,7 +126,7 @@ A plain test (`tests/test_schemas.py`) holds each published schema to what the m
 
 
 def fails(step: str, got: Any) -> str:
-    """What is wrong with what a client got; nothing where it is right."""
+    """Problem with a client's result; empty if the result is right."""
     text = json.dumps(got, ensure_ascii=False)
     right = {
         "list": lambda: len(got) == TOOLS,
@@ -139,7 +142,7 @@ def fails(step: str, got: Any) -> str:
 
 
 def channel_of(got: Any) -> str:
-    """Which of the two channels a model is shown after a call."""
+    """The channel, of two, that a model sees after a call."""
     answer = json.dumps(got, ensure_ascii=False)
     text, structured = "WON: Deal Won" in answer, '"statusId": "WON"' in answer
     return {(True, False): "the text", (False, True): "the structured result", (True, True): "both"}.get(
@@ -148,7 +151,7 @@ def channel_of(got: Any) -> str:
 
 
 def row(client: Client, results: dict[str, Any]) -> tuple[str, list[str]]:
-    """The client's row of the table, and what did not work."""
+    """The client's row of the table, and the problems."""
     cells, wrong = [], []
     for step in STEPS:
         if step not in results:

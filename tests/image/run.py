@@ -1,7 +1,7 @@
-"""Builds the image of `deploy/Dockerfile` and runs it, on Linux as root, with what Debian and Ubuntu have in packages.
+"""Builds and runs the image of `deploy/Dockerfile`, on Linux as root.
 
-`python tests/image/run.py` makes a base of the system's own packages (no registry of images is asked), builds on it
-with buildah, and starts what is in it in namespaces of its own: read-only, as another user than the image's, with
+`python tests/image/run.py` makes a base of the packages of Debian or Ubuntu (no image registry is used), builds on it
+with buildah, and starts the content in namespaces of its own: read-only, as another user than the image's, with
 people and a demo portal. It prints the image's size and the time from start to ready, and exits 1 if something fails.
 """
 
@@ -71,7 +71,7 @@ def main() -> int:
 
 
 def make_base(folder: Path) -> None:
-    """A base with Python, of the packages of the system that this runs on."""
+    """Make a base with Python from the packages of the system that this runs on."""
     archive = folder / "base.tar"
     suite = platform.freedesktop_os_release()["VERSION_CODENAME"]
     run("mmdebstrap", "--quiet", "--variant=minbase", f"--include={PACKAGES}", suite, str(archive))
@@ -84,14 +84,14 @@ def make_base(folder: Path) -> None:
 
 
 def mounted(undone: contextlib.ExitStack) -> str:
-    """A container of the image; gives the folder of its files."""
+    """Mount a container of the image; yields the folder of its files."""
     container = run("buildah", "from", IMAGE)
     undone.callback(run, "buildah", "rm", container)
     return run("buildah", "mount", container)
 
 
 class Image:
-    """What was built: its files, its configuration, and a folder for what is outside of it."""
+    """The built image: its files, its configuration, and a folder for files outside of it."""
 
     def __init__(self, root: Path, config: dict[str, Any], folder: Path) -> None:
         self._root, self._config, self._folder = root, config, folder
@@ -100,8 +100,10 @@ class Image:
         os.chown(self._people, ANOTHER_USER, ANOTHER_USER)
 
     def start(self, *command: str, user: int = ANOTHER_USER, **options: Any) -> subprocess.Popen[Any]:
-        """Start a command as process 1, with people/ on /run/directories. All else is read-only but for /tmp, the
-        network is this machine's, and the environment is the image's with `settings`.
+        """Start a command as process 1, with people/ on /run/directories.
+
+        All else is read-only but for /tmp, the network is this machine's, and the environment is the image's plus
+        `settings`.
         """
         env = dict(line.split("=", 1) for line in self._config["Env"]) | options.pop("settings", {})
         namespaces = ["/usr/bin/unshare", "--mount", "--pid", "--fork", "--kill-child", "/bin/sh", "-c", ISOLATED]
@@ -117,7 +119,7 @@ class Image:
         assert "Read-only" in touched.communicate(timeout=60)[1]
 
     def serves_over_stdio(self) -> None:
-        """Healthy is what is there."""
+        """Check that the server answers over stdio."""
         server = self.start(
             *self._config["Entrypoint"], "serve", "--demo", stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
@@ -132,7 +134,7 @@ class Image:
         assert server.wait(timeout=20) == 0
 
     async def serves_people(self, portal: RunningPortal) -> None:
-        """Serve as the image says, for a person who was added in it; ask for its health, and end it."""
+        """Serve as the image does, for a person added in it; check its health, and end it."""
         port = free_port()
         settings = {
             "BITRIX24_PEOPLE": "/run/directories/people.jsonl",
@@ -186,7 +188,7 @@ async def called(url: str, token: str) -> None:
 
 
 def healthy(process: int) -> bool:
-    """What the image's health check says, beside the process 1 that is named."""
+    """Exit code of the image's health check, run beside the given process 1."""
     there = ["/usr/bin/nsenter", "--target", str(process), "--mount", "--pid", "--root", "--wd"]
     return (
         subprocess.run(

@@ -1,8 +1,8 @@
-"""Tries what people install, in empty environments: the wheel by uvx and pipx, the bundle by uv as in Claude Desktop,
-and the README's lines for clients with these clients' own programs.
+"""Tries the packages that people install, in empty environments.
 
-`python tests/packing/run.py` builds a wheel, or takes the one in the folder that is named; where npm is there, it also
-validates the bundle with the official tool and tries the lines. It exits 1 where something does not work.
+These are the wheel by uvx and pipx, the bundle by uv as in Claude Desktop, and the README's lines for clients with
+these clients' own programs. `python tests/packing/run.py` builds a wheel, or takes the one in the named folder; if npm
+is installed, it also validates the bundle with the official tool and tries the lines. It exits 1 if something fails.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def main() -> int:
 
 
 def installed(home: Path, *packages: str) -> Path:
-    """An environment with nothing else; gives its folder of programs."""
+    """Create an environment with nothing else; yields its folder of programs."""
     venv.create(home / "venv", with_pip=True)
     bin_folder = home / "venv" / "bin"
     run(str(bin_folder / "python"), "-m", "pip", "install", "--quiet", *packages, cwd=home)
@@ -70,7 +70,7 @@ def installed(home: Path, *packages: str) -> Path:
 
 
 def started_from(folder: Path, bin_folder: Path) -> None:
-    """Start the server as the manifest says, and let it list its tools."""
+    """Start the server as the manifest describes it, and list its tools."""
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     settings = {"webhook_url": WEBHOOK}
     values = {name: settings.get(name, field.get("default")) for name, field in manifest["user_config"].items()}
@@ -99,7 +99,7 @@ def started_from(folder: Path, bin_folder: Path) -> None:
 
 
 def told_by_their_own_programs(home: Path, programs: Path) -> None:
-    """Run each `mcp add` line of the README, and look at what it wrote into the client's own file."""
+    """Run each `mcp add` line of the README, and check the client's own file after it."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     lines = [shlex.split(line.replace("<webhook>", WEBHOOK)) for line in re.findall(r"`(\w+ mcp add .+?)`", readme)]
     assert [line[0] for line in lines] == list(FILES)

@@ -1,4 +1,4 @@
-"""The picture in Chromium, behind the ext-apps project's own bridge: `run.py` starts this."""
+"""Tests of the picture in Chromium, in the ext-apps project's own host; started by `run.py`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HERE = Path(__file__).parent
 INSTALLED = HERE.parent.parent / ".picture"
 SHOTS = HERE / "screenshots"
 DIFFERENT = 24
-"""Of 255, by which a pixel has to differ to count: letters are drawn a little otherwise by other versions."""
+"""Difference, of 255, that makes a pixel count: letters differ a little between versions."""
 MOST_DIFFERENT = 0.01
 HOSTILE = [
     "<script>window.parent.harmed = 1; document.title = 'harmed'</script>",
@@ -68,7 +68,7 @@ class Host:
         await self.frame.wait_for_selector("main > *")  # what is shown later takes its place at once
 
     async def show_call(self, tool: str, **arguments: Any) -> dict[str, Any]:
-        """Call a tool, and show what it answers."""
+        """Call a tool, and show its result."""
         result = await self.call(tool, arguments)
         await self.show(result, **arguments)
         return result
@@ -78,7 +78,7 @@ class Host:
         return result.model_dump(mode="json", by_alias=True, exclude_none=True)
 
     async def violations(self) -> list[str]:
-        """What axe finds, in the frame itself: a sandboxed one cannot be looked into from outside."""
+        """Violations found by axe in the frame itself: a sandboxed frame is closed to its parent."""
         await self.frame.evaluate((INSTALLED / "node_modules/axe-core/axe.min.js").read_text())
         axe = await self.frame.evaluate("axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})")
         return [f"{violation['id']}: {violation['nodes'][0]['html'][:200]}" for violation in axe["violations"]]
@@ -136,8 +136,10 @@ GAP = 24
 
 
 def compare(name: str, shot: bytes, folder: Path = SHOTS) -> None:
-    """Hold a screenshot to the one that is kept, or keep it; at the end of a test, for it is skipped where the system's
-    font is another one."""
+    """Compare a screenshot with the stored one, or store it.
+
+    Called at the end of a test, for it skips the test if the system's font is another one.
+    """
     font = subprocess.run(["fc-match", "system-ui"], capture_output=True, text=True, check=False).stdout
     if "DejaVu Sans" not in font:
         pytest.skip(f"the screenshots are in DejaVu Sans, and this system draws in {font.strip() or 'no known font'}")
@@ -156,7 +158,7 @@ def compare(name: str, shot: bytes, folder: Path = SHOTS) -> None:
 
 
 async def fitted(host: Host) -> bytes:
-    """A screenshot of all that the page says it takes."""
+    """Screenshot of the whole height and width of the page."""
     height = await host.frame.evaluate("document.body.offsetHeight")
     await host.page.set_viewport_size({"width": host.page.viewport_size["width"], "height": height})
     return await host.page.screenshot()
@@ -257,7 +259,7 @@ async def test_codes_show_under_the_mouse(demo: PortalInProcess) -> None:
 
 @pytest.mark.parametrize("width", [320, 640])
 async def test_hostile_names_are_text(demo: PortalInProcess, width: int) -> None:
-    """Past our own server, which would cut and clean them: the page must not need that."""
+    """Bypasses our server, which would cut and clean the names: the page must not need that."""
     items = [
         {
             "statusId": name,
@@ -310,7 +312,7 @@ async def test_languages(demo: PortalInProcess, locale: str, name: str) -> None:
 
 @pytest.mark.parametrize("width", [320, 800])
 async def test_the_report_of_a_person(demo: PortalInProcess, width: int, tmp_path: Path) -> None:
-    """The file that `report --html` writes, which draws with the picture's colours and bars."""
+    """The file of `report --html`, drawn with the picture's colours and bars."""
     written = tmp_path / "report.html"
     program = [sys.executable, "-m", "bitrix24_directories", "report", "--demo", "DEAL_STAGE", "contact.SOURCE_ID"]
     await anyio.run_process([*program, "--html", str(written)], env=os.environ | {"BITRIX24_LANG": "en"}, check=False)
