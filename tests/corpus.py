@@ -26,7 +26,7 @@ ALL_SHOWN = 60
 """Largest number of items of the named directories together that are all shown."""
 
 LATER = ("en_software", "ru_clinic", "de_travel", "en_cars")
-"""Portals with phrases written after the matcher, and first seen when it was measured on them."""
+"""Portals with phrases written after the matcher, and unseen until it was measured on them."""
 
 
 @dataclass(frozen=True)

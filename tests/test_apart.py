@@ -242,7 +242,7 @@ async def test_replicas_know_what_those_are_shown_who_share(valkey: Valkey) -> N
 
 
 async def test_who_is_shown_the_same_reads_nothing_again(valkey: Valkey) -> None:
-    """In the same process and across processes; each person's access is still asked for once."""
+    """Neither process reads anything again; only each person's access is checked, once."""
     company = Company(_without_field, [InRedis(valkey.url), InRedis(valkey.url)])
     async with company.running():
         await company.seen("bert")

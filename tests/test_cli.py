@@ -1,4 +1,4 @@
-"""The command line as a person uses it: commands, exit codes, what is printed, and that it can always be printed."""
+"""The command line as a person uses it: commands, exit codes, output in any encoding."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_call_of_a_portal_over_http(portal: RunningPortal, monkeypatch: pytest.M
 )
 @pytest.mark.usefixtures("no_pauses")
 def test_call_fails_with_an_exit_code(arguments: list[str], code: int, part: str, capsys: Output) -> None:
-    """2 is for wrong usage; what went wrong stands on stderr."""
+    """Exit code 2 means wrong usage; the error is on stderr."""
     assert main(arguments) == code
     printed = capsys.readouterr()
     assert part in printed.err
@@ -276,7 +276,7 @@ def test_streams_that_are_full_or_closed_are_no_crash(tmp_path: Path, command: s
 
 
 def in_a_terminal(cwd: Path, *arguments: str, typed: bytes = b"", until: bytes, **environment: str) -> str:
-    """What the program shows in a terminal until `until`, with `typed` typed after its first words."""
+    """Output of the program in a terminal up to `until`; `typed` is typed after its first words."""
     import pty
 
     controller, terminal = pty.openpty()
@@ -413,7 +413,7 @@ def test_a_redirect_is_logged_once(portal: RunningPortal, monkeypatch: pytest.Mo
 
 
 def test_the_shell_completes(tmp_path: Path) -> None:
-    """As argcomplete asks: the line so far in the environment, the answer on file descriptor 8."""
+    """Protocol of argcomplete: the line so far in the environment, the answer on descriptor 8."""
     script = f"exec 8>completed; {sys.executable} -m bitrix24_directories"
     environment = {
         "_ARGCOMPLETE": "1",
@@ -440,7 +440,7 @@ def test_the_shells_are_told_by_the_readmes_line() -> None:
 
 
 def test_a_stdin_that_cannot_be_polled_does_not_spin(monkeypatch: pytest.MonkeyPatch) -> None:
-    """macOS answers POLLNVAL at once for some kinds of stdin; a hand-written poller does so here."""
+    """macOS answers POLLNVAL at once for some kinds of stdin; so does a fake poller here."""
     import select
 
     from bitrix24_directories.cli import serve

@@ -1,4 +1,4 @@
-"""The corpus: what people say in many languages, through the front door, against what the product promises."""
+"""The corpus: people's phrases in many languages, by MCP, against the product's promises."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_name_whose_item_is_missing_is_not_given_to_another() -> None:
 
 
 def test_a_phrase_that_bends_a_meaning_is_never_sure() -> None:
-    """Denial before, inside and behind the word, modality, time, condition, sign, emoji, "almost", "except"."""
+    """Denial around or inside a word, modality, time, condition, sign, emoji, "almost", "except"."""
     for language in {phrase.language for phrase in bent()}:
         names = list(dict.fromkeys(phrase.name for phrase in bent() if phrase.language == language))
         items = [Item(status_id=f"UC_{index}", name=name, sort=index) for index, name in enumerate(names)]

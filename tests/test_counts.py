@@ -1,4 +1,4 @@
-"""A count that contradicts itself is none: nothing is called unused, deleted or done on its word."""
+"""Contradictory counts are discarded: they make nothing unused, deleted or done."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ MERGED = {"entityId": "SOURCE", "codes": ["EMAIL"], "into": "WEB"}
 NO_COUNT = st.one_of(
     st.none(), st.integers(max_value=1), st.text(), st.booleans(), st.floats(allow_nan=False, allow_infinity=False)
 )
-"""What stands in the place of `total` beside two records; None: nothing at all."""
+"""Values of `total` beside two records; None means no `total` at all."""
 
 Counted = Callable[[dict[str, Any], Answer], Answer]
 
 
 @pytest.fixture
 def counting(monkeypatch: pytest.MonkeyPatch) -> Callable[[Counted], None]:
-    """Lets something else come of each count."""
+    """Replaces the answer to each count."""
 
     def order(counted: Counted) -> None:
         def run(store: Any, user: Any, method: str, params: Any) -> Answer:
@@ -43,7 +43,7 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> Callable[[Counted], None]:
 
 
 def contradicting(total: Any) -> Counted:
-    """Two records, and a total that cannot be that of two."""
+    """Answer with two records, and a total that cannot be that of two."""
 
     def counted(_params: dict[str, Any], answer: Answer) -> Answer:
         rows = [{"id": 1, "sourceId": "GONE"}, {"id": 2, "sourceId": "GONE"}]
@@ -63,7 +63,7 @@ def stands(portal: RunningPortal) -> bool:
 
 
 async def twice(assistant: Assistant, tool: str, arguments: dict[str, Any]) -> ToolAnswer:
-    """The plan, and then what it plans."""
+    """Plan a change, and then carry it out."""
     planned = await assistant.call(tool, **arguments)
     plan_id = planned.structured.get("planId")
     return await assistant.call(tool, **arguments, planId=plan_id) if plan_id else planned
@@ -82,7 +82,7 @@ async def test_nothing_is_called_unused(counting: Callable[[Counted], None], tot
 async def test_what_one_count_of_many_says_is_no_count(
     counting: Callable[[Counted], None], total: Any, spared: int
 ) -> None:
-    """Only the counts of EMAIL contradict themselves, but for the first few."""
+    """Only the counts of EMAIL contradict themselves, except for the first few."""
     left = iter(range(spared))
 
     def counted(params: dict[str, Any], answer: Answer) -> Answer:
@@ -145,7 +145,7 @@ async def test_a_merge_whose_last_count_fails_says_so(counting: Callable[[Counte
 
 
 async def test_counts_that_contradict_each_other(counting: Callable[[Counted], None]) -> None:
-    """Records carry one of the codes, says one count; no record carries it, say those of the codes themselves."""
+    """One count finds records with one of the codes, the counts of the single codes find none."""
 
     def counted(params: dict[str, Any], answer: Answer) -> Answer:
         keys = [key for key in params["filter"] if key.startswith("=")]
@@ -172,7 +172,7 @@ async def test_a_total_that_ends_before_the_next_page(counting: Callable[[Counte
 async def test_an_unknown_code_is_never_said_to_be_in_no_record(
     counting: Callable[[Counted], None], total: Any
 ) -> None:
-    """The page shows records that carry it, and its own count fails, or says that there are none."""
+    """The page shows records with the code, and the code's own count fails, or is 0."""
     portal = PortalInProcess(DemoPortal())
     for lead in portal.portal.store.records.of(1):
         lead["sourceId"] = "GONE"
@@ -192,7 +192,7 @@ async def test_an_unknown_code_is_never_said_to_be_in_no_record(
 
 
 async def test_that_no_count_was_made_of_the_rest_is_said(counting: Callable[[Counted], None]) -> None:
-    """What other codes there are beside those of the first page is not known: that is not none."""
+    """Codes beyond the first page are not known, which does not mean that there are none."""
     portal = PortalInProcess(DemoPortal())
     for lead in portal.portal.store.records.of(1):
         lead["sourceId"] = "GONE"

@@ -1,5 +1,6 @@
-"""What `deploy/` says is valid, fits together and fits the program. That it runs is shown by `test_nginx.py` and
-`tests/image/run.py`.
+"""Files of `deploy/` are valid, consistent, and fit the program.
+
+That they run is tested by `test_nginx.py` and `tests/image/run.py`.
 """
 
 from __future__ import annotations

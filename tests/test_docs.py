@@ -1,4 +1,4 @@
-"""CONTRIBUTING, SECURITY, ARCHITECTURE and CHANGELOG are true: their commands run, their paths exist."""
+"""CONTRIBUTING, SECURITY, ARCHITECTURE, CHANGELOG: their commands run, their paths exist."""
 
 from __future__ import annotations
 

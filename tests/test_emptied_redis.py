@@ -1,4 +1,7 @@
-"""A Redis that is emptied, or gone in the middle of a change: what the replicas have agreed on, and what they tell."""
+"""A Redis that is emptied, or stopped in the middle of a change.
+
+The tests check the replicas' agreements, and their reports.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ async def test_a_change_after_redis_was_emptied_is_seen(portal: RunningPortal, t
 
 
 async def test_the_secret_is_one_again(portal: RunningPortal, tmp_path: Path, valkey: Valkey) -> None:
-    """With one that has it, and with a replica that has come first to an empty Redis."""
+    """With a replica that has the secret, and with one that comes first to an empty Redis."""
     old, other = InRedis(valkey.url), InRedis(valkey.url)
     old.secrets = other.secrets = (b"o" * 32,)
     async with old.running(), other.running():
@@ -98,7 +101,7 @@ async def test_what_could_not_be_announced_is_when_redis_is_back(
 async def test_what_is_read_while_a_change_is_made_is_not_kept(
     portal: RunningPortal, tmp_path: Path, valkey: Valkey
 ) -> None:
-    """The generation is another one before the portal has changed anything, and yet another one after it."""
+    """The generation changes before the portal changes anything, and once more after it."""
     seen: list[bytes | str | None] = []
     client = redis.Redis.from_url(valkey.url)
     key = f"b24d:generation:{portal.address}/rest/"

@@ -1,6 +1,6 @@
-"""Every row of the catalogue that a portal can cause, through the front door.
+"""Every row of the catalogue of errors that a portal can cause, through MCP.
 
-On a virtual clock: what can heal is tried again first, for as long as a call may take.
+The clock is virtual: passing errors are retried first, for as long as a call may take.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ async def test_system_errors(portal: RunningPortal, status: int, code: str, cate
 
 
 async def test_request_limit(portal: RunningPortal) -> None:
-    """How long to wait depends on how often the portal has refused in the meantime."""
+    """The wait depends on the portal's recent refusals."""
     portal.order(code="QUERY_LIMIT_EXCEEDED", status=503)
     result = await ask(portal, "get_directory_items", entityId="DEAL_STAGE")
     assert result.error["category"] == "limit"
@@ -191,7 +191,7 @@ async def test_odd_shapes(portal: RunningPortal, status: int, body: Any, code: s
 
 
 async def test_the_documented_refusal_with_the_message_as_code(portal: RunningPortal) -> None:
-    """The vendor's own example of an error: no code anywhere, the message stands in `error`."""
+    """The vendor's own example of an error: no code anywhere, and the message in `error`."""
     portal.order(
         method="crm.status.entity.items",
         code="The parameter entityId is not defined or invalid.",
@@ -230,7 +230,7 @@ async def test_retry_after_is_passed_on(portal: RunningPortal, header: str, seco
     ("ahead", "seconds"), [(90, (80, 90)), (10**9, (600, 600)), (10**400, (600, 600)), (-50, (1, 1))]
 )
 async def test_operating_reset_is_passed_on(portal: RunningPortal, ahead: int, seconds: tuple[int, int]) -> None:
-    """Ten minutes at most, for it is over ten minutes that the portal counts; more is a clock that is off."""
+    """Ten minutes at most, as the portal counts over ten minutes; more means a wrong clock."""
     body = {"error": "OPERATION_TIME_LIMIT", "time": {"operating_reset_at": int(time.time()) + ahead}}
     portal.order(status=429, body=json.dumps(body))
     result = await ask(portal, "list_directories")
@@ -247,14 +247,14 @@ async def test_an_unknown_code_keeps_the_portals_words(portal: RunningPortal, st
 
 @pytest.mark.parametrize("kind", sorted(CATALOGUE.keys() - BY_CODE.values()))
 def test_a_code_that_looks_like_one_of_ours_is_the_portals(kind: str) -> None:
-    """TIMEOUT or INTERNAL_ERROR from a portal says nothing of this program."""
+    """TIMEOUT or INTERNAL_ERROR from a portal is not about this program."""
     error = from_portal(kind, "Only on weekdays.", 400)
     assert (error.kind, error.code, error.nothing_was_done) == ("UNKNOWN_ERROR", kind, False)
 
 
 @pytest.mark.parametrize("code", CATALOGUE)
 def test_rows_read_as_sentences(code: str) -> None:
-    """`happened` is followed by facts in parentheses and a full stop; `todo` stands alone."""
+    """`happened` is followed by facts in parentheses and a full stop; `todo` is complete."""
     entry = CATALOGUE[code]
     assert entry.happened[0].isupper()
     assert not entry.happened.endswith(".")

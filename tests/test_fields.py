@@ -1,4 +1,4 @@
-"""Fields wherever a directory is named, and where the portal says which fields take a directory's codes."""
+"""Fields in place of a directory's id, and the fields that take a directory's codes."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ async def test_a_name_that_fields_of_several_lists_bear(portal: RunningPortal) -
 
 
 async def test_a_fields_name_alone_finds_before_one_that_looks_like_it(portal: RunningPortal) -> None:
-    """`crm.item.*` writes 177's UF_CRM_17_24 as ufCrm17_24: without underscores it is UF_CRM_1724, too."""
+    """`crm.item.*` writes 177's UF_CRM_17_24 as ufCrm17_24, the same as UF_CRM_1724 without `_`."""
     records = portal.portal.store.records
     kind = records.types[177]
     names: dict[str, Any] = {"name": "ufCrm17_24", "old_name": "UF_CRM_17_24", "other_upper_name": "UF_CRM_17_24"}
@@ -225,7 +225,7 @@ def test_shapes_of_a_status_type(status_type: dict[str, Any]) -> None:
 
 
 def test_old_names_come_from_the_old_methods() -> None:
-    """`upperName` is made of the new name, and the old one differs here and there."""
+    """`upperName` is made of the new name, and the old one differs in some fields."""
     new = read_new_fields(
         {
             "fields": {
@@ -260,7 +260,7 @@ described = st.dictionaries(
 
 @given(rows=st.one_of(anything, st.dictionaries(st.text(max_size=8), described, max_size=4)), owners=anything)
 def test_whatever_a_portal_says_of_fields(rows: Any, owners: Any) -> None:
-    """It is read, or refused as an answer that cannot be; never anything else."""
+    """Every answer is read, or refused as invalid; there is no other error."""
     fields, types = [], [RecordType(2)]
     with contextlib.suppress(Bitrix24Error):
         fields = both_spellings(2, read_new_fields({"fields": rows}), read_old_fields(rows))

@@ -1,4 +1,4 @@
-"""find_directory_items through the front door: each status, each kind of correction, and what cannot be searched."""
+"""find_directory_items through MCP: each status, each kind of correction, and its limits."""
 
 from __future__ import annotations
 
@@ -282,7 +282,7 @@ names = st.one_of(
 @example(item_names=[": "], queries=["x"])
 @given(item_names=st.lists(names, min_size=1, max_size=12), queries=st.lists(names, min_size=1, max_size=6))
 def test_any_names_and_queries(item_names: list[str], queries: list[str]) -> None:
-    """Whatever names hold, a name typed as it stands is among those that fit, and what is asked gets an answer."""
+    """For any names, an exact name is among the matches, and every query gets an answer."""
     items = [Item(status_id=f"UC_{index}", name=name, sort=index) for index, name in enumerate(item_names)]
     matcher = Matcher([(Directory(entity_id="ANY", name="Any", kind="list"), items)])
     for item in items:

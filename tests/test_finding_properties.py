@@ -1,4 +1,4 @@
-"""What holds of finding whatever a directory has in it: names, codes, denials, and items that come later."""
+"""Properties of finding in any directory: names, codes, denials, and items added later."""
 
 from __future__ import annotations
 

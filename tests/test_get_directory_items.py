@@ -1,4 +1,4 @@
-"""get_directory_items through the front door: an MCP client, the server, and the demo portal over real HTTP."""
+"""get_directory_items through an MCP client, the server, and the demo portal over real HTTP."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ async def test_details_read_all_pages(portal: RunningPortal) -> None:
 
 
 async def test_many_items_are_read_with_details(portal: RunningPortal) -> None:
-    """50 pages go out together; ten thousand items, one by one 200 requests, are among the benchmarks."""
+    """50 pages go out together; ten thousand items, one by one 200 requests, are a benchmark."""
     store = portal.portal.store
     for number in range(2_600):
         store.put(StoredItem(store.next_id(), "INDUSTRY", f"UC_{number}", f"Branch {number}", 200 + number // 7))
@@ -195,7 +195,7 @@ async def test_pages_that_do_not_fit_together(
 
 
 async def test_a_filter_that_the_portal_ignores_changes_nothing(portal: RunningPortal) -> None:
-    """The portal ignores filter fields it does not know; rows of other directories must not slip in."""
+    """The portal ignores unknown filter fields; rows of other directories must not slip in."""
     mixed = [
         {"ID": "1", "ENTITY_ID": "SOURCE", "STATUS_ID": "CALL", "NAME": "Call", "SORT": "10", "SYSTEM": "Y"},
         {"ID": "2", "ENTITY_ID": "STATUS", "STATUS_ID": "NEW", "NAME": "New", "SORT": "10", "SYSTEM": "Y"},
@@ -224,7 +224,7 @@ async def test_existing_and_empty(portal: RunningPortal, details: bool) -> None:
 @pytest.mark.parametrize("details", [False, True])
 @pytest.mark.parametrize("strict", [False, True])
 async def test_unknown_directory(serve: Callable[[DemoPortal], RunningPortal], details: bool, strict: bool) -> None:
-    """Whether the portal answers an empty list or refuses the id."""
+    """The portal may answer an empty list, or refuse the id."""
     portal = serve(DemoPortal(strict_entity=strict))
     result = await ask(portal, "get_directory_items", entityId="deal_stages", details=details)
     assert result.error == {"code": "UNKNOWN_DIRECTORY", "category": "input", "retryable": False}

@@ -1,4 +1,4 @@
-"""Anything a portal may send and anything a model may pass: always an answer, never a crash, never the secret."""
+"""Any answer of a portal and any input of a model: a result, no crash, and no secret in it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.virtual_clock
 
 @pytest.fixture
 async def assistant(portal: RunningPortal) -> AsyncIterator[Assistant]:
-    """One assistant, who remembers nothing, for all the examples that hypothesis makes up."""
+    """One assistant, without memory, for all examples of hypothesis."""
     async with connect(portal, cache_ttl=0) as opened:
         yield opened
 
@@ -129,7 +129,7 @@ IDS = [
 
 @pytest.mark.parametrize("entity_id", IDS)
 async def test_ids_of_the_portal_are_shown_on_their_line(portal: RunningPortal, entity_id: str) -> None:
-    """In every text: the list, what is nearest, what was found or not searched, prompts, completions' errors."""
+    """In every text: lists, nearest, matches, unsearched directories, prompts, completions."""
     rows = [{"ID": entity_id, "NAME": "Odd"}, {"ID": "SOURCE", "NAME": "Sources"}]
     json_type = {"content-type": "application/json"}
     portal.order(method="crm.status.entity.types", body=json.dumps({"result": rows}), headers=json_type)
@@ -160,7 +160,7 @@ async def test_ids_of_the_portal_are_shown_on_their_line(portal: RunningPortal, 
     ],
 )
 async def test_a_portal_that_means_harm(portal: RunningPortal, fault: str, code: str) -> None:
-    """As `--fault` orders it. `echo` and `drip` have tests of their own."""
+    """Faults as `--fault` orders them; `echo` and `drip` have tests of their own."""
     portal.portal.faults.order(Fault.parse(fault))
     async with connect(portal, timeout=10) as assistant:
         result = await assistant.call("list_directories")

@@ -1,5 +1,8 @@
-"""Ctrl+C and SIGTERM while a command works: what has left is waited for and recorded as it came out, nothing more is
-sent, and whoever goes on or takes back finds all that was moved."""
+"""Ctrl+C and SIGTERM while a command works.
+
+The command waits for the requests under way, records their outcome, and sends no more. Going on and undoing find all
+that was moved.
+"""
 
 from __future__ import annotations
 
@@ -52,9 +55,9 @@ WRITING, READING, DELETING, ADDING = "crm.item.update", "crm.item.list", "crm.st
 
 
 class Held:
-    """Holds the portal's request of that number that calls `method`, in a phase, until it is released.
+    """Holds the portal's nth request that calls `method`, in a phase, until it is released.
 
-    It is `sent` and not taken up; `half made`; or `made`, and its answer is on its way. Or it is `never made`.
+    Phases: `sent` and not taken up; `half made`; `made`, with its answer under way; `never made`.
     """
 
     def __init__(self, portal: DemoPortal, method: str, phase: str, number: int = 1) -> None:
@@ -87,7 +90,7 @@ class Held:
         return self._method in text and self._left == 0
 
     def _meanwhile(self, method: str, _params: Mapping[str, Any]) -> None:
-        """Between the first and the second command of the batch."""
+        """Wait between the first and the second command of the batch."""
         if self._commands and method == self._method:
             self._commands += 1
             if self._commands == 3:
@@ -119,7 +122,7 @@ def _again(body: bytes) -> Receive:
 
 @pytest.fixture
 def people(portal: RunningPortal, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningPortal]:
-    """A portal of 90 leads of one source that the command line is set up for, with writes."""
+    """A portal of 90 leads of one source, and a command line set up for it, with writes."""
     monkeypatch.setenv("BITRIX24_WEBHOOK_URL", portal.webhook_url())
     monkeypatch.setenv("BITRIX24_ALLOW_WRITES", "true")
     monkeypatch.setenv("BITRIX24_WARM_UP", "false")
@@ -160,7 +163,7 @@ sys.exit(main())
 
 
 def written(portal: RunningPortal) -> int:
-    """Requests that have written records."""
+    """Number of requests that have written records."""
     return sum(WRITING in str(params) for _, params in portal.portal.calls)
 
 
@@ -177,7 +180,7 @@ def running(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[st
 
 
 def interrupted(held: Held, number: signal.Signals, *arguments: str, twice: bool = False) -> str:
-    """Run a command until the portal holds it, send the signal, and give what it says before it ends."""
+    """Run a command until the portal holds it, and send the signal; returns the output."""
     with running(*arguments) as process:
         assert process.stderr is not None
         try:
@@ -196,7 +199,7 @@ def interrupted(held: Held, number: signal.Signals, *arguments: str, twice: bool
 
 
 def outcomes() -> list[str]:
-    """The outcome of each line of the log; each intent has one."""
+    """Outcomes of the log's intents; asserts that each intent has one."""
     lines = [json.loads(line) for line in Path("log").read_text(encoding="utf-8").splitlines()]
     ended = {line["id"]: line["outcome"] for line in lines if line["event"] == "outcome"}
     assert ended.keys() == {line["id"] for line in lines if line["event"] == "intent"}
@@ -206,7 +209,7 @@ def outcomes() -> list[str]:
 def test_the_log_is_written_though_stderr_is_in_the_middle_of_something(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A handler of signals that writes to a stream which was writing gets a RuntimeError."""
+    """A signal handler that writes to a stream in the middle of a write gets a RuntimeError."""
     audit = Audit(str(tmp_path / "log"))
     audit.intend_all([{"entityId": "SOURCE", "statusId": code} for code in ("A", "B")])
     monkeypatch.setattr(audit_module.logger, "info", raises)
@@ -222,13 +225,13 @@ def raises(*_: object) -> None:
 
 
 def in_log() -> set[int]:
-    """The records that `undo` would look at."""
+    """Ids of the records that `undo` would look at."""
     with Path("log").open(encoding="utf-8") as lines:
         return {where.record_id for merge in read_log(lines).merges for where in merge.moves}
 
 
 def goes_on_and_back(portal: RunningPortal, before: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """Merging goes on to its end, and `undo` gives back exactly what was moved."""
+    """Merge to the end, and check that `undo` restores exactly the moved records."""
     assert main(MERGE) == 0, capsys.readouterr()
     assert moved(portal) == set(range(1, 91))
     assert main(UNDO) == 0, capsys.readouterr()
@@ -277,7 +280,7 @@ def test_a_second_time_ends_it_at_once_and_tells_what_is_unknown(
 
 @slow
 def test_no_longer_than_the_timeout(people: RunningPortal, capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A portal that never answers, and what it has been sent then is unknown."""
+    """A portal that never answers; the outcome of requests under way is unknown."""
     before = snapshot(people)
     monkeypatch.setenv("BITRIX24_TIMEOUT", "3")
     held = Held(people.portal, WRITING, "never made", 2)
@@ -365,7 +368,7 @@ CALLS = {
 
 
 def call(command: str, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> list[str]:
-    """The arguments of a call that is carried out: with its planId, where it needs one."""
+    """Arguments of a call that is carried out, with its planId if it needs one."""
     _, _, arguments = CALLS[command]
     state = Inside()
     state.secrets = (b"one for all",)
@@ -448,7 +451,7 @@ def test_a_call_that_reads(people: RunningPortal, number: signal.Signals) -> Non
 
 @dataclass(frozen=True)
 class Library:
-    """What a program has that uses this as a library."""
+    """Parts of this package that a program uses as a library."""
 
     changes: Changes
     merges: Merges
@@ -473,7 +476,7 @@ def logged() -> LoggedMerge:
 @pytest.mark.virtual_clock
 @pytest.mark.parametrize("native", [False, True])
 async def test_cancelled_by_anyio_and_past_it(portal_in_process: PortalInProcess, *, native: bool) -> None:
-    """As a program does that uses this as a library, and as asyncio itself does when it ends."""
+    """Cancellation by a program that uses this as a library, and by asyncio itself at its end."""
     portal = portal_in_process
     leads(portal)
     async with library(portal) as ours:
@@ -516,7 +519,7 @@ async def test_a_change_cut_off_past_the_shield_is_unknown(portal_in_process: Po
 
 @contextlib.contextmanager
 def tokens_held(portal: RunningPortal) -> Iterator[tuple[threading.Event, threading.Event]]:
-    """Holds the answer that has the tokens; gives what tells that it is under way, and what lets it go."""
+    """Hold the answer with the tokens; yields the events of its arrival and of its release."""
     came, released, app = threading.Event(), threading.Event(), portal.portal.app
 
     async def held(scope: Scope, receive: Receive, send: Send) -> None:
@@ -588,7 +591,7 @@ def test_a_person_who_is_asked_may_leave(people: RunningPortal, number: signal.S
     with in_a_terminal(*MERGE[:-1]) as (process, screen):
         assert "Carry it out?" in until("Carry it out? [y/N] ", screen)
         while Path(f"/proc/{process.pid}/stat").read_text().split(") ")[1][0] != "S":
-            """Until it reads: a signal right before that is heard when the next one comes, or a line."""
+            """Wait until it reads: a signal right before that takes effect at the next signal or line."""
         process.send_signal(number)
         assert process.wait(20) == CODES[number]
         assert "Interrupted: nothing was changed." in until(None, screen)
@@ -606,7 +609,7 @@ def test_the_bar_names_what_is_done(people: RunningPortal) -> None:
 
 @contextlib.contextmanager
 def in_a_terminal(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """A command whose input and output are a terminal; gives it, and the terminal's other side."""
+    """Run a command in a terminal of its own; yields it and the terminal's other side."""
     screen, terminal = os.openpty()
     command = [sys.executable, "-m", "bitrix24_directories", *arguments]
     streams = dict.fromkeys(("stdin", "stdout", "stderr"), terminal)
@@ -620,7 +623,7 @@ def in_a_terminal(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], in
 
 
 def until(text: str | None, screen: int) -> str:
-    """What comes up to a text, or to the end."""
+    """Output up to a text, or to the end."""
     output = ""
     with contextlib.suppress(OSError):  # as the end of a terminal is told
         while (text is None or text not in output) and (read := os.read(screen, 4096)):

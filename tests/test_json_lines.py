@@ -1,4 +1,7 @@
-"""Lines between a client and the SDK: each that is no message is answered once, and no line is split on its way out."""
+"""Lines between a client and the SDK.
+
+Each invalid message is answered once, and no line is split on its way out.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +91,7 @@ LINES = st.one_of(
 
 
 class Written:
-    """A file in memory that takes a character at a time, and lets others run in between."""
+    """A file in memory that takes one character at a time, and lets other tasks run in between."""
 
     def __init__(self) -> None:
         self.text = ""
@@ -102,7 +105,7 @@ class Written:
 
 
 async def exchanged(lines: Sequence[bytes]) -> tuple[list[str], list[dict[str, Any]]]:
-    """The lines that are passed on to the SDK, and the errors that answer the others."""
+    """Lines that are passed on to the SDK, and errors that answer the others."""
 
     async def sent() -> AsyncIterator[str]:
         for line in lines:
@@ -149,7 +152,10 @@ def test_any_line_is_passed_on_or_answered_and_the_next_one_is_passed_on(lines: 
 
 
 def is_answered(line: bytes) -> bool:
-    """Whether MCP has a line answered: all but blank ones, valid notifications and valid responses."""
+    """True if MCP requires an answer to a line.
+
+    These are all lines but blank ones, valid notifications and valid responses.
+    """
     try:
         message = jsonrpc_message_adapter.validate_json(line, by_name=False)
     except ValueError:

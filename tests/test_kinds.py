@@ -1,4 +1,7 @@
-"""What people and models call kinds of records: in `entity` of check_record, and before the dot of a field."""
+"""Names of kinds of records as people and models use them.
+
+They appear in `entity` of check_record, and before the dot of a field.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,7 @@ NUMBERED = (
 
 
 def rename(portal: RunningPortal, title: str, *aliases: str) -> None:
-    """Call the demo portal's smart process otherwise, and add some more, numbered from 178."""
+    """Rename the demo portal's smart process, and add some more, numbered from 178."""
     records = portal.portal.store.records
     kind = records.types[177]
     added = {

@@ -1,4 +1,4 @@
-"""What a person reads in the terminal, in Russian too; what an assistant reads stays English."""
+"""Language of texts: Russian too for a person in the terminal, English for an assistant."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def skeleton(text: str) -> str:
 
 
 def texts(node: ast.AST) -> Iterator[str]:
-    """The texts in a piece of source, with {} for what varies."""
+    """Texts in a piece of source, with {} for its variables."""
     for child in ast.walk(node):
         if isinstance(child, ast.JoinedStr):
             parts = (part.value if isinstance(part, ast.Constant) else "{}" for part in child.values)
@@ -43,7 +43,7 @@ def texts(node: ast.AST) -> Iterator[str]:
 
 
 def said_in(path: Path) -> Iterator[str]:
-    """What a file gives to `say`."""
+    """Texts that a file passes to `say`."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "say" and node.args:
             argument = node.args[0]

@@ -1,4 +1,7 @@
-"""The portal's limits, retries and deadlines on a virtual clock: through the front door, and `batch` at the client."""
+"""Limits of the portal, retries and deadlines on a virtual clock.
+
+Most go through MCP; those of `batch` use the client.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ Calls = list[tuple[str, dict[str, Any]]]
 
 @pytest.fixture
 async def limited() -> PortalInProcess:
-    """A portal that enforces burst 50, 2 a second, with 200 directories to ask for."""
+    """A portal that enforces burst 50 and 2 requests a second, with 200 directories."""
     portal = PortalInProcess(DemoPortal(clock=anyio.current_time, limit=(50, 2)))
     template = portal.portal.store.directories["INDUSTRY"]
     for number in range(200):
@@ -42,7 +45,7 @@ async def assistant(limited: PortalInProcess) -> AsyncIterator[Assistant]:
 
 
 async def ask_for_all(assistant: Assistant, numbers: range) -> tuple[list[ToolAnswer], float]:
-    """What 200 calls at once get, and how long it takes."""
+    """Answers to calls at once, one for each number, and the seconds they take."""
     result: dict[int, ToolAnswer] = {}
 
     async def ask_for(number: int) -> None:
@@ -279,7 +282,7 @@ async def test_after_a_wait_that_was_asked_for_one_request_goes_out_first(portal
 async def test_a_clock_that_is_off_closes_no_method_for_longer_than_ten_minutes(
     portal_in_process: PortalInProcess, seconds: float
 ) -> None:
-    """After that one call goes out, and the others wait for what it is told."""
+    """After ten minutes one call goes out, and the others wait for its answer."""
     portal_in_process.order(times=2, method="crm.status.entity.items", **operating_limit(seconds))
     async with connect(portal_in_process, cache_ttl=0) as assistant:
         answers: list[bool] = []
@@ -327,7 +330,7 @@ async def test_a_probe_that_is_cancelled_leaves_its_place_to_the_next(portal_in_
     ],
 )
 async def test_one_deadline_for_all(portal_in_process: PortalInProcess, fault: dict[str, Any], reason: str) -> None:
-    """Whatever is tried again, the answer comes within the timeout; a try that would come too late is not made."""
+    """Retries end within the timeout; one that would come too late is not made."""
     portal_in_process.order(**fault)
     async with connect(portal_in_process, timeout=5) as assistant:
         started = anyio.current_time()

@@ -1,4 +1,4 @@
-"""list_directories through the front door."""
+"""list_directories through MCP."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def test_all_directories(portal: RunningPortal) -> None:
 
 
 async def test_order_is_ours(portal: RunningPortal) -> None:
-    """The portal's order means nothing; stages come first, pipelines in the order of their numbers."""
+    """The portal's order is arbitrary; stages come first, pipelines by their numbers."""
     ids = [directory["entityId"] for directory in (await ask(portal, "list_directories")).structured["directories"]]
     assert ids[:5] == ["DEAL_STAGE", "DEAL_STAGE_1", "DEAL_STAGE_2", "DYNAMIC_177_STAGE_7", "DYNAMIC_177_STAGE_8"]
     assert ids[-2:] == ["SOURCE", "SMART_DOCUMENT_STAGE_5"]  # whose stages are switched off

@@ -1,4 +1,4 @@
-"""Who may hear of changes over HTTP, of what, how much, and when it ends."""
+"""News of changes over HTTP: recipients, contents, bounds, and the end of a stream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a change did is told truly, whatever becomes of the portal's answer: done, not done, or unknown."""
+"""Outcomes of changes are true, done, not done or unknown, even if the answer is lost."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HOW = [*(how for how in LOST if how != "silent"), "500", "502", "504"]
 
 @pytest.fixture(autouse=True)
 def _without_records(portal: RunningPortal) -> None:
-    """No record carries what is to be deleted."""
+    """Remove all records, so that no record uses an item to be deleted."""
     portal.portal.store.records.all.clear()
 
 
@@ -36,14 +36,14 @@ def codes_named(portal: RunningPortal, name: str) -> list[str]:
 
 
 async def until(true: Callable[[], bool]) -> None:
-    """Wait for what another process or thread does."""
+    """Wait for another process or thread."""
     with anyio.fail_after(20):
         while not true():  # noqa: ASYNC110 - nothing else tells of it
             await anyio.sleep(0.02)
 
 
 def never_again(result: ToolAnswer) -> None:
-    """An unknown outcome says what to look for, and never to call again."""
+    """Assert that an unknown outcome names a check, and never advises to call again."""
     assert result.error["code"] == "CHANGE_UNKNOWN"
     assert not result.error["retryable"]
     assert "call again" not in result.text.lower()
@@ -76,7 +76,7 @@ async def test_over_stdio(portal: RunningPortal, tmp_path: Path, how: str) -> No
 @pytest.mark.parametrize("tool", ["add", "update", "delete"])
 @pytest.mark.parametrize("fault", [{"status": 502}, {"body": ""}, {"body": '{"error": 503}', "status": 503}])
 async def test_what_is_not_there_yet_proves_nothing(portal: RunningPortal, tool: str, fault: dict[str, Any]) -> None:
-    """The portal answers with a failure and does nothing, which nobody can tell from doing it later."""
+    """The portal fails and does nothing, which cannot be told from doing it later."""
     before = portal.portal.store.of("SOURCE")
     portal.order(changes_only=True, **fault)
     async with connect(portal, allow_writes=True) as assistant:
@@ -91,7 +91,7 @@ async def test_what_is_not_there_yet_proves_nothing(portal: RunningPortal, tool:
 async def test_an_error_of_the_portal_after_which_nothing_has_changed(
     portal: RunningPortal, tool: str, code: str
 ) -> None:
-    """The portal itself has finished with the call, so nothing more will come of it."""
+    """The portal itself has finished with the call, so it will change nothing later."""
     portal.order(changes_only=True, code=code, description="Something is wrong.")
     async with connect(portal, allow_writes=True) as assistant:
         result = await change(assistant, tool)
@@ -158,7 +158,7 @@ async def test_many_changes_whose_answer_is_lost(portal: RunningPortal, how: str
 
 
 async def test_a_batch_that_says_nothing_of_what_it_did_not_do(portal: RunningPortal) -> None:
-    """Nothing is there, and no command is spoken of: each step stays unknown."""
+    """The answer mentions no command, and nothing is changed: each step stays unknown."""
     portal.order(changes_only=True, body='{"result": {"result": [], "result_error": []}}')
     async with connect(portal, allow_writes=True) as assistant:
         plan = await assistant.call("apply_directory", entityId="SOURCE", items=STEPS)
@@ -296,7 +296,7 @@ def test_the_demo_portal_loses_answers_to_order(
 
 
 async def test_a_change_that_is_sent_on_to_nobody_is_unknown(portal: RunningPortal) -> None:
-    """The portal has had the call; what it did before it sent us on, nobody knows."""
+    """The portal has had the call; its effect before the redirect is unknown."""
     async with connect(portal, allow_writes=True) as assistant:
         await assistant.call("get_directory_items", entityId="SOURCE")
         nobody = portal.webhook_url().replace(portal.address, "http://127.0.0.1:9")

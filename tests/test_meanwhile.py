@@ -1,4 +1,7 @@
-"""What others do while a change or a read is under way: it is not told as ours, and what is outdated is not kept."""
+"""Changes by others while ours, or a read, is under way.
+
+They are not reported as ours, and outdated answers are not cached.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ def item(portal: PortalInProcess, code: str) -> Item:
 
 
 def while_asked(portal: PortalInProcess, method: str, does: Callable[[Mapping[str, Any]], None]) -> None:
-    """Let something happen on the portal just before it carries out a method."""
+    """Call a function on the portal just before it carries out a method."""
 
     def meanwhile(called: str, params: Mapping[str, Any]) -> None:
         if called == method:
@@ -95,7 +98,7 @@ async def test_a_code_that_somebody_takes_right_before(portal: PortalInProcess) 
 
 
 async def test_an_item_that_somebody_deletes_and_adds_again(portal: PortalInProcess) -> None:
-    """Ours is gone, and the portal refuses its number: the new one of its code is another item."""
+    """Our item is deleted, and its number refused: the new item of its code is another one."""
 
     def replaced(_params: Mapping[str, Any]) -> None:
         web = item(portal, "WEB")
@@ -109,7 +112,7 @@ async def test_an_item_that_somebody_deletes_and_adds_again(portal: PortalInProc
 
 
 def answering_late(portal: PortalInProcess, which: Callable[[str], bool], seconds: float) -> None:
-    """Let the portal make up some of its answers at once and deliver them late."""
+    """Make the portal compute some of its answers at once and deliver them late."""
     app = portal.portal.app
 
     async def late(scope: Any, receive: Any, send: Any) -> None:
@@ -153,7 +156,7 @@ async def test_what_was_read_before_a_change_is_not_kept_after_it(portal: Portal
 
 
 async def test_all_pages_are_read_again_after_a_change(portal: PortalInProcess) -> None:
-    """Also where somebody else is reading the same pages, whose answers are older than the change."""
+    """Also if another call is reading the same pages, whose answers are older than the change."""
     store = portal.portal.store
     for index in range(150):
         store.put(replace(item(portal, "WEB"), id=1000 + index, status_id=f"L{index}", name=f"L{index}", sort=1000))
@@ -186,7 +189,7 @@ async def test_a_refusal_ends_when_it_is_as_old_as_what_is_kept(portal: PortalIn
 
 
 async def test_the_last_item_of_a_directory_that_is_not_listed(portal: PortalInProcess) -> None:
-    """An empty answer proves that it is gone, although it could be one for an unknown directory."""
+    """An empty answer proves the deletion, although an unknown directory gets the same."""
     store = portal.portal.store
     store.directories["TONES"] = replace(store.directories["SOURCE"], id="TONES", name="Tones")
     store.put(replace(item(portal, "WEB"), id=950, entity_id="TONES", status_id="ONE", name="One", system=False))
@@ -259,7 +262,7 @@ async def test_two_merges_of_the_same_codes_at_once(portal: PortalInProcess, tmp
 async def test_a_mistake_of_ours_while_a_change_is_under_way(
     portal: PortalInProcess, tmp_path: Path, carried_out: bool
 ) -> None:
-    """The audit log never says "not done" of what may have been done."""
+    """The audit log never says "not done" if the change may be done."""
     app, log = portal.portal.app, tmp_path / "log"
 
     async def breaking(scope: Any, receive: Any, send: Any) -> None:

@@ -1,4 +1,4 @@
-"""merge_directory_items through the front door: what moves, what stays, what is named, and what is refused."""
+"""merge_directory_items through MCP: moved and remaining records, names, and refusals."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Values = dict[str, Any]
 
 @pytest.fixture
 def small(portal: PortalInProcess) -> PortalInProcess:
-    """A portal with three leads, two deals and a contact, none of which has a source or an industry."""
+    """A portal with three leads, two deals and a contact, without sources and industries."""
     records = portal.portal.store.records
     remaining = [*records.of(LEAD)[:3], *records.of(DEAL)[:2], *records.of(CONTACT)[:1]]
     records.all = {key: values for key, values in records.all.items() if values in remaining}
@@ -63,7 +63,7 @@ def arguments(entity_id: str, codes: list[str], into: str) -> dict[str, Any]:
 
 
 async def merge(assistant: Assistant, entity_id: str, codes: list[str], into: str) -> ToolAnswer:
-    """Both steps of a client that cannot ask a person; the first answer where it is the last."""
+    """Merge in both steps, as a client that cannot ask a person; a refused plan is the answer."""
     planned = await assistant.call(TOOL, **arguments(entity_id, codes, into))
     if "planId" not in planned.structured:
         return planned
@@ -208,7 +208,7 @@ async def test_a_record_that_is_refused_is_named_and_keeps_its_item(small: Porta
 
 @pytest.mark.parametrize("age", ["oldest", "older", "today"])
 async def test_a_stage_that_the_portal_does_not_take(small: PortalInProcess, age: Any) -> None:
-    """As somebody deletes the stage between plan and move, whatever the portal's age."""
+    """Somebody deletes the stage between plan and move; on a portal of any age."""
     small.portal.store.age = age
     put(small, ["PREPARATION", "PREPARATION"], DEAL, "stageId")
     source = next(item for item in small.portal.store.of("DEAL_STAGE") if item.status_id == "EXECUTING")

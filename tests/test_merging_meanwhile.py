@@ -1,4 +1,7 @@
-"""Merging while others act: automation that moves records back, a deleted item, a colleague, a second merge."""
+"""Merging while others act.
+
+The others are automation that moves records back, a deletion, a colleague, and a second merge.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ def deals(portal: PortalInProcess) -> PortalInProcess:
 
 
 class Program:
-    """The merging part of one process, with its log and what it shares with others."""
+    """The merging part of one process, with its log and its state shared with others."""
 
     def __init__(self, portal: PortalInProcess, log: Path, state: State | None = None, salt: str = "") -> None:
         self.portal, self.log, self.state, self.salt = portal, log, state, salt
@@ -108,11 +111,14 @@ async def test_one_that_comes_back_among_others(deals: PortalInProcess, tmp_path
 
 
 class KilledError(BaseException):
-    """The process is gone."""
+    """The process was killed."""
 
 
 async def test_after_a_restart_the_log_knows_what_was_moved(deals: PortalInProcess, tmp_path: Path) -> None:
-    """The first program is gone after its first request; what that moved, and automation moved back, stays as it is."""
+    """The first program is killed after its first request.
+
+    Records that it moved and that automation moved back stay as they are.
+    """
     store, log = deals.portal.store.records, tmp_path / "log"
     like = store.of(DEAL)[0]
     store.all |= {(DEAL, number): like | {"id": number} for number in range(6, 31)}
@@ -160,7 +166,7 @@ def _lines(log: Path) -> list[Values]:
 
 
 def _when_some_are_moved(portal: PortalInProcess, act: Callable[[], None]) -> None:
-    """Let somebody act as soon as some records are moved."""
+    """Call a function as soon as some records are moved."""
     acted: list[bool] = []
 
     def meanwhile(method: str, _params: Mapping[str, Any]) -> None:
@@ -255,7 +261,7 @@ async def test_a_person_is_asked_again_for_other_records(portal: PortalInProcess
 
 
 async def test_progress_and_agreement_are_one_for_all_replicas(portal: PortalInProcess, tmp_path: Path) -> None:
-    """Each of two replicas goes on with what the other has done, and says how many are moved in all."""
+    """Each of two replicas continues the other's work, and reports the total of moved records."""
     _many(portal, 200)
     portal.order(method="batch", delay=6, changes_only=True)
     state = Inside()
@@ -280,8 +286,10 @@ async def test_progress_and_agreement_are_one_for_all_replicas(portal: PortalInP
 
 
 def _colleague(portal: PortalInProcess, at: str) -> None:
-    """Let a colleague move the deal 3 to another pipeline, right before the request, or between its reading and its
-    writing."""
+    """Make a colleague move the deal 3 to another pipeline.
+
+    The move comes right before the request, or between its reading and its writing.
+    """
 
     def meanwhile(method: str, params: Mapping[str, Any]) -> None:
         right_now = method == at and ("crm.item.update" in str(params) if at == "batch" else str(params["id"]) == "3")
@@ -401,7 +409,7 @@ async def test_undo_tells_apart_what_it_finds(portal: PortalInProcess, tmp_path:
 
 
 async def test_an_undoing_that_was_cut_off_is_done_again(portal: PortalInProcess, tmp_path: Path) -> None:
-    """An intent of it without an outcome may have come to nothing."""
+    """An intent without an outcome may have had no effect."""
     _many(portal, 5)
     program = Program(portal, tmp_path / "log")
     await program.merge("SOURCE", ["EMAIL"], "WEB")

@@ -1,4 +1,4 @@
-"""What can go wrong on the way to the portal, made to happen with real sockets."""
+"""Failures on the way to the portal, produced with real sockets."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ Answering = Callable[[socket.socket], None]
 
 @contextlib.contextmanager
 def raw_server(*answers: Answering) -> Iterator[tuple[str, list[bytes]]]:
-    """A server that does with each connection what the next of `answers` says, and with the last for ever.
+    """A server that treats each connection by the next of `answers`, later ones by the last.
 
-    Gives the webhook's URL and a list to which each request is added.
+    Yields the webhook's URL and a list to which each request is added.
     """
     requests: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -86,7 +86,7 @@ def reset_in_the_body(connection: socket.socket) -> None:
 
 
 def hang_up(_: socket.socket) -> None:
-    """Answer nothing."""
+    """Close without an answer."""
 
 
 def talk_nonsense(connection: socket.socket) -> None:
@@ -94,7 +94,7 @@ def talk_nonsense(connection: socket.socket) -> None:
 
 
 def drip(connection: socket.socket) -> None:
-    """One byte now and then, without an end."""
+    """Send one byte now and then, without an end."""
     answering(b"", length=10**9)(connection)
     with contextlib.suppress(OSError):
         while connection.send(b" "):

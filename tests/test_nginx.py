@@ -1,4 +1,4 @@
-"""`deploy/nginx.conf` in a real nginx, before two replicas that are stopped, replaced and killed."""
+"""`deploy/nginx.conf` in a real nginx; two replicas are stopped, replaced and killed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ CALLS_PER_SECOND = 20
 
 
 class Addresses(BaseResolver):  # type: ignore[misc]
-    """A name server, as Docker's: every name has the addresses of all replicas."""
+    """A name server like Docker's: every name has the addresses of all replicas."""
 
     def __init__(self) -> None:
         self.all: list[str] = []
@@ -56,7 +56,7 @@ class Addresses(BaseResolver):  # type: ignore[misc]
 
 
 class Site:
-    """Replicas on 127.0.0.x with nginx before them, and one person who may call."""
+    """Replicas on 127.0.0.x behind nginx, and one person who may call."""
 
     def __init__(self, folder: Path, portal: RunningPortal, valkey: Valkey, authority: trustme.CA) -> None:
         self._folder = folder
@@ -104,7 +104,7 @@ class Site:
         return process
 
     async def start_replica(self, address: str) -> subprocess.Popen[bytes]:
-        """A new replica, known to the name server as soon as it serves."""
+        """Start a replica; the name server knows it as soon as it serves."""
         at = f"{address}:{self._replicas_port}"
         process = self._start(sys.executable, "-m", "bitrix24_directories", "serve", "--http", at)
         async with httpx.AsyncClient(base_url=f"http://{at}") as client:
@@ -114,7 +114,7 @@ class Site:
         return process
 
     def is_asked(self, process: subprocess.Popen[bytes]) -> bool:
-        """Whether a request is at this replica."""
+        """True if a request is at this replica."""
         connections = psutil.Process(process.pid).net_connections("tcp")
         return any(
             connection.status == "ESTABLISHED" and connection.laddr[1] == self._replicas_port
@@ -137,7 +137,7 @@ class Site:
             yield client
 
     def codes_of_requests(self, number: int) -> Counter[int]:
-        """The HTTP statuses of requests that are sent at once, over one connection."""
+        """HTTP statuses of requests that are sent at once, over one connection."""
         request = f"GET /mcp HTTP/1.1\r\nHost: localhost:{self.port}\r\n"
         with (
             socket.create_connection(("127.0.0.1", self.port), timeout=30) as plain,
@@ -150,7 +150,7 @@ class Site:
         return Counter(map(int, re.findall(rb"HTTP/1.1 (\d+)", answer)))
 
     async def reached(self, client: httpx.AsyncClient) -> None:
-        """Return when nginx leads to a replica."""
+        """Return as soon as nginx leads to a replica."""
         await self._answered(client, "/.well-known/oauth-protected-resource", 404)
 
     @staticmethod
@@ -169,7 +169,7 @@ def site(tmp_path: Path, portal: RunningPortal, valkey: Valkey, authority: trust
 
 
 async def keep_calling(client: httpx.AsyncClient, enough: anyio.Event, answers: list[Any]) -> None:
-    """Call tools at an even pace, whatever becomes of the calls before."""
+    """Call tools at an even pace, regardless of earlier calls' outcomes."""
 
     async def call(number: int) -> None:
         entity_id = ("SOURCE", "DEAL_STAGE", "INDUSTRY")[number % 3]

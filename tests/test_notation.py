@@ -1,4 +1,4 @@
-"""What is printed of a directory is read back as it was, whatever its users and their portal put into it."""
+"""Printed directories are read back unchanged, with any text of users and their portal."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ PARTS = ["whole", "empty", "none shown", "part", "last part"]
 
 @st.composite
 def directories(draw: st.DrawFn, lowest: int = -5, names: st.SearchStrategy[str] = TEXTS) -> list[Item]:
-    """The items of a directory as our reader makes them of a portal's rows, with SORT from `lowest` on."""
+    """Items of a directory as our reader makes them of a portal's rows; SORT from `lowest` on."""
     codes = draw(st.lists(CODES, min_size=1, max_size=6, unique=True))
     sorts = sorted(draw(st.lists(st.integers(lowest, 60), min_size=len(codes), max_size=len(codes))))
     rows = [
@@ -106,7 +106,7 @@ def directories(draw: st.DrawFn, lowest: int = -5, names: st.SearchStrategy[str]
 
 @st.composite
 def results(draw: st.DrawFn, names: st.SearchStrategy[str] = TEXTS) -> DirectoryItems:
-    """A directory, or a part of it, with all that may be printed before and behind its items."""
+    """A directory, or a part of it, with all texts that may be printed around its items."""
     items, part = draw(directories(names=names)), draw(st.sampled_from(PARTS))
     if part in ("empty", "none shown"):
         items = []
@@ -129,7 +129,7 @@ def without_details(item: Item) -> Item:
 
 
 def read_back(lines: list[str], items: list[Item]) -> list[Item]:
-    """The items that lines say, as far as lines say them."""
+    """The items given by printed lines, with only the fields that the lines give."""
     return [
         Item(status_id=line.code or "", name=line.name, semantics=line.meaning, color=line.color)
         for line in read_lines(lines, items)
@@ -216,7 +216,7 @@ def test_all_parts_of_a_directory_are_the_directory(items: list[Item], cut: int)
 
 @given(names=st.lists(NAMES.map(lambda name: one_line(name, 200))))
 def test_names_alone_are_read_as_names(names: list[str]) -> None:
-    """But for `CALL: Name`, which has a code."""
+    """Except for `CALL: Name`, which has a code."""
     lines = read_lines([shown_name(name) for name in names], [])
     for line, name in zip(lines, names, strict=True):
         assert line.name == name if line.code is None else name.startswith(f"{line.code}:")

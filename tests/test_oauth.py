@@ -1,4 +1,7 @@
-"""An application (OAuth) instead of a webhook: refreshing, sharing tokens between processes, surviving kills, login."""
+"""An application (OAuth) instead of a webhook.
+
+The tests cover refreshing, sharing tokens between processes, surviving kills, and login.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ def environment(portal: RunningPortal, **more: str) -> dict[str, str]:
 
 
 def with_tokens(portal: RunningPortal, pair: dict[str, str], **more: str) -> dict[str, str]:
-    """The environment of a process that starts with these tokens, and keeps later ones where this test does."""
+    """Environment of a process that starts with these tokens, with the test's own token file."""
     tokens = {f"BITRIX24_{name.upper()}": token for name, token in pair.items()}
     return environment(portal, XDG_STATE_HOME=os.environ["XDG_STATE_HOME"], **tokens, **more)
 
@@ -235,7 +238,7 @@ async def test_an_authorization_server_out_of_reach(portal: RunningPortal, pair:
 
 
 async def test_a_disk_that_does_not_keep_tokens(portal: RunningPortal, authorised: Application) -> None:
-    """Asked before the refresh token is spent, so that nothing is lost."""
+    """The disk is tested before the refresh token is spent, so that nothing is lost."""
     authorised.file.path.parent.parent.mkdir(parents=True)
     authorised.file.path.parent.write_text("a file where the folder should be")
     portal.portal.oauth.expire_access_tokens()
@@ -255,7 +258,7 @@ async def test_a_cancelled_call_does_not_lose_the_new_tokens(portal: RunningPort
 
 
 def wait_for_refreshes(app: Application) -> None:
-    """Return when no process holds the lock any more."""
+    """Return as soon as no process holds the lock."""
     from filelock import FileLock
 
     if app.file.lock_path.exists():
@@ -277,7 +280,7 @@ def server_process(cwd: Path, env: dict[str, str]) -> Iterator[subprocess.Popen[
 def test_kill_9_at_any_moment_of_a_refresh(
     portal: RunningPortal, authorised: Application, pair: dict[str, str], tmp_path: Path
 ) -> None:
-    """After each kill the file holds a whole pair, the old or the new one, and the portal takes it."""
+    """After each kill the file holds a whole pair, old or new, and the portal accepts it."""
     keep(authorised.file, Tokens(**pair))
     env = environment(portal, XDG_STATE_HOME=os.environ["XDG_STATE_HOME"])
     portal.order(method="oauth/token", delay=0.05)
@@ -287,7 +290,7 @@ def test_kill_9_at_any_moment_of_a_refresh(
         calls, issued = len(portal.portal.calls), portal.portal.oauth.issued
         with server_process(tmp_path, env) as process:
             while len(portal.portal.calls) == calls and process.poll() is None:
-                """Until the call that finds its token expired."""
+                """Wait for the call that finds its token expired."""
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=step * 0.05)
             killed_while_refreshing += process.poll() is None
@@ -317,7 +320,7 @@ while True:
 
 @pytest.mark.slow
 def test_the_file_is_always_a_whole_one(tmp_path: Path) -> None:
-    """Killed while it does nothing but write, it leaves the old pair or the new one."""
+    """A process that only writes leaves the old pair or the new one when it is killed."""
     file = TokenFile(tmp_path / "state" / "tokens.json")
     for _ in range(8):
         with subprocess.Popen([sys.executable, "-c", WRITER, str(file.path)], stdout=subprocess.PIPE) as process:
@@ -393,7 +396,7 @@ def test_a_wrong_configuration_is_named(
 
 @contextlib.contextmanager
 def login(portal: RunningPortal, cwd: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A login that waits for its paste, and the address that it printed."""
+    """Start a login that waits for its paste; yields it and the address that it printed."""
     env = clean_environment(**environment(portal), XDG_STATE_HOME=os.environ["XDG_STATE_HOME"])
     command = [sys.executable, "-m", "bitrix24_directories", "login"]
     pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)

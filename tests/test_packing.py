@@ -1,4 +1,7 @@
-"""What is built of the sources, and where the version stands; `tests/packing/run.py` tries it in empty environments."""
+"""Packages built from the sources, and the places of the version.
+
+`tests/packing/run.py` tries the packages in empty environments.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +71,7 @@ REGISTRY = {
         },
     },
 }
-"""The rules of the registry's schema of 2025-12-11, and those of its documentation, as far as they concern us."""
+"""Rules of the registry's schema of 2025-12-11, and of its documentation, that apply to us."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The picture of a directory: who is told of it, what it is given to draw, and that this is what then happens."""
+"""The picture of a directory: its recipients, the data to draw, and the call's real result."""
 
 from __future__ import annotations
 

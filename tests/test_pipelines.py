@@ -1,4 +1,7 @@
-"""Names of pipelines, start and final stages, and stages that are switched off: what the portal's list leaves out."""
+"""Names of pipelines, start and final stages, and stages that are switched off.
+
+The portal's list leaves these out.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ def portal_of(age: Age) -> PortalInProcess:
 
 
 async def call(portal: PortalInProcess, tool: str, **arguments: Any) -> ToolAnswer:
-    """One call by an assistant for whom nothing is kept."""
+    """Call a tool once, without a cache."""
     async with connect(portal, fields_kept=False) as assistant:
         return await assistant.call(tool, **arguments)
 

@@ -1,4 +1,4 @@
-"""Standard streams in the event loop: whatever pieces come, whatever nobody reads, whatever a client gives for them."""
+"""Standard streams in the event loop: any pieces, unread output, and any kind of stream."""
 
 from __future__ import annotations
 
@@ -87,7 +87,10 @@ async def test_what_nobody_reads_holds_up_nothing_else() -> None:
 def _serving(
     cwd: Path, command: Sequence[str] = DEMO, *, stdout: int | IO[bytes], stderr: int | IO[bytes]
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A server that has been sent MESSAGES, its input still open: at its end it leaves what it has not answered."""
+    """A server that has been sent MESSAGES, with its input still open.
+
+    Requests that it has not answered are dropped at its end.
+    """
     environment = clean_environment(BITRIX24_LOG_LEVEL="DEBUG")
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=stdout, stderr=stderr, cwd=cwd, env=environment
@@ -99,7 +102,7 @@ def _serving(
 
 
 def _growing(file: IO[bytes]) -> Iterator[bytes]:
-    """The lines of a file that another process writes."""
+    """Lines of a file that another process writes."""
     line = b""
     while True:
         line += file.readline()
@@ -109,7 +112,7 @@ def _growing(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _until_answered(lines: Iterator[bytes]) -> list[bytes]:
-    """What was written until the last of MESSAGES was answered; the answers must be whole and in order."""
+    """Lines written until the last of MESSAGES was answered; asserts whole answers in order."""
     written: list[bytes] = []
     ids: list[int] = []
     while not ids or ids[-1] != LAST_ID:
@@ -184,7 +187,7 @@ def test_sockets_do_for_pipes(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_one_pipe_for_output_and_errors(tmp_path: Path) -> None:
-    """As `2>&1` makes it: what is logged stands between the answers, and is no reason to lose one."""
+    """Output as with `2>&1`: log lines stand between the answers, and no answer is lost."""
     with _serving(tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as server:
         assert server.stdout is not None
         written = _until_answered(iter(server.stdout.readline, b""))
@@ -193,7 +196,7 @@ def test_one_pipe_for_output_and_errors(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_what_others_print_or_read_is_not_the_protocols(tmp_path: Path) -> None:
-    """A library, or a child process, that takes the standard streams for its own."""
+    """A library, or a child process, that uses the standard streams itself."""
     (tmp_path / "noisy.py").write_text(
         "import os, subprocess, sys\n"
         "from bitrix24_directories.cli.main import main\n"

@@ -1,6 +1,6 @@
-"""Any directory and any declaration: a plan that is carried out gives the declared state, and touches nothing else.
+"""Any directory and any declaration: a plan gives the declared state, and nothing else.
 
-The demo portal's own store judges: it knows the rules from the documentation alone.
+The demo portal's own store decides: it is built from the documentation alone.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def carry_out(store: CrmStore, plan: Plan) -> None:
 
 @st.composite
 def directories(draw: st.DrawFn) -> tuple[CrmStore, str]:
-    """A demo portal in which one directory has been thrown about: order, equal SORTs, more items, fewer."""
+    """A demo portal with one directory changed at random: order, equal SORTs, more items, fewer."""
     store = seeded_store()
     store.records.all.clear()
     entity_id = draw(st.sampled_from(DIRECTORIES))
@@ -59,7 +59,7 @@ def directories(draw: st.DrawFn) -> tuple[CrmStore, str]:
 
 @st.composite
 def declarations(draw: st.DrawFn, store: CrmStore, entity_id: str) -> list[str]:
-    """Some of the items there are, in any order, renamed, recoloured or as they are, and new ones between them."""
+    """Some of the items, in any order, renamed, recoloured or unchanged; new ones between."""
     lines: list[str] = []
     for stored in draw(st.permutations(store.of(entity_id))):
         kind = draw(st.integers(0, 5))
@@ -121,7 +121,7 @@ def test_declared_items_stand_in_the_declared_order(data: st.DataObject) -> None
 @settings(max_examples=examples(200))
 @given(data=st.data())
 def test_single_changes_of_any_directory(data: st.DataObject) -> None:
-    """Whatever is added or moved where, the portal takes it, and the others keep their order."""
+    """The portal accepts any addition or move, and the others keep their order."""
     store, entity_id = data.draw(directories())
     items = read(store, entity_id)
     planner = Planner(entity_id, items)

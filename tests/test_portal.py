@@ -1,4 +1,7 @@
-"""The demo portal against the rules of the real one: methods, errors, prefixes, quirks, batch, limits, tokens."""
+"""The demo portal against the real one's rules.
+
+These are methods, errors, prefixes, quirks, batch, limits and tokens.
+"""
 
 from __future__ import annotations
 
@@ -221,7 +224,7 @@ def test_faults_can_be_ordered_over_http(portal: RunningPortal) -> None:
 
 
 class Application:
-    """What an OAuth application does with the portal, by hand."""
+    """Steps of an OAuth application on the portal, by hand."""
 
     def __init__(self, portal: RunningPortal) -> None:
         self._portal = portal

@@ -1,4 +1,4 @@
-"""docs/PORTAL.md, row by row, against the demo portal over HTTP, in each age of the server code."""
+"""docs/PORTAL.md, row by row, against the demo portal over HTTP, in each server age."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ facts: dict[tuple[str, str], tuple[Fact, bool]] = {}
 
 
 def fact(method: str, sent: str, *, differs: bool = False) -> Callable[[Fact], Fact]:
-    """Hold the row of the document with these first two cells; `differs` if older portals do otherwise."""
+    """Register the check of the document's row with these first two cells.
+
+    `differs` marks a row that is different on older portals.
+    """
 
     def collect(check: Fact) -> Fact:
         assert (method, sent) not in facts

@@ -1,4 +1,7 @@
-"""The demo portal's records against the rules of the real one: fields, what is stored, stages by age, filters."""
+"""Records of the demo portal against the real one's rules.
+
+These are fields, stored values, stages by age, and filters.
+"""
 
 from __future__ import annotations
 
@@ -157,7 +160,7 @@ def test_lists_and_filters(portal: RunningPortal) -> None:
 
 
 def test_records_whose_code_no_directory_has(portal: RunningPortal) -> None:
-    """`!@` drops nulls and keeps empty ones; letter case and blanks at the end make no difference."""
+    """`!@` drops nulls and keeps empty ones; letter case and final blanks make no difference."""
     codes = [item.status_id for item in portal.portal.store.of("SOURCE")]
     names: list[str] = []
     for number in (LEAD, DEAL, CONTACT):

@@ -1,5 +1,7 @@
-"""The README, in both its languages, and the pages it leads to are true: commands print what is shown, tables name what
-exists."""
+"""The README, in both languages, and the pages it links to are true.
+
+Commands print the documented output, and tables name existing settings and files.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,7 @@ async def test_each_tool_is_in_the_table_and_shown_at_work(portal: RunningPortal
 
 
 def test_both_languages_say_the_same() -> None:
-    """In the same order: the same headings, tables, commands, links and names; only words differ."""
+    """Both have the same headings, tables, commands, links and names, in the same order."""
 
     def outline(text: str) -> list[str]:
         marks = re.findall(r"^#+ |^\| [^|]*\||```\w*|`[^`\n]+`|\]\([^)]+\)|^- |\*\*\d\.", text, re.MULTILINE)
@@ -108,7 +110,7 @@ def test_the_buttons_of_cursor_and_vs_code_install_what_they_say() -> None:
 
 
 def test_the_lines_for_other_clients_name_the_program_and_the_webhook() -> None:
-    """As each client documents its own command: name, variables, then what to start."""
+    """Each client documents its command as name, variables, then the program."""
     lines = re.findall(r"`((?:claude|codex|gemini) mcp add .+?)`", README)
     assert [line.split()[0] for line in lines] == ["claude", "codex", "gemini"]
     for line in lines:
@@ -129,7 +131,7 @@ SHELL = [
 
 @pytest.mark.parametrize("line", [line for line in SH + SHELL if line.startswith("bitrix24-directories-mcp ")])
 def test_each_command_line_is_understood(line: str) -> None:
-    """What it then does stands in test_cli.py, test_setup.py and test_oauth.py."""
+    """The commands' effects are tested in test_cli.py, test_setup.py and test_oauth.py."""
     parser().parse_args(shlex.split(line)[1:])
 
 

@@ -1,4 +1,4 @@
-"""What is passed as `fields` of check_record, in the shapes that other tools and REST calls have taught to models."""
+"""Shapes of `fields` of check_record that models know from other tools and REST calls."""
 
 from __future__ import annotations
 

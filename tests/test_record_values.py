@@ -1,4 +1,4 @@
-"""check_record's values: codes, words, lists, booleans, numbers and dates, in both languages."""
+"""check_record's values: codes, words, lists, booleans, numbers, dates, in both languages."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ async def test_a_field_given_twice(portal: RunningPortal) -> None:
 
 
 async def test_an_id_that_is_also_a_text_of_its_list(portal: RunningPortal) -> None:
-    """An enumeration of sizes, whose texts are numbers like their ids."""
+    """An enumeration of sizes: its texts are numbers like their ids."""
     change_field(portal.portal, 2, "UF_CRM_1724", choices=(("77", "79"), ("79", "200")))
     result = await ask(portal, "check_record", entity="deal", fields={"UF_CRM_1724": 79})
     assert only(result)["outcome"] == "ambiguous"

@@ -1,4 +1,4 @@
-"""The corpus of writes (tests/records): what the portal makes of each, and what check_record says, to the letter."""
+"""The corpus of writes (tests/records): the portal's results, check_record's exact texts."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_what_the_portal_makes_of_each() -> None:
 
 
 def _stored(case: Case, age: Age) -> Values | str:
-    """What stands in the fields that the case names, or the refusal."""
+    """Stored values of the fields that the case names, or the code of the refusal."""
     store = fresh_store(case.language, age)
     record_id = existing(store, case.type, case.pipeline) if case.updates else None
     verb = "update" if case.updates else "add"
@@ -87,7 +87,7 @@ async def test_what_is_said_of_each() -> None:
 
 
 def _assert_true(case: Case, result: Values) -> None:
-    """That what is to be written is stored so in each age, and that today's portal does what is said."""
+    """Assert that corrected values are stored unchanged in each age, and that claims hold today."""
     kind = fresh_store(case.language, "today").records.types[case.type]
     for age in case.ages:
         store = fresh_store(case.language, age)

@@ -1,4 +1,4 @@
-"""No secret appears anywhere, however a portal spells it: in results, errors, logs, printed checks, a stored log."""
+"""No secret appears, in any spelling: results, errors, logs, printed checks, stored logs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = ["authorised", "pair"]  # fixtures
 
 SECRETS = ["Demo4dmin0000001", "a.b-c_d~e%20&+<x>", "тайна"]
 OTHERS = [f"{number:02}othersecrets" for number in range(50)]
-"""So many are looked for in another way."""
+"""Enough secrets for the other way of searching."""
 
 
 def spelt(text: str) -> dict[str, str]:
@@ -57,7 +57,7 @@ def spelt(text: str) -> dict[str, str]:
 
 
 def revealed(text: str) -> str:
-    """What somebody who tries can read in `text`."""
+    """Decode `text` as an attacker would."""
     for _ in range(3):
         text = html.unescape(unquote(text))
         text = re.sub(r"\\+u\{?0*([0-9a-fA-F]{2,4})\}?", lambda match: chr(int(match[1], 16)), text)
@@ -143,7 +143,7 @@ def test_the_same_secrets_are_compared_once() -> None:
 
 
 def test_only_what_may_hold_a_secret_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Or a megabyte of an argument holds the server up for two seconds."""
+    """Otherwise a megabyte of an argument blocks the server for two seconds."""
     redact, decoded = redactor(*OTHERS), list[str]()
     decode = redaction._decoded  # noqa: SLF001 - what takes the time
 
@@ -179,7 +179,7 @@ async def test_a_portal_that_echoes_the_webhook(portal: RunningPortal, spelling:
 
 
 async def client_error(portal: RunningPortal) -> str:
-    """What a program that uses the client alone would see in a traceback."""
+    """Traceback seen by a program that uses the client alone, decoded."""
     async with Bitrix24Client(Webhook.parse(portal.webhook_url())) as client:
         try:
             return repr(await client.call("scope"))
@@ -239,7 +239,7 @@ def test_check_and_login_print_no_echo(
 def test_login_logs_neither_the_code_nor_the_secret(
     portal: RunningPortal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
 ) -> None:
-    """httpx logs the whole address of the token endpoint, in which both stand encoded."""
+    """httpx logs the whole address of the token endpoint, in which both are encoded."""
     verbose = {"BITRIX24_LOG_LEVEL": "DEBUG", "XDG_STATE_HOME": os.environ["XDG_STATE_HOME"]}
     monkeypatch.setattr("test_oauth.clean_environment", lambda **env: clean_environment(**(env | verbose)))
     if fails:
@@ -258,7 +258,7 @@ def test_login_logs_neither_the_code_nor_the_secret(
 async def test_a_program_that_embeds_the_server_logs_no_secret(
     portal: RunningPortal, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever it has set up: httpx's lines are redacted before any handler sees them."""
+    """In any logging setup: httpx's lines are redacted before any handler gets them."""
     caplog.set_level(logging.DEBUG)
     server = DirectoriesServer(Webhook.parse(portal.webhook_url()), Settings.model_construct())
     async with Client(server.mcp) as client:

@@ -1,4 +1,7 @@
-"""Deleting looks first: the portal itself lets a source go that records carry, and they are left with a raw code."""
+"""Deleting checks the records first: the portal itself deletes a source that is in use.
+
+The records are then left with a raw code.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ def codes(portal: PortalInProcess, entity_id: str) -> list[str]:
 
 
 async def delete(portal: PortalInProcess, entity_id: str, code: str) -> ToolAnswer:
-    """Both steps of a client that cannot ask a person; the first answer where it is the last."""
+    """Delete in both steps, as a client that cannot ask a person; a refused plan is the answer."""
     async with connect(portal, allow_writes=True) as assistant:
         planned = await assistant.call("delete_directory_item", entityId=entity_id, statusId=code)
         if "planId" not in planned.structured:
@@ -138,7 +141,7 @@ async def test_a_plan_that_was_counted_is_not_carried_out_uncounted(emptied: Por
     [("apply_directory", {"items": ["CALL", "New one"]}), ("delete_directory_item", {"statusId": "WEB"})],
 )
 async def test_a_plan_is_made_once(emptied: PortalInProcess, tool: str, planning: dict[str, Any]) -> None:
-    """Carrying it out reads the directory, counts what may carry what is to go, writes, and reads again."""
+    """The execution reads the directory, counts uses of the items, writes, and reads again."""
     async with connect(emptied, allow_writes=True) as assistant:
         planned = await assistant.call(tool, entityId="SOURCE", **planning)
         arguments = {} if tool == "apply_directory" else planning

@@ -1,4 +1,4 @@
-"""What can go wrong while an application's tokens are renewed, and what is never lost by it: the refresh token."""
+"""Failures while an application's tokens are renewed; the refresh token is never lost."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_tokens_of_the_settings_that_cannot_be_sent(
 async def test_an_authorization_server_that_takes_longer_than_the_caller_waits(
     portal: RunningPortal, authorised: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The caller is told; the renewal goes on, alone, and whoever calls next waits for it."""
+    """The caller gets an error; the renewal goes on, alone, and later calls wait for it."""
     begun = 0
     run_child = renewal._run_child  # noqa: SLF001
 
@@ -142,7 +142,7 @@ async def test_an_authorization_server_that_takes_longer_than_the_caller_waits(
             assert "for a new access token" in result.text
         with anyio.fail_after(20):
             while (await assistant.call("list_directories")).is_error:
-                """Until the authorization server has answered."""
+                """Wait until the authorization server has answered."""
     assert begun == 1
     assert portal.portal.oauth.issued == 2
 
@@ -284,7 +284,7 @@ async def test_a_later_login_ends_the_pause(portal: RunningPortal, authorised: A
 async def test_windows_keeps_a_file_that_is_being_read_for_a_moment(
     portal: RunningPortal, authorised: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A fake of Windows' refusal: tokens that were paid for are put in their place as soon as it lets them."""
+    """A fake of Windows' refusal: new tokens are stored as soon as the file is free."""
     refusals = 5
     replace = Path.replace
 
@@ -309,7 +309,7 @@ async def test_windows_keeps_a_file_that_is_being_read_for_a_moment(
 async def test_windows_gives_the_renewing_child_a_group_of_its_own(
     portal: RunningPortal, authorised: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the flags as Windows numbers them: Ctrl+C in the server's console passes the child by."""
+    """With the flags of Windows: Ctrl+C in the server's console does not reach the child."""
     monkeypatch.setattr(subprocess, "CREATE_NO_WINDOW", 0x08000000, raising=False)
     monkeypatch.setattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0x00000200, raising=False)
     begun: list[dict[str, Any]] = []
@@ -326,7 +326,7 @@ async def test_windows_gives_the_renewing_child_a_group_of_its_own(
 
 
 def test_secrets_are_not_collected_for_ever(portal: RunningPortal, pair: dict[str, str]) -> None:
-    """A server that runs for a year renews thousands of times, and looks for each secret in whatever it shows."""
+    """A server that runs for a year renews thousands of times, and searches for each secret."""
     app = application(portal, **pair)
     for number in range(1000):
         app.use(Tokens(f"access{number}", f"refresh{number}"))

@@ -1,4 +1,4 @@
-"""Two replicas of a team's server that share a real Valkey, on real sockets: what one does, the other knows."""
+"""Two replicas of a team's server on real sockets, with a real Valkey between them."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ async def replicas(
 async def both(
     portal: RunningPortal, folder: Path, valkey: Valkey, mode: str = "auto"
 ) -> AsyncIterator[tuple[Client, Client]]:
-    """One person's clients of two replicas."""
+    """Clients of one person, one for each of two replicas."""
     async with replicas(portal, folder, valkey) as (first, second):
         anna = first.add("anna")
         async with first.client(anna, mode) as here, second.client(anna, mode) as there:
@@ -152,7 +152,7 @@ async def test_what_one_changes_the_other_reads_and_tells(
 async def test_a_question_of_one_is_answered_in_the_other(
     portal: RunningPortal, tmp_path: Path, valkey: Valkey
 ) -> None:
-    """A round robin in front: each request of one client goes to another replica than the one before."""
+    """A round robin in front: a client's requests go to the two replicas in turn."""
     questions: list[str] = []
 
     async def yes(_context: Any, params: Any) -> ElicitResult:
@@ -173,7 +173,7 @@ async def test_a_question_of_one_is_answered_in_the_other(
 
 @contextlib.asynccontextmanager
 async def round_robin(urls: list[str]) -> AsyncIterator[str]:
-    """The address of a proxy that sends each request to the next of `urls`."""
+    """Run a proxy that sends each request to the next of `urls`; yields its address."""
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
@@ -200,7 +200,7 @@ async def round_robin(urls: list[str]) -> AsyncIterator[str]:
 
 
 async def test_the_limit_is_one_for_all(portal: RunningPortal, valkey: Valkey) -> None:
-    """On a portal that refuses what is over burst 10, 20 a second; what is sent together may come a little later."""
+    """On a portal with burst 10, 20 a second; requests sent together may arrive a little later."""
     portal.portal.bucket = Bucket(10, 20, time.time)
     states = [InRedis(valkey.url) for _ in range(2)]
     granted = 0
@@ -357,7 +357,7 @@ async def test_a_turn_of_a_replica_that_has_died_is_given_on(valkey: Valkey, mon
 async def test_who_asks_for_what_is_there_now_waits_for_nobody(
     portal: RunningPortal, tmp_path: Path, valkey: Valkey
 ) -> None:
-    """A read of another replica is of no use to them, so they do not take turns with it."""
+    """Such a call cannot use another replica's read, so it does not wait for its turn."""
     async with both(portal, tmp_path, valkey) as (here, there):
         await called(here, "get_directory_items", entityId="DEAL_STAGE")
         started: list[float] = []

@@ -1,4 +1,4 @@
-"""A replica that is killed in the middle of a change: the other takes it up, and nothing is done twice."""
+"""A replica is killed in the middle of a change: the other continues, and repeats nothing."""
 
 from __future__ import annotations
 
@@ -64,9 +64,9 @@ async def client(url: str, token: str) -> Any:
 
 
 def kill_at(portal: RunningPortal, process: subprocess.Popen[str], method: str, number: int) -> list[str]:
-    """Kill the replica when the portal is about to make its change of that number, counted from 1.
+    """Kill the replica when the portal is about to make its nth change, counted from 1.
 
-    Gives the parameters of all such changes, those of the other replica included.
+    Returns the parameters of all such changes, those of the other replica included.
     """
     made: list[str] = []
 
@@ -83,7 +83,7 @@ def kill_at(portal: RunningPortal, process: subprocess.Popen[str], method: str, 
 
 
 async def killed(url: str, token: str, tool: str, **arguments: Any) -> None:
-    """Make a call whose answer never comes: its replica dies meanwhile."""
+    """Make a call whose answer never comes, because its replica dies."""
     headers = {"authorization": f"Bearer {token}", "accept": "application/json, text/event-stream"}
     call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}}
     async with httpx.AsyncClient(headers=headers, timeout=40) as http:

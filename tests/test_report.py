@@ -1,4 +1,4 @@
-"""`report`: who carries which code in the whole portal, as a table, JSON, CSV and one HTML file."""
+"""`report`: records of each code in the whole portal, as a table, JSON, CSV and HTML."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ from support import RunningPortal, change_field, examples
 
 Output = pytest.CaptureFixture[str]
 HARMFUL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\U000e0000-\U000e007f]")
-"""What does something to a terminal or turns a text around; a joiner between letters that need it does not."""
+"""Characters that control a terminal or turn a text around.
+
+A joiner between letters that need it is none of them.
+"""
 FORMULA = "=+-@＝＋－＠"
 
 
@@ -95,7 +98,7 @@ def test_rows_for_a_spreadsheet(configured: RunningPortal, capsys: Output) -> No
 
 
 class Page(HTMLParser):
-    """The tags of a page, and the text outside its style."""
+    """Tags of a page, and the text outside its style."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -194,7 +197,7 @@ def test_hostile_codes_and_names_in_every_form(
 
 
 def _check_csv(text: str) -> None:
-    """Each cell is quoted, and none begins as a formula does, whatever is taken for the separator."""
+    """Assert that each cell is quoted, and none begins like a formula, with any separator."""
     lines = list(csv.reader(io.StringIO(text), strict=True))
     assert {len(line) for line in lines} == {8}
     again = io.StringIO()

@@ -1,4 +1,4 @@
-"""Resources, completion and prompts, through the front door."""
+"""Resources, completion and prompts, through MCP."""
 
 from __future__ import annotations
 

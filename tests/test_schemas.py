@@ -57,7 +57,7 @@ async def test_snapshot(tools: list[Tool], name: str) -> None:
 
 
 async def test_inputs_hold_to_what_each_model_api_takes(tools: list[Tool]) -> None:
-    """A rule for each keyword that one of them refuses.
+    """A rule for each keyword that one of the APIs refuses.
 
     OpenAI's strict mode: no `examples`, `default` or lengths; its SDK makes all else strict. google-genai's bridge: no
     `additionalProperties`, no empty text in an `enum`. Gemini and Anthropic: no references, unions or nulls.
@@ -75,7 +75,7 @@ async def test_inputs_hold_to_what_each_model_api_takes(tools: list[Tool]) -> No
 
 
 async def test_outputs_hold_to_what_strict_validators_take(tools: list[Tool]) -> None:
-    """Ajv in strict mode refuses a `required` beside no `type`, and keywords that it does not know."""
+    """Ajv in strict mode refuses a `required` without a `type`, and unknown keywords."""
     for tool in tools:
         assert not {"anyOf", "oneOf", "allOf", "examples"} & set(_keys(tool.output_schema))
         for schema in _schemas(tool.output_schema):
@@ -98,7 +98,7 @@ async def test_annotations_are_true(tools: list[Tool]) -> None:
 
 
 async def test_output_schemas_describe_results_and_errors(tools: list[Tool]) -> None:
-    """The TypeScript SDK checks error results against the output schema too and hides what does not fit."""
+    """The TypeScript SDK checks error results against the output schema too, and hides misfits."""
     for tool in tools:
         schema = tool.output_schema
         assert schema is not None
@@ -113,7 +113,7 @@ async def test_output_schemas_describe_results_and_errors(tools: list[Tool]) -> 
 
 
 async def test_what_the_tools_cost_in_context(read_tools: list[Tool]) -> None:
-    """In tokens; the benchmarks show how much room is left."""
+    """In tokens; the benchmarks show the distance to the limit."""
     encoding = bpe_openai.get_encoding("o200k_base")
     tools = [tool.model_dump(by_alias=True, mode="json", exclude_none=True) for tool in read_tools]
     definitions = [{key: tool[key] for key in ("name", "description", "inputSchema")} for tool in tools]

@@ -1,4 +1,4 @@
-"""`setup` prints and writes what each MCP client documents, and touches nothing else in the client's file."""
+"""`setup` prints and writes each MCP client's documented configuration, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SORT values for a wanted order: rising, and as few changed as can be."""
+"""SORT values for an order: rising, and with as few changes as possible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server as a process of its own, as Claude Desktop starts it: protocol, logs, secrets, and how it ends."""
+"""The server as a process, as Claude Desktop starts it: protocol, logs, secrets, exit."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HANDSHAKE: list[dict[str, Any]] = [
 
 
 class RawServer:
-    """A spawned server, spoken to line by line, so that each byte it writes can be looked at."""
+    """A spawned server, used line by line, so that each byte of its output can be checked."""
 
     def __init__(self, cwd: Path, *arguments: str, **environment: str) -> None:
         self.errors = cwd / "stderr.txt"
@@ -215,7 +215,7 @@ def test_ends_on_signals_although_a_call_hangs(portal: RunningPortal, tmp_path: 
 
 
 def test_ends_although_nobody_reads_its_answers(tmp_path: Path) -> None:
-    """A full pipe blocks the thread that writes to it, which nothing can cancel."""
+    """A full pipe blocks the thread that writes to it, and no cancellation reaches that thread."""
     server = RawServer(tmp_path, "--demo")
     os.set_blocking(server.stdin.fileno(), False)
     line = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}).encode() + b"\n"
@@ -239,7 +239,7 @@ server.wait()
 def test_ends_when_its_client_is_killed_while_a_sibling_holds_the_pipe(
     tmp_path: Path, process_exits: Callable[[int], bool]
 ) -> None:
-    """Orphaned servers by the hundred come from pipes that other children inherited: stdin never ends."""
+    """Orphaned servers come from pipes that other children inherited: stdin never ends."""
     reader, writer = os.pipe()  # this process is the sibling that keeps `writer` open
     client = subprocess.Popen(
         [sys.executable, "-c", PARENT], stdin=reader, stdout=subprocess.PIPE, cwd=tmp_path, env=clean_environment()

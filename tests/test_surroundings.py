@@ -1,4 +1,4 @@
-"""What lies around the program gains nothing: files in the working directory, and what the environment slips in."""
+"""Files in the working directory and environment variables get no control of the program."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def way(request: pytest.FixtureRequest) -> list[str]:
 
 @pytest.fixture
 def hostile_folder(tmp_path: Path, way: list[str]) -> Path:
-    """A folder with a file for each module that the program may import, and whatever else Python picks up.
+    """A folder with a file for each module that the program or Python itself may import.
 
-    Before `-m` without `-P` runs any code of the program, Python itself has run what it needs out of such a folder.
+    Before `-m` without `-P` runs any code of the program, Python itself has imported modules from such a folder.
     """
     folder = tmp_path / "repository"
     folder.mkdir()
@@ -62,7 +62,7 @@ def hostile_folder(tmp_path: Path, way: list[str]) -> Path:
 
 
 def oauth_environment(portal: RunningPortal) -> dict[str, str]:
-    """An application whose access token has expired, so that the first call renews it."""
+    """Environment of an application with an expired access token; the first call renews it."""
     pair = portal.portal.oauth.issue(ADMIN)
     portal.portal.oauth.expire_access_tokens()
     return {
@@ -79,7 +79,7 @@ def oauth_environment(portal: RunningPortal) -> dict[str, str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS, indirect=True)
 def test_code_in_the_working_directory_never_runs(portal: RunningPortal, hostile_folder: Path, way: list[str]) -> None:
-    """Whatever is called: commands, and the renewal's process, which the last of them needs."""
+    """For all commands, and for the renewal's process, which the last of them starts."""
     for arguments in (["--version"], ["check", "--demo"], ["call", "find_directory_items", "queries=won"]):
         done = subprocess.run(
             [*way, *arguments],
@@ -143,7 +143,7 @@ def test_the_named_file_of_settings_is_read(
 
 @pytest.mark.slow
 def test_serving_does_not_pay_for_what_only_a_report_needs(tmp_path: Path) -> None:
-    """httpx and the SDK import rich where they find it."""
+    """httpx and the SDK import rich if it is installed."""
     command = [sys.executable, "-X", "importtime", "-m", "bitrix24_directories", "--demo"]
     served = subprocess.run(command, stdin=subprocess.DEVNULL, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "mcp.server.mcpserver" in served.stderr

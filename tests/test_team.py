@@ -1,4 +1,4 @@
-"""A team's server over HTTP, through real clients of both protocol eras: who is let in, as whom, and how it ends."""
+"""A team's server over HTTP, with clients of both protocol eras: access, identity, exit."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def test_tools_resources_and_prompts_over_http(team: TeamServer, mode: str
 
 
 async def test_a_picture_over_http_where_the_request_says_that_it_is_shown(team: TeamServer) -> None:
-    """The newer era says it in each request; the older one, without sessions, cannot say it at all."""
+    """The newer era says it in each request; the older one, without sessions, cannot say it."""
     anna = team.add("anna", scopes=("records:read", "directories:read"))
     async with team.running():
         async with team.client(anna, extensions=APPS) as client:
@@ -95,7 +95,7 @@ async def test_scopes_decide_what_is_listed_and_what_is_done(team: TeamServer, m
 async def test_who_can_get_another_token_is_told_the_scope(
     portal: RunningPortal, tmp_path: Path, claimed: dict[str, str]
 ) -> None:
-    """The body says which tool it is, and headers that say something else say nothing."""
+    """The body decides the tool; contradicting headers have no effect."""
     provider = {"jwt_issuer": "https://id.example", "jwt_audience": "api", "public_url": "http://127.0.0.1/mcp"}
     team = TeamServer(portal, tmp_path, state=None, secret=b"", **provider)
     token = team.add("reader", scopes=READING)
@@ -166,7 +166,7 @@ async def test_a_hundred_people_at_nine_read_a_directory_once(team: TeamServer) 
 
 
 async def test_who_sees_other_pipelines_shares_nothing(team: TeamServer) -> None:
-    """`crm.category.list` hides what a user may not see."""
+    """`crm.category.list` hides the pipelines that a user may not see."""
     anna, bert = team.add("anna"), team.add("bert", READER_SECRET)
     portal = team.portal.portal
 
@@ -266,7 +266,7 @@ async def test_the_audit_log_names_the_person(portal: RunningPortal, tmp_path: P
 async def test_list_says_when_people_called_last(
     portal: RunningPortal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Within a minute, from a file beside the audit log; what is kept there survives the server."""
+    """Within a minute, from a file beside the audit log; its contents survive the server."""
     assert seen.KEPT_SECONDS <= 60
     monkeypatch.setattr(seen, "KEPT_SECONDS", 0.05)
     log = tmp_path / "audit.jsonl"
@@ -461,7 +461,7 @@ async def test_a_thousand_idle_connections_and_a_reader_that_does_not_read(team:
 
 @MODES
 async def test_closing_the_response_stops_the_work(team: TeamServer, mode: str) -> None:
-    """What waits for the portal is cancelled with the connection, in both eras."""
+    """Work that waits for the portal is cancelled with the connection, in both eras."""
     anna = team.add("anna")
     async with team.running():
         async with team.client(anna, mode) as client:
@@ -531,7 +531,7 @@ def test_beyond_this_machine_everybody_has_to_say_who_they_are(team: TeamServer)
 
 
 class TestPeople:
-    """The file itself."""
+    """The file of people itself."""
 
     def test_it_holds_no_token(self, team: TeamServer) -> None:
         token = team.add("anna")

@@ -113,7 +113,7 @@ async def test_a_call_that_is_given_up(logged: Logged) -> None:
 
 
 async def test_an_earlier_clients_call_that_is_given_up(logged: Logged) -> None:
-    """Its answer has begun by then, with status 200."""
+    """The answer has begun by then, with status 200."""
     headers = ACCEPT | {"authorization": f"Bearer {logged.team.add('anna')}"}
     async with logged.team.running(), httpx.AsyncClient(headers=headers) as http:
         logged.team.portal.order(method="batch", delay=2)

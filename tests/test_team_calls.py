@@ -1,4 +1,4 @@
-"""Many calls at once: each person's wait for their own, and what is refused is refused in words."""
+"""Many calls at once: each person waits only for their own, and refusals have a text."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ async def test_a_call_waits_for_its_turn_no_longer_than_it_may_take(
 
 
 async def test_a_header_that_lies_changes_nothing(team: TeamServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Calls that say that they listen have no places of their own; what listens and says that it calls is counted."""
+    """The body decides: a call that claims to listen, or the reverse, is counted as what it is."""
     monkeypatch.setattr(places, "AT_WORK_OF_ONE", 1)
     monkeypatch.setattr(places, "WAITING_OF_ONE", 1)
     monkeypatch.setattr(gate, "LISTENING_OF_ONE", 0)

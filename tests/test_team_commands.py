@@ -194,7 +194,7 @@ BROKEN = b'{oops "\xff"'
 def test_a_line_that_is_broken_stays_as_it_is_while_others_are_changed(
     people: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Or nobody could be taken out before it is mended; it may be somebody's."""
+    """Otherwise nobody could be removed before it is repaired; it may be a person's line."""
     odd = b'{"name":"odd","note":"\\ud83d",  "big":1' + b"0" * 5000 + b"}"
     run(capsys, "person", "add", "anna")
     people.write_bytes(b"# those of the office\r\n\r\n" + people.read_bytes() + BROKEN + b"\n" + odd)
@@ -250,7 +250,7 @@ def test_a_file_that_is_too_large_loses_nobody(people: Path, capsys: pytest.Capt
 def test_a_link_is_not_replaced(
     people: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another server may read what it leads to, and would go on letting in who is taken out here."""
+    """Another server may read the link's target, and would go on letting in a removed person."""
     run(capsys, "person", "add", "anna")
     people.rename("real.jsonl")
     people.symlink_to("real.jsonl")
@@ -265,7 +265,7 @@ def test_a_link_is_not_replaced(
 
 
 def test_the_last_one_leaves_a_file_that_is_not_empty(people: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of an empty one the server cannot tell whether it is half-written, and lets in those of before."""
+    """An empty file may be half-written: for such a file the server keeps the people of before."""
     run(capsys, "person", "add", "anna")
     server = People(people)
     assert server.named("anna")
@@ -322,7 +322,7 @@ def test_a_url_in_the_place_of_a_file_is_not_printed_back(capsys: pytest.Capture
 
 
 class TestImport:
-    """All of a CSV, or nobody."""
+    """Import of a whole CSV, or of nobody."""
 
     def give(self, capsys: pytest.CaptureFixture[str], text: str, *more: str) -> tuple[int, str, str]:
         Path("people.csv").write_text(text, encoding="utf-8-sig")

@@ -1,4 +1,4 @@
-"""Strangers at the door of a team's server: connections that say nothing, or two things at once."""
+"""Strangers who connect to a team's server: silent connections, and contradictory requests."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def connected(team: TeamServer, request: bytes = b"") -> AsyncIterator[Soc
 
 
 async def rest_of(stream: SocketStream) -> bytes:
-    """What comes until the other side closes."""
+    """All bytes until the other side closes."""
     received = b""
     with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
         while True:
@@ -71,7 +71,7 @@ async def test_connections_that_say_no_more_are_closed(
 
 
 async def drip(stream: SocketStream) -> None:
-    """Send a byte every so often, for as long as the connection is there."""
+    """Send a byte every so often, as long as the connection is open."""
     with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
         while True:
             await stream.send(b"x")
@@ -151,7 +151,7 @@ LENGTHS = [
 @pytest.mark.parametrize("path", [b"POST /mcp", b"GET /healthz"])
 @pytest.mark.parametrize("lengths", LENGTHS)
 async def test_two_lengths_close_the_connection(team: TeamServer, path: bytes, lengths: bytes) -> None:
-    """Whatever a proxy has taken for the end of the request, nothing after it is answered."""
+    """Nothing after the request is answered, wherever a proxy has ended it."""
     anna = team.add("anna").encode()
     head = path + b" HTTP/1.1\r\nhost: HOST\r\nauthorization: Bearer " + anna + b"\r\n" + lengths + b"\r\n"
     async with team.running(), connected(team, head + b"0\r\n\r\n" + HEALTH) as stream:
@@ -260,7 +260,7 @@ def test_of_what_is_logged_of_strangers_there_is_one_line_in_ten_seconds(
 
 @contextlib.contextmanager
 def served_with_few_descriptors(portal: RunningPortal, folder: Path) -> Iterator[tuple[str, str, Path]]:
-    """The command itself, with 256 descriptors: its address, a person's token, what it logs."""
+    """Run the command with 256 descriptors; yields its address, a person's token, and its log."""
     from bitrix24_directories.rest import Webhook
 
     token = People(folder / "people.jsonl").add("anna", ("directories:read",), Webhook.parse(portal.webhook_url()))

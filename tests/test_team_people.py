@@ -1,4 +1,4 @@
-"""Nobody is locked out: what may be wrong with the file of people while a real server serves them."""
+"""Nobody is locked out by faults in the file of people while a real server serves them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Served:
         return answer.status_code, answer.json()
 
     def logged(self) -> list[str]:
-        """The lines since it was asked last."""
+        """New lines of the log since the last call."""
         lines = self._log.read_text().splitlines()
         new, self._seen = lines[self._seen :], len(lines)
         return new
@@ -169,7 +169,7 @@ def test_whatever_is_wrong_with_the_file_nobody_else_is_shut_out(tokens: dict[st
 
 
 def test_a_group_may_read_what_is_roots(folder_of_a_user: Path) -> None:
-    """As files of a Secret are that Kubernetes mounts: links to root's own, for a group."""
+    """A file of a Kubernetes Secret: a link to root's own file, readable by a group."""
     mounted = folder_of_a_user / "..data"
     mounted.write_text('{"name": "anna", "scopes": []}\n')
     mounted.chmod(0o440)
@@ -183,7 +183,7 @@ def test_a_group_may_read_what_is_roots(folder_of_a_user: Path) -> None:
 
 @pytest.fixture
 def folder_of_a_user() -> Iterator[Path]:
-    """A folder of a user that is not root; for tests that root runs."""
+    """A folder of a user that is not root, for tests that root runs."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
         pytest.skip("needs another user")
     with tempfile.TemporaryDirectory() as name:
@@ -193,7 +193,7 @@ def folder_of_a_user() -> Iterator[Path]:
 
 @contextmanager
 def as_user() -> Iterator[None]:
-    """Do as a user who is not root: a program of theirs could not read these sources on every machine."""
+    """Act as a user other than root; their programs can't read these sources on every machine."""
     groups = os.getgroups()
     os.setgroups([])
     os.setegid(USER)
@@ -236,7 +236,7 @@ async def test_a_file_of_another_owner(
 def test_root_keeps_owner_group_and_mode(
     folder_of_a_user: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Or the server could not read the file any more, nor its user change it."""
+    """Otherwise the server could not read the file any more, nor its user change it."""
     path, lock = folder_of_a_user / "people.jsonl", folder_of_a_user / "people.jsonl.lock"
     monkeypatch.setenv("BITRIX24_PEOPLE", str(path))
     assert main(["person", "add", "anna"]) == 0  # a new file is the folder's owner's
@@ -269,7 +269,7 @@ def test_root_follows_no_link_to_make_the_lock(folder_of_a_user: Path, monkeypat
 
 
 def test_where_nobody_can_be_let_in_there_is_a_sentence(tokens: dict[str, str], tmp_path: Path) -> None:
-    """Not 401, for nothing is wrong with a token; and whoever mends the file need not start the server again."""
+    """Not 401, as no token is wrong; after the file is repaired, no restart is needed."""
     path = tmp_path / "people.jsonl"
     shutil.move(path, tmp_path / "elsewhere")
     with serving(tmp_path) as served:
@@ -314,7 +314,7 @@ async def test_what_redacts_the_log_reads_no_file(
 def test_when_one_of_thousands_changes_the_others_are_not_parsed_again(
     tokens: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With 5,000 people everybody would wait for it, 130 ms each time."""
+    """With 5,000 people every call would wait for it, 130 ms each time."""
     people, parsed = People(tmp_path / "people.jsonl"), list[bytes]()
     parse = people_module._person  # noqa: SLF001 - what takes the time
 

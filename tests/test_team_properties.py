@@ -1,4 +1,4 @@
-"""Whatever people call at the same time, nobody gets an answer of another portal, or counts of another's rights."""
+"""Any calls at once: nobody gets an answer of another portal, or counts of other rights."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ async def _read_again() -> None:
     server = DirectoriesServer(team, configured)
 
     async def ask(*directories: str) -> list[str]:
-        """What the portal was asked for meanwhile, a request each."""
+        """Requests to the portal during a call, one text each."""
         portal.calls.clear()
         for directory in directories:
             await _as_person(server, "anna", "get_directory_items", entityId=directory)

@@ -1,4 +1,4 @@
-"""Tokens of an identity provider: which are taken, and every way in which one is not good."""
+"""Tokens of an identity provider: the accepted ones, and every reason for a refusal."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PUBLIC = KEY.public_key().public_bytes(serialization.Encoding.PEM, serialization
 
 
 class KeyServer:
-    """Answers with an identity provider's keys, or with what a test puts in their place."""
+    """Serves an identity provider's keys, or a test's replacement for them."""
 
     def __init__(self) -> None:
         self.requests = 0

@@ -1,4 +1,4 @@
-"""Names as they are shown: what emoji and some scripts are spelt with stays, and no other invisible character does."""
+"""Names as shown: invisible characters go, except in emoji and scripts that need them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`merge` and `undo` on the command line: what is put back, what stays as it is, and what is refused."""
+"""`merge` and `undo` on the command line: restored and unchanged records, and refusals."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Values = dict[str, Any]
 
 @pytest.fixture
 def people(portal: RunningPortal, monkeypatch: pytest.MonkeyPatch) -> RunningPortal:
-    """A portal that the command line is set up for, with writes."""
+    """A portal and a command line set up for it, with writes."""
     monkeypatch.setenv("BITRIX24_WEBHOOK_URL", portal.webhook_url())
     monkeypatch.setenv("BITRIX24_ALLOW_WRITES", "true")
     return portal
@@ -108,7 +108,7 @@ def test_what_was_changed_since_stays(people: RunningPortal, capsys: pytest.Capt
 
 
 def test_a_log_whose_fields_are_spelt_otherwise(people: RunningPortal, capsys: pytest.CaptureFixture[str]) -> None:
-    """As older versions wrote them: an undoing counts for the field, whatever its spelling."""
+    """As older versions wrote them: an undoing counts for the field in any spelling."""
     for deal in records(people, DEAL)[:2]:
         deal["ufCrm_1724077761"] = ["IT", "FINANCE"]
     before = deepcopy(people.portal.store.records.all)
@@ -236,7 +236,7 @@ def test_without_its_item_no_record_gets_its_code_back(
 
 
 class Portals:
-    """Portals of random records, merged through MCP on a virtual clock and undone on the command line."""
+    """Portals of random records, merged by MCP on a virtual clock, undone on the command line."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.portal = PortalInProcess(DemoPortal())
@@ -261,7 +261,7 @@ class Portals:
         }
 
     async def merge(self, entity_id: str, codes: list[str], into: str, log: str) -> None:
-        """Until nothing is left to do, or nothing more can be done."""
+        """Merge until nothing is left to do, or nothing more can be done."""
         arguments: dict[str, Any] = {"entityId": entity_id, "codes": codes, "into": into}
         async with connect(self.portal, allow_writes=True, audit_log=log) as assistant:
             for _ in range(6):
@@ -326,7 +326,7 @@ def test_only_what_was_planned_moves_and_undo_restores_it(
 
 
 class Held:
-    """Holds the portal when its request of that number with changes has come, until whoever sent it is killed."""
+    """Holds the portal at its nth request with changes, until the sender is killed."""
 
     def __init__(self, number: int) -> None:
         self.left = number
@@ -344,7 +344,7 @@ class Held:
 def test_killed_anywhere_it_goes_on_and_can_be_taken_back(
     people: RunningPortal, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """Killed with -9 right when its first, second, ... request with changes has come to the portal."""
+    """Killed with -9 as soon as its first, second, ... request with changes is at the portal."""
     store = people.portal.store.records
     like = store.of(LEAD)[0]
     store.all = {(LEAD, number): like | {"id": number, "sourceId": "EMAIL"} for number in range(1, 401)}

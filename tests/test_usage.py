@@ -1,4 +1,4 @@
-"""get_directory_usage through the front door: who carries which code, and which codes no directory knows."""
+"""get_directory_usage through MCP: records of each code, and codes that no directory has."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ async def test_a_total_that_is_none(portal: RunningPortal, total: str) -> None:
 
 @pytest.mark.virtual_clock
 async def test_a_portal_too_slow_to_count_all(portal: PortalInProcess) -> None:
-    """Two batches, the second of which takes too long: what was counted is said, and that it is not all."""
+    """Two batches, the second too slow: the result has the first counts, and says so."""
     async with connect(portal, timeout=30) as assistant:
         await assistant.call("get_directory_items", entityId="SOURCE")
         await assistant.call("list_directories")

@@ -1,4 +1,4 @@
-"""get_directory_usage has bounds: the most used comes first, all can be had, and nothing is left out unsaid."""
+"""get_directory_usage is bounded: most used codes first, all reachable, omissions named."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def bounded(result: ToolAnswer) -> None:
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str, str], int]], None]:
-    """Lets the portal say how many records carry a code in a field, without looking at any."""
+    """Sets the number of records per field and code, without any real records."""
 
     def order(count: Callable[[str, str], int]) -> None:
         def run(store: Any, user: Any, method: str, params: Any) -> Answer:
@@ -96,7 +96,7 @@ async def test_many_items_that_are_all_in_use(counted: Any, number: int, entity_
 
 
 async def through(assistant: Assistant, entity_id: str) -> list[dict[str, Any]]:
-    """All items, a part at a time, as they were said."""
+    """All items, read a part at a time, in the order of the answers."""
     result = await assistant.call("get_directory_usage", entityId=entity_id)
     items: list[dict[str, Any]] = result.structured["items"]
     while "more" in result.structured:
@@ -134,7 +134,7 @@ async def test_each_item_comes_once_and_in_order(counted: Any, codes: list[str],
 
 
 async def test_a_code_as_it_was_printed_is_gone_on_behind() -> None:
-    """A code that a text shows as a JSON string is taken so, too; here and where items are listed."""
+    """A code that a text shows as a JSON string is accepted in that form; in both tools."""
     portal = PortalInProcess(DemoPortal())
     portal.portal.store.records.all = {}
     portal.portal.store.items = {}
@@ -179,7 +179,7 @@ async def test_unknown_codes_are_bounded_and_counted() -> None:
 
 
 async def test_fields_and_failures_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two hundred fields that take the codes, the counts of half of which fail."""
+    """Two hundred fields that take the codes; half of their counts fail."""
     portal = PortalInProcess(DemoPortal())
     records = portal.portal.store.records
     kind = records.types[1]
@@ -218,7 +218,7 @@ async def test_most_used_first_and_then_what_was_not_counted(portal: PortalInPro
 
 
 async def test_the_picture_has_the_part_that_was_asked_for(counted: Any) -> None:
-    """A whole directory in its own order; of a long one the most used, how many more there are, and where it began."""
+    """A whole directory in its own order; of a long one the most used, the rest, the start."""
     counted(lambda _field, code: 100 + int(code[-3:], 16) if code.startswith("UC_") else 1)
     portal = with_sources(400, "Trade show {n}")
     async with client_of(portal) as client:

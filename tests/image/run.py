@@ -188,7 +188,7 @@ async def called(url: str, token: str) -> None:
 
 
 def healthy(process: int) -> bool:
-    """Exit code of the image's health check, run beside the given process 1."""
+    """True if the image's health check passes beside the given process 1."""
     there = ["/usr/bin/nsenter", "--target", str(process), "--mount", "--pid", "--root", "--wd"]
     return (
         subprocess.run(
