@@ -9,7 +9,7 @@ import sys
 from typing import Annotated, Any, TypedDict
 
 _modules: dict[str, Any] = sys.modules
-_modules["rich"] = None  # it is installed for our report alone, and httpx and the SDK would import it
+_modules["rich"] = None  # it is installed for our report alone, but httpx and the SDK would import it
 
 from mcp.server.mcpserver import MCPServer  # noqa: E402
 from mcp_types import CallToolResult, TextContent  # noqa: E402

@@ -20,7 +20,7 @@ from support import Assistant, PortalInProcess, connect
 
 
 def context() -> Iterator[Figure]:
-    logging.disable()  # the audit log of the changes
+    logging.disable()  # silences the audit log of the changes
     try:
         yield from asyncio.run(_measured())
     finally:

@@ -22,8 +22,8 @@ TIMES = 50
 MERGE = ("merge", "SOURCE", "EMAIL", "--into", "WEB", "--yes", "--log")
 Record = dict[str, Any]
 
-# Runs a command and says how many bytes it took at most. A small process has to start it: what whoever starts a program
-# holds at that moment is counted as the program's own.
+# Runs a command and prints its peak memory in bytes. A small process has to start it, for the memory of the starting
+# process counts as the program's own.
 _MEASURED = """
 import os, subprocess, sys
 _, status, usage = os.wait4(subprocess.Popen(sys.argv[1:]).pid, 0)
@@ -79,7 +79,7 @@ def _ended(log: str, undisturbed: float, number: signal.Signals, how: str) -> It
         before = _leads(webhook)
         started = time.perf_counter()
         assert _run(webhook, "report", "SOURCE", "--csv").wait() == 1
-        ready = time.perf_counter() - started  # about what it takes to the first record
+        ready = time.perf_counter() - started  # about the time until the first record
         ended = 0
         while ended < TIMES:
             process = _run(webhook, *MERGE, log)
@@ -88,7 +88,7 @@ def _ended(log: str, undisturbed: float, number: signal.Signals, how: str) -> It
             timer.start()
             code = process.wait()
             timer.cancel()
-            if code == 0:  # it came to its end: from the start again
+            if code == 0:  # it finished: start again
                 break
             assert code in (-number, 128 + number), code
             ended += 1

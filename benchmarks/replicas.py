@@ -37,7 +37,7 @@ ACCEPT = {"accept": "application/json, text/event-stream"}
 PROCESSES, CALLS, BURST, RATE = 4, 200, 49, 40
 PEOPLE = 500
 
-# One process' share of the calls under the shared limit: reserves, waits, and says when it began and ended.
+# One process's share of the calls under the shared limit: reserves, waits, and reports its begin and end.
 _RESERVING = """
 import asyncio, sys, time
 from bitrix24_directories.state.in_redis import InRedis
@@ -55,7 +55,7 @@ async def main(url, calls, burst, rate):
 asyncio.run(main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4])))
 """
 
-# A server whose portal has no limit, for what it costs to ask a portal: else only the limit would be measured.
+# A server on a portal without a limit: the cost of a call, not the limit, is to be measured.
 _UNLIMITED = """
 from bitrix24_directories.rest.limits.pacing import STANDARD
 object.__setattr__(STANDARD, "burst", 10**9)

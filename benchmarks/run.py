@@ -100,7 +100,7 @@ def calls() -> Iterator[Figure]:
         Server(*OURS, BITRIX24_WEBHOOK_URL=webhook, BITRIX24_PLAN="self-hosted", BITRIX24_CACHE_TTL="0") as uncached,
         asyncio.Runner() as runner,
     ):
-        for server in (ours, uncached):  # the first answer also reads which fields take the codes
+        for server in (ours, uncached):  # the first answer also reads the fields that take the codes
             server.call(GET, **STAGES)
         taken = in_turns(2000, lambda: bare.timed(GET, **STAGES), lambda: ours.timed(GET, **STAGES))
         constant, cached = map(statistics.median, taken)
@@ -384,7 +384,7 @@ def memory() -> Iterator[Figure]:
                 resident.append(process.memory_info().rss)
             tool, arguments = kinds[number % len(kinds)]
             result = server.call(tool, **arguments)
-            if tool == "delete_directory_item":  # what cannot be undone is planned first
+            if tool == "delete_directory_item":  # changes that cannot be undone are planned first
                 result = server.call(tool, **arguments, planId=result["structuredContent"]["planId"])
             if result["isError"]:
                 failed.add(tool)

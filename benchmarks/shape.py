@@ -107,7 +107,7 @@ def privacy() -> Iterator[tuple[str, str]]:
     """Private attributes of other packages: used here, and defined nowhere here."""
     nodes = [node for tree in TREES for node in ast.walk(tree)]
     attributes = [node.attr for node in nodes if isinstance(node, ast.Attribute) and is_private(node.attr)]
-    public = {defined(node) for node in nodes} | {"_exit"}  # os._exit is public in all but its name
+    public = {defined(node) for node in nodes} | {"_exit"}  # os._exit is public despite its name
     theirs = Counter(name for name in attributes if name not in public)
     names = ", ".join(f"`{name}` × {count}" for name, count in sorted(theirs.items()))
     yield "private attributes of other packages (0)", f"{theirs.total()}: {names}" if names else "0"

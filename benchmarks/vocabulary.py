@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-_SYLLABLES = [consonant + vowel for consonant in "bkmrst" for vowel in "aeio"]  # few: words are near each other
+_SYLLABLES = [consonant + vowel for consonant in "bkmrst" for vowel in "aeio"]  # few, so that words are similar
 _WORDS = 8000
 
 

@@ -19,7 +19,7 @@ from bitrix24_directories.portal import DemoPortal
 from bitrix24_directories.rest.limits import pacing
 from support import PortalHost, PortalInProcess, RunningPortal, VirtualClockLoop, serve_http
 
-# A portal on a real socket takes its time now and then; how long is no property of ours.
+# A portal on a real socket is slow now and then; its speed is not tested here.
 for profile, number in {"default": 25, "thorough": 100}.items():
     settings.register_profile(
         profile,

@@ -297,7 +297,7 @@ CLAIMS: list[tuple[str, Callable[[Sent], bool]]] = [
 def _holds(claim: str, sent: Sent) -> bool:
     several = isinstance(sent.value, list) and len(sent.value) > 1
     if sent.field and sent.field.multiple and sent.field.kind != "crm_multifield" and several:
-        return not sent.refused or claim == "refuse it"  # it is said of some of the values
+        return not sent.refused or claim == "refuse it"  # the claim is about some of the values
     for pattern, holds in CLAIMS:
         if re.fullmatch(pattern, claim, re.DOTALL):
             return holds(sent)

@@ -150,7 +150,7 @@ class Assistant:
         structured = result.structured_content
         assert isinstance(structured, dict)
         if (schema := self._schemas.get(tool)) is not None:
-            jsonschema.Draft202012Validator(schema).validate(structured)  # test_schemas looks at the schemas themselves
+            jsonschema.Draft202012Validator(schema).validate(structured)  # test_schemas checks the schemas themselves
         assert ("error" in structured) == result.is_error
         return ToolAnswer(block.text, structured, result.is_error)
 
@@ -214,7 +214,7 @@ _described: list[_Described] = []
 
 def keep_fields(cache: Cache, caller: Credentials, portal: DemoPortal) -> None:
     """Put the portal's record fields and pipelines into a cache, as if they had just been read."""
-    types, directories = portal.store.records.types, portal.store.directories  # the same for many portals
+    types, directories = portal.store.records.types, portal.store.directories  # equal for many portals
     described = next(
         (item.rows for item in _described if item.types is types and item.directories == directories), None
     )

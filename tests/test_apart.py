@@ -221,7 +221,7 @@ async def test_whoever_is_shown_other_things_by_now_shares_them_with_nobody(hidd
         assert await company.seen("carl") == before
         see_all ^= {READER_SECRET}
         for _ in range(2):
-            await anyio.sleep(400)  # what was kept is old, but the portal has let in all of them within the hour
+            await anyio.sleep(400)  # the cache is old, but the portal has let in all of them within the hour
             seen = await company.seen("bert")
             assert amount == "less" or seen == whole
             assert await company.seen("carl") == before

@@ -136,7 +136,7 @@ async def test_the_right_name_is_told(portal: RunningPortal, tool: str, argument
 @pytest.mark.parametrize(
     ("tool", "arguments"),
     [
-        ("find_directory_items", {"queries": ["won"], "query": "lost"}),  # the right one is given, too
+        ("find_directory_items", {"queries": ["won"], "query": "lost"}),  # the right one is given as well
         ("get_directory_items", {"entityId": "DEAL_STAGE", "entityTypeId": 2}),
         ("get_directory_items", {"entityTypeId": 2}),
         ("get_directory_items", {"categoryId": 1}),

@@ -22,7 +22,7 @@ GRANT = {"client_secret": CLIENT_SECRET, "refresh_token": "a-refresh-token", "co
 JSON = {"content-type": "application/json"}
 PAGE = "<html>There is nothing here</html>"
 
-# what is ordered | kind | category
+# fault | kind | category
 ANSWERS: list[tuple[dict[str, Any], str, str]] = [
     ({"status": 404}, "NOT_OAUTH", "configuration"),
     ({"status": 404, "body": ""}, "NOT_OAUTH", "configuration"),

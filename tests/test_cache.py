@@ -212,7 +212,7 @@ async def test_memory_is_bounded_and_that_is_said_once(caplog: pytest.LogCapture
     cache = Cache(300)
     cache.store(("small",), [None] * (ROWS_LIMIT // 2))
     await anyio.sleep(301)
-    cache.store(("small",), [None] * (ROWS_LIMIT // 2))  # what is old gives way in silence
+    cache.store(("small",), [None] * (ROWS_LIMIT // 2))  # old entries are dropped silently
     cache.clear()
     assert cache.get(("small",)) is None
     assert not caplog.messages

@@ -136,8 +136,8 @@ def test_a_word_that_differs_from_a_code_in_letter_case() -> None:
     def fits(text: str) -> list[str]:
         return [entry.item.status_id for entry in matcher.fits(text)]
 
-    assert fits("web") == ["WEB", "UC_1"]  # the code of one, the name of another
-    assert (fits("EMAIL"), fits("email")) == (["EMAIL"], [])  # nobody who says so means WhatsApp
+    assert fits("web") == ["WEB", "UC_1"]  # code of one item, name of another
+    assert (fits("EMAIL"), fits("email")) == (["EMAIL"], [])  # nobody means WhatsApp by that
     assert fits("service") == ["SERVICE", "SERVICES"]
     assert fits("call") == ["CALL"]
 

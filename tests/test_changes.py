@@ -238,7 +238,7 @@ async def test_what_was_planned_is_not_said_again(assistant: Assistant, portal: 
     added = planned.structured["additions"]
     assert [item["name"] for item in added] == [f"New source {number}" for number in range(20)]
     assert [item.get("changes") for item in added] == [["after WEB"]] + [None] * 19
-    assert {step["action"] for step in planned.structured["steps"]} == {"update"}  # the others make room
+    assert {step["action"] for step in planned.structured["steps"]} == {"update"}  # the others move
     assert all(f"- add {item['statusId']}: {item['name']}" in planned.text for item in added)
     done = await assistant.call("apply_directory", entityId="SOURCE", planId=planned.structured["planId"])
     assert done.structured["counts"]["add"] == 20
@@ -340,7 +340,7 @@ async def test_two_calls_at_once_in_one_server(assistant: Assistant, portal: Por
 
     declared = (["SALE", "First"], ["SALE", "Second"])
     plans = [await assistant.call("apply_directory", entityId="DEAL_TYPE", items=lines) for lines in declared]
-    portal.order(method="crm.status.list", delay=1)  # so that both check their plans before either goes on
+    portal.order(method="crm.status.list", delay=1)  # so that both plans are checked before either is carried out
     async with anyio.create_task_group() as tasks:
         for lines, planned in zip(declared, plans, strict=True):
             tasks.start_soon(apply, lines, planned.structured["planId"])
@@ -494,7 +494,7 @@ async def test_a_directory_that_changes_while_a_person_thinks(portal: PortalInPr
         assert result.is_error
         assert "MEANWHILE (Meanwhile) was added" in getattr(result.content[0], "text", "")
         assert WRITES.isdisjoint(portal.methods_called)
-    else:  # the question has become another one, and is asked again
+    else:  # the question has changed, and is asked again
         assert len(questions) == 2
         assert codes(portal, "SOURCE")[-2:] == ["MEANWHILE", "PODCAST"]
 

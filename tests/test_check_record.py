@@ -333,7 +333,7 @@ async def test_codes_that_are_nearly_right(portal: RunningPortal, value: str, co
 async def test_a_name_of_one_and_the_code_of_another(portal: RunningPortal) -> None:
     store = portal.portal.store
     item = next(candidate for candidate in store.items.values() if candidate.status_id == "C1:UC_A1B2C3")
-    store.put(type(item)(**{**vars(item), "name": "New"}))  # what is called New here is not what has the code NEW
+    store.put(type(item)(**{**vars(item), "name": "New"}))  # the item called New here is not the one with the code NEW
     result = await check(portal, {"CATEGORY_ID": 1, "STAGE_ID": "NEW"})
     assert only(result)["outcome"] == "ambiguous"
     assert only(result)["candidates"] == ["C1:NEW (Request received)", "C1:UC_A1B2C3 (New)"]
@@ -584,7 +584,7 @@ async def test_two_batches_from_cold_and_none_when_kept(portal: RunningPortal) -
         assert portal.methods_called == ["batch", "batch"]
         wrong = await assistant.call("check_record", entity="deal", fields=fields | {"SOURCE_ID": "unicorn"})
         assert only_of(wrong, "SOURCE_ID")["outcome"] == "wrong"
-        assert portal.methods_called == ["batch", "batch", "batch"]  # past the cache, before it is called wrong
+        assert portal.methods_called == ["batch", "batch", "batch"]  # the cache is bypassed before it is called wrong
 
 
 @pytest.mark.parametrize("entity", ["Equipment rental", "177"])
@@ -621,7 +621,7 @@ async def test_what_was_added_a_moment_ago_is_not_called_wrong(portal: RunningPo
 
 @pytest.mark.parametrize("method", ["crm.deal.fields", "crm.enum.ownertype", "crm.currency.list"])
 async def test_a_portal_without_one_of_the_methods(portal: RunningPortal, method: str) -> None:
-    portal.order(method="batch", status=404, code="ERROR_METHOD_NOT_FOUND")  # then each call goes alone
+    portal.order(method="batch", status=404, code="ERROR_METHOD_NOT_FOUND")  # then each call is sent alone
     portal.order(method=method, status=404, code="ERROR_METHOD_NOT_FOUND")
     async with connect(portal, fields_kept=False) as assistant:
         result = await assistant.call("check_record", entity="deal", fields={"SOURCE_ID": "CALL", "CURRENCY_ID": "EUR"})
@@ -634,7 +634,7 @@ async def test_a_portal_that_tells_no_fields(portal: RunningPortal) -> None:
     async with connect(portal, fields_kept=False) as assistant:
         result = await assistant.call("check_record", entity="deal", fields={"SOURCE_ID": "CALL"})
         assert result.error["code"] == "CRM_ACCESS_DENIED"
-        await assistant.call("list_directories")  # which keeps that there are none
+        await assistant.call("list_directories")  # caches that there are none
         again = await assistant.call("check_record", entity="deal", fields={"SOURCE_ID": "CALL"})
         assert again.error["code"] == "CRM_ACCESS_DENIED"
 
@@ -694,7 +694,7 @@ async def test_numbers_of_any_length(portal: RunningPortal, name: str) -> None:
 
 async def test_lists_of_php_and_objects_that_are_none(portal: RunningPortal) -> None:
     assert (await check_field(portal, "UF_CRM_1727", {"1": 90, "5": "Delivery"}))["code"] == "[90, 91]"
-    correction = await check_field(portal, "UF_CRM_1727", {"90": "Delivery"})  # the ID of one and the name of another
+    correction = await check_field(portal, "UF_CRM_1727", {"90": "Delivery"})  # ID of one, name of another
     assert correction["outcome"] == "wrong"
     assert "otherwise" not in correction
 
@@ -766,7 +766,7 @@ async def _deal(portal: RunningPortal, category: int) -> str:
     return str(record["id"])
 
 
-# What the portal stores then
+# The portal's stored values
 
 
 @pytest.mark.parametrize("language", ["en", "ru"])

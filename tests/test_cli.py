@@ -463,5 +463,5 @@ def test_a_stdin_that_cannot_be_polled_does_not_spin(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(time, "sleep", rest)
     monkeypatch.setattr(os, "_exit", ended.append)
     serve._watch(0, os.getppid())  # noqa: SLF001
-    assert len(rests) == 6  # a rest for each look, and the grace
+    assert len(rests) == 6  # one sleep for each check, and the grace period
     assert ended == [0]

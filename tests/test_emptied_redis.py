@@ -69,7 +69,7 @@ async def test_the_secret_is_one_again(portal: RunningPortal, tmp_path: Path, va
     portal.portal.store.records.all = {}
     async with replicas(portal, tmp_path, valkey) as (first, second):
         anna = first.add("anna")
-        await anyio.sleep(1.5)  # until they have heard of the one that is there
+        await anyio.sleep(1.5)  # until they know of the existing one
         async with first.client(anna) as here, second.client(anna) as there:
             planned = await called(here, "apply_directory", **items)
             done = await called(there, "apply_directory", entityId="EMPLOYEES", planId=planned["planId"])

@@ -204,7 +204,7 @@ async def test_types_whose_fields_may_not_be_read_are_spoken_of_as_on_every_port
         assert used_in["PARTNER_LEVEL"] is None
         calls_before = len(portal.portal.calls)
         await assistant.call("list_directories")
-        assert len(portal.portal.calls) == calls_before  # that they are refused is kept, too
+        assert len(portal.portal.calls) == calls_before  # the refusal is cached, too
 
 
 @pytest.mark.parametrize(

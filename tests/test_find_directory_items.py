@@ -161,7 +161,7 @@ async def test_one_request_for_named_directories(portal: RunningPortal) -> None:
             "find_directory_items", queries=["won"], entityIds=["DEAL_STAGE", "source", "Deal types"]
         )
         assert result.structured["searched"] == 3
-        assert portal.methods_called == ["batch", "crm.status.entity.items"]  # a title tells its id with the list alone
+        assert portal.methods_called == ["batch", "crm.status.entity.items"]  # only the list gives the id of a title
         await assistant.call("find_directory_items", queries=["won"], entityIds=["DEAL_STAGE", "source"])
         await assistant.call("get_directory_items", entityId="SOURCE")
         assert len(portal.portal.calls) == 2
@@ -323,7 +323,7 @@ async def test_what_was_built_for_finding_is_used_until_a_directory_is_read_agai
         for _ in range(3):
             result = await assistant.call("find_directory_items", queries=["podcast"], entityIds=["SOURCE", "STATUS"])
             assert only(result)["status"] == "none"
-        assert built == 1 + 1  # and one for all others, for the named ones have nothing
+        assert built == 1 + 1  # and one for all others, as the named ones have no match
         await assistant.call("add_directory_item", entityId="SOURCE", name="Podcast")
         result = await assistant.call("find_directory_items", queries=["podcast"], entityIds=["SOURCE", "STATUS"])
         assert only(result)["status"] == "exact"

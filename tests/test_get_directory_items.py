@@ -163,16 +163,16 @@ def batched(**pages: dict[str, Any]) -> dict[str, Any]:
     [
         # No total: page by page.
         (page("A", next=1), [page("B", next=2), page("C")], "ABC"),
-        # Pages that are longer than the first: what lies between is not read twice.
+        # Pages that are longer than the first: their overlap is not read twice.
         (
             page("A", total=4, next=1),
             [batched(c0=page("B", "C", next=3), c1=page("C"), c2=page("D")), page("D")],
             "ABCD",
         ),
         (page("A", total=3, next=1), [batched(c0=page("B", "C"), c1=page("C"))], "ABC"),
-        # More than was said at first.
+        # More than the first total.
         (page("A", total=2, next=1), [page("B", next=2), page("C")], "ABC"),
-        # A page that leads back, or nowhere near.
+        # A page that points backwards, or far away.
         (page("A", total=3, next=1), [batched(c0=page("B", next=1), c1=page("C"))], None),
         (page("A", total=3, next=1), [batched(c0=page("B", next=10**9), c1=page("C"))], None),
         (page("A", total=10**30, next=10**29), [], None),

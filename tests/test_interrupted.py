@@ -148,7 +148,7 @@ def moved(portal: RunningPortal) -> set[int]:
     return {lead["id"] for lead in portal.portal.store.records.of(LEAD) if lead["sourceId"] == "WEB"}
 
 
-# The program, but a planId holds for all its processes.
+# The program, with plan ids that hold for all its processes.
 _PROGRAM = """
 import sys
 from functools import partial
@@ -625,7 +625,7 @@ def in_a_terminal(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], in
 def until(text: str | None, screen: int) -> str:
     """Output up to a text, or to the end."""
     output = ""
-    with contextlib.suppress(OSError):  # as the end of a terminal is told
+    with contextlib.suppress(OSError):  # the error at a terminal's end
         while (text is None or text not in output) and (read := os.read(screen, 4096)):
             output += read.decode(errors="replace")
     return output

@@ -78,7 +78,7 @@ def test_nothing_is_in_the_file_that_nobody_says() -> None:
 
     def used(english: str) -> bool:
         pieces = [piece for part in re.split(r"\{\w*\}", english) if (piece := part.strip(" :.,"))]
-        lowered = [pieces[0][:1].lower() + pieces[0][1:], *pieces[1:]]  # what to do begins with a small letter there
+        lowered = [pieces[0][:1].lower() + pieces[0][1:], *pieces[1:]]  # some begin with a small letter
         return all(piece in every for piece in pieces) or all(piece in every for piece in lowered)
 
     assert [english for english in RUSSIAN if not used(english)] == []

@@ -366,7 +366,7 @@ async def test_clients_that_ask_are_told_why_they_wait(limited: PortalInProcess)
     assert set(totals) == {20}
     (message,) = set(messages)
     assert message.startswith("Waiting for another try, for the last one failed: The portal, or a proxy before it, is")
-    assert reports == before  # what came from the cache was no wait
+    assert reports == before  # a cached answer needs no wait
 
 
 @pytest.mark.parametrize("state", ["in flight", "queued", "in a batch", "before another try"])
@@ -523,7 +523,7 @@ async def test_writes_are_neither_shared_nor_put_into_batches(portal_in_process:
     async with client_of(portal_in_process, plan=Plan(burst=1, per_second=1)) as client:
 
         async def add() -> None:
-            with contextlib.suppress(Bitrix24Error):  # the second finds the code taken
+            with contextlib.suppress(Bitrix24Error):  # the second call finds the code in use
                 await client.call(*ADD)
 
         async with anyio.create_task_group() as tasks:

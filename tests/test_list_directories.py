@@ -50,7 +50,7 @@ async def test_order_is_ours(portal: RunningPortal) -> None:
     """The portal's order is arbitrary; stages come first, pipelines by their numbers."""
     ids = [directory["entityId"] for directory in (await ask(portal, "list_directories")).structured["directories"]]
     assert ids[:5] == ["DEAL_STAGE", "DEAL_STAGE_1", "DEAL_STAGE_2", "DYNAMIC_177_STAGE_7", "DYNAMIC_177_STAGE_8"]
-    assert ids[-2:] == ["SOURCE", "SMART_DOCUMENT_STAGE_5"]  # whose stages are switched off
+    assert ids[-2:] == ["SOURCE", "SMART_DOCUMENT_STAGE_5"]  # its stages are switched off
 
 
 @pytest.mark.parametrize(

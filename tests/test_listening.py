@@ -67,7 +67,7 @@ async def test_a_stream_ends_with_its_persons_rights(
     team = TeamServer(portal, tmp_path, access_ttl=0.5)
     anna = team.add("anna")
     async with team.running(), team.client(anna) as client, client.listen(resource_subscriptions=[ALL]) as events:
-        await anyio.sleep(1)  # it goes on for as long as nothing is taken
+        await anyio.sleep(1)  # it goes on as long as nothing is read
         if why == "removed":
             team.people.remove("anna")
         elif why == "another token":
@@ -105,7 +105,7 @@ async def test_a_change_of_who_is_taken_out_meanwhile_is_told_as_it_is(team: Tea
         await changed(portal)
 
     async with team.running(), team.client(anna) as client, team.client(bert) as other:
-        await client.list_tools()  # or it would afterwards, to check the result
+        await client.list_tools()  # or it would later, to check the result
         async with other.listen(resource_subscriptions=[SOURCE]) as events:
             state.changed = taken_out  # type: ignore[method-assign, assignment]
             result = await called(client, "add_directory_item", entityId="SOURCE", name="Fax")

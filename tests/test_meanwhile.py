@@ -161,7 +161,7 @@ async def test_all_pages_are_read_again_after_a_change(portal: PortalInProcess) 
     for index in range(150):
         store.put(replace(item(portal, "WEB"), id=1000 + index, status_id=f"L{index}", name=f"L{index}", sort=1000))
     portal.order(method="crm.status.update", delay=3)
-    late = iter([False, True])  # the second one, which somebody else reads
+    late = iter([False, True])  # the second page, which another call reads
     answering_late(portal, lambda path: "/batch" in path and next(late, False), 8)
     async with connect(portal, allow_writes=True) as assistant, anyio.create_task_group() as tasks:
 

@@ -504,7 +504,7 @@ async def test_a_call_that_is_cancelled_loses_nothing(portal: PortalInProcess, t
             tasks.start_soon(partial(assistant.call, TOOL, **again))
             await anyio.sleep(4)
             tasks.cancel_scope.cancel()
-        await anyio.sleep(5)  # what has left is waited for
+        await anyio.sleep(5)  # requests under way are waited for
         moved = sources(portal).count("WEB")
         assert 0 < moved < 100
         lines = [json.loads(line) for line in log.read_text().splitlines()]

@@ -358,7 +358,7 @@ async def test_what_stood_there_at_the_same_time_is_not_known(deals: PortalInPro
     ]
 
 
-# Codes as records carry them
+# Codes in the spelling of records
 
 
 async def test_a_code_that_is_a_name_too_is_asked_about(portal: PortalInProcess) -> None:
@@ -384,7 +384,7 @@ async def test_an_orphan_is_shown_as_it_is_stored(portal: PortalInProcess) -> No
     assert sources(portal).count("CALL") == 3
 
 
-# What undo says
+# Messages of undo
 
 
 async def test_undo_tells_apart_what_it_finds(portal: PortalInProcess, tmp_path: Path) -> None:

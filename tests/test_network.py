@@ -150,7 +150,7 @@ async def test_an_endless_slow_drip_ends_with_the_timeout() -> None:
     with raw_server(drip) as (url, requests):
         result = await ask(url, "list_directories", timeout=0.6)
         assert result.error["code"] == "TIMEOUT"
-    assert len(requests) <= 2  # the thread that dripped is done: its connection was closed
+    assert len(requests) <= 2  # the server's thread has ended: its connection was closed
 
 
 async def test_a_huge_answer_is_refused_while_it_streams_in() -> None:
@@ -168,7 +168,7 @@ async def test_a_huge_answer_is_refused_while_it_streams_in() -> None:
     assert result.error["code"] == "ANSWER_TOO_LARGE"
     assert not result.error["retryable"]
     assert len(requests) == 1
-    assert sent < 40 * 2**20  # ten were read, the rest is what sockets hold
+    assert sent < 40 * 2**20  # ten were read, the rest is in socket buffers
 
 
 async def test_a_huge_answer_that_was_packed_small() -> None:

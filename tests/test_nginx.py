@@ -205,8 +205,8 @@ async def test_no_call_is_lost_while_replicas_are_stopped_started_and_replaced(s
                 await site.stop_replica(second)
                 site.forget("127.0.0.2")
                 second = await site.start_replica("127.0.0.3")
-                await anyio.sleep(3)  # until nginx has asked for the names again
-                await site.stop_replica(first)  # so that the new address is all there is
+                await anyio.sleep(3)  # until nginx has resolved the names again
+                await site.stop_replica(first)  # so that only the new address is left
                 at_the_new_one = len(answers)
                 while len(answers) < at_the_new_one + 20:  # noqa: ASYNC110
                     await anyio.sleep(0.05)
@@ -233,7 +233,7 @@ async def test_a_change_whose_replica_dies_is_not_sent_to_the_other(site: Site, 
             change = calling("add_directory_item", entityId="SOURCE", name="Fair")
             with pytest.raises(httpx.RemoteProtocolError):  # its answer had begun
                 pytest.fail((await client.post("/mcp", json=change)).text)
-            await site.reached(client)  # by way of the other
+            await site.reached(client)  # through the other replica
     assert len(made) == 1
 
 

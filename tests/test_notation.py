@@ -191,7 +191,7 @@ PRINTED = sorted(
         ).splitlines()
     }
 )
-# Also what stands behind the code in them.
+# Also the texts behind the code.
 NAMES = st.sampled_from(PRINTED + [line.partition(": ")[2] for line in PRINTED]) | TEXTS
 
 

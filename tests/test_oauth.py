@@ -81,7 +81,7 @@ async def test_an_expired_token_is_refreshed_and_the_call_repeated(
 ) -> None:
     portal.order(times=1, code=code)
     assert not (await ask(authorised, "get_directory_items", entityId="SOURCE")).is_error
-    assert portal.methods_called.count("crm.status.entity.items") in (1, 2)  # or the fields' batch met the fault
+    assert portal.methods_called.count("crm.status.entity.items") in (1, 2)  # or the fields' batch got the fault
     assert portal.portal.oauth.issued == 2
     tokens = authorised.file.read()
     assert tokens is not None
@@ -139,7 +139,7 @@ async def test_a_batch_that_expires_is_repeated(portal: RunningPortal, authorise
                 tasks.start_soon(call, entity_id)
     assert sorted(answered) == ["INDUSTRY", "SOURCE", "STATUS"]
     assert portal.portal.oauth.issued == 2
-    # The refused batch; then, as a place is free by the time the refresh is through, one alone and the rest together.
+    # The refused batch; by the end of the refresh a slot is free, so one call goes alone and the rest together.
     assert portal.methods_called[:2] == ["scope", "batch"]
     assert portal.methods_called.count("batch") == 2
 
@@ -177,7 +177,7 @@ async def test_a_refresh_token_in_the_file_wins_over_an_older_one_in_the_environ
     portal: RunningPortal, pair: dict[str, str]
 ) -> None:
     portal.portal.oauth.expire_access_tokens()
-    for _ in range(3):  # each time a new process with the same environment; the first refresh kills its token
+    for _ in range(3):  # a new process each time, with the same environment; the first refresh revokes its token
         portal.portal.oauth.expire_access_tokens()
         assert not (await ask(application(portal, **pair), "list_directories")).is_error
     assert portal.portal.oauth.issued == 4

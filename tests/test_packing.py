@@ -157,7 +157,7 @@ def test_the_form_asks_for_a_webhook_that_is_kept_secret_and_writes_are_off() ->
     environment = manifest["server"]["mcp_config"]["env"]
     assert {*environment} <= SETTINGS
     assert {value[len("${user_config.") : -1] for value in environment.values()} == {*user_config}
-    assert "default" in user_config["plan"]  # a form that is left empty would not replace the variable
+    assert "default" in user_config["plan"]  # an empty form field would not replace the variable
 
 
 @pytest.mark.slow
@@ -165,7 +165,7 @@ def test_the_bundle_starts_from_its_own_folder(built: Path, tmp_path: Path) -> N
     folder = tmp_path / "bundle"
     with zipfile.ZipFile(built) as archive:
         archive.extractall(folder)
-    own = folder / "server" / "bitrix24_directories" / "__init__.py"  # and not the package that is installed here
+    own = folder / "server" / "bitrix24_directories" / "__init__.py"  # not the package that is installed here
     own.write_text(own.read_text(encoding="utf-8").replace(__version__, f"{__version__}+bundle"), encoding="utf-8")
     with subprocess.Popen(
         [sys.executable, "server/main.py"], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE

@@ -127,7 +127,7 @@ async def test_the_number_alone_if_the_user_may_not_see_the_names() -> None:
         assert "stages for deal.STAGE_ID, pipeline 1, start C1:NEW" in result.text
         requests = len(portal.portal.calls)
         await assistant.call("list_directories")
-        assert len(portal.portal.calls) == requests  # a refusal is kept as a good answer is
+        assert len(portal.portal.calls) == requests  # a refusal is cached like a good answer
         checked = await assistant.call("check_record", entity="deal", fields={"CATEGORY_ID": 1, "STAGE_ID": "C1:NEW"})
         assert checked.text.startswith("deal in pipeline 1")
 

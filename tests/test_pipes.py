@@ -74,7 +74,7 @@ async def test_a_line_far_longer_than_a_pipe_holds_passes_both_ways(blocking: bo
 
 async def test_what_nobody_reads_holds_up_nothing_else() -> None:
     reading, writing = os.pipe()
-    with anyio.move_on_after(0.05) as limit:  # it would never be reached if the loop were blocked
+    with anyio.move_on_after(0.05) as limit:  # not reached if the loop is blocked
         await Outgoing(writing).write("x" * 2**20)
     assert limit.cancelled_caught
     os.close(reading)

@@ -113,7 +113,7 @@ def test_declared_items_stand_in_the_declared_order(data: st.DataObject) -> None
     items = read(store, entity_id)
     order = data.draw(st.permutations([item.status_id for item in items]))
     plan = Planner(entity_id, items).declare(order)
-    assume(not any(step.why for step in plan.steps))  # a stage that cannot stand there
+    assume(not any(step.why for step in plan.steps))  # a stage that is not allowed there
     carry_out(store, plan)
     assert [item.status_id for item in read(store, entity_id)] == order
 
@@ -143,7 +143,7 @@ def test_single_changes_of_any_directory(data: st.DataObject) -> None:
     stages = {item.status_id: item.semantics for item in items}
     if not any(semantics == "success" for semantics in stages.values()):
         assert order == was
-    else:  # stages in progress that stood after the winning one may have been put before it
+    else:  # stages in progress behind the winning one may have been moved before it
         assert [code for code in order if stages[code] != "process"] == [
             code for code in was if stages[code] != "process"
         ]

@@ -70,7 +70,7 @@ def fields_of(portal: RunningPortal, number: int, **params: Any) -> dict[str, Va
 )
 def test_fields_of_directories(portal: RunningPortal, number: int, name: str, old: str, directory: str) -> None:
     row = fields_of(portal, number)[name]
-    upper = {"stageId": "STAGE_ID", "typeId": "TYPE_ID"}.get(name, old)  # not always what the old methods call it
+    upper = {"stageId": "STAGE_ID", "typeId": "TYPE_ID"}.get(name, old)  # not always the name in the old methods
     assert (row["type"], row["upperName"], row["statusType"]) == ("crm_status", upper, directory)
     if number < INVOICE:
         kind = {1: "lead", 2: "deal", 3: "contact", 4: "company", 7: "quote"}[number]
@@ -148,7 +148,7 @@ def test_lists_and_filters(portal: RunningPortal) -> None:
     assert len(rest) == 20
     assert "next" not in body
     uncounted, body = list_items(portal, start=-1, filter={">id": everything[-1]["id"]}, select=["id"])
-    assert body["total"] == 0  # means nothing
+    assert body["total"] == 0  # has no meaning
     assert list(uncounted[0]) == ["id"]
     won, body = list_items(portal, filter={"categoryId": 1, "@stageId": ["C1:WON", "C1:LOSE"]})
     assert {item["stageId"] for item in won} <= {"C1:WON", "C1:LOSE"}
@@ -170,7 +170,7 @@ def test_records_whose_code_no_directory_has(portal: RunningPortal) -> None:
         assert body["total"] == len(items)
         names += [item["sourceId"] for item in items]
     assert {"website", "16|WZ_C64E"} & {*names}
-    assert "Call " not in names  # hides behind CALL
+    assert "Call " not in names  # is sorted behind CALL
     stored = {values["sourceId"] for values in portal.portal.store.records.of(DEAL)}
     assert {code for code in stored if code} - {*codes}
 

@@ -25,7 +25,7 @@ TAKEN = "The specified status ID already exists."
 SQL = "SQL query error!"
 RUSSIAN = "Код стадии слишком длинный."
 
-# HTTP status | code | description | what is certain
+# HTTP status | code | description | certain facts
 ERRORS: list[tuple[int, str, str, tuple[bool, bool]]] = [
     (400, "", RUSSIAN, REFUSED),
     (400, RUSSIAN, "", REFUSED),

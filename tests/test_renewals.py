@@ -44,7 +44,7 @@ async def test_a_full_disk_is_noticed_before_the_refresh_token_is_spent(
         result = await Assistant(client).call("list_directories")
     assert result.error["code"] == "TOKENS_NOT_KEPT"
     assert portal.portal.oauth.accepts_refresh_token(pair["refresh_token"])
-    assert not (await ask(application(portal, **pair), "list_directories")).is_error  # with room again
+    assert not (await ask(application(portal, **pair), "list_directories")).is_error  # with free space again
 
 
 @posix
@@ -87,7 +87,7 @@ async def test_a_damaged_file_says_the_way_out(portal: RunningPortal, pair: dict
     result = await ask(app, "list_directories")
     assert (result.error["code"], result.error["category"]) == ("TOKENS_DAMAGED", "configuration")
     assert "bitrix24-directories-mcp login" in result.text
-    # With tokens of another origin it mends itself.
+    # With tokens of another origin it recovers.
     portal.portal.oauth.expire_access_tokens()
     assert not (await ask(application(portal, **pair), "list_directories")).is_error
     assert app.file.read() is not None
@@ -191,12 +191,12 @@ async def test_the_pause_grows_and_ends(monkeypatch: pytest.MonkeyPatch) -> None
     gaps = [after - before for before, after in pairwise(made[2:])]
     assert gaps[:6] == [60, 120, 240, 480, 960, 1800]
     assert set(gaps[6:]) == {1800}
-    now += 3600  # as long as a token lives: this renewal is nothing to wonder at, and the next ones are not either
+    now += 3600  # a token's lifetime: this renewal is normal, and so are the next ones
     made.clear()
     for _ in range(5):
         await renewals.renew(order)
     assert len(made) == renewal.AT_ONCE
-    now -= 10**6  # a clock that was put back
+    now -= 10**6  # a clock that was set back
     await renewals.renew(order)
     assert len(made) == renewal.AT_ONCE
     now += renewal.FIRST_PAUSE

@@ -349,7 +349,7 @@ async def test_a_turn_of_a_replica_that_has_died_is_given_on(valkey: Valkey, mon
     async with alive.running():
         async with dead.running():
             await dead.turn("SOURCE").__aenter__()
-        started = anyio.current_time()  # nobody renews it any more
+        started = anyio.current_time()  # no process renews it any more
         async with alive.turn("SOURCE"):
             assert anyio.current_time() - started < 2
 

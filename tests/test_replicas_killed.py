@@ -27,7 +27,7 @@ __all__ = ["valkey"]
 
 pytestmark = pytest.mark.slow
 
-# The program, but a lock is free sooner after its holder's death: nobody should have to wait for that in a test.
+# The program, with a lock that is free sooner after its holder's death, so that the test is fast.
 _SERVE = """
 from bitrix24_directories.state import in_redis
 in_redis._TURN_SECONDS = 2.0
@@ -131,7 +131,7 @@ async def test_a_merge_whose_replica_dies_is_finished_by_the_other(
             assert 0 < plan["left"] < 120
             done = await called(there, "merge_directory_items", **merge, planId=plan["planId"])
             assert (done["status"], done["left"]) == ("done", 0)
-            assert plan["left"] < done["moved"] <= 120  # with what the other told before it died
+            assert plan["left"] < done["moved"] <= 120  # including the last report before the other died
     assert len(made) == len(set(made)) == 120
     assert {record["sourceId"] for record in records.of(1)} == {"WEB"}
     assert "EMAIL" not in [item.status_id for item in portal.portal.store.of("SOURCE")]

@@ -147,7 +147,7 @@ def test_a_directory_that_cannot_be_read(configured: RunningPortal, capsys: Outp
         assert main(["report", "SOURCE", "COMPANY_TYPE", *shape]) == 2
         printed = capsys.readouterr().out
         assert part in printed
-        assert "HTTP 200" in printed or "--json" in shape  # with what Bitrix24 called it, not in our words alone
+        assert "HTTP 200" in printed or "--json" in shape  # with Bitrix24's name for it, not only with ours
 
 
 SEPARATORS = ",;\t|\n"

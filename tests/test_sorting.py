@@ -41,7 +41,7 @@ def test_any_order_is_kept_and_stays(numbers: list[int | None]) -> None:
     keys = [(sort, index) for index, sort in enumerate(sorts)]
     assert keys == sorted(keys)
     new = {index for index, pair in enumerate(order) if pair is None or sorts[index] != pair[0]}
-    for index in new:  # a number of ours is never shared: the portal's order of equals is its own
+    for index in new:  # our numbers are never shared: the portal's order of equal ones is its own
         assert sorts.count(sorts[index]) == 1
     again: Order = [(sort, index + 1) for index, sort in enumerate(sorts)]
     assert sorts_for(again) == sorts

@@ -19,7 +19,7 @@ from mcp_types import ElicitResult
 
 from support import ADMIN_SECRET, Assistant, RunningPortal, clean_environment, spawned
 
-ENDS_WITHIN_SECONDS = 2  # what the README promises
+ENDS_WITHIN_SECONDS = 2  # as the README promises
 HANDSHAKE: list[dict[str, Any]] = [
     {
         "id": 0,
@@ -160,7 +160,7 @@ def test_no_secret_is_written_anywhere_even_at_debug_level(portal: RunningPortal
     server.close()
 
     logged = server.errors.read_text(encoding="utf-8")
-    assert "HTTP Request: POST http://127.0.0.1" in logged  # the log holds what could have leaked
+    assert "HTTP Request: POST http://127.0.0.1" in logged  # the log has the lines that could have leaked
     assert ADMIN_SECRET not in logged
     assert ADMIN_SECRET.encode() not in server.written
 

@@ -91,7 +91,7 @@ def test_code_in_the_working_directory_never_runs(portal: RunningPortal, hostile
             check=False,
         )
         assert (done.returncode, done.stderr) == (0, "")
-    assert portal.portal.oauth.issued == 4  # three first pairs, and the one renewal
+    assert portal.portal.oauth.issued == 4  # three new pairs, and the one renewal
     assert not (hostile_folder.parent / "taken over").exists()
 
 
@@ -138,7 +138,7 @@ def test_the_named_file_of_settings_is_read(
     monkeypatch.setenv("BITRIX24_ENV_FILE", str(file))
     assert main(command) == 0
     monkeypatch.setenv("BITRIX24_WEBHOOK_URL", "https://portal.invalid/rest/1/abcdefgh12/")
-    assert main(command) == 1  # the environment wins
+    assert main(command) == 1  # the environment has priority
 
 
 @pytest.mark.slow
@@ -147,7 +147,7 @@ def test_serving_does_not_pay_for_what_only_a_report_needs(tmp_path: Path) -> No
     command = [sys.executable, "-X", "importtime", "-m", "bitrix24_directories", "--demo"]
     served = subprocess.run(command, stdin=subprocess.DEVNULL, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "mcp.server.mcpserver" in served.stderr
-    assert "rich._extension" not in served.stderr  # what comes with the package itself
+    assert "rich._extension" not in served.stderr  # loaded with rich itself
 
 
 @pytest.mark.slow

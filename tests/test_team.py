@@ -147,7 +147,7 @@ async def test_what_is_the_portals_is_read_once_for_all_who_see_the_same(team: T
         for _ in range(3):
             async with team.client(bert) as client:
                 assert (await called(client, "get_directory_items", **STAGES))["total"] == 8
-        assert team.portal.methods_called == ["batch"]  # whether he may read, once
+        assert team.portal.methods_called == ["batch"]  # a check of his access, once
         assert "crm.status.entity.items" not in str(team.portal.portal.calls)
 
 
@@ -297,8 +297,8 @@ async def test_list_says_when_people_called_last(
     assert set((await anyio.to_thread.run_sync(last_seen)).values()) == {"not seen yet"}
     async with team.running(), team.client(token) as client:
         await called(client, "get_directory_items", **STAGES)
-    assert (await anyio.to_thread.run_sync(last_seen))["bert"].startswith("last seen 20")  # kept at the end, too
-    seen_file.write_text(json.dumps({"anna": 1.0}))  # somebody of the same name, before
+    assert (await anyio.to_thread.run_sync(last_seen))["bert"].startswith("last seen 20")  # stored at the end, too
+    seen_file.write_text(json.dumps({"anna": 1.0}))  # an earlier person of the same name
     assert (await anyio.to_thread.run_sync(last_seen))["anna"] == "not seen yet"
 
 

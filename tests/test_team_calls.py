@@ -179,7 +179,7 @@ async def test_where_all_wait_that_may_the_newest_of_whoever_has_most_gives_way(
                 for number in range(calls):
                     tasks.start_soon(worked.call, name, number)
                     await anyio.sleep(0.001)
-            assert worked.refused == ["anna4", "anna3", "bert1"]  # who would have more than anna then
+            assert worked.refused == ["anna4", "anna3", "bert1"]  # he would have more than anna then
             worked.end.set()
 
 

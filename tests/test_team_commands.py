@@ -242,7 +242,7 @@ def test_a_file_that_is_too_large_loses_nobody(people: Path, capsys: pytest.Capt
     for command in (["add", "bert"], ["remove", "anna"], ["list"]):
         assert run(capsys, "person", *command) == (1, "", f"{people} has more than 10 MiB\n")
     assert people.read_bytes() == content
-    people.write_bytes(content[-(10 * 2**20 - 9) :])  # which one more would make too large
+    people.write_bytes(content[-(10 * 2**20 - 9) :])  # one more person would make it too large
     assert run(capsys, "person", "add", "bert") == (1, "", f"{people} cannot be written (File too large)\n")
     assert len(people.read_bytes()) == 10 * 2**20 - 9
 
@@ -258,7 +258,7 @@ def test_a_link_is_not_replaced(
     assert (code, message) == (1, f"{people} is a link: BITRIX24_PEOPLE has to name the file itself\n")
     assert people.is_symlink()
     assert run(capsys, "person", "list")[0] == 0
-    monkeypatch.setattr(Path, "is_symlink", lambda _: False)  # as if it came a moment later
+    monkeypatch.setattr(Path, "is_symlink", lambda _: False)  # as if the link came a moment later
     assert run(capsys, "person", "remove", "anna")[0] == 1
     monkeypatch.undo()
     assert people.is_symlink()

@@ -129,7 +129,7 @@ async def test_who_does_not_read_the_answers_is_not_waited_for(
 
         async def shout() -> None:
             with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
-                async with connected(team, times * request):  # which receives nothing before all of it is sent
+                async with connected(team, times * request):  # it receives nothing before all of it is sent
                     await anyio.sleep_forever()
 
         tasks.start_soon(shout)
@@ -177,7 +177,7 @@ async def test_where_no_more_connections_fit_the_longest_unused_gives_way(
         async def ask() -> None:
             assert (await called(client, "get_directory_items", **STAGES))["total"] == 8
 
-        tasks.start_soon(ask)  # one that works is not closed, however long
+        tasks.start_soon(ask)  # a working connection is not closed, however long it lasts
         await anyio.sleep(0.2)
         first = await idle.enter_async_context(connected(team, HALF))
         for _ in range(60):
@@ -187,7 +187,7 @@ async def test_where_no_more_connections_fit_the_longest_unused_gives_way(
         assert team.http is not None
         assert len(team.http.server_state.connections) <= 20
     full = [record for record in caplog.records if "no more fit" in record.getMessage()]
-    assert len(full) == 1  # one line, although it was so 40 times
+    assert len(full) == 1  # one line for 40 times
 
 
 async def test_the_work_for_strangers_leaves_room_for_the_others(
@@ -305,7 +305,7 @@ async def test_requests_that_are_on_their_way_when_the_server_ends_are_answered(
             with socket.create_connection((host, int(port))) as not_accepted:
                 not_accepted.sendall(request)
                 async with anyio.create_task_group() as ending:
-                    ending.start_soon(team.end)  # what was connected without the event loop cannot be accepted by now
+                    ending.start_soon(team.end)  # connections made without the event loop cannot be accepted by now
                     await anyio.wait_all_tasks_blocked()
                     for stream in (open_before, keep_alive):
                         await stream.send(request)
@@ -320,6 +320,6 @@ async def test_requests_that_are_on_their_way_when_the_server_ends_are_answered(
 def test_half_of_the_descriptors_are_for_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     assert door.descriptors() > 0
     monkeypatch.setattr("bitrix24_directories.team.serving.descriptors", lambda: 256)
-    nothing: Any = None  # that it would serve
+    nothing: Any = None  # the application to serve
     server = HttpServer(nothing, nothing)
     assert server.config.backlog == 32

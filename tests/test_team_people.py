@@ -239,7 +239,7 @@ def test_root_keeps_owner_group_and_mode(
     """Otherwise the server could not read the file any more, nor its user change it."""
     path, lock = folder_of_a_user / "people.jsonl", folder_of_a_user / "people.jsonl.lock"
     monkeypatch.setenv("BITRIX24_PEOPLE", str(path))
-    assert main(["person", "add", "anna"]) == 0  # a new file is the folder's owner's
+    assert main(["person", "add", "anna"]) == 0  # a new file belongs to the folder's owner
     assert (path.stat().st_uid, path.stat().st_mode & 0o777) == (USER, 0o600)
     os.chown(path, USER, USER - 1)
     path.chmod(0o400)

@@ -149,7 +149,7 @@ async def _read_again() -> None:
         request, *rest = await ask("SOURCE", "INDUSTRY")
         assert all(name in request for name in ("SOURCE", "INDUSTRY", "HONORIFIC"))
         assert "EMPLOYEES" not in request  # nobody has asked for it again
-        assert not any("SOURCE" in other or "INDUSTRY" in other for other in rest)  # but fields
+        assert not any("SOURCE" in other or "INDUSTRY" in other for other in rest)  # except for fields
         portal.refuse_in_batch = {}
         await anyio.sleep(FAILURE_SECONDS)
         assert await ask("HONORIFIC") == ["{'entityId': 'HONORIFIC'}"]

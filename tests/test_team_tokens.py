@@ -223,7 +223,7 @@ async def test_made_up_keys_cost_the_provider_one_request_in_ten_seconds(
     assert keys.requests == 1
     monkeypatch.setattr(team_keys, "ASKED_EVERY", 0)
     keys.body = json.dumps({"keys": [published(OTHER, "2")]}).encode()
-    assert await tokens.verify(signed(OTHER, kid="2")) is not None  # once that time is over, new ones are found
+    assert await tokens.verify(signed(OTHER, kid="2")) is not None  # after that time, new keys are found
     assert await tokens.verify(signed()) is None
 
 

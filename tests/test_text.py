@@ -50,7 +50,7 @@ SMUGGLED = [
     (f"👨{ZWJ}{ZWJ}👩", "👨👩"),
     (f"❤{AS_PICTURE}{AS_TEXT}", HEART),
     (AS_PICTURE, ""),
-    ("🏴\U000e0067\U000e0062\U000e007f", "🏴"),  # tags, which whole sentences have been hidden in
+    ("🏴\U000e0067\U000e0062\U000e007f", "🏴"),  # tags, in which whole sentences have been hidden
     ("\u202ea\ue000b\u00adc", "abc"),
 ]
 CHARACTERS = st.sampled_from([ZWNJ, ZWJ, AS_TEXT, AS_PICTURE, "\u200b", "\u061c", *"aж1 …\n👨👩❤🏽می۲क\u094dष\u20e3"])

@@ -125,7 +125,7 @@ def test_what_was_put_back_is_not_put_back_again(people: RunningPortal, capsys: 
     records(people, LEAD)[0]["sourceId"] = "website"
     run(capsys, "merge", "SOURCE", "website", "--into", "WEB", "--log", "log", "--yes")
     run(capsys, "undo", "log", "--yes")
-    records(people, LEAD)[0]["sourceId"] = "WEB"  # by somebody, who means it
+    records(people, LEAD)[0]["sourceId"] = "WEB"  # by somebody, on purpose
     run(capsys, "undo", "log", "--yes")
     assert records(people, LEAD)[0]["sourceId"] == "WEB"
 

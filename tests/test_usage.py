@@ -154,7 +154,7 @@ async def test_what_nobody_can_count_is_not_called_unused(portal: RunningPortal)
 
 
 async def test_types_that_the_user_may_not_read(portal: RunningPortal) -> None:
-    portal.order(method="batch", status=404, code="ERROR_METHOD_NOT_FOUND")  # then each count goes alone
+    portal.order(method="batch", status=404, code="ERROR_METHOD_NOT_FOUND")  # then each count is sent alone
     portal.order(method="crm.item.list", times=2, code="", description="Access denied.")
     result = await usage(portal, "EMPLOYEES")
     assert result.structured["partial"]

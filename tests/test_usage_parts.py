@@ -89,7 +89,7 @@ async def test_many_items_that_are_all_in_use(counted: Any, number: int, entity_
         assert counts == sorted(counts, reverse=True)
         assert (result.structured["inUse"], result.structured["unused"]) == (whole, 0)
         assert f"{whole} codes in use, 0 unused" in result.text.splitlines()[0]
-    assert tokens(first.structured) > STRUCTURED / 4  # the room is used
+    assert tokens(first.structured) > STRUCTURED / 4  # the limit is nearly used up
     assert first.structured["more"] == whole - len(first.structured["items"])
     assert second.structured["items"][0]["count"] <= first.structured["items"][-1]["count"]
     assert f"{first.structured['more']} more are not shown: go on with after={last}" in first.text
@@ -108,7 +108,7 @@ async def through(assistant: Assistant, entity_id: str) -> list[dict[str, Any]]:
     return items
 
 
-# The portal cuts a code at its first colon, so that two might become one.
+# The portal cuts a code at its first colon, so two might become one.
 CODES = st.text(st.characters(exclude_characters=":", exclude_categories=["Cs"]), min_size=1, max_size=50)
 CODES = CODES.filter(str.strip)
 

@@ -75,7 +75,7 @@ class Client:
         if self.npm:
             interpreter = "node" if self.script.endswith(".mjs") else sys.executable
         for file in ("steps.py", "steps.mjs", self.script):
-            shutil.copy(HERE / file, self.folder)  # JavaScript finds its packages beside itself
+            shutil.copy(HERE / file, self.folder)  # JavaScript looks for packages next to the script
         environment = {name: value for name, value in os.environ.items() if not name.startswith("BITRIX24_")}
         done = subprocess.run(
             [interpreter, self.script, *SERVER],

@@ -78,7 +78,7 @@ def make_base(folder: Path) -> None:
     container = run("buildah", "from", "scratch")
     run("buildah", "add", "--quiet", container, str(archive), "/")
     run("buildah", "run", container, "ln", "-sf", "python3", "/usr/bin/python")
-    run("buildah", "copy", "--quiet", container, AUTHORITIES, AUTHORITIES)  # a machine may have some of its own
+    run("buildah", "copy", "--quiet", container, AUTHORITIES, AUTHORITIES)  # a machine may have more of them
     run("buildah", "config", "--env", f"PIP_CERT={AUTHORITIES}", container)
     run("buildah", "commit", "--quiet", "--rm", container, BASE)
 

@@ -93,7 +93,7 @@ def started_from(folder: Path, bin_folder: Path) -> None:
         server.stdin.flush()
         answers = [json.loads(server.stdout.readline()) for _ in range(2)]
         names = [tool["name"] for tool in answers[1]["result"]["tools"]]
-        assert len(names) == 5, names  # those that read
+        assert len(names) == 5, names  # the read tools
     assert server.returncode == 0
     print(f"The bundle starts and lists {', '.join(names)}.")
 

@@ -65,7 +65,7 @@ class Host:
 
     async def show(self, result: dict[str, Any], **arguments: Any) -> None:
         await self.page.evaluate("([given, result]) => show_result(given, result)", [arguments, result])
-        await self.frame.wait_for_selector("main > *")  # what is shown later takes its place at once
+        await self.frame.wait_for_selector("main > *")  # later results then replace the first at once
 
     async def show_call(self, tool: str, **arguments: Any) -> dict[str, Any]:
         """Call a tool, and show its result."""
@@ -181,7 +181,7 @@ async def test_usage(demo: PortalInProcess, theme: str, width: int) -> None:
 async def test_plan(demo: PortalInProcess, theme: str, width: int) -> None:
     deals = demo.portal.store.records.all
     for key in [key for key, deal in deals.items() if key[0] == 2 and deal["stageId"] in ("APOLOGY", "FINAL_INVOICE")]:
-        del deals[key]  # else these stages would stay
+        del deals[key]  # otherwise these stages would remain
     async with hosting(demo, width) as host:
         await host.open(theme=theme)
         await host.show_call("apply_directory", entityId="DEAL_STAGE", items=PLAN)
