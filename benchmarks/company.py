@@ -35,7 +35,7 @@ from bitrix24_directories.team.team import Team
 
 sys.path.append(str(HERE.parent / "tests"))
 from support import PortalHost, RunningPortal, VirtualClockLoop, serve_http
-from team_support import ACCEPT, TeamServer, called_by, calling
+from team_support import ACCEPT, TeamServer, call_tool_as, tool_call
 
 DIRECTORIES = ["DEAL_STAGE", "SOURCE", "STATUS", "DEAL_TYPE", "INDUSTRY", "CONTACT_TYPE", "COMPANY_TYPE", "HONORIFIC"]
 RARE = ["DEAL_STAGE_1", "DEAL_STAGE_2", "QUOTE_STATUS", "EMPLOYEES", "DYNAMIC_177_STAGE_7", "SMART_INVOICE_STAGE_3"]
@@ -128,7 +128,7 @@ async def at_once(team: TeamServer) -> tuple[list[float], int]:
             nonlocal refused
             arguments = {"entityId": DIRECTORIES[number % len(DIRECTORIES)], "fresh": bool(number % 2)}
             started = anyio.current_time()
-            answer = await http.post(f"{team.url}/mcp", json=calling("get_directory_items", **arguments))
+            answer = await http.post(f"{team.url}/mcp", json=tool_call("get_directory_items", **arguments))
             refused += answer.status_code != 200 or '"isError":false' not in answer.text
             waits.append(anyio.current_time() - started)
 
@@ -197,7 +197,7 @@ async def call(
     morning: Morning,
 ) -> None:
     started = anyio.current_time()
-    result = await called_by(server, person, tool, **arguments)
+    result = await call_tool_as(server, person, tool, **arguments)
     morning.calls += 1
     morning.errors += bool(result.is_error)
     if waits is not None:

@@ -22,12 +22,12 @@ from support import Assistant, PortalInProcess, connect
 def context() -> Iterator[Figure]:
     logging.disable()  # silences the audit log of the changes
     try:
-        yield from asyncio.run(_measured())
+        yield from asyncio.run(_measure())
     finally:
         logging.disable(logging.NOTSET)
 
 
-async def _measured() -> list[Figure]:
+async def _measure() -> list[Figure]:
     portal = PortalInProcess(_large())
     async with connect(portal, allow_writes=True) as assistant:
         return [*await _read(assistant), *await _changed(assistant)]

@@ -47,22 +47,22 @@ def portal(*options: str, program: str = "portal.py") -> Iterator[str]:
         process.terminate()
 
 
-def in_turns(rounds: int, *measures: Callable[[], float]) -> list[tuple[float, ...]]:
+def measure_in_turns(rounds: int, *measures: Callable[[], float]) -> list[tuple[float, ...]]:
     """Results of each measure, taken in turns so that other load affects all alike."""
     taken = [[measure() for measure in measures] for _ in range(rounds)]
     return list(zip(*taken, strict=True))
 
 
-def side_by_side(rounds: int, *measures: Callable[[], float]) -> list[float]:
+def medians(rounds: int, *measures: Callable[[], float]) -> list[float]:
     """The median of each measure, taken in turns."""
-    return [statistics.median(column) for column in in_turns(rounds, *measures)]
+    return [statistics.median(column) for column in measure_in_turns(rounds, *measures)]
 
 
 def percentile99(taken: Sequence[float]) -> float:
     return statistics.quantiles(taken, n=100)[-1]
 
 
-def called(webhook: str) -> int:
+def call_count(webhook: str) -> int:
     """Number of REST calls that the portal has had."""
     calls: int = httpx.get(f"{webhook.partition('/rest/')[0]}/demo/calls").json()["calls"]
     return calls

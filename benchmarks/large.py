@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from figures import Figure, called, portal
+from figures import Figure, call_count, portal
 
 TIMES = 50
 MERGE = ("merge", "SOURCE", "EMAIL", "--into", "WEB", "--yes", "--log")
@@ -35,13 +35,13 @@ sys.exit(os.waitstatus_to_exitcode(status))
 def report() -> Iterator[Figure]:
     """Run a report as a process, with memory of its own, under the portal's limit."""
     with portal("large", "limited") as webhook:
-        before = called(webhook)
+        before = call_count(webhook)
         started = time.perf_counter()
         command, environment = _program(webhook, "report", "--csv", plan="standard")
         measured = [sys.executable, "-c", _MEASURED, *command]
         ended = subprocess.run(measured, env=environment, capture_output=True, text=True, check=False)
         seconds = time.perf_counter() - started
-        requests = called(webhook) - before
+        requests = call_count(webhook) - before
         assert ended.returncode == 1, "records hold codes that no directory has"
         counts, memory = len(ended.stdout.splitlines()), int(ended.stderr.splitlines()[-1])
     yield Figure("a report on 100,000 records over 40 directories at burst 50, 2/s: HTTP requests", requests, 50)
@@ -54,9 +54,9 @@ def merging() -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         log = str(Path(folder) / "log")
         with portal("merged") as webhook:
-            before, started = called(webhook), time.perf_counter()
+            before, started = call_count(webhook), time.perf_counter()
             assert _run(webhook, *MERGE, log).wait() == 0
-            undisturbed, requests = time.perf_counter() - started, called(webhook) - before
+            undisturbed, requests = time.perf_counter() - started, call_count(webhook) - before
         yield Figure("merging 10,000 records: HTTP requests", requests, 250)
         yield Figure("the same without a limit, with plan and start of the program", undisturbed, 40, " s")
         with portal("merged", "limited") as webhook:
@@ -64,11 +64,11 @@ def merging() -> Iterator[Figure]:
             assert _run(webhook, *MERGE, f"{log}2", plan="standard").wait() == 0
             seconds = time.perf_counter() - started
         yield Figure("the same at burst 50, 2/s, against what the limit alone takes", seconds / _limit(requests), 1.15)
-        yield from _ended(f"{log}3", undisturbed, signal.SIGKILL, "killed with -9")
-        yield from _ended(f"{log}4", undisturbed, signal.SIGINT, "interrupted by SIGINT")
+        yield from _merge_interrupted(f"{log}3", undisturbed, signal.SIGKILL, "killed with -9")
+        yield from _merge_interrupted(f"{log}4", undisturbed, signal.SIGINT, "interrupted by SIGINT")
 
 
-def _ended(log: str, undisturbed: float, number: signal.Signals, how: str) -> Iterator[Figure]:
+def _merge_interrupted(log: str, undisturbed: float, number: signal.Signals, how: str) -> Iterator[Figure]:
     """Merge with processes that are ended before they move anything, or a little after.
 
     All signals come before the end of the merge, however fast it is. An interrupted process leaves a log that names
@@ -98,7 +98,7 @@ def _ended(log: str, undisturbed: float, number: signal.Signals, how: str) -> It
         expected = [lead | {"sourceId": "WEB"} if lead["sourceId"] == "EMAIL" else lead for lead in before]
         wrong = sum(now != then for now, then in zip(merged, expected, strict=True))
         yield Figure(f"the same, {how} and gone on with: times, short of 50", TIMES - ended, 0)
-        lost = _moved(before, merged) - _logged(log, surely=number == signal.SIGINT)
+        lost = _moved_ids(before, merged) - _logged_ids(log, surely=number == signal.SIGINT)
         yield Figure("the same: records moved of which the log does not tell", len(lost), 0)
         yield Figure("the same: records that are not as they should be in the end", wrong, 0)
         assert _run(webhook, "undo", log, "--yes").wait() == 0
@@ -106,11 +106,11 @@ def _ended(log: str, undisturbed: float, number: signal.Signals, how: str) -> It
         yield Figure("the same, taken back with `undo`: records that are not as they were", undone, 0)
 
 
-def _moved(before: list[Record], now: list[Record]) -> set[int]:
+def _moved_ids(before: list[Record], now: list[Record]) -> set[int]:
     return {lead["id"] for lead, was in zip(now, before, strict=True) if lead["sourceId"] != was["sourceId"]}
 
 
-def _logged(log: str, *, surely: bool) -> set[int]:
+def _logged_ids(log: str, *, surely: bool) -> set[int]:
     """Records that a log reports as moved, or, unless `surely`, as possibly moved."""
     if not Path(log).exists():
         return set()

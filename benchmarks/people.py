@@ -29,7 +29,7 @@ from bitrix24_directories.team.people import People, Person
 from bitrix24_directories.team.team import Team
 
 sys.path.append(str(HERE.parent / "tests"))
-from team_support import called_by
+from team_support import call_tool_as
 
 FEW, MANY = 10, 5_000
 ROUNDS = 100
@@ -37,14 +37,14 @@ TEXTS = {"queries": [f"won in wholesale & retail, {percent} %" for percent in ra
 
 
 def people() -> Iterator[Figure]:
-    few, many = anyio.run(measured)
+    few, many = anyio.run(measure)
     label = "5,000 people's secrets: a call of 40 texts"
     yield Figure(f"{label}, against one with ten people's", statistics.median(many) / statistics.median(few), 1.25)
     more = statistics.median(many) - statistics.median(few)
     yield Figure("the same: milliseconds of the processor more", 1000 * more, 2, " ms")
 
 
-async def measured() -> tuple[list[float], list[float]]:
+async def measure() -> tuple[list[float], list[float]]:
     """Processor seconds of each call of both servers, taken in turns."""
     taken: tuple[list[float], list[float]] = ([], [])
     async with AsyncExitStack() as running:
@@ -52,7 +52,7 @@ async def measured() -> tuple[list[float], list[float]]:
         for round_ in range(ROUNDS + 5):
             for (server, person), seconds in zip(servers, taken, strict=True):
                 started = time.process_time()
-                result = await called_by(server, person, "find_directory_items", **TEXTS)
+                result = await call_tool_as(server, person, "find_directory_items", **TEXTS)
                 assert not result.is_error
                 if round_ >= 5:
                     seconds.append(time.process_time() - started)
@@ -64,14 +64,14 @@ async def serving(number: int) -> AsyncIterator[tuple[DirectoriesServer, Person]
     """Start a server of `number` people on a portal in the process; yields the first person too."""
     settings = Settings.model_construct(timeout=30, log_level="ERROR")
     with tempfile.TemporaryDirectory() as folder:
-        everybody = written(Path(folder), number)
+        everybody = write_people(Path(folder), number)
         everybody.look()
         team = Team(everybody, settings, None, transport=in_process(DemoPortal().app))
         async with team.running():
             yield DirectoriesServer(team, settings), next(iter(everybody.all()))
 
 
-def written(folder: Path, number: int) -> People:
+def write_people(folder: Path, number: int) -> People:
     path = folder / "people.jsonl"
     path.touch(0o600)
     path.write_text("".join(f"{json.dumps(line(index))}\n" for index in range(number)))

@@ -71,18 +71,18 @@ def replicas() -> Iterator[Figure]:
         yield _shared_limit(url)
         with portal() as webhook:
             tokens = _people(folder, webhook)
-            with _served(folder, webhook) as (_, alone), _served(folder, webhook, url) as (_, shared):
+            with _serve(folder, webhook) as (_, alone), _serve(folder, webhook, url) as (_, shared):
                 plain, with_redis = _in_turns(tokens[0], alone, shared)
             yield Figure("a cached call over HTTP with Redis, against one without", with_redis / plain, 1.5)
             for kind, call, bar in (("cached", CALL, 10), ("uncached", UNCACHED, 30)):
                 for number in (1, 2, 4):
                     with contextlib.ExitStack() as running:
-                        served = [running.enter_context(_served(folder, webhook, url)) for _ in range(number)]
+                        served = [running.enter_context(_serve(folder, webhook, url)) for _ in range(number)]
                         rate, late = asyncio.run(_load([address for _, address in served], tokens, call))
                     name = f"{number} replicas, {kind}: milliseconds for each call, all cores busy"
                     yield Figure(name, 1000 / rate, bar, " ms")
                     yield Figure("the same: 99th percentile of a call", late, 1 if kind == "cached" else 2, " s")
-            with _served(folder, webhook) as (process, address):
+            with _serve(folder, webhook) as (process, address):
                 yield _memory(process, address, tokens)
                 yield _end(process, address, tokens[0])
 
@@ -124,7 +124,7 @@ def _people(folder: Path, webhook: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def _served(folder: Path, webhook: str, redis: str = "") -> Iterator[tuple[subprocess.Popen[str], str]]:
+def _serve(folder: Path, webhook: str, redis: str = "") -> Iterator[tuple[subprocess.Popen[str], str]]:
     environment = os.environ | {
         "BITRIX24_PEOPLE": str(folder / "people.jsonl"),
         "BITRIX24_WEBHOOK_URL": webhook,

@@ -20,7 +20,7 @@ import psutil
 import vocabulary
 from company import company
 from context import context
-from figures import HERE, Figure, called, count, in_turns, percentile99, portal, side_by_side
+from figures import HERE, Figure, call_count, count, measure_in_turns, medians, percentile99, portal
 from large import merging, report
 from mcp import Client
 from people import people
@@ -71,7 +71,7 @@ def start_up() -> Iterator[Figure]:
             return server.ready
 
     with portal() as webhook:
-        bare, ours, writing = side_by_side(
+        bare, ours, writing = medians(
             21,
             lambda: ready(*BARE),
             lambda: ready(*OURS, BITRIX24_WEBHOOK_URL=webhook),
@@ -80,7 +80,7 @@ def start_up() -> Iterator[Figure]:
     yield Figure("from spawn to `tools/list` answered, against the bare server", ours / bare, 1.15)
     yield Figure("the same with writes on", writing / bare, 1.25)
     with portal("100", program="constant_portal.py") as webhook:
-        ahead, cold = side_by_side(5, lambda: first_answer(webhook, "true"), lambda: first_answer(webhook, "false"))
+        ahead, cold = medians(5, lambda: first_answer(webhook, "true"), lambda: first_answer(webhook, "false"))
     yield Figure("the first record checked, a second after that, the portal 100 ms away", 1000 * ahead, 100, " ms")
     yield Figure("the same, against a server that has read nothing ahead", ahead / cold, 0.4)
 
@@ -102,7 +102,7 @@ def calls() -> Iterator[Figure]:
     ):
         for server in (ours, uncached):  # the first answer also reads the fields that take the codes
             server.call(GET, **STAGES)
-        taken = in_turns(2000, lambda: bare.timed(GET, **STAGES), lambda: ours.timed(GET, **STAGES))
+        taken = measure_in_turns(2000, lambda: bare.timed(GET, **STAGES), lambda: ours.timed(GET, **STAGES))
         constant, cached = map(statistics.median, taken)
         yield Figure("a cached call over stdio, against the bare server's constant tool", cached / constant, 1)
         constant, cached = map(percentile99, taken)
@@ -118,17 +118,17 @@ def calls() -> Iterator[Figure]:
 
             return runner.run(timed())
 
-        taken = in_turns(1000, lambda: bare.timed(GET, **STAGES), post, lambda: uncached.timed(GET, **STAGES))
+        taken = measure_in_turns(1000, lambda: bare.timed(GET, **STAGES), post, lambda: uncached.timed(GET, **STAGES))
         runner.run(http.aclose())
-        constant, posted, called = map(statistics.median, taken)
+        constant, posted, call_count = map(statistics.median, taken)
         yield Figure(
             "an uncached call on a portal that costs nothing, against the same POST with a bare `httpx.AsyncClient` "
             "plus the bare call",
-            called / (posted + constant),
+            call_count / (posted + constant),
             1.5,
         )
-        constant, posted, called = map(percentile99, taken)
-        yield Figure("the same: 99th percentile, against theirs", called / (posted + constant), 1.5)
+        constant, posted, call_count = map(percentile99, taken)
+        yield Figure("the same: 99th percentile, against theirs", call_count / (posted + constant), 1.5)
 
 
 def load() -> Iterator[Figure]:
@@ -259,7 +259,7 @@ def records() -> Iterator[Figure]:
     with portal() as webhook:
         requests = asyncio.run(cold(webhook, CHECK, RECORD, count_requests=True))
         yield Figure("a record checked from cold: HTTP requests", requests, 2)
-        bare, first = side_by_side(
+        bare, first = medians(
             20,
             lambda: asyncio.run(two_batches(webhook)),
             lambda: asyncio.run(cold(webhook, CHECK, RECORD, count_requests=False)),
@@ -268,9 +268,9 @@ def records() -> Iterator[Figure]:
         with Server(*OURS, BITRIX24_WEBHOOK_URL=webhook, BITRIX24_WARM_UP="false") as server:
             server.call(CHECK, **RIGHT)
             server.call(GET, **STAGES)
-            before = called(webhook)
-            got, checking = side_by_side(300, lambda: server.timed(GET, **STAGES), lambda: server.timed(CHECK, **RIGHT))
-            yield Figure("a record checked with all kept: HTTP requests", called(webhook) - before, 0)
+            before = call_count(webhook)
+            got, checking = medians(300, lambda: server.timed(GET, **STAGES), lambda: server.timed(CHECK, **RIGHT))
+            yield Figure("a record checked with all kept: HTTP requests", call_count(webhook) - before, 0)
             yield Figure("the same, against one cached call", checking / got, 2)
 
 
@@ -279,7 +279,7 @@ def usage() -> Iterator[Figure]:
     with portal("counted") as webhook:
         requests = asyncio.run(cold(webhook, USAGE, COUNTED, count_requests=True))
         yield Figure("the usage of 12 codes in 3 fields from cold: HTTP requests", requests, 3)
-        one_by_one, together = side_by_side(
+        one_by_one, together = medians(
             5,
             lambda: asyncio.run(counts_one_by_one(webhook)),
             lambda: asyncio.run(cold(webhook, USAGE, COUNTED, count_requests=False)),
@@ -304,12 +304,12 @@ async def cold(webhook: str, tool: str, arguments: dict[str, Any], *, count_requ
     """Seconds of a new server's first call, or the number of its requests."""
     server = DirectoriesServer(Webhook.parse(webhook), Settings.model_construct())
     async with Client(server.mcp) as client:
-        before = called(webhook) if count_requests else 0
+        before = call_count(webhook) if count_requests else 0
         started = time.perf_counter()
         result = await client.call_tool(tool, arguments)
         seconds = time.perf_counter() - started
     assert not result.is_error
-    return called(webhook) - before if count_requests else seconds
+    return call_count(webhook) - before if count_requests else seconds
 
 
 async def two_batches(webhook: str) -> float:
@@ -339,7 +339,7 @@ def finding() -> Iterator[Figure]:
     again = asked_for()
     with portal("wide") as webhook, Server(*OURS, BITRIX24_WEBHOOK_URL=webhook) as server:
         find(again)
-        taken = in_turns(
+        taken = measure_in_turns(
             200, lambda: server.timed(GET, entityId=entity_ids[0]), lambda: find(again), lambda: find(asked_for())
         )
     got, same, new = map(statistics.median, taken)

@@ -27,7 +27,19 @@ from bitrix24_directories.finding.names import words_of
 
 sys.path.append(str(HERE.parent / "tests"))
 from bitrix24_directories.portal import DemoPortal
-from corpus import DEMOS, LATER, Answer, Case, answered, bent, corpus, left_out, made_up, portals, scope_of
+from corpus import (
+    DEMOS,
+    LATER,
+    Answer,
+    Case,
+    answer_all,
+    bent_phrases,
+    corpus,
+    find_missing_items,
+    made_up_portal,
+    portals,
+    scope_of,
+)
 from support import PortalInProcess, connect
 
 SIZES = (300, 3_000, 10_000)
@@ -45,26 +57,26 @@ def words() -> Iterator[Figure]:
     ):
         yield Figure(
             f"{name}, {len(list(cases))} phrases to the whole portal: wrong and sure",
-            _share(cases, whole, Answer.wrong),
+            _percentage(cases, whole, Answer.is_wrong),
             0,
             " %",
         )
-        yield Figure("the same to the named directories: wrong and sure", _share(cases, naming, Answer.wrong), 0, " %")
+        yield Figure(
+            "the same to the named directories: wrong and sure", _percentage(cases, naming, Answer.is_wrong), 0, " %"
+        )
         with_codes = [case for case in cases if case.codes and scope_of(case)]
-        missing = 100 - _share(with_codes, naming, Answer.there)
+        missing = 100 - _percentage(with_codes, naming, Answer.is_there)
         yield Figure("the same, up to 60 items: neither sure nor shown", missing, 0, " %")
     unambiguous = [case for case in whole if len(case.codes) == 1]
     sure = 100 * sum(naming[case].sure is not None for case in unambiguous) / len(unambiguous)
     yield Figure("phrases with one right code that are sure (told, no bar)", sure, 100, " %")
-    yield Figure(
-        f"{len(bent())} phrases in {len({phrase.language for phrase in bent()})} languages that bend a meaning: sure",
-        _bent(),
-        0,
-    )
-    number, mistaken = left_out()
+    languages = {phrase.language for phrase in bent_phrases()}
+    label = f"{len(bent_phrases())} phrases in {len(languages)} languages that bend a meaning: sure"
+    yield Figure(label, _sure_bent_phrases(), 0)
+    number, mistaken = find_missing_items()
     yield Figure(f"{number} names whose items are missing: given to another", len(mistaken), 0)
     for size in SIZES:
-        phrases, missed = _among(size)
+        phrases, missed = _misses_among(size)
         yield Figure(
             f"{phrases} phrases in lists of {size:,} items: not among the 20 shown", 100 * missed / phrases, 3, " %"
         )
@@ -74,26 +86,26 @@ def words() -> Iterator[Figure]:
     yield Figure("one query answered: text, in tokens at most", single, 1_500)
     lines = sum(len(path.read_text("utf-8").splitlines()) for path in FINDING.rglob("*.py"))
     yield Figure(f"lines of finding/ ({LINES_BEFORE:,} before)", lines, 700)
-    yield Figure(f"importing it beside rapidfuzz ({IMPORT_BEFORE} ms with it before)", _imported(), 5, " ms")
+    yield Figure(f"importing it beside rapidfuzz ({IMPORT_BEFORE} ms with it before)", _import_time(), 5, " ms")
 
 
 async def _both() -> tuple[dict[Case, Answer], dict[Case, Answer]]:
-    return await answered(naming=False), await answered(naming=True)
+    return await answer_all(naming=False), await answer_all(naming=True)
 
 
-def _share(cases: Iterable[Case], answers: Mapping[Case, Answer], holds: Callable[[Answer, Case], bool]) -> float:
+def _percentage(cases: Iterable[Case], answers: Mapping[Case, Answer], holds: Callable[[Answer, Case], bool]) -> float:
     """Per cent of the cases for whose answer `holds` is true."""
     verdicts = [holds(answers[case], case) for case in cases]
     return 100 * sum(verdicts) / len(verdicts)
 
 
-def _bent() -> int:
+def _sure_bent_phrases() -> int:
     items = [
         Item(status_id=f"UC_{index}", name=name, sort=index)
-        for index, name in enumerate(dict.fromkeys(phrase.name for phrase in bent()))
+        for index, name in enumerate(dict.fromkeys(phrase.name for phrase in bent_phrases()))
     ]
     matcher = Matcher([(Directory(entity_id="STATUS", name="Any", kind="stages"), items)])
-    return sum(bool(matcher.fits(phrase.phrase)) for phrase in bent())
+    return sum(bool(matcher.fits(phrase.phrase)) for phrase in bent_phrases())
 
 
 class Phrase(NamedTuple):
@@ -119,7 +131,7 @@ def _phrases(items: Sequence[Item], portal: str, shared: Counter[str]) -> Iterat
 KINDS = ("typo", "inflection", "transliteration", "layout")
 
 
-def _among(size: int) -> tuple[int, int]:
+def _misses_among(size: int) -> tuple[int, int]:
     """Number of phrases asked of directories filled up to `size` items, and number of misses.
 
     A miss is a phrase whose item is not among the 20 nearest. Phrases with a word that more than 20 names have are left
@@ -182,7 +194,7 @@ async def _tokens() -> tuple[int, int]:
     encoding = bpe_openai.get_encoding("o200k_base")
     batch = single = 0
     for name in [*portals(), *DEMOS]:
-        portal = DemoPortal("en" if name == "en" else "ru") if name in DEMOS else made_up(name)
+        portal = DemoPortal("en" if name == "en" else "ru") if name in DEMOS else made_up_portal(name)
         queries = [case.query for case in corpus() if case.portal == name]
         ids = [*portal.store.directories]
         async with connect(PortalInProcess(portal), plan="enterprise") as assistant:
@@ -196,7 +208,7 @@ async def _tokens() -> tuple[int, int]:
     return batch, single
 
 
-def _imported() -> float:
+def _import_time() -> float:
     """Milliseconds that a first find spends on imports.
 
     The processes have imported before all that the server needs, and rapidfuzz.
@@ -224,10 +236,9 @@ def main() -> None:
             groups[getattr(case, key)].append(case)
         for name, cases in groups.items():
             sure = 100 * sum(naming[case].sure is not None for case in cases) / len(cases)
-            there = _share(cases, naming, Answer.there)
-            print(
-                f"| {name} | {len(cases)} | {_share(cases, whole, Answer.wrong):.2g} % | {sure:.1f} % | {there:.1f} % |"
-            )
+            there = _percentage(cases, naming, Answer.is_there)
+            wrong = _percentage(cases, whole, Answer.is_wrong)
+            print(f"| {name} | {len(cases)} | {wrong:.2g} % | {sure:.1f} % | {there:.1f} % |")
 
 
 if __name__ == "__main__":

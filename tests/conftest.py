@@ -78,7 +78,7 @@ def _schemas_checked_once() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, few_certificates: Path) -> None:
+def _isolate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, few_certificates: Path) -> None:
     """Hide the settings of the machine from all tests."""
     monkeypatch.setenv("SSL_CERT_FILE", str(few_certificates))
     for name in os.environ:

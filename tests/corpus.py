@@ -56,13 +56,13 @@ class Answer:
     sure: str | None
     codes: frozenset[str]
 
-    def wrong(self, case: Case) -> bool:
+    def is_wrong(self, case: Case) -> bool:
         """True if a wrong code was given as sure."""
         return self.sure is not None and case.codes != (self.sure,)
 
-    def there(self, case: Case) -> bool:
+    def is_there(self, case: Case) -> bool:
         """True if the right code is sure, or can be chosen from the answer."""
-        return not self.wrong(case) and set(case.codes) <= self.codes
+        return not self.is_wrong(case) and set(case.codes) <= self.codes
 
 
 @functools.cache
@@ -77,7 +77,7 @@ def corpus() -> list[Case]:
     return [Case(number, *row) for number, row in enumerate(rows, 1)]
 
 
-def made_up(name: str) -> DemoPortal:
+def made_up_portal(name: str) -> DemoPortal:
     """The demo portal with nothing but the directories of a made-up one."""
     portal = DemoPortal()
     portal.store.directories, portal.store.items = {}, {}
@@ -98,7 +98,7 @@ def made_up(name: str) -> DemoPortal:
     return portal
 
 
-def _answer(result: dict[str, Any], choices: dict[str, list[str]]) -> Answer:
+def _read_answer(result: dict[str, Any], choices: dict[str, list[str]]) -> Answer:
     """Answer that a program reads from one result of find_directory_items."""
     codes = [match["statusId"] for match in result["matches"]]
     sure = codes[0] if result["status"] == "exact" else None
@@ -120,7 +120,7 @@ def scope_of(case: Case) -> tuple[str, ...]:
     return tuple(ids) if sum(number for _, number in having) <= ALL_SHOWN else ()
 
 
-async def answered(*, naming: bool) -> dict[Case, Answer]:
+async def answer_all(*, naming: bool) -> dict[Case, Answer]:
     """Answers to all cases, asked as an assistant would, up to 50 queries a call for each scope.
 
     With `naming` a call names the directories of the codes, if these have at most 60 items together. Otherwise it names
@@ -131,19 +131,19 @@ async def answered(*, naming: bool) -> dict[Case, Answer]:
         by_portal[case.portal][scope_of(case) if naming else case.entity_ids].append(case)
     answers: dict[Case, Answer] = {}
     for name, by_scope in by_portal.items():
-        portal = DemoPortal("en" if name == "en" else "ru") if name in DEMOS else made_up(name)
+        portal = DemoPortal("en" if name == "en" else "ru") if name in DEMOS else made_up_portal(name)
         async with connect(PortalInProcess(portal), plan="enterprise") as assistant:
             for entity_ids, cases in by_scope.items():
                 for group in (cases[start : start + 50] for start in range(0, len(cases), 50)):
                     queries = [case.query for case in group]
                     result = await assistant.call("find_directory_items", queries=queries, entityIds=list(entity_ids))
                     assert not result.is_error, result.text
-                    read = functools.partial(_answer, choices=result.structured.get("choices", {}))
+                    read = functools.partial(_read_answer, choices=result.structured.get("choices", {}))
                     answers |= zip(group, map(read, result.structured["results"]), strict=True)
     return answers
 
 
-def left_out() -> tuple[int, list[tuple[str, str]]]:
+def find_missing_items() -> tuple[int, list[tuple[str, str]]]:
     """Number of names asked for in directories without their items, and the false matches."""
     number, sure = 0, []
     for directory, items in (pair for portal in portals().values() for pair in portal):
@@ -165,7 +165,7 @@ class Bent:
 
 
 @functools.cache
-def bent() -> list[Bent]:
+def bent_phrases() -> list[Bent]:
     """The phrases of bent.txt: `name LANGUAGE NAME`, then one phrase a line."""
     phrases: list[Bent] = []
     language = name = ""

@@ -240,13 +240,13 @@ class Sent:
     after: Values | None
 
     @property
-    def refused(self) -> bool:
+    def is_refused(self) -> bool:
         return self.after is None
 
     @property
-    def unchanged(self) -> bool:
+    def is_unchanged(self) -> bool:
         """True if nothing of it is stored; a new record without a required field is refused."""
-        lacks = self.refused and self.field is not None and self.field.required
+        lacks = self.is_refused and self.field is not None and self.field.required
         return lacks or self.after == self.without
 
     @property
@@ -276,18 +276,18 @@ class Sent:
 
 
 CLAIMS: list[tuple[str, Callable[[Sent], bool]]] = [
-    ("refuse it, or clear the field", lambda sent: sent.refused or sent.stored is None),
-    ("refuse it, or take another pipeline", lambda sent: sent.refused or sent.after != sent.without),
-    ("refuse it", lambda sent: sent.refused),
-    ("drop part of it", lambda sent: not sent.refused and sent.stored != sent.value),
-    ("drop it, or read some date in it", lambda sent: sent.unchanged or "-" in str(sent.stored)),
-    ("drop .*|change nothing|keep the old value|keep the old stage", lambda sent: sent.unchanged),
+    ("refuse it, or clear the field", lambda sent: sent.is_refused or sent.stored is None),
+    ("refuse it, or take another pipeline", lambda sent: sent.is_refused or sent.after != sent.without),
+    ("refuse it", lambda sent: sent.is_refused),
+    ("drop part of it", lambda sent: not sent.is_refused and sent.stored != sent.value),
+    ("drop it, or read some date in it", lambda sent: sent.is_unchanged or "-" in str(sent.stored)),
+    ("drop .*|change nothing|keep the old value|keep the old stage", lambda sent: sent.is_unchanged),
     ("put it into .*", lambda sent: (sent.after or {}).get("categoryId") == sent.without["categoryId"]),
-    ("take the main pipeline", lambda sent: sent.unchanged),
+    ("take the main pipeline", lambda sent: sent.is_unchanged),
     ("take the first stage", lambda sent: sent.stored == sent.first_stage()),
     ("take the first stage of the same meaning", lambda sent: sent.stored == sent.first_stage(like=sent.value)),
-    ("take one of the two", lambda sent: not sent.refused),
-    ("clear the field|store nothing", lambda sent: not sent.refused and sent.stored is None),
+    ("take one of the two", lambda sent: not sent.is_refused),
+    ("clear the field|store nothing", lambda sent: not sent.is_refused and sent.stored is None),
     ("store it raw", lambda sent: str(sent.stored) in (sent.text, str(sent.value))),
     ("store the day that it is then", lambda sent: str(sent.stored).startswith("2026-01-1")),
 ]
@@ -297,7 +297,7 @@ CLAIMS: list[tuple[str, Callable[[Sent], bool]]] = [
 def _holds(claim: str, sent: Sent) -> bool:
     several = isinstance(sent.value, list) and len(sent.value) > 1
     if sent.field and sent.field.multiple and sent.field.kind != "crm_multifield" and several:
-        return not sent.refused or claim == "refuse it"  # the claim is about some of the values
+        return not sent.is_refused or claim == "refuse it"  # the claim is about some of the values
     for pattern, holds in CLAIMS:
         if re.fullmatch(pattern, claim, re.DOTALL):
             return holds(sent)

@@ -184,7 +184,7 @@ async def connect(
 
 
 @contextlib.asynccontextmanager
-async def with_a_person(
+async def connect_person(
     portal: PortalInProcess, answer: Callable[[], ElicitResult], mode: str
 ) -> AsyncIterator[tuple[Client, list[str]]]:
     """Connect a client that asks a person; yields it and the list of questions."""
@@ -280,7 +280,7 @@ def free_port() -> int:
         return port
 
 
-def spawned(cwd: Path, *arguments: str, **environment: str) -> StdioServerParameters:
+def spawn_parameters(cwd: Path, *arguments: str, **environment: str) -> StdioServerParameters:
     """Parameters that start the server as a client would: as a process, with a bare environment."""
     return StdioServerParameters(
         command=sys.executable,

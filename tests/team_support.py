@@ -94,7 +94,7 @@ def _signals_untouched(server: HttpServer) -> Any:
     yield
 
 
-async def called(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
+async def call_tool(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
     result = await client.call_tool(tool, arguments)
     assert isinstance(result, CallToolResult)
     assert result.structured_content is not None
@@ -104,7 +104,7 @@ async def called(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
 ACCEPT = {"accept": "application/json, text/event-stream"}
 
 
-def calling(tool: str, **arguments: Any) -> dict[str, Any]:
+def tool_call(tool: str, **arguments: Any) -> dict[str, Any]:
     """The call as JSON-RPC, for tests that speak HTTP themselves."""
     return {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}}
 
@@ -116,7 +116,7 @@ def request_of(person: Person, scopes: Sequence[str] = SCOPES) -> Any:
     return SimpleNamespace(request=SimpleNamespace(scope={"user": user}), session=session, meta=None)
 
 
-async def called_by(server: DirectoriesServer, person: Person, tool: str, **arguments: Any) -> CallToolResult:
+async def call_tool_as(server: DirectoriesServer, person: Person, tool: str, **arguments: Any) -> CallToolResult:
     """Result of a person's tool call, without HTTP."""
     params = CallToolRequestParams(name=tool, arguments=arguments)
     result = await server.on_call_tool(request_of(person), params)

@@ -29,7 +29,7 @@ from bitrix24_directories.state.shared import Inside, State
 from bitrix24_directories.team.people import People, Person
 from bitrix24_directories.team.team import Team
 from support import ADMIN_SECRET, READER_SECRET
-from team_support import called_by, request_of
+from team_support import call_tool_as, request_of
 from test_replicas import Valkey, valkey
 
 __all__ = ["valkey"]
@@ -156,7 +156,9 @@ class Company:
     async def call(self, name: str, tool: str, /, **arguments: Any) -> str:
         """Answer to a person, by one replica after the other."""
         self._turn += 1
-        result = await called_by(self._servers[self._turn % len(self._servers)], self._person(name), tool, **arguments)
+        result = await call_tool_as(
+            self._servers[self._turn % len(self._servers)], self._person(name), tool, **arguments
+        )
         ages_and_statuses = r", 'ageSeconds': \d+|, HTTP \d+|'httpStatus': \d+, "  # a command of a batch has no status
         return re.sub(ages_and_statuses, "", str(result.structured_content))
 

@@ -19,7 +19,7 @@ from bitrix24_directories.mcp_server.tools.registry import changing_tools
 from bitrix24_directories.portal import DemoPortal
 from bitrix24_directories.rest import Webhook, in_process
 from bitrix24_directories.settings import Settings
-from support import READER_SECRET, Assistant, PortalInProcess, RunningPortal, ask, connect, with_a_person
+from support import READER_SECRET, Assistant, PortalInProcess, RunningPortal, ask, connect, connect_person
 
 pytestmark = pytest.mark.virtual_clock
 
@@ -50,7 +50,7 @@ def item(portal: RunningPortal, entity_id: str, code: str) -> Any:
     return record
 
 
-async def twice(assistant: Assistant, tool: str, **arguments: Any) -> Any:
+async def plan_and_apply(assistant: Assistant, tool: str, **arguments: Any) -> Any:
     """Make a change in both steps, plan and execution, as if nobody can be asked."""
     planned = await assistant.call(tool, **arguments)
     assert planned.structured["status"] == "planned", planned.text
@@ -188,7 +188,7 @@ async def test_delete_takes_two_steps_where_nobody_can_be_asked(assistant: Assis
 async def test_an_item_in_use_is_explained(assistant: Assistant, portal: PortalInProcess) -> None:
     """By records that the user may not read; else the portal would not have been asked."""
     portal.order(method="crm.status.delete", code="", description="There are active items in this status.")
-    result = await twice(assistant, "delete_directory_item", entityId="SOURCE", statusId="WEB")
+    result = await plan_and_apply(assistant, "delete_directory_item", entityId="SOURCE", statusId="WEB")
     assert result.error["code"] == "ITEM_IN_USE"
     assert "Move those records to another item first, with merge_directory_items" in result.text
     assert "Nothing was changed in SOURCE" in result.text
@@ -360,7 +360,7 @@ async def test_a_failure_at_every_step_tells_what_was_done_and_what_was_not(
     assistant: Assistant, portal: PortalInProcess, step: int, fault: str
 ) -> None:
     portal.portal.fail_write = (step, fault)
-    result = await twice(assistant, "apply_directory", entityId="DEAL_STAGE_2", items=STEPS)
+    result = await plan_and_apply(assistant, "apply_directory", entityId="DEAL_STAGE_2", items=STEPS)
     steps = [row for row in result.structured["steps"] if row["action"] != "refused"]
     store = portal.portal.store
     now = {item.status_id: item for item in store.of("DEAL_STAGE_2")}
@@ -386,7 +386,7 @@ async def test_a_failure_at_every_step_tells_what_was_done_and_what_was_not(
     portal.portal.fail_write = None
     finished = await assistant.call("apply_directory", entityId="DEAL_STAGE_2", items=STEPS)
     if finished.structured["status"] == "planned":
-        await twice(assistant, "apply_directory", entityId="DEAL_STAGE_2", items=STEPS)
+        await plan_and_apply(assistant, "apply_directory", entityId="DEAL_STAGE_2", items=STEPS)
     assert codes(portal, "DEAL_STAGE_2") == ["C2:NEW", "C2:ONE", "C2:TWO", "C2:WON", "C2:LOSE", "C2:THREE"]
 
 
@@ -414,7 +414,7 @@ async def test_a_person_confirms(
     portal: PortalInProcess, mode: str, content: dict[str, Any] | None, tool: str, arguments: dict[str, Any]
 ) -> None:
     """Accepting means yes, regardless of the form's content."""
-    async with with_a_person(portal, lambda: ElicitResult(action="accept", content=content), mode) as (
+    async with connect_person(portal, lambda: ElicitResult(action="accept", content=content), mode) as (
         client,
         questions,
     ):
@@ -437,7 +437,7 @@ async def test_a_client_whose_answer_cannot_be_read(portal: PortalInProcess) -> 
     def nonsense() -> ElicitResult:
         return ElicitResult.model_construct(action="perhaps", content=[1])  # type: ignore[arg-type]
 
-    async with with_a_person(portal, nonsense, "legacy") as (client, _):
+    async with connect_person(portal, nonsense, "legacy") as (client, _):
         result = await client.call_tool(*CHANGES[0])
     assert result.structured_content is not None
     assert result.structured_content["error"]["code"] == "CONFIRMATION_UNREADABLE"
@@ -450,7 +450,7 @@ async def test_a_client_whose_answer_cannot_be_read(portal: PortalInProcess) -> 
 async def test_a_person_says_no(
     portal: PortalInProcess, mode: str, answer: ElicitResult, tool: str, arguments: dict[str, Any]
 ) -> None:
-    async with with_a_person(portal, lambda: answer, mode) as (client, _):
+    async with connect_person(portal, lambda: answer, mode) as (client, _):
         result = await client.call_tool(tool, arguments)
     assert not result.is_error
     assert result.structured_content is not None
@@ -470,7 +470,7 @@ async def test_apply_asks_a_person_about_the_plan_that_is_carried_out(portal: Po
         return ElicitResult(action="accept", content={"confirm": True})
 
     arguments = {"entityId": "EMPLOYEES", "items": ["EMPLOYEES_1: tiny", "EMPLOYEES_4: huge"]}
-    async with with_a_person(portal, yes, mode) as (client, questions):
+    async with connect_person(portal, yes, mode) as (client, questions):
         planned = (await client.call_tool("apply_directory", arguments)).structured_content
         assert planned is not None
         assert (planned["status"], questions) == ("planned", [])
@@ -488,7 +488,7 @@ async def test_a_directory_that_changes_while_a_person_thinks(portal: PortalInPr
             portal.portal.store.add("SOURCE", "MEANWHILE", "Meanwhile", sort=999)
         return ElicitResult(action="accept", content={"confirm": True})
 
-    async with with_a_person(portal, meanwhile, mode) as (client, questions):
+    async with connect_person(portal, meanwhile, mode) as (client, questions):
         result = await client.call_tool("add_directory_item", {"entityId": "SOURCE", "name": "Podcast"})
     if mode == "legacy":
         assert result.is_error
@@ -568,7 +568,7 @@ async def test_the_audit_log(portal: PortalInProcess, tmp_path: Path, caplog: py
         async with connect(portal, allow_writes=True, audit_log=str(log)) as assistant:
             await assistant.call("update_directory_item", entityId="SOURCE", statusId="ADVERTISING", name="Ads")
             portal.order(method="crm.status.delete", code="", description="There are active items in this status.")
-            await twice(assistant, "delete_directory_item", entityId="SOURCE", statusId="WEB")
+            await plan_and_apply(assistant, "delete_directory_item", entityId="SOURCE", statusId="WEB")
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     assert [json.loads(record.message) for record in caplog.records if record.name.endswith("audit")] == lines
     update, updated, delete, deleted = lines

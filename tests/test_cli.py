@@ -275,7 +275,7 @@ def test_streams_that_are_full_or_closed_are_no_crash(tmp_path: Path, command: s
         assert b"Standard output cannot be written to: No space left on device" in done.stderr
 
 
-def in_a_terminal(cwd: Path, *arguments: str, typed: bytes = b"", until: bytes, **environment: str) -> str:
+def run_in_terminal(cwd: Path, *arguments: str, typed: bytes = b"", until: bytes, **environment: str) -> str:
     """Output of the program in a terminal up to `until`; `typed` is typed after its first words."""
     import pty
 
@@ -310,16 +310,16 @@ def in_a_terminal(cwd: Path, *arguments: str, typed: bytes = b"", until: bytes, 
 @pytest.mark.slow
 @posix
 def test_in_a_terminal_the_bare_command_says_what_it_is(tmp_path: Path) -> None:
-    output = in_a_terminal(tmp_path, until=b"Ctrl+C ends it")
+    output = run_in_terminal(tmp_path, until=b"Ctrl+C ends it")
     assert "an MCP server: a client starts it" in output
     assert "no portal is set up" in output
     assert "`check`" in output
-    assert "webhook https://demo.bitrix24.example/rest/1/…01/" in in_a_terminal(tmp_path, "--demo", until=b"Ctrl+C")
+    assert "webhook https://demo.bitrix24.example/rest/1/…01/" in run_in_terminal(tmp_path, "--demo", until=b"Ctrl+C")
 
 
 @posix
 def test_check_asks_a_person_for_the_webhook(portal: RunningPortal, tmp_path: Path) -> None:
-    output = in_a_terminal(tmp_path, "check", typed=portal.webhook_url().encode() + b"\n", until=b"setup --help")
+    output = run_in_terminal(tmp_path, "check", typed=portal.webhook_url().encode() + b"\n", until=b"setup --help")
     assert "it is not shown" in output
     assert "reading: 19 directories" in output
     assert ADMIN_SECRET not in output
@@ -327,7 +327,7 @@ def test_check_asks_a_person_for_the_webhook(portal: RunningPortal, tmp_path: Pa
 
 @posix
 def test_setup_asks_a_person_for_the_webhook(portal: RunningPortal, tmp_path: Path) -> None:
-    output = in_a_terminal(
+    output = run_in_terminal(
         tmp_path,
         *("setup", "cursor", "--write"),
         typed=portal.webhook_url().encode() + b"\n",

@@ -58,11 +58,11 @@ def empty() -> PortalInProcess:
     return portal
 
 
-def stands(portal: RunningPortal) -> bool:
+def has_email(portal: RunningPortal) -> bool:
     return any(item.status_id == "EMAIL" for item in portal.portal.store.of("SOURCE"))
 
 
-async def twice(assistant: Assistant, tool: str, arguments: dict[str, Any]) -> ToolAnswer:
+async def plan_and_apply(assistant: Assistant, tool: str, arguments: dict[str, Any]) -> ToolAnswer:
     """Plan a change, and then carry it out."""
     planned = await assistant.call(tool, **arguments)
     plan_id = planned.structured.get("planId")
@@ -109,7 +109,7 @@ async def test_nothing_is_deleted_on_its_word(counting: Callable[[Counted], None
         result = await assistant.call("delete_directory_item", **ITEM, planId=planned.structured["planId"])
     assert result.error["code"] == "CHANGE_REFUSED"
     assert "before the removal whether records carry it is not known for certain" in result.text
-    assert stands(portal)
+    assert has_email(portal)
 
 
 @settings(max_examples=examples(40))
@@ -118,8 +118,8 @@ async def test_a_merge_says_neither_done_nor_none_left(counting: Callable[[Count
     portal = empty()
     counting(contradicting(total))
     async with connect(portal, allow_writes=True) as assistant:
-        result = await twice(assistant, "merge_directory_items", MERGED)
-    assert stands(portal)
+        result = await plan_and_apply(assistant, "merge_directory_items", MERGED)
+    assert has_email(portal)
     assert result.structured["status"] != "done"
     for claim in ("none left", "0 left", "nothing to move", "no record has to be moved"):
         assert claim not in result.text
@@ -141,7 +141,7 @@ async def test_a_merge_whose_last_count_fails_says_so(counting: Callable[[Counte
     assert "left" not in result.structured
     assert "left. " not in result.text.replace("how many are left", "")
     assert any("not counted" in note for note in result.structured["notes"])
-    assert stands(portal)
+    assert has_email(portal)
 
 
 async def test_counts_that_contradict_each_other(counting: Callable[[Counted], None]) -> None:
@@ -156,8 +156,8 @@ async def test_counts_that_contradict_each_other(counting: Callable[[Counted], N
     async with connect(portal, allow_writes=True) as assistant:
         planned = await assistant.call("delete_directory_item", entityId="SOURCE", statusId="EMAIL")
         assert "whether records carry it is not known for certain" in planned.text
-        merged = await twice(assistant, "merge_directory_items", MERGED)
-    assert stands(portal)
+        merged = await plan_and_apply(assistant, "merge_directory_items", MERGED)
+    assert has_email(portal)
     assert merged.structured["status"] != "done"
     assert "none left" not in merged.text
 

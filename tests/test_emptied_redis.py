@@ -17,7 +17,7 @@ import redis
 from bitrix24_directories.state.in_redis import InRedis
 from bitrix24_directories.state.shared import UnavailableError
 from support import RunningPortal
-from team_support import called
+from team_support import call_tool
 from test_replicas import Valkey, replicas, valkey
 
 __all__ = ["valkey"]
@@ -42,10 +42,10 @@ async def test_a_change_after_redis_was_emptied_is_seen(portal: RunningPortal, t
         anna = first.add("anna")
         async with first.client(anna) as here, second.client(anna) as there:
             for name in ("Fax", "Pigeon", "Telegram"):
-                await called(there, "get_directory_items", entityId="SOURCE")
+                await call_tool(there, "get_directory_items", entityId="SOURCE")
                 redis.Redis.from_url(valkey.url).flushall()
-                assert (await called(here, "add_directory_item", entityId="SOURCE", name=name))["status"] == "done"
-                assert name in str(await called(there, "get_directory_items", entityId="SOURCE"))
+                assert (await call_tool(here, "add_directory_item", entityId="SOURCE", name=name))["status"] == "done"
+                assert name in str(await call_tool(there, "get_directory_items", entityId="SOURCE"))
 
 
 async def test_the_secret_is_one_again(portal: RunningPortal, tmp_path: Path, valkey: Valkey) -> None:
@@ -71,8 +71,8 @@ async def test_the_secret_is_one_again(portal: RunningPortal, tmp_path: Path, va
         anna = first.add("anna")
         await anyio.sleep(1.5)  # until they know of the existing one
         async with first.client(anna) as here, second.client(anna) as there:
-            planned = await called(here, "apply_directory", **items)
-            done = await called(there, "apply_directory", entityId="EMPLOYEES", planId=planned["planId"])
+            planned = await call_tool(here, "apply_directory", **items)
+            done = await call_tool(there, "apply_directory", entityId="EMPLOYEES", planId=planned["planId"])
             assert done["status"] == "done"
 
 
@@ -86,16 +86,16 @@ async def test_what_could_not_be_announced_is_when_redis_is_back(
     async with replicas(portal, tmp_path, valkey) as (first, second):
         anna = first.add("anna")
         async with first.client(anna) as here, second.client(anna) as there:
-            await called(there, "get_directory_items", entityId="SOURCE")
+            await call_tool(there, "get_directory_items", entityId="SOURCE")
             async with there.listen(resource_subscriptions=["bitrix24://directories/SOURCE"]) as events:
                 await anyio.sleep(0.3)
                 portal.portal.meanwhile = stop_redis
-                assert (await called(here, "add_directory_item", entityId="SOURCE", name="Fax"))["status"] == "done"
-                assert "Fax" not in str(await called(there, "get_directory_items", entityId="SOURCE"))
+                assert (await call_tool(here, "add_directory_item", entityId="SOURCE", name="Fax"))["status"] == "done"
+                assert "Fax" not in str(await call_tool(there, "get_directory_items", entityId="SOURCE"))
                 valkey.start()
                 with anyio.fail_after(10):
                     await anext(aiter(events))
-            assert "Fax" in str(await called(there, "get_directory_items", entityId="SOURCE"))
+            assert "Fax" in str(await call_tool(there, "get_directory_items", entityId="SOURCE"))
 
 
 async def test_what_is_read_while_a_change_is_made_is_not_kept(
@@ -111,10 +111,10 @@ async def test_what_is_read_while_a_change_is_made_is_not_kept(
             seen.append(client.get(key))
 
     async with replicas(portal, tmp_path, valkey) as (first, _), first.client(first.add("anna")) as here:
-        await called(here, "get_directory_items", entityId="SOURCE")
+        await call_tool(here, "get_directory_items", entityId="SOURCE")
         seen.append(client.get(key))
         portal.portal.meanwhile = look
-        await called(here, "add_directory_item", entityId="SOURCE", name="Fax")
+        await call_tool(here, "add_directory_item", entityId="SOURCE", name="Fax")
         seen.append(client.get(key))
     assert len({*seen}) == 3
     assert None not in seen
@@ -203,9 +203,9 @@ async def test_a_change_that_has_lost_its_turn_is_not_sent(
             client.set(key, "another")
 
     async with replicas(portal, tmp_path, valkey) as (first, _), first.client(first.add("anna")) as here:
-        await called(here, "get_directory_items", entityId="SOURCE")
+        await call_tool(here, "get_directory_items", entityId="SOURCE")
         portal.portal.meanwhile = lost
-        result = await called(here, "add_directory_item", entityId="SOURCE", name="Fax")
+        result = await call_tool(here, "add_directory_item", entityId="SOURCE", name="Fax")
     assert result["error"]["code"] == "STATE_UNAVAILABLE"
     assert "crm.status.add" not in str(portal.portal.calls)
 
@@ -219,8 +219,8 @@ async def test_a_plan_that_has_ended_is_over(portal: RunningPortal, tmp_path: Pa
     merge = {"entityId": "SOURCE", "codes": ["website"], "into": "WEB"}
     async with replicas(portal, tmp_path, valkey) as (first, _), first.client(first.add("anna")) as here:
         carry()
-        plan = {"planId": (await called(here, "merge_directory_items", **merge))["planId"]}
-        assert (await called(here, "merge_directory_items", **merge, **plan))["status"] == "done"
+        plan = {"planId": (await call_tool(here, "merge_directory_items", **merge))["planId"]}
+        assert (await call_tool(here, "merge_directory_items", **merge, **plan))["status"] == "done"
         redis.Redis.from_url(valkey.url).flushall()
         carry()
-        assert (await called(here, "merge_directory_items", **merge, **plan))["status"] == "planned"
+        assert (await call_tool(here, "merge_directory_items", **merge, **plan))["status"] == "planned"

@@ -179,7 +179,7 @@ def running(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[st
             process.kill()
 
 
-def interrupted(held: Held, number: signal.Signals, *arguments: str, twice: bool = False) -> str:
+def run_interrupted(held: Held, number: signal.Signals, *arguments: str, twice: bool = False) -> str:
     """Run a command until the portal holds it, and send the signal; returns the output."""
     with running(*arguments) as process:
         assert process.stderr is not None
@@ -230,7 +230,7 @@ def in_log() -> set[int]:
         return {where.record_id for merge in read_log(lines).merges for where in merge.moves}
 
 
-def goes_on_and_back(portal: RunningPortal, before: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def assert_merge_and_undo(portal: RunningPortal, before: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """Merge to the end, and check that `undo` restores exactly the moved records."""
     assert main(MERGE) == 0, capsys.readouterr()
     assert moved(portal) == set(range(1, 91))
@@ -255,7 +255,7 @@ Output = pytest.CaptureFixture[str]
 )
 def test_what_has_left_is_waited_for(people: RunningPortal, capsys: Output, phase: str, number: signal.Signals) -> None:
     before = snapshot(people)
-    output = interrupted(Held(people.portal, WRITING, phase, 2), number, *MERGE)
+    output = run_interrupted(Held(people.portal, WRITING, phase, 2), number, *MERGE)
     assert {*outcomes()} == {"moved"}
     assert moved(people) == in_log()
     assert 12 < len(moved(people)) < 90
@@ -264,7 +264,7 @@ def test_what_has_left_is_waited_for(people: RunningPortal, capsys: Output, phas
     assert "`bitrix24-directories-mcp undo log`" in output
     assert main(UNDO) == 0, capsys.readouterr()
     assert snapshot(people) == before
-    goes_on_and_back(people, before, capsys)
+    assert_merge_and_undo(people, before, capsys)
 
 
 @pytest.mark.parametrize("phase", ["never made", *(pytest.param(phase, marks=slow) for phase in ("half made", "made"))])
@@ -272,10 +272,10 @@ def test_a_second_time_ends_it_at_once_and_tells_what_is_unknown(
     people: RunningPortal, capsys: Output, phase: str
 ) -> None:
     before = snapshot(people)
-    output = interrupted(Held(people.portal, WRITING, phase, 2), signal.SIGINT, *MERGE, twice=True)
+    output = run_interrupted(Held(people.portal, WRITING, phase, 2), signal.SIGINT, *MERGE, twice=True)
     assert "Ended at once: of what was sent and not answered it is unknown what became of it." in output
     assert {outcome.partition(":")[0] for outcome in outcomes()} == {"moved", "unknown"}
-    goes_on_and_back(people, before, capsys)
+    assert_merge_and_undo(people, before, capsys)
 
 
 @slow
@@ -291,7 +291,7 @@ def test_no_longer_than_the_timeout(people: RunningPortal, capsys: Output, monke
         held.released.set()
     assert {outcome.partition(":")[0] for outcome in outcomes()} == {"moved", "unknown"}
     monkeypatch.delenv("BITRIX24_TIMEOUT")
-    goes_on_and_back(people, before, capsys)
+    assert_merge_and_undo(people, before, capsys)
 
 
 @slow
@@ -315,7 +315,7 @@ def test_reading_is_not_waited_for(people: RunningPortal, number: signal.Signals
 @pytest.mark.parametrize("phase", ["sent", "made"])
 def test_a_deletion_is_waited_for(people: RunningPortal, capsys: Output, phase: str, number: signal.Signals) -> None:
     before = snapshot(people)
-    interrupted(Held(people.portal, DELETING, phase), number, *MERGE)
+    run_interrupted(Held(people.portal, DELETING, phase), number, *MERGE)
     assert {*outcomes()} == {"moved", "done"}
     assert main(UNDO) == 0, capsys.readouterr()
     assert snapshot(people) == before
@@ -325,7 +325,7 @@ def test_a_deletion_is_waited_for(people: RunningPortal, capsys: Output, phase: 
 @pytest.mark.parametrize("phase", ["sent", "made"])
 def test_a_deletion_that_is_not_waited_for_is_unknown(people: RunningPortal, capsys: Output, phase: str) -> None:
     before = snapshot(people)
-    interrupted(Held(people.portal, DELETING, phase), signal.SIGINT, *MERGE, twice=True)
+    run_interrupted(Held(people.portal, DELETING, phase), signal.SIGINT, *MERGE, twice=True)
     assert outcomes()[-1].startswith("unknown")
     assert main(UNDO) == 0, capsys.readouterr()
     assert snapshot(people) == before
@@ -346,7 +346,7 @@ def test_undo_is_interrupted_and_goes_on(
     before = snapshot(people)
     assert main(MERGE) == 0, capsys.readouterr()
     before_that = written(people)
-    output = interrupted(Held(people.portal, WRITING, phase, 2), number, *UNDO, twice=twice)
+    output = run_interrupted(Held(people.portal, WRITING, phase, 2), number, *UNDO, twice=twice)
     assert 0 < len(moved(people)) < 90
     assert written(people) - before_that <= 2
     if not twice:
@@ -401,7 +401,7 @@ def test_a_call_that_changes(
 ) -> None:
     monkeypatch.setenv("BITRIX24_AUDIT_LOG", "log")
     before, (method, nth, _) = snapshot(people), CALLS[command]
-    output = interrupted(Held(people.portal, method, phase, nth), number, *call(command, monkeypatch, capsys))
+    output = run_interrupted(Held(people.portal, method, phase, nth), number, *call(command, monkeypatch, capsys))
     made = [outcome for outcome in outcomes() if outcome in ("moved", "done")]
     assert f"Interrupted. Changes made by then: {len(made)}." in output
     match command:
@@ -427,7 +427,7 @@ def test_a_call_that_is_ended_at_once(
     monkeypatch.setenv("BITRIX24_AUDIT_LOG", "log")
     before, (method, nth, _) = snapshot(people), CALLS[command]
     held = Held(people.portal, method, "made", nth)
-    interrupted(held, signal.SIGINT, *call(command, monkeypatch, capsys), twice=True)
+    run_interrupted(held, signal.SIGINT, *call(command, monkeypatch, capsys), twice=True)
     assert "unknown" in {outcome.partition(":")[0] for outcome in outcomes()} <= {"unknown", "moved"}
     if command == "merge":
         assert main(UNDO) == 0, capsys.readouterr()
@@ -518,7 +518,7 @@ async def test_a_change_cut_off_past_the_shield_is_unknown(portal_in_process: Po
 
 
 @contextlib.contextmanager
-def tokens_held(portal: RunningPortal) -> Iterator[tuple[threading.Event, threading.Event]]:
+def hold_tokens(portal: RunningPortal) -> Iterator[tuple[threading.Event, threading.Event]]:
     """Hold the answer with the tokens; yields the events of its arrival and of its release."""
     came, released, app = threading.Event(), threading.Event(), portal.portal.app
 
@@ -548,7 +548,7 @@ def test_a_login_waits_for_the_tokens(
     portal: RunningPortal, tmp_path: Path, number: signal.Signals, *, twice: bool
 ) -> None:
     file = application(portal).file
-    with tokens_held(portal) as (came, released), login(portal, tmp_path) as (process, address):
+    with hold_tokens(portal) as (came, released), login(portal, tmp_path) as (process, address):
         code = httpx.URL(httpx.get(address).headers["location"]).params["code"]
         assert process.stdin is not None
         assert process.stderr is not None
@@ -588,19 +588,19 @@ def test_a_login_that_waits_for_a_person(portal: RunningPortal, tmp_path: Path, 
 @slow
 def test_a_person_who_is_asked_may_leave(people: RunningPortal, number: signal.Signals) -> None:
     before = snapshot(people)
-    with in_a_terminal(*MERGE[:-1]) as (process, screen):
-        assert "Carry it out?" in until("Carry it out? [y/N] ", screen)
+    with run_in_terminal(*MERGE[:-1]) as (process, screen):
+        assert "Carry it out?" in read_until("Carry it out? [y/N] ", screen)
         while Path(f"/proc/{process.pid}/stat").read_text().split(") ")[1][0] != "S":
             """Wait until it reads: a signal right before that takes effect at the next signal or line."""
         process.send_signal(number)
         assert process.wait(20) == CODES[number]
-        assert "Interrupted: nothing was changed." in until(None, screen)
+        assert "Interrupted: nothing was changed." in read_until(None, screen)
     assert snapshot(people) == before
 
 
 def test_the_bar_names_what_is_done(people: RunningPortal) -> None:
-    with in_a_terminal(*MERGE) as (process, screen):
-        output = until(None, screen)
+    with run_in_terminal(*MERGE) as (process, screen):
+        output = read_until(None, screen)
         assert process.wait(20) == 0
     places = [output.index(phase) for phase in ("Reading", "Moving", "Deleting")]
     assert places == sorted(places)
@@ -608,7 +608,7 @@ def test_the_bar_names_what_is_done(people: RunningPortal) -> None:
 
 
 @contextlib.contextmanager
-def in_a_terminal(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+def run_in_terminal(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """Run a command in a terminal of its own; yields it and the terminal's other side."""
     screen, terminal = os.openpty()
     command = [sys.executable, "-m", "bitrix24_directories", *arguments]
@@ -622,7 +622,7 @@ def in_a_terminal(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], in
             os.close(screen)
 
 
-def until(text: str | None, screen: int) -> str:
+def read_until(text: str | None, screen: int) -> str:
     """Output up to a text, or to the end."""
     output = ""
     with contextlib.suppress(OSError):  # the error at a terminal's end

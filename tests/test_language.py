@@ -42,7 +42,7 @@ def texts(node: ast.AST) -> Iterator[str]:
             yield child.value
 
 
-def said_in(path: Path) -> Iterator[str]:
+def said_texts(path: Path) -> Iterator[str]:
     """Texts that a file passes to `say`."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "say" and node.args:
@@ -54,7 +54,7 @@ def said_in(path: Path) -> Iterator[str]:
 @pytest.mark.parametrize("path", sorted((PACKAGE / "cli").glob("*.py")), ids=lambda path: path.name)
 def test_all_that_is_said_is_said_in_russian(path: Path) -> None:
     skeletons = {skeleton(english) for english in RUSSIAN}
-    assert {text for text in said_in(path) if text not in skeletons} == set()
+    assert {text for text in said_texts(path) if text not in skeletons} == set()
 
 
 @pytest.mark.usefixtures("russian")

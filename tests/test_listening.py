@@ -10,7 +10,7 @@ from mcp.shared.exceptions import MCPError
 
 from bitrix24_directories.mcp_server import listening
 from support import STRANGER_SECRET, RunningPortal
-from team_support import TeamServer, called
+from team_support import TeamServer, call_tool
 
 ALL = "bitrix24://directories"
 SOURCE = f"{ALL}/SOURCE"
@@ -89,7 +89,7 @@ async def test_a_stream_ends_with_the_next_call_of_who_is_refused(
         await anyio.sleep(1.1)
         portal.order(method="batch", code="NO_AUTH_FOUND")
         portal.order(method="crm.status.entity.types", code="NO_AUTH_FOUND")
-        result = await called(client, "get_directory_items", entityId="SOURCE")
+        result = await call_tool(client, "get_directory_items", entityId="SOURCE")
         assert result["error"]["code"] == "NO_AUTH_FOUND"
         with anyio.fail_after(2):
             assert [event async for event in events] == []
@@ -108,25 +108,25 @@ async def test_a_change_of_who_is_taken_out_meanwhile_is_told_as_it_is(team: Tea
         await client.list_tools()  # or it would later, to check the result
         async with other.listen(resource_subscriptions=[SOURCE]) as events:
             state.changed = taken_out  # type: ignore[method-assign, assignment]
-            result = await called(client, "add_directory_item", entityId="SOURCE", name="Fax")
+            result = await call_tool(client, "add_directory_item", entityId="SOURCE", name="Fax")
             assert (result["status"], "error" in result) == ("done", False)
             with anyio.fail_after(5):
                 await anext(aiter(events))
         state.changed = changed  # type: ignore[method-assign]
-        items = await called(other, "get_directory_items", entityId="SOURCE")
+        items = await call_tool(other, "get_directory_items", entityId="SOURCE")
     assert "Fax" in [item["name"] for item in items["items"]]
 
 
 async def test_a_change_that_stopped_on_its_way_is_told_to_those_who_listen(team: TeamServer) -> None:
     anna, bert = team.add("anna"), team.add("bert")
     async with team.running(), team.client(anna) as client, team.client(bert) as other:
-        there = await called(client, "get_directory_items", entityId="SOURCE")
+        there = await call_tool(client, "get_directory_items", entityId="SOURCE")
         lines = [*(item["statusId"] for item in there["items"]), "Fax", "Telex"]
         async with other.listen(resource_subscriptions=[SOURCE]) as events:
             team.portal.portal.fail_write = (1, "refused")
-            result = await called(client, "apply_directory", entityId="SOURCE", items=lines)
+            result = await call_tool(client, "apply_directory", entityId="SOURCE", items=lines)
             if result["status"] == "planned":
-                result = await called(client, "apply_directory", entityId="SOURCE", planId=result["planId"])
+                result = await call_tool(client, "apply_directory", entityId="SOURCE", planId=result["planId"])
             assert result["status"] == "stopped"
             assert [step["outcome"] for step in result["steps"]] == ["done", "not done"]
             with anyio.fail_after(5):

@@ -19,7 +19,7 @@ from mcp import Client
 from bitrix24_directories.cli.main import main
 from bitrix24_directories.portal import Fault
 from bitrix24_directories.portal.faults import LOST
-from support import Assistant, PortalInProcess, RunningPortal, ToolAnswer, connect, spawned
+from support import Assistant, PortalInProcess, RunningPortal, ToolAnswer, connect, spawn_parameters
 
 ADD: dict[str, Any] = {"entityId": "SOURCE", "name": "Podcast", "after": "WEB"}
 HOW = [*(how for how in LOST if how != "silent"), "500", "502", "504"]
@@ -35,14 +35,14 @@ def codes_named(portal: RunningPortal, name: str) -> list[str]:
     return [item.status_id for item in portal.portal.store.of("SOURCE") if item.name == name]
 
 
-async def until(true: Callable[[], bool]) -> None:
+async def wait_until(true: Callable[[], bool]) -> None:
     """Wait for another process or thread."""
     with anyio.fail_after(20):
         while not true():  # noqa: ASYNC110 - nothing else tells of it
             await anyio.sleep(0.02)
 
 
-def never_again(result: ToolAnswer) -> None:
+def assert_unknown_outcome(result: ToolAnswer) -> None:
     """Assert that an unknown outcome names a check, and never advises to call again."""
     assert result.error["code"] == "CHANGE_UNKNOWN"
     assert not result.error["retryable"]
@@ -66,7 +66,7 @@ async def test_a_change_whose_answer_is_lost_is_settled_by_reading(portal: Runni
 @pytest.mark.parametrize("how", ["502", "cut"])
 async def test_over_stdio(portal: RunningPortal, tmp_path: Path, how: str) -> None:
     portal.portal.faults.order(Fault.lost(how))
-    server = spawned(tmp_path, BITRIX24_WEBHOOK_URL=portal.webhook_url(), BITRIX24_ALLOW_WRITES="true")
+    server = spawn_parameters(tmp_path, BITRIX24_WEBHOOK_URL=portal.webhook_url(), BITRIX24_ALLOW_WRITES="true")
     async with Client(server) as client:
         result = await Assistant(client).call("add_directory_item", **ADD)
     assert result.structured["status"] == "done", result.text
@@ -81,7 +81,7 @@ async def test_what_is_not_there_yet_proves_nothing(portal: RunningPortal, tool:
     portal.order(changes_only=True, **fault)
     async with connect(portal, allow_writes=True) as assistant:
         result = await change(assistant, tool)
-    never_again(result)
+    assert_unknown_outcome(result)
     assert [step["outcome"] for step in result.structured["steps"]] == ["unknown"]
     assert portal.portal.store.of("SOURCE") == before
 
@@ -123,9 +123,9 @@ async def test_a_portal_that_commits_after_our_timeout(portal: RunningPortal) ->
     portal.order(changes_only=True, delay=1.5)
     async with connect(portal, allow_writes=True, timeout=0.7) as assistant:
         result = await assistant.call("add_directory_item", **ADD)
-        never_again(result)
+        assert_unknown_outcome(result)
         assert "PODCAST (Podcast) is there" in result.text
-        await until(lambda: bool(codes_named(portal, "Podcast")))
+        await wait_until(lambda: bool(codes_named(portal, "Podcast")))
         again = await assistant.call("add_directory_item", **ADD)
     assert again.structured["status"] == "unchanged"
     assert codes_named(portal, "Podcast") == ["PODCAST"]
@@ -165,7 +165,7 @@ async def test_a_batch_that_says_nothing_of_what_it_did_not_do(portal: RunningPo
         result = await assistant.call(
             "apply_directory", entityId="SOURCE", items=STEPS, planId=plan.structured["planId"]
         )
-    never_again(result)
+    assert_unknown_outcome(result)
     outcomes = [step["outcome"] for step in result.structured["steps"] if step["action"] != "refused"]
     assert outcomes == ["unknown"] * len(outcomes)
 
@@ -234,7 +234,7 @@ async def test_a_process_killed_half_way_leaves_its_intent(portal: RunningPortal
     call = ["call", "add_directory_item", "entityId=SOURCE", "name=Podcast"]
     command = [sys.executable, "-m", "bitrix24_directories", *call]
     async with await anyio.open_process(command, env=os.environ | environment) as process:
-        await until(lambda: "crm.status.add" in portal.methods_called)
+        await wait_until(lambda: "crm.status.add" in portal.methods_called)
         process.send_signal(signal.SIGKILL)
     (intent,) = (json.loads(line) for line in log.read_text(encoding="utf-8").splitlines())
     assert (intent["event"], intent["statusId"]) == ("intent", "PODCAST")
@@ -274,7 +274,7 @@ async def test_an_audit_log_that_is_no_file_is_refused_at_start(
         "BITRIX24_AUDIT_LOG": str(path),
     }
     if kind != "foreign link":
-        async with Client(spawned(tmp_path, **settings)) as client:
+        async with Client(spawn_parameters(tmp_path, **settings)) as client:
             result = await Assistant(client).call("get_directory_items", entityId="SOURCE")
         assert result.error["code"] == "AUDIT_LOG_FAILED"
         assert "BITRIX24_AUDIT_LOG" in result.text
@@ -302,7 +302,7 @@ async def test_a_change_that_is_sent_on_to_nobody_is_unknown(portal: RunningPort
         nobody = portal.webhook_url().replace(portal.address, "http://127.0.0.1:9")
         portal.order(changes_only=True, status=307, headers={"location": f"{nobody}crm.status.add"})
         result = await assistant.call("add_directory_item", **ADD)
-    never_again(result)
+    assert_unknown_outcome(result)
 
 
 def test_processes_that_write_to_one_log_do_not_break_each_others_lines(tmp_path: Path) -> None:

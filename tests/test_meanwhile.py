@@ -31,7 +31,7 @@ def item(portal: PortalInProcess, code: str) -> Item:
     return next(item for item in portal.portal.store.of("SOURCE") if item.status_id == code)
 
 
-def while_asked(portal: PortalInProcess, method: str, does: Callable[[Mapping[str, Any]], None]) -> None:
+def before_call(portal: PortalInProcess, method: str, does: Callable[[Mapping[str, Any]], None]) -> None:
     """Call a function on the portal just before it carries out a method."""
 
     def meanwhile(called: str, params: Mapping[str, Any]) -> None:
@@ -54,7 +54,7 @@ async def test_a_refused_update_of_an_item_that_somebody_moves(portal: PortalInP
         portal.portal.store.put(replace(item(portal, "WEB"), sort=35))
         refuse()
 
-    while_asked(portal, "crm.status.update", move)
+    before_call(portal, "crm.status.update", move)
     async with connect(portal, allow_writes=True) as assistant:
         result = await assistant.call("update_directory_item", **RENAME)
     assert steps(result) == [("not done", None)]
@@ -66,7 +66,7 @@ async def test_an_update_whose_answer_is_lost_while_somebody_moves_the_item(port
         portal.portal.store.put(replace(item(portal, "WEB"), sort=35))
         raise PortalError("", code="", status=504)
 
-    while_asked(portal, "crm.status.update", move)
+    before_call(portal, "crm.status.update", move)
     async with connect(portal, allow_writes=True) as assistant:
         result = await assistant.call("update_directory_item", **RENAME)
     assert steps(result) == [("unknown", None)]
@@ -78,7 +78,7 @@ async def test_a_refused_deletion_of_an_item_that_somebody_renames(portal: Porta
         portal.portal.store.put(replace(item(portal, "EMAIL"), name="Letters"))
         refuse()
 
-    while_asked(portal, "crm.status.delete", rename)
+    before_call(portal, "crm.status.delete", rename)
     async with connect(portal, allow_writes=True) as assistant:
         planned = await assistant.call("delete_directory_item", entityId="SOURCE", statusId="EMAIL")
         plan_id = planned.structured["planId"]
@@ -91,7 +91,7 @@ async def test_a_code_that_somebody_takes_right_before(portal: PortalInProcess) 
         store = portal.portal.store
         store.put(replace(item(portal, "WEB"), id=900, status_id=params["fields"]["STATUS_ID"], name="Radio"))
 
-    while_asked(portal, "crm.status.add", take)
+    before_call(portal, "crm.status.add", take)
     async with connect(portal, allow_writes=True) as assistant:
         result = await assistant.call("add_directory_item", entityId="SOURCE", name="Podcast")
     assert steps(result) == [("not done", None)]
@@ -105,13 +105,13 @@ async def test_an_item_that_somebody_deletes_and_adds_again(portal: PortalInProc
         portal.portal.store.items.pop(web.id)
         portal.portal.store.put(replace(web, id=901, name="Website of theirs"))
 
-    while_asked(portal, "crm.status.update", replaced)
+    before_call(portal, "crm.status.update", replaced)
     async with connect(portal, allow_writes=True) as assistant:
         result = await assistant.call("update_directory_item", **RENAME)
     assert steps(result) == [("not done", None)]
 
 
-def answering_late(portal: PortalInProcess, which: Callable[[str], bool], seconds: float) -> None:
+def answer_late(portal: PortalInProcess, which: Callable[[str], bool], seconds: float) -> None:
     """Make the portal compute some of its answers at once and deliver them late."""
     app = portal.portal.app
 
@@ -146,7 +146,7 @@ async def test_what_was_read_before_a_change_is_not_kept_after_it(portal: Portal
         return requests == 1
 
     async with anyio.create_task_group() as tasks:
-        answering_late(portal, first, 6)
+        answer_late(portal, first, 6)
         async with connect(portal, allow_writes=True) as assistant:
             tasks.start_soon(name_of, assistant, "WEB")
             await anyio.sleep(1)
@@ -162,7 +162,7 @@ async def test_all_pages_are_read_again_after_a_change(portal: PortalInProcess) 
         store.put(replace(item(portal, "WEB"), id=1000 + index, status_id=f"L{index}", name=f"L{index}", sort=1000))
     portal.order(method="crm.status.update", delay=3)
     late = iter([False, True])  # the second page, which another call reads
-    answering_late(portal, lambda path: "/batch" in path and next(late, False), 8)
+    answer_late(portal, lambda path: "/batch" in path and next(late, False), 8)
     async with connect(portal, allow_writes=True) as assistant, anyio.create_task_group() as tasks:
 
         async def read() -> None:
@@ -175,7 +175,7 @@ async def test_all_pages_are_read_again_after_a_change(portal: PortalInProcess) 
 
 
 async def test_a_refusal_ends_when_it_is_as_old_as_what_is_kept(portal: PortalInProcess) -> None:
-    while_asked(portal, "crm.category.list", lambda _params: refuse())
+    before_call(portal, "crm.category.list", lambda _params: refuse())
     async with connect(portal, allow_writes=True, fields_kept=False) as assistant:
         await assistant.call("list_directories")
         portal.portal.meanwhile = lambda _method, _params: None
@@ -202,7 +202,7 @@ async def test_the_last_item_of_a_directory_that_is_not_listed(portal: PortalInP
 
 
 async def test_names_of_pipelines_that_cannot_be_read(portal: PortalInProcess) -> None:
-    while_asked(portal, "crm.category.list", lambda _params: refuse())
+    before_call(portal, "crm.category.list", lambda _params: refuse())
     fields = {"CATEGORY_ID": "Wholesale"}
     async with connect(portal, fields_kept=False) as assistant:
         result = await assistant.call("check_record", entity="deal", fields=fields)
@@ -270,7 +270,7 @@ async def test_a_mistake_of_ours_while_a_change_is_under_way(
             await app(scope, receive, send)
             return
         if carried_out:
-            await app(scope, receive, _unheard)
+            await app(scope, receive, _send_nothing)
         raise RuntimeError
 
     portal.portal.app = breaking  # type: ignore[assignment]
@@ -281,5 +281,5 @@ async def test_a_mistake_of_ours_while_a_change_is_under_way(
     assert outcome.startswith("done" if carried_out else "unknown")
 
 
-async def _unheard(_message: Any) -> None:
+async def _send_nothing(_message: Any) -> None:
     """Send nothing."""

@@ -28,7 +28,7 @@ from bitrix24_directories.portal.store import Age, PortalError
 from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Webhook, in_process
 from bitrix24_directories.settings import Settings
 from bitrix24_directories.state.shared import Inside, State
-from support import PortalInProcess, connect, with_a_person
+from support import PortalInProcess, connect, connect_person
 from test_merging import DEAL, LEAD, TOOL, arguments, codes, merge, put, records, sources, updates
 
 pytestmark = pytest.mark.virtual_clock
@@ -165,7 +165,7 @@ def _lines(log: Path) -> list[Values]:
 # The target
 
 
-def _when_some_are_moved(portal: PortalInProcess, act: Callable[[], None]) -> None:
+def _after_some_moves(portal: PortalInProcess, act: Callable[[], None]) -> None:
     """Call a function as soon as some records are moved."""
     acted: list[bool] = []
 
@@ -197,7 +197,7 @@ def _rename(portal: PortalInProcess, code: str) -> None:
 @pytest.mark.parametrize("act", [_delete, _rename])
 async def test_a_target_that_goes_stops_the_merge(portal: PortalInProcess, tmp_path: Path, act: Any) -> None:
     _many(portal, 400)
-    _when_some_are_moved(portal, lambda: act(portal, "WEB"))
+    _after_some_moves(portal, lambda: act(portal, "WEB"))
     program = Program(portal, tmp_path / "log")
     with pytest.raises(Bitrix24Error) as stopped:
         await program.merge("SOURCE", ["EMAIL"], "WEB")
@@ -248,7 +248,7 @@ async def test_a_plan_ends_with_its_merge(portal: PortalInProcess) -> None:
 
 async def test_a_person_is_asked_again_for_other_records(portal: PortalInProcess) -> None:
     _many(portal, 5)
-    async with with_a_person(portal, lambda: ElicitResult(action="accept"), "auto") as (client, questions):
+    async with connect_person(portal, lambda: ElicitResult(action="accept"), "auto") as (client, questions):
         for _ in range(2):
             for lead in records(portal, LEAD):
                 lead["sourceId"] = "website"
@@ -285,7 +285,7 @@ async def test_progress_and_agreement_are_one_for_all_replicas(portal: PortalInP
 # A colleague
 
 
-def _colleague(portal: PortalInProcess, at: str) -> None:
+def _move_by_colleague(portal: PortalInProcess, at: str) -> None:
     """Make a colleague move the deal 3 to another pipeline.
 
     The move comes right before the request, or between its reading and its writing.
@@ -307,7 +307,7 @@ async def test_a_record_that_changed_its_pipeline_keeps_its_stage(
     deals: PortalInProcess, tmp_path: Path, age: Age, at: str
 ) -> None:
     deals.portal.store.age = age
-    _colleague(deals, at)
+    _move_by_colleague(deals, at)
     result = await Program(deals, tmp_path / "log").merge("DEAL_STAGE", ["EXECUTING"], "PREPARATION")
     assert deals.portal.store.records.all[DEAL, 3]["stageId"] == "C2:EXECUTING"
     assert result.moved == 4
@@ -317,7 +317,7 @@ async def test_a_record_that_changed_its_pipeline_keeps_its_stage(
 async def test_its_own_stage_is_given_back_to_it(deals: PortalInProcess, tmp_path: Path) -> None:
     """On a portal that takes the first stage of its pipeline for ours."""
     deals.order(**INSIDE["swapped"])
-    _colleague(deals, "batch")
+    _move_by_colleague(deals, "batch")
     result = await Program(deals, tmp_path / "log").merge("DEAL_STAGE", ["EXECUTING"], "PREPARATION")
     assert deals.portal.store.records.all[DEAL, 3]["stageId"] == "C2:EXECUTING"
     assert [failure.why for failure in result.not_moved or ()] == [
@@ -328,7 +328,7 @@ async def test_its_own_stage_is_given_back_to_it(deals: PortalInProcess, tmp_pat
 
 async def test_what_cannot_be_given_back_is_named_and_undone(deals: PortalInProcess, tmp_path: Path) -> None:
     deals.order(**INSIDE["swapped"])
-    _colleague(deals, "batch")
+    _move_by_colleague(deals, "batch")
     before = deals.portal.meanwhile
 
     def meanwhile(method: str, params: Mapping[str, Any]) -> None:
@@ -350,7 +350,7 @@ async def test_what_cannot_be_given_back_is_named_and_undone(deals: PortalInProc
 
 async def test_what_stood_there_at_the_same_time_is_not_known(deals: PortalInProcess, tmp_path: Path) -> None:
     deals.order(**INSIDE["swapped"])
-    _colleague(deals, "crm.item.update")
+    _move_by_colleague(deals, "crm.item.update")
     result = await Program(deals, tmp_path / "log").merge("DEAL_STAGE", ["EXECUTING"], "PREPARATION")
     assert result.status == "incomplete"
     assert [failure.why for failure in result.not_moved or ()] == [

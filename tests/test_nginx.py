@@ -28,7 +28,7 @@ from bitrix24_directories.rest import Webhook
 from bitrix24_directories.team.gate import BODY_LIMIT
 from bitrix24_directories.team.people import People
 from support import RunningPortal, clean_environment, free_port
-from team_support import ACCEPT, calling
+from team_support import ACCEPT, tool_call
 from test_replicas import Valkey, valkey
 
 __all__ = ["valkey"]
@@ -113,7 +113,7 @@ class Site:
             self._addresses.all.append(address)
         return process
 
-    def is_asked(self, process: subprocess.Popen[bytes]) -> bool:
+    def has_request(self, process: subprocess.Popen[bytes]) -> bool:
         """True if a request is at this replica."""
         connections = psutil.Process(process.pid).net_connections("tcp")
         return any(
@@ -149,7 +149,7 @@ class Site:
             answer = connection.makefile("rb").read()
         return Counter(map(int, re.findall(rb"HTTP/1.1 (\d+)", answer)))
 
-    async def reached(self, client: httpx.AsyncClient) -> None:
+    async def wait_until_reached(self, client: httpx.AsyncClient) -> None:
         """Return as soon as nginx leads to a replica."""
         await self._answered(client, "/.well-known/oauth-protected-resource", 404)
 
@@ -173,7 +173,7 @@ async def keep_calling(client: httpx.AsyncClient, enough: anyio.Event, answers: 
 
     async def call(number: int) -> None:
         entity_id = ("SOURCE", "DEAL_STAGE", "INDUSTRY")[number % 3]
-        call = calling("get_directory_items", entityId=entity_id, fresh=number % 10 == 0)
+        call = tool_call("get_directory_items", entityId=entity_id, fresh=number % 10 == 0)
         try:
             response = await client.post("/mcp", json=call)
         except httpx.TransportError as exc:
@@ -196,7 +196,7 @@ async def test_no_call_is_lost_while_replicas_are_stopped_started_and_replaced(s
     with site.running():
         first, second = [await site.start_replica(f"127.0.0.{number}") for number in (1, 2)]
         async with site.client() as client:
-            await site.reached(client)
+            await site.wait_until_reached(client)
             async with anyio.create_task_group() as load:
                 load.start_soon(keep_calling, client, enough, answers)
                 for _ in range(3):
@@ -222,18 +222,18 @@ async def test_a_change_whose_replica_dies_is_not_sent_to_the_other(site: Site, 
     def die(method: str, params: Mapping[str, Any]) -> None:
         if method == "crm.status.add":
             made.append(str(params))
-            (serving,) = (replica for replica in replicas if site.is_asked(replica))
+            (serving,) = (replica for replica in replicas if site.has_request(replica))
             serving.kill()
 
     with site.running():
         replicas = [await site.start_replica(f"127.0.0.{number}") for number in (1, 2)]
         async with site.client() as client:
-            await site.reached(client)
+            await site.wait_until_reached(client)
             portal.portal.meanwhile = die
-            change = calling("add_directory_item", entityId="SOURCE", name="Fair")
+            change = tool_call("add_directory_item", entityId="SOURCE", name="Fair")
             with pytest.raises(httpx.RemoteProtocolError):  # its answer had begun
                 pytest.fail((await client.post("/mcp", json=change)).text)
-            await site.reached(client)  # through the other replica
+            await site.wait_until_reached(client)  # through the other replica
     assert len(made) == 1
 
 
@@ -241,7 +241,7 @@ async def test_what_is_inside_stays_inside(site: Site) -> None:
     with site.running():
         replica = await site.start_replica("127.0.0.1")
         async with site.client() as client:
-            await site.reached(client)
+            await site.wait_until_reached(client)
             for path in ("/healthz", "/readyz", "/metrics", "/mcp/", "/"):
                 response = await client.get(path)
                 assert (response.status_code, response.headers["server"]) == (404, "nginx")

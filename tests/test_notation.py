@@ -128,7 +128,7 @@ def without_details(item: Item) -> Item:
     return Item(status_id=item.status_id, name=item.name, sort=item.sort)
 
 
-def read_back(lines: list[str], items: list[Item]) -> list[Item]:
+def parse_printed(lines: list[str], items: list[Item]) -> list[Item]:
     """The items given by printed lines, with only the fields that the lines give."""
     return [
         Item(status_id=line.code or "", name=line.name, semantics=line.meaning, color=line.color)
@@ -200,7 +200,7 @@ NAMES = st.sampled_from(PRINTED + [line.partition(": ")[2] for line in PRINTED])
 def test_what_is_printed_is_read_back(result: DirectoryItems, at_once: bool) -> None:
     text = f"{items_text(result)}\n{SWITCHED_OFF.format()}"
     lines = [text] if at_once else text.splitlines()
-    assert read_back(lines, result.items) == as_printed(result.items)
+    assert parse_printed(lines, result.items) == as_printed(result.items)
     assert is_part(lines) == (len(result.items) < result.total)
 
 
@@ -209,7 +209,7 @@ def test_what_is_printed_is_read_back(result: DirectoryItems, at_once: bool) -> 
 def test_all_parts_of_a_directory_are_the_directory(items: list[Item], cut: int) -> None:
     parts = [part for part in (items[:cut], items[cut:]) if part]
     texts = [items_text(DirectoryItems(entity_id="SOURCE", items=part, total=len(items))) for part in parts]
-    assert read_back(texts, items) == as_printed(items)
+    assert parse_printed(texts, items) == as_printed(items)
     assert not is_part(texts)
     assert is_part(texts[:1]) == (len(parts) > 1)
 
@@ -237,7 +237,7 @@ def test_a_name_that_is_only_like_a_line_of_ours_needs_no_quotes(name: str) -> N
         text = printed(items, details=details)
         assert f"X: {name}" in text
         assert not is_part([text])
-        assert read_back([text], items) == as_printed(items)
+        assert parse_printed([text], items) == as_printed(items)
     assert [line.name for line in read_lines([name], [])] == [name]
     assert not is_part([name])
 

@@ -27,7 +27,7 @@ from bitrix24_directories.portal.app import ADMIN, READER
 from bitrix24_directories.portal.oauth import CLIENT_ID, CLIENT_SECRET
 from bitrix24_directories.rest import Application, Bitrix24Client, Plan
 from bitrix24_directories.rest.authorization.tokens import TokenFile, Tokens
-from support import Assistant, RunningPortal, ToolAnswer, ask, clean_environment, connect, spawned
+from support import Assistant, RunningPortal, ToolAnswer, ask, clean_environment, connect, spawn_parameters
 
 
 def application(portal: RunningPortal, **tokens: str) -> Application:
@@ -147,7 +147,7 @@ async def test_a_batch_that_expires_is_repeated(portal: RunningPortal, authorise
 @pytest.mark.slow
 async def test_two_processes_refresh_once(portal: RunningPortal, pair: dict[str, str], tmp_path: Path) -> None:
     env = with_tokens(portal, pair)
-    async with Client(spawned(tmp_path, **env)) as first, Client(spawned(tmp_path, **env)) as second:
+    async with Client(spawn_parameters(tmp_path, **env)) as first, Client(spawn_parameters(tmp_path, **env)) as second:
         assistants = [Assistant(first), Assistant(second)]
         for issued in (2, 3):  # in the second round both know the same newer token
             portal.portal.oauth.expire_access_tokens()
@@ -340,7 +340,7 @@ async def test_no_token_is_written_anywhere_even_at_debug_level(
 ) -> None:
     env = with_tokens(portal, pair, BITRIX24_LOG_LEVEL="DEBUG")
     with (tmp_path / "stderr.txt").open("w+") as errors:
-        async with Client(stdio_client(spawned(tmp_path, **env), errors)) as client:
+        async with Client(stdio_client(spawn_parameters(tmp_path, **env), errors)) as client:
             portal.portal.oauth.expire_access_tokens()
             assert not (await Assistant(client).call("list_directories")).is_error
             newest = portal.portal.oauth.newest_access_token

@@ -39,7 +39,7 @@ async def client_of(portal: PortalInProcess, extensions: Any = APPS, mode: str =
         yield client
 
 
-async def drawn(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
+async def picture_data(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
     result = await client.call_tool(tool, arguments)
     assert result.meta is not None
     picture: dict[str, Any] = result.meta[PICTURE]
@@ -64,7 +64,7 @@ async def test_who_shows_no_apps_hears_nothing_of_it(portal_in_process: PortalIn
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
 async def test_who_shows_apps_is_told_which_tools_have_a_picture(portal_in_process: PortalInProcess, mode: str) -> None:
     async with client_of(portal_in_process, mode=mode) as client:
-        assert await drawn(client, "get_directory_usage", entityId="HONORIFIC")
+        assert await picture_data(client, "get_directory_usage", entityId="HONORIFIC")
         tools = {tool.name: tool.meta for tool in (await client.list_tools()).tools if tool.meta}
         assert tools.keys() == {"get_directory_usage", "apply_directory"}
         assert all(meta == {"ui": {"resourceUri": PAGE}} for meta in tools.values())
@@ -86,7 +86,7 @@ def test_the_page_is_one_file_that_loads_nothing_and_writes_no_markup() -> None:
 async def test_usage_is_drawn_in_order_with_colours_and_records(portal_in_process: PortalInProcess) -> None:
     async with client_of(portal_in_process) as client:
         result = await client.call_tool("get_directory_usage", {"entityId": "DEAL_STAGE"})
-        picture = await drawn(client, "get_directory_usage", entityId="DEAL_STAGE")
+        picture = await picture_data(client, "get_directory_usage", entityId="DEAL_STAGE")
         details = await client.call_tool("get_directory_items", {"entityId": "DEAL_STAGE", "details": True})
     assert result.structured_content is not None
     assert details.structured_content is not None
@@ -110,7 +110,7 @@ async def test_a_picture_does_without_colours_where_they_cannot_be_had(portal_in
     portal_in_process.order(method="crm.status.list", status=500)
     async with client_of(portal_in_process) as client:
         with anyio.fail_after(20):
-            picture = await drawn(client, "get_directory_usage", entityId="DEAL_STAGE")
+            picture = await picture_data(client, "get_directory_usage", entityId="DEAL_STAGE")
     assert [item["name"] for item in picture["items"]][:2] == ["New", "Document Preparation"]
 
 
@@ -126,7 +126,7 @@ async def test_a_plan_is_drawn_before_and_after(portal_in_process: PortalInProce
             "LOSE: Deal Lost",
             "NOPE!: no such code",
         ]
-        picture = await drawn(client, "apply_directory", entityId="DEAL_STAGE", items=lines)
+        picture = await picture_data(client, "apply_directory", entityId="DEAL_STAGE", items=lines)
     marks = {item["statusId"]: item.get("marks", []) for item in picture["after"]}
     assert marks["PREPARATION"] == ["renamed"]
     assert marks["EXECUTING"] == ["moved"]

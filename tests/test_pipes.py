@@ -101,7 +101,7 @@ def _serving(
         yield process
 
 
-def _growing(file: IO[bytes]) -> Iterator[bytes]:
+def _follow(file: IO[bytes]) -> Iterator[bytes]:
     """Lines of a file that another process writes."""
     line = b""
     while True:
@@ -111,7 +111,7 @@ def _growing(file: IO[bytes]) -> Iterator[bytes]:
             line = b""
 
 
-def _until_answered(lines: Iterator[bytes]) -> list[bytes]:
+def _read_until_answered(lines: Iterator[bytes]) -> list[bytes]:
     """Lines written until the last of MESSAGES was answered; asserts whole answers in order."""
     written: list[bytes] = []
     ids: list[int] = []
@@ -130,7 +130,7 @@ def test_a_file_does_for_a_pipe_of_output(tmp_path: Path) -> None:
         (tmp_path / "out").open("rb") as written,
         _serving(tmp_path, stdout=taken, stderr=subprocess.DEVNULL),
     ):
-        _until_answered(_growing(written))
+        _read_until_answered(_follow(written))
 
 
 @pytest.mark.slow
@@ -158,7 +158,7 @@ def test_line_separators_leave_as_escapes_and_lines_that_are_no_messages_are_ans
     with _serving(tmp_path, command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
         assert server.stdout is not None
         assert server.stdin is not None
-        _until_answered(iter(server.stdout.readline, b""))
+        _read_until_answered(iter(server.stdout.readline, b""))
         separators = "\u2028 \u2029 \u0085"
         for sent in (f'{{"jsonrpc":"2.0","id":"{separators}","method":"ping"}}'.encode(), b"\xff"):
             server.stdin.write(sent + b"\n")
@@ -180,7 +180,7 @@ def test_sockets_do_for_pipes(tmp_path: Path) -> None:
         theirs.close()
         ours.sendall(MESSAGES)
         with ours.makefile("rb") as lines:
-            _until_answered(iter(lines.readline, b""))
+            _read_until_answered(iter(lines.readline, b""))
         ours.shutdown(socket.SHUT_WR)
         assert server.wait(timeout=30) == 0
 
@@ -190,7 +190,7 @@ def test_one_pipe_for_output_and_errors(tmp_path: Path) -> None:
     """Output as with `2>&1`: log lines stand between the answers, and no answer is lost."""
     with _serving(tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as server:
         assert server.stdout is not None
-        written = _until_answered(iter(server.stdout.readline, b""))
+        written = _read_until_answered(iter(server.stdout.readline, b""))
     assert len(written) > len([0, 2, LAST_ID])
 
 
@@ -215,6 +215,6 @@ def test_what_others_print_or_read_is_not_the_protocols(tmp_path: Path) -> None:
         _serving(tmp_path, [sys.executable, "noisy.py"], stdout=subprocess.PIPE, stderr=errors) as server,
     ):
         assert server.stdout is not None
-        assert len(_until_answered(iter(server.stdout.readline, b""))) == len([0, 2, LAST_ID])
+        assert len(_read_until_answered(iter(server.stdout.readline, b""))) == len([0, 2, LAST_ID])
     printed = (tmp_path / "errors").read_text().splitlines()
     assert {"printed", "written", "''"} <= set(printed)

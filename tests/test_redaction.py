@@ -26,7 +26,7 @@ from bitrix24_directories.portal.app import ADMIN
 from bitrix24_directories.redaction import MASK, Redactor
 from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Webhook
 from bitrix24_directories.settings import Settings
-from support import ADMIN_SECRET, Assistant, RunningPortal, ask, clean_environment, connect, spawned
+from support import ADMIN_SECRET, Assistant, RunningPortal, ask, clean_environment, connect, spawn_parameters
 from test_oauth import application, authorised, login, pair, with_tokens
 
 __all__ = ["authorised", "pair"]  # fixtures
@@ -36,7 +36,7 @@ OTHERS = [f"{number:02}othersecrets" for number in range(50)]
 """Enough secrets for the other way of searching."""
 
 
-def spelt(text: str) -> dict[str, str]:
+def spellings_of(text: str) -> dict[str, str]:
     return {
         "as it is": text,
         "percent": "".join(f"%{byte:02X}" for byte in text.encode()),
@@ -56,7 +56,7 @@ def spelt(text: str) -> dict[str, str]:
     }
 
 
-def revealed(text: str) -> str:
+def decode_all(text: str) -> str:
     """Decode `text` as an attacker would."""
     for _ in range(3):
         text = html.unescape(unquote(text))
@@ -70,18 +70,18 @@ def redactor(*secrets: str) -> Redactor:
 
 
 @pytest.mark.parametrize("secret", SECRETS)
-@pytest.mark.parametrize("spelling", spelt("x"))
+@pytest.mark.parametrize("spelling", spellings_of("x"))
 @pytest.mark.parametrize("other_secrets", [[], OTHERS], ids=["few", "many"])
 def test_each_spelling(secret: str, spelling: str, other_secrets: list[str]) -> None:
-    text = f"no such address: /rest/1/{spelt(secret)[spelling]}/ was called"
+    text = f"no such address: /rest/1/{spellings_of(secret)[spelling]}/ was called"
     redacted = redactor(*SECRETS, *other_secrets)(text)
-    assert secret not in revealed(redacted)
+    assert secret not in decode_all(redacted)
     assert MASK in redacted
     assert redacted.endswith("/ was called")
 
 
 @given(
-    spellings=st.lists(st.sampled_from(list(spelt("x"))), min_size=len(SECRETS[0]), max_size=len(SECRETS[0])),
+    spellings=st.lists(st.sampled_from(list(spellings_of("x"))), min_size=len(SECRETS[0]), max_size=len(SECRETS[0])),
     before=st.text("abc %&<\\u\n", max_size=9),
     after=st.text("abc %&<\\u\n", max_size=9),
     other_secrets=st.sampled_from([[], OTHERS]),
@@ -89,8 +89,8 @@ def test_each_spelling(secret: str, spelling: str, other_secrets: list[str]) -> 
 def test_each_character_in_a_spelling_of_its_own(
     spellings: list[str], before: str, after: str, other_secrets: list[str]
 ) -> None:
-    mixed = "".join(spelt(char)[spelling] for char, spelling in zip(SECRETS[0], spellings, strict=True))
-    assert SECRETS[0] not in revealed(redactor(SECRETS[0], *other_secrets)(f"{before};{mixed};{after}"))
+    mixed = "".join(spellings_of(char)[spelling] for char, spelling in zip(SECRETS[0], spellings, strict=True))
+    assert SECRETS[0] not in decode_all(redactor(SECRETS[0], *other_secrets)(f"{before};{mixed};{after}"))
 
 
 @given(text=st.text(), secret=st.text(min_size=1), other_secrets=st.sampled_from([[], OTHERS]))
@@ -153,7 +153,7 @@ def test_only_what_may_hold_a_secret_is_decoded(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(redaction, "_decoded", counted)
     text = "%\n" * 1000 + "a line that holds nothing\n" * 1000
-    assert redact(f"{text}{spelt(OTHERS[0])['percent']}") == f"{text}***"
+    assert redact(f"{text}{spellings_of(OTHERS[0])['percent']}") == f"{text}***"
     assert len(decoded) < 10
 
 
@@ -163,10 +163,10 @@ def test_structured_values_keep_their_shape() -> None:
     assert redacted == {"a": [1, None, True, "x *** y"], "***": {"deep": ["***"]}, "b": 1.5}
 
 
-@pytest.mark.parametrize("spelling", spelt("x"))
+@pytest.mark.parametrize("spelling", spellings_of("x"))
 @pytest.mark.parametrize("where", ["error", "error_description", "result"])
 async def test_a_portal_that_echoes_the_webhook(portal: RunningPortal, spelling: str, where: str) -> None:
-    said_back = spelt(f"/rest/1/{ADMIN_SECRET}/")[spelling]
+    said_back = spellings_of(f"/rest/1/{ADMIN_SECRET}/")[spelling]
     rows = [{"STATUS_ID": "NEW", "NAME": said_back, "SORT": 10}, {"STATUS_ID": said_back, "NAME": "X", "SORT": 20}]
     body = {"result": rows} if where == "result" else {"error": "ODD", "error_description": "odd"} | {where: said_back}
     portal.order(body=json.dumps(body), headers={"content-type": "application/json"})
@@ -174,7 +174,7 @@ async def test_a_portal_that_echoes_the_webhook(portal: RunningPortal, spelling:
         result = await assistant.call("get_directory_items", entityId="STATUS")
         answer = await assistant.call("find_directory_items", queries=["new"], entityIds=["STATUS"])
     for text in (result.everything, answer.everything):
-        assert ADMIN_SECRET not in revealed(text)
+        assert ADMIN_SECRET not in decode_all(text)
     assert (await client_error(portal)).find(ADMIN_SECRET) == -1
 
 
@@ -184,13 +184,13 @@ async def client_error(portal: RunningPortal) -> str:
         try:
             return repr(await client.call("scope"))
         except Bitrix24Error as exc:
-            return revealed(f"{exc!r} {exc} {exc.code} {exc.words}")
+            return decode_all(f"{exc!r} {exc} {exc.code} {exc.words}")
 
 
 @pytest.mark.parametrize("level", ["DEBUG", "INFO"])
 async def test_an_echo_reaches_neither_results_nor_logs(portal: RunningPortal, tmp_path: Path, level: str) -> None:
     portal.portal.faults.order(Fault.parse("echo"))
-    server = spawned(tmp_path, BITRIX24_WEBHOOK_URL=portal.webhook_url(), BITRIX24_LOG_LEVEL=level)
+    server = spawn_parameters(tmp_path, BITRIX24_WEBHOOK_URL=portal.webhook_url(), BITRIX24_LOG_LEVEL=level)
     with (tmp_path / "stderr.txt").open("w+") as errors:
         async with Client(stdio_client(server, errors)) as client:
             result = await Assistant(client).call("list_directories")
@@ -198,13 +198,13 @@ async def test_an_echo_reaches_neither_results_nor_logs(portal: RunningPortal, t
         logged = errors.read()
     assert "HTTP Request: POST" in logged
     assert result.is_error
-    assert ADMIN_SECRET not in revealed(result.everything) + revealed(logged)
+    assert ADMIN_SECRET not in decode_all(result.everything) + decode_all(logged)
 
 
 async def test_an_echo_of_a_token(portal: RunningPortal, authorised: Any) -> None:
     portal.portal.faults.order(Fault.parse("echo"))
     result = await ask(authorised, "list_directories")
-    assert portal.portal.oauth.newest_access_token not in revealed(result.everything)
+    assert portal.portal.oauth.newest_access_token not in decode_all(result.everything)
 
 
 async def test_an_authorization_server_that_echoes(portal: RunningPortal, authorised: Any) -> None:
@@ -212,7 +212,7 @@ async def test_an_authorization_server_that_echoes(portal: RunningPortal, author
     portal.order(method="oauth/token", echo=True)
     result = await ask(authorised, "list_directories")
     for secret in authorised.secrets:
-        assert secret not in revealed(result.everything)
+        assert secret not in decode_all(result.everything)
 
 
 @pytest.mark.parametrize("by", ["webhook", "application"])
@@ -232,7 +232,7 @@ def test_check_and_login_print_no_echo(
     assert main(["check"]) == 1
     out, err = capfd.readouterr()
     for secret in (ADMIN_SECRET, *pair.values()):
-        assert secret not in revealed(out + err)
+        assert secret not in decode_all(out + err)
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -252,7 +252,7 @@ def test_login_logs_neither_the_code_nor_the_secret(
     contents = application(portal).file.read()
     tokens = (contents.access_token, contents.refresh_token) if contents else ()
     for secret in (code, "demo-client-secret-not-for-use", *tokens):
-        assert secret not in revealed(out + err)
+        assert secret not in decode_all(out + err)
 
 
 async def test_a_program_that_embeds_the_server_logs_no_secret(
@@ -268,7 +268,7 @@ async def test_a_program_that_embeds_the_server_logs_no_secret(
     ours = [record.getMessage() for record in caplog.records if record.name.startswith("http")]
     assert any("HTTP Request: POST" in line for line in ours)
     assert any("location" in line for line in ours)
-    assert ADMIN_SECRET not in revealed("".join(ours))
+    assert ADMIN_SECRET not in decode_all("".join(ours))
 
 
 def test_an_embedded_server_leaves_logging_alone() -> None:

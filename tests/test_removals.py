@@ -17,7 +17,7 @@ Values = dict[str, Any]
 
 
 @pytest.fixture
-def emptied(portal: PortalInProcess) -> PortalInProcess:
+def portal_without_sources(portal: PortalInProcess) -> PortalInProcess:
     """A portal with a lead and a deal, both without a source."""
     records = portal.portal.store.records
     lead, deal = records.of(1)[0], records.of(2)[0]
@@ -54,49 +54,49 @@ async def delete(portal: PortalInProcess, entity_id: str, code: str) -> ToolAnsw
     ],
 )
 async def test_what_records_carry_is_not_deleted(
-    emptied: PortalInProcess, number: int, field: str, value: str, where: str
+    portal_without_sources: PortalInProcess, number: int, field: str, value: str, where: str
 ) -> None:
-    record(emptied, number)[field] = value
-    result = await delete(emptied, "SOURCE", "WEB")
+    record(portal_without_sources, number)[field] = value
+    result = await delete(portal_without_sources, "SOURCE", "WEB")
     assert result.error["code"] == "CHANGE_REFUSED"
     assert f"records carry it ({where})" in result.text
-    assert "WEB" in codes(emptied, "SOURCE")
-    assert "crm.status.delete" not in str(emptied.portal.calls)
+    assert "WEB" in codes(portal_without_sources, "SOURCE")
+    assert "crm.status.delete" not in str(portal_without_sources.portal.calls)
 
 
-async def test_codes_in_multiple_fields_and_in_several_fields(emptied: PortalInProcess) -> None:
-    record(emptied, 2)["ufCrm_1724077761"] = ["IT", "FINANCE"]
-    result = await delete(emptied, "INDUSTRY", "FINANCE")
+async def test_codes_in_multiple_fields_and_in_several_fields(portal_without_sources: PortalInProcess) -> None:
+    record(portal_without_sources, 2)["ufCrm_1724077761"] = ["IT", "FINANCE"]
+    result = await delete(portal_without_sources, "INDUSTRY", "FINANCE")
     assert "1 in deal.UF_CRM_1724077761" in result.text
-    record(emptied, 1)["sourceId"] = record(emptied, 2)["sourceId"] = "WEB"
-    both = await delete(emptied, "SOURCE", "WEB")
+    record(portal_without_sources, 1)["sourceId"] = record(portal_without_sources, 2)["sourceId"] = "WEB"
+    both = await delete(portal_without_sources, "SOURCE", "WEB")
     assert "records carry it (1 in deal.SOURCE_ID, 1 in lead.SOURCE_ID)" in both.text
 
 
-async def test_what_no_record_carries_is_deleted(emptied: PortalInProcess) -> None:
-    record(emptied, 1)["sourceId"] = "CALL"
-    async with connect(emptied, allow_writes=True) as assistant:
+async def test_what_no_record_carries_is_deleted(portal_without_sources: PortalInProcess) -> None:
+    record(portal_without_sources, 1)["sourceId"] = "CALL"
+    async with connect(portal_without_sources, allow_writes=True) as assistant:
         planned = await assistant.call("delete_directory_item", entityId="SOURCE", statusId="WEB")
     assert "- remove WEB: Website - no record that this user may read carries it" in planned.text
-    result = await delete(emptied, "SOURCE", "WEB")
+    result = await delete(portal_without_sources, "SOURCE", "WEB")
     assert result.structured["status"] == "done"
-    assert "WEB" not in codes(emptied, "SOURCE")
+    assert "WEB" not in codes(portal_without_sources, "SOURCE")
 
 
-async def test_a_record_that_comes_between_plan_and_deletion(emptied: PortalInProcess) -> None:
-    async with connect(emptied, allow_writes=True) as assistant:
+async def test_a_record_that_comes_between_plan_and_deletion(portal_without_sources: PortalInProcess) -> None:
+    async with connect(portal_without_sources, allow_writes=True) as assistant:
         arguments = {"entityId": "SOURCE", "statusId": "WEB"}
         planned = await assistant.call("delete_directory_item", **arguments)
-        record(emptied, 1)["sourceId"] = "WEB"
+        record(portal_without_sources, 1)["sourceId"] = "WEB"
         result = await assistant.call("delete_directory_item", **arguments, planId=planned.structured["planId"])
     assert result.error["code"] == "CHANGE_REFUSED"
-    assert "WEB" in codes(emptied, "SOURCE")
+    assert "WEB" in codes(portal_without_sources, "SOURCE")
 
 
-async def test_apply_keeps_what_records_carry(emptied: PortalInProcess) -> None:
-    record(emptied, 1)["sourceId"] = "WEB"
-    async with connect(emptied, allow_writes=True) as assistant:
-        items = [code for code in codes(emptied, "SOURCE") if code not in ("WEB", "EMAIL")]
+async def test_apply_keeps_what_records_carry(portal_without_sources: PortalInProcess) -> None:
+    record(portal_without_sources, 1)["sourceId"] = "WEB"
+    async with connect(portal_without_sources, allow_writes=True) as assistant:
+        items = [code for code in codes(portal_without_sources, "SOURCE") if code not in ("WEB", "EMAIL")]
         planned = await assistant.call("apply_directory", entityId="SOURCE", items=items)
         steps = {step["statusId"]: step for step in planned.structured["steps"]}
         assert steps["WEB"]["action"] == "refused"
@@ -105,27 +105,27 @@ async def test_apply_keeps_what_records_carry(emptied: PortalInProcess) -> None:
         plan_id = planned.structured["planId"]
         done = await assistant.call("apply_directory", entityId="SOURCE", items=items, planId=plan_id)
     assert done.structured["status"] == "done"
-    assert "WEB" in codes(emptied, "SOURCE")
-    assert "EMAIL" not in codes(emptied, "SOURCE")
+    assert "WEB" in codes(portal_without_sources, "SOURCE")
+    assert "EMAIL" not in codes(portal_without_sources, "SOURCE")
 
 
-async def test_who_cannot_count_is_told_so_and_decides(emptied: PortalInProcess) -> None:
-    async with connect(emptied, allow_writes=True) as assistant:
+async def test_who_cannot_count_is_told_so_and_decides(portal_without_sources: PortalInProcess) -> None:
+    async with connect(portal_without_sources, allow_writes=True) as assistant:
         await assistant.call("list_directories")
-        emptied.order(method="batch", status=404, code="ERROR_METHOD_NOT_FOUND")
-        emptied.order(method="crm.item.list", code="", description="Access denied.")
+        portal_without_sources.order(method="batch", status=404, code="ERROR_METHOD_NOT_FOUND")
+        portal_without_sources.order(method="crm.item.list", code="", description="Access denied.")
         planned = await assistant.call("delete_directory_item", entityId="SOURCE", statusId="WEB")
     assert "whether records carry it is not known for certain: The webhook's user has no right" in planned.text
-    result = await delete(emptied, "SOURCE", "WEB")
+    result = await delete(portal_without_sources, "SOURCE", "WEB")
     assert result.structured["status"] == "done"
 
 
-async def test_a_plan_that_was_counted_is_not_carried_out_uncounted(emptied: PortalInProcess) -> None:
+async def test_a_plan_that_was_counted_is_not_carried_out_uncounted(portal_without_sources: PortalInProcess) -> None:
     arguments = {"entityId": "SOURCE", "statusId": "WEB"}
-    async with connect(emptied, allow_writes=True) as assistant:
+    async with connect(portal_without_sources, allow_writes=True) as assistant:
         planned = await assistant.call("delete_directory_item", **arguments)
-        emptied.order(method="batch", status=404, code="ERROR_METHOD_NOT_FOUND")
-        emptied.order(method="crm.item.list", code="", description="Access denied.")
+        portal_without_sources.order(method="batch", status=404, code="ERROR_METHOD_NOT_FOUND")
+        portal_without_sources.order(method="crm.item.list", code="", description="Access denied.")
         result = await assistant.call("delete_directory_item", **arguments, planId=planned.structured["planId"])
         assert result.error["code"] == "CHANGE_REFUSED"
         assert "before the removal whether records carry it is not known for certain" in result.text
@@ -133,41 +133,43 @@ async def test_a_plan_that_was_counted_is_not_carried_out_uncounted(emptied: Por
     assert again.structured["status"] == "planned"
     assert "not known for certain" in again.text
     assert "whether records could be counted, is not as in that plan" in again.text
-    assert "WEB" in codes(emptied, "SOURCE")
+    assert "WEB" in codes(portal_without_sources, "SOURCE")
 
 
 @pytest.mark.parametrize(
     ("tool", "planning"),
     [("apply_directory", {"items": ["CALL", "New one"]}), ("delete_directory_item", {"statusId": "WEB"})],
 )
-async def test_a_plan_is_made_once(emptied: PortalInProcess, tool: str, planning: dict[str, Any]) -> None:
+async def test_a_plan_is_made_once(
+    portal_without_sources: PortalInProcess, tool: str, planning: dict[str, Any]
+) -> None:
     """The execution reads the directory, counts uses of the items, writes, and reads again."""
-    async with connect(emptied, allow_writes=True) as assistant:
+    async with connect(portal_without_sources, allow_writes=True) as assistant:
         planned = await assistant.call(tool, entityId="SOURCE", **planning)
         arguments = {} if tool == "apply_directory" else planning
-        emptied.portal.calls.clear()
+        portal_without_sources.portal.calls.clear()
         done = await assistant.call(tool, entityId="SOURCE", **arguments, planId=planned.structured["planId"])
         assert done.structured["status"] == "done"
-        assert len(emptied.portal.calls) <= 8
-        emptied.portal.calls.clear()
+        assert len(portal_without_sources.portal.calls) <= 8
+        portal_without_sources.portal.calls.clear()
         again = await assistant.call(tool, entityId="SOURCE", **arguments, planId=planned.structured["planId"])
     assert again.is_error if tool == "delete_directory_item" else again.structured["status"] == "unchanged"
 
 
-async def test_who_carries_what_is_to_go_is_counted_right_before(emptied: PortalInProcess) -> None:
+async def test_who_carries_what_is_to_go_is_counted_right_before(portal_without_sources: PortalInProcess) -> None:
     arguments = {"entityId": "SOURCE", "statusId": "WEB"}
-    async with connect(emptied, allow_writes=True) as assistant:
+    async with connect(portal_without_sources, allow_writes=True) as assistant:
         planned = await assistant.call("delete_directory_item", **arguments)
-        record(emptied, 1)["sourceId"] = "WEB"
+        record(portal_without_sources, 1)["sourceId"] = "WEB"
         for _ in range(2):
             result = await assistant.call("delete_directory_item", **arguments, planId=planned.structured["planId"])
             assert result.error["code"] == "CHANGE_REFUSED"
             assert "1 in lead.SOURCE_ID" in result.text
-    assert "WEB" in codes(emptied, "SOURCE")
+    assert "WEB" in codes(portal_without_sources, "SOURCE")
 
 
-async def test_a_directory_whose_fields_no_method_knows(emptied: PortalInProcess) -> None:
-    async with connect(emptied, allow_writes=True) as assistant:
+async def test_a_directory_whose_fields_no_method_knows(portal_without_sources: PortalInProcess) -> None:
+    async with connect(portal_without_sources, allow_writes=True) as assistant:
         planned = await assistant.call("delete_directory_item", entityId="INVOICE_STATUS", statusId="S")
     assert "not known for certain: invoice.STATUS_ID cannot be counted" in planned.text
 
@@ -179,9 +181,9 @@ async def test_stages_are_looked_at_too(portal: PortalInProcess) -> None:
     assert " in deal.STAGE_ID)" in result.text
 
 
-async def test_counting_many_codes_costs_a_count_for_each_field(emptied: PortalInProcess) -> None:
-    record(emptied, 1)["sourceId"] = "CALL"
-    async with connect(emptied, allow_writes=True) as assistant:
-        emptied.portal.calls.clear()
+async def test_counting_many_codes_costs_a_count_for_each_field(portal_without_sources: PortalInProcess) -> None:
+    record(portal_without_sources, 1)["sourceId"] = "CALL"
+    async with connect(portal_without_sources, allow_writes=True) as assistant:
+        portal_without_sources.portal.calls.clear()
         await assistant.call("apply_directory", entityId="SOURCE", items=["CALL"])
-    assert str(emptied.portal.calls).count("crm.item.list") == 6
+    assert str(portal_without_sources.portal.calls).count("crm.item.list") == 6

@@ -24,7 +24,7 @@ from bitrix24_directories.state import in_redis
 from bitrix24_directories.state.in_redis import InRedis
 from bitrix24_directories.state.shared import Reserved, UnavailableError
 from support import RunningPortal
-from team_support import TeamServer, called
+from team_support import TeamServer, call_tool
 
 pytestmark = pytest.mark.slow
 
@@ -98,7 +98,7 @@ async def test_list_says_when_people_called_either(
     async with replicas(portal, tmp_path, valkey) as (first, second):
         for number, server in enumerate((first, second)):
             async with server.client(server.add(f"person{number}")) as client:
-                await called(client, "get_directory_items", entityId="SOURCE")
+                await call_tool(client, "get_directory_items", entityId="SOURCE")
         first.add("person2")
     assert await anyio.to_thread.run_sync(main, ["person", "list"]) == 0
     result = [line.rpartition("; ")[2][:12] for line in capsys.readouterr().out.splitlines()]
@@ -117,21 +117,21 @@ async def test_a_plan_of_one_is_carried_out_by_the_other(
     items = {"entityId": "EMPLOYEES", "items": ["EMPLOYEES_1: tiny", "EMPLOYEES_4: huge"]}
     portal.portal.store.records.all = {}
     async with both(portal, tmp_path, valkey, mode) as (here, there):
-        assert (await called(there, "get_directory_items", entityId="EMPLOYEES"))["total"] == 4
-        planned = await called(here, "apply_directory", **items)
+        assert (await call_tool(there, "get_directory_items", entityId="EMPLOYEES"))["total"] == 4
+        planned = await call_tool(here, "apply_directory", **items)
         assert planned["status"] == "planned"
-        done = await called(there, "apply_directory", entityId="EMPLOYEES", planId=planned["planId"])
+        done = await call_tool(there, "apply_directory", entityId="EMPLOYEES", planId=planned["planId"])
         assert done["status"] == "done"
-        assert (await called(here, "get_directory_items", entityId="EMPLOYEES"))["total"] == 2
+        assert (await call_tool(here, "get_directory_items", entityId="EMPLOYEES"))["total"] == 2
 
 
 async def test_whom_the_portal_has_let_in_is_not_asked_for_by_the_other(
     portal: RunningPortal, tmp_path: Path, valkey: Valkey
 ) -> None:
     async with both(portal, tmp_path, valkey) as (here, there):
-        await called(here, "get_directory_items", entityId="SOURCE")
+        await call_tool(here, "get_directory_items", entityId="SOURCE")
         portal.portal.calls.clear()
-        await called(there, "get_directory_items", entityId="SOURCE")
+        await call_tool(there, "get_directory_items", entityId="SOURCE")
     assert "crm.category.list" not in str(portal.portal.calls)
 
 
@@ -139,13 +139,13 @@ async def test_what_one_changes_the_other_reads_and_tells(
     portal: RunningPortal, tmp_path: Path, valkey: Valkey
 ) -> None:
     async with both(portal, tmp_path, valkey) as (here, there):
-        before = await called(there, "get_directory_items", entityId="SOURCE")
+        before = await call_tool(there, "get_directory_items", entityId="SOURCE")
         async with there.listen(resource_subscriptions=["bitrix24://directories/SOURCE"]) as events:
             await anyio.sleep(0.3)  # until its own replica listens on Valkey
-            await called(here, "add_directory_item", entityId="SOURCE", name="Fax")
+            await call_tool(here, "add_directory_item", entityId="SOURCE", name="Fax")
             with anyio.fail_after(5):
                 await anext(aiter(events))
-        after = await called(there, "get_directory_items", entityId="SOURCE")
+        after = await call_tool(there, "get_directory_items", entityId="SOURCE")
     assert after["total"] == before["total"] + 1
 
 
@@ -166,7 +166,7 @@ async def test_a_question_of_one_is_answered_in_the_other(
             first.url = front
             async with first.client(anna, elicitation_callback=yes) as client:
                 for name in ("Fax", "Pigeon", "Telegram"):
-                    result = await called(client, "add_directory_item", entityId="SOURCE", name=name)
+                    result = await call_tool(client, "add_directory_item", entityId="SOURCE", name=name)
                     assert result["status"] == "done", result
     assert len(questions) == 3
 
@@ -269,7 +269,7 @@ async def test_the_same_change_in_both_at_once_is_made_once(
         async def add(name: str, team: TeamServer, pause: float) -> None:
             await anyio.sleep(pause)
             async with team.client(anna) as client:
-                result[name] = await called(client, "add_directory_item", entityId="SOURCE", name="Fax")
+                result[name] = await call_tool(client, "add_directory_item", entityId="SOURCE", name="Fax")
 
         tasks.start_soon(add, "first", first, 0)
         tasks.start_soon(add, "second", second, 0.5)
@@ -286,19 +286,19 @@ async def test_without_redis_reading_goes_on_and_changes_are_refused(
     async with replicas(portal, tmp_path, valkey) as (first, second):
         anna = first.add("anna")
         async with first.client(anna) as client, second.client(anna) as other, httpx.AsyncClient() as http:
-            assert (await called(client, "get_directory_items", entityId="SOURCE"))["total"]
+            assert (await call_tool(client, "get_directory_items", entityId="SOURCE"))["total"]
             valkey.stop()
-            assert (await called(client, "get_directory_items", entityId="SOURCE"))["total"]
-            assert (await called(client, "get_directory_items", entityId="SOURCE", fresh=True))["total"]
-            assert (await called(other, "list_directories"))["total"] == 19
-            result = await called(client, "add_directory_item", entityId="SOURCE", name="Fax")
+            assert (await call_tool(client, "get_directory_items", entityId="SOURCE"))["total"]
+            assert (await call_tool(client, "get_directory_items", entityId="SOURCE", fresh=True))["total"]
+            assert (await call_tool(other, "list_directories"))["total"] == 19
+            result = await call_tool(client, "add_directory_item", entityId="SOURCE", name="Fax")
             assert result["error"]["code"] == "STATE_UNAVAILABLE"
             assert "crm.status.add" not in str(portal.portal.calls)
             ready = await http.get(f"{first.url}/readyz")
             assert (ready.status_code, ready.json()["redis"]) == (200, "down")
             valkey.start()
             await anyio.sleep(1.2)
-            result = await called(client, "add_directory_item", entityId="SOURCE", name="Fax")
+            result = await call_tool(client, "add_directory_item", entityId="SOURCE", name="Fax")
             assert result["status"] == "done"
             assert (await http.get(f"{first.url}/readyz")).json()["redis"] == "up"
 
@@ -319,13 +319,13 @@ async def test_what_one_has_read_the_other_does_not_read_again(
     portal: RunningPortal, tmp_path: Path, valkey: Valkey
 ) -> None:
     async with both(portal, tmp_path, valkey) as (here, there):
-        first = await called(here, "get_directory_items", entityId="DEAL_STAGE")
-        await called(here, "list_directories")
+        first = await call_tool(here, "get_directory_items", entityId="DEAL_STAGE")
+        await call_tool(here, "list_directories")
         portal.portal.calls.clear()
-        assert await called(there, "get_directory_items", entityId="DEAL_STAGE") == first
-        assert (await called(there, "list_directories"))["total"] == 19
+        assert await call_tool(there, "get_directory_items", entityId="DEAL_STAGE") == first
+        assert (await call_tool(there, "list_directories"))["total"] == 19
         assert not portal.portal.calls
-        await called(there, "get_directory_items", entityId="DEAL_STAGE", fresh=True)
+        await call_tool(there, "get_directory_items", entityId="DEAL_STAGE", fresh=True)
         assert portal.methods_called == ["crm.status.entity.items"]
 
 
@@ -336,7 +336,7 @@ async def test_many_who_ask_in_both_make_one_read(portal: RunningPortal, tmp_pat
 
         async def ask(team: TeamServer) -> None:
             async with team.client(anna) as client:
-                assert (await called(client, "get_directory_items", entityId="DEAL_STAGE"))["total"] == 8
+                assert (await call_tool(client, "get_directory_items", entityId="DEAL_STAGE"))["total"] == 8
 
         for number in range(10):
             tasks.start_soon(ask, (first, second)[number % 2])
@@ -359,7 +359,7 @@ async def test_who_asks_for_what_is_there_now_waits_for_nobody(
 ) -> None:
     """Such a call cannot use another replica's read, so it does not wait for its turn."""
     async with both(portal, tmp_path, valkey) as (here, there):
-        await called(here, "get_directory_items", entityId="DEAL_STAGE")
+        await call_tool(here, "get_directory_items", entityId="DEAL_STAGE")
         started: list[float] = []
 
         def note(method: str, _params: Mapping[str, Any]) -> None:
@@ -369,6 +369,6 @@ async def test_who_asks_for_what_is_there_now_waits_for_nobody(
         portal.order(method="crm.status.entity.items", delay=1.5)
         async with anyio.create_task_group() as tasks:
             for client in (here, there):
-                tasks.start_soon(partial(called, client, "get_directory_items", entityId="DEAL_STAGE", fresh=True))
+                tasks.start_soon(partial(call_tool, client, "get_directory_items", entityId="DEAL_STAGE", fresh=True))
     assert len(started) == 2
     assert started[1] - started[0] < 1

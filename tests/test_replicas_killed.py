@@ -20,7 +20,7 @@ from bitrix24_directories.mcp_server.scopes import SCOPES
 from bitrix24_directories.rest import Webhook
 from bitrix24_directories.team.people import People
 from support import RunningPortal, clean_environment
-from team_support import called
+from team_support import call_tool
 from test_replicas import Valkey, valkey
 
 __all__ = ["valkey"]
@@ -82,7 +82,7 @@ def kill_at(portal: RunningPortal, process: subprocess.Popen[str], method: str, 
     return made
 
 
-async def killed(url: str, token: str, tool: str, **arguments: Any) -> None:
+async def call_until_killed(url: str, token: str, tool: str, **arguments: Any) -> None:
     """Make a call whose answer never comes, because its replica dies."""
     headers = {"authorization": f"Bearer {token}", "accept": "application/json, text/event-stream"}
     call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}}
@@ -100,14 +100,14 @@ async def test_a_plan_whose_replica_dies_is_finished_by_the_other(
     portal.portal.store.records.all = {}
     with replica(tmp_path, valkey) as (dying, first), replica(tmp_path, valkey) as (_, second):
         async with client(second, token) as there:
-            plan = await called(there, "apply_directory", **arguments)
+            plan = await call_tool(there, "apply_directory", **arguments)
             made = kill_at(portal, dying, "crm.status.add", 55)  # in the second request of the change
-            await killed(first, token, "apply_directory", **arguments, planId=plan["planId"])
-            plan = await called(there, "apply_directory", **arguments)
+            await call_until_killed(first, token, "apply_directory", **arguments, planId=plan["planId"])
+            plan = await call_tool(there, "apply_directory", **arguments)
             assert plan["status"] == "planned"
-            done = await called(there, "apply_directory", **arguments, planId=plan["planId"])
+            done = await call_tool(there, "apply_directory", **arguments, planId=plan["planId"])
             assert done["status"] == "done"
-            again = await called(there, "apply_directory", **arguments)
+            again = await call_tool(there, "apply_directory", **arguments)
             assert again["status"] == "unchanged"
     codes = [item.status_id for item in portal.portal.store.of("HONORIFIC")]
     assert codes == names
@@ -124,12 +124,12 @@ async def test_a_merge_whose_replica_dies_is_finished_by_the_other(
     merge = {"entityId": "SOURCE", "codes": ["EMAIL"], "into": "WEB"}
     with replica(tmp_path, valkey) as (dying, first), replica(tmp_path, valkey) as (_, second):
         async with client(second, token) as there:
-            plan = await called(there, "merge_directory_items", **merge)
+            plan = await call_tool(there, "merge_directory_items", **merge)
             made = kill_at(portal, dying, "crm.item.update", 60)
-            await killed(first, token, "merge_directory_items", **merge, planId=plan["planId"])
-            plan = await called(there, "merge_directory_items", **merge)
+            await call_until_killed(first, token, "merge_directory_items", **merge, planId=plan["planId"])
+            plan = await call_tool(there, "merge_directory_items", **merge)
             assert 0 < plan["left"] < 120
-            done = await called(there, "merge_directory_items", **merge, planId=plan["planId"])
+            done = await call_tool(there, "merge_directory_items", **merge, planId=plan["planId"])
             assert (done["status"], done["left"]) == ("done", 0)
             assert plan["left"] < done["moved"] <= 120  # including the last report before the other died
     assert len(made) == len(set(made)) == 120

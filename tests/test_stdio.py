@@ -17,7 +17,7 @@ from mcp import Client
 from mcp.client.stdio import stdio_client
 from mcp_types import ElicitResult
 
-from support import ADMIN_SECRET, Assistant, RunningPortal, clean_environment, spawned
+from support import ADMIN_SECRET, Assistant, RunningPortal, clean_environment, spawn_parameters
 
 ENDS_WITHIN_SECONDS = 2  # as the README promises
 HANDSHAKE: list[dict[str, Any]] = [
@@ -84,7 +84,7 @@ class RawServer:
 
 
 async def test_the_sdks_client_over_stdio(portal: RunningPortal, tmp_path: Path) -> None:
-    async with Client(spawned(tmp_path, BITRIX24_WEBHOOK_URL=portal.webhook_url())) as client:
+    async with Client(spawn_parameters(tmp_path, BITRIX24_WEBHOOK_URL=portal.webhook_url())) as client:
         result = await Assistant(client).call("get_directory_items", entityId="deal_stage")
     assert "WON: Deal Won" in result.text
     assert ("crm.status.entity.items", {"entityId": "DEAL_STAGE"}) in portal.portal.calls
@@ -103,7 +103,7 @@ async def test_misconfigured_it_still_starts_and_says_what_to_set(
     tmp_path: Path, environment: dict[str, str], part: str
 ) -> None:
     with (tmp_path / "stderr.txt").open("w+") as errors:
-        async with Client(stdio_client(spawned(tmp_path, **environment), errors)) as client:
+        async with Client(stdio_client(spawn_parameters(tmp_path, **environment), errors)) as client:
             result = await Assistant(client).call("get_directory_items", entityId="DEAL_STAGE")
             assert len((await client.list_tools()).tools) == 5
         errors.seek(0)
@@ -126,7 +126,7 @@ async def test_a_person_is_asked_over_stdio(portal: RunningPortal, tmp_path: Pat
 
     writes = {"BITRIX24_WEBHOOK_URL": portal.webhook_url(), "BITRIX24_ALLOW_WRITES": "true"}
     log = tmp_path / "audit.jsonl"
-    server = spawned(tmp_path, **writes, BITRIX24_AUDIT_LOG=str(log))
+    server = spawn_parameters(tmp_path, **writes, BITRIX24_AUDIT_LOG=str(log))
     with (tmp_path / "stderr.txt").open("w+") as errors:
         async with Client(stdio_client(server, errors), mode=mode, elicitation_callback=answer) as client:
             arguments = {"entityId": "SOURCE", "name": "Podcast"}

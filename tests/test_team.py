@@ -29,7 +29,7 @@ from bitrix24_directories.team.serving import ServingError, application
 from bitrix24_directories.team.team import Team
 from bitrix24_directories.team.tokens import Tokens as TeamTokens
 from support import ADMIN_SECRET, READER_SECRET, STRANGER_SECRET, RunningPortal
-from team_support import ACCEPT, TeamServer, called, calling
+from team_support import ACCEPT, TeamServer, call_tool, tool_call
 from test_picture import APPS
 
 MODES = pytest.mark.parametrize("mode", ["legacy", "auto"])
@@ -46,9 +46,9 @@ async def test_tools_resources_and_prompts_over_http(team: TeamServer, mode: str
     anna = team.add("anna")
     async with team.running(), team.client(anna, mode) as client:
         assert len((await client.list_tools()).tools) == 10
-        result = await called(client, "get_directory_items", **STAGES)
+        result = await call_tool(client, "get_directory_items", **STAGES)
         assert [item["statusId"] for item in result["items"]][:2] == ["NEW", "PREPARATION"]
-        assert (await called(client, "get_directory_usage", **STAGES))["records"] > 0
+        assert (await call_tool(client, "get_directory_usage", **STAGES))["records"] > 0
         read = await client.read_resource("bitrix24://directories/SOURCE")
         assert "CALL: Call" in read.contents[0].text  # type: ignore[union-attr]
         assert (await client.get_prompt("explain_pipeline", {"entityId": "DEAL_STAGE"})).messages
@@ -79,7 +79,7 @@ async def test_scopes_decide_what_is_listed_and_what_is_done(team: TeamServer, m
             names = [tool.name for tool in (await client.list_tools()).tools]
             assert "check_record" in names
             assert "add_directory_item" not in names
-            result = await called(client, "add_directory_item", entityId="SOURCE", name="Fax")
+            result = await call_tool(client, "add_directory_item", entityId="SOURCE", name="Fax")
             assert result["error"]["code"] == "INSUFFICIENT_SCOPE"
             assert "directories:write" in result["error"]["message"]
         async with team.client(directories_only, mode) as client:
@@ -101,9 +101,9 @@ async def test_who_can_get_another_token_is_told_the_scope(
     token = team.add("reader", scopes=READING)
     headers = {"authorization": f"Bearer {token}", **claimed}
     async with team.running(), httpx.AsyncClient() as http:
-        refused = await http.post(f"{team.url}/mcp", headers=headers, json=calling("apply_directory"))
+        refused = await http.post(f"{team.url}/mcp", headers=headers, json=tool_call("apply_directory"))
         headers |= {"mcp-method": "tools/call", "mcp-name": "apply_directory"}
-        other = await http.post(f"{team.url}/mcp", headers=headers | ACCEPT, json=calling("list_directories"))
+        other = await http.post(f"{team.url}/mcp", headers=headers | ACCEPT, json=tool_call("list_directories"))
     assert refused.status_code == 403
     challenge = 'Bearer error="insufficient_scope", scope="directories:write", resource_metadata="http://127.0.0.1/'
     assert refused.headers["www-authenticate"].startswith(challenge)
@@ -129,12 +129,12 @@ async def test_each_person_acts_as_themselves(team: TeamServer) -> None:
     reader = team.add("reader", READER_SECRET)
     async with team.running():
         async with team.client(anna) as client:
-            assert (await called(client, "get_directory_items", **STAGES))["total"] == 8
+            assert (await call_tool(client, "get_directory_items", **STAGES))["total"] == 8
         async with team.client(stranger) as client:
-            result = await called(client, "get_directory_items", **STAGES)
+            result = await call_tool(client, "get_directory_items", **STAGES)
             assert result["error"]["code"] == "CRM_ACCESS_DENIED"
         async with team.client(reader) as client:
-            result = await called(client, "add_directory_item", entityId="SOURCE", name="Fax")
+            result = await call_tool(client, "add_directory_item", entityId="SOURCE", name="Fax")
             assert result["error"]["code"] == "NOT_ALLOWED_TO_CHANGE"
 
 
@@ -142,11 +142,11 @@ async def test_what_is_the_portals_is_read_once_for_all_who_see_the_same(team: T
     anna, bert = team.add("anna"), team.add("bert", READER_SECRET)
     async with team.running():
         async with team.client(anna) as client:
-            await called(client, "get_directory_items", **STAGES)
+            await call_tool(client, "get_directory_items", **STAGES)
         team.portal.portal.calls.clear()
         for _ in range(3):
             async with team.client(bert) as client:
-                assert (await called(client, "get_directory_items", **STAGES))["total"] == 8
+                assert (await call_tool(client, "get_directory_items", **STAGES))["total"] == 8
         assert team.portal.methods_called == ["batch"]  # a check of his access, once
         assert "crm.status.entity.items" not in str(team.portal.portal.calls)
 
@@ -158,7 +158,7 @@ async def test_a_hundred_people_at_nine_read_a_directory_once(team: TeamServer) 
 
         async def ask(token: str) -> None:
             async with team.client(token) as client:
-                assert (await called(client, "get_directory_items", **STAGES))["total"] == 8
+                assert (await call_tool(client, "get_directory_items", **STAGES))["total"] == 8
 
         for token in tokens:
             tasks.start_soon(ask, token)
@@ -172,14 +172,14 @@ async def test_who_sees_other_pipelines_shares_nothing(team: TeamServer) -> None
 
     async with team.running():
         async with team.client(anna) as client:
-            await called(client, "get_directory_items", **STAGES)
+            await call_tool(client, "get_directory_items", **STAGES)
         hidden = portal.store.directories.pop("DEAL_STAGE_2")  # for bert, who asks now
         async with team.client(bert) as client:
-            answer = await called(client, "list_directories")
+            answer = await call_tool(client, "list_directories")
             assert "DEAL_STAGE_2" not in [directory["entityId"] for directory in answer["directories"]]
         portal.store.directories["DEAL_STAGE_2"] = hidden
         async with team.client(anna) as client:
-            answer = await called(client, "list_directories")
+            answer = await call_tool(client, "list_directories")
             assert "DEAL_STAGE_2" in [directory["entityId"] for directory in answer["directories"]]
 
 
@@ -187,14 +187,14 @@ async def test_counts_are_each_persons_own(team: TeamServer) -> None:
     anna, bert = team.add("anna"), team.add("bert", READER_SECRET)
     async with team.running():
         async with team.client(anna) as client:
-            whole = (await called(client, "get_directory_usage", entityId="STATUS"))["records"]
+            whole = (await call_tool(client, "get_directory_usage", entityId="STATUS"))["records"]
         portal = team.portal.portal
         records = portal.store.records.all
         portal.store.records.all = {key: values for key, values in records.items() if key[0] != 1 or key[1] % 2}
         async with team.client(bert) as client:
-            less = (await called(client, "get_directory_usage", entityId="STATUS"))["records"]
+            less = (await call_tool(client, "get_directory_usage", entityId="STATUS"))["records"]
         async with team.client(anna) as client:
-            assert (await called(client, "get_directory_usage", entityId="STATUS"))["records"] == whole
+            assert (await call_tool(client, "get_directory_usage", entityId="STATUS"))["records"] == whole
     assert less < whole
 
 
@@ -202,10 +202,10 @@ async def test_rights_that_were_taken_are_gone_after_the_access_time(portal: Run
     team = TeamServer(portal, tmp_path, access_ttl=0)
     anna = team.add("anna")
     async with team.running(), team.client(anna) as client:
-        assert (await called(client, "get_directory_items", **STAGES))["total"] == 8
+        assert (await call_tool(client, "get_directory_items", **STAGES))["total"] == 8
         portal.order(method="batch", code="NO_AUTH_FOUND")
         portal.order(method="crm.status.entity.types", code="NO_AUTH_FOUND")
-        result = await called(client, "get_directory_items", **STAGES)
+        result = await call_tool(client, "get_directory_items", **STAGES)
     assert result["error"]["code"] == "NO_AUTH_FOUND"
 
 
@@ -226,7 +226,7 @@ async def test_through_the_shared_webhook_people_only_read(team: TeamServer) -> 
     token = team.people.add("anna", SCOPES, None)
     async with team.running(), team.client(token) as client:
         assert len((await client.list_tools()).tools) == 5
-        assert (await called(client, "get_directory_items", **STAGES))["total"] == 8
+        assert (await call_tool(client, "get_directory_items", **STAGES))["total"] == 8
 
 
 async def test_people_may_act_through_an_application(portal: RunningPortal, tmp_path: Path) -> None:
@@ -245,11 +245,11 @@ async def test_people_may_act_through_an_application(portal: RunningPortal, tmp_
         write(Tokens.read(issued) or pytest.fail("the portal issues tokens"))
     async with team.running():
         async with team.client(carl) as client:
-            assert (await called(client, "get_directory_items", **STAGES))["total"] == 8
+            assert (await call_tool(client, "get_directory_items", **STAGES))["total"] == 8
             assert len((await client.list_tools()).tools) == 10
         assert {params["auth"] for _, params in portal.portal.calls} == {issued["access_token"]}
         async with team.client(dora) as client:
-            result = await called(client, "get_directory_items", **STAGES)
+            result = await call_tool(client, "get_directory_items", **STAGES)
             assert result["error"]["code"] == "NO_TOKEN"
         assert issued["access_token"] in team.team.secrets()
 
@@ -259,7 +259,7 @@ async def test_the_audit_log_names_the_person(portal: RunningPortal, tmp_path: P
     team = TeamServer(portal, tmp_path, audit_log=str(log))
     anna = team.add("anna")
     async with team.running(), team.client(anna) as client:
-        assert (await called(client, "add_directory_item", entityId="SOURCE", name="Fax"))["status"] == "done"
+        assert (await call_tool(client, "add_directory_item", entityId="SOURCE", name="Fax"))["status"] == "done"
     assert {json.loads(line)["person"] for line in log.read_text().splitlines()} == {"anna"}
 
 
@@ -282,7 +282,7 @@ async def test_list_says_when_people_called_last(
         team = TeamServer(portal, tmp_path, audit_log=str(log))
         token = team.add(name)
         async with team.running(), team.client(token) as client:
-            await called(client, "get_directory_items", **STAGES)
+            await call_tool(client, "get_directory_items", **STAGES)
             with anyio.fail_after(5):
                 while name not in (seen_file.read_text() if seen_file.exists() else ""):  # noqa: ASYNC110 - until it is kept
                     await anyio.sleep(0.02)
@@ -296,7 +296,7 @@ async def test_list_says_when_people_called_last(
     seen_file.write_text(f'{{"anna": 1{"0" * 400}, "bert": Infinity, "carl": NaN}}')
     assert set((await anyio.to_thread.run_sync(last_seen)).values()) == {"not seen yet"}
     async with team.running(), team.client(token) as client:
-        await called(client, "get_directory_items", **STAGES)
+        await call_tool(client, "get_directory_items", **STAGES)
     assert (await anyio.to_thread.run_sync(last_seen))["bert"].startswith("last seen 20")  # stored at the end, too
     seen_file.write_text(json.dumps({"anna": 1.0}))  # an earlier person of the same name
     assert (await anyio.to_thread.run_sync(last_seen))["anna"] == "not seen yet"
@@ -318,7 +318,7 @@ async def test_a_person_whose_webhook_is_dead_is_told_of_this_server(team: TeamS
     carl = team.people.add("carl", SCOPES, None, oauth=True)
     async with team.running():
         async with team.client(anna) as client:
-            message = str(await called(client, "get_directory_items", **STAGES))
+            message = str(await call_tool(client, "get_directory_items", **STAGES))
             assert "The portal does not know this webhook" in message
             assert "person webhook NAME" in message
             with pytest.raises(MCPError) as refused:
@@ -326,12 +326,12 @@ async def test_a_person_whose_webhook_is_dead_is_told_of_this_server(team: TeamS
             message += str(refused.value)
             assert message.count("person webhook NAME") == 2
         async with team.client(bert) as client:
-            without = str(await called(client, "get_directory_items", **STAGES))
+            without = str(await call_tool(client, "get_directory_items", **STAGES))
             assert "`person webhook NAME --webhook-file FILE`" in without
-            refused_write = str(await called(client, "add_directory_item", entityId="SOURCE", name="Fax"))
+            refused_write = str(await call_tool(client, "add_directory_item", entityId="SOURCE", name="Fax"))
             assert "person scopes NAME" in refused_write
         async with team.client(carl) as client:
-            application = str(await called(client, "get_directory_items", **STAGES))
+            application = str(await call_tool(client, "get_directory_items", **STAGES))
             assert "NOT_CONFIGURED" in application
             assert "in the environment of this server" in application
         for word in CLIENT_WORDS:
@@ -342,7 +342,7 @@ async def test_the_shared_webhook_is_a_setting(team: TeamServer) -> None:
     team.shared = Webhook.parse(team.portal.webhook_url("deadwebhook00001"))
     bert = team.people.add("bert", READING, None)
     async with team.running(), team.client(bert) as client:
-        assert "BITRIX24_WEBHOOK_URL" in str(await called(client, "get_directory_items", **STAGES))
+        assert "BITRIX24_WEBHOOK_URL" in str(await call_tool(client, "get_directory_items", **STAGES))
 
 
 async def test_only_post(team: TeamServer) -> None:
@@ -368,7 +368,7 @@ async def test_life_and_readiness(team: TeamServer) -> None:
         assert (await http.get(f"{team.url}/healthz")).text == "ok"
         assert (await http.get(f"{team.url}/readyz")).json() == {"ready": True, "portals": []}
         async with team.client(anna) as client:
-            await called(client, "get_directory_items", **STAGES)
+            await call_tool(client, "get_directory_items", **STAGES)
         ready = (await http.get(f"{team.url}/readyz")).json()
         assert ready["portals"][0]["answers"]
         (link,) = team.team.links().values()
@@ -395,7 +395,7 @@ async def test_many_who_ask_whether_it_is_ready_ask_the_portal_once(
     anna = team.add("anna")
     async with team.running(), httpx.AsyncClient() as http, anyio.create_task_group() as tasks:
         async with team.client(anna) as client:
-            await called(client, "get_directory_items", **STAGES)
+            await call_tool(client, "get_directory_items", **STAGES)
         (link,) = team.team.links().values()
         link.reached_at, link.failed_at = None, anyio.current_time() - 6
         for _ in range(20):
@@ -408,9 +408,9 @@ async def test_metrics_name_no_people(team: TeamServer) -> None:
     anna = team.add("anna")
     async with team.running(), httpx.AsyncClient() as http:
         async with team.client(anna) as client:
-            await called(client, "get_directory_items", **STAGES)
-            await called(client, "get_directory_items", **STAGES)
-            await called(client, "get_directory_items", entityId="NO_SUCH")
+            await call_tool(client, "get_directory_items", **STAGES)
+            await call_tool(client, "get_directory_items", **STAGES)
+            await call_tool(client, "get_directory_items", entityId="NO_SUCH")
         text = (await http.get(f"{team.url}/metrics")).text
     assert 'bitrix24_tool_calls_total{outcome="ok",tool="get_directory_items"} 2.0' in text
     assert 'outcome="UNKNOWN_DIRECTORY"' in text
@@ -456,7 +456,7 @@ async def test_a_thousand_idle_connections_and_a_reader_that_does_not_read(team:
         accept = "accept: application/json, text/event-stream\r\n"
         await lazy.send(f"{head}{accept}content-length: {len(body)}\r\n\r\n{body}".encode())
         async with team.client(anna) as client:
-            assert (await called(client, "get_directory_items", **STAGES))["total"] == 8
+            assert (await call_tool(client, "get_directory_items", **STAGES))["total"] == 8
 
 
 @MODES
@@ -465,7 +465,7 @@ async def test_closing_the_response_stops_the_work(team: TeamServer, mode: str) 
     anna = team.add("anna")
     async with team.running():
         async with team.client(anna, mode) as client:
-            await called(client, "get_directory_items", **STAGES)
+            await call_tool(client, "get_directory_items", **STAGES)
             portal = team.portal.portal
             portal.faults.order(_slow())
             with anyio.move_on_after(0.3):
@@ -487,7 +487,7 @@ async def test_ends_at_once_although_somebody_listens(team: TeamServer) -> None:
     uris = ["bitrix24://directories"]
     async with team.running(), team.client(anna) as client:
         async with client.listen(resource_subscriptions=uris) as events:
-            await called(client, "add_directory_item", entityId="SOURCE", name="Fax")
+            await call_tool(client, "add_directory_item", entityId="SOURCE", name="Fax")
             with anyio.fail_after(5):
                 await anext(aiter(events))
             assert team.http is not None
@@ -508,7 +508,7 @@ async def test_news_of_one_portal_do_not_reach_another(team: TeamServer) -> None
             other.listen(resource_subscriptions=uris) as theirs,
             client.listen(resource_subscriptions=uris) as ours,
         ):
-            await called(client, "add_directory_item", entityId="SOURCE", name="Fax")
+            await call_tool(client, "add_directory_item", entityId="SOURCE", name="Fax")
             with anyio.fail_after(5):
                 await anext(aiter(ours))
             with anyio.move_on_after(0.2) as nothing:

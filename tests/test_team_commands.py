@@ -489,7 +489,7 @@ def test_a_redis_that_cannot_be_reached_at_start(
 
 
 @contextmanager
-def served(portal: RunningPortal) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def serve(portal: RunningPortal) -> Iterator[tuple[subprocess.Popen[str], str]]:
     environment = os.environ | {"BITRIX24_WEBHOOK_URL": portal.webhook_url(), "BITRIX24_LOG_LEVEL": "DEBUG"}
     command = [sys.executable, "-m", "bitrix24_directories", "serve", "--http", "0"]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
@@ -503,7 +503,7 @@ def served(portal: RunningPortal) -> Iterator[tuple[subprocess.Popen[str], str]]
 
 @pytest.mark.slow
 async def test_sigterm_lets_calls_finish_and_shows_no_secret(portal: RunningPortal) -> None:
-    with served(portal) as (process, url):
+    with serve(portal) as (process, url):
         async with httpx.AsyncClient(timeout=20, headers=ACCEPT) as http:
             assert (await http.post(url, json=CALL)).status_code == 200
             assert (await http.post(url, content=b"[" * 100_000)).status_code == 400

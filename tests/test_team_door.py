@@ -26,7 +26,7 @@ from bitrix24_directories.team import door
 from bitrix24_directories.team.people import People
 from bitrix24_directories.team.serving import HttpServer
 from support import RunningPortal, clean_environment
-from team_support import ACCEPT, TeamServer, called, calling
+from team_support import ACCEPT, TeamServer, call_tool, tool_call
 
 STAGES = {"entityId": "DEAL_STAGE"}
 
@@ -45,7 +45,7 @@ async def connected(team: TeamServer, request: bytes = b"") -> AsyncIterator[Soc
         yield stream
 
 
-async def rest_of(stream: SocketStream) -> bytes:
+async def read_to_end(stream: SocketStream) -> bytes:
     """All bytes until the other side closes."""
     received = b""
     with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
@@ -66,7 +66,7 @@ async def test_connections_that_say_no_more_are_closed(
     monkeypatch.setattr(door, "SECONDS", 0.3)
     async with team.running(), connected(team, request) as stream:
         with anyio.fail_after(3):
-            received = await rest_of(stream)
+            received = await read_to_end(stream)
     assert received.endswith(b"ok" if request == HEALTH else b"")
 
 
@@ -83,7 +83,7 @@ async def test_a_head_that_comes_in_drops_has_no_more_time(team: TeamServer, mon
     async with team.running(), connected(team, HALF) as stream, anyio.create_task_group() as tasks:
         tasks.start_soon(drip, stream)
         with anyio.fail_after(3):
-            await rest_of(stream)
+            await read_to_end(stream)
         tasks.cancel_scope.cancel()
 
 
@@ -96,7 +96,7 @@ async def test_a_body_in_drops_after_a_refusal_has_no_more_time(
     async with team.running(), connected(team, head) as stream, anyio.create_task_group() as tasks:
         tasks.start_soon(drip, stream)
         with anyio.fail_after(3):
-            assert b" 401 " in await rest_of(stream)
+            assert b" 401 " in await read_to_end(stream)
         tasks.cancel_scope.cancel()
 
 
@@ -105,7 +105,7 @@ async def test_work_has_the_time_that_it_takes(team: TeamServer, monkeypatch: py
     anna = team.add("anna")
     team.portal.order(method="batch", delay=0.8)
     async with team.running(), team.client(anna) as client:
-        assert (await called(client, "get_directory_items", **STAGES))["total"] == 8
+        assert (await call_tool(client, "get_directory_items", **STAGES))["total"] == 8
 
 
 DEAF = {
@@ -156,7 +156,7 @@ async def test_two_lengths_close_the_connection(team: TeamServer, path: bytes, l
     head = path + b" HTTP/1.1\r\nhost: HOST\r\nauthorization: Bearer " + anna + b"\r\n" + lengths + b"\r\n"
     async with team.running(), connected(team, head + b"0\r\n\r\n" + HEALTH) as stream:
         with anyio.fail_after(3):
-            received = await rest_of(stream)
+            received = await read_to_end(stream)
     assert received.startswith(b"HTTP/1.1 400 ")
     assert received.count(b"HTTP/1.1") == 1
 
@@ -175,7 +175,7 @@ async def test_where_no_more_connections_fit_the_longest_unused_gives_way(
     ):
 
         async def ask() -> None:
-            assert (await called(client, "get_directory_items", **STAGES))["total"] == 8
+            assert (await call_tool(client, "get_directory_items", **STAGES))["total"] == 8
 
         tasks.start_soon(ask)  # a working connection is not closed, however long it lasts
         await anyio.sleep(0.2)
@@ -183,7 +183,7 @@ async def test_where_no_more_connections_fit_the_longest_unused_gives_way(
         for _ in range(60):
             await idle.enter_async_context(connected(team, HALF))
         with anyio.fail_after(3):
-            assert await rest_of(first) == b""
+            assert await read_to_end(first) == b""
         assert team.http is not None
         assert len(team.http.server_state.connections) <= 20
     full = [record for record in caplog.records if "no more fit" in record.getMessage()]
@@ -203,14 +203,14 @@ async def test_the_work_for_strangers_leaves_room_for_the_others(
     anna = team.add("anna")
     async with team.running(), contextlib.AsyncExitStack() as strangers:
         async with team.client(anna) as client:
-            await called(client, "get_directory_items", **STAGES)
+            await call_tool(client, "get_directory_items", **STAGES)
         (link,) = team.team.links().values()
         link.reached_at, link.failed_at = None, anyio.current_time() - 6
         for _ in range(20):
             await strangers.enter_async_context(connected(team, HEALTH.replace(b"healthz", b"readyz")))
         await anyio.sleep(0.5)
         async with team.client(anna) as client:
-            assert (await called(client, "get_directory_items", **STAGES))["total"] == 8
+            assert (await call_tool(client, "get_directory_items", **STAGES))["total"] == 8
         enough.set()
 
 
@@ -229,7 +229,7 @@ async def test_those_who_listen_leave_room_for_the_others(team: TeamServer, monk
                     refused.append(str(exc))
         assert ["too many streams" in reason for reason in refused] == 30 * [True]
         async with team.client(team.add("anna")) as client:
-            assert (await called(client, "get_directory_items", **STAGES))["total"] == 8
+            assert (await call_tool(client, "get_directory_items", **STAGES))["total"] == 8
 
 
 def test_of_what_is_logged_of_strangers_there_is_one_line_in_ten_seconds(
@@ -259,7 +259,7 @@ def test_of_what_is_logged_of_strangers_there_is_one_line_in_ten_seconds(
 
 
 @contextlib.contextmanager
-def served_with_few_descriptors(portal: RunningPortal, folder: Path) -> Iterator[tuple[str, str, Path]]:
+def serve_with_few_descriptors(portal: RunningPortal, folder: Path) -> Iterator[tuple[str, str, Path]]:
     """Run the command with 256 descriptors; yields its address, a person's token, and its log."""
     from bitrix24_directories.rest import Webhook
 
@@ -281,7 +281,7 @@ def served_with_few_descriptors(portal: RunningPortal, folder: Path) -> Iterator
 
 @pytest.mark.skipif(os.name == "nt", reason="descriptors are not limited there")
 async def test_300_half_open_connections_leave_everybody_served(portal: RunningPortal, tmp_path: Path) -> None:
-    with served_with_few_descriptors(portal, tmp_path) as (url, token, log):
+    with serve_with_few_descriptors(portal, tmp_path) as (url, token, log):
         host, port = re.findall(r"http://(.+):(\d+)/", url)[0]
         async with contextlib.AsyncExitStack() as half_open:
             for _ in range(300):
@@ -289,7 +289,7 @@ async def test_300_half_open_connections_leave_everybody_served(portal: RunningP
                 await stream.send(HALF)
             async with httpx.AsyncClient(headers={"authorization": f"Bearer {token}"} | ACCEPT, timeout=5) as http:
                 for _ in range(3):
-                    answer = await http.post(url, json=calling("get_directory_items", **STAGES))
+                    answer = await http.post(url, json=tool_call("get_directory_items", **STAGES))
                     assert '"isError":false' in answer.text
         lines = log.read_text().splitlines()
     assert len(lines) < 10, lines
@@ -309,10 +309,10 @@ async def test_requests_that_are_on_their_way_when_the_server_ends_are_answered(
                     await anyio.wait_all_tasks_blocked()
                     for stream in (open_before, keep_alive):
                         await stream.send(request)
-                        answer = await rest_of(stream)
+                        answer = await read_to_end(stream)
                         assert answer.startswith(b"HTTP/1.1 200")
                         assert b"connection: close" in answer
-                    assert await rest_of(silent) == b""
+                    assert await read_to_end(silent) == b""
                 not_accepted.settimeout(5)
                 assert not_accepted.recv(65536).startswith(b"HTTP/1.1 200")
 

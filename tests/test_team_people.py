@@ -23,7 +23,7 @@ from bitrix24_directories.redaction import Redactor
 from bitrix24_directories.team import people as people_module
 from bitrix24_directories.team.people import People, Person
 from support import ADMIN_SECRET, READER_SECRET, RunningPortal, clean_environment
-from team_support import TeamServer, called, request_of
+from team_support import TeamServer, call_tool, request_of
 from test_team_commands import ACCEPT, CALL
 
 NAMES = ("anna", "bert", "carl")
@@ -31,7 +31,7 @@ DEEP = "[" * 100_000
 USER = 65534
 
 
-class Served:
+class ServerProcess:
     """A server in a process of its own, as `serve --http` starts it."""
 
     def __init__(self, url: str, log: Path) -> None:
@@ -61,7 +61,7 @@ class Served:
 
 
 @contextmanager
-def serving(folder: Path, **environment: str) -> Iterator[Served]:
+def serving(folder: Path, **environment: str) -> Iterator[ServerProcess]:
     log = folder / "stderr.txt"
     command = [sys.executable, "-m", "bitrix24_directories", "serve", "--http", "0"]
     with log.open("w") as errors:
@@ -71,7 +71,7 @@ def serving(folder: Path, **environment: str) -> Iterator[Served]:
     try:
         while (match := re.search(r"Serving MCP on (\S+)/mcp", log.read_text())) is None:
             assert process.poll() is None, log.read_text()
-        served = Served(match[1], log)
+        served = ServerProcess(match[1], log)
         yield served
     finally:
         process.terminate()
@@ -225,7 +225,7 @@ async def test_a_file_of_another_owner(
         os.chown(path, 0, 0)
         with as_user():
             for _ in range(2):
-                assert (await called(client, "get_directory_items", entityId="SOURCE"))["total"]
+                assert (await call_tool(client, "get_directory_items", entityId="SOURCE"))["total"]
             assert "people.jsonl cannot be read (Permission denied)" in (await ready())["people"]
         assert sum("Permission denied" in record.getMessage() for record in caplog.records) == 1
         os.chown(path, USER, USER)
@@ -298,7 +298,7 @@ async def test_what_redacts_the_log_reads_no_file(
     anna = team.add("anna")
     async with team.running():
         async with team.client(anna) as client:
-            assert await called(client, "get_directory_items", entityId="SOURCE")
+            assert await call_tool(client, "get_directory_items", entityId="SOURCE")
         handlers, level = logging.getLogger().handlers[:], logging.getLogger().level
         configure_logging("ERROR", Redactor(team.team.secrets))
         monkeypatch.setattr(Path, "stat", lambda *_args, **_kwargs: pytest.fail("the log was redacted by reading"))

@@ -19,7 +19,7 @@ from bitrix24_directories.settings import Settings
 from bitrix24_directories.team.people import People, Person
 from bitrix24_directories.team.team import Team
 from support import ADMIN_SECRET, READER_SECRET, VirtualClockLoop, examples
-from team_support import called_by
+from team_support import call_tool_as
 
 WHERE = {
     "anna": ("one.example", 1, ADMIN_SECRET),
@@ -74,7 +74,7 @@ class Everybody(People):
 async def _as_person(server: DirectoriesServer, name: str, tool: str, **arguments: Any) -> CallToolResult:
     host, user, secret = WHERE[name]
     person = Person(name, "", READING, Webhook.parse(f"https://{host}/rest/{user}/{secret}/"))
-    result = await called_by(server, person, tool, **arguments)
+    result = await call_tool_as(server, person, tool, **arguments)
     assert not result.is_error, result.structured_content
     return result
 

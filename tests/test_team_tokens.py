@@ -27,7 +27,7 @@ from bitrix24_directories.team.keys import KeysError
 from bitrix24_directories.team.people import People
 from bitrix24_directories.team.tokens import Tokens
 from support import RunningPortal
-from team_support import ACCEPT, TeamServer, calling
+from team_support import ACCEPT, TeamServer, tool_call
 
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 OTHER = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -288,7 +288,7 @@ async def test_without_keys_the_server_says_503_and_lets_in_who_has_a_token_of_i
     team = TeamServer(portal, tmp_path, public_url="http://127.0.0.1/mcp", **provider)
     anna = team.add("anna")
     async with team.running(), httpx.AsyncClient(headers=ACCEPT) as http:
-        url, call = f"{team.url}/mcp", calling("list_directories")
+        url, call = f"{team.url}/mcp", tool_call("list_directories")
         for _ in range(3):
             refused = await http.post(url, headers={"authorization": f"Bearer {signed()}"}, json=call)
             assert (refused.status_code, refused.headers["retry-after"]) == (503, "10")

@@ -17,7 +17,7 @@ from bitrix24_directories.portal import DemoPortal
 from bitrix24_directories.portal.calls import Answer
 from bitrix24_directories.portal.methods import run as real
 from support import Assistant, PortalInProcess, ToolAnswer, ask, connect, examples
-from test_picture import client_of, drawn
+from test_picture import client_of, picture_data
 
 pytestmark = pytest.mark.virtual_clock
 
@@ -36,7 +36,7 @@ def tokens(value: Any) -> int:
     return len(ENCODING.encode(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)))
 
 
-def bounded(result: ToolAnswer) -> None:
+def assert_bounded(result: ToolAnswer) -> None:
     assert tokens(result.text) <= TEXT
     assert tokens(result.structured) <= STRUCTURED
 
@@ -84,7 +84,7 @@ async def test_many_items_that_are_all_in_use(counted: Any, number: int, entity_
     whole = len(portal.portal.store.of("SOURCE"))
     assert whole > number
     for result in (first, second):
-        bounded(result)
+        assert_bounded(result)
         counts = [item["count"] for item in result.structured["items"]]
         assert counts == sorted(counts, reverse=True)
         assert (result.structured["inUse"], result.structured["unused"]) == (whole, 0)
@@ -95,12 +95,12 @@ async def test_many_items_that_are_all_in_use(counted: Any, number: int, entity_
     assert f"{first.structured['more']} more are not shown: go on with after={last}" in first.text
 
 
-async def through(assistant: Assistant, entity_id: str) -> list[dict[str, Any]]:
+async def read_all_items(assistant: Assistant, entity_id: str) -> list[dict[str, Any]]:
     """All items, read a part at a time, in the order of the answers."""
     result = await assistant.call("get_directory_usage", entityId=entity_id)
     items: list[dict[str, Any]] = result.structured["items"]
     while "more" in result.structured:
-        bounded(result)
+        assert_bounded(result)
         before = result.structured["more"]
         result = await assistant.call("get_directory_usage", entityId=entity_id, after=items[-1]["statusId"])
         assert result.structured.get("more", 0) == before - len(result.structured["items"])
@@ -128,7 +128,7 @@ async def test_each_item_comes_once_and_in_order(counted: Any, codes: list[str],
     counted(lambda _field, code: how_many.get(code, 0))
     async with connect(portal, timeout=600) as assistant:
         directory_items = (await assistant.call("get_directory_items", entityId="SOURCE")).structured["items"]
-        items = await through(assistant, "lead.SOURCE_ID")
+        items = await read_all_items(assistant, "lead.SOURCE_ID")
     order = sorted(directory_items, key=lambda item: -how_many.get(item["statusId"], 0))
     assert [item["statusId"] for item in items] == [item["statusId"] for item in order]
 
@@ -161,7 +161,7 @@ async def test_unknown_codes_are_bounded_and_counted() -> None:
         store.all[1, 5000 + number] = values
     codes = Counter(values["sourceId"] for values in store.of(1) if str(values["sourceId"]).startswith("OLD_"))
     result = await ask(portal, "get_directory_usage", entityId="lead.SOURCE_ID", timeout=600)
-    bounded(result)
+    assert_bounded(result)
     unknown = result.structured["unknown"]
     assert len(unknown) < 130
     counts = [row["count"] for row in unknown]
@@ -200,7 +200,7 @@ async def test_fields_and_failures_are_bounded_too(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("bitrix24_directories.portal.app.run", run)
     async with connect(portal, timeout=6000, fields_kept=False, plan="enterprise") as assistant:
         result = await assistant.call("get_directory_usage", entityId="SOURCE")
-    bounded(result)
+    assert_bounded(result)
     assert result.structured["items"]
     assert any("more" in note for note in result.structured["partial"])
     assert any("more" in note for note in result.structured["fields"])
@@ -222,11 +222,11 @@ async def test_the_picture_has_the_part_that_was_asked_for(counted: Any) -> None
     counted(lambda _field, code: 100 + int(code[-3:], 16) if code.startswith("UC_") else 1)
     portal = with_sources(400, "Trade show {n}")
     async with client_of(portal) as client:
-        whole = await drawn(client, "get_directory_usage", entityId="HONORIFIC")
+        whole = await picture_data(client, "get_directory_usage", entityId="HONORIFIC")
         assert "more" not in whole
-        first = await drawn(client, "get_directory_usage", entityId="lead.SOURCE_ID")
+        first = await picture_data(client, "get_directory_usage", entityId="lead.SOURCE_ID")
         last = first["items"][-1]["statusId"]
-        second = await drawn(client, "get_directory_usage", entityId="lead.SOURCE_ID", after=last)
+        second = await picture_data(client, "get_directory_usage", entityId="lead.SOURCE_ID", after=last)
     assert len(first["items"]) + first["more"] == len(portal.portal.store.of("SOURCE"))
     counts = [item["count"] for item in first["items"]]
     assert counts == sorted(counts, reverse=True)

@@ -61,7 +61,7 @@ def main() -> int:
         inspected = json.loads(run("buildah", "inspect", "--type", "image", IMAGE))
         of_the_base, *own = (layer["size"] / 1e6 for layer in json.loads(inspected["Manifest"])["layers"])
         print(f"The image has {sum(own):.0f} MB more than its base, which has {of_the_base:.0f} MB here.")
-        image = Image(Path(mounted(undone)), inspected["Docker"]["config"], folder)
+        image = Image(Path(mount_image(undone)), inspected["Docker"]["config"], folder)
         image.checks_the_demo()
         image.serves_over_stdio()
         host = PortalHost()
@@ -83,7 +83,7 @@ def make_base(folder: Path) -> None:
     run("buildah", "commit", "--quiet", "--rm", container, BASE)
 
 
-def mounted(undone: contextlib.ExitStack) -> str:
+def mount_image(undone: contextlib.ExitStack) -> str:
     """Mount a container of the image; yields the folder of its files."""
     container = run("buildah", "from", IMAGE)
     undone.callback(run, "buildah", "rm", container)
@@ -129,7 +129,7 @@ class Image:
         server.stdin.write(json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello}) + "\n")
         server.stdin.flush()
         assert "serverInfo" in json.loads(server.stdout.readline())["result"]
-        assert healthy(child(server.pid))
+        assert is_healthy(child(server.pid))
         server.stdin.close()
         assert server.wait(timeout=20) == 0
 
@@ -152,14 +152,14 @@ class Image:
                     while not await ready(client):  # noqa: ASYNC110
                         await anyio.sleep(0.01)
             print(f"It is ready {time.monotonic() - began:.2f} s after its start.")
-            await called(f"http://127.0.0.1:{port}/mcp", token.strip())
+            await call_tool(f"http://127.0.0.1:{port}/mcp", token.strip())
             first = child(server.pid)
             program = child(first)
-            assert healthy(first)
+            assert is_healthy(first)
             os.kill(program, signal.SIGSTOP)
-            assert not healthy(first)
+            assert not is_healthy(first)
             os.kill(program, signal.SIGCONT)
-            assert healthy(first)
+            assert is_healthy(first)
             began = time.monotonic()
             os.kill(first, getattr(signal, self._config["StopSignal"]))
             code = await anyio.to_thread.run_sync(server.wait)
@@ -177,7 +177,7 @@ async def ready(client: httpx.AsyncClient) -> bool:
     return False
 
 
-async def called(url: str, token: str) -> None:
+async def call_tool(url: str, token: str) -> None:
     """Let a real client call a tool."""
     async with (
         httpx2.AsyncClient(headers={"authorization": f"Bearer {token}"}) as http,
@@ -187,7 +187,7 @@ async def called(url: str, token: str) -> None:
         assert "PREPARATION" in str(result), result
 
 
-def healthy(process: int) -> bool:
+def is_healthy(process: int) -> bool:
     """True if the image's health check passes beside the given process 1."""
     there = ["/usr/bin/nsenter", "--target", str(process), "--mount", "--pid", "--root", "--wd"]
     return (

@@ -40,7 +40,7 @@ HELLO: list[dict[str, object]] = [
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        bin_folder = installed(home, "uv", "pipx", "build")
+        bin_folder = install_environment(home, "uv", "pipx", "build")
         wheels = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else home / "wheels"
         if not wheels.exists():
             run(str(bin_folder / "python"), "-m", "build", "--wheel", "--outdir", str(wheels), cwd=ROOT)
@@ -52,16 +52,16 @@ def main() -> int:
         run(sys.executable, "deploy/bundle.py", cwd=ROOT)
         with zipfile.ZipFile(BUNDLE) as archive:
             archive.extractall(home / "bundle")
-        started_from(home / "bundle", bin_folder)
+        start_from(home / "bundle", bin_folder)
         if shutil.which("npm"):
             run("npm", "install", "--silent", "--no-fund", "--no-audit", "--prefix", folder, *NPM, cwd=home)
             programs = home / "node_modules" / ".bin"
             run(str(programs / "mcpb"), "validate", str(home / "bundle" / "manifest.json"), cwd=home)
-            told_by_their_own_programs(home, programs)
+            check_client_programs(home, programs)
     return 0
 
 
-def installed(home: Path, *packages: str) -> Path:
+def install_environment(home: Path, *packages: str) -> Path:
     """Create an environment with nothing else; yields its folder of programs."""
     venv.create(home / "venv", with_pip=True)
     bin_folder = home / "venv" / "bin"
@@ -69,7 +69,7 @@ def installed(home: Path, *packages: str) -> Path:
     return bin_folder
 
 
-def started_from(folder: Path, bin_folder: Path) -> None:
+def start_from(folder: Path, bin_folder: Path) -> None:
     """Start the server as the manifest describes it, and list its tools."""
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     settings = {"webhook_url": WEBHOOK}
@@ -98,7 +98,7 @@ def started_from(folder: Path, bin_folder: Path) -> None:
     print(f"The bundle starts and lists {', '.join(names)}.")
 
 
-def told_by_their_own_programs(home: Path, programs: Path) -> None:
+def check_client_programs(home: Path, programs: Path) -> None:
     """Run each `mcp add` line of the README, and check the client's own file after it."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     lines = [shlex.split(line.replace("<webhook>", WEBHOOK)) for line in re.findall(r"`(\w+ mcp add .+?)`", readme)]

@@ -157,7 +157,7 @@ def compare(name: str, shot: bytes, folder: Path = SHOTS) -> None:
     assert differing <= MOST_DIFFERENT * size[0] * size[1], f"{name}: {differing} pixels differ"
 
 
-async def fitted(host: Host) -> bytes:
+async def screenshot_whole(host: Host) -> bytes:
     """Screenshot of the whole height and width of the page."""
     height = await host.frame.evaluate("document.body.offsetHeight")
     await host.page.set_viewport_size({"width": host.page.viewport_size["width"], "height": height})
@@ -173,7 +173,7 @@ async def test_usage(demo: PortalInProcess, theme: str, width: int) -> None:
         assert await host.frame.locator("ol > li").count() == 8
         assert not await host.overflows()
         assert await host.violations() == []
-        compare(f"usage-{theme}-{width}", await fitted(host))
+        compare(f"usage-{theme}-{width}", await screenshot_whole(host))
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -190,7 +190,7 @@ async def test_plan(demo: PortalInProcess, theme: str, width: int) -> None:
             assert mark in text
         assert not await host.overflows()
         assert await host.violations() == []
-        compare(f"plan-{theme}-{width}", await fitted(host))
+        compare(f"plan-{theme}-{width}", await screenshot_whole(host))
 
 
 async def test_the_readmes_picture(demo: PortalInProcess) -> None:
@@ -205,7 +205,7 @@ async def test_the_readmes_picture(demo: PortalInProcess) -> None:
         async with hosting(demo, 560) as host:
             await host.open()
             await host.show_call(tool, **arguments)
-            shots.append(Image.open(io.BytesIO(await fitted(host))).convert("RGB"))
+            shots.append(Image.open(io.BytesIO(await screenshot_whole(host))).convert("RGB"))
     left, right = shots
     both = Image.new("RGB", (left.width + GAP + right.width, max(left.height, right.height)), "white")
     both.paste(left, (0, 0))
@@ -307,7 +307,7 @@ async def test_languages(demo: PortalInProcess, locale: str, name: str) -> None:
         await host.show_call("get_directory_usage", entityId="DEAL_STAGE")
         assert not await host.overflows()
         assert await host.violations() == []
-        compare(f"usage-{locale}", await fitted(host))
+        compare(f"usage-{locale}", await screenshot_whole(host))
 
 
 @pytest.mark.parametrize("width", [320, 800])
