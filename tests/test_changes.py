@@ -322,21 +322,21 @@ async def test_two_assistants_apply_at_once(portal: PortalInProcess) -> None:
             )
             for assistant, lines in ((first, ["SALE", "First"]), (second, ["SALE", "Second"]))
         ]
-        result = [
+        results = [
             await assistant.call("apply_directory", entityId="DEAL_TYPE", items=lines, planId=plan_id)
             for assistant, lines, plan_id in plans
         ]
-    assert [answer.structured["status"] for answer in result] == ["done", "planned"]
+    assert [answer.structured["status"] for answer in results] == ["done", "planned"]
     assert codes(portal, "DEAL_TYPE") == ["SALE", "FIRST"]
-    assert any("FIRST (First) was added" in news for news in result[1].structured["news"])
+    assert any("FIRST (First) was added" in news for news in results[1].structured["news"])
 
 
 async def test_two_calls_at_once_in_one_server(assistant: Assistant, portal: PortalInProcess) -> None:
     """Both plans were valid when they were checked; the second would overwrite the first."""
-    result: list[Any] = []
+    results: list[Any] = []
 
     async def apply(lines: list[str], plan_id: str) -> None:
-        result.append(await assistant.call("apply_directory", entityId="DEAL_TYPE", items=lines, planId=plan_id))
+        results.append(await assistant.call("apply_directory", entityId="DEAL_TYPE", items=lines, planId=plan_id))
 
     declared = (["SALE", "First"], ["SALE", "Second"])
     plans = [await assistant.call("apply_directory", entityId="DEAL_TYPE", items=lines) for lines in declared]
@@ -344,7 +344,7 @@ async def test_two_calls_at_once_in_one_server(assistant: Assistant, portal: Por
     async with anyio.create_task_group() as tasks:
         for lines, planned in zip(declared, plans, strict=True):
             tasks.start_soon(apply, lines, planned.structured["planId"])
-    done, refused = sorted(result, key=lambda answer: answer.is_error)
+    done, refused = sorted(results, key=lambda answer: answer.is_error)
     assert done.structured["status"] == "done"
     assert refused.error["code"] == "CHANGE_REFUSED"
     assert "the directory has changed since it was planned" in refused.text

@@ -46,16 +46,16 @@ async def assistant(limited: PortalInProcess) -> AsyncIterator[Assistant]:
 
 async def ask_for_all(assistant: Assistant, numbers: range) -> tuple[list[ToolAnswer], float]:
     """Answers to calls at once, one for each number, and the seconds they take."""
-    result: dict[int, ToolAnswer] = {}
+    results: dict[int, ToolAnswer] = {}
 
     async def ask_for(number: int) -> None:
-        result[number] = await assistant.call("get_directory_items", entityId=f"LIST_{number}")
+        results[number] = await assistant.call("get_directory_items", entityId=f"LIST_{number}")
 
     started = anyio.current_time()
     async with anyio.create_task_group() as tasks:
         for number in numbers:
             tasks.start_soon(ask_for, number)
-    return [result[number] for number in numbers], anyio.current_time() - started
+    return [results[number] for number in numbers], anyio.current_time() - started
 
 
 def each_got_its_own(answers: list[ToolAnswer]) -> bool:

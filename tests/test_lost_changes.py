@@ -191,11 +191,11 @@ async def test_two_of_one_name_only_with_a_code(portal: RunningPortal) -> None:
 @pytest.mark.virtual_clock
 async def test_waiting_behind_another_change_counts(portal: PortalInProcess) -> None:
     portal.order(changes_only=True, times=1, delay=9)
-    result: list[ToolAnswer] = []
+    results: list[ToolAnswer] = []
     async with connect(portal, allow_writes=True, timeout=10) as assistant:
 
         async def add(name: str) -> None:
-            result.append(await assistant.call("add_directory_item", entityId="SOURCE", name=name))
+            results.append(await assistant.call("add_directory_item", entityId="SOURCE", name=name))
 
         started = anyio.current_time()
         async with anyio.create_task_group() as tasks:
@@ -203,8 +203,8 @@ async def test_waiting_behind_another_change_counts(portal: PortalInProcess) -> 
                 tasks.start_soon(add, f"Podcast {number}")
                 await anyio.sleep(0.1)
         assert anyio.current_time() - started < 11
-    assert [answer.is_error for answer in result].count(False) == 1
-    for answer in result:
+    assert [answer.is_error for answer in results].count(False) == 1
+    for answer in results:
         if answer.is_error:
             assert "othing was changed" in answer.text
 

@@ -245,17 +245,17 @@ async def test_two_merges_of_the_same_codes_at_once(portal: PortalInProcess, tmp
     arguments = {"entityId": "SOURCE", "codes": ["EMAIL"], "into": "WEB"}
     async with connect(portal, allow_writes=True, audit_log=str(tmp_path / "log")) as assistant:
         plan_id = (await assistant.call("merge_directory_items", **arguments)).structured["planId"]
-        result: list[ToolAnswer] = []
+        results: list[ToolAnswer] = []
 
         async def merge() -> None:
-            result.append(await assistant.call("merge_directory_items", **arguments, planId=plan_id))
+            results.append(await assistant.call("merge_directory_items", **arguments, planId=plan_id))
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(merge)
             tasks.start_soon(merge)
-    assert not any("records carry it still" in answer.text for answer in result)
-    assert [result.structured["status"] for result in result if not result.is_error].count("done") >= 1
-    assert not any("INTERNAL_ERROR" in answer.text for answer in result)
+    assert not any("records carry it still" in answer.text for answer in results)
+    assert [result.structured["status"] for result in results if not result.is_error].count("done") >= 1
+    assert not any("INTERNAL_ERROR" in answer.text for answer in results)
 
 
 @pytest.mark.parametrize("carried_out", [True, False])

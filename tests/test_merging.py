@@ -430,16 +430,16 @@ def yes() -> ElicitResult:
 async def test_a_person_is_asked_once_for_the_whole_merge(portal: PortalInProcess, mode: str) -> None:
     many_leads(portal, 200)
     portal.order(method="batch", delay=12, changes_only=True)
-    result: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
     async with connect_person(portal, yes, mode) as (client, questions):
         planned = (await client.call_tool(TOOL, arguments("SOURCE", ["EMAIL"], "WEB"))).structured_content
         assert planned is not None
         assert not questions
         again = arguments("SOURCE", ["EMAIL"], "WEB") | {"planId": planned["planId"]}
-        while not result or result[-1]["status"] == "moving":
-            result.append((await client.call_tool(TOOL, again)).structured_content or {})
-    assert len(result) > 1
-    assert result[-1]["status"] == "done"
+        while not results or results[-1]["status"] == "moving":
+            results.append((await client.call_tool(TOOL, again)).structured_content or {})
+    assert len(results) > 1
+    assert results[-1]["status"] == "done"
     assert set(sources(portal)) == {"WEB"}
     (question,) = set(questions)
     assert question.startswith("Plan for SOURCE; nothing is changed yet: 200 values of records go to WEB (Website)")

@@ -266,20 +266,20 @@ async def test_progress_and_agreement_are_one_for_all_replicas(portal: PortalInP
     portal.order(method="batch", delay=6, changes_only=True)
     state = Inside()
     replicas = [Program(portal, tmp_path / "log", state, "s") for _ in range(2)]
-    result: list[Merge] = []
+    results: list[Merge] = []
     async with replicas[0].tools() as (first, _), replicas[1].tools() as (second, _):
         planned = await first.plan("SOURCE", ["EMAIL"], "WEB")
-        while not result or result[-1].status == "moving":
-            merges = (first, second)[len(result) % 2]
+        while not results or results[-1].status == "moving":
+            merges = (first, second)[len(results) % 2]
             now = await merges.plan("SOURCE", ["EMAIL"], "WEB")
             assert now.plan_id == planned.plan_id
             assert now.total == 200
-            assert await merges.agreed(now) == bool(result)
-            result.append(await merges.carry_out("merge", now, confirmed=False))
-    assert len(result) > 2
-    moved = [merge.moved for merge in result]
+            assert await merges.agreed(now) == bool(results)
+            results.append(await merges.carry_out("merge", now, confirmed=False))
+    assert len(results) > 2
+    moved = [merge.moved for merge in results]
     assert moved == sorted({number or 0 for number in moved})
-    assert (result[-1].status, result[-1].moved) == ("done", 200)
+    assert (results[-1].status, results[-1].moved) == ("done", 200)
 
 
 # A colleague

@@ -110,17 +110,17 @@ async def test_however_many_calls_expire_together_one_refresh_goes_out(
     portal: RunningPortal, authorised: Application
 ) -> None:
     portal.portal.oauth.expire_access_tokens()
-    result = []
+    results = []
     async with connect(authorised) as assistant:
 
         async def call(number: int) -> None:
-            result.append(await assistant.call("get_directory_items", entityId="SOURCE", details=bool(number % 2)))
-            result.append(await assistant.call("list_directories"))
+            results.append(await assistant.call("get_directory_items", entityId="SOURCE", details=bool(number % 2)))
+            results.append(await assistant.call("list_directories"))
 
         async with anyio.create_task_group() as tasks:
             for number in range(20):
                 tasks.start_soon(call, number)
-    assert not any(answer.is_error for answer in result)
+    assert not any(answer.is_error for answer in results)
     assert portal.portal.oauth.issued == 2
 
 
@@ -151,15 +151,15 @@ async def test_two_processes_refresh_once(portal: RunningPortal, pair: dict[str,
         assistants = [Assistant(first), Assistant(second)]
         for issued in (2, 3):  # in the second round both know the same newer token
             portal.portal.oauth.expire_access_tokens()
-            result: list[ToolAnswer] = []
+            results: list[ToolAnswer] = []
 
-            async def call(assistant: Assistant, result: list[ToolAnswer] = result) -> None:
-                result.append(await assistant.call("get_directory_items", entityId="SOURCE"))
+            async def call(assistant: Assistant, results: list[ToolAnswer] = results) -> None:
+                results.append(await assistant.call("get_directory_items", entityId="SOURCE"))
 
             async with anyio.create_task_group() as tasks:
                 for assistant in assistants:
                     tasks.start_soon(call, assistant)
-            assert [answer.is_error for answer in result] == [False, False]
+            assert [answer.is_error for answer in results] == [False, False]
             assert portal.portal.oauth.issued == issued
 
 

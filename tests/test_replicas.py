@@ -101,8 +101,8 @@ async def test_list_says_when_people_called_either(
                 await call_tool(client, "get_directory_items", entityId="SOURCE")
         first.add("person2")
     assert await anyio.to_thread.run_sync(main, ["person", "list"]) == 0
-    result = [line.rpartition("; ")[2][:12] for line in capsys.readouterr().out.splitlines()]
-    assert result == ["last seen 20", "last seen 20", "not seen yet"]
+    last_seen = [line.rpartition("; ")[2][:12] for line in capsys.readouterr().out.splitlines()]
+    assert last_seen == ["last seen 20", "last seen 20", "not seen yet"]
     valkey.stop()
     assert await anyio.to_thread.run_sync(main, ["person", "list"]) == 0
     out, err = capsys.readouterr()
@@ -262,20 +262,20 @@ async def test_the_same_change_in_both_at_once_is_made_once(
     portal: RunningPortal, tmp_path: Path, valkey: Valkey
 ) -> None:
     portal.order(method="crm.status.add", delay=1, times=1)
-    result: dict[str, dict[str, Any]] = {}
+    results: dict[str, dict[str, Any]] = {}
     async with replicas(portal, tmp_path, valkey) as (first, second), anyio.create_task_group() as tasks:
         anna = first.add("anna")
 
         async def add(name: str, team: TeamServer, pause: float) -> None:
             await anyio.sleep(pause)
             async with team.client(anna) as client:
-                result[name] = await call_tool(client, "add_directory_item", entityId="SOURCE", name="Fax")
+                results[name] = await call_tool(client, "add_directory_item", entityId="SOURCE", name="Fax")
 
         tasks.start_soon(add, "first", first, 0)
         tasks.start_soon(add, "second", second, 0.5)
-    assert result["first"]["status"] == "done"
-    assert result["second"]["error"]["code"] == "CHANGE_REFUSED"
-    assert "FAX (Fax) was added" in result["second"]["error"]["message"]
+    assert results["first"]["status"] == "done"
+    assert results["second"]["error"]["code"] == "CHANGE_REFUSED"
+    assert "FAX (Fax) was added" in results["second"]["error"]["message"]
     assert [item.name for item in portal.portal.store.of("SOURCE")].count("Fax") == 1
     assert portal.methods_called.count("crm.status.add") == 1
 
