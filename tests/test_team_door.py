@@ -37,11 +37,11 @@ def team(portal: RunningPortal, tmp_path: Path) -> TeamServer:
 
 
 @contextlib.asynccontextmanager
-async def connected(team: TeamServer, request: bytes = b"") -> AsyncIterator[SocketStream]:
+async def connected(team: TeamServer, first_bytes: bytes = b"") -> AsyncIterator[SocketStream]:
     host, port = team.url.removeprefix("http://").split(":")
     async with await anyio.connect_tcp(host, int(port)) as stream:
-        if request:
-            await stream.send(request.replace(b"HOST", f"{host}:{port}".encode()))
+        if first_bytes:
+            await stream.send(first_bytes.replace(b"HOST", f"{host}:{port}".encode()))
         yield stream
 
 
@@ -59,15 +59,15 @@ LISTED = b'{"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}'
 HEALTH = b"GET /healthz HTTP/1.1\r\nhost: HOST\r\n\r\n"
 
 
-@pytest.mark.parametrize("request", [b"", HALF, HEALTH])
+@pytest.mark.parametrize("first_bytes", [b"", HALF, HEALTH])
 async def test_connections_that_say_no_more_are_closed(
-    team: TeamServer, monkeypatch: pytest.MonkeyPatch, request: bytes
+    team: TeamServer, monkeypatch: pytest.MonkeyPatch, first_bytes: bytes
 ) -> None:
     monkeypatch.setattr(door, "SECONDS", 0.3)
-    async with team.running(), connected(team, request) as stream:
+    async with team.running(), connected(team, first_bytes) as stream:
         with anyio.fail_after(3):
             received = await read_to_end(stream)
-    assert received.endswith(b"ok" if request == HEALTH else b"")
+    assert received.endswith(b"ok" if first_bytes == HEALTH else b"")
 
 
 async def drip(stream: SocketStream) -> None:
