@@ -1,6 +1,6 @@
-"""The measure of all things here: an MCPServer with one tool that gives a constant result, and nothing else.
+"""The baseline: an MCPServer with one tool that returns a constant result, and nothing else.
 
-The result is what `get_directory_items` answers for DEAL_STAGE of the demo portal, both channels.
+The result is the answer of `get_directory_items` for DEAL_STAGE of the demo portal, in both channels.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import sys
 from typing import Annotated, Any, TypedDict
 
 _modules: dict[str, Any] = sys.modules
-_modules["rich"] = None  # it is installed for our report alone, and httpx and the SDK would import it
+_modules["rich"] = None  # it is installed for our report alone, but httpx and the SDK would import it
 
 from mcp.server.mcpserver import MCPServer  # noqa: E402
 from mcp_types import CallToolResult, TextContent  # noqa: E402
@@ -28,7 +28,8 @@ TEXT = "\n".join(["DEAL_STAGE: 8 items, in order (code: name)", *(f"{code}: {nam
 STRUCTURED = {
     "entityId": "DEAL_STAGE",
     "items": [
-        {"statusId": code, "name": name, "sort": 10 * place} for place, (code, name) in enumerate(STAGES.items(), 1)
+        {"statusId": code, "name": name, "sort": 10 * position}
+        for position, (code, name) in enumerate(STAGES.items(), 1)
     ],
     "total": 8,
 }

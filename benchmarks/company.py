@@ -1,9 +1,9 @@
-"""A company simulated on a virtual clock: people in sessions with their assistants, one portal with the real limit, two
-replicas that share it.
+"""A company simulated on a virtual clock.
 
-Each person has one session in the morning, most of them soon after nine, of 20 to 120 calls half a minute apart; the
-calls are those of assistants that check and fill in records, most of them on the same directories, one record in five
-first in a user's words. One person in a hundred imports 500 rows.
+People work in sessions with their assistants, on one portal with the real limit and two replicas that share it. Each
+person has one session in the morning, most of them soon after nine, of 20 to 120 calls half a minute apart. The calls
+are those of assistants that check and fill in records, most of them on the same directories, one record in five first
+in a user's words. One person in a hundred imports 500 rows.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from bitrix24_directories.team.people import People, Person
 from bitrix24_directories.team.team import Team
 
 sys.path.append(str(HERE.parent / "tests"))
-from support import RunningPortal, Stage, VirtualClockLoop, served
-from team_support import ACCEPT, TeamServer, called_by, calling
+from support import PortalHost, RunningPortal, VirtualClockLoop, serve_http
+from team_support import ACCEPT, TeamServer, call_tool_as, tool_call
 
 DIRECTORIES = ["DEAL_STAGE", "SOURCE", "STATUS", "DEAL_TYPE", "INDUSTRY", "CONTACT_TYPE", "COMPANY_TYPE", "HONORIFIC"]
 RARE = ["DEAL_STAGE_1", "DEAL_STAGE_2", "QUOTE_STATUS", "EMPLOYEES", "DYNAMIC_177_STAGE_7", "SMART_INVOICE_STAGE_3"]
@@ -46,7 +46,7 @@ AT_ONCE = 64
 
 
 class SharedInside(Inside):
-    """State that two replicas in one process share, on the virtual clock."""
+    """State shared by two replicas in one process, on the virtual clock."""
 
     shared = True
 
@@ -75,7 +75,7 @@ class SharedInside(Inside):
 
 
 class Everybody(People):
-    """People without a file: what reading one costs is not measured here."""
+    """People without a file: the cost of reading one is not measured here."""
 
     def __init__(self, people: dict[str, Person]) -> None:
         super().__init__(Path("nowhere"))
@@ -90,7 +90,7 @@ class Everybody(People):
 
 @dataclass
 class Morning:
-    """What came of it: seconds of each call outside imports, calls, errors, requests, refusals."""
+    """Seconds of each call outside imports, numbers of calls, errors, requests and refusals."""
 
     waits: list[float] = field(default_factory=list)
     calls: int = 0
@@ -100,26 +100,26 @@ class Morning:
 
 
 def company() -> Iterator[Figure]:
-    """The bars are those for a thousand people; the others show how it changes."""
+    """Figures of companies of several sizes; the bars are those for a thousand people."""
     for people, seconds in ((10, MORNING), (100, MORNING), (1000, MORNING), (10_000, 600.0)):
         morning = anyio.run(simulated, people, seconds, backend_options={"loop_factory": VirtualClockLoop})
         late = statistics.quantiles(morning.waits, n=100)[98]
         judged, whole = people == 1000, "a morning" if seconds == MORNING else "the first ten minutes"
-        asked = 100 * morning.requests / morning.calls
+        requests = 100 * morning.requests / morning.calls
         failed = morning.refusals + morning.errors
-        yield Figure(f"{people} people, {whole}: portal requests for 100 calls", asked, 2.1 if judged else 100)
+        yield Figure(f"{people} people, {whole}: portal requests for 100 calls", requests, 2.1 if judged else 100)
         yield Figure("the same: 99th percentile of a call outside imports", late, 2 if judged else 30, " s")
         yield Figure("the same: requests refused, and calls that failed", failed, 0 if judged else morning.calls)
-    stage = Stage()
-    with tempfile.TemporaryDirectory() as folder, served(stage) as address:
-        team = TeamServer(RunningPortal(stage.portal, address), Path(folder), access_log="off")
+    host = PortalHost()
+    with tempfile.TemporaryDirectory() as folder, serve_http(host) as address:
+        team = TeamServer(RunningPortal(host.portal, address), Path(folder), access_log="off")
         waits, refused = anyio.run(at_once, team)
     yield Figure(f"{AT_ONCE} calls at once by one person, over HTTP: refused", refused, 0)
     yield Figure("the same: the last of them answered after", max(waits), 5, " s")
 
 
 async def at_once(team: TeamServer) -> tuple[list[float], int]:
-    """Seconds of each call, every other of which reads the portal, and how many of them were refused."""
+    """Seconds of each call, half of which read the portal, and the number of refused calls."""
     token, waits, refused = team.add("anna"), [], 0
     http = httpx.AsyncClient(headers={"authorization": f"Bearer {token}"} | ACCEPT, timeout=60)
     async with team.running(), http, anyio.create_task_group() as tasks:
@@ -128,7 +128,7 @@ async def at_once(team: TeamServer) -> tuple[list[float], int]:
             nonlocal refused
             arguments = {"entityId": DIRECTORIES[number % len(DIRECTORIES)], "fresh": bool(number % 2)}
             started = anyio.current_time()
-            answer = await http.post(f"{team.url}/mcp", json=calling("get_directory_items", **arguments))
+            answer = await http.post(f"{team.url}/mcp", json=tool_call("get_directory_items", **arguments))
             refused += answer.status_code != 200 or '"isError":false' not in answer.text
             waits.append(anyio.current_time() - started)
 
@@ -141,12 +141,12 @@ async def simulated(number: int, seconds: float = MORNING) -> Morning:
     chance, morning = random.Random(number), Morning()
     portal = DemoPortal(clock=anyio.current_time)
     portal.bucket = Bucket(50, 2, anyio.current_time)
-    names = [f"person{place}" for place in range(number)]
+    names = [f"person{index}" for index in range(number)]
     people = {}
-    for place, name in enumerate(names):
-        secret = f"person{place:08}"
-        WEBHOOKS[secret] = User(place + 100, name)
-        people[name] = Person(name, "", READING, Webhook.parse(f"http://localhost/rest/{place + 100}/{secret}/"))
+    for index, name in enumerate(names):
+        secret = f"person{index:08}"
+        WEBHOOKS[secret] = User(index + 100, name)
+        people[name] = Person(name, "", READING, Webhook.parse(f"http://localhost/rest/{index + 100}/{secret}/"))
     state, settings = SharedInside(), Settings.model_construct(timeout=30, log_level="ERROR")
     everybody = Everybody(people)
     teams = [Team(everybody, settings, None, transport=in_process(portal.app), state=state) for _ in range(2)]
@@ -164,7 +164,7 @@ async def simulated(number: int, seconds: float = MORNING) -> Morning:
 
 
 async def session(person: Person, servers: list[DirectoriesServer], chance: random.Random, morning: Morning) -> None:
-    """One person's: half of all begin within half an hour of nine."""
+    """One person's session: half of all begin within half an hour of nine."""
     await anyio.sleep(chance.expovariate(1 / 1800) if chance.random() < 0.5 else chance.uniform(0, MORNING))
     imports = chance.random() < 0.01
     for _ in range(chance.randint(20, 120)):
@@ -172,7 +172,7 @@ async def session(person: Person, servers: list[DirectoriesServer], chance: rand
         await call(chance.choice(servers), person, tool, arguments, morning.waits, morning)
         await anyio.sleep(chance.expovariate(1 / 30))
     for start in range(0, 500 if imports else 0, 50):
-        queries = [f"source {start + place}" for place in range(50)]
+        queries = [f"source {start + index}" for index in range(50)]
         await call(chance.choice(servers), person, "find_directory_items", {"queries": queries}, None, morning)
 
 
@@ -197,7 +197,7 @@ async def call(
     morning: Morning,
 ) -> None:
     started = anyio.current_time()
-    result = await called_by(server, person, tool, **arguments)
+    result = await call_tool_as(server, person, tool, **arguments)
     morning.calls += 1
     morning.errors += bool(result.is_error)
     if waits is not None:

@@ -1,6 +1,6 @@
 """A portal that costs nothing, in a process of its own: `constant_portal.py [MILLISECONDS]`.
 
-It asks the demo portal for each call once, and sends the same bytes from then on, after so many milliseconds.
+It asks the demo portal once for each call, and then sends the same bytes after that many milliseconds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ async def main(seconds: float) -> None:
     http = httpx.AsyncClient(transport=httpx.ASGITransport(DemoPortal().app), base_url="http://localhost")
     answers: dict[tuple[str, bytes], bytes] = {}
 
-    async def asked(path: str, body: bytes) -> bytes:
+    async def request(path: str, body: bytes) -> bytes:
         answer = await http.post(path, content=body, headers={"content-type": "application/json"})
         head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(answer.content)}\r\n\r\n"
         return head.encode() + answer.content
@@ -35,7 +35,7 @@ async def main(seconds: float) -> None:
                 break
             path = head.split(b" ", 2)[1].decode()
             if (path, body) not in answers:
-                answers[path, body] = await asked(path, body)
+                answers[path, body] = await request(path, body)
             await asyncio.sleep(seconds)
             writer.write(answers[path, body])
         writer.close()

@@ -1,4 +1,7 @@
-"""What long answers and changes cost in an assistant's context, in o200k tokens of the structured results."""
+"""Cost of long answers and changes in an assistant's context, in o200k tokens.
+
+The tokens are those of the structured results.
+"""
 
 from __future__ import annotations
 
@@ -13,39 +16,39 @@ from figures import HERE, Figure, count
 from bitrix24_directories.portal import DemoPortal
 
 sys.path.append(str(HERE.parent / "tests"))
-from support import Assistant, PortalInProcess, assistant
+from support import Assistant, PortalInProcess, connect
 
 
 def context() -> Iterator[Figure]:
-    logging.disable()  # the audit log of the changes
+    logging.disable()  # silences the audit log of the changes
     try:
-        yield from asyncio.run(_measured())
+        yield from asyncio.run(_measure())
     finally:
         logging.disable(logging.NOTSET)
 
 
-async def _measured() -> list[Figure]:
+async def _measure() -> list[Figure]:
     portal = PortalInProcess(_large())
-    async with assistant(portal, allow_writes=True) as someone:
-        return [*await _read(someone), *await _changed(someone)]
+    async with connect(portal, allow_writes=True) as assistant:
+        return [*await _read(assistant), *await _changed(assistant)]
 
 
-async def _read(someone: Assistant) -> list[Figure]:
-    listed = await someone.call("list_directories")
-    long = await someone.call("get_directory_items", entityId="LIST_1")
+async def _read(assistant: Assistant) -> list[Figure]:
+    listing = await assistant.call("list_directories")
+    long = await assistant.call("get_directory_items", entityId="LIST_1")
     return [
-        Figure("620 directories listed", count(listed.structured), 4000),
+        Figure("620 directories listed", count(listing.structured), 4000),
         Figure("the first part of 1,000 items", count(long.structured), 6000),
     ]
 
 
-async def _changed(someone: Assistant) -> list[Figure]:
-    added = await someone.call("add_directory_item", entityId="LIST_0", name="Beekeeping", after="UC_50")
-    current = (await someone.call("get_directory_items", entityId="SOURCE")).text.splitlines()[1:-1]
+async def _changed(assistant: Assistant) -> list[Figure]:
+    added = await assistant.call("add_directory_item", entityId="LIST_0", name="Beekeeping", after="UC_50")
+    current = (await assistant.call("get_directory_items", entityId="SOURCE")).text.splitlines()[1:-1]
     items = [*current, *(f"Partner shop {number}" for number in range(100))]
-    planned = await someone.call("apply_directory", entityId="SOURCE", items=items)
+    planned = await assistant.call("apply_directory", entityId="SOURCE", items=items)
     again = {"entityId": "SOURCE", "planId": planned.structured["planId"]}
-    done = await someone.call("apply_directory", **again)
+    done = await assistant.call("apply_directory", **again)
     assert done.structured["counts"] == {"add": 100}
     return [
         Figure("one item added to a directory of 110", count(added.structured), 200),
@@ -68,6 +71,6 @@ def _large() -> DemoPortal:
         )
     for number, length in enumerate((110, 1000)):
         store.directories[f"LIST_{number}"] = replace(store.directories["SOURCE"], id=f"LIST_{number}", name="A list")
-        for place in range(length):
-            store.add(f"LIST_{number}", f"UC_{place}", f"Branch {place}", sort=10 + place)
+        for index in range(length):
+            store.add(f"LIST_{number}", f"UC_{index}", f"Branch {index}", sort=10 + index)
     return portal

@@ -1,4 +1,4 @@
-"""What the measures share: figures with their bars, a portal in a process of its own, medians side by side."""
+"""Helpers of the benchmarks: figures with bars, a portal in its own process, medians."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Figure:
 
 @contextlib.contextmanager
 def portal(*options: str, program: str = "portal.py") -> Iterator[str]:
-    """A portal in a process of its own; gives the webhook's URL."""
+    """Start a portal in a process of its own; yields the webhook's URL."""
     command = [sys.executable, str(HERE / program), *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -47,28 +47,28 @@ def portal(*options: str, program: str = "portal.py") -> Iterator[str]:
         process.terminate()
 
 
-def in_turns(rounds: int, *measures: Callable[[], float]) -> list[tuple[float, ...]]:
-    """What each measure gave, taken in turns so that whatever else the machine does hits all alike."""
+def measure_in_turns(rounds: int, *measures: Callable[[], float]) -> list[tuple[float, ...]]:
+    """Results of each measure, taken in turns so that other load affects all alike."""
     taken = [[measure() for measure in measures] for _ in range(rounds)]
     return list(zip(*taken, strict=True))
 
 
-def side_by_side(rounds: int, *measures: Callable[[], float]) -> list[float]:
+def medians(rounds: int, *measures: Callable[[], float]) -> list[float]:
     """The median of each measure, taken in turns."""
-    return [statistics.median(column) for column in in_turns(rounds, *measures)]
+    return [statistics.median(column) for column in measure_in_turns(rounds, *measures)]
 
 
 def percentile99(taken: Sequence[float]) -> float:
     return statistics.quantiles(taken, n=100)[-1]
 
 
-def called(webhook: str) -> int:
-    """REST calls that the portal has had."""
+def call_count(webhook: str) -> int:
+    """Number of REST calls that the portal has had."""
     calls: int = httpx.get(f"{webhook.partition('/rest/')[0]}/demo/calls").json()["calls"]
     return calls
 
 
 def count(value: Any) -> int:
-    """Tokens (o200k) of a text, or of anything else as compact JSON."""
+    """Number of tokens (o200k) of a text, or of anything else as compact JSON."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return len(bpe_openai.get_encoding("o200k_base").encode(text))

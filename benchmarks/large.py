@@ -1,4 +1,4 @@
-"""What is done to many records: a report on 100,000 of them, and merging 10,000, also when it is ended on the way."""
+"""Operations on many records: a report on 100,000, merging 10,000, also interrupted."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from figures import Figure, called, portal
+from figures import Figure, call_count, portal
 
 TIMES = 50
 MERGE = ("merge", "SOURCE", "EMAIL", "--into", "WEB", "--yes", "--log")
 Record = dict[str, Any]
 
-# Runs a command and says how many bytes it took at most. A small process has to start it: what whoever starts a program
-# holds at that moment is counted as the program's own.
+# Runs a command and prints its peak memory in bytes. A small process has to start it, for the memory of the starting
+# process counts as the program's own.
 _MEASURED = """
 import os, subprocess, sys
 _, status, usage = os.wait4(subprocess.Popen(sys.argv[1:]).pid, 0)
@@ -33,15 +33,15 @@ sys.exit(os.waitstatus_to_exitcode(status))
 
 
 def report() -> Iterator[Figure]:
-    """As a process, whose memory is its own, under the portal's limit."""
+    """Run a report as a process, with memory of its own, under the portal's limit."""
     with portal("large", "limited") as webhook:
-        before = called(webhook)
+        before = call_count(webhook)
         started = time.perf_counter()
         command, environment = _program(webhook, "report", "--csv", plan="standard")
         measured = [sys.executable, "-c", _MEASURED, *command]
         ended = subprocess.run(measured, env=environment, capture_output=True, text=True, check=False)
         seconds = time.perf_counter() - started
-        requests = called(webhook) - before
+        requests = call_count(webhook) - before
         assert ended.returncode == 1, "records hold codes that no directory has"
         counts, memory = len(ended.stdout.splitlines()), int(ended.stderr.splitlines()[-1])
     yield Figure("a report on 100,000 records over 40 directories at burst 50, 2/s: HTTP requests", requests, 50)
@@ -54,9 +54,9 @@ def merging() -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         log = str(Path(folder) / "log")
         with portal("merged") as webhook:
-            before, started = called(webhook), time.perf_counter()
+            before, started = call_count(webhook), time.perf_counter()
             assert _run(webhook, *MERGE, log).wait() == 0
-            undisturbed, requests = time.perf_counter() - started, called(webhook) - before
+            undisturbed, requests = time.perf_counter() - started, call_count(webhook) - before
         yield Figure("merging 10,000 records: HTTP requests", requests, 250)
         yield Figure("the same without a limit, with plan and start of the program", undisturbed, 40, " s")
         with portal("merged", "limited") as webhook:
@@ -64,22 +64,22 @@ def merging() -> Iterator[Figure]:
             assert _run(webhook, *MERGE, f"{log}2", plan="standard").wait() == 0
             seconds = time.perf_counter() - started
         yield Figure("the same at burst 50, 2/s, against what the limit alone takes", seconds / _limit(requests), 1.15)
-        yield from _ended(f"{log}3", undisturbed, signal.SIGKILL, "killed with -9")
-        yield from _ended(f"{log}4", undisturbed, signal.SIGINT, "interrupted by SIGINT")
+        yield from _merge_interrupted(f"{log}3", undisturbed, signal.SIGKILL, "killed with -9")
+        yield from _merge_interrupted(f"{log}4", undisturbed, signal.SIGINT, "interrupted by SIGINT")
 
 
-def _ended(log: str, undisturbed: float, number: signal.Signals, how: str) -> Iterator[Figure]:
-    """Ended before it moves anything, or a little after: so that all signals come before the end, however fast it is.
+def _merge_interrupted(log: str, undisturbed: float, number: signal.Signals, how: str) -> Iterator[Figure]:
+    """Merge with processes that are ended before they move anything, or a little after.
 
-    Interrupted, it leaves a log in which each record that was moved is said to be, and no other; killed, one that says
-    of these at least that it is unknown.
+    All signals come before the end of the merge, however fast it is. An interrupted process leaves a log that names
+    exactly the moved records as moved; a killed one leaves at least "unknown" for them.
     """
     chance = random.Random(14)
     with portal("merged") as webhook:
         before = _leads(webhook)
         started = time.perf_counter()
         assert _run(webhook, "report", "SOURCE", "--csv").wait() == 1
-        ready = time.perf_counter() - started  # about what it takes to the first record
+        ready = time.perf_counter() - started  # about the time until the first record
         ended = 0
         while ended < TIMES:
             process = _run(webhook, *MERGE, log)
@@ -88,7 +88,7 @@ def _ended(log: str, undisturbed: float, number: signal.Signals, how: str) -> It
             timer.start()
             code = process.wait()
             timer.cancel()
-            if code == 0:  # it came to its end: from the start again
+            if code == 0:  # it finished: start again
                 break
             assert code in (-number, 128 + number), code
             ended += 1
@@ -98,7 +98,7 @@ def _ended(log: str, undisturbed: float, number: signal.Signals, how: str) -> It
         expected = [lead | {"sourceId": "WEB"} if lead["sourceId"] == "EMAIL" else lead for lead in before]
         wrong = sum(now != then for now, then in zip(merged, expected, strict=True))
         yield Figure(f"the same, {how} and gone on with: times, short of 50", TIMES - ended, 0)
-        lost = _moved(before, merged) - _logged(log, surely=number == signal.SIGINT)
+        lost = _moved_ids(before, merged) - _logged_ids(log, surely=number == signal.SIGINT)
         yield Figure("the same: records moved of which the log does not tell", len(lost), 0)
         yield Figure("the same: records that are not as they should be in the end", wrong, 0)
         assert _run(webhook, "undo", log, "--yes").wait() == 0
@@ -106,23 +106,26 @@ def _ended(log: str, undisturbed: float, number: signal.Signals, how: str) -> It
         yield Figure("the same, taken back with `undo`: records that are not as they were", undone, 0)
 
 
-def _moved(before: list[Record], now: list[Record]) -> set[int]:
+def _moved_ids(before: list[Record], now: list[Record]) -> set[int]:
     return {lead["id"] for lead, was in zip(now, before, strict=True) if lead["sourceId"] != was["sourceId"]}
 
 
-def _logged(log: str, *, surely: bool) -> set[int]:
-    """Records of which a log says that they were moved, or unless `surely` that they may have been."""
+def _logged_ids(log: str, *, surely: bool) -> set[int]:
+    """Records that a log reports as moved, or, unless `surely`, as possibly moved."""
     if not Path(log).exists():
         return set()
     lines = [json.loads(line) for line in Path(log).read_text(encoding="utf-8").splitlines()]
     outcomes = {line["id"]: line["outcome"] for line in lines if line["event"] == "outcome"}
     tried = {line["id"]: line["recordId"] for line in lines if line["event"] == "intent" and "recordId" in line}
-    said = {number: outcomes.get(number, "" if surely else "moved") for number in tried}
-    return {tried[number] for number, outcome in said.items() if outcome == "moved"}
+    reported = {number: outcomes.get(number, "" if surely else "moved") for number in tried}
+    return {tried[number] for number, outcome in reported.items() if outcome == "moved"}
 
 
 def _program(webhook: str, *arguments: str, plan: str = "enterprise") -> tuple[list[str], dict[str, str]]:
-    """The larger plan's limit of 250 requests at once is none for what is measured without one."""
+    """Command and environment of the program.
+
+    The larger plan's limit of 250 requests at once is none for the measures without a limit.
+    """
     environment = os.environ | {"BITRIX24_WEBHOOK_URL": webhook, "BITRIX24_ALLOW_WRITES": "true", "BITRIX24_PLAN": plan}
     return [sys.executable, "-m", "bitrix24_directories", *arguments], environment
 
@@ -133,18 +136,18 @@ def _run(webhook: str, *arguments: str, plan: str = "enterprise") -> subprocess.
 
 
 def _limit(requests: int) -> float:
-    """Seconds that so many requests take at least at a burst of 50 and 2 a second."""
+    """Minimum of seconds for so many requests at a burst of 50 and 2 a second."""
     return max(1.0, (requests - 50) / 2)
 
 
 def _leads(webhook: str) -> list[Record]:
-    """Every lead, whole."""
+    """All leads, with all fields."""
     leads: list[Record] = []
     with httpx.Client(timeout=60) as client:
         while True:
             after = leads[-1]["id"] if leads else 0
             command = "crm.item.list?entityTypeId=1&order[id]=ASC&start=-1&filter[>id]="
-            commands = {f"c{place}": f"{command}{after + 50 * place}" for place in range(50)}
+            commands = {f"c{page}": f"{command}{after + 50 * page}" for page in range(50)}
             answer = client.post(f"{webhook}batch", json={"halt": 0, "cmd": commands}).json()["result"]["result"]
             pages = [record for page in answer.values() for record in page["items"]]
             if not pages:

@@ -1,10 +1,10 @@
-"""The demo portal with 200 directories of 8 items more, in a process of its own: `portal.py [limited|full|wide|long|
-counted|merged|large]`.
+"""The demo portal with 200 more directories of 8 items, in a process of its own.
 
-`limited` enforces burst 50 and 2 requests a second; `full` starts with a bucket that others have filled; `wide` has 50
-items in each directory, with names out of `vocabulary`; `long` has a directory LONG of 10,000 items; `counted` a
-directory COUNTED of 12 items, whose codes stand in a custom field of leads, deals and contacts; `merged` has 10,000
-leads of the source EMAIL; `large` has 40 directories and 100,000 records instead.
+Usage: `portal.py [limited|full|wide|long|counted|merged|large]`. `limited` enforces burst 50 and 2 requests a second;
+`full` starts with a bucket that others have filled; `wide` has 50 items in each directory, with names out of
+`vocabulary`; `long` has a directory LONG of 10,000 items; `counted` has a directory COUNTED of 12 items, whose codes
+are in a custom field of leads, deals and contacts; `merged` has 10,000 leads of the source EMAIL; `large` has 40
+directories and 100,000 records instead.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def _clone(portal: DemoPortal, type_id: int, number: int, **values: Any) -> None:
-    """Leave a type with `number` records, made from those that there are."""
+    """Leave a type with `number` records, copied from the existing ones."""
     records = portal.store.records
     like = records.of(type_id)
     records.all = {key: record for key, record in records.all.items() if key[0] != type_id}
@@ -74,7 +74,7 @@ def _clone(portal: DemoPortal, type_id: int, number: int, **values: Any) -> None
 
 
 def _make_large(portal: DemoPortal) -> None:
-    """100,000 records over 40 directories, the codes of 21 of which stand in custom fields of deals."""
+    """Create 100,000 records over 40 directories; custom fields of deals hold codes of 21."""
     for name in [*portal.store.directories]:
         if name in DIRECTORIES:
             del portal.store.directories[name]
@@ -82,16 +82,16 @@ def _make_large(portal: DemoPortal) -> None:
     names = DIRECTORIES[: 40 - len(portal.store.directories)]
     kind = portal.store.records.types[2]
     fields = []
-    for place, name in enumerate(names):
+    for index, name in enumerate(names):
         portal.store.directories[name] = Directory(name, name)
         for number in range(12):
             portal.store.add(name, f"CODE_{number}", f"Name {number} of {name}")
-        fields.append(Field(f"ufCrm_{place}", f"UF_CRM_{place}", "crm_status", name, status_type=name))
+        fields.append(Field(f"ufCrm_{index}", f"UF_CRM_{index}", "crm_status", name, status_type=name))
     portal.store.records.types = portal.store.records.types | {2: replace(kind, fields=(*kind.fields, *fields))}
     for type_id, number in ((1, 30_000), (2, 40_000), (3, 20_000), (4, 10_000)):
         _clone(portal, type_id, number)
     for deal in portal.store.records.of(2):
-        deal |= {field.name: f"CODE_{(deal['id'] + place) % 13}" for place, field in enumerate(fields)}
+        deal |= {field.name: f"CODE_{(deal['id'] + index) % 13}" for index, field in enumerate(fields)}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Replicas of a team's server: what Redis costs a call, what the shared limit does, memory for each person, the end."""
+"""Replicas of a team's server: cost of Redis, shared limit, memory per person, shutdown."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ACCEPT = {"accept": "application/json, text/event-stream"}
 PROCESSES, CALLS, BURST, RATE = 4, 200, 49, 40
 PEOPLE = 500
 
-# One process' share of the calls under the shared limit: reserves, waits, and says when it began and ended.
+# One process's share of the calls under the shared limit: reserves, waits, and reports its begin and end.
 _RESERVING = """
 import asyncio, sys, time
 from bitrix24_directories.state.in_redis import InRedis
@@ -55,7 +55,7 @@ async def main(url, calls, burst, rate):
 asyncio.run(main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4])))
 """
 
-# A server whose portal has no limit, for what it costs to ask a portal: else only the limit would be measured.
+# A server on a portal without a limit: the cost of a call, not the limit, is to be measured.
 _UNLIMITED = """
 from bitrix24_directories.rest.limits.pacing import STANDARD
 object.__setattr__(STANDARD, "burst", 10**9)
@@ -71,18 +71,18 @@ def replicas() -> Iterator[Figure]:
         yield _shared_limit(url)
         with portal() as webhook:
             tokens = _people(folder, webhook)
-            with _served(folder, webhook) as (_, alone), _served(folder, webhook, url) as (_, shared):
+            with _serve(folder, webhook) as (_, alone), _serve(folder, webhook, url) as (_, shared):
                 plain, with_redis = _in_turns(tokens[0], alone, shared)
             yield Figure("a cached call over HTTP with Redis, against one without", with_redis / plain, 1.5)
             for kind, call, bar in (("cached", CALL, 10), ("uncached", UNCACHED, 30)):
                 for number in (1, 2, 4):
                     with contextlib.ExitStack() as running:
-                        served = [running.enter_context(_served(folder, webhook, url)) for _ in range(number)]
+                        served = [running.enter_context(_serve(folder, webhook, url)) for _ in range(number)]
                         rate, late = asyncio.run(_load([address for _, address in served], tokens, call))
                     name = f"{number} replicas, {kind}: milliseconds for each call, all cores busy"
                     yield Figure(name, 1000 / rate, bar, " ms")
                     yield Figure("the same: 99th percentile of a call", late, 1 if kind == "cached" else 2, " s")
-            with _served(folder, webhook) as (process, address):
+            with _serve(folder, webhook) as (process, address):
                 yield _memory(process, address, tokens)
                 yield _end(process, address, tokens[0])
 
@@ -109,7 +109,7 @@ def _valkey(folder: Path) -> Iterator[str]:
 
 
 def _people(folder: Path, webhook: str) -> list[str]:
-    """Tokens of PEOPLE people; adding each by itself would write the file as often."""
+    """Tokens of PEOPLE people; adding each person alone would write the file as often."""
     people = People(folder / "people.jsonl")
     tokens = [people.add("person0", READING, Webhook.parse(webhook))]
     line = json.loads(people.path.read_text())
@@ -124,7 +124,7 @@ def _people(folder: Path, webhook: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def _served(folder: Path, webhook: str, redis: str = "") -> Iterator[tuple[subprocess.Popen[str], str]]:
+def _serve(folder: Path, webhook: str, redis: str = "") -> Iterator[tuple[subprocess.Popen[str], str]]:
     environment = os.environ | {
         "BITRIX24_PEOPLE": str(folder / "people.jsonl"),
         "BITRIX24_WEBHOOK_URL": webhook,
@@ -134,9 +134,9 @@ def _served(folder: Path, webhook: str, redis: str = "") -> Iterator[tuple[subpr
     command = [sys.executable, "-c", _UNLIMITED]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
-        found = re.search(r"http://\S+", process.stderr.readline())
-        assert found is not None
-        yield process, found[0]
+        match = re.search(r"http://\S+", process.stderr.readline())
+        assert match is not None
+        yield process, match[0]
         process.terminate()
 
 
@@ -144,15 +144,15 @@ def _in_turns(token: str, *urls: str) -> list[float]:
     taken: list[list[float]] = [[] for _ in urls]
     with httpx.Client(headers={**ACCEPT, "authorization": f"Bearer {token}"}, timeout=30) as http:
         for _ in range(500):
-            for place, url in enumerate(urls):
+            for index, url in enumerate(urls):
                 started = time.perf_counter()
                 assert http.post(url, json=CALL).status_code == 200
-                taken[place].append(time.perf_counter() - started)
+                taken[index].append(time.perf_counter() - started)
     return [statistics.median(times) for times in taken]
 
 
 async def _load(urls: list[str], tokens: list[str], call: dict[str, Any]) -> tuple[float, float]:
-    """Calls a second, and the 99th percentile in seconds, of 16 people calling without a pause for a while."""
+    """Calls a second, and the 99th percentile in seconds, of 16 people calling without a pause."""
     taken: list[float] = []
     until = time.perf_counter() + 5
 
@@ -184,7 +184,7 @@ def _memory(process: subprocess.Popen[str], url: str, tokens: list[str]) -> Figu
 
 
 def _end(process: subprocess.Popen[str], url: str, token: str) -> Figure:
-    """From SIGTERM to the end, while 16 calls are under way all the time."""
+    """Seconds from SIGTERM to the end, while 16 calls are always under way."""
 
     async def under_load() -> float:
         ended = 0.0

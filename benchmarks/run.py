@@ -1,7 +1,7 @@
-"""Measures what benchmarks/README.md shows. Ratios are of medians, measured side by side in this one run.
+"""Measures the figures of benchmarks/README.md.
 
-`python benchmarks/run.py` prints the table and exits 1 where a figure misses its bar; names of measures after it
-(`tokens finding`) run only those.
+Ratios are of medians, measured side by side in this one run. `python benchmarks/run.py` prints the table and exits 1
+if a figure misses its bar; names of measures after it (`tokens finding`) run only those.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import psutil
 import vocabulary
 from company import company
 from context import context
-from figures import HERE, Figure, called, count, in_turns, percentile99, portal, side_by_side
+from figures import HERE, Figure, call_count, count, measure_in_turns, medians, percentile99, portal
 from large import merging, report
 from mcp import Client
 from people import people
@@ -35,7 +35,7 @@ from bitrix24_directories.settings import Settings
 
 sys.path.append(str(HERE.parent / "tests"))
 from records import portal_of_long_lists
-from support import PortalInProcess, Said, assistant
+from support import PortalInProcess, ToolAnswer, connect
 
 BARE = (str(HERE / "bare_server.py"),)
 OURS = ("-m", "bitrix24_directories")
@@ -71,7 +71,7 @@ def start_up() -> Iterator[Figure]:
             return server.ready
 
     with portal() as webhook:
-        bare, ours, writing = side_by_side(
+        bare, ours, writing = medians(
             21,
             lambda: ready(*BARE),
             lambda: ready(*OURS, BITRIX24_WEBHOOK_URL=webhook),
@@ -80,13 +80,13 @@ def start_up() -> Iterator[Figure]:
     yield Figure("from spawn to `tools/list` answered, against the bare server", ours / bare, 1.15)
     yield Figure("the same with writes on", writing / bare, 1.25)
     with portal("100", program="constant_portal.py") as webhook:
-        ahead, cold = side_by_side(5, lambda: first_answer(webhook, "true"), lambda: first_answer(webhook, "false"))
+        ahead, cold = medians(5, lambda: first_answer(webhook, "true"), lambda: first_answer(webhook, "false"))
     yield Figure("the first record checked, a second after that, the portal 100 ms away", 1000 * ahead, 100, " ms")
     yield Figure("the same, against a server that has read nothing ahead", ahead / cold, 0.4)
 
 
 def first_answer(webhook: str, warm_up: str) -> float:
-    """Seconds that the first question of a new conversation takes: people are slower than any client."""
+    """Seconds of a new conversation's first question: people are slower than any client."""
     with Server(*OURS, BITRIX24_WEBHOOK_URL=webhook, BITRIX24_WARM_UP=warm_up) as server:
         time.sleep(1)
         return server.timed(CHECK, **RIGHT)
@@ -100,9 +100,9 @@ def calls() -> Iterator[Figure]:
         Server(*OURS, BITRIX24_WEBHOOK_URL=webhook, BITRIX24_PLAN="self-hosted", BITRIX24_CACHE_TTL="0") as uncached,
         asyncio.Runner() as runner,
     ):
-        for server in (ours, uncached):  # the first answer also reads which fields take the codes
+        for server in (ours, uncached):  # the first answer also reads the fields that take the codes
             server.call(GET, **STAGES)
-        taken = in_turns(2000, lambda: bare.timed(GET, **STAGES), lambda: ours.timed(GET, **STAGES))
+        taken = measure_in_turns(2000, lambda: bare.timed(GET, **STAGES), lambda: ours.timed(GET, **STAGES))
         constant, cached = map(statistics.median, taken)
         yield Figure("a cached call over stdio, against the bare server's constant tool", cached / constant, 1)
         constant, cached = map(percentile99, taken)
@@ -118,17 +118,17 @@ def calls() -> Iterator[Figure]:
 
             return runner.run(timed())
 
-        taken = in_turns(1000, lambda: bare.timed(GET, **STAGES), post, lambda: uncached.timed(GET, **STAGES))
+        taken = measure_in_turns(1000, lambda: bare.timed(GET, **STAGES), post, lambda: uncached.timed(GET, **STAGES))
         runner.run(http.aclose())
-        constant, posted, called = map(statistics.median, taken)
+        constant, posted, call_count = map(statistics.median, taken)
         yield Figure(
             "an uncached call on a portal that costs nothing, against the same POST with a bare `httpx.AsyncClient` "
             "plus the bare call",
-            called / (posted + constant),
+            call_count / (posted + constant),
             1.5,
         )
-        constant, posted, called = map(percentile99, taken)
-        yield Figure("the same: 99th percentile, against theirs", called / (posted + constant), 1.5)
+        constant, posted, call_count = map(percentile99, taken)
+        yield Figure("the same: 99th percentile, against theirs", call_count / (posted + constant), 1.5)
 
 
 def load() -> Iterator[Figure]:
@@ -136,13 +136,13 @@ def load() -> Iterator[Figure]:
         requests, _, errors = asyncio.run(at_once(webhook, [STAGES] * 100, after_another=True))
     yield Figure("100 equal calls at once: HTTP requests", requests, 1)
     yield Figure("100 equal calls at once: errors seen", errors, 0)
-    for state, what, bar in (
+    for state, label, bar in (
         ("limited", "that enforces burst 50, 2/s", 5),
         ("full", "whose bucket is already full", 10),
     ):
         with portal(state) as webhook:
             _, seconds, errors = asyncio.run(at_once(webhook, [{"entityId": name} for name in DIRECTORIES]))
-        yield Figure(f"200 different calls at once on a portal {what}", seconds, bar, " s")
+        yield Figure(f"200 different calls at once on a portal {label}", seconds, bar, " s")
         yield Figure("the same: errors seen", errors, 0)
         if state == "limited":
             with portal(state) as webhook:
@@ -156,7 +156,7 @@ def load() -> Iterator[Figure]:
 
 
 async def one_by_one(webhook: str, names: Sequence[str]) -> float:
-    """Seconds that the same takes whoever asks for each directory, and waits half a second when refused."""
+    """Seconds of the same calls one by one, with a wait of half a second after each refusal."""
     started = time.perf_counter()
     async with httpx.AsyncClient() as client:
         left = [*names]
@@ -172,24 +172,26 @@ async def one_by_one(webhook: str, names: Sequence[str]) -> float:
 async def at_once(
     webhook: str, arguments: list[dict[str, Any]], *, after_another: bool = False
 ) -> tuple[int, float, int]:
-    """HTTP requests, seconds until all calls are answered, and errors seen; of a new server's first calls, or after
-    another call, whose answer needed the fields of records as well."""
+    """HTTP requests, seconds until all calls are answered, and errors seen.
+
+    The calls are a new server's first ones, or follow another call, whose answer needed the fields of records as well.
+    """
     errors = 0
     server = DirectoriesServer(Webhook.parse(webhook), Settings.model_construct(log_level="ERROR"))
     async with Client(server.mcp) as client, httpx.AsyncClient() as http:
         address = webhook.partition("/rest/")[0]
 
-        async def call(given: dict[str, Any]) -> None:
+        async def call(arguments: dict[str, Any]) -> None:
             nonlocal errors
-            errors += bool((await client.call_tool(GET, given)).is_error)
+            errors += bool((await client.call_tool(GET, arguments)).is_error)
 
         if after_another:
             await call({"entityId": "INDUSTRY"})
         before = (await http.get(f"{address}/demo/calls")).json()["calls"]
         started = time.perf_counter()
         async with anyio.create_task_group() as tasks:
-            for given in arguments:
-                tasks.start_soon(call, given)
+            for argument in arguments:
+                tasks.start_soon(call, argument)
         seconds = time.perf_counter() - started
         return (await http.get(f"{address}/demo/calls")).json()["calls"] - before, seconds, errors
 
@@ -198,18 +200,18 @@ def tokens() -> Iterator[Figure]:
     with portal() as webhook, Server(*OURS, BITRIX24_WEBHOOK_URL=webhook, BITRIX24_ALLOW_WRITES="true") as server:
         writing = server.tools
     with portal(program="constant_portal.py") as webhook, Server(*OURS, BITRIX24_WEBHOOK_URL=webhook) as server:
-        listed = server.tools
+        tool_list = server.tools
         bare = bare_rows(webhook)
         result = server.call(GET, **STAGES)
         response = httpx.post(f"{webhook}crm.status.entity.items", json=STAGES).json()
         checked = server.call(CHECK, **RECORD)
         used = server.call(USAGE, **STAGES)
-        found = server.call(FIND, queries=WORDS)
-    shown = [{key: tool[key] for key in ("name", "description", "inputSchema")} for tool in listed["tools"]]
-    yield Figure("name, description and input schema of all read tools, in tokens", count(shown), 900)
-    (record,) = (tool for tool in shown if tool["name"] == CHECK)
+        search = server.call(FIND, queries=WORDS)
+    definitions = [{key: tool[key] for key in ("name", "description", "inputSchema")} for tool in tool_list["tools"]]
+    yield Figure("name, description and input schema of all read tools, in tokens", count(definitions), 900)
+    (record,) = (tool for tool in definitions if tool["name"] == CHECK)
     yield Figure("the same of check_record alone", count(record), 300)
-    yield Figure("the whole `tools/list`, in tokens", count(listed), 2850)
+    yield Figure("the whole `tools/list`, in tokens", count(tool_list), 2850)
     yield Figure("the same with writes on", count(writing), 6500)
     text, structured = count(result["content"][0]["text"]), count(result["structuredContent"])
     alone = count(response["result"])
@@ -222,39 +224,42 @@ def tokens() -> Iterator[Figure]:
     long = asyncio.run(five_lists())
     yield Figure("a record with five values wrong, five lists of 20 shown: text, in tokens", count(long.text), 1200)
     yield Figure("the same: structured, in tokens", count(long.structured), 1200)
-    yield Figure("five queries, three of them uncertain: text, in tokens", count(found["content"][0]["text"]), 500)
-    yield Figure("the same: structured, in tokens", count(found["structuredContent"]), 800)
+    yield Figure("five queries, three of them uncertain: text, in tokens", count(search["content"][0]["text"]), 500)
+    yield Figure("the same: structured, in tokens", count(search["structuredContent"]), 800)
     yield Figure(
         "the same, against the rows of all directories, which one would read instead",
-        count(found["structuredContent"]) / count(bare),
+        count(search["structuredContent"]) / count(bare),
         0.35,
     )
     yield Figure("the usage of 8 stages: text, in tokens", count(used["content"][0]["text"]), 200)
     yield Figure("the same: structured, in tokens", count(used["structuredContent"]), 200)
 
 
-async def five_lists() -> Said:
+async def five_lists() -> ToolAnswer:
     made, fields = portal_of_long_lists()
-    async with assistant(PortalInProcess(made)) as someone:
-        return await someone.call(CHECK, entity="deal", fields=fields)
+    async with connect(PortalInProcess(made)) as assistant:
+        return await assistant.call(CHECK, entity="deal", fields=fields)
 
 
 def bare_rows(webhook: str) -> list[Any]:
-    """What the REST methods give for the portal's directories and all their items."""
+    """Results of the REST methods for the portal's directories and all their items."""
 
     def result(method: str, **params: str) -> Any:
         return httpx.post(f"{webhook}{method}", json=params).json()["result"]
 
     types = result("crm.status.entity.types")
-    return [types, *(result("crm.status.entity.items", entityId=one["ID"]) for one in types)]
+    return [types, *(result("crm.status.entity.items", entityId=row["ID"]) for row in types)]
 
 
 def records() -> Iterator[Figure]:
-    """A check from cold, with a new server each time, against the same two batches with bare httpx; and a kept one."""
+    """A check from cold, against the same two batches with bare httpx; and a cached one.
+
+    Each check from cold has a new server.
+    """
     with portal() as webhook:
         requests = asyncio.run(cold(webhook, CHECK, RECORD, count_requests=True))
         yield Figure("a record checked from cold: HTTP requests", requests, 2)
-        bare, first = side_by_side(
+        bare, first = medians(
             20,
             lambda: asyncio.run(two_batches(webhook)),
             lambda: asyncio.run(cold(webhook, CHECK, RECORD, count_requests=False)),
@@ -263,10 +268,10 @@ def records() -> Iterator[Figure]:
         with Server(*OURS, BITRIX24_WEBHOOK_URL=webhook, BITRIX24_WARM_UP="false") as server:
             server.call(CHECK, **RIGHT)
             server.call(GET, **STAGES)
-            before = called(webhook)
-            got, kept = side_by_side(300, lambda: server.timed(GET, **STAGES), lambda: server.timed(CHECK, **RIGHT))
-            yield Figure("a record checked with all kept: HTTP requests", called(webhook) - before, 0)
-            yield Figure("the same, against one cached call", kept / got, 2)
+            before = call_count(webhook)
+            got, checking = medians(300, lambda: server.timed(GET, **STAGES), lambda: server.timed(CHECK, **RIGHT))
+            yield Figure("a record checked with all kept: HTTP requests", call_count(webhook) - before, 0)
+            yield Figure("the same, against one cached call", checking / got, 2)
 
 
 def usage() -> Iterator[Figure]:
@@ -274,7 +279,7 @@ def usage() -> Iterator[Figure]:
     with portal("counted") as webhook:
         requests = asyncio.run(cold(webhook, USAGE, COUNTED, count_requests=True))
         yield Figure("the usage of 12 codes in 3 fields from cold: HTTP requests", requests, 3)
-        one_by_one, together = side_by_side(
+        one_by_one, together = medians(
             5,
             lambda: asyncio.run(counts_one_by_one(webhook)),
             lambda: asyncio.run(cold(webhook, USAGE, COUNTED, count_requests=False)),
@@ -285,7 +290,7 @@ def usage() -> Iterator[Figure]:
 
 
 async def counts_one_by_one(webhook: str) -> float:
-    """Seconds that 12 codes in 3 fields take where each is counted by itself."""
+    """Seconds for 12 codes in 3 fields, each counted by a request of its own."""
     started = time.perf_counter()
     async with httpx.AsyncClient() as client:
         for type_id in (1, 2, 3):
@@ -296,50 +301,50 @@ async def counts_one_by_one(webhook: str) -> float:
 
 
 async def cold(webhook: str, tool: str, arguments: dict[str, Any], *, count_requests: bool) -> float:
-    """Seconds that a new server takes for its first call, or how many requests it makes."""
+    """Seconds of a new server's first call, or the number of its requests."""
     server = DirectoriesServer(Webhook.parse(webhook), Settings.model_construct())
     async with Client(server.mcp) as client:
-        before = called(webhook) if count_requests else 0
+        before = call_count(webhook) if count_requests else 0
         started = time.perf_counter()
         result = await client.call_tool(tool, arguments)
         seconds = time.perf_counter() - started
     assert not result.is_error
-    return called(webhook) - before if count_requests else seconds
+    return call_count(webhook) - before if count_requests else seconds
 
 
 async def two_batches(webhook: str) -> float:
-    """Seconds that the calls behind a check take without a server: types and fields first, then the directories."""
+    """Seconds of a check's calls without a server: types and fields first, then the directories."""
     first = ["crm.status.entity.types", "crm.enum.ownertype", "crm.item.fields?entityTypeId=2", "crm.deal.fields"]
     directories = ["DEAL_STAGE", "DEAL_STAGE_1", "DEAL_STAGE_2", "SOURCE", "DEAL_TYPE"]
     second = [f"crm.status.entity.items?entityId={entity_id}" for entity_id in directories]
     started = time.perf_counter()
     async with httpx.AsyncClient() as client:
         for commands in (first, second):
-            cmd = {f"c{place}": command for place, command in enumerate(commands)}
+            cmd = {f"c{index}": command for index, command in enumerate(commands)}
             (await client.post(f"{webhook}batch", json={"halt": 0, "cmd": cmd})).raise_for_status().json()
     return time.perf_counter() - started
 
 
 def finding() -> Iterator[Figure]:
-    chance, asked = random.Random(18), DIRECTORIES[:40]
-    named = [name for entity_id in asked for name in wide_names()[entity_id]]
-    known = vocabulary.words(random.Random(17))
+    chance, entity_ids = random.Random(18), DIRECTORIES[:40]
+    names = [name for entity_id in entity_ids for name in wide_names()[entity_id]]
+    words = vocabulary.words(random.Random(17))
 
     def find(queries: Sequence[str]) -> float:
-        return server.timed(FIND, queries=queries, entityIds=asked)
+        return server.timed(FIND, queries=queries, entityIds=entity_ids)
 
     def asked_for() -> list[str]:
-        return vocabulary.queries(chance, known, named, 50)
+        return vocabulary.queries(chance, words, names, 50)
 
     again = asked_for()
     with portal("wide") as webhook, Server(*OURS, BITRIX24_WEBHOOK_URL=webhook) as server:
         find(again)
-        taken = in_turns(
-            200, lambda: server.timed(GET, entityId=asked[0]), lambda: find(again), lambda: find(asked_for())
+        taken = measure_in_turns(
+            200, lambda: server.timed(GET, entityId=entity_ids[0]), lambda: find(again), lambda: find(asked_for())
         )
     got, same, new = map(statistics.median, taken)
-    what = "50 queries over 40 cached directories of 50 items, a third each right, misspelt and unknown"
-    yield Figure(f"{what}, asked again: against one cached call", same / got, 50)
+    label = "50 queries over 40 cached directories of 50 items, a third each right, misspelt and unknown"
+    yield Figure(f"{label}, asked again: against one cached call", same / got, 50)
     yield Figure(
         "the same with new queries each time, those without an answer looked for in 160 others", 1000 * new, 150, " ms"
     )
@@ -347,7 +352,7 @@ def finding() -> Iterator[Figure]:
 
 
 def memory() -> Iterator[Figure]:
-    """Calls of all tools, most of them answered from the cache, every 50th from the portal, and changes among them."""
+    """Memory over calls of all tools: most cached, every 50th on the portal, some changes."""
     source = {"entityId": "LIST_150", "statusId": "BENCH"}
     changing: list[tuple[str, dict[str, Any]]] = [
         ("add_directory_item", source | {"name": "Bench"}),
@@ -379,7 +384,7 @@ def memory() -> Iterator[Figure]:
                 resident.append(process.memory_info().rss)
             tool, arguments = kinds[number % len(kinds)]
             result = server.call(tool, **arguments)
-            if tool == "delete_directory_item":  # what cannot be undone is planned first
+            if tool == "delete_directory_item":  # changes that cannot be undone are planned first
                 result = server.call(tool, **arguments, planId=result["structuredContent"]["planId"])
             if result["isError"]:
                 failed.add(tool)

@@ -1,4 +1,4 @@
-"""How the code is shaped: sizes, helpers, how much of it a call enters, what it takes of other packages' privacy.
+"""Shape of the code: sizes, helpers, code that a call enters, use of others' private names.
 
 Prints a Markdown table. The demo portal (`portal/`) is left out, as it is no part of the server.
 """
@@ -19,7 +19,7 @@ from typing import Any
 from bitrix24_directories.portal import DemoPortal
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
-from support import PortalInProcess, assistant
+from support import PortalInProcess, connect
 
 ROOT = Path(__file__).parent.parent / "server" / "bitrix24_directories"
 GET = "get_directory_items"
@@ -32,7 +32,7 @@ TREES = [ast.parse(source) for source in SOURCES.values()]
 
 
 def sizes() -> Iterator[tuple[str, str]]:
-    """Lines and files of all packages together and of each; modules at the top count as one package."""
+    """Lines and files of all packages and of each; top-level modules count as one package."""
     lines: Counter[str] = Counter()
     files: Counter[str] = Counter()
     for path, source in SOURCES.items():
@@ -46,7 +46,7 @@ def sizes() -> Iterator[tuple[str, str]]:
 
 
 def layout() -> Iterator[tuple[str, str]]:
-    """Files and folders right inside two packages, and how many pairs of them import from one another."""
+    """Files and folders directly inside two packages, and pairs that import one another."""
     for package, bar in (("mcp_server", "≤ 12 and 20"), ("changing", "≤ 8 and 11")):
         imports: set[tuple[str, str]] = set()
         inside = {path.relative_to(ROOT / package).parts[0] for path in SOURCES if ROOT / package in path.parents}
@@ -66,16 +66,19 @@ def layout() -> Iterator[tuple[str, str]]:
 
 
 def helpers() -> Iterator[tuple[str, str]]:
-    """How many functions are private and named once in their module, and how many lines a body has, docstring apart."""
+    """Number of private functions named once in their module, and lines of a body.
+
+    Docstrings don't count.
+    """
     total = once = body = 0
     for tree in TREES:
         nodes = [*ast.walk(tree)]
-        named = Counter(node.id for node in nodes if isinstance(node, ast.Name))
-        named.update(node.attr for node in nodes if isinstance(node, ast.Attribute))
+        mentions = Counter(node.id for node in nodes if isinstance(node, ast.Name))
+        mentions.update(node.attr for node in nodes if isinstance(node, ast.Attribute))
         for function in nodes:
             if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
                 total += 1
-                once += is_private(function.name) and named[function.name] <= 1
+                once += is_private(function.name) and mentions[function.name] <= 1
                 statements = function.body[ast.get_docstring(function) is not None :]
                 if statements:
                     body += (statements[-1].end_lineno or 0) - statements[0].lineno + 1
@@ -89,7 +92,7 @@ def is_private(name: str) -> bool:
 
 
 def defined(node: ast.AST) -> str | None:
-    """The name that a node defines, if it does: a function, a class, a variable, an attribute of `self` or `cls`."""
+    """Name of the function, class, variable or attribute of `self` or `cls` that a node defines."""
     match node:
         case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
             return name
@@ -101,17 +104,17 @@ def defined(node: ast.AST) -> str | None:
 
 
 def privacy() -> Iterator[tuple[str, str]]:
-    """Private attributes of other packages: those that are used here and defined nowhere here."""
+    """Private attributes of other packages: used here, and defined nowhere here."""
     nodes = [node for tree in TREES for node in ast.walk(tree)]
     attributes = [node.attr for node in nodes if isinstance(node, ast.Attribute) and is_private(node.attr)]
-    known = {defined(node) for node in nodes} | {"_exit"}  # os._exit is public in all but its name
-    theirs = Counter(name for name in attributes if name not in known)
+    public = {defined(node) for node in nodes} | {"_exit"}  # os._exit is public despite its name
+    theirs = Counter(name for name in attributes if name not in public)
     names = ", ".join(f"`{name}` × {count}" for name, count in sorted(theirs.items()))
     yield "private attributes of other packages (0)", f"{theirs.total()}: {names}" if names else "0"
 
 
 class Entered:
-    """The functions of ours that are entered while a `with` statement runs."""
+    """Functions of this package that are entered while a `with` statement runs."""
 
     def __enter__(self) -> Entered:
         self._codes: set[CodeType] = set()
@@ -133,20 +136,23 @@ class Entered:
 
 
 async def calls() -> list[tuple[str, str]]:
-    """Functions and modules that calls enter through an in-memory client; each is made before it is watched."""
-    async with assistant(PortalInProcess(DemoPortal()), allow_writes=True) as someone:
+    """Functions and modules that calls enter through an in-memory client.
+
+    Each call is made once before it is watched.
+    """
+    async with connect(PortalInProcess(DemoPortal()), allow_writes=True) as assistant:
 
         async def entered(tool: str, **arguments: Any) -> str:
-            with Entered() as found:
-                result = await someone.call(tool, **arguments)
+            with Entered() as entered:
+                result = await assistant.call(tool, **arguments)
             assert not result.is_error, result.text
-            return str(found)
+            return str(entered)
 
         for tool, arguments in ((GET, STAGE), ("check_record", RECORD)):
-            await someone.call(tool, **arguments)
+            await assistant.call(tool, **arguments)
         reading, checking = await entered(GET, **STAGE), await entered("check_record", **RECORD)
         for entity_id in ("DEAL_STAGE_1", "DEAL_STAGE"):
-            planned = await someone.call("apply_directory", entityId=entity_id, items=DECLARED)
+            planned = await assistant.call("apply_directory", entityId=entity_id, items=DECLARED)
             applying = await entered("apply_directory", entityId=entity_id, planId=planned.structured["planId"])
     return [
         ("functions in modules entered by a cached `get_directory_items` (≤ 25 in 14)", reading),

@@ -1,4 +1,4 @@
-"""A client that speaks MCP over stdio line by line, so that little but the server is measured."""
+"""A client for MCP over stdio, line by line, so that little but the server is measured."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Self
 
 
 class Server:
-    """A spawned server. `ready` is the seconds from spawn to the answer to `tools/list`."""
+    """A spawned server; `ready` is the seconds from spawn to the answer to `tools/list`."""
 
     def __init__(self, *arguments: str, **environment: str) -> None:
         started = time.perf_counter()

@@ -1,11 +1,11 @@
-"""Names and queries as a real portal has them: of thousands of different words, some queries misspelt or unknown."""
+"""Names and queries like a real portal's: thousands of words, some misspelt or unknown."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
 
-_SYLLABLES = [consonant + vowel for consonant in "bkmrst" for vowel in "aeio"]  # few: words are near each other
+_SYLLABLES = [consonant + vowel for consonant in "bkmrst" for vowel in "aeio"]  # few, so that words are similar
 _WORDS = 8000
 
 
@@ -18,10 +18,10 @@ def names(chance: random.Random, vocabulary: Sequence[str], number: int) -> list
     return [" ".join(chance.choices(vocabulary, k=chance.randint(1, 4))) for _ in range(number)]
 
 
-def queries(chance: random.Random, vocabulary: Sequence[str], named: Sequence[str], number: int) -> list[str]:
-    """A third each: names, names that are misspelt, and what names nothing, half of it of words that nobody knows."""
+def queries(chance: random.Random, vocabulary: Sequence[str], names: Sequence[str], number: int) -> list[str]:
+    """A third each of names, misspelt names and names of nothing, half of these of new words."""
     third = number // 3
-    misspelt = [f"{name[:3]}x{name[3:]}" for name in chance.sample(named, third)]
+    misspelt = [f"{name[:3]}x{name[3:]}" for name in chance.sample(names, third)]
     unknown = [" ".join(chance.choices(vocabulary, k=3)) for _ in range(third // 2)]
     unheard = [f"{word}qq" for word in chance.sample(vocabulary, number - 2 * third - third // 2)]
-    return chance.sample(named, third) + misspelt + unknown + unheard
+    return chance.sample(names, third) + misspelt + unknown + unheard

@@ -17,9 +17,9 @@ from jsonschema import Draft202012Validator
 
 from bitrix24_directories.portal import DemoPortal
 from bitrix24_directories.rest.limits import pacing
-from support import PortalInProcess, RunningPortal, Stage, VirtualClockLoop, served
+from support import PortalHost, PortalInProcess, RunningPortal, VirtualClockLoop, serve_http
 
-# A portal on a real socket takes its time now and then; how long is no property of ours.
+# A portal on a real socket is slow now and then; its speed is not tested here.
 for profile, number in {"default": 25, "thorough": 100}.items():
     settings.register_profile(
         profile,
@@ -31,26 +31,29 @@ settings.load_profile("default")
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are processors, for many tests wait for other processes."""
+    """One more than the number of processors, for many tests wait for other processes."""
     return (os.cpu_count() or 1) + 1
 
 
 @pytest.fixture
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    """asyncio; under the marker `virtual_clock` waiting takes no time, and portals have to be in the process."""
+    """asyncio; under the marker `virtual_clock` waiting takes no time.
+
+    Portals then have to be in the process.
+    """
     virtual = request.node.get_closest_marker("virtual_clock") is not None
     return "asyncio", {"loop_factory": VirtualClockLoop} if virtual else {}
 
 
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tries follow each other at once, for tests with real sockets, where no clock can be turned forward."""
+    """Retry without a pause, for tests with real sockets, in which no clock can be moved."""
     monkeypatch.setattr(pacing, "FIRST_PAUSE", 0.0)
 
 
 @pytest.fixture(scope="session")
 def few_certificates() -> Iterator[Path]:
-    """Those of one authority: each HTTP client reads all that it trusts, and the usual ones take it 25 ms."""
+    """Certificates of one authority: loading the usual ones takes each HTTP client 25 ms."""
     with tempfile.NamedTemporaryFile(suffix=".pem") as file:
         path = Path(file.name)
         path.write_bytes(trustme.CA().cert_pem.bytes())
@@ -60,7 +63,7 @@ def few_certificates() -> Iterator[Path]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _schemas_checked_once() -> Iterator[None]:
-    """An MCP client checks a tool's schema with its first call, for 40 ms; here the first of all clients does."""
+    """Check each schema once: every MCP client does at a tool's first call, for 40 ms."""
     check, checked = Draft202012Validator.check_schema, set[str]()
 
     def check_schema(schema: Any, *arguments: Any, **options: Any) -> None:
@@ -75,8 +78,8 @@ def _schemas_checked_once() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, few_certificates: Path) -> None:
-    """No test sees the settings of the machine it runs on."""
+def _isolate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, few_certificates: Path) -> None:
+    """Hide the settings of the machine from all tests."""
     monkeypatch.setenv("SSL_CERT_FILE", str(few_certificates))
     for name in os.environ:
         if name.startswith("BITRIX24_") or name.lower().endswith("_proxy"):
@@ -89,37 +92,37 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, few_certificates: Pa
 
 
 @pytest.fixture(scope="session")
-def stage() -> Iterator[tuple[Stage, str]]:
-    stage = Stage()
-    with served(stage) as address:
-        yield stage, address
+def http_host() -> Iterator[tuple[PortalHost, str]]:
+    host = PortalHost()
+    with serve_http(host) as address:
+        yield host, address
 
 
 @pytest.fixture
-def put_on(stage: tuple[Stage, str]) -> Callable[[DemoPortal], RunningPortal]:
-    """Puts a portal on the stage, where it answers real HTTP until the next one."""
-    theatre, address = stage
+def serve(http_host: tuple[PortalHost, str]) -> Callable[[DemoPortal], RunningPortal]:
+    """Return a function that serves a portal over real HTTP until the next call."""
+    host, address = http_host
 
-    def put_on(portal: DemoPortal) -> RunningPortal:
-        theatre.portal = portal
+    def serve(portal: DemoPortal) -> RunningPortal:
+        host.portal = portal
         return RunningPortal(portal, address)
 
-    return put_on
+    return serve
 
 
 @pytest.fixture
 def portal(request: pytest.FixtureRequest) -> RunningPortal:
-    """On a real port; in the process under the marker `virtual_clock`."""
+    """A portal on a real port; in the process under the marker `virtual_clock`."""
     if request.node.get_closest_marker("virtual_clock") is not None:
-        found: RunningPortal = request.getfixturevalue("portal_in_process")
-        return found
-    put_on: Callable[[DemoPortal], RunningPortal] = request.getfixturevalue("put_on")
-    return put_on(DemoPortal())
+        running: RunningPortal = request.getfixturevalue("portal_in_process")
+        return running
+    serve: Callable[[DemoPortal], RunningPortal] = request.getfixturevalue("serve")
+    return serve(DemoPortal())
 
 
 @pytest.fixture
-def russian_portal(put_on: Callable[[DemoPortal], RunningPortal]) -> RunningPortal:
-    return put_on(DemoPortal("ru"))
+def russian_portal(serve: Callable[[DemoPortal], RunningPortal]) -> RunningPortal:
+    return serve(DemoPortal("ru"))
 
 
 @pytest.fixture
@@ -136,14 +139,14 @@ def authority() -> trustme.CA:
 def tls_portal(authority: trustme.CA, tmp_path: Path) -> Iterator[RunningPortal]:
     certificate = tmp_path / "portal.pem"
     authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(certificate))
-    stage = Stage()
-    with served(stage, certfile=str(certificate)) as address:
-        yield RunningPortal(stage.portal, address)
+    http_host = PortalHost()
+    with serve_http(http_host, certfile=str(certificate)) as address:
+        yield RunningPortal(http_host.portal, address)
 
 
 @pytest.fixture
 def trusted(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes httpx (SSL_CERT_FILE) and requests (REQUESTS_CA_BUNDLE) trust `tls_portal`."""
+    """Make httpx (SSL_CERT_FILE) and requests (REQUESTS_CA_BUNDLE) trust `tls_portal`."""
     bundle = tmp_path / "authority.pem"
     authority.cert_pem.write_to_path(str(bundle))
     monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
@@ -151,10 +154,10 @@ def trusted(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.fixture
-def gone() -> Callable[[int], bool]:
-    """Whether a process, not a child of ours, ends within ten seconds."""
+def process_exits() -> Callable[[int], bool]:
+    """Return a function: True if a process, not a child of ours, ends within ten seconds."""
 
-    def gone(pid: int) -> bool:
+    def process_exits(pid: int) -> bool:
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S607
@@ -162,4 +165,4 @@ def gone() -> Callable[[int], bool]:
                 return True
         return False
 
-    return gone
+    return process_exits

@@ -1,8 +1,8 @@
-"""Reads the corpus (tests/corpus): made-up portals, what people say to them, and how well the answers do.
+"""Reads the corpus (tests/corpus): made-up portals, people's phrases, and good answers.
 
 A portal's file has its directories (`directory ID | title | kind | success CODE | failure CODE | pipeline NUMBER NAME`,
 then `CODE: name` lines) and its phrases (`phrases LANGUAGE KIND`, then `query => CODE`, `=> A+B` for an ambiguous one,
-`=> -` for what the portal does not have). demo.txt asks the two demo portals, in a form of its own.
+`=> -` for a phrase without a match). demo.txt asks the two demo portals, in a format of its own.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from bitrix24_directories.directories.models import Directory, Item
 from bitrix24_directories.finding.matching import Matcher
 from bitrix24_directories.portal import DemoPortal
 from bitrix24_directories.portal import store as portal_store
-from support import PortalInProcess, assistant
+from support import PortalInProcess, connect
 
 FOLDER = Path(__file__).with_name("corpus")
 DEMOS = ("en", "ru")
 ALL_SHOWN = 60
-"""Items of the named directories together that are all shown."""
+"""Largest number of items of the named directories together that are all shown."""
 
 LATER = ("en_software", "ru_clinic", "de_travel", "en_cars")
-"""Portals whose phrases were written after the matcher, and not looked at before it was measured on them."""
+"""Portals with phrases written after the matcher, and unseen until it was measured on them."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One phrase: what is asked of which portal and directories, and the codes that have to come out.
+    """One phrase: its query, portal and directories, and the expected codes.
 
-    One code: it is what is meant. Several: it cannot be known which. None: the portal has no such thing.
+    One code: it is the right one. Several: the phrase is ambiguous. None: the portal has no match.
     """
 
     number: int
@@ -51,18 +51,18 @@ class Case:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of a case: the code that was given as sure, if one was, and all that stood in the answer."""
+    """Answer to a case: the code given as sure, if any, and all codes in the answer."""
 
     sure: str | None
-    shown: frozenset[str]
+    codes: frozenset[str]
 
-    def wrong(self, case: Case) -> bool:
-        """A wrong code given as if it were known."""
+    def is_wrong(self, case: Case) -> bool:
+        """True if a wrong code was given as sure."""
         return self.sure is not None and case.codes != (self.sure,)
 
-    def there(self, case: Case) -> bool:
-        """The right code is sure, or whoever asked can choose it from the answer."""
-        return not self.wrong(case) and set(case.codes) <= self.shown
+    def is_there(self, case: Case) -> bool:
+        """True if the right code is sure, or can be chosen from the answer."""
+        return not self.is_wrong(case) and set(case.codes) <= self.codes
 
 
 @functools.cache
@@ -77,7 +77,7 @@ def corpus() -> list[Case]:
     return [Case(number, *row) for number, row in enumerate(rows, 1)]
 
 
-def made_up(name: str) -> DemoPortal:
+def made_up_portal(name: str) -> DemoPortal:
     """The demo portal with nothing but the directories of a made-up one."""
     portal = DemoPortal()
     portal.store.directories, portal.store.items = {}, {}
@@ -93,22 +93,22 @@ def made_up(name: str) -> DemoPortal:
         )
         for item in items:
             semantics = {directory.success: "S", directory.failure: "F"}.get(item.status_id, "")
-            place = (portal.store.next_id(), directory.entity_id, item.status_id, item.name, item.sort)
-            portal.store.put(portal_store.Item(*place, semantics=semantics))
+            columns = (portal.store.next_id(), directory.entity_id, item.status_id, item.name, item.sort)
+            portal.store.put(portal_store.Item(*columns, semantics=semantics))
     return portal
 
 
-def _answer(result: dict[str, Any], choices: dict[str, list[str]]) -> Answer:
-    """What a program makes of one result of find_directory_items."""
+def _read_answer(result: dict[str, Any], choices: dict[str, list[str]]) -> Answer:
+    """Answer that a program reads from one result of find_directory_items."""
     codes = [match["statusId"] for match in result["matches"]]
     sure = codes[0] if result["status"] == "exact" else None
-    listed = [choice.partition(": ")[0] for of_directory in choices.values() for choice in of_directory]
+    choice_codes = [choice.partition(": ")[0] for of_directory in choices.values() for choice in of_directory]
     elsewhere = [match["statusId"] for match in result.get("elsewhere", ())]
-    return Answer(sure, frozenset([*codes, *listed, *elsewhere]))
+    return Answer(sure, frozenset([*codes, *choice_codes, *elsewhere]))
 
 
-def named(case: Case) -> tuple[str, ...]:
-    """The directories that an assistant would name for a case: those of its codes, 60 items at most together."""
+def scope_of(case: Case) -> tuple[str, ...]:
+    """Directories that an assistant would name for a case: those of its codes, up to 60 items."""
     if case.portal in DEMOS:
         return case.entity_ids
     having = [
@@ -120,44 +120,44 @@ def named(case: Case) -> tuple[str, ...]:
     return tuple(ids) if sum(number for _, number in having) <= ALL_SHOWN else ()
 
 
-async def answered(*, naming: bool) -> dict[Case, Answer]:
-    """What comes of all cases, asked as an assistant would: up to 50 queries a call for each set of directories.
+async def answer_all(*, naming: bool) -> dict[Case, Answer]:
+    """Answers to all cases, asked as an assistant would, up to 50 queries a call for each scope.
 
-    With `naming` the directories are named that the codes are in, as far as 60 items stand in them; else none but those
-    that the corpus itself names.
+    With `naming` a call names the directories of the codes, if these have at most 60 items together. Otherwise it names
+    only those that the corpus itself names.
     """
-    asked: dict[str, dict[tuple[str, ...], list[Case]]] = defaultdict(lambda: defaultdict(list))
+    by_portal: dict[str, dict[tuple[str, ...], list[Case]]] = defaultdict(lambda: defaultdict(list))
     for case in corpus():
-        asked[case.portal][named(case) if naming else case.entity_ids].append(case)
-    found: dict[Case, Answer] = {}
-    for name, by_scope in asked.items():
-        portal = DemoPortal("en" if name == "en" else "ru") if name in DEMOS else made_up(name)
-        async with assistant(PortalInProcess(portal), plan="enterprise") as someone:
+        by_portal[case.portal][scope_of(case) if naming else case.entity_ids].append(case)
+    answers: dict[Case, Answer] = {}
+    for name, by_scope in by_portal.items():
+        portal = DemoPortal("en" if name == "en" else "ru") if name in DEMOS else made_up_portal(name)
+        async with connect(PortalInProcess(portal), plan="enterprise") as assistant:
             for entity_ids, cases in by_scope.items():
                 for group in (cases[start : start + 50] for start in range(0, len(cases), 50)):
                     queries = [case.query for case in group]
-                    said = await someone.call("find_directory_items", queries=queries, entityIds=list(entity_ids))
-                    assert not said.is_error, said.text
-                    read = functools.partial(_answer, choices=said.structured.get("choices", {}))
-                    found |= zip(group, map(read, said.structured["results"]), strict=True)
-    return found
+                    result = await assistant.call("find_directory_items", queries=queries, entityIds=list(entity_ids))
+                    assert not result.is_error, result.text
+                    read = functools.partial(_read_answer, choices=result.structured.get("choices", {}))
+                    answers |= zip(group, map(read, result.structured["results"]), strict=True)
+    return answers
 
 
-def left_out() -> tuple[int, list[tuple[str, str]]]:
-    """How many names were asked for of directories without their items, and which were given to another item."""
-    asked, sure = 0, []
-    for directory, items in (one for portal in portals().values() for one in portal):
+def find_missing_items() -> tuple[int, list[tuple[str, str]]]:
+    """Number of names asked for in directories without their items, and the false matches."""
+    number, sure = 0, []
+    for directory, items in (pair for portal in portals().values() for pair in portal):
         for item in items:
-            fits = [*Matcher([(directory, [one for one in items if one is not item])]).fits(item.name)]
-            asked += 1
+            fits = [*Matcher([(directory, [other for other in items if other is not item])]).fits(item.name)]
+            number += 1
             if len(fits) == 1:
                 sure.append((item.name, fits[0].item.name))
-    return asked, sure
+    return number, sure
 
 
 @dataclass(frozen=True)
 class Bent:
-    """A phrase that bends the meaning of an item's name: denies it, wishes it, dates it, excepts it."""
+    """A phrase that denies, wishes, dates or excepts the meaning of an item's name."""
 
     language: str
     name: str
@@ -165,16 +165,16 @@ class Bent:
 
 
 @functools.cache
-def bent() -> list[Bent]:
-    """The phrases of bent.txt: `name LANGUAGE NAME`, then a phrase a line."""
-    found: list[Bent] = []
+def bent_phrases() -> list[Bent]:
+    """The phrases of bent.txt: `name LANGUAGE NAME`, then one phrase a line."""
+    phrases: list[Bent] = []
     language = name = ""
     for line in _lines(FOLDER / "bent.txt"):
         if line.startswith("name "):
             _, language, name = line.split(" ", 2)
         else:
-            found.append(Bent(language, name, line))
-    return found
+            phrases.append(Bent(language, name, line))
+    return phrases
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -218,12 +218,19 @@ def _phrases(path: Path) -> Iterator[_Row]:
 
 
 def _demo() -> Iterator[_Row]:
-    """Lines of the older form: portal | entityIds (* all) | query | status | codes."""
+    """Lines of the older format: portal | entityIds (* all) | query | status | codes."""
     for line in _lines(FOLDER / "demo.txt"):
         language, scope, query, status, codes = (cell.strip() for cell in line.split(" |"))
-        known = _codes("+".join(codes.split("+")[:1])) if status in ("exact", "likely") else ()
+        exact = _codes("+".join(codes.split("+")[:1])) if status in ("exact", "likely") else ()
         ambiguous = _codes(codes) if status == "ambiguous" else ()
-        yield language, language, "demo", query, known or ambiguous, () if scope == "*" else tuple(scope.split(","))
+        yield (
+            language,
+            language,
+            "demo",
+            query,
+            exact or ambiguous,
+            () if scope == "*" else tuple(scope.split(",")),
+        )
 
 
 def _codes(text: str) -> tuple[str, ...]:

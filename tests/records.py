@@ -1,6 +1,6 @@
-"""Writes records to the demo portal, and holds what check_record says of them against what is stored then.
+"""Writes records to the demo portal, and compares check_record's answers with the result.
 
-Reads the corpus of writes (tests/records), too: a line a case, with the columns that its README names.
+Reads the corpus of writes (tests/records), too: one case a line, with the columns that its README names.
 """
 
 from __future__ import annotations
@@ -46,19 +46,19 @@ BEFORE: Values = {
     "ufCrm_1725": "Y",
     "fm": [{"typeId": "PHONE", "valueType": "WORK", "value": "+7 0"}],
 }
-"""What stands in a record before a case of the corpus updates it."""
+"""Values of a record before a case of the corpus updates it."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One line: what is written by which method on portals of which ages, what is stored then, and what we say."""
+    """One line: a write, its method and portal ages, the stored values, check_record's answer."""
 
-    place: str
+    line: str
     language: str
     type: int
     old: bool
     pipeline: int | None
-    """Of the record that is updated; None for a new one."""
+    """Pipeline of the record that is updated; None for a new one."""
     updates: bool
     fields: Values
     ages: tuple[Age, ...]
@@ -76,13 +76,13 @@ def cases() -> Iterator[Case]:
                 yield _case(f"{path.stem}:{number}", [cell.strip() for cell in line.split(" | ")])
 
 
-def _case(place: str, cells: list[str]) -> Case:
+def _case(line: str, cells: list[str]) -> Case:
     method, fields, ages, stored, outcomes, write, *words = cells
     match = _METHOD.fullmatch(method)
-    assert match, f"{place}: {method} is no method"
+    assert match, f"{line}: {method} is no method"
     language, name, verb, number, pipeline = match.groups()
     return Case(
-        place=place,
+        line=line,
         language=language or "en",
         type=NUMBERS[name] if name in NUMBERS else int(number),
         old=name in NUMBERS,
@@ -103,13 +103,13 @@ NAMES = f"{_FIRST}, {_OTHERS}".split(", ")
 
 
 def portal_of_long_lists() -> tuple[DemoPortal, Values]:
-    """A portal with 20 items in five lists, and a deal whose value is in none of them."""
+    """A portal with 20 items in each of five lists, and a deal whose value is in none of them."""
     portal = DemoPortal()
     for entity_id, prefix in (("SOURCE", ""), ("DEAL_TYPE", ""), ("INDUSTRY", ""), ("DEAL_STAGE_1", "C1:")):
-        for place in range(len(portal.store.of(entity_id)), 20):
-            code = f"{prefix}UC_{place * 7919:06X}"
-            portal.store.put(Item(portal.store.next_id(), entity_id, code, NAMES[place], 500 + place))
-    choices = tuple((str(200 + 2 * place), name) for place, name in enumerate(NAMES))
+        for number in range(len(portal.store.of(entity_id)), 20):
+            code = f"{prefix}UC_{number * 7919:06X}"
+            portal.store.put(Item(portal.store.next_id(), entity_id, code, NAMES[number], 500 + number))
+    choices = tuple((str(200 + 2 * number), name) for number, name in enumerate(NAMES))
     change_field(portal, 2, "UF_CRM_1724", choices=choices)
     codes = ("STAGE_ID", "SOURCE_ID", "TYPE_ID", "UF_CRM_1724", "UF_CRM_1724077761")
     return portal, {"CATEGORY_ID": 1} | dict.fromkeys(codes, "unicorn")
@@ -122,7 +122,7 @@ def fresh_store(language: str, age: Age) -> CrmStore:
 
 
 def existing(store: CrmStore, number: int, pipeline: int | None) -> int:
-    """The id of a new record that a case may update: in the first stage of its pipeline."""
+    """Id of a new record for a case to update, in the first stage of its pipeline."""
     kind = store.records.types[number]
     values = {name: value for name, value in BEFORE.items() if kind.field(name)}
     values |= {} if pipeline is None else {"categoryId": pipeline}
@@ -131,10 +131,13 @@ def existing(store: CrmStore, number: int, pipeline: int | None) -> int:
 
 
 def is_old(kind: RecordType, keys: list[str]) -> bool:
-    """Whether a record is spelt for the type's own methods: its stage is, else the first key that only they take."""
+    """True if a record is spelt for the type's own methods.
+
+    The stage decides, or else the first key that only one of the spellings has.
+    """
     exact = [(field, key) for key in keys for field in kind.fields if key in _spellings(field)]
     exact = [(field, key) for field, key in exact if len(_spellings(field)) == 1 or field.name != field.old_name]
-    first = next((one for one in exact if one[0].is_stage), exact[0] if exact else None)
+    first = next((pair for pair in exact if pair[0].is_stage), exact[0] if exact else None)
     return kind.id in OLD and (first is None or first[1] == _spellings(first[0])[0] != _spellings(first[0])[-1])
 
 
@@ -145,21 +148,24 @@ def _spellings(field: Field) -> tuple[str, ...]:
 
 
 def written(store: CrmStore, kind: RecordType, fields: Values, record_id: int | None, *, old: bool) -> Values:
-    """The record as it is stored after `fields` were written; what a new one lacks is added. Raises PortalError."""
+    """The record as stored after `fields` were written; fields required of a new one are added.
+
+    Raises PortalError.
+    """
     verb = "add" if record_id is None else "update"
-    required = [one for one in kind.fields if one.required and one.kind != "boolean"]
-    lacking = {one.old_name if old else one.name: "x" for one in required}
+    required = [field for field in kind.fields if field.required and field.kind != "boolean"]
+    lacking = {field.old_name if old else field.name: "x" for field in required}
     params = {"entityTypeId": kind.id, "id": record_id, "fields": fields if record_id else lacking | fields}
     answer = run(store, ADMIN, f"crm.{OLD[kind.id]}.{verb}" if old else f"crm.item.{verb}", params).result
     return store.records.get(kind.id, record_id or (answer if old else answer["item"]["id"]))
 
 
 def as_stored(field: Field, value: Any) -> Any:
-    """What a value is once it is stored as it was meant."""
+    """Stored form of a value that the portal accepts as meant."""
     if field.kind == "crm_multifield":
         return list(value.values()) if isinstance(value, dict) else value
     if isinstance(value, list) and field.multiple:
-        return [as_stored(field, one) for one in value]
+        return [as_stored(field, item) for item in value]
     match field.kind:
         case "boolean":
             return "Y" if value in (True, "Y", "y", "true") else "N"
@@ -179,7 +185,10 @@ def as_stored(field: Field, value: Any) -> Any:
 
 
 def assert_stored(store: CrmStore, kind: RecordType, wrote: Values, record_id: int | None, *, old: bool) -> None:
-    """That each of `wrote` is stored as it is, and each code is one of its list; a 0 is none on older portals."""
+    """Assert that each of `wrote` is stored unchanged, and that each code is one of its list.
+
+    Older portals store no 0.
+    """
     if store.age != "today":
         wrote = {key: value for key, value in wrote.items() if not _holds_zero(value)}
     try:
@@ -187,39 +196,41 @@ def assert_stored(store: CrmStore, kind: RecordType, wrote: Values, record_id: i
     except PortalError as exc:
         raise AssertionError(f"the portal refused what was said to be right: {exc}") from exc
     for key, value in wrote.items():
-        field = next(one for one in kind.fields if key in (one.name, one.old_name))
+        field = next(candidate for candidate in kind.fields if key in (candidate.name, candidate.old_name))
         assert stored[field.name] == as_stored(field, value), f"{key} on a portal of {store.age}"
         stages = kind.stages_of(store, stored.get("categoryId")) if field.is_stage else None
         directory = stages.id if stages else field.status_type
-        known = [item.status_id for item in store.of(directory)] + [int(choice) for choice, _ in field.choices]
-        if known:
+        codes = [item.status_id for item in store.of(directory)] + [int(choice) for choice, _ in field.choices]
+        if codes:
             for code in stored[field.name] if field.multiple else [stored[field.name]]:
-                assert code in known, f"{code} is stored raw"
+                assert code in codes, f"{code} is stored raw"
 
 
 def _holds_zero(value: Any) -> bool:
-    return any(_holds_zero(one) for one in value) if isinstance(value, list) else str(value) in ("0", "0.0", "-0.0")
+    return any(_holds_zero(item) for item in value) if isinstance(value, list) else str(value) in ("0", "0.0", "-0.0")
 
 
 def assert_claims(
-    language: str, kind: RecordType, fields: Values, said: Values, pipeline: int | None, *, old: bool
+    language: str, kind: RecordType, fields: Values, result: Values, pipeline: int | None, *, old: bool
 ) -> None:
-    """That today's portal does with each field, sent as it came, what is said that it would do; older ones, too, where
-    something is said of them. `pipeline` is that of the record that is updated, -1 for one without; None: a new one.
+    """Assert that today's portal treats each field, sent unchanged, as check_record claims.
+
+    So do older portals, if there is a claim about them. `pipeline` is that of the record that is updated, -1 for one
+    without a pipeline, and None for a new one.
     """
-    for checked in said["fields"]:
-        told = "drop it" if checked["outcome"] == "dropped" else checked.get("otherwise", "")
-        today, _, older = told.partition(", or, on older portals, ")
+    for checked in result["fields"]:
+        claims = "drop it" if checked["outcome"] == "dropped" else checked.get("otherwise", "")
+        today, _, older = claims.partition(", or, on older portals, ")
         ages: dict[Age, str] = {"today": today, "older": older}
         for age, claim in ages.items():
             if claim:
-                sent = _send(fresh_store(language, age), kind, fields, checked, said, pipeline, old=old)
+                sent = _send(fresh_store(language, age), kind, fields, checked, result, pipeline, old=old)
                 assert _holds(claim, sent), f"{checked['field']}={sent.value!r}: {claim}? {sent.stored!r}"
 
 
 @dataclass
 class Sent:
-    """A field that was sent as it came: the record without it and with it (None: refused), and what is told of both."""
+    """A field that was sent unchanged: the record without it and with it (None: refused)."""
 
     store: CrmStore
     kind: RecordType
@@ -229,22 +240,22 @@ class Sent:
     after: Values | None
 
     @property
-    def refused(self) -> bool:
+    def is_refused(self) -> bool:
         return self.after is None
 
     @property
-    def unchanged(self) -> bool:
-        """Whether nothing of it is stored; a new record that then lacks what it needs is refused."""
-        lacks = self.refused and self.field is not None and self.field.required
+    def is_unchanged(self) -> bool:
+        """True if nothing of it is stored; a new record without a required field is refused."""
+        lacks = self.is_refused and self.field is not None and self.field.required
         return lacks or self.after == self.without
 
     @property
     def stored(self) -> Any:
-        """What stands in the field; of a list of one its value."""
-        found = self.after[self.field.name] if self.after and self.field else None
-        if self.field and self.field.multiple and isinstance(found, list):
-            return found[0] if len(found) == 1 else found or None
-        return found
+        """Stored value of the field; for a list of one, its item."""
+        stored = self.after[self.field.name] if self.after and self.field else None
+        if self.field and self.field.multiple and isinstance(stored, list):
+            return stored[0] if len(stored) == 1 else stored or None
+        return stored
 
     @property
     def text(self) -> str:
@@ -254,8 +265,10 @@ class Sent:
 
     def first_stage(self, *, like: Any = None) -> str | None:
         stages = self.kind.stages_of(self.store, (self.after or {}).get("categoryId"))
-        of_type = [one for one in self.store.directories.values() if one.entity_type_id == self.kind.id]
-        items = [item for one in of_type for item in self.store.of(one.id)]
+        of_type = [
+            directory for directory in self.store.directories.values() if directory.entity_type_id == self.kind.id
+        ]
+        items = [item for directory in of_type for item in self.store.of(directory.id)]
         meaning = next((item.semantics for item in items if item.status_id == like), "")
         return next(
             (item.status_id for item in self.store.of(stages.id if stages else "") if item.semantics == meaning), None
@@ -263,36 +276,36 @@ class Sent:
 
 
 CLAIMS: list[tuple[str, Callable[[Sent], bool]]] = [
-    ("refuse it, or clear the field", lambda sent: sent.refused or sent.stored is None),
-    ("refuse it, or take another pipeline", lambda sent: sent.refused or sent.after != sent.without),
-    ("refuse it", lambda sent: sent.refused),
-    ("drop part of it", lambda sent: not sent.refused and sent.stored != sent.value),
-    ("drop it, or read some date in it", lambda sent: sent.unchanged or "-" in str(sent.stored)),
-    ("drop .*|change nothing|keep the old value|keep the old stage", lambda sent: sent.unchanged),
+    ("refuse it, or clear the field", lambda sent: sent.is_refused or sent.stored is None),
+    ("refuse it, or take another pipeline", lambda sent: sent.is_refused or sent.after != sent.without),
+    ("refuse it", lambda sent: sent.is_refused),
+    ("drop part of it", lambda sent: not sent.is_refused and sent.stored != sent.value),
+    ("drop it, or read some date in it", lambda sent: sent.is_unchanged or "-" in str(sent.stored)),
+    ("drop .*|change nothing|keep the old value|keep the old stage", lambda sent: sent.is_unchanged),
     ("put it into .*", lambda sent: (sent.after or {}).get("categoryId") == sent.without["categoryId"]),
-    ("take the main pipeline", lambda sent: sent.unchanged),
+    ("take the main pipeline", lambda sent: sent.is_unchanged),
     ("take the first stage", lambda sent: sent.stored == sent.first_stage()),
     ("take the first stage of the same meaning", lambda sent: sent.stored == sent.first_stage(like=sent.value)),
-    ("take one of the two", lambda sent: not sent.refused),
-    ("clear the field|store nothing", lambda sent: not sent.refused and sent.stored is None),
+    ("take one of the two", lambda sent: not sent.is_refused),
+    ("clear the field|store nothing", lambda sent: not sent.is_refused and sent.stored is None),
     ("store it raw", lambda sent: str(sent.stored) in (sent.text, str(sent.value))),
     ("store the day that it is then", lambda sent: str(sent.stored).startswith("2026-01-1")),
 ]
-"""What may be said that Bitrix24 would do, and how it is seen."""
+"""Claims about Bitrix24, each with a check of the sent field."""
 
 
 def _holds(claim: str, sent: Sent) -> bool:
     several = isinstance(sent.value, list) and len(sent.value) > 1
     if sent.field and sent.field.multiple and sent.field.kind != "crm_multifield" and several:
-        return not sent.refused or claim == "refuse it"  # it is said of some of the values
+        return not sent.is_refused or claim == "refuse it"  # the claim is about some of the values
     for pattern, holds in CLAIMS:
         if re.fullmatch(pattern, claim, re.DOTALL):
             return holds(sent)
-    verb, _, told = claim.partition(" ")
+    verb, _, expected = claim.partition(" ")
     assert verb == "store", f"a claim that nothing tests: {claim}"
     if isinstance(sent.stored, int | float):
-        return float(sent.stored) == float(told)
-    return str(sent.stored).startswith(told)
+        return float(sent.stored) == float(expected)
+    return str(sent.stored).startswith(expected)
 
 
 def _send(
@@ -300,16 +313,16 @@ def _send(
     kind: RecordType,
     fields: Values,
     checked: Values,
-    said: Values,
+    result: Values,
     pipeline: int | None,
     *,
     old: bool,
 ) -> Sent:
-    """Write one of the fields, beside the pipeline that was given, and the same record without it."""
+    """Write one of the fields, with the given pipeline, and the same record without the field."""
     key = checked["field"]
-    pipelines = {name for one in kind.fields if one.kind == "crm_category" for name in (one.name, one.old_name)}
-    given_pipeline = said.get("pipelineFrom") != "stage"
-    besides = {name: value for name, value in said["write"].items() if name in pipelines - {key} and given_pipeline}
+    pipelines = {name for field in kind.fields if field.kind == "crm_category" for name in (field.name, field.old_name)}
+    given_pipeline = result.get("pipelineFrom") != "stage"
+    besides = {name: value for name, value in result["write"].items() if name in pipelines - {key} and given_pipeline}
     ids = [None if pipeline is None else existing(store, kind.id, max(pipeline, 0)) for _ in range(2)]
     without = dict(written(store, kind, besides, ids[0], old=old))
     try:
@@ -319,5 +332,5 @@ def _send(
     for record in filter(None, (without, after)):
         del record["id"]
     names = checked.get("writeAs", key)
-    field = next((one for one in kind.fields if names in (one.name, one.old_name)), None)
+    field = next((candidate for candidate in kind.fields if names in (candidate.name, candidate.old_name)), None)
     return Sent(store, kind, field, fields[key], without, after)

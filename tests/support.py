@@ -1,4 +1,4 @@
-"""What the tests share: a demo portal on a real port, and an assistant that talks to the server through MCP."""
+"""Helpers of the tests: a demo portal on a real port, and an assistant that speaks MCP."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 import jsonschema
@@ -50,11 +50,11 @@ SOURCE_FIELDS = [
     "item(31).sourceId",
     "item(177).sourceId",
 ]
-"""What takes the codes of the demo portal's SOURCE, in English."""
+"""Fields that take the codes of the demo portal's SOURCE, in English."""
 
 
 def examples(number: int) -> int:
-    """How many examples a property is tried with: all of them with `--hypothesis-profile=thorough`, as CI does."""
+    """Number of examples of a property: all with `--hypothesis-profile=thorough`, as CI runs it."""
     return number if settings.get_current_profile_name() == "thorough" else max(10, number // 5)
 
 
@@ -69,7 +69,7 @@ class RunningPortal:
         return f"{self.address}/rest/{_USERS.get(secret, 1)}/{secret}/"
 
     def order(self, **fault: Any) -> Fault:
-        """What is ordered; its `times` tells how often it is still to come."""
+        """Order a fault; its `times` is the number of times that it is still to come."""
         ordered = Fault(**fault)
         self.portal.faults.order(ordered)
         return ordered
@@ -86,8 +86,8 @@ class PortalInProcess(RunningPortal):
         super().__init__(portal, "http://localhost")
 
 
-class Stage:
-    """An ASGI application on which portals take turns: starting a server for each test would cost most of its time."""
+class PortalHost:
+    """An ASGI application for one portal after another: a server per test would take too long."""
 
     def __init__(self) -> None:
         self.portal = DemoPortal()
@@ -97,22 +97,22 @@ class Stage:
 
 
 @contextlib.contextmanager
-def served(stage: Stage, *, certfile: str | None = None) -> Iterator[str]:
-    """Serve a stage on a free port, in a thread of its own, until the block ends; gives the address."""
-    running, listening = server(stage.app, certfile=certfile), listen(0)
+def serve_http(host: PortalHost, *, certfile: str | None = None) -> Iterator[str]:
+    """Serve a host on a free port, in its own thread, until the block ends; yields the address."""
+    running, listening = server(host.app, certfile=certfile), listen(0)
     thread = threading.Thread(target=running.run, args=([listening],), daemon=True)
     thread.start()
     try:
-        scheme, host = ("https", "localhost") if certfile else ("http", "127.0.0.1")
-        yield f"{scheme}://{host}:{listening.getsockname()[1]}"
+        scheme, domain = ("https", "localhost") if certfile else ("http", "127.0.0.1")
+        yield f"{scheme}://{domain}:{listening.getsockname()[1]}"
     finally:
         running.should_exit = running.force_exit = True
         thread.join(timeout=10)
 
 
 @dataclass(frozen=True)
-class Said:
-    """What an assistant got: the text, the structured result, and whether it is an error."""
+class ToolAnswer:
+    """Result of a tool call: its text, its structured content, and the error flag."""
 
     text: str
     structured: dict[str, Any]
@@ -120,11 +120,11 @@ class Said:
 
     @property
     def error(self) -> dict[str, Any]:
-        """The facts of an error result; its words are the text's."""
+        """The facts of an error result; its sentences are those of the text."""
         assert self.is_error, self.text
-        found: dict[str, Any] = dict(self.structured["error"])
-        assert self.text.startswith(f"{found.pop('message')}\nNext: {found.pop('next')}\n")
-        return found
+        facts: dict[str, Any] = dict(self.structured["error"])
+        assert self.text.startswith(f"{facts.pop('message')}\nNext: {facts.pop('next')}\n")
+        return facts
 
     @property
     def everything(self) -> str:
@@ -132,33 +132,34 @@ class Said:
 
 
 class Assistant:
-    """Calls tools as a model does, and checks what every answer owes: both channels, and the published schema."""
+    """Calls tools as a model does, and checks both channels and the schema of each answer."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
         self._schemas: dict[str, dict[str, Any] | None] = {}
 
-    async def call(self, tool: str, /, **arguments: Any) -> Said:
+    async def call(self, tool: str, /, **arguments: Any) -> ToolAnswer:
         if not self._schemas:
-            self._schemas = {found.name: found.output_schema for found in (await self.client.list_tools()).tools}
+            tools = (await self.client.list_tools()).tools
+            self._schemas = {definition.name: definition.output_schema for definition in tools}
         return self._checked(tool, await self.client.call_tool(tool, arguments))
 
-    def _checked(self, tool: str, result: CallToolResult) -> Said:
+    def _checked(self, tool: str, result: CallToolResult) -> ToolAnswer:
         (block,) = result.content
         assert isinstance(block, TextContent)
         structured = result.structured_content
         assert isinstance(structured, dict)
         if (schema := self._schemas.get(tool)) is not None:
-            jsonschema.Draft202012Validator(schema).validate(structured)  # test_schemas looks at the schemas themselves
+            jsonschema.Draft202012Validator(schema).validate(structured)  # test_schemas checks the schemas themselves
         assert ("error" in structured) == result.is_error
-        return Said(block.text, structured, result.is_error)
+        return ToolAnswer(block.text, structured, result.is_error)
 
 
 Reachable = str | RunningPortal | Credentials | Bitrix24Error
 
 
 @contextlib.asynccontextmanager
-async def assistant(
+async def connect(
     portal: Reachable,
     *,
     mode: str = "auto",
@@ -167,10 +168,10 @@ async def assistant(
     fields_kept: bool = True,
     **settings: Any,
 ) -> AsyncIterator[Assistant]:
-    """An assistant on a server in this process that calls the portal over real HTTP, unless it is a PortalInProcess.
+    """Connect an assistant to a server in this process.
 
-    The fields of records are kept already unless `fields_kept` is False, so that a test of directories sees the
-    requests for directories alone.
+    The server calls the portal over real HTTP, unless it is a PortalInProcess. The fields of records are cached already
+    unless `fields_kept` is False, so that a test of directories sees the requests for directories alone.
     """
     transport = in_process(portal.portal.app) if isinstance(portal, PortalInProcess) else None
     configured = Settings.model_construct(**({"timeout": 20, "cache_ttl": 300} | settings))
@@ -183,15 +184,15 @@ async def assistant(
 
 
 @contextlib.asynccontextmanager
-async def with_a_person(
+async def connect_person(
     portal: PortalInProcess, answer: Callable[[], ElicitResult], mode: str
 ) -> AsyncIterator[tuple[Client, list[str]]]:
-    """A client that asks a person; gives it and what the person was asked."""
-    asked: list[str] = []
+    """Connect a client that asks a person; yields it and the list of questions."""
+    questions: list[str] = []
 
     async def callback(context: Any, params: Any) -> ElicitResult:
         del context
-        asked.append(params.message)
+        questions.append(params.message)
         assert params.requested_schema == {"type": "object", "properties": {}}
         await anyio.sleep(120)  # people take their time
         return answer()
@@ -199,30 +200,37 @@ async def with_a_person(
     settings = Settings.model_construct(allow_writes=True, log_level="ERROR")
     server = DirectoriesServer(Webhook.parse(portal.webhook_url()), settings, transport=in_process(portal.portal.app))
     async with Client(server.mcp, mode=mode, elicitation_callback=callback) as client:
-        yield client, asked
+        yield client, questions
 
 
-_Described = dict[tuple[str, ...], list[Any]]
-_described: list[tuple[dict[int, RecordType], dict[str, Directory], _Described]] = []
+class _Described(NamedTuple):
+    types: dict[int, RecordType]
+    directories: dict[str, Directory]
+    rows: dict[tuple[str, ...], list[Any]]
+
+
+_described: list[_Described] = []
 
 
 def keep_fields(cache: Cache, caller: Credentials, portal: DemoPortal) -> None:
-    """Put what the portal says of records' fields and pipelines into a cache, as if it had been read just now."""
-    types, directories = portal.store.records.types, portal.store.directories  # the same for many portals
-    described = next((found for of, those, found in _described if of is types and those == directories), None)
+    """Put the portal's record fields and pipelines into a cache, as if they had just been read."""
+    types, directories = portal.store.records.types, portal.store.directories  # equal for many portals
+    described = next(
+        (item.rows for item in _described if item.types is types and item.directories == directories), None
+    )
     if described is None:
         stages = [meanings_of(entity_id) for entity_id in directories if is_stages(entity_id)]
         reads = [*reads_of_map((*ON_EVERY_PORTAL, 36, 177)), *ALONG, *stages]
         described = {
             read.key: read.rows(Answer(run(portal.store, ADMIN, read.method, read.params).result)) for read in reads
         }
-        _described.append((types, dict(directories), described))
+        _described.append(_Described(types, dict(directories), described))
     for key, rows in described.items():
         cache.store((caller.identity, *key), rows)
 
 
 def change_field(portal: DemoPortal, number: int, old_name: str, **changes: Any) -> None:
-    """Let one portal describe a field otherwise."""
+    """Change the description of a field on one portal."""
     records = portal.store.records
     kind = records.types[number]
     fields = (replace(field, **changes) if field.old_name == old_name else field for field in kind.fields)
@@ -233,14 +241,17 @@ def _address(portal: str | RunningPortal, secret: str) -> str:
     return portal if isinstance(portal, str) else portal.webhook_url(secret)
 
 
-async def ask(portal: Reachable, tool: str, /, timeout: float = 20, **arguments: Any) -> Said:
-    """One call by a fresh assistant."""
-    async with assistant(portal, timeout=timeout) as someone:
-        return await someone.call(tool, **arguments)
+async def ask(portal: Reachable, tool: str, /, timeout: float = 20, **arguments: Any) -> ToolAnswer:
+    """Call a tool once, with a fresh assistant."""
+    async with connect(portal, timeout=timeout) as assistant:
+        return await assistant.call(tool, **arguments)
 
 
 class VirtualClockLoop(asyncio.SelectorEventLoop):
-    """An event loop in which waiting takes no time: when nothing else is to do, its clock jumps to the next timer."""
+    """An event loop in which waiting takes no time.
+
+    When nothing else is to do, its clock jumps to the next timer.
+    """
 
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
@@ -263,14 +274,14 @@ class _JumpingSelector(selectors.DefaultSelector):
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nothing listens on."""
+    """A port of 127.0.0.1 without a listener."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port: int = listening.getsockname()[1]
         return port
 
 
-def spawned(cwd: Path, *arguments: str, **environment: str) -> StdioServerParameters:
-    """How to start the server as a client would: as a process of its own, with a bare environment."""
+def spawn_parameters(cwd: Path, *arguments: str, **environment: str) -> StdioServerParameters:
+    """Parameters that start the server as a client would: as a process, with a bare environment."""
     return StdioServerParameters(
         command=sys.executable,
         args=["-m", "bitrix24_directories", *arguments],
@@ -280,7 +291,9 @@ def spawned(cwd: Path, *arguments: str, **environment: str) -> StdioServerParame
 
 
 def clean_environment(**environment: str) -> dict[str, str]:
-    """This process's environment without what configures the server, plus `environment`; nothing is read ahead unless
-    that says so, so that a test sees its own requests alone."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("BITRIX24_", "PYTHON", "LC_"))}
-    return kept | {"BITRIX24_WARM_UP": "false"} | environment
+    """Environment of this process without the server's settings, plus `environment`.
+
+    Nothing is read ahead unless `environment` says so, so that a test sees its own requests alone.
+    """
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("BITRIX24_", "PYTHON", "LC_"))}
+    return inherited | {"BITRIX24_WARM_UP": "false"} | environment

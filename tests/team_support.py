@@ -1,4 +1,4 @@
-"""What the tests of a team's server share: a server on a free port, and the people who may call it."""
+"""Helpers of the tests of a team's server: a server on a free port, and its people."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class TeamServer:
                     self.http.should_exit = True
 
     async def end(self) -> None:
-        """End as with SIGTERM, at this very moment."""
+        """End at this moment, as with SIGTERM."""
         assert self.http is not None
         await self.http.shutdown([self._listening])
 
@@ -94,7 +94,7 @@ def _signals_untouched(server: HttpServer) -> Any:
     yield
 
 
-async def called(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
+async def call_tool(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
     result = await client.call_tool(tool, arguments)
     assert isinstance(result, CallToolResult)
     assert result.structured_content is not None
@@ -104,20 +104,20 @@ async def called(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
 ACCEPT = {"accept": "application/json, text/event-stream"}
 
 
-def calling(tool: str, **arguments: Any) -> dict[str, Any]:
-    """The call as JSON-RPC, for those who speak HTTP by themselves."""
+def tool_call(tool: str, **arguments: Any) -> dict[str, Any]:
+    """The call as JSON-RPC, for tests that speak HTTP themselves."""
     return {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}}
 
 
 def request_of(person: Person, scopes: Sequence[str] = SCOPES) -> Any:
-    """The SDK's context of a person's request, as far as the server looks at it, without HTTP."""
+    """The SDK's context of a person's request, as far as the server uses it, without HTTP."""
     user = AuthenticatedUser(PersonToken(token="", client_id=person.name, scopes=list(scopes), person=person))
     session = SimpleNamespace(client_capabilities=None)
     return SimpleNamespace(request=SimpleNamespace(scope={"user": user}), session=session, meta=None)
 
 
-async def called_by(server: DirectoriesServer, person: Person, tool: str, **arguments: Any) -> CallToolResult:
-    """What a person's call of a tool gives, without HTTP."""
+async def call_tool_as(server: DirectoriesServer, person: Person, tool: str, **arguments: Any) -> CallToolResult:
+    """Result of a person's tool call, without HTTP."""
     params = CallToolRequestParams(name=tool, arguments=arguments)
     result = await server.on_call_tool(request_of(person), params)
     assert isinstance(result, CallToolResult)

@@ -1,4 +1,7 @@
-"""Each person of a team sees exactly what the portal shows them, whoever has asked first, and shares the rest."""
+"""Each person of a team sees exactly what the portal shows them, and shares the rest.
+
+It makes no difference who asks first.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ from bitrix24_directories.state.shared import Inside, State
 from bitrix24_directories.team.people import People, Person
 from bitrix24_directories.team.team import Team
 from support import ADMIN_SECRET, READER_SECRET
-from team_support import called_by, request_of
+from team_support import call_tool_as, request_of
 from test_replicas import Valkey, valkey
 
 __all__ = ["valkey"]
@@ -36,7 +39,7 @@ CARL_SECRET = "democarl00000008"
 
 @pytest.fixture(autouse=True)
 def carl(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody who is shown what bert is shown."""
+    """Add a user with the same view as bert."""
     monkeypatch.setitem(WEBHOOKS, CARL_SECRET, User(8, "Carl", administers=False))
 
 
@@ -64,7 +67,7 @@ def _refused(method: str, type_id: int = 0) -> Hidden:
 def _without_field(portal: DemoPortal) -> Iterator[None]:
     kind = portal.store.records.types[2]
     portal.store.records.types[2] = replace(
-        kind, fields=tuple(one for one in kind.fields if one.old_name != "UF_CRM_1724")
+        kind, fields=tuple(field for field in kind.fields if field.old_name != "UF_CRM_1724")
     )
     try:
         yield
@@ -94,7 +97,7 @@ def _without_pipeline(portal: DemoPortal) -> Iterator[None]:
 
 
 class OnePortal(httpx.AsyncBaseTransport):
-    """A portal that hides something from all but those whose secrets are in `see_all`."""
+    """A portal that hides something from everybody whose secret is not in `see_all`."""
 
     def __init__(self, hidden: Hidden) -> None:
         self.portal = DemoPortal()
@@ -134,7 +137,7 @@ class Company:
         self.portal = self.transport.portal
         settings = Settings.model_construct(timeout=20, log_level="ERROR", allow_writes=True)
         self._people = Everybody()
-        self._teams = [Team(self._people, settings, None, transport=self.transport, state=one) for one in states]
+        self._teams = [Team(self._people, settings, None, transport=self.transport, state=state) for state in states]
         self._servers = [DirectoriesServer(team, settings) for team in self._teams]
         self._turn = 0
 
@@ -151,9 +154,11 @@ class Company:
         return person
 
     async def call(self, name: str, tool: str, /, **arguments: Any) -> str:
-        """What a person is told, by one replica after the other."""
+        """Answer to a person, by one replica after the other."""
         self._turn += 1
-        result = await called_by(self._servers[self._turn % len(self._servers)], self._person(name), tool, **arguments)
+        result = await call_tool_as(
+            self._servers[self._turn % len(self._servers)], self._person(name), tool, **arguments
+        )
         ages_and_statuses = r", 'ageSeconds': \d+|, HTTP \d+|'httpStatus': \d+, "  # a command of a batch has no status
         return re.sub(ages_and_statuses, "", str(result.structured_content))
 
@@ -205,22 +210,22 @@ async def test_whoever_asks_first(hidden: Hidden, first: str, kind: str, valkey:
 
 @pytest.mark.virtual_clock
 @pytest.mark.parametrize("hidden", HIDDEN.values(), ids=HIDDEN)
-@pytest.mark.parametrize("shown", ["more", "less"])
-async def test_whoever_is_shown_other_things_by_now_shares_them_with_nobody(hidden: Hidden, shown: str) -> None:
+@pytest.mark.parametrize("amount", ["more", "less"])
+async def test_whoever_is_shown_other_things_by_now_shares_them_with_nobody(hidden: Hidden, amount: str) -> None:
     company = Company(hidden, [Inside()])
     async with company.running():
         whole = await company.seen("anna")
     company = Company(hidden, [Inside()])
     see_all = company.transport.see_all
-    see_all |= {READER_SECRET, CARL_SECRET} if shown == "less" else set()
+    see_all |= {READER_SECRET, CARL_SECRET} if amount == "less" else set()
     async with company.running():
         before = await company.seen("bert")
         assert await company.seen("carl") == before
         see_all ^= {READER_SECRET}
         for _ in range(2):
-            await anyio.sleep(400)  # what was kept is old, but the portal has let in all of them within the hour
+            await anyio.sleep(400)  # the cache is old, but the portal has let in all of them within the hour
             seen = await company.seen("bert")
-            assert shown == "less" or seen == whole
+            assert amount == "less" or seen == whole
             assert await company.seen("carl") == before
 
 
@@ -239,7 +244,7 @@ async def test_replicas_know_what_those_are_shown_who_share(valkey: Valkey) -> N
 
 
 async def test_who_is_shown_the_same_reads_nothing_again(valkey: Valkey) -> None:
-    """Neither in the same process, nor in another: whether the portal lets them in is asked, once each."""
+    """Neither process reads anything again; only each person's access is checked, once."""
     company = Company(_without_field, [InRedis(valkey.url), InRedis(valkey.url)])
     async with company.running():
         await company.seen("bert")
@@ -252,7 +257,7 @@ async def test_who_is_shown_the_same_reads_nothing_again(valkey: Valkey) -> None
 
 @pytest.mark.virtual_clock
 async def test_what_the_portal_does_not_tell_is_shared_with_nobody() -> None:
-    """A failure that passes says nothing of rights, and keeps nobody out."""
+    """A passing failure does not mean missing rights, and locks nobody out."""
     company = Company(_refused("crm.item.fields", 2), [Inside()])
     company.portal.faults.order(Fault(method="crm.item.fields", code="INTERNAL_SERVER_ERROR", after=True))
     async with company.running():

@@ -1,4 +1,4 @@
-"""Imports point down the map of docs/ARCHITECTURE.md: no room imports what stands above it, and there is no circle."""
+"""Imports follow the map of docs/ARCHITECTURE.md: only downwards, and without circles."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ ROOT = Path(bitrix24_directories.__file__).parent
 NAME = bitrix24_directories.__name__
 MAP = (Path(__file__).parent.parent / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
 
-ROOMS = [
+LAYERS = [
     *("cli", "team", "mcp_server", "changing", "records", "finding", "directories", "settings"),
-    *("rest", "errors", "state", "portal", "ground"),
+    *("rest", "errors", "state", "portal", "base"),
 ]
-GROUND = {"", "text", "words", "redaction", "logs"}
+BASE = {"", "text", "words", "redaction", "logs"}
 REST = ["client", "link", "authorization", "limits", "wire", "addresses"]
 
 MODULES = {
@@ -30,7 +30,7 @@ MODULES = {
 
 
 def imports(module: str) -> Iterator[str]:
-    """Modules of this package that `module` imports anywhere, late ones and those for types alone included."""
+    """Modules of this package that `module` imports, late and type-checking ones included."""
     path = MODULES[module]
     package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
     for node in ast.walk(ast.parse(path.read_bytes())):
@@ -50,26 +50,26 @@ def imports(module: str) -> Iterator[str]:
                 yield inside if inside in MODULES else source
 
 
-def room(module: str) -> str:
+def layer(module: str) -> str:
     first = module.partition(".")[0]
-    return "ground" if first in GROUND else "cli" if first == "__main__" else first
+    return "base" if first in BASE else "cli" if first == "__main__" else first
 
 
-def room_of_rest(module: str) -> str:
+def layer_of_rest(module: str) -> str:
     return module.split(".")[1]
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_nothing_is_imported_from_above(module: str) -> None:
     for imported in imports(module):
-        ours, theirs = room(module), room(imported)
-        assert ROOMS.index(ours) <= ROOMS.index(theirs), f"{module} imports {imported} from above"
+        ours, theirs = layer(module), layer(imported)
+        assert LAYERS.index(ours) <= LAYERS.index(theirs), f"{module} imports {imported} from above"
         if ours == "portal":
             assert theirs == "portal", f"the demo portal imports {imported}, whose mistakes it would share"
         if theirs == "portal":
             assert ours in ("portal", "cli"), f"{module} imports the demo portal"
         if ours == theirs == "rest" and "." in module:
-            here, there = room_of_rest(module), room_of_rest(imported)
+            here, there = layer_of_rest(module), layer_of_rest(imported)
             assert REST.index(here) <= REST.index(there), f"{module} imports {imported} from above"
         if module.startswith("changing.planning") and theirs == "changing":
             assert imported.startswith("changing.planning"), f"{module} imports {imported} from above"
@@ -77,7 +77,7 @@ def test_nothing_is_imported_from_above(module: str) -> None:
             assert module.startswith("changing.merging"), f"{module} imports {imported} from above"
 
 
-@pytest.mark.parametrize("module", sorted(found for found in MODULES if room(found) != "rest"))
+@pytest.mark.parametrize("module", sorted(module for module in MODULES if layer(module) != "rest"))
 def test_the_client_is_used_by_its_front_door(module: str) -> None:
     inner = [imported for imported in imports(module) if imported.startswith("rest.")]
     assert not inner, f"{module} reaches into rest: what it needs belongs into rest/__init__.py"
@@ -90,15 +90,15 @@ def test_nothing_goes_in_circles() -> None:
 def test_httpx_stays_inside_the_client() -> None:
     def users(name: str) -> set[str]:
         imported = re.compile(rf"^\s*(?:import|from) {name}\b", re.MULTILINE)
-        return {room(module) for module, path in MODULES.items() if imported.search(path.read_text(encoding="utf-8"))}
+        return {layer(module) for module, path in MODULES.items() if imported.search(path.read_text(encoding="utf-8"))}
 
     assert users("httpx") == {"rest"}
-    assert users("httpx2") <= {"team"}  # which MCP brings, for what stands around it
+    assert users("httpx2") <= {"team"}  # MCP brings it, and the team server wraps MCP
 
 
 def test_the_map_names_every_room() -> None:
     drawn = MAP.split("```")[1]
-    for name in {room(module) for module in MODULES} - {"ground"}:
+    for name in {layer(module) for module in MODULES} - {"base"}:
         assert name in drawn
     for name in ("authorization/", "limits/", "wire/", "merging/", "planning/"):
         assert name in drawn

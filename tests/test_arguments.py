@@ -1,4 +1,4 @@
-"""Arguments as models send them: put right where the meaning is plain, refused in plain lines where not."""
+"""Arguments as models send them: corrected if the meaning is plain, else refused plainly."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bitrix24_directories.mcp_server.tools.registry import changing_tools
-from support import RunningPortal, ask, assistant
+from support import RunningPortal, ask, connect
 
 
 @pytest.mark.parametrize(
@@ -23,8 +23,8 @@ from support import RunningPortal, ask, assistant
     ],
 )
 async def test_plain_meaning(portal: RunningPortal, arguments: dict[str, Any]) -> None:
-    said = await ask(portal, "get_directory_items", **arguments)
-    assert said.text.startswith("SOURCE: 15 items")
+    result = await ask(portal, "get_directory_items", **arguments)
+    assert result.text.startswith("SOURCE: 15 items")
     assert portal.methods_called == ["crm.status.entity.items"]
 
 
@@ -65,15 +65,15 @@ async def test_booleans_in_other_words(portal: RunningPortal, details: object) -
     ],
 )
 async def test_refused_in_plain_lines(portal: RunningPortal, tool: str, arguments: dict[str, Any], line: str) -> None:
-    """An argument that was ignored, such as a pipeline, would give the right answer to another question."""
-    said = await ask(portal, tool, **arguments)
-    assert said.text.splitlines() == [
+    """If an argument such as a pipeline were ignored, the answer would be to another question."""
+    result = await ask(portal, tool, **arguments)
+    assert result.text.splitlines() == [
         f"{tool} was called with wrong arguments (INVALID_ARGUMENTS).",
         "Next: Correct them and call again:",
         line,
         "Trying again without that change will not help.",
     ]
-    assert said.error == {"code": "INVALID_ARGUMENTS", "category": "input", "retryable": False}
+    assert result.error == {"code": "INVALID_ARGUMENTS", "category": "input", "retryable": False}
     assert portal.portal.calls == []
 
 
@@ -126,17 +126,17 @@ FIELDS = {"fields": ["TITLE=x"]}
     ],
 )
 async def test_the_right_name_is_told(portal: RunningPortal, tool: str, arguments: dict[str, Any], line: str) -> None:
-    async with assistant(portal, allow_writes=True) as someone:
-        said = await someone.call(tool, **arguments)
-    assert said.error["code"] == "INVALID_ARGUMENTS"
-    assert line in said.text
+    async with connect(portal, allow_writes=True) as assistant:
+        result = await assistant.call(tool, **arguments)
+    assert result.error["code"] == "INVALID_ARGUMENTS"
+    assert line in result.text
     assert portal.portal.calls == []
 
 
 @pytest.mark.parametrize(
     ("tool", "arguments"),
     [
-        ("find_directory_items", {"queries": ["won"], "query": "lost"}),  # the right one is given, too
+        ("find_directory_items", {"queries": ["won"], "query": "lost"}),  # the right one is given as well
         ("get_directory_items", {"entityId": "DEAL_STAGE", "entityTypeId": 2}),
         ("get_directory_items", {"entityTypeId": 2}),
         ("get_directory_items", {"categoryId": 1}),
@@ -149,15 +149,15 @@ async def test_the_right_name_is_told(portal: RunningPortal, tool: str, argument
     ],
 )
 async def test_no_name_is_guessed(portal: RunningPortal, tool: str, arguments: dict[str, Any]) -> None:
-    async with assistant(portal, allow_writes=True) as someone:
-        said = await someone.call(tool, **arguments)
-    assert "no such argument; it takes " in said.text
+    async with connect(portal, allow_writes=True) as assistant:
+        result = await assistant.call(tool, **arguments)
+    assert "no such argument; it takes " in result.text
 
 
 async def test_an_invisible_character_in_a_name_is_shown(portal: RunningPortal) -> None:
     arguments: dict[str, Any] = {"que\u200bry": "deal"}
-    said = await ask(portal, "list_directories", **arguments)
-    assert r"- que\u200bry: no such argument; it is query; " in said.text
+    result = await ask(portal, "list_directories", **arguments)
+    assert r"- que\u200bry: no such argument; it is query; " in result.text
 
 
 LONG = "x" * 10**7
@@ -207,45 +207,45 @@ LONG = "x" * 10**7
 async def test_what_is_too_long_is_refused_at_once(
     portal: RunningPortal, tool: str, arguments: dict[str, Any], line: str
 ) -> None:
-    async with assistant(portal, allow_writes=True) as someone:
-        said = await someone.call(tool, **arguments)
-    assert said.error["code"] == "INVALID_ARGUMENTS"
-    assert f"- {line}" in said.text
-    assert len(said.text) < 1000
+    async with connect(portal, allow_writes=True) as assistant:
+        result = await assistant.call(tool, **arguments)
+    assert result.error["code"] == "INVALID_ARGUMENTS"
+    assert f"- {line}" in result.text
+    assert len(result.text) < 1000
     assert portal.portal.calls == []
 
 
 async def test_the_limits_stand_in_the_schemas(portal: RunningPortal) -> None:
-    async with assistant(portal, allow_writes=True) as someone:
-        for tool in (await someone.client.list_tools()).tools:
+    async with connect(portal, allow_writes=True) as assistant:
+        for tool in (await assistant.client.list_tools()).tools:
             for schema in tool.input_schema["properties"].values():
-                said = schema["description"]
-                assert schema["type"] == "boolean" or "enum" in schema or re.search(r"at most \d+ characters", said)
-                assert schema["type"] != "array" or re.search(r"1 to \d+|\d+ at most", said)
+                result = schema["description"]
+                assert schema["type"] == "boolean" or "enum" in schema or re.search(r"at most \d+ characters", result)
+                assert schema["type"] != "array" or re.search(r"1 to \d+|\d+ at most", result)
 
 
 async def test_each_wrong_argument_has_its_line(portal: RunningPortal) -> None:
-    said = await ask(portal, "get_directory_items", entityId=[], details={})
-    assert said.text.count("\n- ") == 2
+    result = await ask(portal, "get_directory_items", entityId=[], details={})
+    assert result.text.count("\n- ") == 2
 
 
 @pytest.mark.parametrize("tool", sorted(changing_tools()))
 async def test_a_changing_tool_where_writes_are_off(portal: RunningPortal, tool: str) -> None:
-    said = await ask(portal, tool, entityId="SOURCE")
-    assert said.error == {"code": "WRITES_OFF", "category": "configuration", "retryable": False}
-    assert said.text.startswith(f"Changes are switched off on this server, and with them {tool} (WRITES_OFF).\n")
-    assert "an administrator can switch them on: BITRIX24_ALLOW_WRITES=true in the server's settings" in said.text
+    result = await ask(portal, tool, entityId="SOURCE")
+    assert result.error == {"code": "WRITES_OFF", "category": "configuration", "retryable": False}
+    assert result.text.startswith(f"Changes are switched off on this server, and with them {tool} (WRITES_OFF).\n")
+    assert "an administrator can switch them on: BITRIX24_ALLOW_WRITES=true in the server's settings" in result.text
     scopes = "directories:write and records:write" if tool.startswith("merge") else "directories:write"
-    assert f"Over HTTP, the person's token needs {scopes} as well" in said.text
+    assert f"Over HTTP, the person's token needs {scopes} as well" in result.text
     assert portal.portal.calls == []
 
 
 async def test_unknown_tool(portal: RunningPortal) -> None:
-    said = await ask(portal, "crm_deal_add")
-    assert said.error["code"] == "UNKNOWN_TOOL"
+    result = await ask(portal, "crm_deal_add")
+    assert result.error["code"] == "UNKNOWN_TOOL"
     assert (
         "Call one of: get_directory_items, list_directories, find_directory_items, check_record, get_directory_usage."
-        in said.text
+        in result.text
     )
 
 
@@ -276,18 +276,18 @@ OF_SOURCE = {"entityId": "SOURCE", "statusId": ODD}
 async def test_invisible_characters_in_an_id_are_shown(
     portal: RunningPortal, tool: str, arguments: dict[str, Any], code: str
 ) -> None:
-    """Else an assistant reads that there is no directory "SOURCE", beside SOURCE as the nearest."""
-    async with assistant(portal, allow_writes=True) as someone:
-        said = await someone.call(tool, **arguments)
-    assert said.error["code"] == code
-    assert SHOWN in said.text
+    """Otherwise the error names "SOURCE" as unknown, and SOURCE as the nearest."""
+    async with connect(portal, allow_writes=True) as assistant:
+        result = await assistant.call(tool, **arguments)
+    assert result.error["code"] == code
+    assert SHOWN in result.text
 
 
 async def test_invisible_characters_that_a_title_is_spelt_with_stay(portal: RunningPortal) -> None:
-    said = await ask(portal, "get_directory_items", entityId="\u2764\ufe0f stages")
-    assert 'This portal has no directory "\u2764\ufe0f stages"' in said.text
+    result = await ask(portal, "get_directory_items", entityId="\u2764\ufe0f stages")
+    assert 'This portal has no directory "\u2764\ufe0f stages"' in result.text
 
 
 async def test_a_field_of_several_lists_is_shown_as_it_came(portal: RunningPortal) -> None:
-    said = await ask(portal, "get_directory_items", entityId="deal\u200b.STAGE_ID")
-    assert r'no directory "deal\u200b.STAGE_ID"' in said.text
+    result = await ask(portal, "get_directory_items", entityId="deal\u200b.STAGE_ID")
+    assert r'no directory "deal\u200b.STAGE_ID"' in result.text

@@ -1,4 +1,4 @@
-"""When the authorization server fails, it is what is blamed: its host and its setting, never the portal's address."""
+"""Failures of the authorization server: errors blame its host and setting, not the portal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bitrix24_directories.portal.oauth import CLIENT_ID, CLIENT_SECRET
 from bitrix24_directories.rest import CATALOGUE, Application, Bitrix24Client, Bitrix24Error
 from bitrix24_directories.rest.authorization import renewal_process
 from bitrix24_directories.rest.authorization.renewal import AT_ONCE
-from support import RunningPortal, ask, assistant
+from support import RunningPortal, ask, connect
 from test_network import Answering, answering, hang_up, raw_server, reset_in_the_body
 from test_oauth import authorised, pair
 
@@ -22,7 +22,7 @@ GRANT = {"client_secret": CLIENT_SECRET, "refresh_token": "a-refresh-token", "co
 JSON = {"content-type": "application/json"}
 PAGE = "<html>There is nothing here</html>"
 
-# what is ordered | kind | category
+# fault | kind | category
 ANSWERS: list[tuple[dict[str, Any], str, str]] = [
     ({"status": 404}, "NOT_OAUTH", "configuration"),
     ({"status": 404, "body": ""}, "NOT_OAUTH", "configuration"),
@@ -115,19 +115,19 @@ async def fails_as(address: str, kind: str, code: str, *, sent: bool = True) -> 
 async def test_an_assistant_is_told_again_while_the_server_is_left_alone(
     portal: RunningPortal, authorised: Application
 ) -> None:
-    """The text comes out of the renewing process, and stays whole when it is said again with another wait."""
+    """The text comes from the renewing process, and stays whole with another wait in it."""
     portal.portal.oauth.expire_access_tokens()
     portal.order(method="oauth/token", status=404)
-    async with assistant(authorised) as someone:
+    async with connect(authorised) as assistant:
         for _ in range(AT_ONCE + 1):
-            result = await someone.call("list_directories")
+            result = await assistant.call("list_directories")
             assert result.error["code"] == "NOT_OAUTH"
             assert names_the_server(result.text, portal.address.removeprefix("http://"))
             assert not any(secret in result.everything for secret in authorised.secrets)
 
 
 async def test_a_wrong_address(portal: RunningPortal, pair: dict[str, str]) -> None:
-    """A portal, or any other site, where the authorization server should be."""
+    """A portal, or any other site, in place of the authorization server."""
     portal.portal.oauth.expire_access_tokens()
     app = Application(portal.address, CLIENT_ID, CLIENT_SECRET, oauth_url=f"{portal.address}/rest/", **pair)
     result = await ask(app, "list_directories")
@@ -140,15 +140,15 @@ async def test_a_refusal_is_asked_for_ever_more_rarely_too(
     portal: RunningPortal, authorised: Application, code: str
 ) -> None:
     portal.portal.oauth.expire_access_tokens()
-    asked = portal.order(method="oauth/token", code=code, times=100)
-    async with assistant(authorised) as someone:
+    fault = portal.order(method="oauth/token", code=code, times=100)
+    async with connect(authorised) as assistant:
         for _ in range(AT_ONCE + 2):
-            assert (await someone.call("list_directories")).error["code"] == code
-    assert asked.times == 100 - AT_ONCE
+            assert (await assistant.call("list_directories")).error["code"] == code
+    assert fault.times == 100 - AT_ONCE
 
 
 async def test_a_call_whose_token_cannot_be_renewed_is_over(portal: RunningPortal, authorised: Application) -> None:
-    """The portal refused it for its token, whatever the authorization server does after that."""
+    """The portal refused the token; later errors of the authorization server change nothing."""
     portal.portal.oauth.expire_access_tokens()
     portal.order(method="oauth/token", status=502)
     async with Bitrix24Client(authorised) as client:

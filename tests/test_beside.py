@@ -1,4 +1,7 @@
-"""Beside another server that writes: what a check answers goes into its calls unchanged. A stand-in for Bitrix24's."""
+"""Use beside another server that writes: answers of a check go into its calls unchanged.
+
+The other server is a stand-in for Bitrix24's own.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,16 @@ from mcp import Client
 from mcp.server.mcpserver import MCPServer
 
 from bitrix24_directories.mcp_server.prompts import BEFORE_YOU_WRITE
-from support import RunningPortal, assistant
+from support import RunningPortal, connect
 
 ROOT = Path(__file__).parent.parent
 
 
 def other_server(webhook: str) -> MCPServer[None]:
-    """Writes what it is given, as the vendor's does: with old names by methods of each type, with new ones by
-    `crm.item`. It looks at no code."""
+    """A server that writes its input unchecked, as the vendor's does.
+
+    Old names go to the methods of each type, new ones to `crm.item`.
+    """
     server: MCPServer[None] = MCPServer("another server")
 
     async def call(method: str, params: dict[str, Any]) -> Any:
@@ -61,16 +66,16 @@ NEW = {
 
 
 @pytest.mark.parametrize(
-    ("tool", "given", "more"), [("create_deal", OLD, {}), ("create_item", NEW, {"entityTypeId": 2})]
+    ("tool", "fields", "more"), [("create_deal", OLD, {}), ("create_item", NEW, {"entityTypeId": 2})]
 )
 async def test_a_new_record_goes_there_as_it_was_answered_here(
-    portal: RunningPortal, tool: str, given: dict[str, Any], more: dict[str, Any]
+    portal: RunningPortal, tool: str, fields: dict[str, Any], more: dict[str, Any]
 ) -> None:
-    async with assistant(portal) as ours, Client(other_server(portal.webhook_url())) as theirs:
-        said = await ours.call("check_record", entity="deal", fields=given)
-        written = await theirs.call_tool(tool, {"fields": said.structured["write"], **more})
+    async with connect(portal) as ours, Client(other_server(portal.webhook_url())) as theirs:
+        result = await ours.call("check_record", entity="deal", fields=fields)
+        written = await theirs.call_tool(tool, {"fields": result.structured["write"], **more})
         assert not written.is_error
-        assert json.dumps(said.structured["write"], ensure_ascii=False) in said.text
+        assert json.dumps(result.structured["write"], ensure_ascii=False) in result.text
     record_id = int(re.findall(r"\d+", str(written.content))[0])
     record = portal.portal.store.records.all[2, record_id]
     assert record["categoryId"] == 1
@@ -81,7 +86,7 @@ async def test_a_new_record_goes_there_as_it_was_answered_here(
 
 
 async def test_without_the_check_the_other_server_stores_what_was_guessed(portal: RunningPortal) -> None:
-    """What the page says of it is why there is this one."""
+    """The page gives this as the reason for the project."""
     async with Client(other_server(portal.webhook_url())) as theirs:
         written = await theirs.call_tool("create_deal", {"fields": OLD})
     record_id = int(re.findall(r"\d+", str(written.content))[0])
@@ -92,15 +97,15 @@ async def test_without_the_check_the_other_server_stores_what_was_guessed(portal
 
 async def test_a_record_that_exists_is_changed_within_its_pipeline(portal: RunningPortal) -> None:
     deal = next(deal for deal in portal.portal.store.records.of(2) if deal["categoryId"] == 2)
-    async with assistant(portal) as ours, Client(other_server(portal.webhook_url())) as theirs:
-        said = await ours.call("check_record", entity="deal", fields={"STAGE_ID": "WON"}, recordId=str(deal["id"]))
-        await theirs.call_tool("update_deal", {"id": deal["id"], "fields": said.structured["write"]})
+    async with connect(portal) as ours, Client(other_server(portal.webhook_url())) as theirs:
+        result = await ours.call("check_record", entity="deal", fields={"STAGE_ID": "WON"}, recordId=str(deal["id"]))
+        await theirs.call_tool("update_deal", {"id": deal["id"], "fields": result.structured["write"]})
     assert portal.portal.store.records.all[2, deal["id"]]["stageId"] == "C2:WON"
 
 
 async def test_the_prompt_and_the_pages_say_the_same(portal: RunningPortal) -> None:
-    async with assistant(portal) as someone:
-        prompt = await someone.client.get_prompt("before_you_write", {})
+    async with connect(portal) as assistant:
+        prompt = await assistant.client.get_prompt("before_you_write", {})
     assert str(getattr(prompt.messages[0].content, "text", "")).startswith(BEFORE_YOU_WRITE)
     for page in ("README.md", "docs/BESIDE.md"):
         text = (ROOT / page).read_text(encoding="utf-8")

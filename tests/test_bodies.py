@@ -1,4 +1,4 @@
-"""Packed answers: unpacked however they are cut and stacked, and never to more than the limit."""
+"""Compressed answers: unpacked in any pieces and layers, and never beyond the limit."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PACKERS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
 
 
 async def read(body: bytes, encodings: str, size: int = 7, limit: int = LIMIT) -> bytes:
-    """`body` as it comes in pieces of `size` bytes."""
+    """Read `body` in pieces of `size` bytes."""
 
     async def pieces() -> AsyncIterator[bytes]:
         for start in range(0, len(body), size):
@@ -77,7 +77,7 @@ async def test_a_bomb_takes_no_memory(packer: str, depth: int) -> None:
 
 
 async def test_a_layer_that_gives_nothing_to_the_outside_is_bounded_too() -> None:
-    """Empty packets inside the second layer: any amount of work, and not a byte that anybody would count."""
+    """Empty packets inside the second layer: much work, and no bytes to count outside."""
     bomb = gzip.compress(gzip.compress(b"") * 100_000)
     with pytest.raises(Bitrix24Error) as caught:
         await read(bomb, "gzip, gzip")

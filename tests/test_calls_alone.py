@@ -1,4 +1,4 @@
-"""A call that a batch would alter leaves by itself: the portal replaces `$result[...]` and the like in a command."""
+"""Calls that a batch would alter are sent alone: portals replace `$result[...]` in commands."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def look_for(name: str) -> Method:
 
 
 def added(portal: PortalInProcess) -> list[str]:
-    """The names of the directory's items in the order in which they were added."""
+    """Names of the directory's items in the order in which they were added."""
     return [item.name for item in sorted(portal.portal.store.of("SOURCE"), key=lambda item: item.id)]
 
 
@@ -85,7 +85,7 @@ async def test_in_batch(client: Bitrix24Client, portal_in_process: PortalInProce
     portal_in_process.portal.store.add("SOURCE", "ODD", ODD)
     outcomes = await client.batch([look_for("Website"), look_for(ODD), REFUSED, look_for("E-Mail")])
     assert portal_in_process.methods_called == ["crm.status.list", "crm.status.list", "batch"]
-    assert [names_of(outcomes[place]) for place in (0, 1, 3)] == [["Website"], [ODD], ["E-Mail"]]
+    assert [names_of(outcomes[index]) for index in (0, 1, 3)] == [["Website"], [ODD], ["E-Mail"]]
     assert isinstance(outcomes[2], Bitrix24Error)
 
 
@@ -103,16 +103,16 @@ async def test_without_a_second_try(client: Bitrix24Client, portal_in_process: P
     outcomes = await client.batch(calls, retry=False)
     assert portal_in_process.methods_called == ["batch", "crm.status.list", "crm.status.list"]  # not repeated
     assert isinstance(outcomes[2], Bitrix24Error)
-    assert [names_of(outcomes[place]) for place in (0, 1, 3)] == [["E-Mail"], ["Website"], [ODD]]
+    assert [names_of(outcomes[index]) for index in (0, 1, 3)] == [["E-Mail"], ["Website"], [ODD]]
 
 
 async def test_changes_stay_in_order(client: Bitrix24Client, portal_in_process: PortalInProcess) -> None:
     calls = [add("One"), add("Two"), add(ODD), add("Three"), add("Four")]
-    told: list[Outcome] = []
-    outcomes = await client.batch(calls, halt=True, on_outcome=told.append)
+    reported: list[Outcome] = []
+    outcomes = await client.batch(calls, halt=True, on_outcome=reported.append)
     assert portal_in_process.methods_called == ["batch", "crm.status.add", "batch"]
     assert all(isinstance(outcome, Answer) for outcome in outcomes)
-    assert told == outcomes
+    assert reported == outcomes
     assert added(portal_in_process)[-5:] == ["One", "Two", ODD, "Three", "Four"]
 
 
@@ -165,7 +165,7 @@ async def test_changes_that_do_not_depend_on_each_other(
         "crm.status.list",
     ]
     assert [isinstance(outcome, Answer) for outcome in outcomes] == [True, True, False, True, True, True]
-    assert [names_of(outcomes[place]) for place in (0, 5)] == [[], [ODD]]
+    assert [names_of(outcomes[index]) for index in (0, 5)] == [[], [ODD]]
     assert added(portal_in_process)[-3:] == ["One", ODD, "Two"]
 
 

@@ -1,4 +1,4 @@
-"""What is certain: a code in any notation, or a whole name; and what never is."""
+"""Certain matches: a code in any notation, or a whole name; and phrases never certain."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def matcher_of(*entity_ids: str) -> Matcher:
 
 
 def codes(text: str, *entity_ids: str) -> list[str]:
-    """The codes that `text` certainly means; several where they cannot be told apart."""
+    """Codes that `text` certainly means; several if they cannot be told apart."""
     return [entry.item.status_id for entry in matcher_of(*entity_ids).fits(text)]
 
 
 def of_names(text: str, *names: str) -> list[str]:
-    items = [Item(status_id=f"UC_{place}", name=name, sort=place) for place, name in enumerate(names)]
+    items = [Item(status_id=f"UC_{index}", name=name, sort=index) for index, name in enumerate(names)]
     return [
         entry.item.name for entry in Matcher([(Directory(entity_id="ANY", name="Any", kind="list"), items)]).fits(text)
     ]
@@ -136,8 +136,8 @@ def test_a_word_that_differs_from_a_code_in_letter_case() -> None:
     def fits(text: str) -> list[str]:
         return [entry.item.status_id for entry in matcher.fits(text)]
 
-    assert fits("web") == ["WEB", "UC_1"]  # the code of one, the name of another
-    assert (fits("EMAIL"), fits("email")) == (["EMAIL"], [])  # nobody who says so means WhatsApp
+    assert fits("web") == ["WEB", "UC_1"]  # code of one item, name of another
+    assert (fits("EMAIL"), fits("email")) == (["EMAIL"], [])  # nobody means WhatsApp by that
     assert fits("service") == ["SERVICE", "SERVICES"]
     assert fits("call") == ["CALL"]
 
@@ -180,8 +180,8 @@ def test_a_word_is_the_code_where_no_name_is_in_its_letters() -> None:
 )
 def test_what_only_begins_like_a_code(text: str) -> None:
     items = [
-        Item(status_id=code, name=name, sort=place)
-        for place, (code, name) in enumerate([("CALL", "Call"), ("NEW", "New"), ("HOT", "Hot lead")])
+        Item(status_id=code, name=name, sort=index)
+        for index, (code, name) in enumerate([("CALL", "Call"), ("NEW", "New"), ("HOT", "Hot lead")])
     ]
     stages = [Item(status_id="PREPAYMENT_INVOIC", name="Prepayment", sort=1)]
     directories = [
@@ -202,14 +202,14 @@ async def test_what_is_printed_is_read_back(code: str, name: str) -> None:
     other = Item(status_id="OTHER", name="Something else", sort=2)
     directory = Directory(entity_id="SOURCE", name="Sources", kind="list")
     matcher = Matcher([(directory, [item, other])])
-    shown = f"{shown_code(code)} ({name})"
-    for text in (f"{shown} [success] [this code] in SOURCE: exact", f"{shown} [this name] in SOURCE", shown):
+    expected = f"{shown_code(code)} ({name})"
+    for text in (f"{expected} [success] [this code] in SOURCE: exact", f"{expected} [this name] in SOURCE", expected):
         assert [entry.item for entry in matcher.fits(text)] == [item], text
     assert [entry.item for entry in matcher.fits(item_line(item))] == [item]
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("name", "other"),
     [
         ("E-Mail", "e mail"),
         ("cold  call", "Cold call"),
@@ -228,12 +228,12 @@ async def test_what_is_printed_is_read_back(code: str, name: str) -> None:
         ("50 - 250", "50–250"),
     ],
 )
-def test_names_that_are_the_same(one: str, other: str) -> None:
-    assert name_key(one) == name_key(other)
+def test_names_that_are_the_same(name: str, other: str) -> None:
+    assert name_key(name) == name_key(other)
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("name", "other"),
     [
         ("-10 kg", "10 kg"),
         ("A-", "A"),
@@ -269,8 +269,8 @@ def test_names_that_are_the_same(one: str, other: str) -> None:
         ("...", "…!"),
     ],
 )
-def test_names_that_are_not(one: str, other: str) -> None:
-    assert name_key(one) != name_key(other)
+def test_names_that_are_not(name: str, other: str) -> None:
+    assert name_key(name) != name_key(other)
 
 
 def test_marks_that_all_names_of_a_list_begin_with() -> None:

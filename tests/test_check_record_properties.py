@@ -1,8 +1,8 @@
-"""Any record against the demo portal in each age and language: what check_record says is what is stored.
+"""Any record on the demo portal, in each age and language: check_record's answers hold.
 
-Three promises. What may be written as it stands is stored unchanged, and what is to be written instead is stored so, in
-all ages and both spellings; a 0 on older portals apart. Nothing that the portal would drop, swap, clear or store raw is
-ever called right. And what is said to be dropped, cleared, swapped or stored otherwise is so today.
+Three promises. Values called right are stored unchanged, and corrections are stored as given, in all ages and both
+spellings; a 0 on older portals apart. A value that the portal would drop, swap, clear or store raw is never called
+right. A value reported as dropped, cleared, swapped or stored otherwise is treated so by today's portal.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bitrix24_directories.portal.record_types import Field
 from bitrix24_directories.portal.records import CrmStore
 from bitrix24_directories.portal.seed import seeded_store
 from records import AGES, Values, assert_claims, assert_stored, fresh_store, is_old
-from support import Assistant, PortalInProcess, assistant, examples
+from support import Assistant, PortalInProcess, connect, examples
 
 pytestmark = pytest.mark.virtual_clock
 
@@ -81,7 +81,7 @@ phones = st.one_of(_ROWS, st.lists(_ROWS, max_size=3), _ROWS.map(lambda row: {"0
 
 
 def likely_value(store: CrmStore, field: Field) -> st.SearchStrategy[Any]:
-    """Values that a caller who knows the field would send, beside anything at all."""
+    """Values that a caller who knows the field would send, and arbitrary ones."""
     if field.kind == "crm_multifield":
         return st.one_of(phones, phones, values)
     if field.is_stage or field.status_type:
@@ -89,13 +89,13 @@ def likely_value(store: CrmStore, field: Field) -> st.SearchStrategy[Any]:
         rows = st.sampled_from(items).map(lambda item: {"STATUS_ID": item.status_id, "NAME": item.name})
         rows |= st.sampled_from(items).map(lambda item: {"ENTITY_ID": item.entity_id, "STATUS_ID": item.status_id})
         rows |= st.sampled_from(items).map(lambda item: {"NAME": item.name})
-        named = st.sampled_from(items).map(lambda item: [item.status_id, item.name])
-        return st.one_of(st.sampled_from([item.status_id for item in items]), rows, named, values)
+        pairs = st.sampled_from(items).map(lambda item: [item.status_id, item.name])
+        return st.one_of(st.sampled_from([item.status_id for item in items]), rows, pairs, values)
     if field.choices:
         numbers = st.sampled_from([int(number) for number, _ in field.choices])
         many = st.lists(numbers, min_size=1, max_size=2)
-        mapped = many.map(lambda given: {str(place): one for place, one in enumerate(given)})
-        texts = many.map(lambda given: ",".join(map(str, given)))
+        mapped = many.map(lambda values: {str(index): value for index, value in enumerate(values)})
+        texts = many.map(lambda values: ",".join(map(str, values)))
         return (
             st.one_of(many, mapped, texts, values) if field.multiple else st.one_of(numbers, numbers.map(float), values)
         )
@@ -109,7 +109,7 @@ def likely_value(store: CrmStore, field: Field) -> st.SearchStrategy[Any]:
 
 @st.composite
 def records(draw: st.DrawFn) -> tuple[str, int, Values, bool]:
-    """Language, type, fields in some spelling or none that exists, and whether a record is changed."""
+    """Language, type, fields in some spelling or unknown ones, and whether a record is changed."""
     language = draw(st.sampled_from(["en", "ru"]))
     store = STORES[language]
     kind = store.records.types[draw(st.sampled_from([*TYPES, 2, 2, 177]))]
@@ -130,8 +130,8 @@ def records(draw: st.DrawFn) -> tuple[str, int, Values, bool]:
 @pytest.fixture
 async def assistants() -> AsyncIterator[dict[str, Assistant]]:
     english, russian = PortalInProcess(DemoPortal("en")), PortalInProcess(DemoPortal("ru"))
-    async with assistant(english) as one, assistant(russian) as other:
-        yield {"en": one, "ru": other}
+    async with connect(english) as first, connect(russian) as second:
+        yield {"en": first, "ru": second}
 
 
 @given(record=records())
@@ -144,17 +144,19 @@ async def test_what_is_said_is_what_is_stored(assistants: dict[str, Assistant], 
         record_id = existing[len(fields)]["id"]
         pipeline = existing[len(fields)].get("categoryId", -1)
     more = {"recordId": str(record_id)} if record_id else {}
-    said = await assistants[language].call("check_record", entity=str(number), fields=fields, **more)
-    assert not said.is_error, said.text
-    found = said.structured
-    assert set(found.get("open", [])) == {
-        one["field"] for one in found["fields"] if one["outcome"] in ("ambiguous", "wrong", "dropped", "clears")
+    result = await assistants[language].call("check_record", entity=str(number), fields=fields, **more)
+    assert not result.is_error, result.text
+    structured = result.structured
+    assert set(structured.get("open", [])) == {
+        field["field"]
+        for field in structured["fields"]
+        if field["outcome"] in ("ambiguous", "wrong", "dropped", "clears")
     }
     old = is_old(kind, [*fields])
     for age in AGES:
-        if found["write"]:
-            assert_stored(fresh_store(language, age), kind, found["write"], record_id, old=old)
-        if found["ok"]:
-            assert list(found["write"]) == list(fields)
+        if structured["write"]:
+            assert_stored(fresh_store(language, age), kind, structured["write"], record_id, old=old)
+        if structured["ok"]:
+            assert list(structured["write"]) == list(fields)
             assert_stored(fresh_store(language, age), kind, fields, record_id, old=old)
-    assert_claims(language, kind, fields, found, pipeline, old=old)
+    assert_claims(language, kind, fields, structured, pipeline, old=old)

@@ -1,4 +1,4 @@
-"""The command line as a person uses it: commands, exit codes, what is printed, and that it can always be printed."""
+"""The command line as a person uses it: commands, exit codes, output in any encoding."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_call_of_a_portal_over_http(portal: RunningPortal, monkeypatch: pytest.M
 )
 @pytest.mark.usefixtures("no_pauses")
 def test_call_fails_with_an_exit_code(arguments: list[str], code: int, part: str, capsys: Output) -> None:
-    """2 is for wrong usage; what went wrong stands on stderr."""
+    """Exit code 2 means wrong usage; the error is on stderr."""
     assert main(arguments) == code
     printed = capsys.readouterr()
     assert part in printed.err
@@ -78,13 +78,13 @@ def test_call_lists_the_tools(capsys: Output, monkeypatch: pytest.MonkeyPatch) -
     assert "apply_directory: " in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("given", ['["won", "lost"]', "won\nlost", "won\r\n\r\nlost\n"])
-def test_a_list_is_json_or_one_text_a_line(given: str, capsys: Output) -> None:
+@pytest.mark.parametrize("text", ['["won", "lost"]', "won\nlost", "won\r\n\r\nlost\n"])
+def test_a_list_is_json_or_one_text_a_line(text: str, capsys: Output) -> None:
     assert (
-        main(["call", "--json", "--demo", "find_directory_items", f"queries={given}", "entityIds=DEAL_STAGE, source"])
+        main(["call", "--json", "--demo", "find_directory_items", f"queries={text}", "entityIds=DEAL_STAGE, source"])
         == 0
     )
-    assert [found["query"] for found in json.loads(capsys.readouterr().out)["results"]] == ["won", "lost"]
+    assert [result["query"] for result in json.loads(capsys.readouterr().out)["results"]] == ["won", "lost"]
 
 
 @pytest.mark.parametrize("command", ["serve", "call", "check", "login", "setup", "portal", ""])
@@ -92,9 +92,9 @@ def test_each_help_has_an_example_that_is_understood(command: str, capsys: Outpu
     with pytest.raises(SystemExit, match="0"):
         main([command, "--help"] if command else ["--help"])
     _, _, examples = capsys.readouterr().out.partition("example")
-    shown = [shlex.split(line)[1:] for line in examples.splitlines()[1:] if line]
-    assert shown
-    for arguments in shown:
+    commands = [shlex.split(line)[1:] for line in examples.splitlines()[1:] if line]
+    assert commands
+    for arguments in commands:
         parser().parse_args(arguments)
 
 
@@ -275,8 +275,8 @@ def test_streams_that_are_full_or_closed_are_no_crash(tmp_path: Path, command: s
         assert b"Standard output cannot be written to: No space left on device" in done.stderr
 
 
-def in_a_terminal(cwd: Path, *arguments: str, typed: bytes = b"", until: bytes, **environment: str) -> str:
-    """What the program shows in a terminal until `until`, with `typed` typed after its first words."""
+def run_in_terminal(cwd: Path, *arguments: str, typed: bytes = b"", until: bytes, **environment: str) -> str:
+    """Output of the program in a terminal up to `until`; `typed` is typed after its first words."""
     import pty
 
     controller, terminal = pty.openpty()
@@ -291,11 +291,11 @@ def in_a_terminal(cwd: Path, *arguments: str, typed: bytes = b"", until: bytes, 
         start_new_session=True,
     ) as process:
         os.close(terminal)
-        shown = b""
+        output = b""
         try:
-            while until not in shown:
+            while until not in output:
                 part = os.read(controller, 65536)
-                shown += part
+                output += part
                 if typed and part:
                     os.write(controller, typed)
                     typed = b""
@@ -304,37 +304,37 @@ def in_a_terminal(cwd: Path, *arguments: str, typed: bytes = b"", until: bytes, 
         finally:
             process.kill()
             os.close(controller)
-    return shown.decode()
+    return output.decode()
 
 
 @pytest.mark.slow
 @posix
 def test_in_a_terminal_the_bare_command_says_what_it_is(tmp_path: Path) -> None:
-    shown = in_a_terminal(tmp_path, until=b"Ctrl+C ends it")
-    assert "an MCP server: a client starts it" in shown
-    assert "no portal is set up" in shown
-    assert "`check`" in shown
-    assert "webhook https://demo.bitrix24.example/rest/1/…01/" in in_a_terminal(tmp_path, "--demo", until=b"Ctrl+C")
+    output = run_in_terminal(tmp_path, until=b"Ctrl+C ends it")
+    assert "an MCP server: a client starts it" in output
+    assert "no portal is set up" in output
+    assert "`check`" in output
+    assert "webhook https://demo.bitrix24.example/rest/1/…01/" in run_in_terminal(tmp_path, "--demo", until=b"Ctrl+C")
 
 
 @posix
 def test_check_asks_a_person_for_the_webhook(portal: RunningPortal, tmp_path: Path) -> None:
-    shown = in_a_terminal(tmp_path, "check", typed=portal.webhook_url().encode() + b"\n", until=b"setup --help")
-    assert "it is not shown" in shown
-    assert "reading: 19 directories" in shown
-    assert ADMIN_SECRET not in shown
+    output = run_in_terminal(tmp_path, "check", typed=portal.webhook_url().encode() + b"\n", until=b"setup --help")
+    assert "it is not shown" in output
+    assert "reading: 19 directories" in output
+    assert ADMIN_SECRET not in output
 
 
 @posix
 def test_setup_asks_a_person_for_the_webhook(portal: RunningPortal, tmp_path: Path) -> None:
-    shown = in_a_terminal(
+    output = run_in_terminal(
         tmp_path,
         *("setup", "cursor", "--write"),
         typed=portal.webhook_url().encode() + b"\n",
         until=b"Restart the client",
         HOME=str(tmp_path),
     )
-    assert ADMIN_SECRET not in shown
+    assert ADMIN_SECRET not in output
     assert portal.webhook_url() in (tmp_path / ".cursor" / "mcp.json").read_text()
 
 
@@ -413,7 +413,7 @@ def test_a_redirect_is_logged_once(portal: RunningPortal, monkeypatch: pytest.Mo
 
 
 def test_the_shell_completes(tmp_path: Path) -> None:
-    """As argcomplete asks: the line so far in the environment, the answer on file descriptor 8."""
+    """Protocol of argcomplete: the line so far in the environment, the answer on descriptor 8."""
     script = f"exec 8>completed; {sys.executable} -m bitrix24_directories"
     environment = {
         "_ARGCOMPLETE": "1",
@@ -434,13 +434,13 @@ def test_the_shell_completes(tmp_path: Path) -> None:
 
 def test_the_shells_are_told_by_the_readmes_line() -> None:
     register = Path(sys.executable).with_name("register-python-argcomplete")
-    told = subprocess.run([register, "bitrix24-directories-mcp"], capture_output=True, text=True, check=True).stdout
-    assert "complete" in told
-    assert "bitrix24-directories-mcp" in told
+    output = subprocess.run([register, "bitrix24-directories-mcp"], capture_output=True, text=True, check=True).stdout
+    assert "complete" in output
+    assert "bitrix24-directories-mcp" in output
 
 
 def test_a_stdin_that_cannot_be_polled_does_not_spin(monkeypatch: pytest.MonkeyPatch) -> None:
-    """macOS answers POLLNVAL at once for some kinds of stdin; a hand-written poller does so here."""
+    """macOS answers POLLNVAL at once for some kinds of stdin; so does a fake poller here."""
     import select
 
     from bitrix24_directories.cli import serve
@@ -463,5 +463,5 @@ def test_a_stdin_that_cannot_be_polled_does_not_spin(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(time, "sleep", rest)
     monkeypatch.setattr(os, "_exit", ended.append)
     serve._watch(0, os.getppid())  # noqa: SLF001
-    assert len(rests) == 6  # a rest for each look, and the grace
+    assert len(rests) == 6  # one sleep for each check, and the grace period
     assert ended == [0]

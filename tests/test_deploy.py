@@ -1,5 +1,6 @@
-"""What `deploy/` says is valid, fits together and fits the program. That it runs is shown by `test_nginx.py` and
-`tests/image/run.py`.
+"""Files of `deploy/` are valid, consistent, and fit the program.
+
+That they run is tested by `test_nginx.py` and `tests/image/run.py`.
 """
 
 from __future__ import annotations
@@ -70,16 +71,16 @@ def test_the_image_runs_what_there_is() -> None:
 
 
 def test_replicas_are_alike_and_no_container_harms(services: dict[str, Any]) -> None:
-    one, two = ({**services[name], "hostname": ""} for name in REPLICAS)
-    assert one == two
-    assert int(one["stop_grace_period"].removesuffix("s")) > GRACE_SECONDS
-    assert {*one["environment"]} <= SETTINGS
-    assert one["environment"]["BITRIX24_ALLOW_WRITES"] == "false"
-    assert one["environment"]["BITRIX24_REDIS_URL"].startswith("redis://valkey:")
-    folder = str(Path(one["environment"]["BITRIX24_PEOPLE"]).parent)
-    assert f"./people:{folder}:ro" in one["volumes"]  # a mounted file would not be replaced
+    first, second = ({**services[name], "hostname": ""} for name in REPLICAS)
+    assert first == second
+    assert int(first["stop_grace_period"].removesuffix("s")) > GRACE_SECONDS
+    assert {*first["environment"]} <= SETTINGS
+    assert first["environment"]["BITRIX24_ALLOW_WRITES"] == "false"
+    assert first["environment"]["BITRIX24_REDIS_URL"].startswith("redis://valkey:")
+    folder = str(Path(first["environment"]["BITRIX24_PEOPLE"]).parent)
+    assert f"./people:{folder}:ro" in first["volumes"]  # a mounted file would not be replaced
     assert services["person"]["volumes"] == [f"./people:{folder}"]
-    assert services["person"]["environment"] == one["environment"]
+    assert services["person"]["environment"] == first["environment"]
     for name, service in services.items():
         assert service["read_only"], name
         assert service["cap_drop"] == ["ALL"], name
@@ -120,28 +121,28 @@ def directives(block: list[dict[str, Any]]) -> Any:
 def test_the_kubernetes_manifest_is_valid_and_fits(manifests: list[dict[str, Any]]) -> None:
     for manifest in manifests:
         kubernetes_validate.validate(manifest, "1.34", strict=True)
-    named = {(manifest["kind"], manifest["metadata"]["name"]): manifest for manifest in manifests}
-    for (kind, name), manifest in named.items():
+    by_name = {(manifest["kind"], manifest["metadata"]["name"]): manifest for manifest in manifests}
+    for (kind, name), manifest in by_name.items():
         if kind == "Deployment":
             pod = manifest["spec"]["template"]
-            assert ("Service", name) in named
-            assert ("NetworkPolicy", name) in named
+            assert ("Service", name) in by_name
+            assert ("NetworkPolicy", name) in by_name
             assert pod["metadata"]["labels"] == manifest["spec"]["selector"]["matchLabels"]
             assert pod["spec"]["securityContext"]["runAsNonRoot"]
             (container,) = pod["spec"]["containers"]
             assert container["securityContext"]["readOnlyRootFilesystem"]
             assert container["resources"]["limits"]["memory"]
             assert {"readinessProbe", "livenessProbe"} <= container.keys()
-    spec = named["Deployment", "directories"]["spec"]["template"]["spec"]
+    spec = by_name["Deployment", "directories"]["spec"]["template"]["spec"]
     (container,) = spec["containers"]
     pause = container["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert spec["terminationGracePeriodSeconds"] > GRACE_SECONDS + pause
-    settings = named["ConfigMap", "directories"]["data"]
+    settings = by_name["ConfigMap", "directories"]["data"]
     assert settings.keys() <= SETTINGS
     assert settings["BITRIX24_ALLOW_WRITES"] == "false"
     (mounted,) = (mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] == "people")
     assert mounted == str(Path(settings["BITRIX24_PEOPLE"]).parent)
-    assert f"redis://{named['Service', 'directories-valkey']['metadata']['name']}:" in settings["BITRIX24_REDIS_URL"]
+    assert f"redis://{by_name['Service', 'directories-valkey']['metadata']['name']}:" in settings["BITRIX24_REDIS_URL"]
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is of the system's packages")
@@ -155,7 +156,7 @@ def test_the_systemd_unit_is_valid_and_hardened(tmp_path: Path) -> None:
     (seconds,) = re.findall(r"^TimeoutStopSec=(\d+)$", text, re.MULTILINE)
     assert int(seconds) > GRACE_SECONDS
     (tmp_path / UNIT.name).write_text(text.replace(program, sys.executable))
-    one = UNIT.name.replace("@", f"@{PORT}")
-    for check in (["verify", f"./{one}"], ["security", "--offline=true", "--threshold=15", f"./{UNIT.name}"]):
+    instance = UNIT.name.replace("@", f"@{PORT}")
+    for check in (["verify", f"./{instance}"], ["security", "--offline=true", "--threshold=15", f"./{UNIT.name}"]):
         done = subprocess.run(["systemd-analyze", *check], cwd=tmp_path, capture_output=True, text=True, check=False)  # noqa: S607
         assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""CONTRIBUTING, SECURITY, ARCHITECTURE and CHANGELOG are true: their commands run, their paths exist."""
+"""CONTRIBUTING, SECURITY, ARCHITECTURE, CHANGELOG: their commands run, their paths exist."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ CI = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
 BLOCKS = [block for text in DOCUMENTS.values() for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)]
 COMMANDS = [command for block in BLOCKS for command in block.splitlines()]
 SHOWN = [
-    shown
+    example
     for name, text in DOCUMENTS.items()
     if name != "TOOLS.md"  # with the README's
-    for shown in re.findall(r"```console\n\$ bitrix24-directories-mcp (.+)\n((?:.*\n)*?)```", text)
+    for example in re.findall(r"```console\n\$ bitrix24-directories-mcp (.+)\n((?:.*\n)*?)```", text)
 ]
 BENCHMARKS = ".venv/bin/python benchmarks/run.py"
 
@@ -66,14 +66,16 @@ def test_commands_of_an_administrator_are_such(command: str) -> None:
     parser().parse_args(shlex.split(command)[1:])
 
 
-@pytest.mark.parametrize("what", ["add", "import", "list", "remove", "rotate", "scopes", "webhook"])
-def test_all_that_is_done_with_people_is_in_the_teams_document(what: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert f"bitrix24-directories-mcp person {what}" in DOCUMENTS["TEAM.md"]
+@pytest.mark.parametrize("command", ["add", "import", "list", "remove", "rotate", "scopes", "webhook"])
+def test_all_that_is_done_with_people_is_in_the_teams_document(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert f"bitrix24-directories-mcp person {command}" in DOCUMENTS["TEAM.md"]
     with contextlib.suppress(SystemExit):
         main(["person", "--help"])
-    assert f"\n    {what} " in capsys.readouterr().out
+    assert f"\n    {command} " in capsys.readouterr().out
     with contextlib.suppress(SystemExit):
-        main(["person", what, "--help"])
+        main(["person", command, "--help"])
     for option in re.findall(r"--(?!help|env-file)[a-z-]+", capsys.readouterr().out):
         assert option in DOCUMENTS["TEAM.md"], option
 
@@ -118,7 +120,7 @@ def test_the_line_length_is_the_same_everywhere() -> None:
 def test_sources_follow_the_editors_settings() -> None:
     kinds = {".py", ".md", ".toml", ".json", ".yaml", ".txt"}
     for folder, folders, names in os.walk(ROOT):
-        folders[:] = [found for found in folders if not found.startswith(".") and found not in ("build", "dist")]
+        folders[:] = [folder for folder in folders if not folder.startswith(".") and folder not in ("build", "dist")]
         for path in (Path(folder, name) for name in names if Path(name).suffix in kinds):
             text = path.read_bytes()
             assert text.endswith(b"\n") or not text, path

@@ -1,4 +1,7 @@
-"""A Redis that is emptied, or gone in the middle of a change: what the replicas have agreed on, and what they tell."""
+"""A Redis that is emptied, or stopped in the middle of a change.
+
+The tests check the replicas' agreements, and their reports.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ import redis
 from bitrix24_directories.state.in_redis import InRedis
 from bitrix24_directories.state.shared import UnavailableError
 from support import RunningPortal
-from team_support import called
+from team_support import call_tool
 from test_replicas import Valkey, replicas, valkey
 
 __all__ = ["valkey"]
@@ -35,18 +38,18 @@ async def test_a_generation_never_comes_again(valkey: Valkey) -> None:
 
 
 async def test_a_change_after_redis_was_emptied_is_seen(portal: RunningPortal, tmp_path: Path, valkey: Valkey) -> None:
-    async with replicas(portal, tmp_path, valkey) as (one, two):
-        anna = one.add("anna")
-        async with one.client(anna) as here, two.client(anna) as there:
+    async with replicas(portal, tmp_path, valkey) as (first, second):
+        anna = first.add("anna")
+        async with first.client(anna) as here, second.client(anna) as there:
             for name in ("Fax", "Pigeon", "Telegram"):
-                await called(there, "get_directory_items", entityId="SOURCE")
+                await call_tool(there, "get_directory_items", entityId="SOURCE")
                 redis.Redis.from_url(valkey.url).flushall()
-                assert (await called(here, "add_directory_item", entityId="SOURCE", name=name))["status"] == "done"
-                assert name in str(await called(there, "get_directory_items", entityId="SOURCE"))
+                assert (await call_tool(here, "add_directory_item", entityId="SOURCE", name=name))["status"] == "done"
+                assert name in str(await call_tool(there, "get_directory_items", entityId="SOURCE"))
 
 
 async def test_the_secret_is_one_again(portal: RunningPortal, tmp_path: Path, valkey: Valkey) -> None:
-    """With one that has it, and with a replica that has come first to an empty Redis."""
+    """With a replica that has the secret, and with one that comes first to an empty Redis."""
     old, other = InRedis(valkey.url), InRedis(valkey.url)
     old.secrets = other.secrets = (b"o" * 32,)
     async with old.running(), other.running():
@@ -64,41 +67,41 @@ async def test_the_secret_is_one_again(portal: RunningPortal, tmp_path: Path, va
             assert [*state.secrets] == [b"n" * 32, b"o" * 32]
     items = {"entityId": "EMPLOYEES", "items": ["EMPLOYEES_1: tiny", "EMPLOYEES_4: huge"]}
     portal.portal.store.records.all = {}
-    async with replicas(portal, tmp_path, valkey) as (one, two):
-        anna = one.add("anna")
-        await anyio.sleep(1.5)  # until they have heard of the one that is there
-        async with one.client(anna) as here, two.client(anna) as there:
-            planned = await called(here, "apply_directory", **items)
-            done = await called(there, "apply_directory", entityId="EMPLOYEES", planId=planned["planId"])
+    async with replicas(portal, tmp_path, valkey) as (first, second):
+        anna = first.add("anna")
+        await anyio.sleep(1.5)  # until they know of the existing one
+        async with first.client(anna) as here, second.client(anna) as there:
+            planned = await call_tool(here, "apply_directory", **items)
+            done = await call_tool(there, "apply_directory", entityId="EMPLOYEES", planId=planned["planId"])
             assert done["status"] == "done"
 
 
 async def test_what_could_not_be_announced_is_when_redis_is_back(
     portal: RunningPortal, tmp_path: Path, valkey: Valkey
 ) -> None:
-    def gone(method: str, _params: Mapping[str, Any]) -> None:
+    def stop_redis(method: str, _params: Mapping[str, Any]) -> None:
         if method == "crm.status.add":
             valkey.stop()
 
-    async with replicas(portal, tmp_path, valkey) as (one, two):
-        anna = one.add("anna")
-        async with one.client(anna) as here, two.client(anna) as there:
-            await called(there, "get_directory_items", entityId="SOURCE")
+    async with replicas(portal, tmp_path, valkey) as (first, second):
+        anna = first.add("anna")
+        async with first.client(anna) as here, second.client(anna) as there:
+            await call_tool(there, "get_directory_items", entityId="SOURCE")
             async with there.listen(resource_subscriptions=["bitrix24://directories/SOURCE"]) as events:
                 await anyio.sleep(0.3)
-                portal.portal.meanwhile = gone
-                assert (await called(here, "add_directory_item", entityId="SOURCE", name="Fax"))["status"] == "done"
-                assert "Fax" not in str(await called(there, "get_directory_items", entityId="SOURCE"))
+                portal.portal.meanwhile = stop_redis
+                assert (await call_tool(here, "add_directory_item", entityId="SOURCE", name="Fax"))["status"] == "done"
+                assert "Fax" not in str(await call_tool(there, "get_directory_items", entityId="SOURCE"))
                 valkey.start()
                 with anyio.fail_after(10):
                     await anext(aiter(events))
-            assert "Fax" in str(await called(there, "get_directory_items", entityId="SOURCE"))
+            assert "Fax" in str(await call_tool(there, "get_directory_items", entityId="SOURCE"))
 
 
 async def test_what_is_read_while_a_change_is_made_is_not_kept(
     portal: RunningPortal, tmp_path: Path, valkey: Valkey
 ) -> None:
-    """The generation is another one before the portal has changed anything, and yet another one after it."""
+    """The generation changes before the portal changes anything, and once more after it."""
     seen: list[bytes | str | None] = []
     client = redis.Redis.from_url(valkey.url)
     key = f"b24d:generation:{portal.address}/rest/"
@@ -107,27 +110,27 @@ async def test_what_is_read_while_a_change_is_made_is_not_kept(
         if method == "crm.status.add":
             seen.append(client.get(key))
 
-    async with replicas(portal, tmp_path, valkey) as (one, _), one.client(one.add("anna")) as here:
-        await called(here, "get_directory_items", entityId="SOURCE")
+    async with replicas(portal, tmp_path, valkey) as (first, _), first.client(first.add("anna")) as here:
+        await call_tool(here, "get_directory_items", entityId="SOURCE")
         seen.append(client.get(key))
         portal.portal.meanwhile = look
-        await called(here, "add_directory_item", entityId="SOURCE", name="Fax")
+        await call_tool(here, "add_directory_item", entityId="SOURCE", name="Fax")
         seen.append(client.get(key))
     assert len({*seen}) == 3
     assert None not in seen
 
 
 async def test_ages_are_told_by_redis_clock(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
-    one, two = InRedis(valkey.url), InRedis(valkey.url)
+    first, second = InRedis(valkey.url), InRedis(valkey.url)
     now = time.time
-    async with one.running(), two.running():
-        await one.remember("x", "text", 60)
+    async with first.running(), second.running():
+        await first.remember("x", "text", 60)
         await anyio.sleep(0.2)
         monkeypatch.setattr(time, "time", lambda: now() + 86_400)  # of a replica whose clock is wrong
-        (found,) = await two.recall_many(["x"])
-    assert found is not None
-    assert found.text == "text"
-    assert 0.1 < found.age < 5
+        (value,) = await second.recall_many(["x"])
+    assert value is not None
+    assert value.text == "text"
+    assert 0.1 < value.age < 5
 
 
 async def test_before_a_change_everybody_has_to_be_told(valkey: Valkey) -> None:
@@ -139,28 +142,28 @@ async def test_before_a_change_everybody_has_to_be_told(valkey: Valkey) -> None:
 
 
 async def test_a_turn_is_taken_again(valkey: Valkey) -> None:
-    one, two = InRedis(valkey.url), InRedis(valkey.url)
-    async with one.running(), two.running():
-        async with one.turn("SOURCE") as make_sure:
+    first, second = InRedis(valkey.url), InRedis(valkey.url)
+    async with first.running(), second.running():
+        async with first.turn("SOURCE") as make_sure:
             redis.Redis.from_url(valkey.url).flushall()
             await anyio.sleep(1.5)
             with anyio.move_on_after(0.5) as waiting:
-                async with two.turn("SOURCE"):
+                async with second.turn("SOURCE"):
                     pass
             assert waiting.cancelled_caught
             await make_sure()
         with anyio.fail_after(1):
-            async with two.turn("SOURCE"):
+            async with second.turn("SOURCE"):
                 pass
 
 
 async def test_a_turn_that_another_has_taken_meanwhile_is_lost(
     valkey: Valkey, caplog: pytest.LogCaptureFixture
 ) -> None:
-    one, two = InRedis(valkey.url), InRedis(valkey.url)
-    async with one.running(), two.running(), one.turn("SOURCE") as make_sure:
+    first, second = InRedis(valkey.url), InRedis(valkey.url)
+    async with first.running(), second.running(), first.turn("SOURCE") as make_sure:
         redis.Redis.from_url(valkey.url).flushall()
-        async with two.turn("SOURCE") as make_sure_too:
+        async with second.turn("SOURCE") as make_sure_too:
             with pytest.raises(UnavailableError):
                 await make_sure()
             await anyio.sleep(1.5)
@@ -199,11 +202,11 @@ async def test_a_change_that_has_lost_its_turn_is_not_sent(
             client.flushall()
             client.set(key, "another")
 
-    async with replicas(portal, tmp_path, valkey) as (one, _), one.client(one.add("anna")) as here:
-        await called(here, "get_directory_items", entityId="SOURCE")
+    async with replicas(portal, tmp_path, valkey) as (first, _), first.client(first.add("anna")) as here:
+        await call_tool(here, "get_directory_items", entityId="SOURCE")
         portal.portal.meanwhile = lost
-        said = await called(here, "add_directory_item", entityId="SOURCE", name="Fax")
-    assert said["error"]["code"] == "STATE_UNAVAILABLE"
+        result = await call_tool(here, "add_directory_item", entityId="SOURCE", name="Fax")
+    assert result["error"]["code"] == "STATE_UNAVAILABLE"
     assert "crm.status.add" not in str(portal.portal.calls)
 
 
@@ -214,10 +217,10 @@ async def test_a_plan_that_has_ended_is_over(portal: RunningPortal, tmp_path: Pa
                 values["sourceId"] = "website"
 
     merge = {"entityId": "SOURCE", "codes": ["website"], "into": "WEB"}
-    async with replicas(portal, tmp_path, valkey) as (one, _), one.client(one.add("anna")) as here:
+    async with replicas(portal, tmp_path, valkey) as (first, _), first.client(first.add("anna")) as here:
         carry()
-        plan = {"planId": (await called(here, "merge_directory_items", **merge))["planId"]}
-        assert (await called(here, "merge_directory_items", **merge, **plan))["status"] == "done"
+        plan = {"planId": (await call_tool(here, "merge_directory_items", **merge))["planId"]}
+        assert (await call_tool(here, "merge_directory_items", **merge, **plan))["status"] == "done"
         redis.Redis.from_url(valkey.url).flushall()
         carry()
-        assert (await called(here, "merge_directory_items", **merge, **plan))["status"] == "planned"
+        assert (await call_tool(here, "merge_directory_items", **merge, **plan))["status"] == "planned"

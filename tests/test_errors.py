@@ -1,6 +1,6 @@
-"""Every row of the catalogue that a portal can cause, through the front door.
+"""Every row of the catalogue of errors that a portal can cause, through MCP.
 
-On a virtual clock: what can heal is tried again first, for as long as a call may take.
+The clock is virtual: passing errors are retried first, for as long as a call may take.
 """
 
 from __future__ import annotations
@@ -84,24 +84,24 @@ SYSTEM_ERRORS = [
 @pytest.mark.parametrize(("status", "code", "category", "seconds"), SYSTEM_ERRORS)
 async def test_system_errors(portal: RunningPortal, status: int, code: str, category: str, seconds: int | None) -> None:
     portal.order(code=code, status=status)
-    said = await ask(portal, "get_directory_items", entityId="DEAL_STAGE")
+    result = await ask(portal, "get_directory_items", entityId="DEAL_STAGE")
 
     expected: dict[str, Any] = {"code": code, "httpStatus": status, "category": category}
     retry = {"retryable": False} if seconds is None else {"retryable": True, "retryAfterSeconds": seconds}
-    assert said.error == expected | retry
-    happened, todo, again = said.text.splitlines()
+    assert result.error == expected | retry
+    happened, todo, again = result.text.splitlines()
     assert f"({code}, HTTP {status})." in happened
     assert todo.startswith("Next: ")
     assert (f"after {seconds} seconds" if seconds else "will not help") in again
 
 
 async def test_request_limit(portal: RunningPortal) -> None:
-    """How long to wait depends on how often the portal has refused in the meantime."""
+    """The wait depends on the portal's recent refusals."""
     portal.order(code="QUERY_LIMIT_EXCEEDED", status=503)
-    said = await ask(portal, "get_directory_items", entityId="DEAL_STAGE")
-    assert said.error["category"] == "limit"
-    assert 1 <= said.error["retryAfterSeconds"] <= 10
-    assert "too many requests in a short time (QUERY_LIMIT_EXCEEDED, HTTP 503)" in said.text
+    result = await ask(portal, "get_directory_items", entityId="DEAL_STAGE")
+    assert result.error["category"] == "limit"
+    assert 1 <= result.error["retryAfterSeconds"] <= 10
+    assert "too many requests in a short time (QUERY_LIMIT_EXCEEDED, HTTP 503)" in result.text
     assert portal.methods_called == ["crm.status.entity.items"] * len(portal.portal.calls)
     assert 3 < len(portal.portal.calls) < 10
 
@@ -181,31 +181,31 @@ async def test_odd_shapes(portal: RunningPortal, status: int, body: Any, code: s
         body=json.dumps(body) if is_json else body,
         headers={"content-type": "application/json" if is_json or body[:1] in "{[" else "text/html"},
     )
-    said = await ask(portal, "get_directory_items", entityId="DEAL_STAGE")
-    assert said.error["code"] == code
-    assert said.error["httpStatus"] == status
-    assert part in said.text
-    assert "<" not in said.text.replace("<portal>", "")
-    assert "\u202e" not in said.text
-    assert len(said.text) < 1000
+    result = await ask(portal, "get_directory_items", entityId="DEAL_STAGE")
+    assert result.error["code"] == code
+    assert result.error["httpStatus"] == status
+    assert part in result.text
+    assert "<" not in result.text.replace("<portal>", "")
+    assert "\u202e" not in result.text
+    assert len(result.text) < 1000
 
 
 async def test_the_documented_refusal_with_the_message_as_code(portal: RunningPortal) -> None:
-    """The vendor's own example of an error: no code anywhere, the message stands in `error`."""
+    """The vendor's own example of an error: no code anywhere, and the message in `error`."""
     portal.order(
         method="crm.status.entity.items",
         code="The parameter entityId is not defined or invalid.",
         description="The identifier of the directory is not specified or is incorrect.",
     )
-    said = await ask(portal, "get_directory_items", entityId="DEAL_STAGES")
-    assert said.error["code"] == "UNKNOWN_DIRECTORY"
+    result = await ask(portal, "get_directory_items", entityId="DEAL_STAGES")
+    assert result.error["code"] == "UNKNOWN_DIRECTORY"
 
 
 async def test_an_answer_with_a_byte_order_mark(portal: RunningPortal) -> None:
     body = b'\xef\xbb\xbf{"result": [{"STATUS_ID": "NEW", "NAME": "New", "SORT": "10"}]}'
     portal.order(body=body, headers={"content-type": "application/json"})
-    said = await ask(portal, "get_directory_items", entityId="STATUS")
-    assert said.structured["items"] == [{"statusId": "NEW", "name": "New"}]
+    result = await ask(portal, "get_directory_items", entityId="STATUS")
+    assert result.structured["items"] == [{"statusId": "NEW", "name": "New"}]
 
 
 @pytest.mark.parametrize(
@@ -222,19 +222,19 @@ async def test_an_answer_with_a_byte_order_mark(portal: RunningPortal) -> None:
 )
 async def test_retry_after_is_passed_on(portal: RunningPortal, header: str, seconds: int) -> None:
     portal.order(status=503, headers={"retry-after": header})
-    said = await ask(portal, "list_directories")
-    assert said.error["retryAfterSeconds"] == seconds
+    result = await ask(portal, "list_directories")
+    assert result.error["retryAfterSeconds"] == seconds
 
 
 @pytest.mark.parametrize(
     ("ahead", "seconds"), [(90, (80, 90)), (10**9, (600, 600)), (10**400, (600, 600)), (-50, (1, 1))]
 )
 async def test_operating_reset_is_passed_on(portal: RunningPortal, ahead: int, seconds: tuple[int, int]) -> None:
-    """Ten minutes at most, for it is over ten minutes that the portal counts; more is a clock that is off."""
+    """Ten minutes at most, as the portal counts over ten minutes; more means a wrong clock."""
     body = {"error": "OPERATION_TIME_LIMIT", "time": {"operating_reset_at": int(time.time()) + ahead}}
     portal.order(status=429, body=json.dumps(body))
-    said = await ask(portal, "list_directories")
-    assert seconds[0] <= said.error["retryAfterSeconds"] <= seconds[1]
+    result = await ask(portal, "list_directories")
+    assert seconds[0] <= result.error["retryAfterSeconds"] <= seconds[1]
 
 
 @pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 405, 410, 418, 422, 429, 500, 501, 502, 503, 505])
@@ -247,14 +247,14 @@ async def test_an_unknown_code_keeps_the_portals_words(portal: RunningPortal, st
 
 @pytest.mark.parametrize("kind", sorted(CATALOGUE.keys() - BY_CODE.values()))
 def test_a_code_that_looks_like_one_of_ours_is_the_portals(kind: str) -> None:
-    """TIMEOUT or INTERNAL_ERROR from a portal says nothing of this program."""
+    """TIMEOUT or INTERNAL_ERROR from a portal is not about this program."""
     error = from_portal(kind, "Only on weekdays.", 400)
     assert (error.kind, error.code, error.nothing_was_done) == ("UNKNOWN_ERROR", kind, False)
 
 
 @pytest.mark.parametrize("code", CATALOGUE)
 def test_rows_read_as_sentences(code: str) -> None:
-    """`happened` is followed by facts in parentheses and a full stop; `todo` stands alone."""
+    """`happened` is followed by facts in parentheses and a full stop; `todo` is complete."""
     entry = CATALOGUE[code]
     assert entry.happened[0].isupper()
     assert not entry.happened.endswith(".")

@@ -1,4 +1,4 @@
-"""find_directory_items through the front door: each status, each kind of correction, and what cannot be searched."""
+"""find_directory_items through MCP: each status, each kind of correction, and its limits."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from bitrix24_directories.directories.models import Directory, Item
 from bitrix24_directories.finding.matching import Matcher
 from bitrix24_directories.portal import DemoPortal
 from bitrix24_directories.portal.store import PortalError
-from support import SOURCE_FIELDS, Assistant, PortalInProcess, RunningPortal, Said, ask, assistant, examples
+from support import SOURCE_FIELDS, Assistant, PortalInProcess, RunningPortal, ToolAnswer, ask, connect, examples
 
 
-async def find(portal: RunningPortal, *queries: str, **arguments: Any) -> Said:
+async def find(portal: RunningPortal, *queries: str, **arguments: Any) -> ToolAnswer:
     return await ask(portal, "find_directory_items", queries=list(queries), **arguments)
 
 
-def only(said: Said) -> dict[str, Any]:
-    (result,) = said.structured["results"]
-    found: dict[str, Any] = result
-    return found
+def only(answer: ToolAnswer) -> dict[str, Any]:
+    (result,) = answer.structured["results"]
+    row: dict[str, Any] = result
+    return row
 
 
 def codes(result: dict[str, Any]) -> list[str]:
@@ -31,8 +31,8 @@ def codes(result: dict[str, Any]) -> list[str]:
 
 
 async def test_exact(portal: RunningPortal) -> None:
-    said = await find(portal, "cold call")
-    assert only(said) == {
+    result = await find(portal, "cold call")
+    assert only(result) == {
         "query": "cold call",
         "status": "exact",
         "matches": [
@@ -44,9 +44,9 @@ async def test_exact(portal: RunningPortal) -> None:
             }
         ],
     }
-    assert said.structured["directories"] == [{"entityId": "SOURCE", "name": "Sources", "usedIn": SOURCE_FIELDS}]
-    assert "choices" not in said.structured
-    assert said.text.splitlines() == [
+    assert result.structured["directories"] == [{"entityId": "SOURCE", "name": "Sources", "usedIn": SOURCE_FIELDS}]
+    assert "choices" not in result.structured
+    assert result.text.splitlines() == [
         '"cold call" -> UC_C0LD01 (Cold call) [this name] in SOURCE: exact',
         f"SOURCE: Sources, codes for {', '.join(SOURCE_FIELDS)}",
         "Searched 21 directories",
@@ -54,22 +54,22 @@ async def test_exact(portal: RunningPortal) -> None:
 
 
 async def test_ambiguous_says_what_tells_the_candidates_apart(portal: RunningPortal) -> None:
-    said = await find(portal, "won", "new")
-    won, new = said.structured["results"]
+    result = await find(portal, "won", "new")
+    won, new = result.structured["results"]
     assert (won["status"], won["tellApart"], codes(won)) == ("ambiguous", "pipeline", ["WON", "C1:WON", "C2:WON"])
     assert (new["status"], new["tellApart"], len(new["matches"])) == ("ambiguous", "directory", 8)
-    line = said.text.splitlines()[0]
+    line = result.text.splitlines()[0]
     assert line.startswith('"won" -> ambiguous: WON (Deal Won) [success] [this code] in DEAL_STAGE; C1:WON (Deal Won)')
     assert line.endswith("; name the pipeline")
 
 
 async def test_what_is_not_certain_is_answered_with_the_nearest(portal: RunningPortal) -> None:
-    said = await find(portal, "unicorn", "prepament invoice")
-    unicorn, invoice = said.structured["results"]
+    result = await find(portal, "unicorn", "prepament invoice")
+    unicorn, invoice = result.structured["results"]
     assert unicorn["status"] == invoice["status"] == "none"
     assert codes(invoice)[0] == "PREPAYMENT_INVOICE"
     assert "reason" not in invoice["matches"][0]
-    assert '"prepament invoice" -> not certain; nearest PREPAYMENT_INVOICE (Prepayment Invoice)' in said.text
+    assert '"prepament invoice" -> not certain; nearest PREPAYMENT_INVOICE (Prepayment Invoice)' in result.text
 
 
 async def test_twenty_nearest_for_one_query_fewer_for_several(portal: RunningPortal) -> None:
@@ -81,101 +81,103 @@ async def test_twenty_nearest_for_one_query_fewer_for_several(portal: RunningPor
 
 
 async def test_all_items_of_named_directories_are_shown_once(portal: RunningPortal) -> None:
-    said = await find(portal, "whatsapp", "cold cal", "Website", entityIds=["SOURCE", "DEAL_STAGE_1", "PARTNER_LEVEL"])
-    assert [result["status"] for result in said.structured["results"]] == ["none", "none", "exact"]
-    assert codes(said.structured["results"][1])[0] == "UC_C0LD01"
-    assert len(said.structured["results"][1]["matches"]) == 3
-    choices = said.structured["choices"]
+    answer = await find(
+        portal, "whatsapp", "cold cal", "Website", entityIds=["SOURCE", "DEAL_STAGE_1", "PARTNER_LEVEL"]
+    )
+    assert [result["status"] for result in answer.structured["results"]] == ["none", "none", "exact"]
+    assert codes(answer.structured["results"][1])[0] == "UC_C0LD01"
+    assert len(answer.structured["results"][1]["matches"]) == 3
+    choices = answer.structured["choices"]
     assert list(choices) == ["SOURCE", "DEAL_STAGE_1", "PARTNER_LEVEL"]
     assert choices["SOURCE"][:2] == ["CALL: Call", "EMAIL: E-Mail"]
     assert choices["DEAL_STAGE_1"][3] == "C1:WON: Deal Won [success]"
     assert choices["PARTNER_LEVEL"] == []
-    lines = said.text.splitlines()
+    lines = answer.text.splitlines()
     assert "Choose from these what is meant, or ask (CODE: name)" in lines
     assert "PARTNER_LEVEL exists and has no items" in lines
-    assert said.text.count("CALL: Call; EMAIL: E-Mail") == 1
+    assert answer.text.count("CALL: Call; EMAIL: E-Mail") == 1
 
 
 async def test_of_long_named_directories_the_nearest_are_shown() -> None:
     portal = PortalInProcess(DemoPortal())
     for number in range(70):
         portal.portal.store.add("INDUSTRY", f"CODE_{number}", f"Branch {number}", sort=1000 + number)
-    said = await find(portal, "branch office", entityIds=["INDUSTRY"])
-    assert (only(said)["status"], len(only(said)["matches"])) == ("none", 20)
-    assert "choices" not in said.structured
+    result = await find(portal, "branch office", entityIds=["INDUSTRY"])
+    assert (only(result)["status"], len(only(result)["matches"])) == ("none", 20)
+    assert "choices" not in result.structured
 
 
 async def test_a_bare_code_gets_its_pipelines_prefix(portal: RunningPortal) -> None:
-    said = await find(portal, "WON", entityIds=["deal_stage_1"])
-    assert (only(said)["status"], codes(only(said))) == ("exact", ["C1:WON"])
-    assert only(said)["matches"][0]["reason"] == "this code, without its prefix"
+    result = await find(portal, "WON", entityIds=["deal_stage_1"])
+    assert (only(result)["status"], codes(only(result))) == ("exact", ["C1:WON"])
+    assert only(result)["matches"][0]["reason"] == "this code, without its prefix"
 
 
 @pytest.mark.parametrize("query", ["C1:WON", "UC_A1B2C3", "shipping 🚚"])
 async def test_what_another_directory_certainly_has_is_told_after_the_named_ones(
     portal: RunningPortal, query: str
 ) -> None:
-    said = await find(portal, query, entityIds=["DEAL_STAGE"])
-    result = only(said)
+    answer = await find(portal, query, entityIds=["DEAL_STAGE"])
+    result = only(answer)
     assert result["status"] == "none"
     assert [match["entityId"] for match in result["elsewhere"]] == ["DEAL_STAGE_1"]
-    assert len(said.structured["choices"]["DEAL_STAGE"]) == 8
-    assert "; elsewhere C1:" in said.text.splitlines()[0]
-    assert "DEAL_STAGE_1: Deal stages (Wholesale), codes for deal.STAGE_ID" in said.text
+    assert len(answer.structured["choices"]["DEAL_STAGE"]) == 8
+    assert "; elsewhere C1:" in answer.text.splitlines()[0]
+    assert "DEAL_STAGE_1: Deal stages (Wholesale), codes for deal.STAGE_ID" in answer.text
 
 
 async def test_what_the_named_directory_has_is_not_looked_for_elsewhere(portal: RunningPortal) -> None:
-    said = await find(portal, "Deal Won", entityIds=["DEAL_STAGE"])
-    assert (only(said)["status"], codes(only(said)), only(said).get("elsewhere")) == ("exact", ["WON"], None)
+    result = await find(portal, "Deal Won", entityIds=["DEAL_STAGE"])
+    assert (only(result)["status"], codes(only(result)), only(result).get("elsewhere")) == ("exact", ["WON"], None)
 
 
 async def test_a_record_id_is_no_code(portal: RunningPortal) -> None:
-    said = await find(portal, " 42 ", "99999", "0", "2\x1f")
-    assert [result["status"] for result in said.structured["results"]] == ["none"] * 4
+    answer = await find(portal, " 42 ", "99999", "0", "2\x1f")
+    assert [result["status"] for result in answer.structured["results"]] == ["none"] * 4
     assert "crm.status.get" not in str(portal.portal.calls)
 
 
 async def test_codes_of_lists_with_blanks_and_letters_of_their_own(portal: RunningPortal) -> None:
     portal.portal.store.add("INDUSTRY", "Лесное дело", "Forestry")
-    said = await find(portal, "лесное дело", "forestry")
-    assert [codes(result) for result in said.structured["results"]] == [["Лесное дело"]] * 2
-    assert '"Лесное дело" (Forestry) [this code] in INDUSTRY' in said.text
+    answer = await find(portal, "лесное дело", "forestry")
+    assert [codes(result) for result in answer.structured["results"]] == [["Лесное дело"]] * 2
+    assert '"Лесное дело" (Forestry) [this code] in INDUSTRY' in answer.text
 
 
 async def test_requests_one_batch_for_all_and_none_when_all_is_kept(portal: RunningPortal) -> None:
-    async with assistant(portal) as someone:
-        first = await someone.call("find_directory_items", queries=["won", "cold call"])
+    async with connect(portal) as assistant:
+        first = await assistant.call("find_directory_items", queries=["won", "cold call"])
         assert portal.methods_called == ["crm.status.entity.types", "batch"]
-        assert (await someone.call("find_directory_items", queries=["won", "cold call"])).structured[
+        assert (await assistant.call("find_directory_items", queries=["won", "cold call"])).structured[
             "results"
         ] == first.structured["results"]
-        await someone.call("get_directory_items", entityId="SOURCE")
+        await assistant.call("get_directory_items", entityId="SOURCE")
         assert len(portal.portal.calls) == 2
 
 
 async def test_one_request_for_named_directories(portal: RunningPortal) -> None:
-    async with assistant(portal) as someone:
-        said = await someone.call(
+    async with connect(portal) as assistant:
+        result = await assistant.call(
             "find_directory_items", queries=["won"], entityIds=["DEAL_STAGE", "source", "Deal types"]
         )
-        assert said.structured["searched"] == 3
-        assert portal.methods_called == ["batch", "crm.status.entity.items"]  # a title tells its id with the list alone
-        await someone.call("find_directory_items", queries=["won"], entityIds=["DEAL_STAGE", "source"])
-        await someone.call("get_directory_items", entityId="SOURCE")
+        assert result.structured["searched"] == 3
+        assert portal.methods_called == ["batch", "crm.status.entity.items"]  # only the list gives the id of a title
+        await assistant.call("find_directory_items", queries=["won"], entityIds=["DEAL_STAGE", "source"])
+        await assistant.call("get_directory_items", entityId="SOURCE")
         assert len(portal.portal.calls) == 2
 
 
 async def test_where_nothing_is_kept_nothing_is_read_twice(portal: RunningPortal) -> None:
-    async with assistant(portal, cache_ttl=0) as someone:
-        await someone.call("find_directory_items", queries=["won"], entityIds=["DEAL_STAGE"])
-    asked = str([params for method, params in portal.portal.calls])
-    assert asked.count("DEAL_STAGE") == 1
+    async with connect(portal, cache_ttl=0) as assistant:
+        await assistant.call("find_directory_items", queries=["won"], entityIds=["DEAL_STAGE"])
+    requests = str([params for method, params in portal.portal.calls])
+    assert requests.count("DEAL_STAGE") == 1
 
 
 async def test_one_query_may_be_a_plain_text_and_ids_a_list_in_one(portal: RunningPortal) -> None:
-    said = await ask(portal, "find_directory_items", queries="won", entityIds="DEAL_STAGE, source")
-    assert only(said)["status"] == "exact"
-    assert said.structured["searched"] == 2
+    result = await ask(portal, "find_directory_items", queries="won", entityIds="DEAL_STAGE, source")
+    assert only(result)["status"] == "exact"
+    assert result.structured["searched"] == 2
 
 
 @pytest.mark.parametrize(
@@ -188,28 +190,28 @@ async def test_one_query_may_be_a_plain_text_and_ids_a_list_in_one(portal: Runni
     ],
 )
 async def test_wrong_queries(portal: RunningPortal, queries: Any, line: str) -> None:
-    said = await ask(portal, "find_directory_items", queries=queries)
-    assert line in said.text.splitlines()
+    result = await ask(portal, "find_directory_items", queries=queries)
+    assert line in result.text.splitlines()
 
 
 async def test_unknown_directories_are_named(portal: RunningPortal) -> None:
-    said = await find(portal, "won", entityIds=["DEAL_STAGE", "DEAL_STAGES"])
-    (unsearched,) = said.structured["unsearched"]
+    result = await find(portal, "won", entityIds=["DEAL_STAGE", "DEAL_STAGES"])
+    (unsearched,) = result.structured["unsearched"]
     assert unsearched["entityId"] == "DEAL_STAGES"
     assert "nearest: DEAL_STAGE (Deal stages)" in unsearched["why"]
-    assert "Not searched: DEAL_STAGES, no such directory" in said.text
+    assert "Not searched: DEAL_STAGES, no such directory" in result.text
     assert (await find(portal, "won", entityIds=["NOPE"])).error["code"] == "UNKNOWN_DIRECTORY"
 
 
 async def test_a_batch_that_fails_in_part(portal: RunningPortal) -> None:
     portal.portal.refuse_in_batch["SOURCE"] = "Access denied."
-    said = await find(portal, "final invoice", "cold call")
-    final, cold = said.structured["results"]
+    result = await find(portal, "final invoice", "cold call")
+    final, cold = result.structured["results"]
     assert (final["status"], cold["status"]) == ("exact", "none")
-    assert said.structured["searched"] == 20
-    (unsearched,) = said.structured["unsearched"]
+    assert result.structured["searched"] == 20
+    (unsearched,) = result.structured["unsearched"]
     assert unsearched["entityId"] == "SOURCE"
-    assert "Not searched: SOURCE, The webhook's user has no right" in said.text
+    assert "Not searched: SOURCE, The webhook's user has no right" in result.text
 
 
 async def test_nothing_can_be_searched(portal: RunningPortal) -> None:
@@ -223,22 +225,22 @@ async def test_no_right_to_list_directories(portal: RunningPortal) -> None:
             raise PortalError("Access denied.")
 
     portal.portal.meanwhile = refuse
-    said = await find(portal, "final invoice", "shipping")
-    assert [result["status"] for result in said.structured["results"]] == ["exact", "none"]
-    assert "only built-in directories were searched" in said.structured["note"]
-    assert said.structured["note"] in said.text
-    named = await find(portal, "shipping", entityIds=["DEAL_STAGE_1"])
-    assert codes(only(named))[0] == "C1:UC_9F4K2L"
-    assert "their titles and pipelines are not known" in named.text
+    answer = await find(portal, "final invoice", "shipping")
+    assert [result["status"] for result in answer.structured["results"]] == ["exact", "none"]
+    assert "only built-in directories were searched" in answer.structured["note"]
+    assert answer.structured["note"] in answer.text
+    in_stages = await find(portal, "shipping", entityIds=["DEAL_STAGE_1"])
+    assert codes(only(in_stages))[0] == "C1:UC_9F4K2L"
+    assert "their titles and pipelines are not known" in in_stages.text
 
 
 async def test_a_directory_that_disappears_between_two_calls(portal: RunningPortal) -> None:
-    async with assistant(portal, cache_ttl=0) as someone:
-        assert only(await someone.call("find_directory_items", queries=["technician assigned"]))["status"] == "exact"
+    async with connect(portal, cache_ttl=0) as assistant:
+        assert only(await assistant.call("find_directory_items", queries=["technician assigned"]))["status"] == "exact"
         store = portal.portal.store
         del store.directories["DEAL_STAGE_2"]
         store.items = {key: item for key, item in store.items.items() if item.entity_id != "DEAL_STAGE_2"}
-        assert only(await someone.call("find_directory_items", queries=["technician assigned"]))["status"] == "none"
+        assert only(await assistant.call("find_directory_items", queries=["technician assigned"]))["status"] == "none"
 
 
 async def test_a_large_portal() -> None:
@@ -247,12 +249,12 @@ async def test_a_large_portal() -> None:
     for number in range(181):
         entity_id = f"LIST_{number}"
         portal.portal.store.directories[entity_id] = type(template)(entity_id, f"List {number}")
-        for place in range(27):
-            portal.portal.store.add(entity_id, f"CODE_{number}_{place}", f"Entry {number} number {place}")
+        for index in range(27):
+            portal.portal.store.add(entity_id, f"CODE_{number}_{index}", f"Entry {number} number {index}")
     assert len(portal.portal.store.directories) == 200
     assert len(portal.portal.store.items) > 4900
-    said = await find(portal, "entry 150 number 20", "CODE_3_4", "cold call")
-    assert [codes(result) for result in said.structured["results"]] == [["CODE_150_20"], ["CODE_3_4"], ["UC_C0LD01"]]
+    answer = await find(portal, "entry 150 number 20", "CODE_3_4", "cold call")
+    assert [codes(result) for result in answer.structured["results"]] == [["CODE_150_20"], ["CODE_3_4"], ["UC_C0LD01"]]
     assert portal.methods_called == ["crm.status.entity.types"] + ["batch"] * 4
 
 
@@ -277,11 +279,11 @@ names = st.one_of(
 
 
 @settings(max_examples=examples(100))
-@example(named=[": "], queries=["x"])
-@given(named=st.lists(names, min_size=1, max_size=12), queries=st.lists(names, min_size=1, max_size=6))
-def test_any_names_and_queries(named: list[str], queries: list[str]) -> None:
-    """Whatever names hold, a name typed as it stands is among those that fit, and what is asked gets an answer."""
-    items = [Item(status_id=f"UC_{place}", name=name, sort=place) for place, name in enumerate(named)]
+@example(item_names=[": "], queries=["x"])
+@given(item_names=st.lists(names, min_size=1, max_size=12), queries=st.lists(names, min_size=1, max_size=6))
+def test_any_names_and_queries(item_names: list[str], queries: list[str]) -> None:
+    """For any names, an exact name is among the matches, and every query gets an answer."""
+    items = [Item(status_id=f"UC_{index}", name=name, sort=index) for index, name in enumerate(item_names)]
     matcher = Matcher([(Directory(entity_id="ANY", name="Any", kind="list"), items)])
     for item in items:
         if item.name.strip():
@@ -293,15 +295,15 @@ def test_any_names_and_queries(named: list[str], queries: list[str]) -> None:
 
 @settings(max_examples=examples(150))
 @given(query=st.text(max_size=40))
-async def test_any_query_gets_an_answer(someone_at_the_demo: Assistant, query: str) -> None:
-    said = await someone_at_the_demo.call("find_directory_items", queries=[query])
-    assert not said.is_error
-    said.text.encode()
+async def test_any_query_gets_an_answer(demo_assistant: Assistant, query: str) -> None:
+    result = await demo_assistant.call("find_directory_items", queries=[query])
+    assert not result.is_error
+    result.text.encode()
 
 
 @pytest.fixture
-async def someone_at_the_demo(portal: RunningPortal) -> Any:
-    async with assistant(portal) as opened:
+async def demo_assistant(portal: RunningPortal) -> Any:
+    async with connect(portal) as opened:
         yield opened
 
 
@@ -317,32 +319,32 @@ async def test_what_was_built_for_finding_is_used_until_a_directory_is_read_agai
         make(self, contents)
 
     monkeypatch.setattr(Matcher, "__init__", counted)
-    async with assistant(portal, allow_writes=True) as someone:
+    async with connect(portal, allow_writes=True) as assistant:
         for _ in range(3):
-            said = await someone.call("find_directory_items", queries=["podcast"], entityIds=["SOURCE", "STATUS"])
-            assert only(said)["status"] == "none"
-        assert built == 1 + 1  # and one for all others, for the named ones have nothing
-        await someone.call("add_directory_item", entityId="SOURCE", name="Podcast")
-        said = await someone.call("find_directory_items", queries=["podcast"], entityIds=["SOURCE", "STATUS"])
-        assert only(said)["status"] == "exact"
-        said = await someone.call("find_directory_items", queries=["podcast"], entityIds=["STATUS", "SOURCE"])
-        assert only(said)["status"] == "exact"
+            result = await assistant.call("find_directory_items", queries=["podcast"], entityIds=["SOURCE", "STATUS"])
+            assert only(result)["status"] == "none"
+        assert built == 1 + 1  # and one for all others, as the named ones have no match
+        await assistant.call("add_directory_item", entityId="SOURCE", name="Podcast")
+        result = await assistant.call("find_directory_items", queries=["podcast"], entityIds=["SOURCE", "STATUS"])
+        assert only(result)["status"] == "exact"
+        result = await assistant.call("find_directory_items", queries=["podcast"], entityIds=["STATUS", "SOURCE"])
+        assert only(result)["status"] == "exact"
     assert built == 4
 
 
 async def test_two_servers_never_share_what_was_built(portal: RunningPortal) -> None:
-    async with assistant(portal) as someone:
-        said = await someone.call("find_directory_items", queries=["podcast"], entityIds=["SOURCE"])
-        assert only(said)["status"] == "none"
+    async with connect(portal) as assistant:
+        result = await assistant.call("find_directory_items", queries=["podcast"], entityIds=["SOURCE"])
+        assert only(result)["status"] == "none"
     portal.portal.store.add("SOURCE", "PODCAST", "Podcast", 500)
-    async with assistant(portal) as another:
-        said = await another.call("find_directory_items", queries=["podcast"], entityIds=["SOURCE"])
-        assert only(said)["status"] == "exact"
+    async with connect(portal) as another:
+        result = await another.call("find_directory_items", queries=["podcast"], entityIds=["SOURCE"])
+        assert only(result)["status"] == "exact"
 
 
 async def test_of_more_than_sixty_items_the_nearest_and_then_the_first_are_shown(portal: RunningPortal) -> None:
     for number in range(70):
         portal.portal.store.add("SOURCE", f"UC_{number}", f"Fair {number}", sort=500 + number)
-    said = await ask(portal, "find_directory_items", queries=["👎"], entityIds=["SOURCE", "PARTNER_LEVEL"])
-    assert len(said.structured["results"][0]["matches"]) == 20
-    assert "PARTNER_LEVEL exists and has no items" in said.text
+    result = await ask(portal, "find_directory_items", queries=["👎"], entityIds=["SOURCE", "PARTNER_LEVEL"])
+    assert len(result.structured["results"][0]["matches"]) == 20
+    assert "PARTNER_LEVEL exists and has no items" in result.text

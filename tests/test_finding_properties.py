@@ -1,4 +1,4 @@
-"""What holds of finding whatever a directory has in it: names, codes, denials, and items that come later."""
+"""Properties of finding in any directory: names, codes, denials, and items added later."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ words = st.lists(st.sampled_from(TEXT.split()), min_size=1, max_size=4).map(" ".
 names = st.lists(words, min_size=1, max_size=8, unique=True)
 
 
-def finder(named: Sequence[str]) -> Matcher:
-    items = [Item(status_id=f"UC_{place}", name=name, sort=place) for place, name in enumerate(named)]
+def finder(names: Sequence[str]) -> Matcher:
+    items = [Item(status_id=f"UC_{index}", name=name, sort=index) for index, name in enumerate(names)]
     return Matcher([(Directory(entity_id="ANY", name="Any", kind="list"), items)])
 
 
@@ -34,16 +34,16 @@ def codes(matcher: Matcher, text: str) -> list[str]:
 
 @settings(max_examples=examples(120))
 @given(names)
-def test_a_whole_name_gives_its_item_among_those_that_fit(named: list[str]) -> None:
-    matcher = finder(named)
-    for place, name in enumerate(named):
-        assert f"UC_{place}" in codes(matcher, name)
+def test_a_whole_name_gives_its_item_among_those_that_fit(names: list[str]) -> None:
+    matcher = finder(names)
+    for index, name in enumerate(names):
+        assert f"UC_{index}" in codes(matcher, name)
 
 
 @settings(max_examples=examples(120))
 @given(names, st.sampled_from(["WON", "C1:NEW", "UC_7A", "NEW_2", "CALL"]))
-def test_a_code_gives_its_item_among_those_that_fit(named: list[str], code: str) -> None:
-    items = [Item(status_id=f"X_{place}", name=name, sort=place) for place, name in enumerate(named)]
+def test_a_code_gives_its_item_among_those_that_fit(names: list[str], code: str) -> None:
+    items = [Item(status_id=f"X_{index}", name=name, sort=index) for index, name in enumerate(names)]
     items.append(Item(status_id=code, name="Anything else", sort=1000))
     matcher = Matcher([(Directory(entity_id="ANY", name="Any", kind="list"), items)])
     assert code in codes(matcher, code)
@@ -53,24 +53,24 @@ def test_a_code_gives_its_item_among_those_that_fit(named: list[str], code: str)
 @settings(max_examples=examples(200))
 @example(["call", "calls"], "calls called", "called")
 @given(names, words, words)
-def test_an_item_that_is_added_never_makes_another_one_certain(named: list[str], query: str, added: str) -> None:
-    before, after = codes(finder(named), query), codes(finder([*named, added]), query)
-    if len(after) == 1 and after != [f"UC_{len(named)}"]:
+def test_an_item_that_is_added_never_makes_another_one_certain(names: list[str], query: str, added: str) -> None:
+    before, after = codes(finder(names), query), codes(finder([*names, added]), query)
+    if len(after) == 1 and after != [f"UC_{len(names)}"]:
         assert before == after
 
 
 @settings(max_examples=examples(300))
 @given(names, words, words)
-def test_a_name_with_a_word_more_or_less_is_not_that_name(named: list[str], name: str, word: str) -> None:
+def test_a_name_with_a_word_more_or_less_is_not_that_name(names: list[str], name: str, word: str) -> None:
     matcher = finder([name])
     for text in (f"{word} {name}", f"{name} {word}"):
         if any(char.isalnum() for char in word):
             assert codes(matcher, text) == []
-    del named
+    del names
 
 
 @settings(max_examples=examples(100))
 @given(names, st.text(max_size=30), st.integers(1, 20))
-def test_nearest_are_items_each_once_and_as_many_as_asked_for_at_most(named: list[str], text: str, most: int) -> None:
-    nearest = finder(named).nearest(text, most)
+def test_nearest_are_items_each_once_and_as_many_as_asked_for_at_most(names: list[str], text: str, most: int) -> None:
+    nearest = finder(names).nearest(text, most)
     assert len(nearest) == len(set(nearest)) <= most

@@ -1,4 +1,4 @@
-"""Anything a portal may send and anything a model may pass: always an answer, never a crash, never the secret."""
+"""Any answer of a portal and any input of a model: a result, no crash, and no secret in it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from mcp.shared.exceptions import MCPError
 
 from bitrix24_directories.portal import Fault
 from bitrix24_directories.text import INVISIBLE
-from support import ADMIN_SECRET, Assistant, RunningPortal, assistant, examples
+from support import ADMIN_SECRET, Assistant, RunningPortal, connect, examples
 
 pytestmark = pytest.mark.virtual_clock
 
 
 @pytest.fixture
-async def someone(portal: RunningPortal) -> AsyncIterator[Assistant]:
-    """One assistant, who remembers nothing, for all the examples that hypothesis makes up."""
-    async with assistant(portal, cache_ttl=0) as opened:
+async def assistant(portal: RunningPortal) -> AsyncIterator[Assistant]:
+    """One assistant, without memory, for all examples of hypothesis."""
+    async with connect(portal, cache_ttl=0) as opened:
         yield opened
 
 
@@ -74,7 +74,7 @@ calls = st.sampled_from(
 @given(body=bodies, status=statuses, content_type=content_types, call=calls)
 async def test_anything_a_portal_may_send(
     portal: RunningPortal,
-    someone: Assistant,
+    assistant: Assistant,
     body: bytes,
     status: int,
     content_type: str,
@@ -83,8 +83,8 @@ async def test_anything_a_portal_may_send(
     portal.portal.faults.clear()
     portal.order(body=body, status=status, headers={"content-type": content_type})
     tool, arguments = call
-    said = await someone.call(tool, **arguments)
-    _check(said.everything, said.is_error, said.error["code"] if said.is_error else "")
+    result = await assistant.call(tool, **arguments)
+    _check(result.everything, result.is_error, result.error["code"] if result.is_error else "")
 
 
 @settings(max_examples=examples(200))
@@ -96,24 +96,24 @@ async def test_anything_a_portal_may_send(
         max_size=4,
     ),
 )
-async def test_anything_a_model_may_pass(someone: Assistant, tool: str, arguments: dict[str, Any]) -> None:
-    said = await someone.call(tool, **arguments)
-    _check(said.text, said.is_error, said.error["code"] if said.is_error else "")
+async def test_anything_a_model_may_pass(assistant: Assistant, tool: str, arguments: dict[str, Any]) -> None:
+    result = await assistant.call(tool, **arguments)
+    _check(result.text, result.is_error, result.error["code"] if result.is_error else "")
 
 
 @settings(max_examples=examples(200))
 @given(entity_id=st.one_of(secret_or_text, st.text(st.characters()), st.integers(1, 10**5).map(lambda n: "A" * n)))
-async def test_any_entity_id(someone: Assistant, entity_id: str) -> None:
-    said = await someone.call("get_directory_items", entityId=entity_id)
-    _check(said.text, said.is_error, said.error["code"] if said.is_error else "")
-    assert len(said.text) < 1500
+async def test_any_entity_id(assistant: Assistant, entity_id: str) -> None:
+    result = await assistant.call("get_directory_items", entityId=entity_id)
+    _check(result.text, result.is_error, result.error["code"] if result.is_error else "")
+    assert len(result.text) < 1500
 
 
 @settings(max_examples=examples(150))
 @given(fields=st.one_of(anything, st.dictionaries(st.sampled_from(["STAGE_ID", "SOURCE_ID", "UF_CRM_1727"]), anything)))
-async def test_any_fields_of_a_record(someone: Assistant, fields: Any) -> None:
-    said = await someone.call("check_record", entity="deal", fields=fields)
-    _check(said.everything, said.is_error, said.error["code"] if said.is_error else "")
+async def test_any_fields_of_a_record(assistant: Assistant, fields: Any) -> None:
+    result = await assistant.call("check_record", entity="deal", fields=fields)
+    _check(result.everything, result.is_error, result.error["code"] if result.is_error else "")
 
 
 IDS = [
@@ -129,22 +129,22 @@ IDS = [
 
 @pytest.mark.parametrize("entity_id", IDS)
 async def test_ids_of_the_portal_are_shown_on_their_line(portal: RunningPortal, entity_id: str) -> None:
-    """In every text: the list, what is nearest, what was found or not searched, prompts, completions' errors."""
+    """In every text: lists, nearest, matches, unsearched directories, prompts, completions."""
     rows = [{"ID": entity_id, "NAME": "Odd"}, {"ID": "SOURCE", "NAME": "Sources"}]
     json_type = {"content-type": "application/json"}
     portal.order(method="crm.status.entity.types", body=json.dumps({"result": rows}), headers=json_type)
-    async with assistant(portal, cache_ttl=0) as someone:
+    async with connect(portal, cache_ttl=0) as assistant:
         texts = [
-            (await someone.call("list_directories")).text,
-            (await someone.call("get_directory_items", entityId=f"{entity_id[:4]}X")).text,
-            (await someone.call("find_directory_items", queries=["call", "odd"])).text,
-            (await someone.call("find_directory_items", queries=["call"], entityIds=[entity_id, "NOPE"])).text,
+            (await assistant.call("list_directories")).text,
+            (await assistant.call("get_directory_items", entityId=f"{entity_id[:4]}X")).text,
+            (await assistant.call("find_directory_items", queries=["call", "odd"])).text,
+            (await assistant.call("find_directory_items", queries=["call"], entityIds=[entity_id, "NOPE"])).text,
         ]
         portal.order(method="batch", code="OVERLOAD_LIMIT")
         portal.order(method="crm.status.entity.items", code="OVERLOAD_LIMIT")
         for name in ("review_directories", "explain_pipeline"):
             with contextlib.suppress(MCPError):
-                prompt = await someone.client.get_prompt(name, {"entityId": "SOURCE"} if name[0] == "e" else None)
+                prompt = await assistant.client.get_prompt(name, {"entityId": "SOURCE"} if name[0] == "e" else None)
                 texts.append(getattr(prompt.messages[0].content, "text", ""))
     for text in texts:
         assert [line for line in text.splitlines() if INVISIBLE.search(line)] == []
@@ -160,18 +160,18 @@ async def test_ids_of_the_portal_are_shown_on_their_line(portal: RunningPortal, 
     ],
 )
 async def test_a_portal_that_means_harm(portal: RunningPortal, fault: str, code: str) -> None:
-    """As `--fault` orders it. `echo` and `drip` have tests of their own."""
+    """Faults as `--fault` orders them; `echo` and `drip` have tests of their own."""
     portal.portal.faults.order(Fault.parse(fault))
-    async with assistant(portal, timeout=10) as someone:
-        said = await someone.call("list_directories")
-    assert said.error["code"] == code
-    assert said.error.get("retryAfterSeconds", 0) <= 25
+    async with connect(portal, timeout=10) as assistant:
+        result = await assistant.call("list_directories")
+    assert result.error["code"] == code
+    assert result.error.get("retryAfterSeconds", 0) <= 25
 
 
 async def test_a_portal_that_drips_ends_with_the_timeout(portal: RunningPortal) -> None:
     portal.portal.faults.order(Fault.parse("drip"))
-    async with assistant(portal, timeout=10) as someone:
-        assert (await someone.call("list_directories")).error["code"] == "TIMEOUT"
+    async with connect(portal, timeout=10) as assistant:
+        assert (await assistant.call("list_directories")).error["code"] == "TIMEOUT"
 
 
 def _check(everything: str, is_error: bool, code: str) -> None:

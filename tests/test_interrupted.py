@@ -1,5 +1,8 @@
-"""Ctrl+C and SIGTERM while a command works: what has left is waited for and recorded as it came out, nothing more is
-sent, and whoever goes on or takes back finds all that was moved."""
+"""Ctrl+C and SIGTERM while a command works.
+
+The command waits for the requests under way, records their outcome, and sends no more. Going on and undoing find all
+that was moved.
+"""
 
 from __future__ import annotations
 
@@ -52,9 +55,9 @@ WRITING, READING, DELETING, ADDING = "crm.item.update", "crm.item.list", "crm.st
 
 
 class Held:
-    """Holds the portal's request of that number that calls `method`, in a phase, until it is released.
+    """Holds the portal's nth request that calls `method`, in a phase, until it is released.
 
-    It is `sent` and not taken up; `half made`; or `made`, and its answer is on its way. Or it is `never made`.
+    Phases: `sent` and not taken up; `half made`; `made`, with its answer under way; `never made`.
     """
 
     def __init__(self, portal: DemoPortal, method: str, phase: str, number: int = 1) -> None:
@@ -87,7 +90,7 @@ class Held:
         return self._method in text and self._left == 0
 
     def _meanwhile(self, method: str, _params: Mapping[str, Any]) -> None:
-        """Between the first and the second command of the batch."""
+        """Wait between the first and the second command of the batch."""
         if self._commands and method == self._method:
             self._commands += 1
             if self._commands == 3:
@@ -119,7 +122,7 @@ def _again(body: bytes) -> Receive:
 
 @pytest.fixture
 def people(portal: RunningPortal, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningPortal]:
-    """A portal of 90 leads of one source that the command line is set up for, with writes."""
+    """A portal of 90 leads of one source, and a command line set up for it, with writes."""
     monkeypatch.setenv("BITRIX24_WEBHOOK_URL", portal.webhook_url())
     monkeypatch.setenv("BITRIX24_ALLOW_WRITES", "true")
     monkeypatch.setenv("BITRIX24_WARM_UP", "false")
@@ -145,7 +148,7 @@ def moved(portal: RunningPortal) -> set[int]:
     return {lead["id"] for lead in portal.portal.store.records.of(LEAD) if lead["sourceId"] == "WEB"}
 
 
-# The program, but a planId holds for all its processes.
+# The program, with plan ids that hold for all its processes.
 _PROGRAM = """
 import sys
 from functools import partial
@@ -160,7 +163,7 @@ sys.exit(main())
 
 
 def written(portal: RunningPortal) -> int:
-    """Requests that have written records."""
+    """Number of requests that have written records."""
     return sum(WRITING in str(params) for _, params in portal.portal.calls)
 
 
@@ -176,8 +179,8 @@ def running(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[st
             process.kill()
 
 
-def interrupted(held: Held, number: signal.Signals, *arguments: str, twice: bool = False) -> str:
-    """Run a command until the portal holds it, send the signal, and give what it says before it ends."""
+def run_interrupted(held: Held, number: signal.Signals, *arguments: str, twice: bool = False) -> str:
+    """Run a command until the portal holds it, and send the signal; returns the output."""
     with running(*arguments) as process:
         assert process.stderr is not None
         try:
@@ -196,7 +199,7 @@ def interrupted(held: Held, number: signal.Signals, *arguments: str, twice: bool
 
 
 def outcomes() -> list[str]:
-    """The outcome of each line of the log; each intent has one."""
+    """Outcomes of the log's intents; asserts that each intent has one."""
     lines = [json.loads(line) for line in Path("log").read_text(encoding="utf-8").splitlines()]
     ended = {line["id"]: line["outcome"] for line in lines if line["event"] == "outcome"}
     assert ended.keys() == {line["id"] for line in lines if line["event"] == "intent"}
@@ -206,15 +209,15 @@ def outcomes() -> list[str]:
 def test_the_log_is_written_though_stderr_is_in_the_middle_of_something(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A handler of signals that writes to a stream which was writing gets a RuntimeError."""
+    """A signal handler that writes to a stream in the middle of a write gets a RuntimeError."""
     audit = Audit(str(tmp_path / "log"))
     audit.intend_all([{"entityId": "SOURCE", "statusId": code} for code in ("A", "B")])
     monkeypatch.setattr(audit_module.logger, "info", raises)
     with pytest.raises(RuntimeError, match="reentrant"):
         audit.cut_off()
-    said = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
-    assert [line["event"] for line in said] == ["intent", "intent", "outcome", "outcome"]
-    assert all(line["outcome"].startswith("unknown: ") for line in said[2:])
+    records = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [line["event"] for line in records] == ["intent", "intent", "outcome", "outcome"]
+    assert all(line["outcome"].startswith("unknown: ") for line in records[2:])
 
 
 def raises(*_: object) -> None:
@@ -222,13 +225,13 @@ def raises(*_: object) -> None:
 
 
 def in_log() -> set[int]:
-    """The records that `undo` would look at."""
+    """Ids of the records that `undo` would look at."""
     with Path("log").open(encoding="utf-8") as lines:
         return {where.record_id for merge in read_log(lines).merges for where in merge.moves}
 
 
-def goes_on_and_back(portal: RunningPortal, before: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """Merging goes on to its end, and `undo` gives back exactly what was moved."""
+def assert_merge_and_undo(portal: RunningPortal, before: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Merge to the end, and check that `undo` restores exactly the moved records."""
     assert main(MERGE) == 0, capsys.readouterr()
     assert moved(portal) == set(range(1, 91))
     assert main(UNDO) == 0, capsys.readouterr()
@@ -252,32 +255,32 @@ Output = pytest.CaptureFixture[str]
 )
 def test_what_has_left_is_waited_for(people: RunningPortal, capsys: Output, phase: str, number: signal.Signals) -> None:
     before = snapshot(people)
-    said = interrupted(Held(people.portal, WRITING, phase, 2), number, *MERGE)
+    output = run_interrupted(Held(people.portal, WRITING, phase, 2), number, *MERGE)
     assert {*outcomes()} == {"moved"}
     assert moved(people) == in_log()
     assert 12 < len(moved(people)) < 90
-    assert f"Interrupted. Changes made by then: {len(moved(people))}." in said
-    assert "To go on, run the same command again." in said
-    assert "`bitrix24-directories-mcp undo log`" in said
+    assert f"Interrupted. Changes made by then: {len(moved(people))}." in output
+    assert "To go on, run the same command again." in output
+    assert "`bitrix24-directories-mcp undo log`" in output
     assert main(UNDO) == 0, capsys.readouterr()
     assert snapshot(people) == before
-    goes_on_and_back(people, before, capsys)
+    assert_merge_and_undo(people, before, capsys)
 
 
-@pytest.mark.parametrize("phase", ["never made", *(pytest.param(one, marks=slow) for one in ("half made", "made"))])
+@pytest.mark.parametrize("phase", ["never made", *(pytest.param(phase, marks=slow) for phase in ("half made", "made"))])
 def test_a_second_time_ends_it_at_once_and_tells_what_is_unknown(
     people: RunningPortal, capsys: Output, phase: str
 ) -> None:
     before = snapshot(people)
-    said = interrupted(Held(people.portal, WRITING, phase, 2), signal.SIGINT, *MERGE, twice=True)
-    assert "Ended at once: of what was sent and not answered it is unknown what became of it." in said
-    assert {one.partition(":")[0] for one in outcomes()} == {"moved", "unknown"}
-    goes_on_and_back(people, before, capsys)
+    output = run_interrupted(Held(people.portal, WRITING, phase, 2), signal.SIGINT, *MERGE, twice=True)
+    assert "Ended at once: of what was sent and not answered it is unknown what became of it." in output
+    assert {outcome.partition(":")[0] for outcome in outcomes()} == {"moved", "unknown"}
+    assert_merge_and_undo(people, before, capsys)
 
 
 @slow
 def test_no_longer_than_the_timeout(people: RunningPortal, capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A portal that never answers, and what it has been sent then is unknown."""
+    """A portal that never answers; the outcome of requests under way is unknown."""
     before = snapshot(people)
     monkeypatch.setenv("BITRIX24_TIMEOUT", "3")
     held = Held(people.portal, WRITING, "never made", 2)
@@ -286,9 +289,9 @@ def test_no_longer_than_the_timeout(people: RunningPortal, capsys: Output, monke
         process.send_signal(signal.SIGINT)
         assert process.wait(15) == 130
         held.released.set()
-    assert {one.partition(":")[0] for one in outcomes()} == {"moved", "unknown"}
+    assert {outcome.partition(":")[0] for outcome in outcomes()} == {"moved", "unknown"}
     monkeypatch.delenv("BITRIX24_TIMEOUT")
-    goes_on_and_back(people, before, capsys)
+    assert_merge_and_undo(people, before, capsys)
 
 
 @slow
@@ -312,7 +315,7 @@ def test_reading_is_not_waited_for(people: RunningPortal, number: signal.Signals
 @pytest.mark.parametrize("phase", ["sent", "made"])
 def test_a_deletion_is_waited_for(people: RunningPortal, capsys: Output, phase: str, number: signal.Signals) -> None:
     before = snapshot(people)
-    interrupted(Held(people.portal, DELETING, phase), number, *MERGE)
+    run_interrupted(Held(people.portal, DELETING, phase), number, *MERGE)
     assert {*outcomes()} == {"moved", "done"}
     assert main(UNDO) == 0, capsys.readouterr()
     assert snapshot(people) == before
@@ -322,7 +325,7 @@ def test_a_deletion_is_waited_for(people: RunningPortal, capsys: Output, phase: 
 @pytest.mark.parametrize("phase", ["sent", "made"])
 def test_a_deletion_that_is_not_waited_for_is_unknown(people: RunningPortal, capsys: Output, phase: str) -> None:
     before = snapshot(people)
-    interrupted(Held(people.portal, DELETING, phase), signal.SIGINT, *MERGE, twice=True)
+    run_interrupted(Held(people.portal, DELETING, phase), signal.SIGINT, *MERGE, twice=True)
     assert outcomes()[-1].startswith("unknown")
     assert main(UNDO) == 0, capsys.readouterr()
     assert snapshot(people) == before
@@ -343,12 +346,12 @@ def test_undo_is_interrupted_and_goes_on(
     before = snapshot(people)
     assert main(MERGE) == 0, capsys.readouterr()
     before_that = written(people)
-    said = interrupted(Held(people.portal, WRITING, phase, 2), number, *UNDO, twice=twice)
+    output = run_interrupted(Held(people.portal, WRITING, phase, 2), number, *UNDO, twice=twice)
     assert 0 < len(moved(people)) < 90
     assert written(people) - before_that <= 2
     if not twice:
         assert moved(people) == in_log()
-        assert "To go on, run the same command again." in said
+        assert "To go on, run the same command again." in output
     assert main(UNDO) == 0, capsys.readouterr()
     assert snapshot(people) == before
 
@@ -364,20 +367,20 @@ CALLS = {
 }
 
 
-def call(what: str, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> list[str]:
-    """The arguments of a call that is carried out: with its planId, where it needs one."""
-    _, _, arguments = CALLS[what]
+def call(command: str, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> list[str]:
+    """Arguments of a call that is carried out, with its planId if it needs one."""
+    _, _, arguments = CALLS[command]
     state = Inside()
     state.secrets = (b"one for all",)
     monkeypatch.setattr(session, "session_of", partial(session.session_of, state=state))
-    if what != "add":
+    if command != "add":
         assert main(["call", *arguments, "--json"]) == 0
         arguments = [*arguments, f"planId={json.loads(capsys.readouterr().out)['planId']}"]
     return ["call", *arguments]
 
 
 @pytest.mark.parametrize(
-    ("what", "phase", "number"),
+    ("command", "phase", "number"),
     [
         ("add", "sent", signal.SIGINT),
         pytest.param("add", "made", signal.SIGTERM, marks=slow),
@@ -392,21 +395,21 @@ def test_a_call_that_changes(
     people: RunningPortal,
     monkeypatch: pytest.MonkeyPatch,
     capsys: Output,
-    what: str,
+    command: str,
     phase: str,
     number: signal.Signals,
 ) -> None:
     monkeypatch.setenv("BITRIX24_AUDIT_LOG", "log")
-    before, (method, nth, _) = snapshot(people), CALLS[what]
-    said = interrupted(Held(people.portal, method, phase, nth), number, *call(what, monkeypatch, capsys))
-    made = [one for one in outcomes() if one in ("moved", "done")]
-    assert f"Interrupted. Changes made by then: {len(made)}." in said
-    match what:
+    before, (method, nth, _) = snapshot(people), CALLS[command]
+    output = run_interrupted(Held(people.portal, method, phase, nth), number, *call(command, monkeypatch, capsys))
+    made = [outcome for outcome in outcomes() if outcome in ("moved", "done")]
+    assert f"Interrupted. Changes made by then: {len(made)}." in output
+    match command:
         case "add":
             assert outcomes() == ["done"]
             assert "PODCAST" in [item.status_id for item in people.portal.store.of("SOURCE")]
         case "apply":
-            assert {one.partition(":")[0] for one in outcomes()} == {"done", "not done"}
+            assert {outcome.partition(":")[0] for outcome in outcomes()} == {"done", "not done"}
             assert 0 < sum(item.status_id[0] == "N" for item in people.portal.store.of("HONORIFIC")) < 70
         case "merge":
             assert {*outcomes()} == {"moved"}
@@ -417,16 +420,16 @@ def test_a_call_that_changes(
 
 
 @slow
-@pytest.mark.parametrize("what", CALLS)
+@pytest.mark.parametrize("command", CALLS)
 def test_a_call_that_is_ended_at_once(
-    people: RunningPortal, monkeypatch: pytest.MonkeyPatch, capsys: Output, what: str
+    people: RunningPortal, monkeypatch: pytest.MonkeyPatch, capsys: Output, command: str
 ) -> None:
     monkeypatch.setenv("BITRIX24_AUDIT_LOG", "log")
-    before, (method, nth, _) = snapshot(people), CALLS[what]
+    before, (method, nth, _) = snapshot(people), CALLS[command]
     held = Held(people.portal, method, "made", nth)
-    interrupted(held, signal.SIGINT, *call(what, monkeypatch, capsys), twice=True)
-    assert "unknown" in {one.partition(":")[0] for one in outcomes()} <= {"unknown", "moved"}
-    if what == "merge":
+    run_interrupted(held, signal.SIGINT, *call(command, monkeypatch, capsys), twice=True)
+    assert "unknown" in {outcome.partition(":")[0] for outcome in outcomes()} <= {"unknown", "moved"}
+    if command == "merge":
         assert main(UNDO) == 0, capsys.readouterr()
         assert snapshot(people) == before
 
@@ -448,7 +451,7 @@ def test_a_call_that_reads(people: RunningPortal, number: signal.Signals) -> Non
 
 @dataclass(frozen=True)
 class Library:
-    """What a program has that uses this as a library."""
+    """Parts of this package that a program uses as a library."""
 
     changes: Changes
     merges: Merges
@@ -473,7 +476,7 @@ def logged() -> LoggedMerge:
 @pytest.mark.virtual_clock
 @pytest.mark.parametrize("native", [False, True])
 async def test_cancelled_by_anyio_and_past_it(portal_in_process: PortalInProcess, *, native: bool) -> None:
-    """As a program does that uses this as a library, and as asyncio itself does when it ends."""
+    """Cancellation by a program that uses this as a library, and by asyncio itself at its end."""
     portal = portal_in_process
     leads(portal)
     async with library(portal) as ours:
@@ -515,8 +518,8 @@ async def test_a_change_cut_off_past_the_shield_is_unknown(portal_in_process: Po
 
 
 @contextlib.contextmanager
-def tokens_held(portal: RunningPortal) -> Iterator[tuple[threading.Event, threading.Event]]:
-    """Holds the answer that has the tokens; gives what tells that it is under way, and what lets it go."""
+def hold_tokens(portal: RunningPortal) -> Iterator[tuple[threading.Event, threading.Event]]:
+    """Hold the answer with the tokens; yields the events of its arrival and of its release."""
     came, released, app = threading.Event(), threading.Event(), portal.portal.app
 
     async def held(scope: Scope, receive: Receive, send: Send) -> None:
@@ -545,7 +548,7 @@ def test_a_login_waits_for_the_tokens(
     portal: RunningPortal, tmp_path: Path, number: signal.Signals, *, twice: bool
 ) -> None:
     file = application(portal).file
-    with tokens_held(portal) as (came, released), login(portal, tmp_path) as (process, address):
+    with hold_tokens(portal) as (came, released), login(portal, tmp_path) as (process, address):
         code = httpx.URL(httpx.get(address).headers["location"]).params["code"]
         assert process.stdin is not None
         assert process.stderr is not None
@@ -561,12 +564,12 @@ def test_a_login_waits_for_the_tokens(
         out, err = process.communicate(timeout=20)
     assert process.returncode == CODES[number]
     assert "Traceback" not in err
-    kept = file.read()
+    contents = file.read()
     if twice:
-        assert kept is None
+        assert contents is None
     else:
-        assert kept is not None
-        assert kept.access_token == portal.portal.oauth.newest_access_token
+        assert contents is not None
+        assert contents.access_token == portal.portal.oauth.newest_access_token
         assert str(file.path) in out
 
 
@@ -585,28 +588,28 @@ def test_a_login_that_waits_for_a_person(portal: RunningPortal, tmp_path: Path, 
 @slow
 def test_a_person_who_is_asked_may_leave(people: RunningPortal, number: signal.Signals) -> None:
     before = snapshot(people)
-    with in_a_terminal(*MERGE[:-1]) as (process, screen):
-        assert "Carry it out?" in until("Carry it out? [y/N] ", screen)
+    with run_in_terminal(*MERGE[:-1]) as (process, screen):
+        assert "Carry it out?" in read_until("Carry it out? [y/N] ", screen)
         while Path(f"/proc/{process.pid}/stat").read_text().split(") ")[1][0] != "S":
-            """Until it reads: a signal right before that is heard when the next one comes, or a line."""
+            """Wait until it reads: a signal right before that takes effect at the next signal or line."""
         process.send_signal(number)
         assert process.wait(20) == CODES[number]
-        assert "Interrupted: nothing was changed." in until(None, screen)
+        assert "Interrupted: nothing was changed." in read_until(None, screen)
     assert snapshot(people) == before
 
 
 def test_the_bar_names_what_is_done(people: RunningPortal) -> None:
-    with in_a_terminal(*MERGE) as (process, screen):
-        said = until(None, screen)
+    with run_in_terminal(*MERGE) as (process, screen):
+        output = read_until(None, screen)
         assert process.wait(20) == 0
-    places = [said.index(phase) for phase in ("Reading", "Moving", "Deleting")]
+    places = [output.index(phase) for phase in ("Reading", "Moving", "Deleting")]
     assert places == sorted(places)
     assert len(people.portal.store.of("SOURCE")) > 0
 
 
 @contextlib.contextmanager
-def in_a_terminal(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """A command whose input and output are a terminal; gives it, and the terminal's other side."""
+def run_in_terminal(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """Run a command in a terminal of its own; yields it and the terminal's other side."""
     screen, terminal = os.openpty()
     command = [sys.executable, "-m", "bitrix24_directories", *arguments]
     streams = dict.fromkeys(("stdin", "stdout", "stderr"), terminal)
@@ -619,10 +622,10 @@ def in_a_terminal(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], in
             os.close(screen)
 
 
-def until(text: str | None, screen: int) -> str:
-    """What comes up to a text, or to the end."""
-    said = ""
-    with contextlib.suppress(OSError):  # as the end of a terminal is told
-        while (text is None or text not in said) and (read := os.read(screen, 4096)):
-            said += read.decode(errors="replace")
-    return said
+def read_until(text: str | None, screen: int) -> str:
+    """Output up to a text, or to the end."""
+    output = ""
+    with contextlib.suppress(OSError):  # the error at a terminal's end
+        while (text is None or text not in output) and (read := os.read(screen, 4096)):
+            output += read.decode(errors="replace")
+    return output

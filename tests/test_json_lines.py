@@ -1,4 +1,7 @@
-"""Lines between a client and the SDK: each that is no message is answered once, and no line is split on its way out."""
+"""Lines between a client and the SDK.
+
+Each invalid message is answered once, and no line is split on its way out.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +91,7 @@ LINES = st.one_of(
 
 
 class Written:
-    """A file in memory that takes a character at a time, and lets others run in between."""
+    """A file in memory that takes one character at a time, and lets other tasks run in between."""
 
     def __init__(self) -> None:
         self.text = ""
@@ -101,8 +104,8 @@ class Written:
     async def flush(self) -> None: ...
 
 
-async def exchanged(lines: Sequence[bytes]) -> tuple[list[str], list[dict[str, Any]]]:
-    """The lines that are passed on to the SDK, and the errors that answer the others."""
+async def exchange(lines: Sequence[bytes]) -> tuple[list[str], list[dict[str, Any]]]:
+    """Lines that are passed on to the SDK, and errors that answer the others."""
 
     async def sent() -> AsyncIterator[str]:
         for line in lines:
@@ -125,7 +128,7 @@ async def test_lines_that_are_written_at_once_leave_whole() -> None:
 
 @pytest.mark.parametrize(("line", "code", "request_id"), NOT_MESSAGES)
 async def test_what_is_no_message_is_answered(line: bytes, code: int, request_id: str | int | None) -> None:
-    passed, (answer,) = await exchanged([line])
+    passed, (answer,) = await exchange([line])
     assert not passed
     assert (answer["jsonrpc"], answer["id"], answer["error"]["code"]) == ("2.0", request_id, code)
     assert answer["error"]["message"].isprintable()
@@ -134,7 +137,7 @@ async def test_what_is_no_message_is_answered(line: bytes, code: int, request_id
 
 @pytest.mark.parametrize("line", UNANSWERED)
 async def test_what_needs_no_answer_gets_none(line: bytes) -> None:
-    passed, answers = await exchanged([line])
+    passed, answers = await exchange([line])
     assert not answers
     assert len(passed) == bool(line.strip())
 
@@ -142,14 +145,17 @@ async def test_what_needs_no_answer_gets_none(line: bytes) -> None:
 @settings(max_examples=examples(300))
 @given(st.lists(LINES, max_size=4))
 def test_any_line_is_passed_on_or_answered_and_the_next_one_is_passed_on(lines: list[bytes]) -> None:
-    passed, answers = anyio.run(exchanged, [*lines, PING])
+    passed, answers = anyio.run(exchange, [*lines, PING])
     assert passed[-1].encode() == PING + b"\n"
     assert len(passed) + len(answers) == 1 + sum(bool(line.strip(b" \t\r")) for line in lines)
     assert {answer["error"]["code"] for answer in answers} <= {PARSE_ERROR, INVALID_REQUEST}
 
 
 def is_answered(line: bytes) -> bool:
-    """Whether MCP has a line answered: all but blank ones, valid notifications and valid responses."""
+    """True if MCP requires an answer to a line.
+
+    These are all lines but blank ones, valid notifications and valid responses.
+    """
     try:
         message = jsonrpc_message_adapter.validate_json(line, by_name=False)
     except ValueError:

@@ -1,4 +1,7 @@
-"""What people and models call kinds of records: in `entity` of check_record, and before the dot of a field."""
+"""Names of kinds of records as people and models use them.
+
+They appear in `entity` of check_record, and before the dot of a field.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any
 import pytest
 
 from bitrix24_directories.directories.fields.fields import KIND_NAMES, TYPE_NAMES, folded
-from support import RunningPortal, Said, ask
+from support import RunningPortal, ToolAnswer, ask
 
 KINDS = {
     1: "lead Leads лид лиды лід ліди prospecto prospectos prospect prospects potencjalny_klient müşteri_adayı",
@@ -53,18 +56,18 @@ NUMBERED = (
 )
 
 
-def rename(portal: RunningPortal, title: str, *others: str) -> None:
-    """Call the demo portal's smart process otherwise, and add some more, numbered from 178."""
+def rename(portal: RunningPortal, title: str, *aliases: str) -> None:
+    """Rename the demo portal's smart process, and add some more, numbered from 178."""
     records = portal.portal.store.records
     kind = records.types[177]
     added = {
         number: replace(kind, id=number, name=other, symbol=f"DYNAMIC_{number}")
-        for number, other in enumerate(others, 178)
+        for number, other in enumerate(aliases, 178)
     }
     records.types = records.types | {177: replace(kind, name=title)} | added
 
 
-async def kind(portal: RunningPortal, entity: Any) -> Said:
+async def kind(portal: RunningPortal, entity: Any) -> ToolAnswer:
     return await ask(portal, "check_record", entity=entity, fields={"title": "x"})
 
 
@@ -82,9 +85,9 @@ async def test_names_of_kinds(portal: RunningPortal, entity: str, number: int) -
     "entity", ["deal (177)", "Equipment rental (2)", "SPA 999", "Equipment rental (999)", "type 5"]
 )
 async def test_a_number_that_is_no_kinds_or_anothers(portal: RunningPortal, entity: str) -> None:
-    said = await kind(portal, entity)
-    assert said.error["code"] == "UNKNOWN_RECORD_TYPE"
-    assert said.text.startswith(f'This portal has no kind of records "{entity}" (UNKNOWN_RECORD_TYPE).\n')
+    result = await kind(portal, entity)
+    assert result.error["code"] == "UNKNOWN_RECORD_TYPE"
+    assert result.text.startswith(f'This portal has no kind of records "{entity}" (UNKNOWN_RECORD_TYPE).\n')
 
 
 @pytest.mark.parametrize(
@@ -115,11 +118,11 @@ async def test_titles_of_the_portal_come_first(
     portal: RunningPortal, title: str, entity: str, numbers: list[int]
 ) -> None:
     rename(portal, title)
-    said = await kind(portal, entity)
+    result = await kind(portal, entity)
     if len(numbers) == 1:
-        assert said.structured["entityTypeId"] == numbers[0]
+        assert result.structured["entityTypeId"] == numbers[0]
     else:
-        assert said.text.splitlines()[:2] == [
+        assert result.text.splitlines()[:2] == [
             f'Several kinds of records are called "{entity}": deal (2), {title} (177) (UNKNOWN_RECORD_TYPE).',
             "Next: Ask the user which of them is meant, unless you know, and call again with its number.",
         ]
@@ -150,18 +153,18 @@ async def test_titles_that_differ_in_their_letters_alone(portal: RunningPortal) 
     ],
 )
 async def test_the_nearest_come_first(portal: RunningPortal, entity: str, first: str) -> None:
-    said = await kind(portal, entity)
-    assert said.text.startswith(f'This portal has no kind of records "{entity}" (UNKNOWN_RECORD_TYPE).\n')
-    assert f"\nNext: Use one of these, by name or number: {first}" in said.text
-    for each in ("deal (2)", "lead (1)", "Equipment rental (177)"):
-        assert said.text.count(each) == 1
+    result = await kind(portal, entity)
+    assert result.text.startswith(f'This portal has no kind of records "{entity}" (UNKNOWN_RECORD_TYPE).\n')
+    assert f"\nNext: Use one of these, by name or number: {first}" in result.text
+    for label in ("deal (2)", "lead (1)", "Equipment rental (177)"):
+        assert result.text.count(label) == 1
 
 
 async def test_of_many_smart_processes_the_nearest_are_named(portal: RunningPortal) -> None:
     rename(portal, "Equipment rental", *(f"Process of department {number}" for number in range(40)), "Warehouse")
-    said = await kind(portal, "warehouses")
-    assert "by name or number: Warehouse (218), " in said.text
-    assert ", and 29 more." in said.text
+    result = await kind(portal, "warehouses")
+    assert "by name or number: Warehouse (218), " in result.text
+    assert ", and 29 more." in result.text
 
 
 @pytest.mark.parametrize(
@@ -184,12 +187,12 @@ async def test_before_the_dot_of_a_field(portal: RunningPortal, field: str, dire
 
 async def test_a_title_before_the_dot_comes_first(portal: RunningPortal) -> None:
     rename(portal, "Opportunity")
-    said = await ask(portal, "get_directory_items", entityId="Opportunity.stageId")
-    assert "DYNAMIC_177_STAGE_7" in said.text
-    assert "DEAL_STAGE" not in said.text
-    said = await ask(portal, "get_directory_items", entityId="opportunity.stageId")
-    assert "DYNAMIC_177_STAGE_7" in said.text
-    assert "DEAL_STAGE_1" in said.text
+    result = await ask(portal, "get_directory_items", entityId="Opportunity.stageId")
+    assert "DYNAMIC_177_STAGE_7" in result.text
+    assert "DEAL_STAGE" not in result.text
+    result = await ask(portal, "get_directory_items", entityId="opportunity.stageId")
+    assert "DYNAMIC_177_STAGE_7" in result.text
+    assert "DEAL_STAGE_1" in result.text
 
 
 async def test_kinds_where_the_portal_does_not_tell_them(portal: RunningPortal) -> None:

@@ -1,4 +1,4 @@
-"""What a person reads in the terminal, in Russian too; what an assistant reads stays English."""
+"""Language of texts: Russian too for a person in the terminal, English for an assistant."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ def skeleton(text: str) -> str:
 
 
 def texts(node: ast.AST) -> Iterator[str]:
-    """The texts in a piece of source, with {} for what varies."""
-    for found in ast.walk(node):
-        if isinstance(found, ast.JoinedStr):
-            parts = (part.value if isinstance(part, ast.Constant) else "{}" for part in found.values)
+    """Texts in a piece of source, with {} for its variables."""
+    for child in ast.walk(node):
+        if isinstance(child, ast.JoinedStr):
+            parts = (part.value if isinstance(part, ast.Constant) else "{}" for part in child.values)
             yield "".join(map(str, parts))
-        elif isinstance(found, ast.Constant) and isinstance(found.value, str):
-            yield found.value
+        elif isinstance(child, ast.Constant) and isinstance(child.value, str):
+            yield child.value
 
 
-def said_in(path: Path) -> Iterator[str]:
-    """What a file gives to `say`."""
+def said_texts(path: Path) -> Iterator[str]:
+    """Texts that a file passes to `say`."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "say" and node.args:
             argument = node.args[0]
@@ -53,18 +53,18 @@ def said_in(path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "cli").glob("*.py")), ids=lambda path: path.name)
 def test_all_that_is_said_is_said_in_russian(path: Path) -> None:
-    known = {skeleton(english) for english in RUSSIAN}
-    assert {text for text in said_in(path) if text not in known} == set()
+    skeletons = {skeleton(english) for english in RUSSIAN}
+    assert {text for text in said_texts(path) if text not in skeletons} == set()
 
 
 @pytest.mark.usefixtures("russian")
 def test_every_error_is_said_in_russian() -> None:
     for kind, entry in CATALOGUE.items():
-        shown = to_a_person(failure(kind))
-        happened, todo = shown.split("\n→ ")
+        text = to_a_person(failure(kind))
+        happened, todo = text.split("\n→ ")
         assert CYRILLIC.search(happened), kind
         assert CYRILLIC.search(todo), kind
-        assert entry.happened not in shown
+        assert entry.happened not in text
         of_a_team = to_a_person(failure(kind).for_a_team()).split("\n→ ")[1]
         assert CYRILLIC.search(of_a_team), kind
 
@@ -78,20 +78,20 @@ def test_nothing_is_in_the_file_that_nobody_says() -> None:
 
     def used(english: str) -> bool:
         pieces = [piece for part in re.split(r"\{\w*\}", english) if (piece := part.strip(" :.,"))]
-        lowered = [pieces[0][:1].lower() + pieces[0][1:], *pieces[1:]]  # what to do begins with a small letter there
+        lowered = [pieces[0][:1].lower() + pieces[0][1:], *pieces[1:]]  # some begin with a small letter
         return all(piece in every for piece in pieces) or all(piece in every for piece in lowered)
 
     assert [english for english in RUSSIAN if not used(english)] == []
 
 
-@pytest.mark.parametrize(("english", "said"), RUSSIAN.items())
-def test_both_have_the_same_parts_and_marks(english: str, said: str) -> None:
-    assert sorted(re.findall(r"\{\w*\}", english)) == sorted(re.findall(r"\{\w*\}", said))
+@pytest.mark.parametrize(("english", "russian"), RUSSIAN.items())
+def test_both_have_the_same_parts_and_marks(english: str, russian: str) -> None:
+    assert sorted(re.findall(r"\{\w*\}", english)) == sorted(re.findall(r"\{\w*\}", russian))
     marks = re.compile(r"`[^`]+`|BITRIX24_\w+|SSL_CERT_\w+|--[\w-]+|https?:")
-    kept = sorted(marks.findall(said)) == sorted(marks.findall(english))
-    assert kept or "BITRIX24_PLAN=" in said or re.search("[Cc]all (list_directories|check_record)", english)
-    assert CYRILLIC.search(said) or said == english
-    assert said.strip() == said
+    same_marks = sorted(marks.findall(russian)) == sorted(marks.findall(english))
+    assert same_marks or "BITRIX24_PLAN=" in russian or re.search("[Cc]all (list_directories|check_record)", english)
+    assert CYRILLIC.search(russian) or russian == english
+    assert russian.strip() == russian
 
 
 @pytest.mark.parametrize(

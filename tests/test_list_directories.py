@@ -1,4 +1,4 @@
-"""list_directories through the front door."""
+"""list_directories through MCP."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from support import SOURCE_FIELDS, RunningPortal, ask
 
 
 def row(said_directories: list[dict[str, Any]], entity_id: str) -> dict[str, Any]:
-    return next(found for found in said_directories if found["entityId"] == entity_id)
+    return next(directory for directory in said_directories if directory["entityId"] == entity_id)
 
 
 async def test_all_directories(portal: RunningPortal) -> None:
-    said = await ask(portal, "list_directories")
+    result = await ask(portal, "list_directories")
 
     assert portal.portal.calls == [("crm.status.entity.types", {})]
-    found = said.structured["directories"]
-    assert said.structured["total"] == len(found) == 19
-    assert row(found, "DEAL_STAGE_1") == {
+    directories = result.structured["directories"]
+    assert result.structured["total"] == len(directories) == 19
+    assert row(directories, "DEAL_STAGE_1") == {
         "entityId": "DEAL_STAGE_1",
         "name": "Deal stages (Wholesale)",
         "kind": "stages",
@@ -31,13 +31,13 @@ async def test_all_directories(portal: RunningPortal) -> None:
         "success": "C1:WON",
         "failure": "C1:LOSE",
     }
-    assert row(found, "SOURCE") == {
+    assert row(directories, "SOURCE") == {
         "entityId": "SOURCE",
         "name": "Sources",
         "kind": "list",
         "usedIn": SOURCE_FIELDS,
     }
-    lines = said.text.splitlines()
+    lines = result.text.splitlines()
     assert lines[0] == "19 directories (entityId: title - kind, fields that take its codes)"
     assert (
         "DEAL_STAGE_1: Deal stages (Wholesale) - stages for deal.STAGE_ID, pipeline 1 Wholesale, "
@@ -47,10 +47,10 @@ async def test_all_directories(portal: RunningPortal) -> None:
 
 
 async def test_order_is_ours(portal: RunningPortal) -> None:
-    """The portal's order means nothing; stages come first, pipelines in the order of their numbers."""
-    ids = [found["entityId"] for found in (await ask(portal, "list_directories")).structured["directories"]]
+    """The portal's order is arbitrary; stages come first, pipelines by their numbers."""
+    ids = [directory["entityId"] for directory in (await ask(portal, "list_directories")).structured["directories"]]
     assert ids[:5] == ["DEAL_STAGE", "DEAL_STAGE_1", "DEAL_STAGE_2", "DYNAMIC_177_STAGE_7", "DYNAMIC_177_STAGE_8"]
-    assert ids[-2:] == ["SOURCE", "SMART_DOCUMENT_STAGE_5"]  # whose stages are switched off
+    assert ids[-2:] == ["SOURCE", "SMART_DOCUMENT_STAGE_5"]  # its stages are switched off
 
 
 @pytest.mark.parametrize(
@@ -78,9 +78,9 @@ async def test_order_is_ours(portal: RunningPortal) -> None:
 )
 async def test_which_fields_take_the_codes(portal: RunningPortal, entity_id: str, used_in: list[str] | None) -> None:
     portal.order(**answering([{"ID": entity_id, "NAME": "Any"}]))
-    (found,) = (await ask(portal, "list_directories")).structured["directories"]
-    assert found.get("usedIn") == used_in
-    assert (found["kind"] == "stages") == (entity_id in ("STATUS", "QUOTE_STATUS") or "STAGE" in entity_id)
+    (directory,) = (await ask(portal, "list_directories")).structured["directories"]
+    assert directory.get("usedIn") == used_in
+    assert (directory["kind"] == "stages") == (entity_id in ("STATUS", "QUOTE_STATUS") or "STAGE" in entity_id)
 
 
 async def test_only_id_and_name_are_needed_and_prefixes_are_made_sure_of(portal: RunningPortal) -> None:
@@ -99,8 +99,8 @@ async def test_only_id_and_name_are_needed_and_prefixes_are_made_sure_of(portal:
             ]
         )
     )
-    found = (await ask(portal, "list_directories")).structured["directories"]
-    assert row(found, "DEAL_STAGE_4") | {"name": ""} == {
+    directories = (await ask(portal, "list_directories")).structured["directories"]
+    assert row(directories, "DEAL_STAGE_4") | {"name": ""} == {
         "entityId": "DEAL_STAGE_4",
         "name": "",
         "kind": "stages",
@@ -109,7 +109,7 @@ async def test_only_id_and_name_are_needed_and_prefixes_are_made_sure_of(portal:
         "start": "C4:NEW",
         "success": "C4:WON",
     }
-    assert row(found, "DYNAMIC_9_STAGE_1") == {
+    assert row(directories, "DYNAMIC_9_STAGE_1") == {
         "entityId": "DYNAMIC_9_STAGE_1",
         "name": "",
         "kind": "stages",
@@ -127,21 +127,21 @@ async def test_only_id_and_name_are_needed_and_prefixes_are_made_sure_of(portal:
     ],
 )
 async def test_query_narrows_by_id_or_name(portal: RunningPortal, query: str, ids: list[str]) -> None:
-    said = await ask(portal, "list_directories", query=query)
-    assert [found["entityId"] for found in said.structured["directories"]] == ids
-    assert said.text.startswith(f"{len(ids)} of 19 directories (")
+    result = await ask(portal, "list_directories", query=query)
+    assert [directory["entityId"] for directory in result.structured["directories"]] == ids
+    assert result.text.startswith(f"{len(ids)} of 19 directories (")
 
 
 async def test_query_in_russian(russian_portal: RunningPortal) -> None:
-    said = await ask(russian_portal, "list_directories", query="ИСТОЧНИКИ")
-    assert [found["entityId"] for found in said.structured["directories"]] == ["SOURCE"]
+    result = await ask(russian_portal, "list_directories", query="ИСТОЧНИКИ")
+    assert [directory["entityId"] for directory in result.structured["directories"]] == ["SOURCE"]
 
 
 async def test_query_that_fits_nothing(portal: RunningPortal) -> None:
-    said = await ask(portal, "list_directories", query="unicorns")
-    assert not said.is_error
-    assert said.structured == {"directories": [], "total": 19}
-    assert said.text == "None of the portal's 19 directories fits. Call list_directories without query to see all."
+    result = await ask(portal, "list_directories", query="unicorns")
+    assert not result.is_error
+    assert result.structured == {"directories": [], "total": 19}
+    assert result.text == "None of the portal's 19 directories fits. Call list_directories without query to see all."
 
 
 def answering(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Who may hear of changes over HTTP, of what, how much, and when it ends."""
+"""News of changes over HTTP: recipients, contents, bounds, and the end of a stream."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mcp.shared.exceptions import MCPError
 
 from bitrix24_directories.mcp_server import listening
 from support import STRANGER_SECRET, RunningPortal
-from team_support import TeamServer, called
+from team_support import TeamServer, call_tool
 
 ALL = "bitrix24://directories"
 SOURCE = f"{ALL}/SOURCE"
@@ -22,12 +22,12 @@ def team(portal: RunningPortal, tmp_path: Path) -> TeamServer:
 
 
 async def test_listening_takes_the_scope_and_the_portals_leave(team: TeamServer) -> None:
-    for token, said in (
+    for token, result in (
         (team.add("bert", scopes=("records:read",)), "directories:read"),
         (team.add("stranger", STRANGER_SECRET), "CRM"),
     ):
         async with team.running(), team.client(token) as client:
-            with pytest.raises(MCPError, match=said):
+            with pytest.raises(MCPError, match=result):
                 async with client.listen(resource_subscriptions=[ALL]):
                     pass
 
@@ -67,7 +67,7 @@ async def test_a_stream_ends_with_its_persons_rights(
     team = TeamServer(portal, tmp_path, access_ttl=0.5)
     anna = team.add("anna")
     async with team.running(), team.client(anna) as client, client.listen(resource_subscriptions=[ALL]) as events:
-        await anyio.sleep(1)  # it goes on for as long as nothing is taken
+        await anyio.sleep(1)  # it goes on as long as nothing is read
         if why == "removed":
             team.people.remove("anna")
         elif why == "another token":
@@ -89,8 +89,8 @@ async def test_a_stream_ends_with_the_next_call_of_who_is_refused(
         await anyio.sleep(1.1)
         portal.order(method="batch", code="NO_AUTH_FOUND")
         portal.order(method="crm.status.entity.types", code="NO_AUTH_FOUND")
-        said = await called(client, "get_directory_items", entityId="SOURCE")
-        assert said["error"]["code"] == "NO_AUTH_FOUND"
+        result = await call_tool(client, "get_directory_items", entityId="SOURCE")
+        assert result["error"]["code"] == "NO_AUTH_FOUND"
         with anyio.fail_after(2):
             assert [event async for event in events] == []
 
@@ -105,30 +105,30 @@ async def test_a_change_of_who_is_taken_out_meanwhile_is_told_as_it_is(team: Tea
         await changed(portal)
 
     async with team.running(), team.client(anna) as client, team.client(bert) as other:
-        await client.list_tools()  # or it would afterwards, to check the result
+        await client.list_tools()  # or it would later, to check the result
         async with other.listen(resource_subscriptions=[SOURCE]) as events:
             state.changed = taken_out  # type: ignore[method-assign, assignment]
-            said = await called(client, "add_directory_item", entityId="SOURCE", name="Fax")
-            assert (said["status"], "error" in said) == ("done", False)
+            result = await call_tool(client, "add_directory_item", entityId="SOURCE", name="Fax")
+            assert (result["status"], "error" in result) == ("done", False)
             with anyio.fail_after(5):
                 await anext(aiter(events))
         state.changed = changed  # type: ignore[method-assign]
-        items = await called(other, "get_directory_items", entityId="SOURCE")
+        items = await call_tool(other, "get_directory_items", entityId="SOURCE")
     assert "Fax" in [item["name"] for item in items["items"]]
 
 
 async def test_a_change_that_stopped_on_its_way_is_told_to_those_who_listen(team: TeamServer) -> None:
     anna, bert = team.add("anna"), team.add("bert")
     async with team.running(), team.client(anna) as client, team.client(bert) as other:
-        there = await called(client, "get_directory_items", entityId="SOURCE")
+        there = await call_tool(client, "get_directory_items", entityId="SOURCE")
         lines = [*(item["statusId"] for item in there["items"]), "Fax", "Telex"]
         async with other.listen(resource_subscriptions=[SOURCE]) as events:
             team.portal.portal.fail_write = (1, "refused")
-            said = await called(client, "apply_directory", entityId="SOURCE", items=lines)
-            if said["status"] == "planned":
-                said = await called(client, "apply_directory", entityId="SOURCE", planId=said["planId"])
-            assert said["status"] == "stopped"
-            assert [step["outcome"] for step in said["steps"]] == ["done", "not done"]
+            result = await call_tool(client, "apply_directory", entityId="SOURCE", items=lines)
+            if result["status"] == "planned":
+                result = await call_tool(client, "apply_directory", entityId="SOURCE", planId=result["planId"])
+            assert result["status"] == "stopped"
+            assert [step["outcome"] for step in result["steps"]] == ["done", "not done"]
             with anyio.fail_after(5):
                 await anext(aiter(events))
 

@@ -1,4 +1,7 @@
-"""What others do while a change or a read is under way: it is not told as ours, and what is outdated is not kept."""
+"""Changes by others while ours, or a read, is under way.
+
+They are not reported as ours, and outdated answers are not cached.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ import anyio
 import pytest
 
 from bitrix24_directories.portal.store import Item, PortalError
-from support import Assistant, PortalInProcess, Said, assistant
+from support import Assistant, PortalInProcess, ToolAnswer, connect
 
 pytestmark = pytest.mark.virtual_clock
 
@@ -25,11 +28,11 @@ def _without_records(portal: PortalInProcess) -> None:
 
 
 def item(portal: PortalInProcess, code: str) -> Item:
-    return next(one for one in portal.portal.store.of("SOURCE") if one.status_id == code)
+    return next(item for item in portal.portal.store.of("SOURCE") if item.status_id == code)
 
 
-def while_asked(portal: PortalInProcess, method: str, does: Callable[[Mapping[str, Any]], None]) -> None:
-    """Let something happen on the portal just before it carries out a method."""
+def before_call(portal: PortalInProcess, method: str, does: Callable[[Mapping[str, Any]], None]) -> None:
+    """Call a function on the portal just before it carries out a method."""
 
     def meanwhile(called: str, params: Mapping[str, Any]) -> None:
         if called == method:
@@ -42,8 +45,8 @@ def refuse() -> None:
     raise PortalError("Access denied.")
 
 
-def steps(said: Said) -> list[tuple[str, Any]]:
-    return [(step["outcome"], step.get("stored")) for step in said.structured["steps"]]
+def steps(result: ToolAnswer) -> list[tuple[str, Any]]:
+    return [(step["outcome"], step.get("stored")) for step in result.structured["steps"]]
 
 
 async def test_a_refused_update_of_an_item_that_somebody_moves(portal: PortalInProcess) -> None:
@@ -51,11 +54,11 @@ async def test_a_refused_update_of_an_item_that_somebody_moves(portal: PortalInP
         portal.portal.store.put(replace(item(portal, "WEB"), sort=35))
         refuse()
 
-    while_asked(portal, "crm.status.update", move)
-    async with assistant(portal, allow_writes=True) as someone:
-        said = await someone.call("update_directory_item", **RENAME)
-    assert steps(said) == [("not done", None)]
-    assert said.error["code"] == "NOT_ALLOWED_TO_CHANGE"
+    before_call(portal, "crm.status.update", move)
+    async with connect(portal, allow_writes=True) as assistant:
+        result = await assistant.call("update_directory_item", **RENAME)
+    assert steps(result) == [("not done", None)]
+    assert result.error["code"] == "NOT_ALLOWED_TO_CHANGE"
 
 
 async def test_an_update_whose_answer_is_lost_while_somebody_moves_the_item(portal: PortalInProcess) -> None:
@@ -63,11 +66,11 @@ async def test_an_update_whose_answer_is_lost_while_somebody_moves_the_item(port
         portal.portal.store.put(replace(item(portal, "WEB"), sort=35))
         raise PortalError("", code="", status=504)
 
-    while_asked(portal, "crm.status.update", move)
-    async with assistant(portal, allow_writes=True) as someone:
-        said = await someone.call("update_directory_item", **RENAME)
-    assert steps(said) == [("unknown", None)]
-    assert said.error["code"] == "CHANGE_UNKNOWN"
+    before_call(portal, "crm.status.update", move)
+    async with connect(portal, allow_writes=True) as assistant:
+        result = await assistant.call("update_directory_item", **RENAME)
+    assert steps(result) == [("unknown", None)]
+    assert result.error["code"] == "CHANGE_UNKNOWN"
 
 
 async def test_a_refused_deletion_of_an_item_that_somebody_renames(portal: PortalInProcess) -> None:
@@ -75,12 +78,12 @@ async def test_a_refused_deletion_of_an_item_that_somebody_renames(portal: Porta
         portal.portal.store.put(replace(item(portal, "EMAIL"), name="Letters"))
         refuse()
 
-    while_asked(portal, "crm.status.delete", rename)
-    async with assistant(portal, allow_writes=True) as someone:
-        planned = await someone.call("delete_directory_item", entityId="SOURCE", statusId="EMAIL")
+    before_call(portal, "crm.status.delete", rename)
+    async with connect(portal, allow_writes=True) as assistant:
+        planned = await assistant.call("delete_directory_item", entityId="SOURCE", statusId="EMAIL")
         plan_id = planned.structured["planId"]
-        said = await someone.call("delete_directory_item", entityId="SOURCE", statusId="EMAIL", planId=plan_id)
-    assert steps(said) == [("not done", None)]
+        result = await assistant.call("delete_directory_item", entityId="SOURCE", statusId="EMAIL", planId=plan_id)
+    assert steps(result) == [("not done", None)]
 
 
 async def test_a_code_that_somebody_takes_right_before(portal: PortalInProcess) -> None:
@@ -88,28 +91,28 @@ async def test_a_code_that_somebody_takes_right_before(portal: PortalInProcess) 
         store = portal.portal.store
         store.put(replace(item(portal, "WEB"), id=900, status_id=params["fields"]["STATUS_ID"], name="Radio"))
 
-    while_asked(portal, "crm.status.add", take)
-    async with assistant(portal, allow_writes=True) as someone:
-        said = await someone.call("add_directory_item", entityId="SOURCE", name="Podcast")
-    assert steps(said) == [("not done", None)]
+    before_call(portal, "crm.status.add", take)
+    async with connect(portal, allow_writes=True) as assistant:
+        result = await assistant.call("add_directory_item", entityId="SOURCE", name="Podcast")
+    assert steps(result) == [("not done", None)]
 
 
 async def test_an_item_that_somebody_deletes_and_adds_again(portal: PortalInProcess) -> None:
-    """Ours is gone, and the portal refuses its number: the new one of its code is another item."""
+    """Our item is deleted, and its number refused: the new item of its code is another one."""
 
     def replaced(_params: Mapping[str, Any]) -> None:
         web = item(portal, "WEB")
         portal.portal.store.items.pop(web.id)
         portal.portal.store.put(replace(web, id=901, name="Website of theirs"))
 
-    while_asked(portal, "crm.status.update", replaced)
-    async with assistant(portal, allow_writes=True) as someone:
-        said = await someone.call("update_directory_item", **RENAME)
-    assert steps(said) == [("not done", None)]
+    before_call(portal, "crm.status.update", replaced)
+    async with connect(portal, allow_writes=True) as assistant:
+        result = await assistant.call("update_directory_item", **RENAME)
+    assert steps(result) == [("not done", None)]
 
 
-def answering_late(portal: PortalInProcess, which: Callable[[str], bool], seconds: float) -> None:
-    """Let the portal make up some of its answers at once and deliver them late."""
+def answer_late(portal: PortalInProcess, which: Callable[[str], bool], seconds: float) -> None:
+    """Make the portal compute some of its answers at once and deliver them late."""
     app = portal.portal.app
 
     async def late(scope: Any, receive: Any, send: Any) -> None:
@@ -129,9 +132,9 @@ def answering_late(portal: PortalInProcess, which: Callable[[str], bool], second
     portal.portal.app = late  # type: ignore[assignment]
 
 
-async def name_of(someone: Assistant, code: str, entity_id: str = "SOURCE") -> str:
-    said = await someone.call("get_directory_items", entityId=entity_id, query=code)
-    return next(str(one["name"]) for one in said.structured["items"] if one["statusId"] == code)
+async def name_of(assistant: Assistant, code: str, entity_id: str = "SOURCE") -> str:
+    result = await assistant.call("get_directory_items", entityId=entity_id, query=code)
+    return next(str(item["name"]) for item in result.structured["items"] if item["statusId"] == code)
 
 
 async def test_what_was_read_before_a_change_is_not_kept_after_it(portal: PortalInProcess) -> None:
@@ -143,123 +146,123 @@ async def test_what_was_read_before_a_change_is_not_kept_after_it(portal: Portal
         return requests == 1
 
     async with anyio.create_task_group() as tasks:
-        answering_late(portal, first, 6)
-        async with assistant(portal, allow_writes=True) as someone:
-            tasks.start_soon(name_of, someone, "WEB")
+        answer_late(portal, first, 6)
+        async with connect(portal, allow_writes=True) as assistant:
+            tasks.start_soon(name_of, assistant, "WEB")
             await anyio.sleep(1)
-            assert not (await someone.call("update_directory_item", **RENAME)).is_error
+            assert not (await assistant.call("update_directory_item", **RENAME)).is_error
             await anyio.sleep(6)
-            assert await name_of(someone, "WEB") == "Site"
+            assert await name_of(assistant, "WEB") == "Site"
 
 
 async def test_all_pages_are_read_again_after_a_change(portal: PortalInProcess) -> None:
-    """Also where somebody else is reading the same pages, whose answers are older than the change."""
+    """Also if another call is reading the same pages, whose answers are older than the change."""
     store = portal.portal.store
-    for place in range(150):
-        store.put(replace(item(portal, "WEB"), id=1000 + place, status_id=f"L{place}", name=f"L{place}", sort=1000))
+    for index in range(150):
+        store.put(replace(item(portal, "WEB"), id=1000 + index, status_id=f"L{index}", name=f"L{index}", sort=1000))
     portal.order(method="crm.status.update", delay=3)
-    late = iter([False, True])  # the second one, which somebody else reads
-    answering_late(portal, lambda path: "/batch" in path and next(late, False), 8)
-    async with assistant(portal, allow_writes=True) as someone, anyio.create_task_group() as tasks:
+    late = iter([False, True])  # the second page, which another call reads
+    answer_late(portal, lambda path: "/batch" in path and next(late, False), 8)
+    async with connect(portal, allow_writes=True) as assistant, anyio.create_task_group() as tasks:
 
         async def read() -> None:
             await anyio.sleep(1)
-            await someone.call("get_directory_items", entityId="SOURCE", details=True, fresh=True)
+            await assistant.call("get_directory_items", entityId="SOURCE", details=True, fresh=True)
 
         tasks.start_soon(read)
-        said = await someone.call("update_directory_item", entityId="SOURCE", statusId="L120", name="Renamed")
-        assert steps(said) == [("done", None)], said.text
+        result = await assistant.call("update_directory_item", entityId="SOURCE", statusId="L120", name="Renamed")
+        assert steps(result) == [("done", None)], result.text
 
 
 async def test_a_refusal_ends_when_it_is_as_old_as_what_is_kept(portal: PortalInProcess) -> None:
-    while_asked(portal, "crm.category.list", lambda _params: refuse())
-    async with assistant(portal, allow_writes=True, fields_kept=False) as someone:
-        await someone.call("list_directories")
+    before_call(portal, "crm.category.list", lambda _params: refuse())
+    async with connect(portal, allow_writes=True, fields_kept=False) as assistant:
+        await assistant.call("list_directories")
         portal.portal.meanwhile = lambda _method, _params: None
         for minute in range(8):
             await anyio.sleep(60)
             name = "Site" if minute % 2 else "Website"
-            await someone.call("update_directory_item", entityId="SOURCE", statusId="WEB", name=name)
-            said = await someone.call("list_directories")
-    row = next(one for one in said.structured["directories"] if one["entityId"] == "DEAL_STAGE_1")
+            await assistant.call("update_directory_item", entityId="SOURCE", statusId="WEB", name=name)
+            result = await assistant.call("list_directories")
+    row = next(directory for directory in result.structured["directories"] if directory["entityId"] == "DEAL_STAGE_1")
     assert row["pipeline"] == "Wholesale"
 
 
 async def test_the_last_item_of_a_directory_that_is_not_listed(portal: PortalInProcess) -> None:
-    """An empty answer proves that it is gone, although it could be one for an unknown directory."""
+    """An empty answer proves the deletion, although an unknown directory gets the same."""
     store = portal.portal.store
     store.directories["TONES"] = replace(store.directories["SOURCE"], id="TONES", name="Tones")
     store.put(replace(item(portal, "WEB"), id=950, entity_id="TONES", status_id="ONE", name="One", system=False))
     portal.order(method="crm.status.entity.types", body='{"result": [{"ID": "SOURCE", "NAME": "Sources"}]}')
     arguments = {"entityId": "TONES", "statusId": "ONE"}
-    async with assistant(portal, allow_writes=True) as someone:
-        planned = await someone.call("delete_directory_item", **arguments)
-        said = await someone.call("delete_directory_item", **arguments, planId=planned.structured["planId"])
-    assert steps(said) == [("done", None)], said.text
+    async with connect(portal, allow_writes=True) as assistant:
+        planned = await assistant.call("delete_directory_item", **arguments)
+        result = await assistant.call("delete_directory_item", **arguments, planId=planned.structured["planId"])
+    assert steps(result) == [("done", None)], result.text
 
 
 async def test_names_of_pipelines_that_cannot_be_read(portal: PortalInProcess) -> None:
-    while_asked(portal, "crm.category.list", lambda _params: refuse())
+    before_call(portal, "crm.category.list", lambda _params: refuse())
     fields = {"CATEGORY_ID": "Wholesale"}
-    async with assistant(portal, fields_kept=False) as someone:
-        said = await someone.call("check_record", entity="deal", fields=fields)
-        assert "the names of pipelines cannot be read, only their numbers" in said.text
+    async with connect(portal, fields_kept=False) as assistant:
+        result = await assistant.call("check_record", entity="deal", fields=fields)
+        assert "the names of pipelines cannot be read, only their numbers" in result.text
         portal.portal.meanwhile = lambda _method, _params: None
         await anyio.sleep(20)
-        said = await someone.call("check_record", entity="deal", fields=fields)
-    assert said.structured["write"] == {"CATEGORY_ID": 1}
+        result = await assistant.call("check_record", entity="deal", fields=fields)
+    assert result.structured["write"] == {"CATEGORY_ID": 1}
 
 
 @pytest.mark.parametrize("there", ["A+", "🔥", "Café"])
 async def test_names_that_differ_in_more_than_letter_case_are_others(portal: PortalInProcess, there: str) -> None:
     other = {"A+": "A-", "🔥": "❄", "Café": "Cafe"}[there]
     portal.portal.store.put(replace(item(portal, "WEB"), id=960, status_id="UC_1", name=there, sort=9000))
-    async with assistant(portal, allow_writes=True) as someone:
-        said = await someone.call("add_directory_item", entityId="SOURCE", name=other)
-    assert [step["action"] for step in said.structured["steps"]] == ["add"]
-    assert {there, other} <= {one.name for one in portal.portal.store.of("SOURCE")}
+    async with connect(portal, allow_writes=True) as assistant:
+        result = await assistant.call("add_directory_item", entityId="SOURCE", name=other)
+    assert [step["action"] for step in result.structured["steps"]] == ["add"]
+    assert {there, other} <= {item.name for item in portal.portal.store.of("SOURCE")}
 
 
 @pytest.mark.parametrize("added", [["Podcast: 🔥"], ["Podcast", "PODCAST: Other"], ["Podcast: one: two"]])
 async def test_a_second_declaration_changes_nothing(portal: PortalInProcess, added: list[str]) -> None:
-    items = [*(one.status_id for one in portal.portal.store.of("SOURCE")), *added]
-    async with assistant(portal, allow_writes=True) as someone:
-        planned = await someone.call("apply_directory", entityId="SOURCE", items=items)
+    items = [*(item.status_id for item in portal.portal.store.of("SOURCE")), *added]
+    async with connect(portal, allow_writes=True) as assistant:
+        planned = await assistant.call("apply_directory", entityId="SOURCE", items=items)
         plan_id = planned.structured["planId"]
-        done = await someone.call("apply_directory", entityId="SOURCE", items=items, planId=plan_id)
+        done = await assistant.call("apply_directory", entityId="SOURCE", items=items, planId=plan_id)
         assert not done.is_error, done.text
-        again = await someone.call("apply_directory", entityId="SOURCE", items=items)
+        again = await assistant.call("apply_directory", entityId="SOURCE", items=items)
     assert again.structured["status"] == "unchanged", again.text
 
 
 async def test_codes_with_blanks_are_the_same_codes(portal: PortalInProcess) -> None:
-    async with assistant(portal, allow_writes=True) as someone:
-        said = await someone.call("add_directory_item", entityId="SOURCE", name="Another", statusId="WEB ")
-    assert "the code WEB is taken" in said.text
+    async with connect(portal, allow_writes=True) as assistant:
+        result = await assistant.call("add_directory_item", entityId="SOURCE", name="Another", statusId="WEB ")
+    assert "the code WEB is taken" in result.text
 
 
 async def test_two_merges_of_the_same_codes_at_once(portal: PortalInProcess, tmp_path: Path) -> None:
     arguments = {"entityId": "SOURCE", "codes": ["EMAIL"], "into": "WEB"}
-    async with assistant(portal, allow_writes=True, audit_log=str(tmp_path / "log")) as someone:
-        plan_id = (await someone.call("merge_directory_items", **arguments)).structured["planId"]
-        said: list[Said] = []
+    async with connect(portal, allow_writes=True, audit_log=str(tmp_path / "log")) as assistant:
+        plan_id = (await assistant.call("merge_directory_items", **arguments)).structured["planId"]
+        results: list[ToolAnswer] = []
 
         async def merge() -> None:
-            said.append(await someone.call("merge_directory_items", **arguments, planId=plan_id))
+            results.append(await assistant.call("merge_directory_items", **arguments, planId=plan_id))
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(merge)
             tasks.start_soon(merge)
-    assert not any("records carry it still" in one.text for one in said)
-    assert [one.structured["status"] for one in said if not one.is_error].count("done") >= 1
-    assert not any("INTERNAL_ERROR" in one.text for one in said)
+    assert not any("records carry it still" in answer.text for answer in results)
+    assert [result.structured["status"] for result in results if not result.is_error].count("done") >= 1
+    assert not any("INTERNAL_ERROR" in answer.text for answer in results)
 
 
 @pytest.mark.parametrize("carried_out", [True, False])
 async def test_a_mistake_of_ours_while_a_change_is_under_way(
     portal: PortalInProcess, tmp_path: Path, carried_out: bool
 ) -> None:
-    """The audit log never says "not done" of what may have been done."""
+    """The audit log never says "not done" if the change may be done."""
     app, log = portal.portal.app, tmp_path / "log"
 
     async def breaking(scope: Any, receive: Any, send: Any) -> None:
@@ -267,16 +270,16 @@ async def test_a_mistake_of_ours_while_a_change_is_under_way(
             await app(scope, receive, send)
             return
         if carried_out:
-            await app(scope, receive, _unheard)
+            await app(scope, receive, _send_nothing)
         raise RuntimeError
 
     portal.portal.app = breaking  # type: ignore[assignment]
-    async with assistant(portal, allow_writes=True, audit_log=str(log)) as someone:
-        said = await someone.call("update_directory_item", **RENAME)
-    assert said.error["code"] == "INTERNAL_ERROR"
+    async with connect(portal, allow_writes=True, audit_log=str(log)) as assistant:
+        result = await assistant.call("update_directory_item", **RENAME)
+    assert result.error["code"] == "INTERNAL_ERROR"
     outcome = json.loads(log.read_text("utf-8").splitlines()[-1])["outcome"]
     assert outcome.startswith("done" if carried_out else "unknown")
 
 
-async def _unheard(_message: Any) -> None:
+async def _send_nothing(_message: Any) -> None:
     """Send nothing."""

@@ -1,4 +1,7 @@
-"""Merging while others act: automation that moves records back, a deleted item, a colleague, a second merge."""
+"""Merging while others act.
+
+The others are automation that moves records back, a deletion, a colleague, and a second merge.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ from bitrix24_directories.portal.store import Age, PortalError
 from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Webhook, in_process
 from bitrix24_directories.settings import Settings
 from bitrix24_directories.state.shared import Inside, State
-from support import PortalInProcess, assistant, with_a_person
+from support import PortalInProcess, connect, connect_person
 from test_merging import DEAL, LEAD, TOOL, arguments, codes, merge, put, records, sources, updates
 
 pytestmark = pytest.mark.virtual_clock
@@ -44,7 +47,7 @@ def deals(portal: PortalInProcess) -> PortalInProcess:
 
 
 class Program:
-    """The merging part of one process, with its log and what it shares with others."""
+    """The merging part of one process, with its log and its state shared with others."""
 
     def __init__(self, portal: PortalInProcess, log: Path, state: State | None = None, salt: str = "") -> None:
         self.portal, self.log, self.state, self.salt = portal, log, state, salt
@@ -90,7 +93,9 @@ async def test_a_record_that_automation_moves_back_is_moved_once(deals: PortalIn
     assert updates(deals) == 5
     assert result.status == "incomplete"
     assert (result.moved, result.left, result.not_moved_total) == (0, 5, 5)
-    assert {one.why for one in result.not_moved or ()} == {"it was moved, and carries EXECUTING again (automation?)"}
+    assert {failure.why for failure in result.not_moved or ()} == {
+        "it was moved, and carries EXECUTING again (automation?)"
+    }
     assert "EXECUTING" in codes(deals, "DEAL_STAGE")
 
 
@@ -102,27 +107,30 @@ async def test_one_that_comes_back_among_others(deals: PortalInProcess, tmp_path
     deals.portal.meanwhile = meanwhile
     result = await Program(deals, tmp_path / "log").merge("DEAL_STAGE", ["EXECUTING"], "PREPARATION")
     assert (result.status, result.moved, result.left) == ("incomplete", 4, 1)
-    assert [one.record for one in result.not_moved or ()] == ["deal 3"]
+    assert [failure.record for failure in result.not_moved or ()] == ["deal 3"]
 
 
 class KilledError(BaseException):
-    """The process is gone."""
+    """The process was killed."""
 
 
 async def test_after_a_restart_the_log_knows_what_was_moved(deals: PortalInProcess, tmp_path: Path) -> None:
-    """The first program is gone after its first request; what that moved, and automation moved back, stays as it is."""
+    """The first program is killed after its first request.
+
+    Records that it moved and that automation moved back stay as they are.
+    """
     store, log = deals.portal.store.records, tmp_path / "log"
     like = store.of(DEAL)[0]
     store.all |= {(DEAL, number): like | {"id": number} for number in range(6, 31)}
     deals.order(**INSIDE["moved-back"])
 
-    def told(_moved: int) -> None:
+    def kill(_moved: int) -> None:
         raise KilledError
 
     async with Program(deals, log).tools() as (merges, _):
         planned = await merges.plan("DEAL_STAGE", ["EXECUTING"], "PREPARATION")
         with pytest.raises(KilledError):
-            await merges.carry_out("merge", planned, confirmed=False, to_the_end=True, on_progress=told)
+            await merges.carry_out("merge", planned, confirmed=False, to_the_end=True, on_progress=kill)
     moved = updates(deals)
     assert 0 < moved < 30
     result = await Program(deals, log).merge("DEAL_STAGE", ["EXECUTING"], "PREPARATION")
@@ -157,8 +165,8 @@ def _lines(log: Path) -> list[Values]:
 # The target
 
 
-def _when_some_are_moved(portal: PortalInProcess, act: Callable[[], None]) -> None:
-    """Let somebody act as soon as some records are moved."""
+def _after_some_moves(portal: PortalInProcess, act: Callable[[], None]) -> None:
+    """Call a function as soon as some records are moved."""
     acted: list[bool] = []
 
     def meanwhile(method: str, _params: Mapping[str, Any]) -> None:
@@ -189,7 +197,7 @@ def _rename(portal: PortalInProcess, code: str) -> None:
 @pytest.mark.parametrize("act", [_delete, _rename])
 async def test_a_target_that_goes_stops_the_merge(portal: PortalInProcess, tmp_path: Path, act: Any) -> None:
     _many(portal, 400)
-    _when_some_are_moved(portal, lambda: act(portal, "WEB"))
+    _after_some_moves(portal, lambda: act(portal, "WEB"))
     program = Program(portal, tmp_path / "log")
     with pytest.raises(Bitrix24Error) as stopped:
         await program.merge("SOURCE", ["EMAIL"], "WEB")
@@ -227,20 +235,20 @@ async def test_a_plan_ends_with_its_merge(portal: PortalInProcess) -> None:
     _many(portal, 5)
     for lead in records(portal, LEAD):
         lead["sourceId"] = "website"
-    async with assistant(portal, allow_writes=True) as someone:
-        planned = await someone.call(TOOL, **arguments("SOURCE", ["website"], "WEB"))
+    async with connect(portal, allow_writes=True) as assistant:
+        planned = await assistant.call(TOOL, **arguments("SOURCE", ["website"], "WEB"))
         again = arguments("SOURCE", ["website"], "WEB") | {"planId": planned.structured["planId"]}
-        assert (await someone.call(TOOL, **again)).structured["status"] == "done"
+        assert (await assistant.call(TOOL, **again)).structured["status"] == "done"
         put(portal, ["website"] * 5)
-        said = await someone.call(TOOL, **again)
-    assert said.structured["status"] == "planned"
-    assert said.structured["planId"] != again["planId"]
+        result = await assistant.call(TOOL, **again)
+    assert result.structured["status"] == "planned"
+    assert result.structured["planId"] != again["planId"]
     assert sources(portal) == ["website"] * 5
 
 
 async def test_a_person_is_asked_again_for_other_records(portal: PortalInProcess) -> None:
     _many(portal, 5)
-    async with with_a_person(portal, lambda: ElicitResult(action="accept"), "auto") as (client, asked):
+    async with connect_person(portal, lambda: ElicitResult(action="accept"), "auto") as (client, questions):
         for _ in range(2):
             for lead in records(portal, LEAD):
                 lead["sourceId"] = "website"
@@ -248,38 +256,40 @@ async def test_a_person_is_asked_again_for_other_records(portal: PortalInProcess
             plan_id = (planned.structured_content or {})["planId"]
             done = await client.call_tool(TOOL, arguments("SOURCE", ["website"], "WEB") | {"planId": plan_id})
             assert (done.structured_content or {})["status"] == "done"
-    assert len(asked) == 2
-    assert all(question.endswith("\nCarry it out?") for question in asked)
+    assert len(questions) == 2
+    assert all(question.endswith("\nCarry it out?") for question in questions)
 
 
 async def test_progress_and_agreement_are_one_for_all_replicas(portal: PortalInProcess, tmp_path: Path) -> None:
-    """Each of two replicas goes on with what the other has done, and says how many are moved in all."""
+    """Each of two replicas continues the other's work, and reports the total of moved records."""
     _many(portal, 200)
     portal.order(method="batch", delay=6, changes_only=True)
     state = Inside()
     replicas = [Program(portal, tmp_path / "log", state, "s") for _ in range(2)]
-    said: list[Merge] = []
+    results: list[Merge] = []
     async with replicas[0].tools() as (first, _), replicas[1].tools() as (second, _):
         planned = await first.plan("SOURCE", ["EMAIL"], "WEB")
-        while not said or said[-1].status == "moving":
-            merges = (first, second)[len(said) % 2]
+        while not results or results[-1].status == "moving":
+            merges = (first, second)[len(results) % 2]
             now = await merges.plan("SOURCE", ["EMAIL"], "WEB")
             assert now.plan_id == planned.plan_id
             assert now.total == 200
-            assert await merges.has_consent(now) == bool(said)
-            said.append(await merges.carry_out("merge", now, confirmed=False))
-    assert len(said) > 2
-    moved = [one.moved for one in said]
-    assert moved == sorted({one or 0 for one in moved})
-    assert (said[-1].status, said[-1].moved) == ("done", 200)
+            assert await merges.has_consent(now) == bool(results)
+            results.append(await merges.carry_out("merge", now, confirmed=False))
+    assert len(results) > 2
+    moved = [merge.moved for merge in results]
+    assert moved == sorted({number or 0 for number in moved})
+    assert (results[-1].status, results[-1].moved) == ("done", 200)
 
 
 # A colleague
 
 
-def _colleague(portal: PortalInProcess, at: str) -> None:
-    """Let a colleague move the deal 3 to another pipeline, right before the request, or between its reading and its
-    writing."""
+def _move_by_colleague(portal: PortalInProcess, at: str) -> None:
+    """Make a colleague move the deal 3 to another pipeline.
+
+    The move comes right before the request, or between its reading and its writing.
+    """
 
     def meanwhile(method: str, params: Mapping[str, Any]) -> None:
         right_now = method == at and ("crm.item.update" in str(params) if at == "batch" else str(params["id"]) == "3")
@@ -297,20 +307,20 @@ async def test_a_record_that_changed_its_pipeline_keeps_its_stage(
     deals: PortalInProcess, tmp_path: Path, age: Age, at: str
 ) -> None:
     deals.portal.store.age = age
-    _colleague(deals, at)
+    _move_by_colleague(deals, at)
     result = await Program(deals, tmp_path / "log").merge("DEAL_STAGE", ["EXECUTING"], "PREPARATION")
     assert deals.portal.store.records.all[DEAL, 3]["stageId"] == "C2:EXECUTING"
     assert result.moved == 4
-    assert [one.record for one in result.not_moved or ()] == ["deal 3"]
+    assert [failure.record for failure in result.not_moved or ()] == ["deal 3"]
 
 
 async def test_its_own_stage_is_given_back_to_it(deals: PortalInProcess, tmp_path: Path) -> None:
     """On a portal that takes the first stage of its pipeline for ours."""
     deals.order(**INSIDE["swapped"])
-    _colleague(deals, "batch")
+    _move_by_colleague(deals, "batch")
     result = await Program(deals, tmp_path / "log").merge("DEAL_STAGE", ["EXECUTING"], "PREPARATION")
     assert deals.portal.store.records.all[DEAL, 3]["stageId"] == "C2:EXECUTING"
-    assert [one.why for one in result.not_moved or ()] == [
+    assert [failure.why for failure in result.not_moved or ()] == [
         'somebody had just moved it to another pipeline, and Bitrix24 put "C2:NEW"; it has "C2:EXECUTING" again'
     ]
     assert result.status == "done"
@@ -318,7 +328,7 @@ async def test_its_own_stage_is_given_back_to_it(deals: PortalInProcess, tmp_pat
 
 async def test_what_cannot_be_given_back_is_named_and_undone(deals: PortalInProcess, tmp_path: Path) -> None:
     deals.order(**INSIDE["swapped"])
-    _colleague(deals, "batch")
+    _move_by_colleague(deals, "batch")
     before = deals.portal.meanwhile
 
     def meanwhile(method: str, params: Mapping[str, Any]) -> None:
@@ -331,7 +341,7 @@ async def test_what_cannot_be_given_back_is_named_and_undone(deals: PortalInProc
     result = await program.merge("DEAL_STAGE", ["EXECUTING"], "PREPARATION")
     assert deals.portal.store.records.all[DEAL, 3]["stageId"] == "C2:NEW"
     assert (result.status, result.moved) == ("incomplete", 4)
-    assert [one.record for one in result.not_moved or ()] == ["deal 3"]
+    assert [failure.record for failure in result.not_moved or ()] == ["deal 3"]
     deals.portal.meanwhile = lambda _method, _params: None
     assert (await program.undo())[1].given_back == 5
     stages = {values["id"]: values["stageId"] for values in deals.portal.store.records.of(DEAL)}
@@ -340,41 +350,41 @@ async def test_what_cannot_be_given_back_is_named_and_undone(deals: PortalInProc
 
 async def test_what_stood_there_at_the_same_time_is_not_known(deals: PortalInProcess, tmp_path: Path) -> None:
     deals.order(**INSIDE["swapped"])
-    _colleague(deals, "crm.item.update")
+    _move_by_colleague(deals, "crm.item.update")
     result = await Program(deals, tmp_path / "log").merge("DEAL_STAGE", ["EXECUTING"], "PREPARATION")
     assert result.status == "incomplete"
-    assert [one.why for one in result.not_moved or ()] == [
+    assert [failure.why for failure in result.not_moved or ()] == [
         'somebody moved it to another pipeline at the same time, where it has "C2:NEW" now'
     ]
 
 
-# Codes as records carry them
+# Codes in the spelling of records
 
 
 async def test_a_code_that_is_a_name_too_is_asked_about(portal: PortalInProcess) -> None:
     _many(portal, 5)
     put(portal, ["website"] * 3)
-    async with assistant(portal, allow_writes=True) as someone:
-        said = await someone.call(TOOL, **arguments("SOURCE", ["Website"], "CALL"))
-        assert said.error["code"] == "CHANGE_REFUSED"
-        assert '"Website" may be the code "website", which records carry, or the name of WEB' in said.text
-        assert 'call again with "website" or WEB' in said.text
-        planned = await someone.call(TOOL, **arguments("SOURCE", ["website"], "CALL"))
+    async with connect(portal, allow_writes=True) as assistant:
+        result = await assistant.call(TOOL, **arguments("SOURCE", ["Website"], "CALL"))
+        assert result.error["code"] == "CHANGE_REFUSED"
+        assert '"Website" may be the code "website", which records carry, or the name of WEB' in result.text
+        assert 'call again with "website" or WEB' in result.text
+        planned = await assistant.call(TOOL, **arguments("SOURCE", ["website"], "CALL"))
         assert '- "website": 3 in lead.SOURCE_ID' in planned.text
 
 
 async def test_an_orphan_is_shown_as_it_is_stored(portal: PortalInProcess) -> None:
     _many(portal, 5)
     put(portal, ["Old Fair"] * 3)
-    async with assistant(portal, allow_writes=True) as someone:
-        planned = await someone.call(TOOL, **arguments("SOURCE", ["OLD FAIR "], "CALL"))
+    async with connect(portal, allow_writes=True) as assistant:
+        planned = await assistant.call(TOOL, **arguments("SOURCE", ["OLD FAIR "], "CALL"))
         assert '- "Old Fair": 3 in lead.SOURCE_ID' in planned.text
-        done = await merge(someone, "SOURCE", ["OLD FAIR "], "CALL")
+        done = await merge(assistant, "SOURCE", ["OLD FAIR "], "CALL")
     assert done.structured["status"] == "done"
     assert sources(portal).count("CALL") == 3
 
 
-# What undo says
+# Messages of undo
 
 
 async def test_undo_tells_apart_what_it_finds(portal: PortalInProcess, tmp_path: Path) -> None:
@@ -399,7 +409,7 @@ async def test_undo_tells_apart_what_it_finds(portal: PortalInProcess, tmp_path:
 
 
 async def test_an_undoing_that_was_cut_off_is_done_again(portal: PortalInProcess, tmp_path: Path) -> None:
-    """An intent of it without an outcome may have come to nothing."""
+    """An intent without an outcome may have had no effect."""
     _many(portal, 5)
     program = Program(portal, tmp_path / "log")
     await program.merge("SOURCE", ["EMAIL"], "WEB")

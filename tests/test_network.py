@@ -1,4 +1,4 @@
-"""What can go wrong on the way to the portal, made to happen with real sockets."""
+"""Failures on the way to the portal, produced with real sockets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from bitrix24_directories.rest import Application, Bitrix24Client, Bitrix24Error
 from bitrix24_directories.rest import client as client_module
 from bitrix24_directories.rest.addresses import redirected
 from bitrix24_directories.rest.authorization.renewal_process import request_tokens
-from support import ADMIN_SECRET, RunningPortal, ask, assistant
+from support import ADMIN_SECRET, RunningPortal, ask, connect
 
 pytestmark = pytest.mark.usefixtures("no_pauses")
 
@@ -33,9 +33,9 @@ Answering = Callable[[socket.socket], None]
 
 @contextlib.contextmanager
 def raw_server(*answers: Answering) -> Iterator[tuple[str, list[bytes]]]:
-    """A server that does with each connection what the next of `answers` says, and with the last for ever.
+    """A server that treats each connection by the next of `answers`, later ones by the last.
 
-    Gives the webhook's URL and a list to which each request is added.
+    Yields the webhook's URL and a list to which each request is added.
     """
     requests: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -86,7 +86,7 @@ def reset_in_the_body(connection: socket.socket) -> None:
 
 
 def hang_up(_: socket.socket) -> None:
-    """Answer nothing."""
+    """Close without an answer."""
 
 
 def talk_nonsense(connection: socket.socket) -> None:
@@ -94,7 +94,7 @@ def talk_nonsense(connection: socket.socket) -> None:
 
 
 def drip(connection: socket.socket) -> None:
-    """One byte now and then, without an end."""
+    """Send one byte now and then, without an end."""
     answering(b"", length=10**9)(connection)
     with contextlib.suppress(OSError):
         while connection.send(b" "):
@@ -125,18 +125,18 @@ BROKEN: list[tuple[Answering, str]] = [
 @pytest.mark.parametrize("answer", [answer for answer, _ in BROKEN])
 async def test_what_breaks_once_is_not_noticed(answer: Answering) -> None:
     with raw_server(answer, healthy) as (url, requests):
-        said = await ask(url, "get_directory_items", entityId="STATUS")
-    assert said.text.splitlines()[:2] == ["STATUS: 1 item, in order (code: name)", "NEW: New"]
+        result = await ask(url, "get_directory_items", entityId="STATUS")
+    assert result.text.splitlines()[:2] == ["STATUS: 1 item, in order (code: name)", "NEW: New"]
     assert len(requests) == 2
 
 
 @pytest.mark.parametrize(("answer", "code"), BROKEN)
 async def test_what_stays_broken_is_said(answer: Answering, code: str) -> None:
     with raw_server(answer) as (url, requests):
-        said = await ask(url, "list_directories")
-    assert said.error["code"] == code
-    assert said.error["retryable"] is True
-    assert ADMIN_SECRET not in said.everything
+        result = await ask(url, "list_directories")
+    assert result.error["code"] == code
+    assert result.error["retryable"] is True
+    assert ADMIN_SECRET not in result.everything
     assert 1 < len(requests) <= 6
 
 
@@ -148,9 +148,9 @@ async def test_503_five_times_and_then_healthy() -> None:
 
 async def test_an_endless_slow_drip_ends_with_the_timeout() -> None:
     with raw_server(drip) as (url, requests):
-        said = await ask(url, "list_directories", timeout=0.6)
-        assert said.error["code"] == "TIMEOUT"
-    assert len(requests) <= 2  # the thread that dripped is done: its connection was closed
+        result = await ask(url, "list_directories", timeout=0.6)
+        assert result.error["code"] == "TIMEOUT"
+    assert len(requests) <= 2  # the server's thread has ended: its connection was closed
 
 
 async def test_a_huge_answer_is_refused_while_it_streams_in() -> None:
@@ -164,11 +164,11 @@ async def test_a_huge_answer_is_refused_while_it_streams_in() -> None:
             sent += 2**20
 
     with raw_server(flood) as (url, requests):
-        said = await ask(url, "list_directories")
-    assert said.error["code"] == "ANSWER_TOO_LARGE"
-    assert not said.error["retryable"]
+        result = await ask(url, "list_directories")
+    assert result.error["code"] == "ANSWER_TOO_LARGE"
+    assert not result.error["retryable"]
     assert len(requests) == 1
-    assert sent < 40 * 2**20  # ten were read, the rest is what sockets hold
+    assert sent < 40 * 2**20  # ten were read, the rest is in socket buffers
 
 
 async def test_a_huge_answer_that_was_packed_small() -> None:
@@ -180,8 +180,8 @@ async def test_a_huge_answer_that_was_packed_small() -> None:
 async def test_refused() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    said = await ask(f"http://127.0.0.1:{port}/rest/1/{ADMIN_SECRET}/", "list_directories")
-    assert said.error == {
+    result = await ask(f"http://127.0.0.1:{port}/rest/1/{ADMIN_SECRET}/", "list_directories")
+    assert result.error == {
         "code": "CONNECTION_REFUSED",
         "category": "network",
         "retryable": True,
@@ -190,31 +190,31 @@ async def test_refused() -> None:
 
 
 async def test_host_name_that_does_not_exist() -> None:
-    said = await ask(f"https://portal.invalid/rest/1/{ADMIN_SECRET}/", "list_directories")
-    assert said.error["code"] == "DNS_FAILURE"
-    assert "spelling" in said.text
+    result = await ask(f"https://portal.invalid/rest/1/{ADMIN_SECRET}/", "list_directories")
+    assert result.error["code"] == "DNS_FAILURE"
+    assert "spelling" in result.text
 
 
 async def test_certificate_that_is_not_trusted(tls_portal: RunningPortal) -> None:
-    said = await ask(tls_portal, "list_directories")
-    assert said.error == {"code": "TLS_FAILURE", "category": "network", "retryable": False}
-    assert "BITRIX24_CA_FILE" in said.text
+    result = await ask(tls_portal, "list_directories")
+    assert result.error == {"code": "TLS_FAILURE", "category": "network", "retryable": False}
+    assert "BITRIX24_CA_FILE" in result.text
 
 
 async def test_an_authority_of_ones_own(tls_portal: RunningPortal, authority: trustme.CA, tmp_path: Path) -> None:
-    named = tmp_path / "authority.pem"
-    authority.cert_pem.write_to_path(str(named))
-    async with assistant(tls_portal, ca_file=str(named)) as someone:
-        said = await someone.call("list_directories")
-    assert not said.is_error
+    bundle = tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(str(bundle))
+    async with connect(tls_portal, ca_file=str(bundle)) as assistant:
+        result = await assistant.call("list_directories")
+    assert not result.is_error
 
 
 async def test_an_authority_of_ones_own_for_tokens(
     tls_portal: RunningPortal, authority: trustme.CA, tmp_path: Path
 ) -> None:
-    named = tmp_path / "authority.pem"
-    authority.cert_pem.write_to_path(str(named))
-    for ca_file, code in (("", "TLS_FAILURE"), (str(named), "invalid_client"), ("none.pem", "CA_FILE_UNREADABLE")):
+    bundle = tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(str(bundle))
+    for ca_file, code in (("", "TLS_FAILURE"), (str(bundle), "invalid_client"), ("none.pem", "CA_FILE_UNREADABLE")):
         with pytest.raises(Bitrix24Error) as caught:
             await request_tokens(f"{tls_portal.address}/oauth/token/", {"client_id": "nobody"}, ca_file)
         assert caught.value.code == code
@@ -222,18 +222,18 @@ async def test_an_authority_of_ones_own_for_tokens(
 
 @pytest.mark.parametrize("content", [None, b"", b"no certificate"])
 async def test_an_authority_that_cannot_be_read(portal: RunningPortal, tmp_path: Path, content: bytes | None) -> None:
-    named = tmp_path / "authority.pem"
+    bundle = tmp_path / "authority.pem"
     if content is not None:
-        named.write_bytes(content)
-    async with assistant(portal, ca_file=str(named)) as someone:
-        said = await someone.call("list_directories")
-    assert said.error == {"code": "CA_FILE_UNREADABLE", "category": "configuration", "retryable": False}
-    assert str(named) in said.text
+        bundle.write_bytes(content)
+    async with connect(portal, ca_file=str(bundle)) as assistant:
+        result = await assistant.call("list_directories")
+    assert result.error == {"code": "CA_FILE_UNREADABLE", "category": "configuration", "retryable": False}
+    assert str(bundle) in result.text
 
 
 async def test_plain_http_where_tls_is_spoken(portal: RunningPortal) -> None:
-    said = await ask(portal.webhook_url().replace("http://", "https://"), "list_directories")
-    assert said.error["code"] == "NOT_TLS"
+    result = await ask(portal.webhook_url().replace("http://", "https://"), "list_directories")
+    assert result.error["code"] == "NOT_TLS"
 
 
 async def test_certificate_file_that_does_not_exist(portal: RunningPortal, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,15 +248,15 @@ async def test_proxy_that_cannot_be_used(portal: RunningPortal, monkeypatch: pyt
 
 async def test_portal_that_does_not_answer_in_time(portal: RunningPortal) -> None:
     portal.order(delay=60)
-    said = await ask(portal, "list_directories", timeout=0.1)
-    assert said.error == {"code": "TIMEOUT", "category": "network", "retryable": True, "retryAfterSeconds": 5}
-    assert "BITRIX24_TIMEOUT" in said.text
+    result = await ask(portal, "list_directories", timeout=0.1)
+    assert result.error == {"code": "TIMEOUT", "category": "network", "retryable": True, "retryAfterSeconds": 5}
+    assert "BITRIX24_TIMEOUT" in result.text
 
 
 async def test_renamed_portal_is_followed_with_post_and_the_same_body(portal: RunningPortal) -> None:
     portal.order(times=2, status=302, headers={"location": f"{portal.webhook_url()}crm.status.entity.items.json"})
-    said = await ask(portal, "get_directory_items", entityId="DEAL_STAGE")
-    assert said.structured["total"] == 8
+    result = await ask(portal, "get_directory_items", entityId="DEAL_STAGE")
+    assert result.structured["total"] == 8
     assert portal.portal.calls == [("crm.status.entity.items", {"entityId": "DEAL_STAGE"})] * 3
 
 
@@ -270,10 +270,10 @@ def authorised(portal: RunningPortal) -> Application:
 async def test_the_token_goes_to_the_portals_own_origin_only(portal: RunningPortal, authorised: Application) -> None:
     with raw_server(healthy) as (elsewhere, requests):
         portal.order(status=307, headers={"location": elsewhere})
-        said = await ask(authorised, "get_directory_items", entityId="STATUS")
-    assert said.error["code"] == "PORTAL_MOVED"
-    assert "it is at 127.0.0.1 now" in said.text
-    assert "BITRIX24_PORTAL_URL" in said.text
+        result = await ask(authorised, "get_directory_items", entityId="STATUS")
+    assert result.error["code"] == "PORTAL_MOVED"
+    assert "it is at 127.0.0.1 now" in result.text
+    assert "BITRIX24_PORTAL_URL" in result.text
     assert requests == []
 
 
@@ -284,8 +284,8 @@ async def test_a_redirect_that_carries_the_token_itself_is_followed(
     with raw_server(healthy) as (elsewhere, requests):
         location = {"location": f"{elsewhere}crm.status.entity.items?auth={token}"}
         portal.order(method="crm.status.entity.items", status=302, headers=location)
-        said = await ask(authorised, "get_directory_items", entityId="STATUS")
-    assert said.structured["total"] == 1
+        result = await ask(authorised, "get_directory_items", entityId="STATUS")
+    assert result.structured["total"] == 1
     (request,) = requests
     head, _, body = request.partition(b"\r\n\r\n")
     assert f"?auth={token}".encode() in head
@@ -333,11 +333,11 @@ async def test_redirects_that_are_not_followed(portal: RunningPortal, location: 
     address = location.format(secret=ADMIN_SECRET, here=portal.webhook_url())
     portal.order(method="crm.status.entity.types", status=302, headers={"location": address})
     portal.order(method="scope", status=301, headers={"location": f"{portal.webhook_url()}crm.status.entity.types"})
-    said = await ask(portal, "list_directories")
-    assert said.error["code"] == "PORTAL_MOVED"
-    assert said.error["category"] == "configuration"
-    assert detail in said.text
-    assert ADMIN_SECRET not in said.everything
+    result = await ask(portal, "list_directories")
+    assert result.error["code"] == "PORTAL_MOVED"
+    assert result.error["category"] == "configuration"
+    assert detail in result.text
+    assert ADMIN_SECRET not in result.everything
     assert len(portal.portal.calls) <= 4
 
 

@@ -1,4 +1,4 @@
-"""`deploy/nginx.conf` in a real nginx, before two replicas that are stopped, replaced and killed."""
+"""`deploy/nginx.conf` in a real nginx; two replicas are stopped, replaced and killed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from bitrix24_directories.rest import Webhook
 from bitrix24_directories.team.gate import BODY_LIMIT
 from bitrix24_directories.team.people import People
 from support import RunningPortal, clean_environment, free_port
-from team_support import ACCEPT, calling
+from team_support import ACCEPT, tool_call
 from test_replicas import Valkey, valkey
 
 __all__ = ["valkey"]
@@ -43,7 +43,7 @@ CALLS_PER_SECOND = 20
 
 
 class Addresses(BaseResolver):  # type: ignore[misc]
-    """A name server, as Docker's: every name has the addresses of all replicas."""
+    """A name server like Docker's: every name has the addresses of all replicas."""
 
     def __init__(self) -> None:
         self.all: list[str] = []
@@ -56,7 +56,7 @@ class Addresses(BaseResolver):  # type: ignore[misc]
 
 
 class Site:
-    """Replicas on 127.0.0.x with nginx before them, and one person who may call."""
+    """Replicas on 127.0.0.x behind nginx, and one person who may call."""
 
     def __init__(self, folder: Path, portal: RunningPortal, valkey: Valkey, authority: trustme.CA) -> None:
         self._folder = folder
@@ -104,7 +104,7 @@ class Site:
         return process
 
     async def start_replica(self, address: str) -> subprocess.Popen[bytes]:
-        """A new replica, known to the name server as soon as it serves."""
+        """Start a replica; the name server knows it as soon as it serves."""
         at = f"{address}:{self._replicas_port}"
         process = self._start(sys.executable, "-m", "bitrix24_directories", "serve", "--http", at)
         async with httpx.AsyncClient(base_url=f"http://{at}") as client:
@@ -113,10 +113,13 @@ class Site:
             self._addresses.all.append(address)
         return process
 
-    def is_asked(self, process: subprocess.Popen[bytes]) -> bool:
-        """Whether a request is at this replica."""
+    def has_request(self, process: subprocess.Popen[bytes]) -> bool:
+        """True if a request is at this replica."""
         connections = psutil.Process(process.pid).net_connections("tcp")
-        return any(one.status == "ESTABLISHED" and one.laddr[1] == self._replicas_port for one in connections)
+        return any(
+            connection.status == "ESTABLISHED" and connection.laddr[1] == self._replicas_port
+            for connection in connections
+        )
 
     async def stop_replica(self, process: subprocess.Popen[bytes]) -> None:
         """Stop it as a container engine does; its address stays known for a while."""
@@ -134,7 +137,7 @@ class Site:
             yield client
 
     def codes_of_requests(self, number: int) -> Counter[int]:
-        """The HTTP statuses of requests that are sent at once, over one connection."""
+        """HTTP statuses of requests that are sent at once, over one connection."""
         request = f"GET /mcp HTTP/1.1\r\nHost: localhost:{self.port}\r\n"
         with (
             socket.create_connection(("127.0.0.1", self.port), timeout=30) as plain,
@@ -146,8 +149,8 @@ class Site:
             answer = connection.makefile("rb").read()
         return Counter(map(int, re.findall(rb"HTTP/1.1 (\d+)", answer)))
 
-    async def reached(self, client: httpx.AsyncClient) -> None:
-        """Return when nginx leads to a replica."""
+    async def wait_until_reached(self, client: httpx.AsyncClient) -> None:
+        """Return as soon as nginx leads to a replica."""
         await self._answered(client, "/.well-known/oauth-protected-resource", 404)
 
     @staticmethod
@@ -166,11 +169,11 @@ def site(tmp_path: Path, portal: RunningPortal, valkey: Valkey, authority: trust
 
 
 async def keep_calling(client: httpx.AsyncClient, enough: anyio.Event, answers: list[Any]) -> None:
-    """Call tools at an even pace, whatever becomes of the calls before."""
+    """Call tools at an even pace, regardless of earlier calls' outcomes."""
 
     async def call(number: int) -> None:
         entity_id = ("SOURCE", "DEAL_STAGE", "INDUSTRY")[number % 3]
-        call = calling("get_directory_items", entityId=entity_id, fresh=number % 10 == 0)
+        call = tool_call("get_directory_items", entityId=entity_id, fresh=number % 10 == 0)
         try:
             response = await client.post("/mcp", json=call)
         except httpx.TransportError as exc:
@@ -191,24 +194,24 @@ async def test_no_call_is_lost_while_replicas_are_stopped_started_and_replaced(s
     answers: list[Any] = []
     enough = anyio.Event()
     with site.running():
-        one, two = [await site.start_replica(f"127.0.0.{number}") for number in (1, 2)]
+        first, second = [await site.start_replica(f"127.0.0.{number}") for number in (1, 2)]
         async with site.client() as client:
-            await site.reached(client)
+            await site.wait_until_reached(client)
             async with anyio.create_task_group() as load:
                 load.start_soon(keep_calling, client, enough, answers)
                 for _ in range(3):
-                    await site.stop_replica(one)
-                    one = await site.start_replica("127.0.0.1")
-                await site.stop_replica(two)
+                    await site.stop_replica(first)
+                    first = await site.start_replica("127.0.0.1")
+                await site.stop_replica(second)
                 site.forget("127.0.0.2")
-                two = await site.start_replica("127.0.0.3")
-                await anyio.sleep(3)  # until nginx has asked for the names again
-                await site.stop_replica(one)  # so that the new address is all there is
+                second = await site.start_replica("127.0.0.3")
+                await anyio.sleep(3)  # until nginx has resolved the names again
+                await site.stop_replica(first)  # so that only the new address is left
                 at_the_new_one = len(answers)
                 while len(answers) < at_the_new_one + 20:  # noqa: ASYNC110
                     await anyio.sleep(0.05)
                 enough.set()
-        await site.stop_replica(two)
+        await site.stop_replica(second)
     assert [answer for answer in answers if answer != 200] == []
     assert len(answers) > 5 * CALLS_PER_SECOND
 
@@ -219,18 +222,18 @@ async def test_a_change_whose_replica_dies_is_not_sent_to_the_other(site: Site, 
     def die(method: str, params: Mapping[str, Any]) -> None:
         if method == "crm.status.add":
             made.append(str(params))
-            (serving,) = (replica for replica in replicas if site.is_asked(replica))
+            (serving,) = (replica for replica in replicas if site.has_request(replica))
             serving.kill()
 
     with site.running():
         replicas = [await site.start_replica(f"127.0.0.{number}") for number in (1, 2)]
         async with site.client() as client:
-            await site.reached(client)
+            await site.wait_until_reached(client)
             portal.portal.meanwhile = die
-            change = calling("add_directory_item", entityId="SOURCE", name="Fair")
+            change = tool_call("add_directory_item", entityId="SOURCE", name="Fair")
             with pytest.raises(httpx.RemoteProtocolError):  # its answer had begun
                 pytest.fail((await client.post("/mcp", json=change)).text)
-            await site.reached(client)  # by way of the other
+            await site.wait_until_reached(client)  # through the other replica
     assert len(made) == 1
 
 
@@ -238,7 +241,7 @@ async def test_what_is_inside_stays_inside(site: Site) -> None:
     with site.running():
         replica = await site.start_replica("127.0.0.1")
         async with site.client() as client:
-            await site.reached(client)
+            await site.wait_until_reached(client)
             for path in ("/healthz", "/readyz", "/metrics", "/mcp/", "/"):
                 response = await client.get(path)
                 assert (response.status_code, response.headers["server"]) == (404, "nginx")

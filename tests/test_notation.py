@@ -1,4 +1,4 @@
-"""What is printed of a directory is read back as it was, whatever its users and their portal put into it."""
+"""Printed directories are read back unchanged, with any text of users and their portal."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ PARTS = ["whole", "empty", "none shown", "part", "last part"]
 
 @st.composite
 def directories(draw: st.DrawFn, lowest: int = -5, names: st.SearchStrategy[str] = TEXTS) -> list[Item]:
-    """The items of a directory as our reader makes them of a portal's rows, with SORT from `lowest` on."""
+    """Items of a directory as our reader makes them of a portal's rows; SORT from `lowest` on."""
     codes = draw(st.lists(CODES, min_size=1, max_size=6, unique=True))
     sorts = sorted(draw(st.lists(st.integers(lowest, 60), min_size=len(codes), max_size=len(codes))))
     rows = [
@@ -106,7 +106,7 @@ def directories(draw: st.DrawFn, lowest: int = -5, names: st.SearchStrategy[str]
 
 @st.composite
 def results(draw: st.DrawFn, names: st.SearchStrategy[str] = TEXTS) -> DirectoryItems:
-    """A directory, or a part of it, with all that may be printed before and behind its items."""
+    """A directory, or a part of it, with all texts that may be printed around its items."""
     items, part = draw(directories(names=names)), draw(st.sampled_from(PARTS))
     if part in ("empty", "none shown"):
         items = []
@@ -128,8 +128,8 @@ def without_details(item: Item) -> Item:
     return Item(status_id=item.status_id, name=item.name, sort=item.sort)
 
 
-def read_back(lines: list[str], items: list[Item]) -> list[Item]:
-    """The items that lines say, as far as lines say them."""
+def parse_printed(lines: list[str], items: list[Item]) -> list[Item]:
+    """The items given by printed lines, with only the fields that the lines give."""
     return [
         Item(status_id=line.code or "", name=line.name, semantics=line.meaning, color=line.color)
         for line in read_lines(lines, items)
@@ -149,9 +149,9 @@ def as_printed(items: list[Item]) -> list[Item]:
 
 
 def printed(items: list[Item], *, details: bool = True) -> str:
-    shown = items if details else [without_details(item) for item in items]
+    printed = items if details else [without_details(item) for item in items]
     used_in = ["deal.SOURCE_ID"]
-    return items_text(DirectoryItems(entity_id="SOURCE", items=shown, total=len(shown), used_in=used_in))
+    return items_text(DirectoryItems(entity_id="SOURCE", items=printed, total=len(printed), used_in=used_in))
 
 
 @settings(max_examples=examples(1000))
@@ -163,10 +163,10 @@ def test_what_is_printed_is_unchanged_when_handed_back(items: list[Item], detail
 
 
 @settings(max_examples=examples(500))
-@given(items=directories(lowest=1), place=st.integers(0, 5), details=st.booleans())
-def test_with_one_line_edited_only_that_item_changes(items: list[Item], place: int, details: bool) -> None:
-    item = items[place % len(items)]
-    edited = [one.model_copy(update={"name": "Another name"}) if one is item else one for one in items]
+@given(items=directories(lowest=1), index=st.integers(0, 5), details=st.booleans())
+def test_with_one_line_edited_only_that_item_changes(items: list[Item], index: int, details: bool) -> None:
+    item = items[index % len(items)]
+    edited = [other.model_copy(update={"name": "Another name"}) if other is item else other for other in items]
     plan = Planner("SOURCE", items).declare(printed(edited, details=details).splitlines())
     assert not plan.refused
     assert [operation.item for operation in plan.operations] == ([item] if item.name != "Another name" else [])
@@ -191,7 +191,7 @@ PRINTED = sorted(
         ).splitlines()
     }
 )
-# Also what stands behind the code in them.
+# Also the texts behind the code.
 NAMES = st.sampled_from(PRINTED + [line.partition(": ")[2] for line in PRINTED]) | TEXTS
 
 
@@ -200,7 +200,7 @@ NAMES = st.sampled_from(PRINTED + [line.partition(": ")[2] for line in PRINTED])
 def test_what_is_printed_is_read_back(result: DirectoryItems, at_once: bool) -> None:
     text = f"{items_text(result)}\n{SWITCHED_OFF.format()}"
     lines = [text] if at_once else text.splitlines()
-    assert read_back(lines, result.items) == as_printed(result.items)
+    assert parse_printed(lines, result.items) == as_printed(result.items)
     assert is_part(lines) == (len(result.items) < result.total)
 
 
@@ -209,14 +209,14 @@ def test_what_is_printed_is_read_back(result: DirectoryItems, at_once: bool) -> 
 def test_all_parts_of_a_directory_are_the_directory(items: list[Item], cut: int) -> None:
     parts = [part for part in (items[:cut], items[cut:]) if part]
     texts = [items_text(DirectoryItems(entity_id="SOURCE", items=part, total=len(items))) for part in parts]
-    assert read_back(texts, items) == as_printed(items)
+    assert parse_printed(texts, items) == as_printed(items)
     assert not is_part(texts)
     assert is_part(texts[:1]) == (len(parts) > 1)
 
 
 @given(names=st.lists(NAMES.map(lambda name: one_line(name, 200))))
 def test_names_alone_are_read_as_names(names: list[str]) -> None:
-    """But for `CALL: Name`, which has a code."""
+    """Except for `CALL: Name`, which has a code."""
     lines = read_lines([shown_name(name) for name in names], [])
     for line, name in zip(lines, names, strict=True):
         assert line.name == name if line.code is None else name.startswith(f"{line.code}:")
@@ -237,7 +237,7 @@ def test_a_name_that_is_only_like_a_line_of_ours_needs_no_quotes(name: str) -> N
         text = printed(items, details=details)
         assert f"X: {name}" in text
         assert not is_part([text])
-        assert read_back([text], items) == as_printed(items)
+        assert parse_printed([text], items) == as_printed(items)
     assert [line.name for line in read_lines([name], [])] == [name]
     assert not is_part([name])
 
@@ -255,7 +255,7 @@ def item(code: str, number: int) -> Item:
 
 
 @pytest.mark.parametrize(
-    ("codes", "typed", "meant"),
+    ("codes", "typed", "expected"),
     [
         (["A:X", "X"], "X", "X"),
         (["A:X", "X"], "A:X", "A:X"),
@@ -268,14 +268,14 @@ def item(code: str, number: int) -> Item:
     ],
 )
 def test_an_exact_code_wins_and_a_looser_one_has_to_fit_one_item_alone(
-    codes: list[str], typed: str, meant: str | None
+    codes: list[str], typed: str, expected: str | None
 ) -> None:
     items = [item(code, number) for number, code in enumerate(codes, 1)]
     declared = [f"{typed}: Another name"]
     plan = Planner("DEAL_STAGE_1", items).declare(declared)
     changed = [operation.step.status_id for operation in plan.operations if operation.step.action == "update"]
-    if meant is None:
+    if expected is None:
         assert not plan.operations
         assert any("fits several codes" in (step.why or "") for step in plan.refused)
     else:
-        assert changed == [meant]
+        assert changed == [expected]

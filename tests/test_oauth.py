@@ -1,4 +1,7 @@
-"""An application (OAuth) instead of a webhook: refreshing, sharing tokens between processes, surviving kills, login."""
+"""An application (OAuth) instead of a webhook.
+
+The tests cover refreshing, sharing tokens between processes, surviving kills, and login.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ from bitrix24_directories.portal.app import ADMIN, READER
 from bitrix24_directories.portal.oauth import CLIENT_ID, CLIENT_SECRET
 from bitrix24_directories.rest import Application, Bitrix24Client, Plan
 from bitrix24_directories.rest.authorization.tokens import TokenFile, Tokens
-from support import Assistant, RunningPortal, Said, ask, assistant, clean_environment, spawned
+from support import Assistant, RunningPortal, ToolAnswer, ask, clean_environment, connect, spawn_parameters
 
 
 def application(portal: RunningPortal, **tokens: str) -> Application:
@@ -47,7 +50,7 @@ def environment(portal: RunningPortal, **more: str) -> dict[str, str]:
 
 
 def with_tokens(portal: RunningPortal, pair: dict[str, str], **more: str) -> dict[str, str]:
-    """The environment of a process that starts with these tokens, and keeps later ones where this test does."""
+    """Environment of a process that starts with these tokens, with the test's own token file."""
     tokens = {f"BITRIX24_{name.upper()}": token for name, token in pair.items()}
     return environment(portal, XDG_STATE_HOME=os.environ["XDG_STATE_HOME"], **tokens, **more)
 
@@ -78,11 +81,11 @@ async def test_an_expired_token_is_refreshed_and_the_call_repeated(
 ) -> None:
     portal.order(times=1, code=code)
     assert not (await ask(authorised, "get_directory_items", entityId="SOURCE")).is_error
-    assert portal.methods_called.count("crm.status.entity.items") in (1, 2)  # or the fields' batch met the fault
+    assert portal.methods_called.count("crm.status.entity.items") in (1, 2)  # or the fields' batch got the fault
     assert portal.portal.oauth.issued == 2
-    kept = authorised.file.read()
-    assert kept is not None
-    assert kept.access_token == portal.portal.oauth.newest_access_token
+    tokens = authorised.file.read()
+    assert tokens is not None
+    assert tokens.access_token == portal.portal.oauth.newest_access_token
     if os.name == "posix":
         assert stat.S_IMODE(authorised.file.path.stat().st_mode) == 0o600
     assert {path.name for path in authorised.file.path.parent.iterdir()} <= {
@@ -96,9 +99,9 @@ async def test_a_new_token_that_does_not_help_is_the_end(
     portal: RunningPortal, authorised: Application, code: str
 ) -> None:
     portal.order(code=code)
-    said = await ask(authorised, "list_directories")
-    assert said.error["code"] == code
-    assert "bitrix24-directories-mcp login" in said.text
+    result = await ask(authorised, "list_directories")
+    assert result.error["code"] == code
+    assert "bitrix24-directories-mcp login" in result.text
     assert len(portal.portal.calls) == 2
     assert portal.portal.oauth.issued == 2
 
@@ -107,17 +110,17 @@ async def test_however_many_calls_expire_together_one_refresh_goes_out(
     portal: RunningPortal, authorised: Application
 ) -> None:
     portal.portal.oauth.expire_access_tokens()
-    said = []
-    async with assistant(authorised) as someone:
+    results = []
+    async with connect(authorised) as assistant:
 
         async def call(number: int) -> None:
-            said.append(await someone.call("get_directory_items", entityId="SOURCE", details=bool(number % 2)))
-            said.append(await someone.call("list_directories"))
+            results.append(await assistant.call("get_directory_items", entityId="SOURCE", details=bool(number % 2)))
+            results.append(await assistant.call("list_directories"))
 
         async with anyio.create_task_group() as tasks:
             for number in range(20):
                 tasks.start_soon(call, number)
-    assert not any(answer.is_error for answer in said)
+    assert not any(answer.is_error for answer in results)
     assert portal.portal.oauth.issued == 2
 
 
@@ -136,7 +139,7 @@ async def test_a_batch_that_expires_is_repeated(portal: RunningPortal, authorise
                 tasks.start_soon(call, entity_id)
     assert sorted(answered) == ["INDUSTRY", "SOURCE", "STATUS"]
     assert portal.portal.oauth.issued == 2
-    # The refused batch; then, as a place is free by the time the refresh is through, one alone and the rest together.
+    # The refused batch; by the end of the refresh a slot is free, so one call goes alone and the rest together.
     assert portal.methods_called[:2] == ["scope", "batch"]
     assert portal.methods_called.count("batch") == 2
 
@@ -144,29 +147,29 @@ async def test_a_batch_that_expires_is_repeated(portal: RunningPortal, authorise
 @pytest.mark.slow
 async def test_two_processes_refresh_once(portal: RunningPortal, pair: dict[str, str], tmp_path: Path) -> None:
     env = with_tokens(portal, pair)
-    async with Client(spawned(tmp_path, **env)) as one, Client(spawned(tmp_path, **env)) as other:
-        assistants = [Assistant(one), Assistant(other)]
+    async with Client(spawn_parameters(tmp_path, **env)) as first, Client(spawn_parameters(tmp_path, **env)) as second:
+        assistants = [Assistant(first), Assistant(second)]
         for issued in (2, 3):  # in the second round both know the same newer token
             portal.portal.oauth.expire_access_tokens()
-            said: list[Said] = []
+            results: list[ToolAnswer] = []
 
-            async def call(someone: Assistant, said: list[Said] = said) -> None:
-                said.append(await someone.call("get_directory_items", entityId="SOURCE"))
+            async def call(assistant: Assistant, results: list[ToolAnswer] = results) -> None:
+                results.append(await assistant.call("get_directory_items", entityId="SOURCE"))
 
             async with anyio.create_task_group() as tasks:
-                for someone in assistants:
-                    tasks.start_soon(call, someone)
-            assert [answer.is_error for answer in said] == [False, False]
+                for assistant in assistants:
+                    tasks.start_soon(call, assistant)
+            assert [answer.is_error for answer in results] == [False, False]
             assert portal.portal.oauth.issued == issued
 
 
 async def test_tokens_of_another_process_that_have_expired_too(portal: RunningPortal, authorised: Application) -> None:
     other = portal.portal.oauth.issue(ADMIN)
-    async with assistant(authorised) as someone:
-        await someone.call("list_directories")
+    async with connect(authorised) as assistant:
+        await assistant.call("list_directories")
         keep(authorised.file, Tokens(other["access_token"], other["refresh_token"]))
         portal.portal.oauth.expire_access_tokens()
-        assert not (await someone.call("get_directory_items", entityId="SOURCE")).is_error
+        assert not (await assistant.call("get_directory_items", entityId="SOURCE")).is_error
     assert portal.portal.oauth.issued == 3
 
 
@@ -174,7 +177,7 @@ async def test_a_refresh_token_in_the_file_wins_over_an_older_one_in_the_environ
     portal: RunningPortal, pair: dict[str, str]
 ) -> None:
     portal.portal.oauth.expire_access_tokens()
-    for _ in range(3):  # each time a new process with the same environment; the first refresh kills its token
+    for _ in range(3):  # a new process each time, with the same environment; the first refresh revokes its token
         portal.portal.oauth.expire_access_tokens()
         assert not (await ask(application(portal, **pair), "list_directories")).is_error
     assert portal.portal.oauth.issued == 4
@@ -195,9 +198,9 @@ async def test_a_refresh_token_alone_is_enough(portal: RunningPortal, pair: dict
 
 
 async def test_without_any_token_it_asks_for_a_login(portal: RunningPortal) -> None:
-    said = await ask(application(portal), "list_directories")
-    assert said.error["code"] == "NO_TOKEN"
-    assert "bitrix24-directories-mcp login" in said.text
+    result = await ask(application(portal), "list_directories")
+    assert result.error["code"] == "NO_TOKEN"
+    assert "bitrix24-directories-mcp login" in result.text
     assert portal.portal.calls == []
 
 
@@ -222,9 +225,9 @@ async def test_what_the_authorization_server_may_say(
 ) -> None:
     portal.portal.oauth.expire_access_tokens()
     portal.order(method="oauth/token", **answer)
-    said = await ask(authorised, "list_directories")
-    assert (said.error["code"], said.error["category"]) == (code, category)
-    assert not any(secret in said.everything for secret in authorised.secrets)
+    result = await ask(authorised, "list_directories")
+    assert (result.error["code"], result.error["category"]) == (code, category)
+    assert not any(secret in result.everything for secret in authorised.secrets)
 
 
 async def test_an_authorization_server_out_of_reach(portal: RunningPortal, pair: dict[str, str]) -> None:
@@ -235,27 +238,27 @@ async def test_an_authorization_server_out_of_reach(portal: RunningPortal, pair:
 
 
 async def test_a_disk_that_does_not_keep_tokens(portal: RunningPortal, authorised: Application) -> None:
-    """Asked before the refresh token is spent, so that nothing is lost."""
+    """The disk is tested before the refresh token is spent, so that nothing is lost."""
     authorised.file.path.parent.parent.mkdir(parents=True)
     authorised.file.path.parent.write_text("a file where the folder should be")
     portal.portal.oauth.expire_access_tokens()
-    said = await ask(authorised, "list_directories")
-    assert (said.error["code"], said.error["category"]) == ("TOKENS_NOT_KEPT", "configuration")
+    result = await ask(authorised, "list_directories")
+    assert (result.error["code"], result.error["category"]) == ("TOKENS_NOT_KEPT", "configuration")
     assert portal.portal.oauth.issued == 1
 
 
 async def test_a_cancelled_call_does_not_lose_the_new_tokens(portal: RunningPortal, authorised: Application) -> None:
     portal.portal.oauth.expire_access_tokens()
     portal.order(method="oauth/token", delay=0.3)
-    async with assistant(authorised) as someone:
+    async with connect(authorised) as assistant:
         with anyio.move_on_after(0.3):
-            await someone.call("list_directories")
-        assert not (await someone.call("list_directories")).is_error
+            await assistant.call("list_directories")
+        assert not (await assistant.call("list_directories")).is_error
     assert portal.portal.oauth.issued == 2
 
 
 def wait_for_refreshes(app: Application) -> None:
-    """Return when no process holds the lock any more."""
+    """Return as soon as no process holds the lock."""
     from filelock import FileLock
 
     if app.file.lock_path.exists():
@@ -277,7 +280,7 @@ def server_process(cwd: Path, env: dict[str, str]) -> Iterator[subprocess.Popen[
 def test_kill_9_at_any_moment_of_a_refresh(
     portal: RunningPortal, authorised: Application, pair: dict[str, str], tmp_path: Path
 ) -> None:
-    """After each kill the file holds a whole pair, the old or the new one, and the portal takes it."""
+    """After each kill the file holds a whole pair, old or new, and the portal accepts it."""
     keep(authorised.file, Tokens(**pair))
     env = environment(portal, XDG_STATE_HOME=os.environ["XDG_STATE_HOME"])
     portal.order(method="oauth/token", delay=0.05)
@@ -287,15 +290,15 @@ def test_kill_9_at_any_moment_of_a_refresh(
         calls, issued = len(portal.portal.calls), portal.portal.oauth.issued
         with server_process(tmp_path, env) as process:
             while len(portal.portal.calls) == calls and process.poll() is None:
-                """Until the call that finds its token expired."""
+                """Wait for the call that finds its token expired."""
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=step * 0.05)
             killed_while_refreshing += process.poll() is None
             process.send_signal(signal.SIGKILL)
         wait_for_refreshes(authorised)
-        kept = authorised.file.read()
-        assert kept is not None
-        assert portal.portal.oauth.accepts_refresh_token(kept.refresh_token)
+        tokens = authorised.file.read()
+        assert tokens is not None
+        assert portal.portal.oauth.accepts_refresh_token(tokens.refresh_token)
         assert portal.portal.oauth.issued <= issued + 1
     assert killed_while_refreshing >= 3
     with server_process(tmp_path, env) as process:
@@ -317,7 +320,7 @@ while True:
 
 @pytest.mark.slow
 def test_the_file_is_always_a_whole_one(tmp_path: Path) -> None:
-    """Killed while it does nothing but write, it leaves the old pair or the new one."""
+    """A process that only writes leaves the old pair or the new one when it is killed."""
     file = TokenFile(tmp_path / "state" / "tokens.json")
     for _ in range(8):
         with subprocess.Popen([sys.executable, "-c", WRITER, str(file.path)], stdout=subprocess.PIPE) as process:
@@ -326,10 +329,10 @@ def test_the_file_is_always_a_whole_one(tmp_path: Path) -> None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=0.03)
             process.kill()
-        kept = file.read()
-        assert kept is not None
-        assert kept.access_token == kept.refresh_token
-        assert set(kept.access_token) in ({"a"}, {"b"})
+        tokens = file.read()
+        assert tokens is not None
+        assert tokens.access_token == tokens.refresh_token
+        assert set(tokens.access_token) in ({"a"}, {"b"})
 
 
 async def test_no_token_is_written_anywhere_even_at_debug_level(
@@ -337,18 +340,18 @@ async def test_no_token_is_written_anywhere_even_at_debug_level(
 ) -> None:
     env = with_tokens(portal, pair, BITRIX24_LOG_LEVEL="DEBUG")
     with (tmp_path / "stderr.txt").open("w+") as errors:
-        async with Client(stdio_client(spawned(tmp_path, **env), errors)) as client:
+        async with Client(stdio_client(spawn_parameters(tmp_path, **env), errors)) as client:
             portal.portal.oauth.expire_access_tokens()
             assert not (await Assistant(client).call("list_directories")).is_error
             newest = portal.portal.oauth.newest_access_token
             portal.order(code="ODD", description=f"no {newest} {pair['access_token']}")
-            said = await Assistant(client).call("list_directories")
+            result = await Assistant(client).call("list_directories")
         errors.seek(0)
         logged = errors.read()
     assert "HTTP Request: POST http://127.0.0.1" in logged
     for secret in (*pair.values(), newest, CLIENT_SECRET):
         assert secret not in logged
-        assert secret not in said.everything
+        assert secret not in result.everything
 
 
 def test_check_covers_applications(
@@ -357,9 +360,9 @@ def test_check_covers_applications(
     for name, value in environment(portal, BITRIX24_REFRESH_TOKEN=pair["refresh_token"]).items():
         monkeypatch.setenv(name, value)
     assert main(["check"]) == 0
-    configuration, *others = capsys.readouterr().out.splitlines()
+    configuration, *lines = capsys.readouterr().out.splitlines()
     assert configuration.startswith(f"✓ configuration: application {CLIENT_ID} on {portal.address}, tokens in ")
-    assert [line[:4] for line in others] == ["✓ re", "✓ au", "✓ sc", "✓ re"]
+    assert [line[:4] for line in lines] == ["✓ re", "✓ au", "✓ sc", "✓ re"]
     portal.portal.oauth.forget_everything()
     assert main(["check"]) == 1
     printed = capsys.readouterr().out
@@ -393,7 +396,7 @@ def test_a_wrong_configuration_is_named(
 
 @contextlib.contextmanager
 def login(portal: RunningPortal, cwd: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A login that waits for its paste, and the address that it printed."""
+    """Start a login that waits for its paste; yields it and the address that it printed."""
     env = clean_environment(**environment(portal), XDG_STATE_HOME=os.environ["XDG_STATE_HOME"])
     command = [sys.executable, "-m", "bitrix24_directories", "login"]
     pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
@@ -403,21 +406,21 @@ def login(portal: RunningPortal, cwd: Path) -> Iterator[tuple[subprocess.Popen[s
         yield process, process.stdout.readline().strip()
 
 
-@pytest.mark.parametrize("what", ["address", "code"])
-def test_login(portal: RunningPortal, tmp_path: Path, what: str) -> None:
+@pytest.mark.parametrize("pasted", ["address", "code"])
+def test_login(portal: RunningPortal, tmp_path: Path, pasted: str) -> None:
     with login(portal, tmp_path) as (process, address):
         landed = httpx.get(address).headers["location"]
         code = httpx.URL(landed).params["code"]
-        out, err = process.communicate(f"{landed if what == 'address' else code}\n", timeout=20)
+        out, err = process.communicate(f"{landed if pasted == 'address' else code}\n", timeout=20)
     assert (process.returncode, err) == (0, "")
     app = application(portal)
     assert str(app.file.path) in out
     printed = json.loads(out[out.index("{") :])
     assert printed["env"]["BITRIX24_CLIENT_ID"] == CLIENT_ID
-    kept = app.file.read()
-    assert kept is not None
-    assert kept.access_token == portal.portal.oauth.newest_access_token
-    for secret in (code, kept.access_token, kept.refresh_token, CLIENT_SECRET):
+    tokens = app.file.read()
+    assert tokens is not None
+    assert tokens.access_token == portal.portal.oauth.newest_access_token
+    for secret in (code, tokens.access_token, tokens.refresh_token, CLIENT_SECRET):
         assert secret not in out
 
 

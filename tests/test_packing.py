@@ -1,4 +1,7 @@
-"""What is built of the sources, and where the version stands; `tests/packing/run.py` tries it in empty environments."""
+"""Packages built from the sources, and the places of the version.
+
+`tests/packing/run.py` tries the packages in empty environments.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +71,7 @@ REGISTRY = {
         },
     },
 }
-"""The rules of the registry's schema of 2025-12-11, and those of its documentation, as far as they concern us."""
+"""Rules of the registry's schema of 2025-12-11, and of its documentation, that apply to us."""
 
 
 @pytest.fixture
@@ -82,7 +85,9 @@ def test_the_registry_is_told_by_its_rules(built: Path) -> None:
     for described in (release.server_json(), published):
         jsonschema.validate(described, REGISTRY)
     assert published["packages"][-1]["fileSha256"] == hashlib.sha256(built.read_bytes()).hexdigest()
-    secrets = {one["name"] for one in published["packages"][-1]["environmentVariables"] if one.get("isSecret")}
+    secrets = {
+        variable["name"] for variable in published["packages"][-1]["environmentVariables"] if variable.get("isSecret")
+    }
     assert secrets == {"BITRIX24_WEBHOOK_URL"}
 
 
@@ -104,11 +109,11 @@ def test_a_tag_that_is_not_the_version_is_refused(tag: str, capsys: pytest.Captu
     assert len(capsys.readouterr().err.splitlines()) == len(release.versions())
 
 
-@pytest.mark.parametrize("place", range(6))
+@pytest.mark.parametrize("index", range(6))
 def test_each_place_with_another_version_is_named(
-    place: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    index: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    name = list(release.versions())[place]
+    name = list(release.versions())[index]
     changed = release.versions() | {name: "9.9.9"}
     monkeypatch.setattr(release, "versions", lambda: changed)
     assert release.main(["check", f"v{__version__}"]) == 1
@@ -140,19 +145,19 @@ def test_a_file_that_the_installer_would_break_is_refused(monkeypatch: pytest.Mo
 
 def test_the_form_asks_for_a_webhook_that_is_kept_secret_and_writes_are_off() -> None:
     manifest = bundle.manifest()
-    asked = manifest["user_config"]
-    assert asked["webhook_url"] | {"description": ""} == {
+    user_config = manifest["user_config"]
+    assert user_config["webhook_url"] | {"description": ""} == {
         "type": "string",
         "title": "Inbound webhook",
         "description": "",
         "sensitive": True,
         "required": True,
     }
-    assert asked["allow_writes"]["default"] is False
+    assert user_config["allow_writes"]["default"] is False
     environment = manifest["server"]["mcp_config"]["env"]
     assert {*environment} <= SETTINGS
-    assert {value[len("${user_config.") : -1] for value in environment.values()} == {*asked}
-    assert "default" in asked["plan"]  # a form that is left empty would not replace the variable
+    assert {value[len("${user_config.") : -1] for value in environment.values()} == {*user_config}
+    assert "default" in user_config["plan"]  # an empty form field would not replace the variable
 
 
 @pytest.mark.slow
@@ -160,7 +165,7 @@ def test_the_bundle_starts_from_its_own_folder(built: Path, tmp_path: Path) -> N
     folder = tmp_path / "bundle"
     with zipfile.ZipFile(built) as archive:
         archive.extractall(folder)
-    own = folder / "server" / "bitrix24_directories" / "__init__.py"  # and not the package that is installed here
+    own = folder / "server" / "bitrix24_directories" / "__init__.py"  # not the package that is installed here
     own.write_text(own.read_text(encoding="utf-8").replace(__version__, f"{__version__}+bundle"), encoding="utf-8")
     with subprocess.Popen(
         [sys.executable, "server/main.py"], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE

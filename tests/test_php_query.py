@@ -1,4 +1,7 @@
-"""PHP query strings: whatever is sent in a batch is what the portal reads, shown with keys and values at random."""
+"""PHP query strings: the portal reads a batch exactly as it was sent.
+
+The keys and values are random.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ values = st.recursive(
 
 
 def as_php(value: Any) -> Any:
-    """What PHP makes of a value that it was sent: all scalars are strings, all lists arrays by index."""
+    """PHP's reading of a sent value: all scalars are strings, all lists arrays by index."""
     match value:
         case dict():
             return {str(key): as_php(item) for key, item in value.items()}

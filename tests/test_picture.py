@@ -1,4 +1,4 @@
-"""The picture of a directory: who is told of it, what it is given to draw, and that this is what then happens."""
+"""The picture of a directory: its recipients, the data to draw, and the call's real result."""
 
 from __future__ import annotations
 
@@ -39,23 +39,23 @@ async def client_of(portal: PortalInProcess, extensions: Any = APPS, mode: str =
         yield client
 
 
-async def drawn(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
+async def picture_data(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
     result = await client.call_tool(tool, arguments)
     assert result.meta is not None
-    found: dict[str, Any] = result.meta[PICTURE]
-    return found
+    picture: dict[str, Any] = result.meta[PICTURE]
+    return picture
 
 
 @pytest.mark.parametrize("extensions", [None, [advertise(EXTENSION_ID, {"mimeTypes": ["text/html"]})]])
 async def test_who_shows_no_apps_hears_nothing_of_it(portal_in_process: PortalInProcess, extensions: Any) -> None:
     async with client_of(portal_in_process, extensions) as client:
-        listed = await client.list_tools()
+        tools = await client.list_tools()
         resources = await client.list_resources()
         counted = await client.call_tool("get_directory_usage", {"entityId": "DEAL_STAGE"})
         planned = await client.call_tool("apply_directory", {"entityId": "SOURCE", "items": ["CALL: Call"]})
-    said = "".join(one.model_dump_json(by_alias=True) for one in (listed, resources, counted, planned))
-    assert "ui://" not in said
-    assert PICTURE not in said
+    result = "".join(result.model_dump_json(by_alias=True) for result in (tools, resources, counted, planned))
+    assert "ui://" not in result
+    assert PICTURE not in result
     assert "crm.status.list" not in [
         method for method, params in portal_in_process.portal.calls if "DEAL_STAGE" in str(params)
     ]
@@ -64,11 +64,11 @@ async def test_who_shows_no_apps_hears_nothing_of_it(portal_in_process: PortalIn
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
 async def test_who_shows_apps_is_told_which_tools_have_a_picture(portal_in_process: PortalInProcess, mode: str) -> None:
     async with client_of(portal_in_process, mode=mode) as client:
-        assert await drawn(client, "get_directory_usage", entityId="HONORIFIC")
+        assert await picture_data(client, "get_directory_usage", entityId="HONORIFIC")
         tools = {tool.name: tool.meta for tool in (await client.list_tools()).tools if tool.meta}
         assert tools.keys() == {"get_directory_usage", "apply_directory"}
         assert all(meta == {"ui": {"resourceUri": PAGE}} for meta in tools.values())
-        assert PAGE in [str(one.uri) for one in (await client.list_resources()).resources]
+        assert PAGE in [str(resource.uri) for resource in (await client.list_resources()).resources]
         (page,) = (await client.read_resource(PAGE)).contents
     assert page.mime_type == APP_MIME_TYPE
     assert isinstance(page, TextResourceContents)
@@ -86,20 +86,20 @@ def test_the_page_is_one_file_that_loads_nothing_and_writes_no_markup() -> None:
 async def test_usage_is_drawn_in_order_with_colours_and_records(portal_in_process: PortalInProcess) -> None:
     async with client_of(portal_in_process) as client:
         result = await client.call_tool("get_directory_usage", {"entityId": "DEAL_STAGE"})
-        found = await drawn(client, "get_directory_usage", entityId="DEAL_STAGE")
+        picture = await picture_data(client, "get_directory_usage", entityId="DEAL_STAGE")
         details = await client.call_tool("get_directory_items", {"entityId": "DEAL_STAGE", "details": True})
     assert result.structured_content is not None
     assert details.structured_content is not None
-    counts = [{key: item[key] for key in ("statusId", "name", "count")} for item in found["items"]]
-    told = [{key: one[key] for key in counts[0]} for one in result.structured_content["items"]]
-    assert sorted(counts, key=str) == sorted(told, key=str)
-    assert [item["statusId"] for item in found["items"]] == [
-        one["statusId"] for one in details.structured_content["items"]
+    counts = [{key: item[key] for key in ("statusId", "name", "count")} for item in picture["items"]]
+    rows = [{key: item[key] for key in counts[0]} for item in result.structured_content["items"]]
+    assert sorted(counts, key=str) == sorted(rows, key=str)
+    assert [item["statusId"] for item in picture["items"]] == [
+        item["statusId"] for item in details.structured_content["items"]
     ]
-    looks = [(item["color"], item["semantics"]) for item in found["items"]]
+    looks = [(item["color"], item["semantics"]) for item in picture["items"]]
     assert looks == [(item["color"], item["semantics"]) for item in details.structured_content["items"]]
     store = portal_in_process.portal.store.records
-    for item in found["items"]:
+    for item in picture["items"]:
         carried = [deal["id"] for deal in store.of(2) if deal["stageId"] == item["statusId"]]
         assert item.get("ids", {}).get("deal.STAGE_ID", []) == carried[:20]
     assert PICTURE not in json.dumps(result.structured_content)
@@ -110,8 +110,8 @@ async def test_a_picture_does_without_colours_where_they_cannot_be_had(portal_in
     portal_in_process.order(method="crm.status.list", status=500)
     async with client_of(portal_in_process) as client:
         with anyio.fail_after(20):
-            found = await drawn(client, "get_directory_usage", entityId="DEAL_STAGE")
-    assert [item["name"] for item in found["items"]][:2] == ["New", "Document Preparation"]
+            picture = await picture_data(client, "get_directory_usage", entityId="DEAL_STAGE")
+    assert [item["name"] for item in picture["items"]][:2] == ["New", "Document Preparation"]
 
 
 async def test_a_plan_is_drawn_before_and_after(portal_in_process: PortalInProcess) -> None:
@@ -126,14 +126,14 @@ async def test_a_plan_is_drawn_before_and_after(portal_in_process: PortalInProce
             "LOSE: Deal Lost",
             "NOPE!: no such code",
         ]
-        found = await drawn(client, "apply_directory", entityId="DEAL_STAGE", items=lines)
-    marks = {item["statusId"]: item.get("marks", []) for item in found["after"]}
+        picture = await picture_data(client, "apply_directory", entityId="DEAL_STAGE", items=lines)
+    marks = {item["statusId"]: item.get("marks", []) for item in picture["after"]}
     assert marks["PREPARATION"] == ["renamed"]
     assert marks["EXECUTING"] == ["moved"]
-    assert [item["was"] for item in found["after"] if item["statusId"] == "PREPARATION"] == ["Document Preparation"]
-    (new,) = (item for item in found["after"] if item.get("marks") == ["added"] and item["name"] == "Contract review")
+    assert [item["was"] for item in picture["after"] if item["statusId"] == "PREPARATION"] == ["Document Preparation"]
+    (new,) = (item for item in picture["after"] if item.get("marks") == ["added"] and item["name"] == "Contract review")
     assert (new["color"], new["semantics"]) == ("#112233", "process")
-    assert found["refused"]
+    assert picture["refused"]
 
 
 names = st.sampled_from(["Web shop", "Partner", "Fair", "Радио", "Call", "E-Mail"])
@@ -146,9 +146,9 @@ def test_what_is_drawn_is_what_then_stands_there(data: st.DataObject) -> None:
         portal = PortalInProcess(DemoPortal(clock=anyio.current_time))
         entity_id = data.draw(st.sampled_from(["SOURCE", "DEAL_STAGE", "INDUSTRY"]))
         async with client_of(portal) as client:
-            listed = await client.call_tool("get_directory_items", {"entityId": entity_id})
-            assert listed.structured_content is not None
-            lines = [f"{item['statusId']}: {item['name']}" for item in listed.structured_content["items"]]
+            answer = await client.call_tool("get_directory_items", {"entityId": entity_id})
+            assert answer.structured_content is not None
+            lines = [f"{item['statusId']}: {item['name']}" for item in answer.structured_content["items"]]
             lines = data.draw(st.permutations(lines[:-2]))[: data.draw(st.integers(3, 11))]
             lines += data.draw(st.lists(names, max_size=4))
             arguments = {"entityId": entity_id, "items": lines}

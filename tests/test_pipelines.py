@@ -1,4 +1,7 @@
-"""Names of pipelines, start and final stages, and stages that are switched off: what the portal's list leaves out."""
+"""Names of pipelines, start and final stages, and stages that are switched off.
+
+The portal's list leaves these out.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import pytest
 
 from bitrix24_directories.portal import DemoPortal
 from bitrix24_directories.portal.store import Age, PortalError
-from support import PortalInProcess, Said, assistant
+from support import PortalInProcess, ToolAnswer, connect
 
 pytestmark = pytest.mark.virtual_clock
 
@@ -21,21 +24,25 @@ def portal_of(age: Age) -> PortalInProcess:
     return PortalInProcess(DemoPortal(age=age))
 
 
-async def call(portal: PortalInProcess, tool: str, **arguments: Any) -> Said:
-    """One call by an assistant for whom nothing is kept."""
-    async with assistant(portal, fields_kept=False) as someone:
-        return await someone.call(tool, **arguments)
+async def call(portal: PortalInProcess, tool: str, **arguments: Any) -> ToolAnswer:
+    """Call a tool once, without a cache."""
+    async with connect(portal, fields_kept=False) as assistant:
+        return await assistant.call(tool, **arguments)
 
 
-def row(said: Said, entity_id: str) -> dict[str, Any]:
-    return next(dict(found) for found in said.structured["directories"] if found["entityId"] == entity_id)
+def row(result: ToolAnswer, entity_id: str) -> dict[str, Any]:
+    return next(dict(directory) for directory in result.structured["directories"] if directory["entityId"] == entity_id)
 
 
 @pytest.mark.parametrize("age", AGES)
 async def test_pipelines_have_their_plain_names(age: Age) -> None:
     portal = portal_of(age)
-    said = await call(portal, "list_directories")
-    names = {found["entityId"]: found["pipeline"] for found in said.structured["directories"] if "pipeline" in found}
+    result = await call(portal, "list_directories")
+    names = {
+        directory["entityId"]: directory["pipeline"]
+        for directory in result.structured["directories"]
+        if "pipeline" in directory
+    }
     assert names == {
         "DEAL_STAGE": "General",
         "DEAL_STAGE_1": "Wholesale",
@@ -44,7 +51,7 @@ async def test_pipelines_have_their_plain_names(age: Age) -> None:
         "DYNAMIC_177_STAGE_7": "General",
         "DYNAMIC_177_STAGE_8": "Abroad",
     }
-    assert "stages for deal.STAGE_ID, pipeline 1 Wholesale, start C1:NEW" in said.text
+    assert "stages for deal.STAGE_ID, pipeline 1 Wholesale, start C1:NEW" in result.text
     assert len(portal.portal.calls) == 2
 
 
@@ -54,56 +61,56 @@ async def test_pipelines_have_their_plain_names(age: Age) -> None:
 )
 async def test_a_record_is_put_into_a_pipeline_by_its_name(age: Age, entity: str, pipeline: str, number: int) -> None:
     portal = portal_of(age)
-    said = await call(portal, "check_record", entity=entity, fields={"categoryId": pipeline})
-    assert said.structured["write"] == {"categoryId": number}
+    result = await call(portal, "check_record", entity=entity, fields={"categoryId": pipeline})
+    assert result.structured["write"] == {"categoryId": number}
     assert len(portal.portal.calls) <= 2
 
 
 @pytest.mark.parametrize("age", AGES)
 async def test_a_search_knows_pipelines_by_name(age: Age) -> None:
-    said = await call(portal_of(age), "list_directories", query="abroad")
-    assert [found["entityId"] for found in said.structured["directories"]] == ["DYNAMIC_177_STAGE_8"]
+    result = await call(portal_of(age), "list_directories", query="abroad")
+    assert [directory["entityId"] for directory in result.structured["directories"]] == ["DYNAMIC_177_STAGE_8"]
 
 
 @pytest.mark.parametrize("age", AGES)
 async def test_what_is_known_is_not_asked_for_again(age: Age) -> None:
     portal = portal_of(age)
-    async with assistant(portal, fields_kept=False) as someone:
-        await someone.call("list_directories")
+    async with connect(portal, fields_kept=False) as assistant:
+        await assistant.call("list_directories")
         before = len(portal.portal.calls)
-        await someone.call("check_record", entity="177", fields={"title": "One"})
+        await assistant.call("check_record", entity="177", fields={"title": "One"})
         assert len(portal.portal.calls) - before <= 1
 
 
 async def test_a_change_before_the_first_list_costs_the_list_nothing() -> None:
     portal = portal_of("today")
     change = {"entityId": "DYNAMIC_177_STAGE_7", "statusId": "DT177_7:NEW", "name": "Beginning"}
-    async with assistant(portal, fields_kept=False, allow_writes=True) as someone:
-        await someone.call("get_directory_items", entityId="DEAL_STAGE")
-        assert not (await someone.call("update_directory_item", **change)).is_error
+    async with connect(portal, fields_kept=False, allow_writes=True) as assistant:
+        await assistant.call("get_directory_items", entityId="DEAL_STAGE")
+        assert not (await assistant.call("update_directory_item", **change)).is_error
         before = len(portal.portal.calls)
-        await someone.call("list_directories")
+        await assistant.call("list_directories")
         assert len(portal.portal.calls) - before == 1
 
 
 async def test_a_portal_without_batches_is_not_asked_for_each_pipeline() -> None:
     portal = portal_of("today")
     portal.order(method="batch", code="ERROR_METHOD_NOT_FOUND")
-    async with assistant(portal, fields_kept=False) as someone:
-        await someone.call("list_directories")
+    async with connect(portal, fields_kept=False) as assistant:
+        await assistant.call("list_directories")
         before = len(portal.portal.calls)
-        said = await someone.call("list_directories")
+        result = await assistant.call("list_directories")
     assert len(portal.portal.calls) == before
-    assert row(said, "DEAL_STAGE_1")["pipeline"] == "Wholesale"
+    assert row(result, "DEAL_STAGE_1")["pipeline"] == "Wholesale"
 
 
 async def test_what_comes_too_late_is_not_waited_for_again() -> None:
     portal = portal_of("today")
-    async with assistant(portal, fields_kept=False) as someone:
+    async with connect(portal, fields_kept=False) as assistant:
         portal.order(method="batch", delay=7)
         started = anyio.current_time()
         for _ in range(5):
-            await someone.call("list_directories")
+            await assistant.call("list_directories")
     assert anyio.current_time() - started < 20
 
 
@@ -114,14 +121,14 @@ async def test_the_number_alone_if_the_user_may_not_see_the_names() -> None:
 
     portal = portal_of("today")
     portal.portal.meanwhile = deny
-    async with assistant(portal, fields_kept=False) as someone:
-        said = await someone.call("list_directories")
-        assert "pipeline" not in row(said, "DEAL_STAGE_1")
-        assert "stages for deal.STAGE_ID, pipeline 1, start C1:NEW" in said.text
+    async with connect(portal, fields_kept=False) as assistant:
+        result = await assistant.call("list_directories")
+        assert "pipeline" not in row(result, "DEAL_STAGE_1")
+        assert "stages for deal.STAGE_ID, pipeline 1, start C1:NEW" in result.text
         requests = len(portal.portal.calls)
-        await someone.call("list_directories")
-        assert len(portal.portal.calls) == requests  # a refusal is kept as a good answer is
-        checked = await someone.call("check_record", entity="deal", fields={"CATEGORY_ID": 1, "STAGE_ID": "C1:NEW"})
+        await assistant.call("list_directories")
+        assert len(portal.portal.calls) == requests  # a refusal is cached like a good answer
+        checked = await assistant.call("check_record", entity="deal", fields={"CATEGORY_ID": 1, "STAGE_ID": "C1:NEW"})
         assert checked.text.startswith("deal in pipeline 1")
 
 
@@ -131,32 +138,32 @@ async def test_start_and_final_stages_come_from_the_items_meanings(age: Age) -> 
     store = portal.portal.store
     success = next(item for item in store.of("DYNAMIC_177_STAGE_7") if item.semantics == "S")
     store.put(type(success)(**{**vars(success), "status_id": "DT177_7:UC_DONE"}))
-    said = await call(portal, "list_directories")
-    stages = {key: row(said, "DYNAMIC_177_STAGE_7").get(key) for key in ("start", "success", "failure")}
+    result = await call(portal, "list_directories")
+    stages = {key: row(result, "DYNAMIC_177_STAGE_7").get(key) for key in ("start", "success", "failure")}
     assert stages == {"start": "DT177_7:NEW", "success": "DT177_7:UC_DONE", "failure": "DT177_7:FAIL"}
-    invoice = row(said, "SMART_INVOICE_STAGE_3")
+    invoice = row(result, "SMART_INVOICE_STAGE_3")
     assert (invoice["start"], invoice["success"], invoice["failure"]) == ("DT31_3:N", "DT31_3:P", "DT31_3:D")
 
 
 async def test_final_stages_follow_a_change() -> None:
     portal = portal_of("today")
     portal.portal.store.records.all.clear()
-    async with assistant(portal, allow_writes=True, fields_kept=False) as someone:
-        await someone.call("list_directories")
+    async with connect(portal, allow_writes=True, fields_kept=False) as assistant:
+        await assistant.call("list_directories")
         items = ["DT177_8:NEW", "DT177_8:SUCCESS", "Lost [failure]", "DT177_8:FAIL"]
-        planned = await someone.call("apply_directory", entityId="DYNAMIC_177_STAGE_8", items=items)
+        planned = await assistant.call("apply_directory", entityId="DYNAMIC_177_STAGE_8", items=items)
         plan_id = planned.structured["planId"]
-        done = await someone.call("apply_directory", entityId="DYNAMIC_177_STAGE_8", planId=plan_id)
+        done = await assistant.call("apply_directory", entityId="DYNAMIC_177_STAGE_8", planId=plan_id)
         assert done.structured["status"] == "done", done.text
-        said = await someone.call("list_directories")
-    assert row(said, "DYNAMIC_177_STAGE_8")["failure"] == "DT177_8:LOST"
+        result = await assistant.call("list_directories")
+    assert row(result, "DYNAMIC_177_STAGE_8")["failure"] == "DT177_8:LOST"
 
 
 async def test_stages_that_are_switched_off_are_marked() -> None:
     portal = portal_of("today")
-    async with assistant(portal, fields_kept=False) as someone:
-        listed = await someone.call("list_directories")
-        assert listed.structured["directories"][-1] == {
+    async with connect(portal, fields_kept=False) as assistant:
+        listing = await assistant.call("list_directories")
+        assert listing.structured["directories"][-1] == {
             "entityId": "SMART_DOCUMENT_STAGE_5",
             "name": "Document stages",
             "kind": "stages",
@@ -164,19 +171,19 @@ async def test_stages_that_are_switched_off_are_marked() -> None:
             "switchedOff": True,
         }
         of_no_use = "switched off: the codes are of no use in records"
-        assert listed.text.splitlines()[-1].endswith(of_no_use)
-        items = await someone.call("get_directory_items", entityId="SMART_DOCUMENT_STAGE_5")
+        assert listing.text.splitlines()[-1].endswith(of_no_use)
+        items = await assistant.call("get_directory_items", entityId="SMART_DOCUMENT_STAGE_5")
         assert (items.structured["switchedOff"], items.structured.get("usedIn")) == (True, None)
         assert items.text.splitlines()[-1] == f"Stages of this type are {of_no_use}"
-        found = await someone.call("find_directory_items", queries=["SEMISIGNED"])
-        assert of_no_use in found.text
-        checked = await someone.call("check_record", entity="document", fields={"stageId": "DT36_5:SIGNED"})
+        search = await assistant.call("find_directory_items", queries=["SEMISIGNED"])
+        assert of_no_use in search.text
+        checked = await assistant.call("check_record", entity="document", fields={"stageId": "DT36_5:SIGNED"})
         assert checked.structured["fields"][0]["outcome"] == "dropped"
 
 
 async def test_items_alone_are_marked_too() -> None:
-    said = await call(portal_of("today"), "get_directory_items", entityId="SMART_DOCUMENT_STAGE_5")
-    assert said.structured["switchedOff"]
+    result = await call(portal_of("today"), "get_directory_items", entityId="SMART_DOCUMENT_STAGE_5")
+    assert result.structured["switchedOff"]
 
 
 @pytest.mark.parametrize("enabled", [True, "Y", 1, None])
@@ -187,6 +194,6 @@ async def test_what_is_not_said_to_be_off_is_on(enabled: Any) -> None:
         body=f'{{"result": [{{"ID": "SMART_DOCUMENT_STAGE_5", "NAME": "x", "IS_ENABLED": {json.dumps(enabled)}}}]}}',
         headers={"content-type": "application/json"},
     )
-    async with assistant(portal) as someone:
-        said = await someone.call("list_directories")
-    assert "switchedOff" not in row(said, "SMART_DOCUMENT_STAGE_5")
+    async with connect(portal) as assistant:
+        result = await assistant.call("list_directories")
+    assert "switchedOff" not in row(result, "SMART_DOCUMENT_STAGE_5")

@@ -1,4 +1,4 @@
-"""Standard streams in the event loop: whatever pieces come, whatever nobody reads, whatever a client gives for them."""
+"""Standard streams in the event loop: any pieces, unread output, and any kind of stream."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ MESSAGES = b"".join(
 def test_lines_are_the_same_in_whatever_pieces_they_come(pieces: list[bytes]) -> None:
     async def read() -> list[str]:
         reading, writing = os.pipe()
-        found: list[str] = []
+        lines: list[str] = []
 
         async def collect() -> None:
-            found.extend([line async for line in Incoming(reading)])
+            lines.extend([line async for line in Incoming(reading)])
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(collect)
@@ -46,7 +46,7 @@ def test_lines_are_the_same_in_whatever_pieces_they_come(pieces: list[bytes]) ->
                 await anyio.lowlevel.checkpoint()
             os.close(writing)
         os.close(reading)
-        return found
+        return lines
 
     whole = b"".join(pieces)
     expected = [line.decode(errors="surrogateescape") for line in whole.split(b"\n")]
@@ -59,22 +59,22 @@ async def test_a_line_far_longer_than_a_pipe_holds_passes_both_ways(blocking: bo
     reading, writing = os.pipe()
     for fd in (reading, writing):
         os.set_blocking(fd, blocking)
-    found: list[str] = []
+    lines: list[str] = []
 
     async def collect() -> None:
-        found.extend([line async for line in Incoming(reading)])
+        lines.extend([line async for line in Incoming(reading)])
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(collect)
         await Outgoing(writing).write(text)
         os.close(writing)
     os.close(reading)
-    assert found == [text]
+    assert lines == [text]
 
 
 async def test_what_nobody_reads_holds_up_nothing_else() -> None:
     reading, writing = os.pipe()
-    with anyio.move_on_after(0.05) as limit:  # it would never be reached if the loop were blocked
+    with anyio.move_on_after(0.05) as limit:  # not reached if the loop is blocked
         await Outgoing(writing).write("x" * 2**20)
     assert limit.cancelled_caught
     os.close(reading)
@@ -87,7 +87,10 @@ async def test_what_nobody_reads_holds_up_nothing_else() -> None:
 def _serving(
     cwd: Path, command: Sequence[str] = DEMO, *, stdout: int | IO[bytes], stderr: int | IO[bytes]
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A server that has been sent MESSAGES, its input still open: at its end it leaves what it has not answered."""
+    """A server that has been sent MESSAGES, with its input still open.
+
+    Requests that it has not answered are dropped at its end.
+    """
     environment = clean_environment(BITRIX24_LOG_LEVEL="DEBUG")
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=stdout, stderr=stderr, cwd=cwd, env=environment
@@ -98,8 +101,8 @@ def _serving(
         yield process
 
 
-def _growing(file: IO[bytes]) -> Iterator[bytes]:
-    """The lines of a file that another process writes."""
+def _follow(file: IO[bytes]) -> Iterator[bytes]:
+    """Lines of a file that another process writes."""
     line = b""
     while True:
         line += file.readline()
@@ -108,8 +111,8 @@ def _growing(file: IO[bytes]) -> Iterator[bytes]:
             line = b""
 
 
-def _until_answered(lines: Iterator[bytes]) -> list[bytes]:
-    """What was written until the last of MESSAGES was answered; the answers must be whole and in order."""
+def _read_until_answered(lines: Iterator[bytes]) -> list[bytes]:
+    """Lines written until the last of MESSAGES was answered; asserts whole answers in order."""
     written: list[bytes] = []
     ids: list[int] = []
     while not ids or ids[-1] != LAST_ID:
@@ -127,14 +130,14 @@ def test_a_file_does_for_a_pipe_of_output(tmp_path: Path) -> None:
         (tmp_path / "out").open("rb") as written,
         _serving(tmp_path, stdout=taken, stderr=subprocess.DEVNULL),
     ):
-        _until_answered(_growing(written))
+        _read_until_answered(_follow(written))
 
 
 @pytest.mark.slow
 def test_a_file_does_for_a_pipe_of_input(tmp_path: Path) -> None:
     (tmp_path / "in").write_bytes(MESSAGES)
-    with (tmp_path / "in").open("rb") as given:
-        ended = subprocess.run(DEMO, stdin=given, capture_output=True, env=clean_environment(), check=True)
+    with (tmp_path / "in").open("rb") as stdin:
+        ended = subprocess.run(DEMO, stdin=stdin, capture_output=True, env=clean_environment(), check=True)
     assert ended.stderr == b""
 
 
@@ -155,7 +158,7 @@ def test_line_separators_leave_as_escapes_and_lines_that_are_no_messages_are_ans
     with _serving(tmp_path, command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
         assert server.stdout is not None
         assert server.stdin is not None
-        _until_answered(iter(server.stdout.readline, b""))
+        _read_until_answered(iter(server.stdout.readline, b""))
         separators = "\u2028 \u2029 \u0085"
         for sent in (f'{{"jsonrpc":"2.0","id":"{separators}","method":"ping"}}'.encode(), b"\xff"):
             server.stdin.write(sent + b"\n")
@@ -177,23 +180,23 @@ def test_sockets_do_for_pipes(tmp_path: Path) -> None:
         theirs.close()
         ours.sendall(MESSAGES)
         with ours.makefile("rb") as lines:
-            _until_answered(iter(lines.readline, b""))
+            _read_until_answered(iter(lines.readline, b""))
         ours.shutdown(socket.SHUT_WR)
         assert server.wait(timeout=30) == 0
 
 
 @pytest.mark.slow
 def test_one_pipe_for_output_and_errors(tmp_path: Path) -> None:
-    """As `2>&1` makes it: what is logged stands between the answers, and is no reason to lose one."""
+    """Output as with `2>&1`: log lines stand between the answers, and no answer is lost."""
     with _serving(tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as server:
         assert server.stdout is not None
-        written = _until_answered(iter(server.stdout.readline, b""))
+        written = _read_until_answered(iter(server.stdout.readline, b""))
     assert len(written) > len([0, 2, LAST_ID])
 
 
 @pytest.mark.slow
 def test_what_others_print_or_read_is_not_the_protocols(tmp_path: Path) -> None:
-    """A library, or a child process, that takes the standard streams for its own."""
+    """A library, or a child process, that uses the standard streams itself."""
     (tmp_path / "noisy.py").write_text(
         "import os, subprocess, sys\n"
         "from bitrix24_directories.cli.main import main\n"
@@ -212,6 +215,6 @@ def test_what_others_print_or_read_is_not_the_protocols(tmp_path: Path) -> None:
         _serving(tmp_path, [sys.executable, "noisy.py"], stdout=subprocess.PIPE, stderr=errors) as server,
     ):
         assert server.stdout is not None
-        assert len(_until_answered(iter(server.stdout.readline, b""))) == len([0, 2, LAST_ID])
+        assert len(_read_until_answered(iter(server.stdout.readline, b""))) == len([0, 2, LAST_ID])
     printed = (tmp_path / "errors").read_text().splitlines()
     assert {"printed", "written", "''"} <= set(printed)

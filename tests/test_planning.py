@@ -1,6 +1,6 @@
-"""Any directory and any declaration: a plan that is carried out gives the declared state, and touches nothing else.
+"""Any directory and any declaration: a plan gives the declared state, and nothing else.
 
-The demo portal's own store judges: it knows the rules from the documentation alone.
+The demo portal's own store decides: it is built from the documentation alone.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ MEANINGS = ["", "", "", " [failure]", " [success]", " [process]"]
 
 
 def read(store: CrmStore, entity_id: str) -> list[Item]:
-    asked: dict[str, Any] = {"filter": {"ENTITY_ID": entity_id}, "order": {"SORT": "ASC", "ID": "ASC"}}
-    return read_statuses(run(store, ADMIN, "crm.status.list", asked).result, entity_id)
+    params: dict[str, Any] = {"filter": {"ENTITY_ID": entity_id}, "order": {"SORT": "ASC", "ID": "ASC"}}
+    return read_statuses(run(store, ADMIN, "crm.status.list", params).result, entity_id)
 
 
 def carry_out(store: CrmStore, plan: ChangePlan) -> None:
@@ -41,7 +41,7 @@ def carry_out(store: CrmStore, plan: ChangePlan) -> None:
 
 @st.composite
 def directories(draw: st.DrawFn) -> tuple[CrmStore, str]:
-    """A demo portal in which one directory has been thrown about: order, equal SORTs, more items, fewer."""
+    """A demo portal with one directory changed at random: order, equal SORTs, more items, fewer."""
     store = seeded_store()
     store.records.all.clear()
     entity_id = draw(st.sampled_from(DIRECTORIES))
@@ -59,7 +59,7 @@ def directories(draw: st.DrawFn) -> tuple[CrmStore, str]:
 
 @st.composite
 def declarations(draw: st.DrawFn, store: CrmStore, entity_id: str) -> list[str]:
-    """Some of the items there are, in any order, renamed, recoloured or as they are, and new ones between them."""
+    """Some of the items, in any order, renamed, recoloured or unchanged; new ones between."""
     lines: list[str] = []
     for stored in draw(st.permutations(store.of(entity_id))):
         kind = draw(st.integers(0, 5))
@@ -80,14 +80,14 @@ def test_a_plan_carried_out_gives_the_declared_state(data: st.DataObject) -> Non
     store, entity_id = data.draw(directories())
     lines = data.draw(declarations(store, entity_id))
     before = {item.status_id: item for item in read(store, entity_id)}
-    others = {key: item for key, item in store.items.items() if item.entity_id != entity_id}
+    rest = {key: item for key, item in store.items.items() if item.entity_id != entity_id}
 
     plan = Planner(entity_id, list(before.values())).declare(lines)
     touched = {operation.step.status_id for operation in plan.operations}
     carry_out(store, plan)
 
     after = {item.status_id: item for item in read(store, entity_id)}
-    assert {key: item for key, item in store.items.items() if item.entity_id != entity_id} == others
+    assert {key: item for key, item in store.items.items() if item.entity_id != entity_id} == rest
     for untouched in (before.keys() | after.keys()) - touched:
         assert before.get(untouched) == after.get(untouched)
     for operation in plan.operations:
@@ -111,17 +111,17 @@ def test_a_plan_carried_out_gives_the_declared_state(data: st.DataObject) -> Non
 def test_declared_items_stand_in_the_declared_order(data: st.DataObject) -> None:
     store, entity_id = data.draw(directories())
     items = read(store, entity_id)
-    wanted = data.draw(st.permutations([item.status_id for item in items]))
-    plan = Planner(entity_id, items).declare(wanted)
-    assume(not any(step.why for step in plan.steps))  # a stage that cannot stand there
+    order = data.draw(st.permutations([item.status_id for item in items]))
+    plan = Planner(entity_id, items).declare(order)
+    assume(not any(step.why for step in plan.steps))  # a stage that is not allowed there
     carry_out(store, plan)
-    assert [item.status_id for item in read(store, entity_id)] == wanted
+    assert [item.status_id for item in read(store, entity_id)] == order
 
 
 @settings(max_examples=examples(200))
 @given(data=st.data())
 def test_single_changes_of_any_directory(data: st.DataObject) -> None:
-    """Whatever is added or moved where, the portal takes it, and the others keep their order."""
+    """The portal accepts any addition or move, and the others keep their order."""
     store, entity_id = data.draw(directories())
     items = read(store, entity_id)
     planner = Planner(entity_id, items)
@@ -138,12 +138,12 @@ def test_single_changes_of_any_directory(data: st.DataObject) -> None:
         carry_out(store, plan)
     except PortalError as error:  # pragma: no branch - the message tells which rule the planner does not know
         raise AssertionError(error.description) from error
-    order = [one.status_id for one in read(store, entity_id) if one.status_id not in moved]
-    was = [one.status_id for one in items if one.status_id not in moved]
-    stages = {one.status_id: one.semantics for one in items}
+    order = [item.status_id for item in read(store, entity_id) if item.status_id not in moved]
+    was = [item.status_id for item in items if item.status_id not in moved]
+    stages = {item.status_id: item.semantics for item in items}
     if not any(semantics == "success" for semantics in stages.values()):
         assert order == was
-    else:  # stages in progress that stood after the winning one may have been put before it
+    else:  # stages in progress behind the winning one may have been moved before it
         assert [code for code in order if stages[code] != "process"] == [
             code for code in was if stages[code] != "process"
         ]

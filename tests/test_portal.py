@@ -1,4 +1,7 @@
-"""The demo portal against the rules of the real one: methods, errors, prefixes, quirks, batch, limits, tokens."""
+"""The demo portal against the real one's rules.
+
+These are methods, errors, prefixes, quirks, batch, limits and tokens.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +35,8 @@ def result(portal: RunningPortal, method: str, params: Any = None) -> Any:
 
 
 def rows(portal: RunningPortal, entity_id: str) -> list[Body]:
-    found: list[Body] = result(portal, "crm.status.list", {"filter": {"ENTITY_ID": entity_id}})
-    return found
+    rows: list[Body] = result(portal, "crm.status.list", {"filter": {"ENTITY_ID": entity_id}})
+    return rows
 
 
 def codes(portal: RunningPortal, entity_id: str) -> list[str]:
@@ -41,9 +44,9 @@ def codes(portal: RunningPortal, entity_id: str) -> list[str]:
 
 
 def test_items_are_rows_of_three_in_sort_order(portal: RunningPortal) -> None:
-    found = result(portal, "crm.status.entity.items", {"entityId": "deal_stage"})
-    assert found[0] == {"NAME": "New", "SORT": 10, "STATUS_ID": "NEW"}
-    assert [row["SORT"] for row in found] == sorted(row["SORT"] for row in found)
+    items = result(portal, "crm.status.entity.items", {"entityId": "deal_stage"})
+    assert items[0] == {"NAME": "New", "SORT": 10, "STATUS_ID": "NEW"}
+    assert [row["SORT"] for row in items] == sorted(row["SORT"] for row in items)
 
 
 def test_the_time_block_and_the_json_suffix(portal: RunningPortal) -> None:
@@ -89,12 +92,12 @@ def test_list_rows_are_of_other_types_than_items(portal: RunningPortal) -> None:
 
 
 def test_list_filters_and_orders(portal: RunningPortal) -> None:
-    found = result(
+    response = result(
         portal,
         "crm.status.list",
         {"order": {"SORT": "DESC"}, "filter": {"ENTITY_ID": "DEAL_STAGE", "NAME": "%invoice%"}},
     )
-    assert [row["STATUS_ID"] for row in found] == ["FINAL_INVOICE", "PREPAYMENT_INVOICE"]
+    assert [row["STATUS_ID"] for row in response] == ["FINAL_INVOICE", "PREPAYMENT_INVOICE"]
 
 
 def test_fields_user_and_scope(portal: RunningPortal) -> None:
@@ -202,8 +205,8 @@ def test_the_bucket_drains() -> None:
         bucket.add()
 
 
-def test_the_limit_is_the_portals(put_on: Callable[[DemoPortal], RunningPortal]) -> None:
-    portal = put_on(DemoPortal(limit=(3, 0.001)))
+def test_the_limit_is_the_portals(serve: Callable[[DemoPortal], RunningPortal]) -> None:
+    portal = serve(DemoPortal(limit=(3, 0.001)))
     answers = [post(portal, "scope")[0] for _ in range(4)]
     assert answers == [200, 200, 200, 503]
 
@@ -221,7 +224,7 @@ def test_faults_can_be_ordered_over_http(portal: RunningPortal) -> None:
 
 
 class Application:
-    """What an OAuth application does with the portal, by hand."""
+    """Steps of an OAuth application on the portal, by hand."""
 
     def __init__(self, portal: RunningPortal) -> None:
         self._portal = portal

@@ -1,4 +1,4 @@
-"""docs/PORTAL.md, row by row, against the demo portal over HTTP, in each age of the server code."""
+"""docs/PORTAL.md, row by row, against the demo portal over HTTP, in each server age."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ facts: dict[tuple[str, str], tuple[Fact, bool]] = {}
 
 
 def fact(method: str, sent: str, *, differs: bool = False) -> Callable[[Fact], Fact]:
-    """Hold the row of the document with these first two cells; `differs` if older portals do otherwise."""
+    """Register the check of the document's row with these first two cells.
+
+    `differs` marks a row that is different on older portals.
+    """
 
     def collect(check: Fact) -> Fact:
         assert (method, sent) not in facts
@@ -223,9 +226,9 @@ def pipeline_names(portal: Portal) -> None:
 
 @fact("crm.status.entity.types", "(start and final stages)")
 def semantic_info(portal: Portal) -> None:
-    found = types(portal)
-    assert found["DEAL_STAGE_1"]["SEMANTIC_INFO"]["FINAL_SUCCESS_FIELD"] == "C1:WON"
-    assert found["SMART_INVOICE_STAGE_3"]["SEMANTIC_INFO"] == found["DYNAMIC_177_STAGE_7"]["SEMANTIC_INFO"] == []
+    type_ids = types(portal)
+    assert type_ids["DEAL_STAGE_1"]["SEMANTIC_INFO"]["FINAL_SUCCESS_FIELD"] == "C1:WON"
+    assert type_ids["SMART_INVOICE_STAGE_3"]["SEMANTIC_INFO"] == type_ids["DYNAMIC_177_STAGE_7"]["SEMANTIC_INFO"] == []
 
 
 @fact("crm.status.entity.types", "(stages that are switched off)")
@@ -257,8 +260,8 @@ def wrong_stage_updated(portal: Portal) -> None:
     if portal.age == "today":
         assert portal.update(item, stageId="WON")["stageId"] == "C1:UC_A1B2C3"
     else:
-        given = {"entityTypeId": DEAL, "id": item["id"], "fields": {"stageId": "WON"}}
-        assert portal.error("crm.item.update", **given) == WRONG_STAGE
+        params = {"entityTypeId": DEAL, "id": item["id"], "fields": {"stageId": "WON"}}
+        assert portal.error("crm.item.update", **params) == WRONG_STAGE
 
 
 @fact("crm.item.update", "another pipeline, with a stage that it does not have", differs=True)
@@ -322,17 +325,17 @@ def original_name(portal: Portal) -> None:
 
 @fact("crm.item.list", 'a filter by `UF_CRM_…`, without `useOriginalUfNames: "Y"`')
 def original_name_in_filter(portal: Portal) -> None:
-    wanted = {"=UF_CRM_1724": 79}
-    assert portal.error("crm.item.list", entityTypeId=DEAL, filter=wanted)[0] == "INVALID_ARG_VALUE"
-    assert portal.total(filter=wanted, useOriginalUfNames="Y") == portal.total(filter={"=ufCrm_1724": 79}) > 0
+    condition = {"=UF_CRM_1724": 79}
+    assert portal.error("crm.item.list", entityTypeId=DEAL, filter=condition)[0] == "INVALID_ARG_VALUE"
+    assert portal.total(filter=condition, useOriginalUfNames="Y") == portal.total(filter={"=ufCrm_1724": 79}) > 0
 
 
 @fact("crm.item.list", "a filter such as `=ufCrm_5f3a2b1c4d6e7`, whose original name mixes letters and digits")
 def hexadecimal_name(portal: Portal) -> None:
     lead = {"entityTypeId": LEAD, "filter": {"=ufCrm_5f3a2b1c4d6e7": "EMPLOYEES_3"}}
     assert portal.error("crm.item.list", **lead)[0] == "INVALID_ARG_VALUE"
-    wanted = {"=UF_CRM_5F3A2B1C4D6E7": "EMPLOYEES_3"}
-    assert portal.total(LEAD, filter=wanted, useOriginalUfNames="Y") > 0
+    condition = {"=UF_CRM_5F3A2B1C4D6E7": "EMPLOYEES_3"}
+    assert portal.total(LEAD, filter=condition, useOriginalUfNames="Y") > 0
     assert portal.add(LEAD, ufCrm_5f3a2b1c4d6e7="EMPLOYEES_1")["ufCrm_5f3a2b1c4d6e7"] == "EMPLOYEES_1"
 
 
@@ -381,8 +384,8 @@ def empty_list(portal: Portal) -> None:
 @fact("crm.item.update", "a single value for a multiple field")
 def single_value(portal: Portal) -> None:
     item = portal.add()
-    given = {"entityTypeId": DEAL, "id": item["id"], "fields": {"ufCrm_1724077761": "IT"}}
-    assert portal.error("crm.item.update", **given)[0] == "100"
+    params = {"entityTypeId": DEAL, "id": item["id"], "fields": {"ufCrm_1724077761": "IT"}}
+    assert portal.error("crm.item.update", **params)[0] == "100"
 
 
 OTHER_SHAPES: tuple[Any, ...] = ("+7 1", ["+7 1"], [{"VALUE": "+7 1"}], {"value": "+7 1"}, [])
@@ -503,15 +506,15 @@ def wrong_secret(portal: Portal) -> None:
 @pytest.mark.parametrize("age", AGES)
 @pytest.mark.parametrize("row", facts, ids=lambda row: f"{row[0]}: {row[1][:40]}")
 def test_the_portal_does_as_the_document_says(
-    put_on: Callable[[DemoPortal], RunningPortal], row: tuple[str, str], age: Age
+    serve: Callable[[DemoPortal], RunningPortal], row: tuple[str, str], age: Age
 ) -> None:
     check, _ = facts[row]
-    check(Portal(put_on(DemoPortal(age=age))))
+    check(Portal(serve(DemoPortal(age=age))))
 
 
 @pytest.mark.parametrize("language", ["en", "ru"])
-def test_refusals_are_in_the_portals_language(put_on: Callable[[DemoPortal], RunningPortal], language: Any) -> None:
-    portal = Portal(put_on(DemoPortal(language)))
+def test_refusals_are_in_the_portals_language(serve: Callable[[DemoPortal], RunningPortal], language: Any) -> None:
+    portal = Portal(serve(DemoPortal(language)))
     refusals = [
         portal.refused_status("DEAL_STAGE", "X" * 23),
         portal.refused_status("DEAL_STAGE", "Ж"),

@@ -1,4 +1,7 @@
-"""The demo portal's records against the rules of the real one: fields, what is stored, stages by age, filters."""
+"""Records of the demo portal against the real one's rules.
+
+These are fields, stored values, stages by age, and filters.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,8 @@ Values = dict[str, Any]
 
 
 @pytest.fixture
-def aged(put_on: Callable[[DemoPortal], RunningPortal]) -> Callable[[Age], RunningPortal]:
-    return lambda age: put_on(DemoPortal(age=age))
+def aged(serve: Callable[[DemoPortal], RunningPortal]) -> Callable[[Age], RunningPortal]:
+    return lambda age: serve(DemoPortal(age=age))
 
 
 def add(portal: RunningPortal, number: int = DEAL, **fields: Any) -> Values:
@@ -28,12 +31,12 @@ def add(portal: RunningPortal, number: int = DEAL, **fields: Any) -> Values:
 
 
 def update(portal: RunningPortal, item: Values, number: int = DEAL, **fields: Any) -> Values:
-    given = {"entityTypeId": number, "id": item["id"], "fields": fields}
-    stored: Values = result(portal, "crm.item.update", given)["item"]
+    params = {"entityTypeId": number, "id": item["id"], "fields": fields}
+    stored: Values = result(portal, "crm.item.update", params)["item"]
     return stored
 
 
-def listed(portal: RunningPortal, number: int = DEAL, **params: Any) -> tuple[list[Values], Values]:
+def list_items(portal: RunningPortal, number: int = DEAL, **params: Any) -> tuple[list[Values], Values]:
     status, body = post(portal, "crm.item.list", {"entityTypeId": number} | params)
     assert status == 200, body
     return body["result"]["items"], body
@@ -46,8 +49,8 @@ def error(portal: RunningPortal, method: str, **params: Any) -> tuple[str, str]:
 
 
 def fields_of(portal: RunningPortal, number: int, **params: Any) -> dict[str, Values]:
-    found: dict[str, Values] = result(portal, "crm.item.fields", {"entityTypeId": number} | params)["fields"]
-    return found
+    fields: dict[str, Values] = result(portal, "crm.item.fields", {"entityTypeId": number} | params)["fields"]
+    return fields
 
 
 @pytest.mark.parametrize(
@@ -67,7 +70,7 @@ def fields_of(portal: RunningPortal, number: int, **params: Any) -> dict[str, Va
 )
 def test_fields_of_directories(portal: RunningPortal, number: int, name: str, old: str, directory: str) -> None:
     row = fields_of(portal, number)[name]
-    upper = {"stageId": "STAGE_ID", "typeId": "TYPE_ID"}.get(name, old)  # not always what the old methods call it
+    upper = {"stageId": "STAGE_ID", "typeId": "TYPE_ID"}.get(name, old)  # not always the name in the old methods
     assert (row["type"], row["upperName"], row["statusType"]) == ("crm_status", upper, directory)
     if number < INVOICE:
         kind = {1: "lead", 2: "deal", 3: "contact", 4: "company", 7: "quote"}[number]
@@ -139,33 +142,35 @@ def test_right_stages_are_stored_in_each_generation(aged: Callable[[Age], Runnin
 
 
 def test_lists_and_filters(portal: RunningPortal) -> None:
-    everything, body = listed(portal)
+    everything, body = list_items(portal)
     assert (len(everything), body["total"], body["next"]) == (50, 120, 50)
-    rest, body = listed(portal, start=100)
+    rest, body = list_items(portal, start=100)
     assert len(rest) == 20
     assert "next" not in body
-    uncounted, body = listed(portal, start=-1, filter={">id": everything[-1]["id"]}, select=["id"])
-    assert body["total"] == 0  # means nothing
+    uncounted, body = list_items(portal, start=-1, filter={">id": everything[-1]["id"]}, select=["id"])
+    assert body["total"] == 0  # has no meaning
     assert list(uncounted[0]) == ["id"]
-    won, body = listed(portal, filter={"categoryId": 1, "@stageId": ["C1:WON", "C1:LOSE"]})
+    won, body = list_items(portal, filter={"categoryId": 1, "@stageId": ["C1:WON", "C1:LOSE"]})
     assert {item["stageId"] for item in won} <= {"C1:WON", "C1:LOSE"}
-    either, _ = listed(portal, filter={"logic": "OR", "0": {"categoryId": 1}, "1": {"stageId": "WON"}})
+    either, _ = list_items(portal, filter={"logic": "OR", "0": {"categoryId": 1}, "1": {"stageId": "WON"}})
     assert all(item["categoryId"] == 1 or item["stageId"] == "WON" for item in either)
-    newest, _ = listed(portal, order={"id": "DESC"})
+    newest, _ = list_items(portal, order={"id": "DESC"})
     assert newest[0]["id"] > newest[1]["id"]
     assert error(portal, "crm.item.list", entityTypeId=DEAL, filter={"noSuch": 1})[0] == "INVALID_ARG_VALUE"
 
 
 def test_records_whose_code_no_directory_has(portal: RunningPortal) -> None:
-    """`!@` drops nulls and keeps empty ones; letter case and blanks at the end make no difference."""
+    """`!@` drops nulls and keeps empty ones; letter case and final blanks make no difference."""
     codes = [item.status_id for item in portal.portal.store.of("SOURCE")]
-    found: list[str] = []
+    names: list[str] = []
     for number in (LEAD, DEAL, CONTACT):
-        items, body = listed(portal, number, filter={"!@sourceId": codes, "!=sourceId": ""}, select=["id", "sourceId"])
+        items, body = list_items(
+            portal, number, filter={"!@sourceId": codes, "!=sourceId": ""}, select=["id", "sourceId"]
+        )
         assert body["total"] == len(items)
-        found += [item["sourceId"] for item in items]
-    assert {"website", "16|WZ_C64E"} & {*found}
-    assert "Call " not in found  # hides behind CALL
+        names += [item["sourceId"] for item in items]
+    assert {"website", "16|WZ_C64E"} & {*names}
+    assert "Call " not in names  # is sorted behind CALL
     stored = {values["sourceId"] for values in portal.portal.store.records.of(DEAL)}
     assert {code for code in stored if code} - {*codes}
 
@@ -176,5 +181,5 @@ def test_records_within_a_batch(portal: RunningPortal) -> None:
         "b": "crm.item.fields?entityTypeId=4",
     }
     answers = result(portal, "batch", {"cmd": commands})
-    assert answers["result_total"]["a"] == listed(portal, filter={"stageId": "WON"})[1]["total"]
+    assert answers["result_total"]["a"] == list_items(portal, filter={"stageId": "WON"})[1]["total"]
     assert "industry" in answers["result"]["b"]["fields"]

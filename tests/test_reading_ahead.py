@@ -1,4 +1,4 @@
-"""What the server reads before it is asked: soon enough, little enough, and never in the way."""
+"""Reading ahead: soon enough, few requests, and no delay for calls."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from test_stdio import RawServer
 
 
 def read_ahead(portal: RunningPortal, cwd: Path, **environment: str) -> RawServer:
-    """A server on the portal that reads ahead, as it does where nothing is set."""
+    """A server on the portal that reads ahead, as it does by default."""
     return RawServer(cwd, **{"BITRIX24_WEBHOOK_URL": portal.webhook_url(), "BITRIX24_WARM_UP": ""} | environment)
 
 
@@ -29,8 +29,8 @@ def until_called(portal: RunningPortal, server: RawServer, times: int) -> None:
 def test_the_first_answers_need_no_request(portal: RunningPortal, tmp_path: Path) -> None:
     server = read_ahead(portal, tmp_path)
     until_called(portal, server, 2)
-    found = server.call("find_directory_items", queries=["cold call", "technician assigned", "won"])
-    assert found["structuredContent"]["results"][0]["status"] == "exact"
+    result = server.call("find_directory_items", queries=["cold call", "technician assigned", "won"])
+    assert result["structuredContent"]["results"][0]["status"] == "exact"
     server.call("get_directory_items", entityId="DEAL_STAGE_1")
     server.call("get_directory_items", entityId="INDUSTRY")
     server.close()
@@ -104,7 +104,7 @@ async def test_a_portal_that_does_not_want_it_gets_one_request(portal: PortalInP
 
 @pytest.mark.virtual_clock
 async def test_what_somebody_has_asked_for_meanwhile_stays_as_it_is(portal: PortalInProcess) -> None:
-    """Else all that was made of it, as finding does, would be made again."""
+    """Otherwise the objects made from it, as by finding, would be made again."""
     async with Bitrix24Client(Webhook.parse(portal.webhook_url()), transport=in_process(portal.portal.app)) as client:
         directories = Directories(client, Cache(300))
         before = (await directories.many(["SOURCE"]))["SOURCE"]

@@ -1,5 +1,7 @@
-"""The README, in both its languages, and the pages it leads to are true: commands print what is shown, tables name what
-exists."""
+"""The README, in both languages, and the pages it links to are true.
+
+Commands print the documented output, and tables name existing settings and files.
+"""
 
 from __future__ import annotations
 
@@ -22,16 +24,16 @@ from bitrix24_directories.cli.main import main
 from bitrix24_directories.mcp_server.tools.registry import changing_tools
 from bitrix24_directories.rest import Bitrix24Error
 from bitrix24_directories.settings import ENV_FILE, Settings
-from support import Assistant, RunningPortal, assistant, clean_environment
+from support import Assistant, RunningPortal, clean_environment, connect
 from test_get_directory_items import DEAL_STAGE_TEXT
 
 ROOT = Path(__file__).parent.parent
 README, RUSSIAN = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.ru.md"))
 TOOLS, SETTINGS = ((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("TOOLS.md", "SETTINGS.md"))
 SHOWN = [
-    shown
+    example
     for text in (README, RUSSIAN, TOOLS)
-    for shown in re.findall(
+    for example in re.findall(
         r"```console\n\$ (?:(BITRIX24_\w+)=(\S+) )?bitrix24-directories-mcp (.+)\n((?:.*\n)*?)```", text
     )
 ]
@@ -56,8 +58,8 @@ def test_shown_commands_print_what_is_shown(
 
 
 async def test_each_tool_is_in_the_table_and_shown_at_work(portal: RunningPortal) -> None:
-    async with assistant(portal) as someone:
-        tools = [tool.name for tool in (await someone.client.list_tools()).tools]
+    async with connect(portal) as assistant:
+        tools = [tool.name for tool in (await assistant.client.list_tools()).tools]
     section, changing = TOOLS.split("\n## Changing directories\n")
     assert re.findall(r"^\| `([a-z_]+)` \|", section, re.MULTILINE) == tools
     assert set(re.findall(r"^\| `([a-z_]+)` \|", changing, re.MULTILINE)) == {*changing_tools()}
@@ -68,12 +70,12 @@ async def test_each_tool_is_in_the_table_and_shown_at_work(portal: RunningPortal
 
 
 def test_both_languages_say_the_same() -> None:
-    """In the same order: the same headings, tables, commands, links and names; only words differ."""
+    """Both have the same headings, tables, commands, links and names, in the same order."""
 
     def outline(text: str) -> list[str]:
-        found = re.findall(r"^#+ |^\| [^|]*\||```\w*|`[^`\n]+`|\]\([^)]+\)|^- |\*\*\d\.", text, re.MULTILINE)
-        kept = [re.sub(r"^\| (?!`).*", "|", mark) for mark in found]
-        return [mark for mark in kept if not re.search("[а-яё]|README|https://<portal>", mark, re.IGNORECASE)]
+        marks = re.findall(r"^#+ |^\| [^|]*\||```\w*|`[^`\n]+`|\]\([^)]+\)|^- |\*\*\d\.", text, re.MULTILINE)
+        structure = [re.sub(r"^\| (?!`).*", "|", mark) for mark in marks]
+        return [mark for mark in structure if not re.search("[а-яё]|README|https://<portal>", mark, re.IGNORECASE)]
 
     english, russian = (outline(re.sub(r"```console\n.*?```", "", text, flags=re.DOTALL)) for text in (README, RUSSIAN))
     assert [mark.replace(" --lang ru", "") for mark in russian] == english
@@ -99,16 +101,16 @@ def test_the_buttons_of_cursor_and_vs_code_install_what_they_say() -> None:
         settings = Settings(webhook_url=SecretStr(example["BITRIX24_WEBHOOK_URL"]))
         with pytest.raises(Bitrix24Error, match="it is still the example's"):
             settings.credentials()
-        given = json.loads(code["config"][0])
-        (asked,) = json.loads(code["inputs"][0])
-        assert given == {"type": "stdio", **UVX, "env": {"BITRIX24_WEBHOOK_URL": f"${{input:{asked['id']}}}"}}
-        assert asked["type"] == "promptString"
-        assert asked["password"] is True
+        entry = json.loads(code["config"][0])
+        (prompt,) = json.loads(code["inputs"][0])
+        assert entry == {"type": "stdio", **UVX, "env": {"BITRIX24_WEBHOOK_URL": f"${{input:{prompt['id']}}}"}}
+        assert prompt["type"] == "promptString"
+        assert prompt["password"] is True
         assert cursor["name"] == code["name"] == ["bitrix24-directories"]
 
 
 def test_the_lines_for_other_clients_name_the_program_and_the_webhook() -> None:
-    """As each client documents its own command: name, variables, then what to start."""
+    """Each client documents its command as name, variables, then the program."""
     lines = re.findall(r"`((?:claude|codex|gemini) mcp add .+?)`", README)
     assert [line.split()[0] for line in lines] == ["claude", "codex", "gemini"]
     for line in lines:
@@ -129,7 +131,7 @@ SHELL = [
 
 @pytest.mark.parametrize("line", [line for line in SH + SHELL if line.startswith("bitrix24-directories-mcp ")])
 def test_each_command_line_is_understood(line: str) -> None:
-    """What it then does stands in test_cli.py, test_setup.py and test_oauth.py."""
+    """The commands' effects are tested in test_cli.py, test_setup.py and test_oauth.py."""
     parser().parse_args(shlex.split(line)[1:])
 
 
@@ -141,8 +143,8 @@ def test_each_client_that_setup_knows_is_in_the_table() -> None:
 
 def test_the_settings_table_is_complete() -> None:
     rows = re.findall(r"^\| (`BITRIX24_.+?) \|", SETTINGS, re.MULTILINE)
-    listed = {name for row in rows for name in re.findall(r"`(BITRIX24_\w+)`", row)}
-    assert listed == {f"BITRIX24_{field.upper()}" for field in Settings.model_fields} | {ENV_FILE}
+    settings = {name for row in rows for name in re.findall(r"`(BITRIX24_\w+)`", row)}
+    assert settings == {f"BITRIX24_{field.upper()}" for field in Settings.model_fields} | {ENV_FILE}
 
 
 def test_ci_runs_the_readmes_test_command() -> None:
@@ -158,5 +160,5 @@ async def test_the_example_configuration_works_after_changing_one_line(portal: R
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = clean_environment(**server.pop("env"), PATH=path)
     async with Client(StdioServerParameters(**server, env=environment, cwd=tmp_path)) as client:
-        said = await Assistant(client).call("get_directory_items", entityId="DEAL_STAGE")
-    assert said.text == DEAL_STAGE_TEXT
+        result = await Assistant(client).call("get_directory_items", entityId="DEAL_STAGE")
+    assert result.text == DEAL_STAGE_TEXT

@@ -1,4 +1,4 @@
-"""What is passed as `fields` of check_record, in the shapes that other tools and REST calls have taught to models."""
+"""Shapes of `fields` of check_record that models know from other tools and REST calls."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ SECOND_PAIRS = [{"key": "TITLE", "value": "Order 6"}, {"key": "SOURCE_ID", "valu
 
 
 async def refusal(portal: RunningPortal, fields: Any, **more: Any) -> str:
-    said = await ask(portal, "check_record", **({"entity": "deal", "fields": fields} | more))
-    assert said.error["code"] == "INVALID_ARGUMENTS", said.text
-    return said.text
+    result = await ask(portal, "check_record", **({"entity": "deal", "fields": fields} | more))
+    assert result.error["code"] == "INVALID_ARGUMENTS", result.text
+    return result.text
 
 
 @pytest.mark.parametrize(
@@ -60,10 +60,10 @@ async def refusal(portal: RunningPortal, fields: Any, **more: Any) -> str:
     ids=lambda fields: json.dumps(fields, ensure_ascii=False)[:60],
 )
 async def test_one_record(portal: RunningPortal, fields: Any) -> None:
-    said = await ask(portal, "check_record", entity="deal", fields=fields)
-    assert not said.is_error, said.text
-    assert said.structured["write"] == WRITE
-    assert said.structured["ok"]
+    result = await ask(portal, "check_record", entity="deal", fields=fields)
+    assert not result.is_error, result.text
+    assert result.structured["write"] == WRITE
+    assert result.structured["ok"]
 
 
 @pytest.mark.parametrize(
@@ -84,9 +84,9 @@ async def test_one_record(portal: RunningPortal, fields: Any) -> None:
     ids=lambda fields: json.dumps(fields)[:60],
 )
 async def test_several_records(portal: RunningPortal, fields: Any) -> None:
-    said = await ask(portal, "check_record", entity="deal", fields=fields)
-    assert not said.is_error, said.text
-    assert [record["write"] for record in said.structured["records"]] == [WRITE, SECOND]
+    result = await ask(portal, "check_record", entity="deal", fields=fields)
+    assert not result.is_error, result.text
+    assert [record["write"] for record in result.structured["records"]] == [WRITE, SECOND]
 
 
 @pytest.mark.parametrize(
@@ -103,26 +103,30 @@ async def test_several_records(portal: RunningPortal, fields: Any) -> None:
 async def test_the_body_of_a_call_of_crm_item_is_written_as_crm_item_reads_it(
     portal: RunningPortal, fields: Any
 ) -> None:
-    said = await ask(portal, "check_record", entity="deal", fields=fields)
-    assert said.structured["write"] == {"title": "Order 5", "sourceId": "CALL"}
+    result = await ask(portal, "check_record", entity="deal", fields=fields)
+    assert result.structured["write"] == {"title": "Order 5", "sourceId": "CALL"}
 
 
 @pytest.mark.parametrize("fields", [{"NAME": "Ann", "LAST_NAME": "Lee"}, {"NAME": "Ann"}, ["NAME=Ann"]])
 async def test_a_field_called_name_is_a_field(portal: RunningPortal, fields: Any) -> None:
-    said = await ask(portal, "check_record", entity="contact", fields=fields)
-    assert said.structured["write"]["NAME"] == "Ann"
+    result = await ask(portal, "check_record", entity="contact", fields=fields)
+    assert result.structured["write"]["NAME"] == "Ann"
 
 
 async def test_a_value_keeps_what_looks_like_a_bullet_or_a_comment(portal: RunningPortal) -> None:
     values = {"TITLE": "- # 5", "COMMENTS": "# one\n- two, a=b"}
-    said = await ask(portal, "check_record", entity="deal", fields=[f"{name}={text}" for name, text in values.items()])
-    assert said.structured["write"] == values
+    result = await ask(
+        portal, "check_record", entity="deal", fields=[f"{name}={text}" for name, text in values.items()]
+    )
+    assert result.structured["write"] == values
 
 
 async def test_a_value_with_an_equals_sign_behind_a_colon(portal: RunningPortal) -> None:
     values = {"TITLE": "a=b", "COMMENTS": "https://example.org/?a=1"}
-    said = await ask(portal, "check_record", entity="deal", fields=[f"{name}: {text}" for name, text in values.items()])
-    assert said.structured["write"] == values
+    result = await ask(
+        portal, "check_record", entity="deal", fields=[f"{name}: {text}" for name, text in values.items()]
+    )
+    assert result.structured["write"] == values
 
 
 @pytest.mark.parametrize("key", ["id", "ID", "recordId"])

@@ -1,4 +1,4 @@
-"""check_record's values: codes, words, lists, booleans, numbers and dates, in both languages."""
+"""check_record's values: codes, words, lists, booleans, numbers, dates, in both languages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from support import RunningPortal, ask, change_field
-from test_check_record import check, one, only
+from test_check_record import check, check_field, only
 
 
 @pytest.mark.parametrize(
@@ -98,17 +98,17 @@ from test_check_record import check, one, only
     ],
 )
 async def test_values(portal: RunningPortal, name: str, value: Any, outcome: str, written: Any) -> None:
-    said = await check(portal, {name: value})
-    assert only(said)["outcome"] == outcome, said.text
-    assert said.structured["write"].get(name) == written
-    assert (name in said.structured.get("open", [])) == (written is None)
-    assert said.structured["ok"] == (outcome in ("right", "unchecked"))
+    result = await check(portal, {name: value})
+    assert only(result)["outcome"] == outcome, result.text
+    assert result.structured["write"].get(name) == written
+    assert (name in result.structured.get("open", [])) == (written is None)
+    assert result.structured["ok"] == (outcome in ("right", "unchecked"))
 
 
 @pytest.mark.parametrize("type_id", [["PHONE"], {"id": "PHONE"}])
 async def test_a_type_of_another_shape_is_no_type(portal: RunningPortal, type_id: object) -> None:
-    said = await check(portal, {"fm": [{"typeId": type_id, "valueType": "WORK", "value": "+1 555 0100"}]})
-    assert only(said)["outcome"] == "dropped"
+    result = await check(portal, {"fm": [{"typeId": type_id, "valueType": "WORK", "value": "+1 555 0100"}]})
+    assert only(result)["outcome"] == "dropped"
 
 
 async def test_a_field_given_twice(portal: RunningPortal) -> None:
@@ -119,17 +119,19 @@ async def test_a_field_given_twice(portal: RunningPortal) -> None:
 
 
 async def test_an_id_that_is_also_a_text_of_its_list(portal: RunningPortal) -> None:
-    """An enumeration of sizes, whose texts are numbers like their ids."""
+    """An enumeration of sizes: its texts are numbers like their ids."""
     change_field(portal.portal, 2, "UF_CRM_1724", choices=(("77", "79"), ("79", "200")))
-    said = await ask(portal, "check_record", entity="deal", fields={"UF_CRM_1724": 79})
-    assert only(said)["outcome"] == "ambiguous"
-    assert only(said)["candidates"] == ["79 (200)", "77 (79)"]
+    result = await ask(portal, "check_record", entity="deal", fields={"UF_CRM_1724": 79})
+    assert only(result)["outcome"] == "ambiguous"
+    assert only(result)["candidates"] == ["79 (200)", "77 (79)"]
 
 
 async def test_an_empty_directory_and_one_that_is_gone(portal: RunningPortal) -> None:
-    assert "Partner levels has no items" in (await one(portal, "UF_CRM_1724077700", "GOLD", "lead"))["note"]
+    assert "Partner levels has no items" in (await check_field(portal, "UF_CRM_1724077700", "GOLD", "lead"))["note"]
     del portal.portal.store.directories["PARTNER_LEVEL"]
-    assert "not among the portal's directories" in (await one(portal, "UF_CRM_1724077700", "GOLD", "lead"))["note"]
+    assert (
+        "not among the portal's directories" in (await check_field(portal, "UF_CRM_1724077700", "GOLD", "lead"))["note"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -151,6 +153,6 @@ async def test_an_empty_directory_and_one_that_is_gone(portal: RunningPortal) ->
 async def test_values_in_russian(
     russian_portal: RunningPortal, name: str, value: Any, outcome: str, written: Any
 ) -> None:
-    said = await check(russian_portal, {name: value}, "Сделка")
-    assert only(said)["outcome"] == outcome, said.text
-    assert list(said.structured["write"].values()) == ([] if written is None else [written])
+    result = await check(russian_portal, {name: value}, "Сделка")
+    assert only(result)["outcome"] == outcome, result.text
+    assert list(result.structured["write"].values()) == ([] if written is None else [written])

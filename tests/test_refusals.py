@@ -1,4 +1,4 @@
-"""Which errors prove that nothing was done, and which that the portal has finished with the call."""
+"""Errors that prove that nothing was done, and errors after which the portal does no more."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from bitrix24_directories.rest.wire.batches import Call, read_batch
 from support import PortalInProcess
 
 REFUSED, OPEN, NOBODY = (True, True), (False, True), (False, False)
-"""(nothing was done, answered): a refusal; an error of a call that may have been carried out; no word of the portal."""
+"""(nothing was done, the portal answered).
+
+The three: a refusal; an error of a call that may have been carried out; no answer of the portal.
+"""
 
 TAKEN = "The specified status ID already exists."
 SQL = "SQL query error!"
 RUSSIAN = "Код стадии слишком длинный."
 
-# HTTP status | code | description | what is certain
+# HTTP status | code | description | certain facts
 ERRORS: list[tuple[int, str, str, tuple[bool, bool]]] = [
     (400, "", RUSSIAN, REFUSED),
     (400, RUSSIAN, "", REFUSED),

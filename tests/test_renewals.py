@@ -1,4 +1,4 @@
-"""What can go wrong while an application's tokens are renewed, and what is never lost by it: the refresh token."""
+"""Failures while an application's tokens are renewed; the refresh token is never lost."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bitrix24_directories.rest.authorization import renewal, renewal_process
 from bitrix24_directories.rest.authorization import tokens as tokens_module
 from bitrix24_directories.rest.authorization.renewal import Order, Renewals
 from bitrix24_directories.rest.authorization.tokens import Tokens
-from support import Assistant, RunningPortal, ask, assistant, clean_environment
+from support import Assistant, RunningPortal, ask, clean_environment, connect
 from test_network import drip, raw_server
 from test_oauth import application, authorised, environment, keep, login, pair, with_tokens
 
@@ -41,10 +41,10 @@ async def test_a_full_disk_is_noticed_before_the_refresh_token_is_spent(
     no_room = ["-c", 'ulimit -f 0; exec "$@"', "-", sys.executable, "-m", "bitrix24_directories"]
     server = StdioServerParameters(command="/bin/sh", args=no_room, env=clean_environment(**env), cwd=tmp_path)
     async with Client(server) as client:
-        said = await Assistant(client).call("list_directories")
-    assert said.error["code"] == "TOKENS_NOT_KEPT"
+        result = await Assistant(client).call("list_directories")
+    assert result.error["code"] == "TOKENS_NOT_KEPT"
     assert portal.portal.oauth.accepts_refresh_token(pair["refresh_token"])
-    assert not (await ask(application(portal, **pair), "list_directories")).is_error  # with room again
+    assert not (await ask(application(portal, **pair), "list_directories")).is_error  # with free space again
 
 
 @posix
@@ -84,10 +84,10 @@ async def test_a_damaged_file_says_the_way_out(portal: RunningPortal, pair: dict
     app = application(portal)
     app.file.path.parent.mkdir(parents=True)
     DAMAGED[how](app.file.path)
-    said = await ask(app, "list_directories")
-    assert (said.error["code"], said.error["category"]) == ("TOKENS_DAMAGED", "configuration")
-    assert "bitrix24-directories-mcp login" in said.text
-    # With tokens of another origin it mends itself.
+    result = await ask(app, "list_directories")
+    assert (result.error["code"], result.error["category"]) == ("TOKENS_DAMAGED", "configuration")
+    assert "bitrix24-directories-mcp login" in result.text
+    # With tokens of another origin it recovers.
     portal.portal.oauth.expire_access_tokens()
     assert not (await ask(application(portal, **pair), "list_directories")).is_error
     assert app.file.read() is not None
@@ -103,8 +103,8 @@ async def test_what_is_no_file_is_refused_and_not_waited_for(
         if not app.file.path.exists():
             NO_FILE[how](app.file.path)
         portal.portal.oauth.expire_access_tokens()
-        said = await ask(app, "list_directories")
-        assert (said.error["code"], said.error["category"]) == ("TOKENS_NOT_KEPT", "configuration")
+        result = await ask(app, "list_directories")
+        assert (result.error["code"], result.error["category"]) == ("TOKENS_NOT_KEPT", "configuration")
     assert portal.portal.oauth.accepts_refresh_token(pair["refresh_token"])
 
 
@@ -123,7 +123,7 @@ def test_tokens_of_the_settings_that_cannot_be_sent(
 async def test_an_authorization_server_that_takes_longer_than_the_caller_waits(
     portal: RunningPortal, authorised: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The caller is told; the renewal goes on, alone, and whoever calls next waits for it."""
+    """The caller gets an error; the renewal goes on, alone, and later calls wait for it."""
     begun = 0
     run_child = renewal._run_child  # noqa: SLF001
 
@@ -135,14 +135,14 @@ async def test_an_authorization_server_that_takes_longer_than_the_caller_waits(
     monkeypatch.setattr(renewal, "_run_child", counted)
     portal.portal.oauth.expire_access_tokens()
     portal.order(method="oauth/token", delay=4)
-    async with assistant(authorised, timeout=1.3) as someone:
+    async with connect(authorised, timeout=1.3) as assistant:
         for _ in range(2):
-            said = await someone.call("list_directories")
-            assert said.error["code"] == "TIMEOUT"
-            assert "for a new access token" in said.text
+            result = await assistant.call("list_directories")
+            assert result.error["code"] == "TIMEOUT"
+            assert "for a new access token" in result.text
         with anyio.fail_after(20):
-            while (await someone.call("list_directories")).is_error:
-                """Until the authorization server has answered."""
+            while (await assistant.call("list_directories")).is_error:
+                """Wait until the authorization server has answered."""
     assert begun == 1
     assert portal.portal.oauth.issued == 2
 
@@ -159,10 +159,10 @@ async def test_a_portal_that_takes_no_new_token_gets_a_bounded_number_of_renewal
     portal: RunningPortal, authorised: Application
 ) -> None:
     portal.order(code="expired_token")
-    async with assistant(authorised) as someone:
+    async with connect(authorised) as assistant:
         for _ in range(8):
-            said = await someone.call("list_directories")
-            assert said.error["code"] == "expired_token"
+            result = await assistant.call("list_directories")
+            assert result.error["code"] == "expired_token"
     assert portal.portal.oauth.issued == 1 + renewal.AT_ONCE
 
 
@@ -170,13 +170,13 @@ async def test_an_authorization_server_that_keeps_failing_is_asked_ever_more_rar
     portal: RunningPortal, authorised: Application
 ) -> None:
     portal.portal.oauth.expire_access_tokens()
-    asked = portal.order(method="oauth/token", status=502, times=100)
-    async with assistant(authorised) as someone:
+    fault = portal.order(method="oauth/token", status=502, times=100)
+    async with connect(authorised) as assistant:
         for _ in range(renewal.AT_ONCE + 3):
-            said = await someone.call("list_directories")
-            assert said.error["code"] == "SERVER_ERROR"
-    assert asked.times == 100 - renewal.AT_ONCE
-    assert 30 < said.error["retryAfterSeconds"] <= renewal.FIRST_PAUSE
+            result = await assistant.call("list_directories")
+            assert result.error["code"] == "SERVER_ERROR"
+    assert fault.times == 100 - renewal.AT_ONCE
+    assert 30 < result.error["retryAfterSeconds"] <= renewal.FIRST_PAUSE
 
 
 async def test_the_pause_grows_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,12 +191,12 @@ async def test_the_pause_grows_and_ends(monkeypatch: pytest.MonkeyPatch) -> None
     gaps = [after - before for before, after in pairwise(made[2:])]
     assert gaps[:6] == [60, 120, 240, 480, 960, 1800]
     assert set(gaps[6:]) == {1800}
-    now += 3600  # as long as a token lives: this renewal is nothing to wonder at, and the next ones are not either
+    now += 3600  # a token's lifetime: this renewal is normal, and so are the next ones
     made.clear()
     for _ in range(5):
         await renewals.renew(order)
     assert len(made) == renewal.AT_ONCE
-    now -= 10**6  # a clock that was put back
+    now -= 10**6  # a clock that was set back
     await renewals.renew(order)
     assert len(made) == renewal.AT_ONCE
     now += renewal.FIRST_PAUSE
@@ -233,9 +233,9 @@ async def test_a_child_that_dies(
     python.chmod(0o700)
     portal.portal.oauth.expire_access_tokens()
     monkeypatch.setattr(sys, "executable", str(python))
-    said = await ask(authorised, "list_directories")
-    assert (said.error["code"], said.error["category"]) == ("RENEWAL_FAILED", "configuration")
-    assert "bitrix24-directories-mcp login" in said.text
+    result = await ask(authorised, "list_directories")
+    assert (result.error["code"], result.error["category"]) == ("RENEWAL_FAILED", "configuration")
+    assert "bitrix24-directories-mcp login" in result.text
 
 
 @pytest.mark.parametrize("executable", ["", "/no/such/python"])
@@ -253,38 +253,38 @@ async def test_a_child_that_cannot_begin(
 async def test_a_change_whose_token_cannot_be_renewed_is_not_done(
     portal: RunningPortal, authorised: Application, fault: dict[str, str], code: str
 ) -> None:
-    async with assistant(authorised, allow_writes=True) as someone:
-        await someone.call("get_directory_items", entityId="SOURCE")
+    async with connect(authorised, allow_writes=True) as assistant:
+        await assistant.call("get_directory_items", entityId="SOURCE")
         portal.order(changes_only=True, code="expired_token")
         portal.order(method="oauth/token", **fault)
-        said = await someone.call("add_directory_item", entityId="SOURCE", name="Fair")
-    assert said.error["code"] == code
-    assert [step["outcome"] for step in said.structured["steps"]] == ["not done"]
+        result = await assistant.call("add_directory_item", entityId="SOURCE", name="Fair")
+    assert result.error["code"] == code
+    assert [step["outcome"] for step in result.structured["steps"]] == ["not done"]
 
 
 async def test_tokens_that_no_file_can_hold_are_not_kept(portal: RunningPortal, authorised: Application) -> None:
     portal.portal.oauth.expire_access_tokens()
     portal.order(method="oauth/token", body='{"access_token": "a", "refresh_token": "\\ud800"}')
-    said = await ask(authorised, "list_directories")
-    assert said.error["code"] == "NOT_OAUTH"
+    result = await ask(authorised, "list_directories")
+    assert result.error["code"] == "NOT_OAUTH"
     assert not authorised.file.path.exists()
 
 
 async def test_a_later_login_ends_the_pause(portal: RunningPortal, authorised: Application) -> None:
     portal.portal.oauth.expire_access_tokens()
     portal.order(method="oauth/token", code="invalid_grant")
-    async with assistant(authorised) as someone:
+    async with connect(authorised) as assistant:
         for _ in range(renewal.AT_ONCE + 2):
-            assert (await someone.call("list_directories")).error["code"] == "invalid_grant"
+            assert (await assistant.call("list_directories")).error["code"] == "invalid_grant"
         issued = portal.portal.oauth.issue(ADMIN)
         keep(authorised.file, Tokens(issued["access_token"], issued["refresh_token"]))
-        assert not (await someone.call("list_directories")).is_error
+        assert not (await assistant.call("list_directories")).is_error
 
 
 async def test_windows_keeps_a_file_that_is_being_read_for_a_moment(
     portal: RunningPortal, authorised: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A fake of Windows' refusal: tokens that were paid for are put in their place as soon as it lets them."""
+    """A fake of Windows' refusal: new tokens are stored as soon as the file is free."""
     refusals = 5
     replace = Path.replace
 
@@ -309,7 +309,7 @@ async def test_windows_keeps_a_file_that_is_being_read_for_a_moment(
 async def test_windows_gives_the_renewing_child_a_group_of_its_own(
     portal: RunningPortal, authorised: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the flags as Windows numbers them: Ctrl+C in the server's console passes the child by."""
+    """With the flags of Windows: Ctrl+C in the server's console does not reach the child."""
     monkeypatch.setattr(subprocess, "CREATE_NO_WINDOW", 0x08000000, raising=False)
     monkeypatch.setattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0x00000200, raising=False)
     begun: list[dict[str, Any]] = []
@@ -326,7 +326,7 @@ async def test_windows_gives_the_renewing_child_a_group_of_its_own(
 
 
 def test_secrets_are_not_collected_for_ever(portal: RunningPortal, pair: dict[str, str]) -> None:
-    """A server that runs for a year renews thousands of times, and looks for each secret in whatever it shows."""
+    """A server that runs for a year renews thousands of times, and searches for each secret."""
     app = application(portal, **pair)
     for number in range(1000):
         app.use(Tokens(f"access{number}", f"refresh{number}"))

@@ -1,4 +1,4 @@
-"""Two replicas of a team's server that share a real Valkey, on real sockets: what one does, the other knows."""
+"""Two replicas of a team's server on real sockets, with a real Valkey between them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from bitrix24_directories.state import in_redis
 from bitrix24_directories.state.in_redis import InRedis
 from bitrix24_directories.state.shared import Reserved, UnavailableError
 from support import RunningPortal
-from team_support import TeamServer, called
+from team_support import TeamServer, call_tool
 
 pytestmark = pytest.mark.slow
 
@@ -70,19 +70,19 @@ def valkey(tmp_path: Path) -> Iterator[Valkey]:
 async def replicas(
     portal: RunningPortal, folder: Path, valkey: Valkey, **settings: Any
 ) -> AsyncIterator[tuple[TeamServer, TeamServer]]:
-    one, two = (TeamServer(portal, folder, state=InRedis(valkey.url), secret=SECRET, **settings) for _ in range(2))
-    async with one.running(), two.running():
-        yield one, two
+    first, second = (TeamServer(portal, folder, state=InRedis(valkey.url), secret=SECRET, **settings) for _ in range(2))
+    async with first.running(), second.running():
+        yield first, second
 
 
 @contextlib.asynccontextmanager
 async def both(
     portal: RunningPortal, folder: Path, valkey: Valkey, mode: str = "auto"
 ) -> AsyncIterator[tuple[Client, Client]]:
-    """One person's clients of two replicas."""
-    async with replicas(portal, folder, valkey) as (one, two):
-        anna = one.add("anna")
-        async with one.client(anna, mode) as here, two.client(anna, mode) as there:
+    """Clients of one person, one for each of two replicas."""
+    async with replicas(portal, folder, valkey) as (first, second):
+        anna = first.add("anna")
+        async with first.client(anna, mode) as here, second.client(anna, mode) as there:
             yield here, there
 
 
@@ -95,14 +95,14 @@ async def test_list_says_when_people_called_either(
 ) -> None:
     monkeypatch.setenv("BITRIX24_PEOPLE", str(tmp_path / "people.jsonl"))
     monkeypatch.setenv("BITRIX24_REDIS_URL", valkey.url)
-    async with replicas(portal, tmp_path, valkey) as (one, two):
-        for number, server in enumerate((one, two)):
+    async with replicas(portal, tmp_path, valkey) as (first, second):
+        for number, server in enumerate((first, second)):
             async with server.client(server.add(f"person{number}")) as client:
-                await called(client, "get_directory_items", entityId="SOURCE")
-        one.add("person2")
+                await call_tool(client, "get_directory_items", entityId="SOURCE")
+        first.add("person2")
     assert await anyio.to_thread.run_sync(main, ["person", "list"]) == 0
-    said = [line.rpartition("; ")[2][:12] for line in capsys.readouterr().out.splitlines()]
-    assert said == ["last seen 20", "last seen 20", "not seen yet"]
+    last_seen = [line.rpartition("; ")[2][:12] for line in capsys.readouterr().out.splitlines()]
+    assert last_seen == ["last seen 20", "last seen 20", "not seen yet"]
     valkey.stop()
     assert await anyio.to_thread.run_sync(main, ["person", "list"]) == 0
     out, err = capsys.readouterr()
@@ -117,21 +117,21 @@ async def test_a_plan_of_one_is_carried_out_by_the_other(
     items = {"entityId": "EMPLOYEES", "items": ["EMPLOYEES_1: tiny", "EMPLOYEES_4: huge"]}
     portal.portal.store.records.all = {}
     async with both(portal, tmp_path, valkey, mode) as (here, there):
-        assert (await called(there, "get_directory_items", entityId="EMPLOYEES"))["total"] == 4
-        planned = await called(here, "apply_directory", **items)
+        assert (await call_tool(there, "get_directory_items", entityId="EMPLOYEES"))["total"] == 4
+        planned = await call_tool(here, "apply_directory", **items)
         assert planned["status"] == "planned"
-        done = await called(there, "apply_directory", entityId="EMPLOYEES", planId=planned["planId"])
+        done = await call_tool(there, "apply_directory", entityId="EMPLOYEES", planId=planned["planId"])
         assert done["status"] == "done"
-        assert (await called(here, "get_directory_items", entityId="EMPLOYEES"))["total"] == 2
+        assert (await call_tool(here, "get_directory_items", entityId="EMPLOYEES"))["total"] == 2
 
 
 async def test_whom_the_portal_has_let_in_is_not_asked_for_by_the_other(
     portal: RunningPortal, tmp_path: Path, valkey: Valkey
 ) -> None:
     async with both(portal, tmp_path, valkey) as (here, there):
-        await called(here, "get_directory_items", entityId="SOURCE")
+        await call_tool(here, "get_directory_items", entityId="SOURCE")
         portal.portal.calls.clear()
-        await called(there, "get_directory_items", entityId="SOURCE")
+        await call_tool(there, "get_directory_items", entityId="SOURCE")
     assert "crm.category.list" not in str(portal.portal.calls)
 
 
@@ -139,41 +139,41 @@ async def test_what_one_changes_the_other_reads_and_tells(
     portal: RunningPortal, tmp_path: Path, valkey: Valkey
 ) -> None:
     async with both(portal, tmp_path, valkey) as (here, there):
-        before = await called(there, "get_directory_items", entityId="SOURCE")
+        before = await call_tool(there, "get_directory_items", entityId="SOURCE")
         async with there.listen(resource_subscriptions=["bitrix24://directories/SOURCE"]) as events:
             await anyio.sleep(0.3)  # until its own replica listens on Valkey
-            await called(here, "add_directory_item", entityId="SOURCE", name="Fax")
+            await call_tool(here, "add_directory_item", entityId="SOURCE", name="Fax")
             with anyio.fail_after(5):
                 await anext(aiter(events))
-        after = await called(there, "get_directory_items", entityId="SOURCE")
+        after = await call_tool(there, "get_directory_items", entityId="SOURCE")
     assert after["total"] == before["total"] + 1
 
 
 async def test_a_question_of_one_is_answered_in_the_other(
     portal: RunningPortal, tmp_path: Path, valkey: Valkey
 ) -> None:
-    """A round robin in front: each request of one client goes to another replica than the one before."""
-    asked: list[str] = []
+    """A round robin in front: a client's requests go to the two replicas in turn."""
+    questions: list[str] = []
 
     async def yes(_context: Any, params: Any) -> ElicitResult:
-        asked.append(params.message)
+        questions.append(params.message)
         return ElicitResult(action="accept")
 
-    async with replicas(portal, tmp_path, valkey) as (one, two):
-        anna = one.add("anna")
-        urls = [f"{one.url}/mcp", f"{two.url}/mcp"]
+    async with replicas(portal, tmp_path, valkey) as (first, second):
+        anna = first.add("anna")
+        urls = [f"{first.url}/mcp", f"{second.url}/mcp"]
         async with round_robin(urls) as front:
-            one.url = front
-            async with one.client(anna, elicitation_callback=yes) as client:
+            first.url = front
+            async with first.client(anna, elicitation_callback=yes) as client:
                 for name in ("Fax", "Pigeon", "Telegram"):
-                    said = await called(client, "add_directory_item", entityId="SOURCE", name=name)
-                    assert said["status"] == "done", said
-    assert len(asked) == 3
+                    result = await call_tool(client, "add_directory_item", entityId="SOURCE", name=name)
+                    assert result["status"] == "done", result
+    assert len(questions) == 3
 
 
 @contextlib.asynccontextmanager
 async def round_robin(urls: list[str]) -> AsyncIterator[str]:
-    """The address of a proxy that sends each request to the next of `urls`."""
+    """Run a proxy that sends each request to the next of `urls`; yields its address."""
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
@@ -187,8 +187,8 @@ async def round_robin(urls: list[str]) -> AsyncIterator[str]:
         async def forward(request: Request) -> Response:
             headers = {key: value for key, value in request.headers.items() if key not in ("host", "content-length")}
             answer = await http.request(request.method, next(turn), headers=headers, content=await request.body())
-            kept = {key: value for key, value in answer.headers.items() if key == "content-type"}
-            return Response(answer.content, answer.status_code, kept)
+            response_headers = {key: value for key, value in answer.headers.items() if key == "content-type"}
+            return Response(answer.content, answer.status_code, response_headers)
 
         app = Starlette(routes=[Route("/mcp", forward, methods=["GET", "POST", "DELETE"])])
         running, listening = server(app), listen(0)
@@ -200,7 +200,7 @@ async def round_robin(urls: list[str]) -> AsyncIterator[str]:
 
 
 async def test_the_limit_is_one_for_all(portal: RunningPortal, valkey: Valkey) -> None:
-    """On a portal that refuses what is over burst 10, 20 a second; what is sent together may come a little later."""
+    """On a portal with burst 10, 20 a second; requests sent together may arrive a little later."""
     portal.portal.bucket = Bucket(10, 20, time.time)
     states = [InRedis(valkey.url) for _ in range(2)]
     granted = 0
@@ -262,20 +262,20 @@ async def test_the_same_change_in_both_at_once_is_made_once(
     portal: RunningPortal, tmp_path: Path, valkey: Valkey
 ) -> None:
     portal.order(method="crm.status.add", delay=1, times=1)
-    said: dict[str, dict[str, Any]] = {}
-    async with replicas(portal, tmp_path, valkey) as (one, two), anyio.create_task_group() as tasks:
-        anna = one.add("anna")
+    results: dict[str, dict[str, Any]] = {}
+    async with replicas(portal, tmp_path, valkey) as (first, second), anyio.create_task_group() as tasks:
+        anna = first.add("anna")
 
         async def add(name: str, team: TeamServer, pause: float) -> None:
             await anyio.sleep(pause)
             async with team.client(anna) as client:
-                said[name] = await called(client, "add_directory_item", entityId="SOURCE", name="Fax")
+                results[name] = await call_tool(client, "add_directory_item", entityId="SOURCE", name="Fax")
 
-        tasks.start_soon(add, "first", one, 0)
-        tasks.start_soon(add, "second", two, 0.5)
-    assert said["first"]["status"] == "done"
-    assert said["second"]["error"]["code"] == "CHANGE_REFUSED"
-    assert "FAX (Fax) was added" in said["second"]["error"]["message"]
+        tasks.start_soon(add, "first", first, 0)
+        tasks.start_soon(add, "second", second, 0.5)
+    assert results["first"]["status"] == "done"
+    assert results["second"]["error"]["code"] == "CHANGE_REFUSED"
+    assert "FAX (Fax) was added" in results["second"]["error"]["message"]
     assert [item.name for item in portal.portal.store.of("SOURCE")].count("Fax") == 1
     assert portal.methods_called.count("crm.status.add") == 1
 
@@ -283,24 +283,24 @@ async def test_the_same_change_in_both_at_once_is_made_once(
 async def test_without_redis_reading_goes_on_and_changes_are_refused(
     portal: RunningPortal, tmp_path: Path, valkey: Valkey
 ) -> None:
-    async with replicas(portal, tmp_path, valkey) as (one, two):
-        anna = one.add("anna")
-        async with one.client(anna) as client, two.client(anna) as other, httpx.AsyncClient() as http:
-            assert (await called(client, "get_directory_items", entityId="SOURCE"))["total"]
+    async with replicas(portal, tmp_path, valkey) as (first, second):
+        anna = first.add("anna")
+        async with first.client(anna) as client, second.client(anna) as other, httpx.AsyncClient() as http:
+            assert (await call_tool(client, "get_directory_items", entityId="SOURCE"))["total"]
             valkey.stop()
-            assert (await called(client, "get_directory_items", entityId="SOURCE"))["total"]
-            assert (await called(client, "get_directory_items", entityId="SOURCE", fresh=True))["total"]
-            assert (await called(other, "list_directories"))["total"] == 19
-            said = await called(client, "add_directory_item", entityId="SOURCE", name="Fax")
-            assert said["error"]["code"] == "STATE_UNAVAILABLE"
+            assert (await call_tool(client, "get_directory_items", entityId="SOURCE"))["total"]
+            assert (await call_tool(client, "get_directory_items", entityId="SOURCE", fresh=True))["total"]
+            assert (await call_tool(other, "list_directories"))["total"] == 19
+            result = await call_tool(client, "add_directory_item", entityId="SOURCE", name="Fax")
+            assert result["error"]["code"] == "STATE_UNAVAILABLE"
             assert "crm.status.add" not in str(portal.portal.calls)
-            ready = await http.get(f"{one.url}/readyz")
+            ready = await http.get(f"{first.url}/readyz")
             assert (ready.status_code, ready.json()["redis"]) == (200, "down")
             valkey.start()
             await anyio.sleep(1.2)
-            said = await called(client, "add_directory_item", entityId="SOURCE", name="Fax")
-            assert said["status"] == "done"
-            assert (await http.get(f"{one.url}/readyz")).json()["redis"] == "up"
+            result = await call_tool(client, "add_directory_item", entityId="SOURCE", name="Fax")
+            assert result["status"] == "done"
+            assert (await http.get(f"{first.url}/readyz")).json()["redis"] == "up"
 
 
 async def test_what_redis_cannot_do_is_said(tmp_path: Path) -> None:
@@ -319,27 +319,27 @@ async def test_what_one_has_read_the_other_does_not_read_again(
     portal: RunningPortal, tmp_path: Path, valkey: Valkey
 ) -> None:
     async with both(portal, tmp_path, valkey) as (here, there):
-        first = await called(here, "get_directory_items", entityId="DEAL_STAGE")
-        await called(here, "list_directories")
+        first = await call_tool(here, "get_directory_items", entityId="DEAL_STAGE")
+        await call_tool(here, "list_directories")
         portal.portal.calls.clear()
-        assert await called(there, "get_directory_items", entityId="DEAL_STAGE") == first
-        assert (await called(there, "list_directories"))["total"] == 19
+        assert await call_tool(there, "get_directory_items", entityId="DEAL_STAGE") == first
+        assert (await call_tool(there, "list_directories"))["total"] == 19
         assert not portal.portal.calls
-        await called(there, "get_directory_items", entityId="DEAL_STAGE", fresh=True)
+        await call_tool(there, "get_directory_items", entityId="DEAL_STAGE", fresh=True)
         assert portal.methods_called == ["crm.status.entity.items"]
 
 
 async def test_many_who_ask_in_both_make_one_read(portal: RunningPortal, tmp_path: Path, valkey: Valkey) -> None:
     portal.order(method="crm.status.entity.items", delay=0.3)
-    async with replicas(portal, tmp_path, valkey) as (one, two), anyio.create_task_group() as tasks:
-        anna = one.add("anna")
+    async with replicas(portal, tmp_path, valkey) as (first, second), anyio.create_task_group() as tasks:
+        anna = first.add("anna")
 
         async def ask(team: TeamServer) -> None:
             async with team.client(anna) as client:
-                assert (await called(client, "get_directory_items", entityId="DEAL_STAGE"))["total"] == 8
+                assert (await call_tool(client, "get_directory_items", entityId="DEAL_STAGE"))["total"] == 8
 
         for number in range(10):
-            tasks.start_soon(ask, (one, two)[number % 2])
+            tasks.start_soon(ask, (first, second)[number % 2])
     assert str(portal.portal.calls).count("crm.status.entity.items") == 1
 
 
@@ -349,7 +349,7 @@ async def test_a_turn_of_a_replica_that_has_died_is_given_on(valkey: Valkey, mon
     async with alive.running():
         async with dead.running():
             await dead.turn("SOURCE").__aenter__()
-        started = anyio.current_time()  # nobody renews it any more
+        started = anyio.current_time()  # no process renews it any more
         async with alive.turn("SOURCE"):
             assert anyio.current_time() - started < 2
 
@@ -357,9 +357,9 @@ async def test_a_turn_of_a_replica_that_has_died_is_given_on(valkey: Valkey, mon
 async def test_who_asks_for_what_is_there_now_waits_for_nobody(
     portal: RunningPortal, tmp_path: Path, valkey: Valkey
 ) -> None:
-    """A read of another replica is of no use to them, so they do not take turns with it."""
+    """Such a call cannot use another replica's read, so it does not wait for its turn."""
     async with both(portal, tmp_path, valkey) as (here, there):
-        await called(here, "get_directory_items", entityId="DEAL_STAGE")
+        await call_tool(here, "get_directory_items", entityId="DEAL_STAGE")
         started: list[float] = []
 
         def note(method: str, _params: Mapping[str, Any]) -> None:
@@ -369,6 +369,6 @@ async def test_who_asks_for_what_is_there_now_waits_for_nobody(
         portal.order(method="crm.status.entity.items", delay=1.5)
         async with anyio.create_task_group() as tasks:
             for client in (here, there):
-                tasks.start_soon(partial(called, client, "get_directory_items", entityId="DEAL_STAGE", fresh=True))
+                tasks.start_soon(partial(call_tool, client, "get_directory_items", entityId="DEAL_STAGE", fresh=True))
     assert len(started) == 2
     assert started[1] - started[0] < 1

@@ -1,4 +1,4 @@
-"""A replica that is killed in the middle of a change: the other takes it up, and nothing is done twice."""
+"""A replica is killed in the middle of a change: the other continues, and repeats nothing."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from bitrix24_directories.mcp_server.scopes import SCOPES
 from bitrix24_directories.rest import Webhook
 from bitrix24_directories.team.people import People
 from support import RunningPortal, clean_environment
-from team_support import called
+from team_support import call_tool
 from test_replicas import Valkey, valkey
 
 __all__ = ["valkey"]
 
 pytestmark = pytest.mark.slow
 
-# The program, but a lock is free sooner after its holder's death: nobody should have to wait for that in a test.
+# The program, with a lock that is free sooner after its holder's death, so that the test is fast.
 _SERVE = """
 from bitrix24_directories.state import in_redis
 in_redis._TURN_SECONDS = 2.0
@@ -47,9 +47,9 @@ def replica(folder: Path, valkey: Valkey) -> Iterator[tuple[subprocess.Popen[str
     command = [sys.executable, "-c", _SERVE]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
-        found = next(filter(None, (re.search(r"Serving MCP on (\S+)", line) for line in process.stderr)))
+        match = next(filter(None, (re.search(r"Serving MCP on (\S+)", line) for line in process.stderr)))
         try:
-            yield process, found[1]
+            yield process, match[1]
         finally:
             process.kill()
 
@@ -64,9 +64,9 @@ async def client(url: str, token: str) -> Any:
 
 
 def kill_at(portal: RunningPortal, process: subprocess.Popen[str], method: str, number: int) -> list[str]:
-    """Kill the replica when the portal is about to make its change of that number, counted from 1.
+    """Kill the replica when the portal is about to make its nth change, counted from 1.
 
-    Gives the parameters of all such changes, those of the other replica included.
+    Returns the parameters of all such changes, those of the other replica included.
     """
     made: list[str] = []
 
@@ -82,8 +82,8 @@ def kill_at(portal: RunningPortal, process: subprocess.Popen[str], method: str, 
     return made
 
 
-async def killed(url: str, token: str, tool: str, **arguments: Any) -> None:
-    """Make a call whose answer never comes: its replica dies meanwhile."""
+async def call_until_killed(url: str, token: str, tool: str, **arguments: Any) -> None:
+    """Make a call whose answer never comes, because its replica dies."""
     headers = {"authorization": f"Bearer {token}", "accept": "application/json, text/event-stream"}
     call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}}
     async with httpx.AsyncClient(headers=headers, timeout=40) as http:
@@ -96,18 +96,18 @@ async def test_a_plan_whose_replica_dies_is_finished_by_the_other(
 ) -> None:
     token = People(tmp_path / "people.jsonl").add("anna", SCOPES, Webhook.parse(portal.webhook_url()))
     names = [f"NEW_{number:03}" for number in range(160)]
-    wanted = {"entityId": "HONORIFIC", "items": [f"{name}: {name.title()}" for name in names]}
+    arguments = {"entityId": "HONORIFIC", "items": [f"{name}: {name.title()}" for name in names]}
     portal.portal.store.records.all = {}
     with replica(tmp_path, valkey) as (dying, first), replica(tmp_path, valkey) as (_, second):
         async with client(second, token) as there:
-            plan = await called(there, "apply_directory", **wanted)
+            plan = await call_tool(there, "apply_directory", **arguments)
             made = kill_at(portal, dying, "crm.status.add", 55)  # in the second request of the change
-            await killed(first, token, "apply_directory", **wanted, planId=plan["planId"])
-            plan = await called(there, "apply_directory", **wanted)
+            await call_until_killed(first, token, "apply_directory", **arguments, planId=plan["planId"])
+            plan = await call_tool(there, "apply_directory", **arguments)
             assert plan["status"] == "planned"
-            done = await called(there, "apply_directory", **wanted, planId=plan["planId"])
+            done = await call_tool(there, "apply_directory", **arguments, planId=plan["planId"])
             assert done["status"] == "done"
-            again = await called(there, "apply_directory", **wanted)
+            again = await call_tool(there, "apply_directory", **arguments)
             assert again["status"] == "unchanged"
     codes = [item.status_id for item in portal.portal.store.of("HONORIFIC")]
     assert codes == names
@@ -124,14 +124,14 @@ async def test_a_merge_whose_replica_dies_is_finished_by_the_other(
     merge = {"entityId": "SOURCE", "codes": ["EMAIL"], "into": "WEB"}
     with replica(tmp_path, valkey) as (dying, first), replica(tmp_path, valkey) as (_, second):
         async with client(second, token) as there:
-            plan = await called(there, "merge_directory_items", **merge)
+            plan = await call_tool(there, "merge_directory_items", **merge)
             made = kill_at(portal, dying, "crm.item.update", 60)
-            await killed(first, token, "merge_directory_items", **merge, planId=plan["planId"])
-            plan = await called(there, "merge_directory_items", **merge)
+            await call_until_killed(first, token, "merge_directory_items", **merge, planId=plan["planId"])
+            plan = await call_tool(there, "merge_directory_items", **merge)
             assert 0 < plan["left"] < 120
-            done = await called(there, "merge_directory_items", **merge, planId=plan["planId"])
+            done = await call_tool(there, "merge_directory_items", **merge, planId=plan["planId"])
             assert (done["status"], done["left"]) == ("done", 0)
-            assert plan["left"] < done["moved"] <= 120  # with what the other told before it died
+            assert plan["left"] < done["moved"] <= 120  # including the last report before the other died
     assert len(made) == len(set(made)) == 120
     assert {record["sourceId"] for record in records.of(1)} == {"WEB"}
     assert "EMAIL" not in [item.status_id for item in portal.portal.store.of("SOURCE")]

@@ -1,4 +1,4 @@
-"""`report`: who carries which code in the whole portal, as a table, JSON, CSV and one HTML file."""
+"""`report`: records of each code in the whole portal, as a table, JSON, CSV and HTML."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ from support import RunningPortal, change_field, examples
 
 Output = pytest.CaptureFixture[str]
 HARMFUL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\U000e0000-\U000e007f]")
-"""What does something to a terminal or turns a text around; a joiner between letters that need it does not."""
+"""Characters that control a terminal or turn a text around.
+
+A joiner between letters that need it is none of them.
+"""
 FORMULA = "=+-@＝＋－＠"
 
 
@@ -37,9 +40,9 @@ def configured(portal: RunningPortal, monkeypatch: pytest.MonkeyPatch) -> Runnin
 def clean(configured: RunningPortal) -> RunningPortal:
     """A portal with no unknown codes."""
     records = configured.portal.store.records.all
-    known = {item.status_id.casefold() for item in configured.portal.store.of("SOURCE")}
+    codes = {item.status_id.casefold() for item in configured.portal.store.of("SOURCE")}
     for key in [
-        key for key, one in records.items() if str(one.get("sourceId") or "CALL").strip().casefold() not in known
+        key for key, record in records.items() if str(record.get("sourceId") or "CALL").strip().casefold() not in codes
     ]:
         del records[key]
     return configured
@@ -56,15 +59,15 @@ def test_tables_and_the_exit_status(capsys: Output) -> None:
     assert "COMPANY_TYPE: Company types" in table
     assert "CUSTOMER" in table
     assert main(["report", "lead.SOURCE_ID"]) == 1  # records hold codes that SOURCE does not have
-    found = capsys.readouterr().out
-    assert '"website": not in the directory, perhaps WEB (Website)' in found
+    output = capsys.readouterr().out
+    assert '"website": not in the directory, perhaps WEB (Website)' in output
 
 
 def test_the_whole_portal_as_json(configured: RunningPortal, capsys: Output) -> None:
     assert main(["report", "--json"]) == 1
-    told: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
-    by_id = {part["entityId"]: part for part in told}
-    assert len(told) == 21
+    parts: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
+    by_id = {part["entityId"]: part for part in parts}
+    assert len(parts) == 21
     assert by_id["deal.UF_CRM_1724"]["records"] == 120
     leads = configured.portal.store.records.of(1)
     assert by_id["STATUS"]["records"] == len(leads)
@@ -83,19 +86,19 @@ def test_counts_of_all_directories_share_their_requests(configured: RunningPorta
 def test_rows_for_a_spreadsheet(configured: RunningPortal, capsys: Output) -> None:
     configured.portal.store.add("SOURCE", "EVIL", '=HYPERLINK("http://x")')
     assert main(["report", "SOURCE", "--csv"]) == 1
-    found = rows(capsys.readouterr().out)
-    assert next(row for row in found if row["code"] == "EVIL")["name"] == '\'=HYPERLINK("http://x")'
-    calls = [row for row in found if row["code"] == "CALL"]
+    table = rows(capsys.readouterr().out)
+    assert next(row for row in table if row["code"] == "EVIL")["name"] == '\'=HYPERLINK("http://x")'
+    calls = [row for row in table if row["code"] == "CALL"]
     assert [row["field"] for row in calls][:2] == ["deal.SOURCE_ID", "deal.UF_CRM_1724077760"]
     leads = sum(lead["sourceId"] in ("CALL", "Call ") for lead in configured.portal.store.records.of(1))
     assert next(row["records"] for row in calls if row["field"] == "lead.SOURCE_ID") == str(leads)
-    unknown = [row for row in found if row["in the directory"] == "no"]
+    unknown = [row for row in table if row["in the directory"] == "no"]
     assert unknown
     assert all(row["first ids"] for row in unknown)
 
 
 class Page(HTMLParser):
-    """The tags of a page, and the text outside its style."""
+    """Tags of a page, and the text outside its style."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -144,7 +147,7 @@ def test_a_directory_that_cannot_be_read(configured: RunningPortal, capsys: Outp
         assert main(["report", "SOURCE", "COMPANY_TYPE", *shape]) == 2
         printed = capsys.readouterr().out
         assert part in printed
-        assert "HTTP 200" in printed or "--json" in shape  # with what Bitrix24 called it, not in our words alone
+        assert "HTTP 200" in printed or "--json" in shape  # with Bitrix24's name for it, not only with ours
 
 
 SEPARATORS = ",;\t|\n"
@@ -186,15 +189,15 @@ def test_hostile_codes_and_names_in_every_form(
     for code in stored:
         assert f"{shown_code(code)}:" in printed[""]
         assert any(row["code"].replace("'", "") == shown_code(code).replace("'", "") for row in rows(printed["--csv"]))
-    for one in part.get("unknown", []):
-        assert f"{quoted(one['code'])}:" in printed[""]
+    for group in part.get("unknown", []):
+        assert f"{quoted(group['code'])}:" in printed[""]
     _check_csv(printed["--csv"])
     page = Page(printed["--html=report.html"])
     assert {tag for tag, _ in page.tags}.isdisjoint({"script", "img", "link", "iframe", "a"})
 
 
 def _check_csv(text: str) -> None:
-    """Each cell is quoted, and none begins as a formula does, whatever is taken for the separator."""
+    """Assert that each cell is quoted, and none begins like a formula, with any separator."""
     lines = list(csv.reader(io.StringIO(text), strict=True))
     assert {len(line) for line in lines} == {8}
     again = io.StringIO()
@@ -290,9 +293,9 @@ def test_a_list_that_no_method_reads(capsys: Output, tmp_path: Path) -> None:
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "no REST method reads the records: CALL_LIST" in page
     assert main(["report", "SMART_DOCUMENT_STAGE_5"]) == 0  # stages that are switched off
-    told = " ".join(capsys.readouterr().out.split())
-    assert "no field of a record takes these codes" in told
-    assert "REST method" not in told
+    text = " ".join(capsys.readouterr().out.split())
+    assert "no field of a record takes these codes" in text
+    assert "REST method" not in text
 
 
 def test_the_page_begins_with_the_summary_and_its_shares_are_shares(

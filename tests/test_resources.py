@@ -1,4 +1,4 @@
-"""Resources, completion and prompts, through the front door."""
+"""Resources, completion and prompts, through MCP."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from bitrix24_directories.directories.models import Directory, Item
 from bitrix24_directories.directories.review import troubles
 from bitrix24_directories.rest import Bitrix24Error
 from bitrix24_directories.settings import Settings
-from support import ADMIN_SECRET, PortalInProcess, assistant
+from support import ADMIN_SECRET, PortalInProcess, connect
 
 pytestmark = pytest.mark.virtual_clock
 
 
 @pytest.fixture
 async def client(portal: PortalInProcess) -> AsyncIterator[Client]:
-    async with assistant(portal) as opened:
+    async with connect(portal) as opened:
         yield opened.client
 
 
@@ -38,13 +38,13 @@ async def prompt(client: Client, name: str, **arguments: str) -> str:
 
 
 async def test_what_is_listed(client: Client) -> None:
-    assert [found.uri for found in (await client.list_resources()).resources] == [
+    assert [resource.uri for resource in (await client.list_resources()).resources] == [
         "bitrix24://directories",
         "bitrix24://fields",
     ]
     (template,) = (await client.list_resource_templates()).resource_templates
     assert template.uri_template == "bitrix24://directories/{entityId}"
-    assert [found.name for found in (await client.list_prompts()).prompts] == [
+    assert [prompt.name for prompt in (await client.list_prompts()).prompts] == [
         "map_values",
         "explain_pipeline",
         "review_directories",
@@ -75,12 +75,12 @@ async def test_fields(client: Client) -> None:
 
 async def test_how_long_a_client_may_keep_a_resource(portal: PortalInProcess) -> None:
     """As long as our own cache does, from the moment of reading."""
-    async with assistant(portal) as someone:
-        read = await someone.client.read_resource("bitrix24://directories")
+    async with connect(portal) as assistant:
+        read = await assistant.client.read_resource("bitrix24://directories")
         assert (read.ttl_ms, read.cache_scope) == (300_000, "private")
-        await someone.call("get_directory_items", entityId="SOURCE")
+        await assistant.call("get_directory_items", entityId="SOURCE")
         await anyio.sleep(42)
-        read = await someone.client.read_resource("bitrix24://directories/SOURCE")
+        read = await assistant.client.read_resource("bitrix24://directories/SOURCE")
         assert read.ttl_ms == 258_000
         assert read.contents[0].meta == {"ageSeconds": 42}
 
@@ -210,9 +210,9 @@ def test_every_kind_of_trouble() -> None:
 async def test_without_a_portal() -> None:
     with pytest.raises(Bitrix24Error, match="BITRIX24_WEBHOOK_URL") as missing:
         Settings().credentials()
-    async with assistant(missing.value) as someone:
+    async with connect(missing.value) as assistant:
         with pytest.raises(MCPError, match="BITRIX24_WEBHOOK_URL is not set"):
-            await someone.client.read_resource("bitrix24://directories")
+            await assistant.client.read_resource("bitrix24://directories")
 
 
 async def test_the_instructions_are_short(client: Client) -> None:

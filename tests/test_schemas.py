@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 from mcp_types import Tool
 
-from support import RunningPortal, assistant
+from support import RunningPortal, connect
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 READ_TOOLS = ["get_directory_items", "list_directories", "find_directory_items", "check_record", "get_directory_usage"]
@@ -30,14 +30,14 @@ CHANGE_TOOLS = [
 
 @pytest.fixture
 async def tools(portal: RunningPortal) -> list[Tool]:
-    async with assistant(portal, allow_writes=True) as someone:
-        return (await someone.client.list_tools()).tools
+    async with connect(portal, allow_writes=True) as assistant:
+        return (await assistant.client.list_tools()).tools
 
 
 @pytest.fixture
 async def read_tools(portal: RunningPortal) -> list[Tool]:
-    async with assistant(portal) as someone:
-        return (await someone.client.list_tools()).tools
+    async with connect(portal) as assistant:
+        return (await assistant.client.list_tools()).tools
 
 
 async def test_which_tools_are_listed(tools: list[Tool], read_tools: list[Tool]) -> None:
@@ -47,7 +47,7 @@ async def test_which_tools_are_listed(tools: list[Tool], read_tools: list[Tool])
 
 @pytest.mark.parametrize("name", READ_TOOLS + CHANGE_TOOLS)
 async def test_snapshot(tools: list[Tool], name: str) -> None:
-    (tool,) = (found for found in tools if found.name == name)
+    (tool,) = (candidate for candidate in tools if candidate.name == name)
     published = json.dumps(tool.model_dump(by_alias=True, mode="json", exclude_none=True), indent=2) + "\n"
     snapshot = SNAPSHOTS / f"{name}.json"
     if os.environ.get("UPDATE_SNAPSHOTS"):
@@ -57,7 +57,7 @@ async def test_snapshot(tools: list[Tool], name: str) -> None:
 
 
 async def test_inputs_hold_to_what_each_model_api_takes(tools: list[Tool]) -> None:
-    """A rule for each keyword that one of them refuses.
+    """A rule for each keyword that one of the APIs refuses.
 
     OpenAI's strict mode: no `examples`, `default` or lengths; its SDK makes all else strict. google-genai's bridge: no
     `additionalProperties`, no empty text in an `enum`. Gemini and Anthropic: no references, unions or nulls.
@@ -75,7 +75,7 @@ async def test_inputs_hold_to_what_each_model_api_takes(tools: list[Tool]) -> No
 
 
 async def test_outputs_hold_to_what_strict_validators_take(tools: list[Tool]) -> None:
-    """Ajv in strict mode refuses a `required` beside no `type`, and keywords that it does not know."""
+    """Ajv in strict mode refuses a `required` without a `type`, and unknown keywords."""
     for tool in tools:
         assert not {"anyOf", "oneOf", "allOf", "examples"} & set(_keys(tool.output_schema))
         for schema in _schemas(tool.output_schema):
@@ -98,7 +98,7 @@ async def test_annotations_are_true(tools: list[Tool]) -> None:
 
 
 async def test_output_schemas_describe_results_and_errors(tools: list[Tool]) -> None:
-    """The TypeScript SDK checks error results against the output schema too and hides what does not fit."""
+    """The TypeScript SDK checks error results against the output schema too, and hides misfits."""
     for tool in tools:
         schema = tool.output_schema
         assert schema is not None
@@ -113,12 +113,12 @@ async def test_output_schemas_describe_results_and_errors(tools: list[Tool]) -> 
 
 
 async def test_what_the_tools_cost_in_context(read_tools: list[Tool]) -> None:
-    """In tokens; the benchmarks show how much room is left."""
+    """In tokens; the benchmarks show the distance to the limit."""
     encoding = bpe_openai.get_encoding("o200k_base")
-    listed = [tool.model_dump(by_alias=True, mode="json", exclude_none=True) for tool in read_tools]
-    shown = [{key: tool[key] for key in ("name", "description", "inputSchema")} for tool in listed]
-    assert len(encoding.encode(json.dumps(shown, separators=(",", ":")))) <= 900
-    assert len(encoding.encode(json.dumps({"tools": listed}, separators=(",", ":")))) <= 2850
+    tools = [tool.model_dump(by_alias=True, mode="json", exclude_none=True) for tool in read_tools]
+    definitions = [{key: tool[key] for key in ("name", "description", "inputSchema")} for tool in tools]
+    assert len(encoding.encode(json.dumps(definitions, separators=(",", ":")))) <= 900
+    assert len(encoding.encode(json.dumps({"tools": tools}, separators=(",", ":")))) <= 2850
 
 
 def _keys(schema: Any) -> list[str]:
@@ -131,7 +131,7 @@ def _keys(schema: Any) -> list[str]:
 
 def _schemas(schema: Any) -> list[dict[str, Any]]:
     if isinstance(schema, list):
-        return [found for value in schema for found in _schemas(value)]
+        return [subschema for value in schema for subschema in _schemas(value)]
     if not isinstance(schema, dict):
         return []
-    return [schema, *(found for value in schema.values() for found in _schemas(value))]
+    return [schema, *(subschema for value in schema.values() for subschema in _schemas(value))]

@@ -1,4 +1,4 @@
-"""`setup` prints and writes what each MCP client documents, and touches nothing else in the client's file."""
+"""`setup` prints and writes each MCP client's documented configuration, and nothing else."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def parsed(name: str, text: str) -> dict[str, Any]:
-    found: dict[str, Any] = tomllib.loads(text) if name == "codex" else json.loads(text)
-    return found
+    config: dict[str, Any] = tomllib.loads(text) if name == "codex" else json.loads(text)
+    return config
 
 
 @pytest.mark.parametrize("name", CLIENTS)
@@ -128,15 +128,15 @@ ENTRY = {"command": r"C:\Program Files\x\"quoted\"\b.exe", "env": {"BITRIX24_WEB
 
 
 @given(
-    others=st.dictionaries(st.text(), json_values, max_size=4),
+    settings=st.dictionaries(st.text(), json_values, max_size=4),
     servers=st.one_of(st.none(), st.dictionaries(st.one_of(st.text(), st.just(SERVER)), json_values, max_size=3)),
     indent=st.one_of(st.none(), st.just(2), st.just(4), st.just("\t")),
     windows=st.booleans(),
 )
 def test_any_file_of_a_client_keeps_what_it_holds(
-    others: dict[str, Any], servers: dict[str, Any] | None, indent: int | str | None, windows: bool
+    settings: dict[str, Any], servers: dict[str, Any] | None, indent: int | str | None, windows: bool
 ) -> None:
-    before = {key: value for key, value in others.items() if key != "mcpServers"}
+    before = {key: value for key, value in settings.items() if key != "mcpServers"}
     if servers is not None:
         before["mcpServers"] = servers
     text = json.dumps(before, indent=indent, ensure_ascii=False)
@@ -159,10 +159,10 @@ def test_toml_keeps_what_it_holds(behind: str) -> None:
     assert tomllib.loads(merged)["mcp_servers"][SERVER] == ENTRY
     assert codex.merged(merged, ENTRY) == merged
     changed = codex.merged(f"{merged}\n[later]\nkey = 1\n", ENTRY | {"command": "new", "args": ["-P"]})
-    found = tomllib.loads(changed)
-    assert found["mcp_servers"][SERVER] == {"command": "new", "args": ["-P"], "env": ENTRY["env"]}
-    assert found["later"] == {"key": 1}
-    assert found["mcp_servers"]["other"]["command"] == "y"
+    config = tomllib.loads(changed)
+    assert config["mcp_servers"][SERVER] == {"command": "new", "args": ["-P"], "env": ENTRY["env"]}
+    assert config["later"] == {"key": 1}
+    assert config["mcp_servers"]["other"]["command"] == "y"
 
 
 @pytest.mark.parametrize(

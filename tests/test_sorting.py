@@ -1,4 +1,4 @@
-"""SORT values for a wanted order: rising, and as few changed as can be."""
+"""SORT values for an order: rising, and with as few changes as possible."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def test_sorts(order: Order, sorts: list[int]) -> None:
 
 
 @given(st.lists(st.one_of(st.none(), st.integers(-5, 60)), max_size=14))
-def test_any_order_is_kept_and_stays(wanted: list[int | None]) -> None:
-    order: Order = [None if sort is None else (sort, place + 1) for place, sort in enumerate(wanted)]
+def test_any_order_is_kept_and_stays(numbers: list[int | None]) -> None:
+    order: Order = [None if sort is None else (sort, index + 1) for index, sort in enumerate(numbers)]
     sorts = sorts_for(order)
     assert len(sorts) == len(order)
     assert all(sort > 0 for sort in sorts)
-    keys = [(sort, place) for place, sort in enumerate(sorts)]
+    keys = [(sort, index) for index, sort in enumerate(sorts)]
     assert keys == sorted(keys)
-    new = {place for place, found in enumerate(order) if found is None or sorts[place] != found[0]}
-    for place in new:  # a number of ours is never shared: the portal's order of equals is its own
-        assert sorts.count(sorts[place]) == 1
-    again: Order = [(sort, place + 1) for place, sort in enumerate(sorts)]
+    new = {index for index, pair in enumerate(order) if pair is None or sorts[index] != pair[0]}
+    for index in new:  # our numbers are never shared: the portal's order of equal ones is its own
+        assert sorts.count(sorts[index]) == 1
+    again: Order = [(sort, index + 1) for index, sort in enumerate(sorts)]
     assert sorts_for(again) == sorts

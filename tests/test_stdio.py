@@ -1,4 +1,4 @@
-"""The server as a process of its own, as Claude Desktop starts it: protocol, logs, secrets, and how it ends."""
+"""The server as a process, as Claude Desktop starts it: protocol, logs, secrets, exit."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from mcp import Client
 from mcp.client.stdio import stdio_client
 from mcp_types import ElicitResult
 
-from support import ADMIN_SECRET, Assistant, RunningPortal, clean_environment, spawned
+from support import ADMIN_SECRET, Assistant, RunningPortal, clean_environment, spawn_parameters
 
-ENDS_WITHIN_SECONDS = 2  # what the README promises
+ENDS_WITHIN_SECONDS = 2  # as the README promises
 HANDSHAKE: list[dict[str, Any]] = [
     {
         "id": 0,
@@ -31,7 +31,7 @@ HANDSHAKE: list[dict[str, Any]] = [
 
 
 class RawServer:
-    """A spawned server, spoken to line by line, so that each byte it writes can be looked at."""
+    """A spawned server, used line by line, so that each byte of its output can be checked."""
 
     def __init__(self, cwd: Path, *arguments: str, **environment: str) -> None:
         self.errors = cwd / "stderr.txt"
@@ -84,9 +84,9 @@ class RawServer:
 
 
 async def test_the_sdks_client_over_stdio(portal: RunningPortal, tmp_path: Path) -> None:
-    async with Client(spawned(tmp_path, BITRIX24_WEBHOOK_URL=portal.webhook_url())) as client:
-        said = await Assistant(client).call("get_directory_items", entityId="deal_stage")
-    assert "WON: Deal Won" in said.text
+    async with Client(spawn_parameters(tmp_path, BITRIX24_WEBHOOK_URL=portal.webhook_url())) as client:
+        result = await Assistant(client).call("get_directory_items", entityId="deal_stage")
+    assert "WON: Deal Won" in result.text
     assert ("crm.status.entity.items", {"entityId": "DEAL_STAGE"}) in portal.portal.calls
 
 
@@ -103,30 +103,30 @@ async def test_misconfigured_it_still_starts_and_says_what_to_set(
     tmp_path: Path, environment: dict[str, str], part: str
 ) -> None:
     with (tmp_path / "stderr.txt").open("w+") as errors:
-        async with Client(stdio_client(spawned(tmp_path, **environment), errors)) as client:
-            said = await Assistant(client).call("get_directory_items", entityId="DEAL_STAGE")
+        async with Client(stdio_client(spawn_parameters(tmp_path, **environment), errors)) as client:
+            result = await Assistant(client).call("get_directory_items", entityId="DEAL_STAGE")
             assert len((await client.list_tools()).tools) == 5
         errors.seek(0)
         assert ADMIN_SECRET not in errors.read()
-    assert said.error["category"] == "configuration"
-    assert part in said.text
-    assert "claude_desktop_config.json" in said.text
-    assert ADMIN_SECRET not in said.everything
+    assert result.error["category"] == "configuration"
+    assert part in result.text
+    assert "claude_desktop_config.json" in result.text
+    assert ADMIN_SECRET not in result.everything
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
 async def test_a_person_is_asked_over_stdio(portal: RunningPortal, tmp_path: Path, mode: str) -> None:
-    asked: list[str] = []
+    questions: list[str] = []
 
     async def answer(context: Any, params: Any) -> ElicitResult:
         del context
-        asked.append(params.message)
+        questions.append(params.message)
         return ElicitResult(action="accept", content={"confirm": True})
 
     writes = {"BITRIX24_WEBHOOK_URL": portal.webhook_url(), "BITRIX24_ALLOW_WRITES": "true"}
     log = tmp_path / "audit.jsonl"
-    server = spawned(tmp_path, **writes, BITRIX24_AUDIT_LOG=str(log))
+    server = spawn_parameters(tmp_path, **writes, BITRIX24_AUDIT_LOG=str(log))
     with (tmp_path / "stderr.txt").open("w+") as errors:
         async with Client(stdio_client(server, errors), mode=mode, elicitation_callback=answer) as client:
             arguments = {"entityId": "SOURCE", "name": "Podcast"}
@@ -137,7 +137,7 @@ async def test_a_person_is_asked_over_stdio(portal: RunningPortal, tmp_path: Pat
     assert all(line in written for line in lines)
     intent, outcome = map(json.loads, lines)
     assert (intent["event"], outcome["id"], outcome["outcome"]) == ("intent", intent["id"], "done")
-    assert "add PODCAST: Podcast" in asked[0]
+    assert "add PODCAST: Podcast" in questions[0]
     assert portal.portal.store.of("SOURCE")[-1].status_id == "PODCAST"
 
 
@@ -160,7 +160,7 @@ def test_no_secret_is_written_anywhere_even_at_debug_level(portal: RunningPortal
     server.close()
 
     logged = server.errors.read_text(encoding="utf-8")
-    assert "HTTP Request: POST http://127.0.0.1" in logged  # the log holds what could have leaked
+    assert "HTTP Request: POST http://127.0.0.1" in logged  # the log has the lines that could have leaked
     assert ADMIN_SECRET not in logged
     assert ADMIN_SECRET.encode() not in server.written
 
@@ -215,7 +215,7 @@ def test_ends_on_signals_although_a_call_hangs(portal: RunningPortal, tmp_path: 
 
 
 def test_ends_although_nobody_reads_its_answers(tmp_path: Path) -> None:
-    """A full pipe blocks the thread that writes to it, which nothing can cancel."""
+    """A full pipe blocks the thread that writes to it, and no cancellation reaches that thread."""
     server = RawServer(tmp_path, "--demo")
     os.set_blocking(server.stdin.fileno(), False)
     line = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}).encode() + b"\n"
@@ -237,9 +237,9 @@ server.wait()
 
 @pytest.mark.skipif(not hasattr(os, "getppid") or sys.platform == "win32", reason="POSIX tells who the parent is")
 def test_ends_when_its_client_is_killed_while_a_sibling_holds_the_pipe(
-    tmp_path: Path, gone: Callable[[int], bool]
+    tmp_path: Path, process_exits: Callable[[int], bool]
 ) -> None:
-    """Orphaned servers by the hundred come from pipes that other children inherited: stdin never ends."""
+    """Orphaned servers come from pipes that other children inherited: stdin never ends."""
     reader, writer = os.pipe()  # this process is the sibling that keeps `writer` open
     client = subprocess.Popen(
         [sys.executable, "-c", PARENT], stdin=reader, stdout=subprocess.PIPE, cwd=tmp_path, env=clean_environment()
@@ -250,7 +250,7 @@ def test_ends_when_its_client_is_killed_while_a_sibling_holds_the_pipe(
     assert b"serverInfo" in client.stdout.readline()
     client.kill()
     client.wait()
-    assert gone(server)
+    assert process_exits(server)
     os.close(reader)
     os.close(writer)
     client.stdout.close()

@@ -1,4 +1,4 @@
-"""What lies around the program gains nothing: files in the working directory, and what the environment slips in."""
+"""Files in the working directory and environment variables get no control of the program."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def way(request: pytest.FixtureRequest) -> list[str]:
 
 @pytest.fixture
 def hostile_folder(tmp_path: Path, way: list[str]) -> Path:
-    """A folder with a file for each module that the program may import, and whatever else Python picks up.
+    """A folder with a file for each module that the program or Python itself may import.
 
-    Before `-m` without `-P` runs any code of the program, Python itself has run what it needs out of such a folder.
+    Before `-m` without `-P` runs any code of the program, Python itself has imported modules from such a folder.
     """
     folder = tmp_path / "repository"
     folder.mkdir()
-    listed = subprocess.run([sys.executable, "-P", "-c", EVERY_MODULE], capture_output=True, text=True, check=True)
-    modules, python_itself = listed.stdout.splitlines()
+    process = subprocess.run([sys.executable, "-P", "-c", EVERY_MODULE], capture_output=True, text=True, check=True)
+    modules, python_itself = process.stdout.splitlines()
     names = {*modules.split(), "sitecustomize", "usercustomize"} - {"__main__", "bitrix24_directories"}
     if way == WAYS["module"]:
         names -= {*python_itself.split()}
@@ -62,7 +62,7 @@ def hostile_folder(tmp_path: Path, way: list[str]) -> Path:
 
 
 def oauth_environment(portal: RunningPortal) -> dict[str, str]:
-    """An application whose access token has expired, so that the first call renews it."""
+    """Environment of an application with an expired access token; the first call renews it."""
     pair = portal.portal.oauth.issue(ADMIN)
     portal.portal.oauth.expire_access_tokens()
     return {
@@ -79,7 +79,7 @@ def oauth_environment(portal: RunningPortal) -> dict[str, str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS, indirect=True)
 def test_code_in_the_working_directory_never_runs(portal: RunningPortal, hostile_folder: Path, way: list[str]) -> None:
-    """Whatever is called: commands, and the renewal's process, which the last of them needs."""
+    """For all commands, and for the renewal's process, which the last of them starts."""
     for arguments in (["--version"], ["check", "--demo"], ["call", "find_directory_items", "queries=won"]):
         done = subprocess.run(
             [*way, *arguments],
@@ -91,7 +91,7 @@ def test_code_in_the_working_directory_never_runs(portal: RunningPortal, hostile
             check=False,
         )
         assert (done.returncode, done.stderr) == (0, "")
-    assert portal.portal.oauth.issued == 4  # three first pairs, and the one renewal
+    assert portal.portal.oauth.issued == 4  # three new pairs, and the one renewal
     assert not (hostile_folder.parent / "taken over").exists()
 
 
@@ -104,9 +104,9 @@ async def test_code_in_the_working_directory_never_runs_while_serving(
     environment = clean_environment(**oauth_environment(portal), BITRIX24_ALLOW_WRITES="true")
     server = StdioServerParameters(command=command, args=arguments, env=environment, cwd=hostile_folder)
     async with Client(server) as client:
-        someone = Assistant(client)
-        assert not (await someone.call("add_directory_item", entityId="SOURCE", name="Fair")).is_error
-        assert not (await someone.call("find_directory_items", queries=["fair"])).is_error
+        assistant = Assistant(client)
+        assert not (await assistant.call("add_directory_item", entityId="SOURCE", name="Fair")).is_error
+        assert not (await assistant.call("find_directory_items", queries=["fair"])).is_error
     assert portal.portal.oauth.issued == 2
     assert not (hostile_folder.parent / "taken over").exists()
 
@@ -114,9 +114,9 @@ async def test_code_in_the_working_directory_never_runs_while_serving(
 def test_no_file_of_settings_is_read_unless_it_is_named(portal: RunningPortal, tmp_path: Path, capsys: Output) -> None:
     (tmp_path / ".env").write_text(f"BITRIX24_WEBHOOK_URL={portal.webhook_url()}\n")
     assert main(["call", "list_directories"]) == 1
-    said = capsys.readouterr().err
-    assert "NOT_CONFIGURED" in said
-    assert "in the file that --env-file or BITRIX24_ENV_FILE names" in said
+    message = capsys.readouterr().err
+    assert "NOT_CONFIGURED" in message
+    assert "in the file that --env-file or BITRIX24_ENV_FILE names" in message
     assert portal.portal.calls == []
 
 
@@ -138,16 +138,16 @@ def test_the_named_file_of_settings_is_read(
     monkeypatch.setenv("BITRIX24_ENV_FILE", str(file))
     assert main(command) == 0
     monkeypatch.setenv("BITRIX24_WEBHOOK_URL", "https://portal.invalid/rest/1/abcdefgh12/")
-    assert main(command) == 1  # the environment wins
+    assert main(command) == 1  # the environment has priority
 
 
 @pytest.mark.slow
 def test_serving_does_not_pay_for_what_only_a_report_needs(tmp_path: Path) -> None:
-    """httpx and the SDK import rich where they find it."""
+    """httpx and the SDK import rich if it is installed."""
     command = [sys.executable, "-X", "importtime", "-m", "bitrix24_directories", "--demo"]
     served = subprocess.run(command, stdin=subprocess.DEVNULL, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "mcp.server.mcpserver" in served.stderr
-    assert "rich._extension" not in served.stderr  # what comes with the package itself
+    assert "rich._extension" not in served.stderr  # loaded with rich itself
 
 
 @pytest.mark.slow

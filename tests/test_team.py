@@ -1,4 +1,4 @@
-"""A team's server over HTTP, through real clients of both protocol eras: who is let in, as whom, and how it ends."""
+"""A team's server over HTTP, with clients of both protocol eras: access, identity, exit."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from bitrix24_directories.team.serving import ServingError, application
 from bitrix24_directories.team.team import Team
 from bitrix24_directories.team.tokens import Tokens as TeamTokens
 from support import ADMIN_SECRET, READER_SECRET, STRANGER_SECRET, RunningPortal
-from team_support import ACCEPT, TeamServer, called, calling
+from team_support import ACCEPT, TeamServer, call_tool, tool_call
 from test_picture import APPS
 
 MODES = pytest.mark.parametrize("mode", ["legacy", "auto"])
@@ -46,16 +46,16 @@ async def test_tools_resources_and_prompts_over_http(team: TeamServer, mode: str
     anna = team.add("anna")
     async with team.running(), team.client(anna, mode) as client:
         assert len((await client.list_tools()).tools) == 10
-        found = await called(client, "get_directory_items", **STAGES)
-        assert [item["statusId"] for item in found["items"]][:2] == ["NEW", "PREPARATION"]
-        assert (await called(client, "get_directory_usage", **STAGES))["records"] > 0
+        result = await call_tool(client, "get_directory_items", **STAGES)
+        assert [item["statusId"] for item in result["items"]][:2] == ["NEW", "PREPARATION"]
+        assert (await call_tool(client, "get_directory_usage", **STAGES))["records"] > 0
         read = await client.read_resource("bitrix24://directories/SOURCE")
         assert "CALL: Call" in read.contents[0].text  # type: ignore[union-attr]
         assert (await client.get_prompt("explain_pipeline", {"entityId": "DEAL_STAGE"})).messages
 
 
 async def test_a_picture_over_http_where_the_request_says_that_it_is_shown(team: TeamServer) -> None:
-    """The newer era says it in each request; the older one, without sessions, cannot say it at all."""
+    """The newer era says it in each request; the older one, without sessions, cannot say it."""
     anna = team.add("anna", scopes=("records:read", "directories:read"))
     async with team.running():
         async with team.client(anna, extensions=APPS) as client:
@@ -79,9 +79,9 @@ async def test_scopes_decide_what_is_listed_and_what_is_done(team: TeamServer, m
             names = [tool.name for tool in (await client.list_tools()).tools]
             assert "check_record" in names
             assert "add_directory_item" not in names
-            said = await called(client, "add_directory_item", entityId="SOURCE", name="Fax")
-            assert said["error"]["code"] == "INSUFFICIENT_SCOPE"
-            assert "directories:write" in said["error"]["message"]
+            result = await call_tool(client, "add_directory_item", entityId="SOURCE", name="Fax")
+            assert result["error"]["code"] == "INSUFFICIENT_SCOPE"
+            assert "directories:write" in result["error"]["message"]
         async with team.client(directories_only, mode) as client:
             assert [tool.name for tool in (await client.list_tools()).tools] == [
                 "get_directory_items",
@@ -95,15 +95,15 @@ async def test_scopes_decide_what_is_listed_and_what_is_done(team: TeamServer, m
 async def test_who_can_get_another_token_is_told_the_scope(
     portal: RunningPortal, tmp_path: Path, claimed: dict[str, str]
 ) -> None:
-    """The body says which tool it is, and headers that say something else say nothing."""
+    """The body decides the tool; contradicting headers have no effect."""
     provider = {"jwt_issuer": "https://id.example", "jwt_audience": "api", "public_url": "http://127.0.0.1/mcp"}
     team = TeamServer(portal, tmp_path, state=None, secret=b"", **provider)
     token = team.add("reader", scopes=READING)
     headers = {"authorization": f"Bearer {token}", **claimed}
     async with team.running(), httpx.AsyncClient() as http:
-        refused = await http.post(f"{team.url}/mcp", headers=headers, json=calling("apply_directory"))
+        refused = await http.post(f"{team.url}/mcp", headers=headers, json=tool_call("apply_directory"))
         headers |= {"mcp-method": "tools/call", "mcp-name": "apply_directory"}
-        other = await http.post(f"{team.url}/mcp", headers=headers | ACCEPT, json=calling("list_directories"))
+        other = await http.post(f"{team.url}/mcp", headers=headers | ACCEPT, json=tool_call("list_directories"))
     assert refused.status_code == 403
     challenge = 'Bearer error="insufficient_scope", scope="directories:write", resource_metadata="http://127.0.0.1/'
     assert refused.headers["www-authenticate"].startswith(challenge)
@@ -129,25 +129,25 @@ async def test_each_person_acts_as_themselves(team: TeamServer) -> None:
     reader = team.add("reader", READER_SECRET)
     async with team.running():
         async with team.client(anna) as client:
-            assert (await called(client, "get_directory_items", **STAGES))["total"] == 8
+            assert (await call_tool(client, "get_directory_items", **STAGES))["total"] == 8
         async with team.client(stranger) as client:
-            said = await called(client, "get_directory_items", **STAGES)
-            assert said["error"]["code"] == "CRM_ACCESS_DENIED"
+            result = await call_tool(client, "get_directory_items", **STAGES)
+            assert result["error"]["code"] == "CRM_ACCESS_DENIED"
         async with team.client(reader) as client:
-            said = await called(client, "add_directory_item", entityId="SOURCE", name="Fax")
-            assert said["error"]["code"] == "NOT_ALLOWED_TO_CHANGE"
+            result = await call_tool(client, "add_directory_item", entityId="SOURCE", name="Fax")
+            assert result["error"]["code"] == "NOT_ALLOWED_TO_CHANGE"
 
 
 async def test_what_is_the_portals_is_read_once_for_all_who_see_the_same(team: TeamServer) -> None:
     anna, bert = team.add("anna"), team.add("bert", READER_SECRET)
     async with team.running():
         async with team.client(anna) as client:
-            await called(client, "get_directory_items", **STAGES)
+            await call_tool(client, "get_directory_items", **STAGES)
         team.portal.portal.calls.clear()
         for _ in range(3):
             async with team.client(bert) as client:
-                assert (await called(client, "get_directory_items", **STAGES))["total"] == 8
-        assert team.portal.methods_called == ["batch"]  # whether he may read, once
+                assert (await call_tool(client, "get_directory_items", **STAGES))["total"] == 8
+        assert team.portal.methods_called == ["batch"]  # a check of his access, once
         assert "crm.status.entity.items" not in str(team.portal.portal.calls)
 
 
@@ -158,7 +158,7 @@ async def test_a_hundred_people_at_nine_read_a_directory_once(team: TeamServer) 
 
         async def ask(token: str) -> None:
             async with team.client(token) as client:
-                assert (await called(client, "get_directory_items", **STAGES))["total"] == 8
+                assert (await call_tool(client, "get_directory_items", **STAGES))["total"] == 8
 
         for token in tokens:
             tasks.start_soon(ask, token)
@@ -166,35 +166,35 @@ async def test_a_hundred_people_at_nine_read_a_directory_once(team: TeamServer) 
 
 
 async def test_who_sees_other_pipelines_shares_nothing(team: TeamServer) -> None:
-    """`crm.category.list` hides what a user may not see."""
+    """`crm.category.list` hides the pipelines that a user may not see."""
     anna, bert = team.add("anna"), team.add("bert", READER_SECRET)
     portal = team.portal.portal
 
     async with team.running():
         async with team.client(anna) as client:
-            await called(client, "get_directory_items", **STAGES)
+            await call_tool(client, "get_directory_items", **STAGES)
         hidden = portal.store.directories.pop("DEAL_STAGE_2")  # for bert, who asks now
         async with team.client(bert) as client:
-            listed = await called(client, "list_directories")
-            assert "DEAL_STAGE_2" not in [one["entityId"] for one in listed["directories"]]
+            answer = await call_tool(client, "list_directories")
+            assert "DEAL_STAGE_2" not in [directory["entityId"] for directory in answer["directories"]]
         portal.store.directories["DEAL_STAGE_2"] = hidden
         async with team.client(anna) as client:
-            listed = await called(client, "list_directories")
-            assert "DEAL_STAGE_2" in [one["entityId"] for one in listed["directories"]]
+            answer = await call_tool(client, "list_directories")
+            assert "DEAL_STAGE_2" in [directory["entityId"] for directory in answer["directories"]]
 
 
 async def test_counts_are_each_persons_own(team: TeamServer) -> None:
     anna, bert = team.add("anna"), team.add("bert", READER_SECRET)
     async with team.running():
         async with team.client(anna) as client:
-            whole = (await called(client, "get_directory_usage", entityId="STATUS"))["records"]
+            whole = (await call_tool(client, "get_directory_usage", entityId="STATUS"))["records"]
         portal = team.portal.portal
-        kept = portal.store.records.all
-        portal.store.records.all = {key: values for key, values in kept.items() if key[0] != 1 or key[1] % 2}
+        records = portal.store.records.all
+        portal.store.records.all = {key: values for key, values in records.items() if key[0] != 1 or key[1] % 2}
         async with team.client(bert) as client:
-            less = (await called(client, "get_directory_usage", entityId="STATUS"))["records"]
+            less = (await call_tool(client, "get_directory_usage", entityId="STATUS"))["records"]
         async with team.client(anna) as client:
-            assert (await called(client, "get_directory_usage", entityId="STATUS"))["records"] == whole
+            assert (await call_tool(client, "get_directory_usage", entityId="STATUS"))["records"] == whole
     assert less < whole
 
 
@@ -202,11 +202,11 @@ async def test_rights_that_were_taken_are_gone_after_the_access_time(portal: Run
     team = TeamServer(portal, tmp_path, access_ttl=0)
     anna = team.add("anna")
     async with team.running(), team.client(anna) as client:
-        assert (await called(client, "get_directory_items", **STAGES))["total"] == 8
+        assert (await call_tool(client, "get_directory_items", **STAGES))["total"] == 8
         portal.order(method="batch", code="NO_AUTH_FOUND")
         portal.order(method="crm.status.entity.types", code="NO_AUTH_FOUND")
-        said = await called(client, "get_directory_items", **STAGES)
-    assert said["error"]["code"] == "NO_AUTH_FOUND"
+        result = await call_tool(client, "get_directory_items", **STAGES)
+    assert result["error"]["code"] == "NO_AUTH_FOUND"
 
 
 async def test_who_is_taken_out_of_the_file_is_shut_out_at_once(team: TeamServer) -> None:
@@ -226,7 +226,7 @@ async def test_through_the_shared_webhook_people_only_read(team: TeamServer) -> 
     token = team.people.add("anna", SCOPES, None)
     async with team.running(), team.client(token) as client:
         assert len((await client.list_tools()).tools) == 5
-        assert (await called(client, "get_directory_items", **STAGES))["total"] == 8
+        assert (await call_tool(client, "get_directory_items", **STAGES))["total"] == 8
 
 
 async def test_people_may_act_through_an_application(portal: RunningPortal, tmp_path: Path) -> None:
@@ -245,12 +245,12 @@ async def test_people_may_act_through_an_application(portal: RunningPortal, tmp_
         write(Tokens.read(issued) or pytest.fail("the portal issues tokens"))
     async with team.running():
         async with team.client(carl) as client:
-            assert (await called(client, "get_directory_items", **STAGES))["total"] == 8
+            assert (await call_tool(client, "get_directory_items", **STAGES))["total"] == 8
             assert len((await client.list_tools()).tools) == 10
         assert {params["auth"] for _, params in portal.portal.calls} == {issued["access_token"]}
         async with team.client(dora) as client:
-            said = await called(client, "get_directory_items", **STAGES)
-            assert said["error"]["code"] == "NO_TOKEN"
+            result = await call_tool(client, "get_directory_items", **STAGES)
+            assert result["error"]["code"] == "NO_TOKEN"
         assert issued["access_token"] in team.team.secrets()
 
 
@@ -259,47 +259,47 @@ async def test_the_audit_log_names_the_person(portal: RunningPortal, tmp_path: P
     team = TeamServer(portal, tmp_path, audit_log=str(log))
     anna = team.add("anna")
     async with team.running(), team.client(anna) as client:
-        assert (await called(client, "add_directory_item", entityId="SOURCE", name="Fax"))["status"] == "done"
+        assert (await call_tool(client, "add_directory_item", entityId="SOURCE", name="Fax"))["status"] == "done"
     assert {json.loads(line)["person"] for line in log.read_text().splitlines()} == {"anna"}
 
 
 async def test_list_says_when_people_called_last(
     portal: RunningPortal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Within a minute, from a file beside the audit log; what is kept there survives the server."""
+    """Within a minute, from a file beside the audit log; its contents survive the server."""
     assert seen.KEPT_SECONDS <= 60
     monkeypatch.setattr(seen, "KEPT_SECONDS", 0.05)
     log = tmp_path / "audit.jsonl"
     monkeypatch.setenv("BITRIX24_PEOPLE", str(tmp_path / "people.jsonl"))
     monkeypatch.setenv("BITRIX24_AUDIT_LOG", str(log))
 
-    def listed() -> dict[str, str]:
+    def last_seen() -> dict[str, str]:
         assert main(["person", "list"]) == 0
         return {line.partition(":")[0]: line.rpartition("; ")[2] for line in capsys.readouterr().out.splitlines()}
 
-    kept = log.with_name("audit.jsonl.seen.json")
+    seen_file = log.with_name("audit.jsonl.seen.json")
     for name in ("anna", "bert"):
         team = TeamServer(portal, tmp_path, audit_log=str(log))
         token = team.add(name)
         async with team.running(), team.client(token) as client:
-            await called(client, "get_directory_items", **STAGES)
+            await call_tool(client, "get_directory_items", **STAGES)
             with anyio.fail_after(5):
-                while name not in (kept.read_text() if kept.exists() else ""):  # noqa: ASYNC110 - until it is kept
+                while name not in (seen_file.read_text() if seen_file.exists() else ""):  # noqa: ASYNC110 - until it is kept
                     await anyio.sleep(0.02)
             if name == "anna":
                 team.add("carl")
-    said = await anyio.to_thread.run_sync(listed)
-    assert [text[:12] for text in said.values()] == ["last seen 20", "not seen yet", "last seen 20"]
-    assert kept.stat().st_mode & 0o777 == 0o600
-    kept.write_text("[broken")
-    assert set((await anyio.to_thread.run_sync(listed)).values()) == {"not seen yet"}
-    kept.write_text(f'{{"anna": 1{"0" * 400}, "bert": Infinity, "carl": NaN}}')
-    assert set((await anyio.to_thread.run_sync(listed)).values()) == {"not seen yet"}
+    lines = await anyio.to_thread.run_sync(last_seen)
+    assert [text[:12] for text in lines.values()] == ["last seen 20", "not seen yet", "last seen 20"]
+    assert seen_file.stat().st_mode & 0o777 == 0o600
+    seen_file.write_text("[broken")
+    assert set((await anyio.to_thread.run_sync(last_seen)).values()) == {"not seen yet"}
+    seen_file.write_text(f'{{"anna": 1{"0" * 400}, "bert": Infinity, "carl": NaN}}')
+    assert set((await anyio.to_thread.run_sync(last_seen)).values()) == {"not seen yet"}
     async with team.running(), team.client(token) as client:
-        await called(client, "get_directory_items", **STAGES)
-    assert (await anyio.to_thread.run_sync(listed))["bert"].startswith("last seen 20")  # kept at the end, too
-    kept.write_text(json.dumps({"anna": 1.0}))  # somebody of the same name, before
-    assert (await anyio.to_thread.run_sync(listed))["anna"] == "not seen yet"
+        await call_tool(client, "get_directory_items", **STAGES)
+    assert (await anyio.to_thread.run_sync(last_seen))["bert"].startswith("last seen 20")  # stored at the end, too
+    seen_file.write_text(json.dumps({"anna": 1.0}))  # an earlier person of the same name
+    assert (await anyio.to_thread.run_sync(last_seen))["anna"] == "not seen yet"
 
 
 CLIENT_WORDS = ("claude_desktop_config", "MCP client", "BITRIX24_WEBHOOK_URL")
@@ -307,9 +307,9 @@ CLIENT_WORDS = ("claude_desktop_config", "MCP client", "BITRIX24_WEBHOOK_URL")
 
 @pytest.mark.parametrize("kind", CATALOGUE)
 def test_errors_in_the_words_of_a_teams_server(kind: str) -> None:
-    said = str(failure(kind, http_status=403).for_a_team())
-    assert not [word for word in CLIENT_WORDS if word in said]
-    assert "directories-mcp login`" not in said or kind == "RENEWAL_FAILED"
+    message = str(failure(kind, http_status=403).for_a_team())
+    assert not [word for word in CLIENT_WORDS if word in message]
+    assert "directories-mcp login`" not in message or kind == "RENEWAL_FAILED"
 
 
 async def test_a_person_whose_webhook_is_dead_is_told_of_this_server(team: TeamServer) -> None:
@@ -318,31 +318,31 @@ async def test_a_person_whose_webhook_is_dead_is_told_of_this_server(team: TeamS
     carl = team.people.add("carl", SCOPES, None, oauth=True)
     async with team.running():
         async with team.client(anna) as client:
-            said = str(await called(client, "get_directory_items", **STAGES))
-            assert "The portal does not know this webhook" in said
-            assert "person webhook NAME" in said
+            message = str(await call_tool(client, "get_directory_items", **STAGES))
+            assert "The portal does not know this webhook" in message
+            assert "person webhook NAME" in message
             with pytest.raises(MCPError) as refused:
                 await client.read_resource("bitrix24://directories/SOURCE")
-            said += str(refused.value)
-            assert said.count("person webhook NAME") == 2
+            message += str(refused.value)
+            assert message.count("person webhook NAME") == 2
         async with team.client(bert) as client:
-            without = str(await called(client, "get_directory_items", **STAGES))
+            without = str(await call_tool(client, "get_directory_items", **STAGES))
             assert "`person webhook NAME --webhook-file FILE`" in without
-            refused_write = str(await called(client, "add_directory_item", entityId="SOURCE", name="Fax"))
+            refused_write = str(await call_tool(client, "add_directory_item", entityId="SOURCE", name="Fax"))
             assert "person scopes NAME" in refused_write
         async with team.client(carl) as client:
-            application = str(await called(client, "get_directory_items", **STAGES))
+            application = str(await call_tool(client, "get_directory_items", **STAGES))
             assert "NOT_CONFIGURED" in application
             assert "in the environment of this server" in application
         for word in CLIENT_WORDS:
-            assert word not in said + without + refused_write + application
+            assert word not in message + without + refused_write + application
 
 
 async def test_the_shared_webhook_is_a_setting(team: TeamServer) -> None:
     team.shared = Webhook.parse(team.portal.webhook_url("deadwebhook00001"))
     bert = team.people.add("bert", READING, None)
     async with team.running(), team.client(bert) as client:
-        assert "BITRIX24_WEBHOOK_URL" in str(await called(client, "get_directory_items", **STAGES))
+        assert "BITRIX24_WEBHOOK_URL" in str(await call_tool(client, "get_directory_items", **STAGES))
 
 
 async def test_only_post(team: TeamServer) -> None:
@@ -368,7 +368,7 @@ async def test_life_and_readiness(team: TeamServer) -> None:
         assert (await http.get(f"{team.url}/healthz")).text == "ok"
         assert (await http.get(f"{team.url}/readyz")).json() == {"ready": True, "portals": []}
         async with team.client(anna) as client:
-            await called(client, "get_directory_items", **STAGES)
+            await call_tool(client, "get_directory_items", **STAGES)
         ready = (await http.get(f"{team.url}/readyz")).json()
         assert ready["portals"][0]["answers"]
         (link,) = team.team.links().values()
@@ -395,7 +395,7 @@ async def test_many_who_ask_whether_it_is_ready_ask_the_portal_once(
     anna = team.add("anna")
     async with team.running(), httpx.AsyncClient() as http, anyio.create_task_group() as tasks:
         async with team.client(anna) as client:
-            await called(client, "get_directory_items", **STAGES)
+            await call_tool(client, "get_directory_items", **STAGES)
         (link,) = team.team.links().values()
         link.reached_at, link.failed_at = None, anyio.current_time() - 6
         for _ in range(20):
@@ -408,9 +408,9 @@ async def test_metrics_name_no_people(team: TeamServer) -> None:
     anna = team.add("anna")
     async with team.running(), httpx.AsyncClient() as http:
         async with team.client(anna) as client:
-            await called(client, "get_directory_items", **STAGES)
-            await called(client, "get_directory_items", **STAGES)
-            await called(client, "get_directory_items", entityId="NO_SUCH")
+            await call_tool(client, "get_directory_items", **STAGES)
+            await call_tool(client, "get_directory_items", **STAGES)
+            await call_tool(client, "get_directory_items", entityId="NO_SUCH")
         text = (await http.get(f"{team.url}/metrics")).text
     assert 'bitrix24_tool_calls_total{outcome="ok",tool="get_directory_items"} 2.0' in text
     assert 'outcome="UNKNOWN_DIRECTORY"' in text
@@ -456,16 +456,16 @@ async def test_a_thousand_idle_connections_and_a_reader_that_does_not_read(team:
         accept = "accept: application/json, text/event-stream\r\n"
         await lazy.send(f"{head}{accept}content-length: {len(body)}\r\n\r\n{body}".encode())
         async with team.client(anna) as client:
-            assert (await called(client, "get_directory_items", **STAGES))["total"] == 8
+            assert (await call_tool(client, "get_directory_items", **STAGES))["total"] == 8
 
 
 @MODES
 async def test_closing_the_response_stops_the_work(team: TeamServer, mode: str) -> None:
-    """What waits for the portal is cancelled with the connection, in both eras."""
+    """Work that waits for the portal is cancelled with the connection, in both eras."""
     anna = team.add("anna")
     async with team.running():
         async with team.client(anna, mode) as client:
-            await called(client, "get_directory_items", **STAGES)
+            await call_tool(client, "get_directory_items", **STAGES)
             portal = team.portal.portal
             portal.faults.order(_slow())
             with anyio.move_on_after(0.3):
@@ -487,7 +487,7 @@ async def test_ends_at_once_although_somebody_listens(team: TeamServer) -> None:
     uris = ["bitrix24://directories"]
     async with team.running(), team.client(anna) as client:
         async with client.listen(resource_subscriptions=uris) as events:
-            await called(client, "add_directory_item", entityId="SOURCE", name="Fax")
+            await call_tool(client, "add_directory_item", entityId="SOURCE", name="Fax")
             with anyio.fail_after(5):
                 await anext(aiter(events))
             assert team.http is not None
@@ -508,7 +508,7 @@ async def test_news_of_one_portal_do_not_reach_another(team: TeamServer) -> None
             other.listen(resource_subscriptions=uris) as theirs,
             client.listen(resource_subscriptions=uris) as ours,
         ):
-            await called(client, "add_directory_item", entityId="SOURCE", name="Fax")
+            await call_tool(client, "add_directory_item", entityId="SOURCE", name="Fax")
             with anyio.fail_after(5):
                 await anext(aiter(ours))
             with anyio.move_on_after(0.2) as nothing:
@@ -531,7 +531,7 @@ def test_beyond_this_machine_everybody_has_to_say_who_they_are(team: TeamServer)
 
 
 class TestPeople:
-    """The file itself."""
+    """The file of people itself."""
 
     def test_it_holds_no_token(self, team: TeamServer) -> None:
         token = team.add("anna")

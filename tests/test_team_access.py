@@ -17,7 +17,7 @@ from bitrix24_directories.settings import Settings
 from bitrix24_directories.team.access import OFF, STDERR, Access, asked_for
 from bitrix24_directories.team.serving import ServingError
 from support import ADMIN_SECRET, RunningPortal
-from team_support import ACCEPT, TeamServer, called, calling
+from team_support import ACCEPT, TeamServer, call_tool, tool_call
 
 MODES = pytest.mark.parametrize("mode", ["legacy", "auto"])
 
@@ -41,16 +41,16 @@ async def test_a_line_for_each_call(logged: Logged, mode: str) -> None:
     anna, reader = logged.team.add("anna"), logged.team.add("reader", scopes=READING)
     async with logged.team.running():
         async with logged.team.client(anna, mode) as client:
-            await called(client, "get_directory_items", entityId="DEAL_STAGE")
-            await called(
+            await call_tool(client, "get_directory_items", entityId="DEAL_STAGE")
+            await call_tool(
                 client, "check_record", entity="deal", fields=["TITLE=Secret deal", "STAGE_ID=NEW"], recordId="5"
             )
-            await called(client, "get_directory_items", entityId="NO_SUCH")
+            await call_tool(client, "get_directory_items", entityId="NO_SUCH")
             await client.read_resource("bitrix24://directories/SOURCE")
             with pytest.raises(Exception, match="no directory"):
                 await client.read_resource("bitrix24://directories/NO_SUCH")
         async with logged.team.client(reader, mode) as client:
-            await called(client, "add_directory_item", entityId="SOURCE", name="Fax machine")
+            await call_tool(client, "add_directory_item", entityId="SOURCE", name="Fax machine")
     lines = logged.lines()
     calls = [line for line in lines if line["method"] in ("tools/call", "resources/read")]
     facts = [
@@ -77,11 +77,11 @@ async def test_refusals_are_in_it(portal: RunningPortal, tmp_path: Path) -> None
     reader = logged.team.add("reader", scopes=READING)
     async with logged.team.running(), httpx.AsyncClient(headers=ACCEPT) as http:
         url, headers = f"{logged.team.url}/mcp", {"authorization": f"Bearer {reader}"}
-        await http.post(url, headers={"authorization": "Bearer wrong"}, json=calling("list_directories"))
-        await http.post(url, headers=headers, json=calling("apply_directory", entityId="SOURCE"))
+        await http.post(url, headers={"authorization": "Bearer wrong"}, json=tool_call("list_directories"))
+        await http.post(url, headers=headers, json=tool_call("apply_directory", entityId="SOURCE"))
         await http.get(url, headers=headers)
         await http.post(url, headers=headers, content=b"x" * (2**20 + 1))
-        await http.post(url, headers=headers | {"host": "evil.example"}, json=calling("list_directories"))
+        await http.post(url, headers=headers | {"host": "evil.example"}, json=tool_call("list_directories"))
         await http.post(url, headers=headers, json={"jsonrpc": "2.0", "id": 1, "method": "no/such", "params": {}})
         both = {"content-length": "1", "transfer-encoding": "chunked"}
         for path in ("mcp", "healthz"):
@@ -102,7 +102,7 @@ async def test_refusals_are_in_it(portal: RunningPortal, tmp_path: Path) -> None
 async def test_a_call_that_is_given_up(logged: Logged) -> None:
     anna = logged.team.add("anna")
     async with logged.team.running(), logged.team.client(anna) as client:
-        await called(client, "list_directories")
+        await call_tool(client, "list_directories")
         logged.team.portal.order(method="batch", delay=5)
         with anyio.move_on_after(0.3):
             await client.call_tool("get_directory_usage", {"entityId": "SOURCE", "fresh": True})
@@ -113,12 +113,12 @@ async def test_a_call_that_is_given_up(logged: Logged) -> None:
 
 
 async def test_an_earlier_clients_call_that_is_given_up(logged: Logged) -> None:
-    """Its answer has begun by then, with status 200."""
+    """The answer has begun by then, with status 200."""
     headers = ACCEPT | {"authorization": f"Bearer {logged.team.add('anna')}"}
     async with logged.team.running(), httpx.AsyncClient(headers=headers) as http:
         logged.team.portal.order(method="batch", delay=2)
         with anyio.move_on_after(0.5):
-            await http.post(f"{logged.team.url}/mcp", json=calling("list_directories"))
+            await http.post(f"{logged.team.url}/mcp", json=tool_call("list_directories"))
         with anyio.fail_after(3):
             while not logged.lines():  # noqa: ASYNC110 - it is a file
                 await anyio.sleep(0.05)
@@ -128,9 +128,9 @@ async def test_an_earlier_clients_call_that_is_given_up(logged: Logged) -> None:
 async def test_a_file_that_was_renamed_is_begun_anew(logged: Logged) -> None:
     anna = logged.team.add("anna")
     async with logged.team.running(), logged.team.client(anna) as client:
-        await called(client, "list_directories")
+        await call_tool(client, "list_directories")
         logged.path.rename(logged.path.with_suffix(".1"))
-        await called(client, "get_directory_items", entityId="SOURCE")
+        await call_tool(client, "get_directory_items", entityId="SOURCE")
     assert [line["tool"] for line in logged.lines()] == ["get_directory_items"]
     assert logged.path.stat().st_mode & 0o777 == 0o600
 
@@ -143,7 +143,7 @@ async def test_what_cannot_be_written_costs_lines_and_no_answers(
         logged.path.unlink()
         logged.path.mkdir()
         for _ in range(3):
-            assert (await called(client, "get_directory_items", entityId="SOURCE"))["total"]
+            assert (await call_tool(client, "get_directory_items", entityId="SOURCE"))["total"]
     assert [record.getMessage() for record in caplog.records] == ["A line of the access log could not be written"]
 
 
@@ -171,33 +171,33 @@ SECRET = {"entityId": "webhook0secret01", "entity": "https://portal/rest/1/x/", 
 
 
 @pytest.mark.parametrize(
-    ("message", "found"),
+    ("message", "logged"),
     [
-        (calling("get_directory_items", entityId="deal.UF_CRM_17"), {"entityId": "deal.UF_CRM_17"}),
-        (calling("get_directory_items", entityId="item(31).sourceId"), {"entityId": "item(31).sourceId"}),
-        (calling("get_directory_items", entityId="smart_invoice"), {"entityId": "smart_invoice"}),
-        (calling("get_directory_items", entityId="Стадии Ивана Петрова"), {}),
-        (calling("get_directory_items", entityId="Stages of Anna"), {}),
-        (calling("get_directory_items", entityId="A" * 101), {}),
-        (calling("get_directory_items", **SECRET), {}),
-        (calling("check_record", fields=["ID=7", "id = 8", "TITLE=9", 3]), {"recordIds": [7, 8]}),
-        (calling("check_record", fields="ID=7", recordId=7), {"recordIds": [7]}),
-        (calling("Tool of mine"), {"tool": None}),
+        (tool_call("get_directory_items", entityId="deal.UF_CRM_17"), {"entityId": "deal.UF_CRM_17"}),
+        (tool_call("get_directory_items", entityId="item(31).sourceId"), {"entityId": "item(31).sourceId"}),
+        (tool_call("get_directory_items", entityId="smart_invoice"), {"entityId": "smart_invoice"}),
+        (tool_call("get_directory_items", entityId="Стадии Ивана Петрова"), {}),
+        (tool_call("get_directory_items", entityId="Stages of Anna"), {}),
+        (tool_call("get_directory_items", entityId="A" * 101), {}),
+        (tool_call("get_directory_items", **SECRET), {}),
+        (tool_call("check_record", fields=["ID=7", "id = 8", "TITLE=9", 3]), {"recordIds": [7, 8]}),
+        (tool_call("check_record", fields="ID=7", recordId=7), {"recordIds": [7]}),
+        (tool_call("Tool of mine"), {"tool": None}),
         ({"method": "b24d_Token", "params": []}, {"method": None, "tool": None}),
         ({"method": 5, "params": {"arguments": []}}, {"method": None, "tool": None}),
     ],
 )
-def test_only_what_is_spelt_like_an_id_is_logged(message: dict[str, Any], found: dict[str, Any]) -> None:
+def test_only_what_is_spelt_like_an_id_is_logged(message: dict[str, Any], logged: dict[str, Any]) -> None:
     params = message["params"]
     name = params.get("name") if isinstance(params, dict) else None
-    expected = {"method": "tools/call", "tool": name, **found}
+    expected = {"method": "tools/call", "tool": name, **logged}
     assert asked_for(message) == {key: value for key, value in expected.items() if value is not None}
 
 
 async def test_the_document_shows_such_a_line_and_says_where_it_goes() -> None:
     text = (Path(__file__).parent.parent / "docs" / "TEAM.md").read_text(encoding="utf-8")
     (line,) = re.findall(r"```json\n(\{\"when\".+)\n```", text)
-    access = Access(person="anna", asked=asked_for(calling("check_record", entity="deal", recordId="5")), status=200)
+    access = Access(person="anna", asked=asked_for(tool_call("check_record", entity="deal", recordId="5")), status=200)
     assert list(json.loads(line)) == [key for key, _ in access.said()]
     assert len(line) < 250
     for word in ("**Rotation**", "**Retention**", f"`{OFF}`", STDERR, "`INSUFFICIENT_SCOPE`", "`cancelled`"):

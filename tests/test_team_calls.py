@@ -1,4 +1,4 @@
-"""Many calls at once: each person's wait for their own, and what is refused is refused in words."""
+"""Many calls at once: each person waits only for their own, and refusals have a text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bitrix24_directories.rest import Bitrix24Error
 from bitrix24_directories.team import gate, places
 from bitrix24_directories.team.places import Places
 from support import READER_SECRET, RunningPortal
-from team_support import ACCEPT, TeamServer, called, calling
+from team_support import ACCEPT, TeamServer, call_tool, tool_call
 
 MODES = pytest.mark.parametrize("mode", ["legacy", "auto"])
 STAGES = {"entityId": "DEAL_STAGE"}
@@ -37,7 +37,7 @@ async def test_64_calls_of_one_person_at_once_are_all_answered(team: TeamServer,
     async with team.running(), team.client(anna, mode) as client, anyio.create_task_group() as tasks:
 
         async def ask() -> None:
-            totals.append((await called(client, "get_directory_items", **STAGES))["total"])
+            totals.append((await call_tool(client, "get_directory_items", **STAGES))["total"])
 
         for _ in range(64):
             tasks.start_soon(ask)
@@ -85,21 +85,21 @@ async def test_a_call_waits_for_its_turn_no_longer_than_it_may_take(
     team = TeamServer(portal, tmp_path, timeout=1)
     anna = team.add("anna")
     async with team.running(), team.client(anna) as client, anyio.create_task_group() as tasks:
-        await called(client, "get_directory_items", **STAGES)
-        place = team.team._places.place("anna")  # noqa: SLF001 - a call that takes long
-        async with place:
+        await call_tool(client, "get_directory_items", **STAGES)
+        seat = team.team._places.place("anna")  # noqa: SLF001 - a call that takes long
+        async with seat:
             arguments = {"entityId": "SOURCE"} | ({"name": "Fax"} if tool == "add_directory_item" else {})
             with anyio.fail_after(3):
-                said = await called(client, tool, **arguments)
+                result = await call_tool(client, tool, **arguments)
         tasks.cancel_scope.cancel()
-    assert said["error"]["code"] == "TIMEOUT"
-    assert "waited 1 s for other calls of the same person to end" in said["error"]["message"]
-    assert said["error"]["retryable"]
+    assert result["error"]["code"] == "TIMEOUT"
+    assert "waited 1 s for other calls of the same person to end" in result["error"]["message"]
+    assert result["error"]["retryable"]
     assert "crm.status.add" not in portal.methods_called
 
 
 async def test_a_header_that_lies_changes_nothing(team: TeamServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Calls that say that they listen have no places of their own; what listens and says that it calls is counted."""
+    """The body decides: a call that claims to listen, or the reverse, is counted as what it is."""
     monkeypatch.setattr(places, "AT_WORK_OF_ONE", 1)
     monkeypatch.setattr(places, "WAITING_OF_ONE", 1)
     monkeypatch.setattr(gate, "LISTENING_OF_ONE", 0)
@@ -116,7 +116,7 @@ async def test_a_header_that_lies_changes_nothing(team: TeamServer, monkeypatch:
         lies = {"mcp-method": "subscriptions/listen"}
         async with anyio.create_task_group() as tasks:
             for _ in range(3):
-                tasks.start_soon(lambda: ask(calling("get_directory_items", **STAGES), **lies))
+                tasks.start_soon(lambda: ask(tool_call("get_directory_items", **STAGES), **lies))
         listening = {"jsonrpc": "2.0", "id": 5, "method": "subscriptions/listen", "params": {}}
         refused = (await ask(listening, **{"mcp-method": "tools/call"})).json()
         odd = json.dumps(listening | {"id": "\ud800"})
@@ -143,7 +143,7 @@ class Worked:
             self.refused.append(f"{name}{number}")
 
     @property
-    def nothing_is_left(self) -> bool:
+    def is_idle(self) -> bool:
         return not self.places._waiting and not self.places._at_work  # noqa: SLF001
 
 
@@ -154,7 +154,7 @@ def limits(monkeypatch: pytest.MonkeyPatch, at_work: int, of_one: int, of_all: i
     monkeypatch.setattr(places, "WAITING", of_all)
     worked = Worked()
     yield worked
-    assert worked.nothing_is_left
+    assert worked.is_idle
 
 
 async def test_each_persons_calls_wait_for_their_own_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +179,7 @@ async def test_where_all_wait_that_may_the_newest_of_whoever_has_most_gives_way(
                 for number in range(calls):
                     tasks.start_soon(worked.call, name, number)
                     await anyio.sleep(0.001)
-            assert worked.refused == ["anna4", "anna3", "bert1"]  # who would have more than anna then
+            assert worked.refused == ["anna4", "anna3", "bert1"]  # he would have more than anna then
             worked.end.set()
 
 

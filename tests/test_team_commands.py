@@ -58,11 +58,11 @@ def test_people_come_and_go(
     assert run(capsys, "person", "add", "bert", "--webhook-file", "-")[0] == 0
     assert run(capsys, "person", "add", "carl")[0] == 0
     assert run(capsys, "person", "add", "dora", "--oauth", "--write")[0] == 0
-    _, listed, note = run(capsys, "person", "list")
+    _, table, note = run(capsys, "person", "list")
     webhook = f"(webhook of user 1 on {portal.address}/rest/)"
     now = datetime.now(UTC)
     today = {(now - timedelta(minutes=minutes)).strftime("; created %Y-%m-%d %H:%M UTC") for minutes in (0, 1)}
-    lines = listed.splitlines()
+    lines = table.splitlines()
     assert {line[line.index("; ") :] for line in lines} <= today
     assert [line.partition("; ")[0] for line in lines] == [
         f"anna: directories:read directories:write records:read records:write {webhook}",
@@ -70,7 +70,7 @@ def test_people_come_and_go(
         "carl: directories:read records:read (shared)",
         "dora: directories:read directories:write records:read records:write (application)",
     ]
-    assert "demoadmin" not in listed
+    assert "demoadmin" not in table
     assert note == "When people called last is kept where BITRIX24_AUDIT_LOG or BITRIX24_REDIS_URL is set.\n"
     _, other, _ = run(capsys, "person", "rotate", "anna")
     assert other != token
@@ -97,10 +97,10 @@ def test_what_is_refused(
     people: Path, capsys: pytest.CaptureFixture[str], argv: list[str], code: int, words: str
 ) -> None:
     Path("wrong.txt").write_text("https://secretsecret.example")
-    returned, _, said = run(capsys, "person", *argv)
+    returned, _, message = run(capsys, "person", *argv)
     assert returned == code
-    assert words in said
-    assert "secretsecret" not in said
+    assert words in message
+    assert "secretsecret" not in message
     assert not people.exists()
 
 
@@ -127,16 +127,16 @@ def test_another_webhook_and_other_scopes_leave_the_token(
     assert [line["token"] for line in after.values()] == [line["token"] for line in before.values()]
     assert run(capsys, "person", "scopes", "carl", "--read-only")[0] == 0
     assert people_of(people)["carl"]["scopes"] == [*READING]
-    assert [person.acts_alone for person in known(people)] == [True, True]
+    assert [person.acts_alone for person in read_people(people)] == [True, True]
     for command in (["webhook", "eva", "--webhook-file", "webhook.txt"], ["scopes", "eva", "--read-only"]):
         assert run(capsys, "person", *command) == (1, "", "there is no eva\n")
 
 
-def known(path: Path) -> list[Person]:
-    found = People(path)
-    found.make_sure()
-    assert not found.trouble
-    return [*found.all()]
+def read_people(path: Path) -> list[Person]:
+    registry = People(path)
+    registry.make_sure()
+    assert not registry.trouble
+    return [*registry.all()]
 
 
 @pytest.mark.parametrize("command", ["add", "webhook"])
@@ -147,18 +147,18 @@ def test_a_webhook_that_the_portal_refuses_is_not_taken(
         run(capsys, "person", "add", "anna")
     before = people.read_text() if people.exists() else ""
     Path("webhook.txt").write_text(portal.webhook_url("wrongwebhook0001"))
-    given = ["person", command, "anna", "--webhook-file", "webhook.txt"]
-    code, out, said = run(capsys, *given)
+    argv = ["person", command, "anna", "--webhook-file", "webhook.txt"]
+    code, out, message = run(capsys, *argv)
     assert (code, out) == (1, "")
-    assert said.startswith(
+    assert message.startswith(
         "anna's webhook is not taken, for the portal refuses it: The portal does not know this webhook"
     )
-    assert "`bitrix24-directories-mcp person webhook NAME`" in said
-    assert said.endswith("With --unchecked it is taken all the same.\n")
-    assert not [word for word in ("BITRIX24_WEBHOOK_URL", "claude", "wrongwebhook") if word in said]
+    assert "`bitrix24-directories-mcp person webhook NAME`" in message
+    assert message.endswith("With --unchecked it is taken all the same.\n")
+    assert not [word for word in ("BITRIX24_WEBHOOK_URL", "claude", "wrongwebhook") if word in message]
     assert (people.read_text() if people.exists() else "") == before
     assert portal.methods_called.count("crm.status.entity.types") <= 1
-    assert run(capsys, *given, "--unchecked")[0] == 0
+    assert run(capsys, *argv, "--unchecked")[0] == 0
     assert "wrongwebhook0001" in people.read_text()
 
 
@@ -174,16 +174,18 @@ def test_a_webhook_that_cannot_be_tried_is_taken_with_a_warning(
     people: Path, portal: RunningPortal, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("webhook.txt").write_text("http://127.0.0.1:9/rest/1/nobodythere00001/")
-    code, token, said = run(capsys, "person", "add", "anna", "--webhook-file", "webhook.txt")
+    code, token, message = run(capsys, "person", "add", "anna", "--webhook-file", "webhook.txt")
     assert (code, token[:5]) == (0, "b24d_")
-    assert said.startswith("anna's webhook is taken, but could not be tried: Nothing answers at the portal's address")
+    assert message.startswith(
+        "anna's webhook is taken, but could not be tried: Nothing answers at the portal's address"
+    )
     portal.order(status=503, echo=True)
     Path("webhook.txt").write_text(portal.webhook_url())
-    code, _, said = run(capsys, "person", "add", "bert", "--webhook-file", "webhook.txt")
+    code, _, message = run(capsys, "person", "add", "bert", "--webhook-file", "webhook.txt")
     assert code == 0
-    assert said.startswith("bert's webhook is taken, but could not be tried: ")
-    assert ADMIN_SECRET not in said
-    assert [person.name for person in known(people)] == ["anna", "bert"]
+    assert message.startswith("bert's webhook is taken, but could not be tried: ")
+    assert ADMIN_SECRET not in message
+    assert [person.name for person in read_people(people)] == ["anna", "bert"]
 
 
 BROKEN = b'{oops "\xff"'
@@ -192,19 +194,19 @@ BROKEN = b'{oops "\xff"'
 def test_a_line_that_is_broken_stays_as_it_is_while_others_are_changed(
     people: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Or nobody could be taken out before it is mended; it may be somebody's."""
+    """Otherwise nobody could be removed before it is repaired; it may be a person's line."""
     odd = b'{"name":"odd","note":"\\ud83d",  "big":1' + b"0" * 5000 + b"}"
     run(capsys, "person", "add", "anna")
     people.write_bytes(b"# those of the office\r\n\r\n" + people.read_bytes() + BROKEN + b"\n" + odd)
-    said = (
+    message = (
         "lines 4, 5 of people.jsonl: no person's, or another one's too: correct or delete it; all others are let in\n"
     )
     code, token, note = run(capsys, "person", "add", "bert")
-    assert (code, note) == (0, said)
-    assert run(capsys, "person", "rotate", "anna")[::2] == (0, said)
+    assert (code, note) == (0, message)
+    assert run(capsys, "person", "rotate", "anna")[::2] == (0, message)
     comment, blank, anna, *rest = people.read_bytes().splitlines()
     assert (comment, blank, rest[:2]) == (b"# those of the office", b"", [BROKEN, odd])
-    assert run(capsys, "person", "list")[2].count(said) == 1
+    assert run(capsys, "person", "list")[2].count(message) == 1
     assert run(capsys, "person", "remove", "anna")[0] == 0
     assert anna not in people.read_bytes()
     assert People(people).with_token(token.strip()) is not None
@@ -220,7 +222,7 @@ def test_who_has_a_line_that_is_no_persons_can_be_taken_out_or_put_right(
         )
     assert run(capsys, "person", "remove", "a b")[0] == 0
     assert run(capsys, "person", "scopes", "eva", "--read-only") == (0, "", "")
-    assert [one.name for one in known(people)] == ["zoe", "eva"]
+    assert [person.name for person in read_people(people)] == ["zoe", "eva"]
     assert b"ud83d" in people.read_bytes()
 
 
@@ -228,8 +230,8 @@ def test_a_file_that_is_another_one_is_not_changed(people: Path, capsys: pytest.
     people.touch(mode=0o600)
     for content in (b"name,token\nanna,b24d_x\n", BROKEN, "{}".encode("utf-16")):
         people.write_bytes(content)
-        code, _, said = run(capsys, "person", "add", "anna")
-        assert (code, said) == (1, f"no line of {people} is a person's; mend it first\n")
+        code, _, message = run(capsys, "person", "add", "anna")
+        assert (code, message) == (1, f"no line of {people} is a person's; mend it first\n")
         assert people.read_bytes() == content
 
 
@@ -240,7 +242,7 @@ def test_a_file_that_is_too_large_loses_nobody(people: Path, capsys: pytest.Capt
     for command in (["add", "bert"], ["remove", "anna"], ["list"]):
         assert run(capsys, "person", *command) == (1, "", f"{people} has more than 10 MiB\n")
     assert people.read_bytes() == content
-    people.write_bytes(content[-(10 * 2**20 - 9) :])  # which one more would make too large
+    people.write_bytes(content[-(10 * 2**20 - 9) :])  # one more person would make it too large
     assert run(capsys, "person", "add", "bert") == (1, "", f"{people} cannot be written (File too large)\n")
     assert len(people.read_bytes()) == 10 * 2**20 - 9
 
@@ -248,22 +250,22 @@ def test_a_file_that_is_too_large_loses_nobody(people: Path, capsys: pytest.Capt
 def test_a_link_is_not_replaced(
     people: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another server may read what it leads to, and would go on letting in who is taken out here."""
+    """Another server may read the link's target, and would go on letting in a removed person."""
     run(capsys, "person", "add", "anna")
     people.rename("real.jsonl")
     people.symlink_to("real.jsonl")
-    code, _, said = run(capsys, "person", "remove", "anna")
-    assert (code, said) == (1, f"{people} is a link: BITRIX24_PEOPLE has to name the file itself\n")
+    code, _, message = run(capsys, "person", "remove", "anna")
+    assert (code, message) == (1, f"{people} is a link: BITRIX24_PEOPLE has to name the file itself\n")
     assert people.is_symlink()
     assert run(capsys, "person", "list")[0] == 0
-    monkeypatch.setattr(Path, "is_symlink", lambda _: False)  # as if it came a moment later
+    monkeypatch.setattr(Path, "is_symlink", lambda _: False)  # as if the link came a moment later
     assert run(capsys, "person", "remove", "anna")[0] == 1
     monkeypatch.undo()
     assert people.is_symlink()
 
 
 def test_the_last_one_leaves_a_file_that_is_not_empty(people: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of an empty one the server cannot tell whether it is half-written, and lets in those of before."""
+    """An empty file may be half-written: for such a file the server keeps the people of before."""
     run(capsys, "person", "add", "anna")
     server = People(people)
     assert server.named("anna")
@@ -320,7 +322,7 @@ def test_a_url_in_the_place_of_a_file_is_not_printed_back(capsys: pytest.Capture
 
 
 class TestImport:
-    """All of a CSV, or nobody."""
+    """Import of a whole CSV, or of nobody."""
 
     def give(self, capsys: pytest.CaptureFixture[str], text: str, *more: str) -> tuple[int, str, str]:
         Path("people.csv").write_text(text, encoding="utf-8-sig")
@@ -331,18 +333,18 @@ class TestImport:
     ) -> None:
         own, other = portal.webhook_url(), portal.webhook_url(READER_SECRET)
         run(capsys, "person", "add", "zoe")
-        code, out, said = self.give(capsys, f"name,webhook,write\nanna,{own},yes\nbert,{other},no\ncarl,,\n")
+        code, out, message = self.give(capsys, f"name,webhook,write\nanna,{own},yes\nbert,{other},no\ncarl,,\n")
         assert (code, out) == (0, "")
-        assert said == "People added: 3. Their tokens are in tokens.csv, readable by you only.\n"
+        assert message == "People added: 3. Their tokens are in tokens.csv, readable by you only.\n"
         assert portal.methods_called == ["crm.status.entity.types"] * 2
         written = Path("tokens.csv")
         assert written.stat().st_mode & 0o777 == 0o600
         head, *rows = written.read_text().splitlines()
         assert head == "name,token"
         tokens = dict(row.split(",") for row in rows)
-        found = People(people)
-        assert [found.with_token(token) for token in tokens.values()] == [found.named(name) for name in tokens]
-        assert [(one.name, one.scopes, one.webhook is not None) for one in found.all()] == [
+        registry = People(people)
+        assert [registry.with_token(token) for token in tokens.values()] == [registry.named(name) for name in tokens]
+        assert [(person.name, person.scopes, person.webhook is not None) for person in registry.all()] == [
             ("zoe", READING, False), ("anna", SCOPES, True), ("bert", READING, True), ("carl", READING, False),
         ]  # fmt: skip
         assert not any(token in people.read_text() for token in tokens.values())
@@ -351,7 +353,7 @@ class TestImport:
     def test_as_spreadsheets_write_it(self, people: Path, capsys: pytest.CaptureFixture[str], head: str) -> None:
         row = "No;anna;" if ";" in head else 'anna,"",NO'
         assert self.give(capsys, f"{head}\r\n{row}\r\n\r\n")[0] == 0
-        assert [one.name for one in known(people)] == ["anna"]
+        assert [person.name for person in read_people(people)] == ["anna"]
 
     @pytest.mark.parametrize(
         ("text", "words"),
@@ -378,10 +380,10 @@ class TestImport:
     ) -> None:
         run(capsys, "person", "add", "zoe")
         before = people.read_text()
-        code, _, said = self.give(capsys, text, "--unchecked")
+        code, _, message = self.give(capsys, text, "--unchecked")
         assert code != 0
-        assert words in said
-        assert "secretsecret" not in said
+        assert words in message
+        assert "secretsecret" not in message
         assert people.read_text() == before
         assert not Path("tokens.csv").exists()
 
@@ -390,28 +392,28 @@ class TestImport:
     ) -> None:
         wrong = portal.webhook_url("wrongwebhook0001")
         text = f"name,webhook,write\nanna,{portal.webhook_url()},no\nbert,{wrong},no\n"
-        code, _, said = self.give(capsys, text)
-        assert (code, said.partition(" ")[0]) == (1, "bert's")
+        code, _, message = self.give(capsys, text)
+        assert (code, message.partition(" ")[0]) == (1, "bert's")
         assert not people.exists()
         assert not Path("tokens.csv").exists()
         assert self.give(capsys, text, "--unchecked")[0] == 0
-        assert len(known(people)) == 2
+        assert len(read_people(people)) == 2
 
     def test_never_over_a_file(self, people: Path, capsys: pytest.CaptureFixture[str]) -> None:
         Path("tokens.csv").symlink_to("nowhere")
-        code, _, said = self.give(capsys, "name,webhook,write\nanna,,no\n")
-        assert (code, said[:32]) == (2, "tokens.csv is there already, and")
+        code, _, message = self.give(capsys, "name,webhook,write\nanna,,no\n")
+        assert (code, message[:32]) == (2, "tokens.csv is there already, and")
         assert not people.exists()
         Path("tokens.csv").unlink()
         Path("people.csv").write_text("name,webhook,write\nanna,,no\n")
-        code, _, said = run(capsys, "person", "import", "people.csv", "--tokens", "no/tokens.csv")
-        assert (code, said) == (1, "no/tokens.csv cannot be written: No such file or directory\n")
+        code, _, message = run(capsys, "person", "import", "people.csv", "--tokens", "no/tokens.csv")
+        assert (code, message) == (1, "no/tokens.csv cannot be written: No such file or directory\n")
         assert not people.exists()
 
     def test_tokens_have_a_file_of_their_own(self, people: Path, capsys: pytest.CaptureFixture[str]) -> None:
         Path("people.csv").write_text("name,webhook,write\nanna,,no\n")
-        code, _, said = run(capsys, "person", "import", "people.csv", "--tokens", f"./{people.name}")
-        assert (code, said) == (2, "The tokens need a file of their own: BITRIX24_PEOPLE names this one.\n")
+        code, _, message = run(capsys, "person", "import", "people.csv", "--tokens", f"./{people.name}")
+        assert (code, message) == (2, "The tokens need a file of their own: BITRIX24_PEOPLE names this one.\n")
         assert not people.exists()
 
     def test_no_webhook_is_tried_for_a_name_that_is_taken(
@@ -420,8 +422,8 @@ class TestImport:
         run(capsys, "person", "add", "zoe")
         before = people.read_text()
         own = portal.webhook_url()
-        code, _, said = self.give(capsys, f"name,webhook,write\nanna,{own},no\nzoe,{own},no\n")
-        assert (code, said.partition(":")[0]) == (1, "zoe is there already")
+        code, _, message = self.give(capsys, f"name,webhook,write\nanna,{own},no\nzoe,{own},no\n")
+        assert (code, message.partition(":")[0]) == (1, "zoe is there already")
         assert (portal.methods_called, people.read_text()) == ([], before)
 
     def test_where_the_file_of_people_cannot_be_written_no_tokens_stay(
@@ -431,8 +433,8 @@ class TestImport:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(People, "_replace", full)
-        code, _, said = self.give(capsys, "name,webhook,write\nanna,,no\n")
-        assert (code, "No space left" in said) == (1, True)
+        code, _, message = self.give(capsys, "name,webhook,write\nanna,,no\n")
+        assert (code, "No space left" in message) == (1, True)
         assert not Path("tokens.csv").exists()
         assert not people.exists()
 
@@ -442,9 +444,11 @@ def test_in_russian(
 ) -> None:
     monkeypatch.setenv("LANG", "ru_RU.UTF-8")
     Path("webhook.txt").write_text(portal.webhook_url("wrongwebhook0001"))
-    said = run(capsys, "person", "add", "anna", "--webhook-file", "webhook.txt")[2]
-    assert said.startswith("Вебхук для anna не принят, портал его не пускает: Портал не знает этого вебхука или токена")
-    assert "администратор этого сервера запишет его адрес командой" in said
+    message = run(capsys, "person", "add", "anna", "--webhook-file", "webhook.txt")[2]
+    assert message.startswith(
+        "Вебхук для anna не принят, портал его не пускает: Портал не знает этого вебхука или токена"
+    )
+    assert "администратор этого сервера запишет его адрес командой" in message
     assert run(capsys, "person", "add", "anna")[0] == 0
     assert run(capsys, "person", "add", "anna")[2].startswith("anna уже есть: `rotate` даст другой токен")
     assert run(capsys, "person", "remove", "eva")[2] == "eva здесь нет\n"
@@ -468,9 +472,9 @@ def test_without_a_file_of_people(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_what_is_not_served(capsys: pytest.CaptureFixture[str], where: str, words: str) -> None:
-    code, _, said = run(capsys, "serve", "--http", where, "--demo")
+    code, _, message = run(capsys, "serve", "--http", where, "--demo")
     assert code != 0
-    assert words in said
+    assert words in message
 
 
 def test_a_redis_that_cannot_be_reached_at_start(
@@ -478,28 +482,28 @@ def test_a_redis_that_cannot_be_reached_at_start(
 ) -> None:
     People(people).add("anna", SCOPES, None)
     monkeypatch.setenv("BITRIX24_REDIS_URL", "redis://127.0.0.1:1/0")
-    code, _, said = run(capsys, "serve", "--http", "0", "--demo")
+    code, _, message = run(capsys, "serve", "--http", "0", "--demo")
     assert code == 1
-    assert said.endswith("The Redis that BITRIX24_REDIS_URL names cannot be reached\n")
-    assert "Traceback" not in said
+    assert message.endswith("The Redis that BITRIX24_REDIS_URL names cannot be reached\n")
+    assert "Traceback" not in message
 
 
 @contextmanager
-def served(portal: RunningPortal) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def serve(portal: RunningPortal) -> Iterator[tuple[subprocess.Popen[str], str]]:
     environment = os.environ | {"BITRIX24_WEBHOOK_URL": portal.webhook_url(), "BITRIX24_LOG_LEVEL": "DEBUG"}
     command = [sys.executable, "-m", "bitrix24_directories", "serve", "--http", "0"]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
-            if found := re.search(r"Serving MCP on (\S+)", line):
-                yield process, found[1]
+            if match := re.search(r"Serving MCP on (\S+)", line):
+                yield process, match[1]
                 break
         process.kill()
 
 
 @pytest.mark.slow
 async def test_sigterm_lets_calls_finish_and_shows_no_secret(portal: RunningPortal) -> None:
-    with served(portal) as (process, url):
+    with serve(portal) as (process, url):
         async with httpx.AsyncClient(timeout=20, headers=ACCEPT) as http:
             assert (await http.post(url, json=CALL)).status_code == 200
             assert (await http.post(url, content=b"[" * 100_000)).status_code == 400

@@ -1,4 +1,4 @@
-"""Strangers at the door of a team's server: connections that say nothing, or two things at once."""
+"""Strangers who connect to a team's server: silent connections, and contradictory requests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from bitrix24_directories.team import door
 from bitrix24_directories.team.people import People
 from bitrix24_directories.team.serving import HttpServer
 from support import RunningPortal, clean_environment
-from team_support import ACCEPT, TeamServer, called, calling
+from team_support import ACCEPT, TeamServer, call_tool, tool_call
 
 STAGES = {"entityId": "DEAL_STAGE"}
 
@@ -37,16 +37,16 @@ def team(portal: RunningPortal, tmp_path: Path) -> TeamServer:
 
 
 @contextlib.asynccontextmanager
-async def connected(team: TeamServer, said: bytes = b"") -> AsyncIterator[SocketStream]:
+async def connected(team: TeamServer, first_bytes: bytes = b"") -> AsyncIterator[SocketStream]:
     host, port = team.url.removeprefix("http://").split(":")
     async with await anyio.connect_tcp(host, int(port)) as stream:
-        if said:
-            await stream.send(said.replace(b"HOST", f"{host}:{port}".encode()))
+        if first_bytes:
+            await stream.send(first_bytes.replace(b"HOST", f"{host}:{port}".encode()))
         yield stream
 
 
-async def rest_of(stream: SocketStream) -> bytes:
-    """What comes until the other side closes."""
+async def read_to_end(stream: SocketStream) -> bytes:
+    """All bytes until the other side closes."""
     received = b""
     with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
         while True:
@@ -59,19 +59,19 @@ LISTED = b'{"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}'
 HEALTH = b"GET /healthz HTTP/1.1\r\nhost: HOST\r\n\r\n"
 
 
-@pytest.mark.parametrize("said", [b"", HALF, HEALTH])
+@pytest.mark.parametrize("first_bytes", [b"", HALF, HEALTH])
 async def test_connections_that_say_no_more_are_closed(
-    team: TeamServer, monkeypatch: pytest.MonkeyPatch, said: bytes
+    team: TeamServer, monkeypatch: pytest.MonkeyPatch, first_bytes: bytes
 ) -> None:
     monkeypatch.setattr(door, "SECONDS", 0.3)
-    async with team.running(), connected(team, said) as stream:
+    async with team.running(), connected(team, first_bytes) as stream:
         with anyio.fail_after(3):
-            received = await rest_of(stream)
-    assert received.endswith(b"ok" if said == HEALTH else b"")
+            received = await read_to_end(stream)
+    assert received.endswith(b"ok" if first_bytes == HEALTH else b"")
 
 
 async def drip(stream: SocketStream) -> None:
-    """Send a byte every so often, for as long as the connection is there."""
+    """Send a byte every so often, as long as the connection is open."""
     with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
         while True:
             await stream.send(b"x")
@@ -83,7 +83,7 @@ async def test_a_head_that_comes_in_drops_has_no_more_time(team: TeamServer, mon
     async with team.running(), connected(team, HALF) as stream, anyio.create_task_group() as tasks:
         tasks.start_soon(drip, stream)
         with anyio.fail_after(3):
-            await rest_of(stream)
+            await read_to_end(stream)
         tasks.cancel_scope.cancel()
 
 
@@ -96,7 +96,7 @@ async def test_a_body_in_drops_after_a_refusal_has_no_more_time(
     async with team.running(), connected(team, head) as stream, anyio.create_task_group() as tasks:
         tasks.start_soon(drip, stream)
         with anyio.fail_after(3):
-            assert b" 401 " in await rest_of(stream)
+            assert b" 401 " in await read_to_end(stream)
         tasks.cancel_scope.cancel()
 
 
@@ -105,7 +105,7 @@ async def test_work_has_the_time_that_it_takes(team: TeamServer, monkeypatch: py
     anna = team.add("anna")
     team.portal.order(method="batch", delay=0.8)
     async with team.running(), team.client(anna) as client:
-        assert (await called(client, "get_directory_items", **STAGES))["total"] == 8
+        assert (await call_tool(client, "get_directory_items", **STAGES))["total"] == 8
 
 
 DEAF = {
@@ -115,13 +115,13 @@ DEAF = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("who", DEAF)
+@pytest.mark.parametrize("caller", DEAF)
 async def test_who_does_not_read_the_answers_is_not_waited_for(
-    team: TeamServer, monkeypatch: pytest.MonkeyPatch, who: str
+    team: TeamServer, monkeypatch: pytest.MonkeyPatch, caller: str
 ) -> None:
     monkeypatch.setattr(door, "SECONDS", 0.3)
     token, length = team.add("anna").encode(), str(len(LISTED)).encode()
-    rest, times = DEAF[who]
+    rest, times = DEAF[caller]
     request = b"POST /mcp HTTP/1.1\r\nhost: HOST\r\n" + rest.replace(b"TOKEN", token).replace(b"LENGTH", length)
     async with team.running(), anyio.create_task_group() as tasks:
         assert team.http is not None
@@ -129,7 +129,7 @@ async def test_who_does_not_read_the_answers_is_not_waited_for(
 
         async def shout() -> None:
             with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
-                async with connected(team, times * request):  # which receives nothing before all of it is sent
+                async with connected(team, times * request):  # it receives nothing before all of it is sent
                     await anyio.sleep_forever()
 
         tasks.start_soon(shout)
@@ -151,12 +151,12 @@ LENGTHS = [
 @pytest.mark.parametrize("path", [b"POST /mcp", b"GET /healthz"])
 @pytest.mark.parametrize("lengths", LENGTHS)
 async def test_two_lengths_close_the_connection(team: TeamServer, path: bytes, lengths: bytes) -> None:
-    """Whatever a proxy has taken for the end of the request, nothing after it is answered."""
+    """Nothing after the request is answered, wherever a proxy has ended it."""
     anna = team.add("anna").encode()
     head = path + b" HTTP/1.1\r\nhost: HOST\r\nauthorization: Bearer " + anna + b"\r\n" + lengths + b"\r\n"
     async with team.running(), connected(team, head + b"0\r\n\r\n" + HEALTH) as stream:
         with anyio.fail_after(3):
-            received = await rest_of(stream)
+            received = await read_to_end(stream)
     assert received.startswith(b"HTTP/1.1 400 ")
     assert received.count(b"HTTP/1.1") == 1
 
@@ -175,19 +175,19 @@ async def test_where_no_more_connections_fit_the_longest_unused_gives_way(
     ):
 
         async def ask() -> None:
-            assert (await called(client, "get_directory_items", **STAGES))["total"] == 8
+            assert (await call_tool(client, "get_directory_items", **STAGES))["total"] == 8
 
-        tasks.start_soon(ask)  # one that works is not closed, however long
+        tasks.start_soon(ask)  # a working connection is not closed, however long it lasts
         await anyio.sleep(0.2)
         first = await idle.enter_async_context(connected(team, HALF))
         for _ in range(60):
             await idle.enter_async_context(connected(team, HALF))
         with anyio.fail_after(3):
-            assert await rest_of(first) == b""
+            assert await read_to_end(first) == b""
         assert team.http is not None
         assert len(team.http.server_state.connections) <= 20
     full = [record for record in caplog.records if "no more fit" in record.getMessage()]
-    assert len(full) == 1  # one line, although it was so 40 times
+    assert len(full) == 1  # one line for 40 times
 
 
 async def test_the_work_for_strangers_leaves_room_for_the_others(
@@ -203,14 +203,14 @@ async def test_the_work_for_strangers_leaves_room_for_the_others(
     anna = team.add("anna")
     async with team.running(), contextlib.AsyncExitStack() as strangers:
         async with team.client(anna) as client:
-            await called(client, "get_directory_items", **STAGES)
+            await call_tool(client, "get_directory_items", **STAGES)
         (link,) = team.team.links().values()
         link.reached_at, link.failed_at = None, anyio.current_time() - 6
         for _ in range(20):
             await strangers.enter_async_context(connected(team, HEALTH.replace(b"healthz", b"readyz")))
         await anyio.sleep(0.5)
         async with team.client(anna) as client:
-            assert (await called(client, "get_directory_items", **STAGES))["total"] == 8
+            assert (await call_tool(client, "get_directory_items", **STAGES))["total"] == 8
         enough.set()
 
 
@@ -227,9 +227,9 @@ async def test_those_who_listen_leave_room_for_the_others(team: TeamServer, monk
                     await streams.enter_async_context(listening)
                 except MCPError as exc:
                     refused.append(str(exc))
-        assert ["too many streams" in said for said in refused] == 30 * [True]
+        assert ["too many streams" in reason for reason in refused] == 30 * [True]
         async with team.client(team.add("anna")) as client:
-            assert (await called(client, "get_directory_items", **STAGES))["total"] == 8
+            assert (await call_tool(client, "get_directory_items", **STAGES))["total"] == 8
 
 
 def test_of_what_is_logged_of_strangers_there_is_one_line_in_ten_seconds(
@@ -259,8 +259,8 @@ def test_of_what_is_logged_of_strangers_there_is_one_line_in_ten_seconds(
 
 
 @contextlib.contextmanager
-def served_with_few_descriptors(portal: RunningPortal, folder: Path) -> Iterator[tuple[str, str, Path]]:
-    """The command itself, with 256 descriptors: its address, a person's token, what it logs."""
+def serve_with_few_descriptors(portal: RunningPortal, folder: Path) -> Iterator[tuple[str, str, Path]]:
+    """Run the command with 256 descriptors; yields its address, a person's token, and its log."""
     from bitrix24_directories.rest import Webhook
 
     token = People(folder / "people.jsonl").add("anna", ("directories:read",), Webhook.parse(portal.webhook_url()))
@@ -271,17 +271,17 @@ def served_with_few_descriptors(portal: RunningPortal, folder: Path) -> Iterator
     with log.open("wb") as errors, subprocess.Popen(limited, env=environment, stderr=errors, cwd=folder) as process:
         try:
             until = time.monotonic() + 20
-            while not (found := re.search(r"http://\S+/mcp", log.read_text())):
+            while not (match := re.search(r"http://\S+/mcp", log.read_text())):
                 assert time.monotonic() < until, log.read_text()
                 time.sleep(0.05)
-            yield found[0], token, log
+            yield match[0], token, log
         finally:
             process.terminate()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="descriptors are not limited there")
 async def test_300_half_open_connections_leave_everybody_served(portal: RunningPortal, tmp_path: Path) -> None:
-    with served_with_few_descriptors(portal, tmp_path) as (url, token, log):
+    with serve_with_few_descriptors(portal, tmp_path) as (url, token, log):
         host, port = re.findall(r"http://(.+):(\d+)/", url)[0]
         async with contextlib.AsyncExitStack() as half_open:
             for _ in range(300):
@@ -289,7 +289,7 @@ async def test_300_half_open_connections_leave_everybody_served(portal: RunningP
                 await stream.send(HALF)
             async with httpx.AsyncClient(headers={"authorization": f"Bearer {token}"} | ACCEPT, timeout=5) as http:
                 for _ in range(3):
-                    answer = await http.post(url, json=calling("get_directory_items", **STAGES))
+                    answer = await http.post(url, json=tool_call("get_directory_items", **STAGES))
                     assert '"isError":false' in answer.text
         lines = log.read_text().splitlines()
     assert len(lines) < 10, lines
@@ -299,20 +299,20 @@ async def test_requests_that_are_on_their_way_when_the_server_ends_are_answered(
     async with team.running():
         host, port = team.url.removeprefix("http://").split(":")
         request = HEALTH.replace(b"HOST", f"{host}:{port}".encode())
-        async with connected(team) as open_before, connected(team) as silent, connected(team, HEALTH) as kept:
-            while b"ok" not in await kept.receive():
+        async with connected(team) as open_before, connected(team) as silent, connected(team, HEALTH) as keep_alive:
+            while b"ok" not in await keep_alive.receive():
                 pass
             with socket.create_connection((host, int(port))) as not_accepted:
                 not_accepted.sendall(request)
                 async with anyio.create_task_group() as ending:
-                    ending.start_soon(team.end)  # what was connected without the event loop cannot be accepted by now
+                    ending.start_soon(team.end)  # connections made without the event loop cannot be accepted by now
                     await anyio.wait_all_tasks_blocked()
-                    for stream in (open_before, kept):
+                    for stream in (open_before, keep_alive):
                         await stream.send(request)
-                        answer = await rest_of(stream)
+                        answer = await read_to_end(stream)
                         assert answer.startswith(b"HTTP/1.1 200")
                         assert b"connection: close" in answer
-                    assert await rest_of(silent) == b""
+                    assert await read_to_end(silent) == b""
                 not_accepted.settimeout(5)
                 assert not_accepted.recv(65536).startswith(b"HTTP/1.1 200")
 
@@ -320,6 +320,6 @@ async def test_requests_that_are_on_their_way_when_the_server_ends_are_answered(
 def test_half_of_the_descriptors_are_for_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     assert door.descriptors() > 0
     monkeypatch.setattr("bitrix24_directories.team.serving.descriptors", lambda: 256)
-    nothing: Any = None  # that it would serve
+    nothing: Any = None  # the application to serve
     server = HttpServer(nothing, nothing)
     assert server.config.backlog == 32

@@ -1,4 +1,4 @@
-"""Nobody is locked out: what may be wrong with the file of people while a real server serves them."""
+"""Nobody is locked out by faults in the file of people while a real server serves them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from bitrix24_directories.redaction import Redactor
 from bitrix24_directories.team import people as people_module
 from bitrix24_directories.team.people import People, Person
 from support import ADMIN_SECRET, READER_SECRET, RunningPortal, clean_environment
-from team_support import TeamServer, called, request_of
+from team_support import TeamServer, call_tool, request_of
 from test_team_commands import ACCEPT, CALL
 
 NAMES = ("anna", "bert", "carl")
@@ -31,7 +31,7 @@ DEEP = "[" * 100_000
 USER = 65534
 
 
-class Served:
+class ServerProcess:
     """A server in a process of its own, as `serve --http` starts it."""
 
     def __init__(self, url: str, log: Path) -> None:
@@ -54,14 +54,14 @@ class Served:
         return answer.status_code, answer.json()
 
     def logged(self) -> list[str]:
-        """The lines since it was asked last."""
+        """New lines of the log since the last call."""
         lines = self._log.read_text().splitlines()
         new, self._seen = lines[self._seen :], len(lines)
         return new
 
 
 @contextmanager
-def serving(folder: Path, **environment: str) -> Iterator[Served]:
+def serving(folder: Path, **environment: str) -> Iterator[ServerProcess]:
     log = folder / "stderr.txt"
     command = [sys.executable, "-m", "bitrix24_directories", "serve", "--http", "0"]
     with log.open("w") as errors:
@@ -69,9 +69,9 @@ def serving(folder: Path, **environment: str) -> Iterator[Served]:
         environment = clean_environment(**people, **environment)
         process = subprocess.Popen(command, env=environment, cwd=folder, stderr=errors)
     try:
-        while (found := re.search(r"Serving MCP on (\S+)/mcp", log.read_text())) is None:
+        while (match := re.search(r"Serving MCP on (\S+)/mcp", log.read_text())) is None:
             assert process.poll() is None, log.read_text()
-        served = Served(found[1], log)
+        served = ServerProcess(match[1], log)
         yield served
     finally:
         process.terminate()
@@ -169,7 +169,7 @@ def test_whatever_is_wrong_with_the_file_nobody_else_is_shut_out(tokens: dict[st
 
 
 def test_a_group_may_read_what_is_roots(folder_of_a_user: Path) -> None:
-    """As files of a Secret are that Kubernetes mounts: links to root's own, for a group."""
+    """A file of a Kubernetes Secret: a link to root's own file, readable by a group."""
     mounted = folder_of_a_user / "..data"
     mounted.write_text('{"name": "anna", "scopes": []}\n')
     mounted.chmod(0o440)
@@ -183,7 +183,7 @@ def test_a_group_may_read_what_is_roots(folder_of_a_user: Path) -> None:
 
 @pytest.fixture
 def folder_of_a_user() -> Iterator[Path]:
-    """A folder of a user that is not root; for tests that root runs."""
+    """A folder of a user that is not root, for tests that root runs."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
         pytest.skip("needs another user")
     with tempfile.TemporaryDirectory() as name:
@@ -193,7 +193,7 @@ def folder_of_a_user() -> Iterator[Path]:
 
 @contextmanager
 def as_user() -> Iterator[None]:
-    """Do as a user who is not root: a program of theirs could not read these sources on every machine."""
+    """Act as a user other than root; their programs can't read these sources on every machine."""
     groups = os.getgroups()
     os.setgroups([])
     os.setegid(USER)
@@ -225,7 +225,7 @@ async def test_a_file_of_another_owner(
         os.chown(path, 0, 0)
         with as_user():
             for _ in range(2):
-                assert (await called(client, "get_directory_items", entityId="SOURCE"))["total"]
+                assert (await call_tool(client, "get_directory_items", entityId="SOURCE"))["total"]
             assert "people.jsonl cannot be read (Permission denied)" in (await ready())["people"]
         assert sum("Permission denied" in record.getMessage() for record in caplog.records) == 1
         os.chown(path, USER, USER)
@@ -236,16 +236,16 @@ async def test_a_file_of_another_owner(
 def test_root_keeps_owner_group_and_mode(
     folder_of_a_user: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Or the server could not read the file any more, nor its user change it."""
+    """Otherwise the server could not read the file any more, nor its user change it."""
     path, lock = folder_of_a_user / "people.jsonl", folder_of_a_user / "people.jsonl.lock"
     monkeypatch.setenv("BITRIX24_PEOPLE", str(path))
-    assert main(["person", "add", "anna"]) == 0  # a new file is the folder's owner's
+    assert main(["person", "add", "anna"]) == 0  # a new file belongs to the folder's owner
     assert (path.stat().st_uid, path.stat().st_mode & 0o777) == (USER, 0o600)
     os.chown(path, USER, USER - 1)
     path.chmod(0o400)
     assert main(["person", "rotate", "anna"]) == 0
-    found = path.stat()
-    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (USER, USER - 1, 0o400)
+    status = path.stat()
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (USER, USER - 1, 0o400)
     lock.unlink()
     assert main(["person", "add", "bert"]) == 0
     assert lock.stat().st_uid == USER
@@ -269,7 +269,7 @@ def test_root_follows_no_link_to_make_the_lock(folder_of_a_user: Path, monkeypat
 
 
 def test_where_nobody_can_be_let_in_there_is_a_sentence(tokens: dict[str, str], tmp_path: Path) -> None:
-    """Not 401, for nothing is wrong with a token; and whoever mends the file need not start the server again."""
+    """Not 401, as no token is wrong; after the file is repaired, no restart is needed."""
     path = tmp_path / "people.jsonl"
     shutil.move(path, tmp_path / "elsewhere")
     with serving(tmp_path) as served:
@@ -298,7 +298,7 @@ async def test_what_redacts_the_log_reads_no_file(
     anna = team.add("anna")
     async with team.running():
         async with team.client(anna) as client:
-            assert await called(client, "get_directory_items", entityId="SOURCE")
+            assert await call_tool(client, "get_directory_items", entityId="SOURCE")
         handlers, level = logging.getLogger().handlers[:], logging.getLogger().level
         configure_logging("ERROR", Redactor(team.team.secrets))
         monkeypatch.setattr(Path, "stat", lambda *_args, **_kwargs: pytest.fail("the log was redacted by reading"))
@@ -314,7 +314,7 @@ async def test_what_redacts_the_log_reads_no_file(
 def test_when_one_of_thousands_changes_the_others_are_not_parsed_again(
     tokens: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With 5,000 people everybody would wait for it, 130 ms each time."""
+    """With 5,000 people every call would wait for it, 130 ms each time."""
     people, parsed = People(tmp_path / "people.jsonl"), list[bytes]()
     parse = people_module._person  # noqa: SLF001 - what takes the time
 

@@ -1,4 +1,4 @@
-"""Whatever people call at the same time, nobody gets an answer of another portal, or counts of another's rights."""
+"""Any calls at once: nobody gets an answer of another portal, or counts of other rights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bitrix24_directories.settings import Settings
 from bitrix24_directories.team.people import People, Person
 from bitrix24_directories.team.team import Team
 from support import ADMIN_SECRET, READER_SECRET, VirtualClockLoop, examples
-from team_support import called_by
+from team_support import call_tool_as
 
 WHERE = {
     "anna": ("one.example", 1, ADMIN_SECRET),
@@ -74,7 +74,7 @@ class Everybody(People):
 async def _as_person(server: DirectoriesServer, name: str, tool: str, **arguments: Any) -> CallToolResult:
     host, user, secret = WHERE[name]
     person = Person(name, "", READING, Webhook.parse(f"https://{host}/rest/{user}/{secret}/"))
-    result = await called_by(server, person, tool, **arguments)
+    result = await call_tool_as(server, person, tool, **arguments)
     assert not result.is_error, result.structured_content
     return result
 
@@ -102,12 +102,12 @@ async def _called(planned: list[tuple[str, tuple[str, dict[str, Any]], float]]) 
     async def call(name: str, tool: str, arguments: dict[str, Any], pause: float) -> None:
         await anyio.sleep(pause)
         result = await _as_person(server, name, tool, **arguments)
-        said = str(result.structured_content)
+        text = str(result.structured_content)
         own, other = ("one", "two") if name != "eva" else ("two", "one")
-        assert f"OWN_{other.upper()}" not in said or tool == "check_record"
-        assert f"Own of {other}.example" not in said or tool == "check_record"
+        assert f"OWN_{other.upper()}" not in text or tool == "check_record"
+        assert f"Own of {other}.example" not in text or tool == "check_record"
         if tool == "get_directory_items":
-            assert f"OWN_{own.upper()}" in said
+            assert f"OWN_{own.upper()}" in text
         if tool == "check_record":
             assert result.structured_content is not None
             assert result.structured_content["ok"] == (own == "one")
@@ -134,7 +134,7 @@ async def _read_again() -> None:
     server = DirectoriesServer(team, configured)
 
     async def ask(*directories: str) -> list[str]:
-        """What the portal was asked for meanwhile, a request each."""
+        """Requests to the portal during a call, one text each."""
         portal.calls.clear()
         for directory in directories:
             await _as_person(server, "anna", "get_directory_items", entityId=directory)
@@ -146,10 +146,10 @@ async def _read_again() -> None:
         assert await ask("SOURCE", "INDUSTRY", "HONORIFIC") == []
         await anyio.sleep(210)
         portal.refuse_in_batch = {"HONORIFIC": "no"}
-        request, *others = await ask("SOURCE", "INDUSTRY")
+        request, *rest = await ask("SOURCE", "INDUSTRY")
         assert all(name in request for name in ("SOURCE", "INDUSTRY", "HONORIFIC"))
         assert "EMPLOYEES" not in request  # nobody has asked for it again
-        assert not any("SOURCE" in other or "INDUSTRY" in other for other in others)  # but fields
+        assert not any("SOURCE" in other or "INDUSTRY" in other for other in rest)  # except for fields
         portal.refuse_in_batch = {}
         await anyio.sleep(FAILURE_SECONDS)
         assert await ask("HONORIFIC") == ["{'entityId': 'HONORIFIC'}"]

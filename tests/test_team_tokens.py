@@ -1,4 +1,4 @@
-"""Tokens of an identity provider: which are taken, and every way in which one is not good."""
+"""Tokens of an identity provider: the accepted ones, and every reason for a refusal."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from bitrix24_directories.team.keys import KeysError
 from bitrix24_directories.team.people import People
 from bitrix24_directories.team.tokens import Tokens
 from support import RunningPortal
-from team_support import ACCEPT, TeamServer, calling
+from team_support import ACCEPT, TeamServer, tool_call
 
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 OTHER = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -36,10 +36,10 @@ PUBLIC = KEY.public_key().public_bytes(serialization.Encoding.PEM, serialization
 
 
 class KeyServer:
-    """Answers with an identity provider's keys, or with what a test puts in their place."""
+    """Serves an identity provider's keys, or a test's replacement for them."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.requests = 0
         self.body = json.dumps({"keys": [published(KEY, "1")]}).encode()
         self.status = 200
         self.answers = True
@@ -47,7 +47,7 @@ class KeyServer:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                server.asked += 1
+                server.requests += 1
                 if not server.answers:
                     time.sleep(1)
                     return
@@ -189,7 +189,7 @@ async def test_a_key_server_that_answers_rubbish(
     for _ in range(5):
         with pytest.raises(KeysError):
             await tokens.verify(signed())
-    assert keys.asked == 1
+    assert keys.requests == 1
     assert [keys.url in record.getMessage() for record in caplog.records] == [True]
 
 
@@ -212,7 +212,7 @@ async def test_a_key_server_that_says_nothing(tokens: Tokens, keys: KeyServer, m
 
         for _ in range(20):
             tasks.start_soon(ask)
-    assert (keys.asked, anyio.current_time() - started < 0.9) == (1, True)
+    assert (keys.requests, anyio.current_time() - started < 0.9) == (1, True)
 
 
 async def test_made_up_keys_cost_the_provider_one_request_in_ten_seconds(
@@ -220,10 +220,10 @@ async def test_made_up_keys_cost_the_provider_one_request_in_ten_seconds(
 ) -> None:
     for number in range(50):
         assert await tokens.verify(signed(kid=f"made up {number}")) is None
-    assert keys.asked == 1
+    assert keys.requests == 1
     monkeypatch.setattr(team_keys, "ASKED_EVERY", 0)
     keys.body = json.dumps({"keys": [published(OTHER, "2")]}).encode()
-    assert await tokens.verify(signed(OTHER, kid="2")) is not None  # once that time is over, new ones are found
+    assert await tokens.verify(signed(OTHER, kid="2")) is not None  # after that time, new keys are found
     assert await tokens.verify(signed()) is None
 
 
@@ -288,14 +288,14 @@ async def test_without_keys_the_server_says_503_and_lets_in_who_has_a_token_of_i
     team = TeamServer(portal, tmp_path, public_url="http://127.0.0.1/mcp", **provider)
     anna = team.add("anna")
     async with team.running(), httpx.AsyncClient(headers=ACCEPT) as http:
-        url, call = f"{team.url}/mcp", calling("list_directories")
+        url, call = f"{team.url}/mcp", tool_call("list_directories")
         for _ in range(3):
             refused = await http.post(url, headers={"authorization": f"Bearer {signed()}"}, json=call)
             assert (refused.status_code, refused.headers["retry-after"]) == (503, "10")
             assert "identity provider" in refused.json()["error"]
         served = await http.post(url, headers={"authorization": f"Bearer {anna}"}, json=call)
     assert served.status_code == 200
-    assert keys.asked == 1
+    assert keys.requests == 1
     assert [keys.url in record.getMessage() for record in caplog.records] == [True]
 
 

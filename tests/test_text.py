@@ -1,4 +1,4 @@
-"""Names as they are shown: what emoji and some scripts are spelt with stays, and no other invisible character does."""
+"""Names as shown: invisible characters go, except in emoji and scripts that need them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ SMUGGLED = [
     (f"👨{ZWJ}{ZWJ}👩", "👨👩"),
     (f"❤{AS_PICTURE}{AS_TEXT}", HEART),
     (AS_PICTURE, ""),
-    ("🏴\U000e0067\U000e0062\U000e007f", "🏴"),  # tags, which whole sentences have been hidden in
+    ("🏴\U000e0067\U000e0062\U000e007f", "🏴"),  # tags, in which whole sentences have been hidden
     ("\u202ea\ue000b\u00adc", "abc"),
 ]
 CHARACTERS = st.sampled_from([ZWNJ, ZWJ, AS_TEXT, AS_PICTURE, "\u200b", "\u061c", *"aж1 …\n👨👩❤🏽می۲क\u094dष\u20e3"])
@@ -62,9 +62,9 @@ def test_what_a_name_is_spelt_with_stays(text: str) -> None:
     assert one_line(f"  {text}\n{text}{ZWJ}\t", 100) == f"{text} {text}"
 
 
-@pytest.mark.parametrize(("text", "shown"), SMUGGLED)
-def test_what_nobody_sees_goes(text: str, shown: str) -> None:
-    assert one_line(text, 100) == shown
+@pytest.mark.parametrize(("text", "expected"), SMUGGLED)
+def test_what_nobody_sees_goes(text: str, expected: str) -> None:
+    assert one_line(text, 100) == expected
 
 
 def test_no_joiner_is_left_where_a_name_is_cut() -> None:
@@ -76,12 +76,12 @@ def test_no_joiner_is_left_where_a_name_is_cut() -> None:
 @settings(max_examples=examples(1000))
 @given(st.lists(CHARACTERS).map("".join) | st.text(), st.integers(1, 12))
 def test_any_text(text: str, limit: int) -> None:
-    shown = one_line(text, limit)
-    assert len(shown) <= limit
-    assert one_line(shown, limit) == shown
-    assert len(shown.splitlines()) <= 1
-    for match in INVISIBLE.finditer(shown):
-        before, after = shown[: match.start()], shown[match.end() :]
+    line = one_line(text, limit)
+    assert len(line) <= limit
+    assert one_line(line, limit) == line
+    assert len(line.splitlines()) <= 1
+    for match in INVISIBLE.finditer(line):
+        before, after = line[: match.start()], line[match.end() :]
         assert before
         assert match[0] in (ZWNJ, ZWJ, AS_TEXT, AS_PICTURE)
         if match[0] in (ZWNJ, ZWJ):
@@ -98,9 +98,9 @@ def test_any_text(text: str, limit: int) -> None:
 def test_codes_are_quoted_with_all_that_they_hold(text: str) -> None:
     assert INVISIBLE.search(quoted(text)) is None
     assert json.loads(quoted(text)) == text
-    shown = shown_code(text)
-    assert shown == text or json.loads(shown) == text
-    assert INVISIBLE.search(shown) is None
+    printed = shown_code(text)
+    assert printed == text or json.loads(printed) == text
+    assert INVISIBLE.search(printed) is None
 
 
 @pytest.mark.parametrize(("typed", "name"), [("میخواهم", I_WANT), ("क\u094dष", KSHA)])
@@ -109,7 +109,7 @@ def test_names_are_found_without_their_joiners(typed: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "expected"),
     [
         ("SOURCE", "SOURCE"),
         ("two  words", "two  words"),
@@ -121,5 +121,5 @@ def test_names_are_found_without_their_joiners(typed: str, name: str) -> None:
         ("\u2764\ufe0f", "\u2764\ufe0f"),
     ],
 )
-def test_an_id_as_it_came(text: str, shown: str) -> None:
-    assert shown_id(text, 20) == shown
+def test_an_id_as_it_came(text: str, expected: str) -> None:
+    assert shown_id(text, 20) == expected

@@ -1,4 +1,4 @@
-"""`merge` and `undo` on the command line: what is put back, what stays as it is, and what is refused."""
+"""`merge` and `undo` on the command line: restored and unchanged records, and refusals."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bitrix24_directories.cli.main import main
 from bitrix24_directories.portal import DemoPortal, Fault
 from bitrix24_directories.rest import Transport, Webhook, in_process
 from bitrix24_directories.settings import Settings
-from support import PortalInProcess, RunningPortal, VirtualClockLoop, assistant, examples
+from support import PortalInProcess, RunningPortal, VirtualClockLoop, connect, examples
 
 LEAD, DEAL = 1, 2
 Values = dict[str, Any]
@@ -29,7 +29,7 @@ Values = dict[str, Any]
 
 @pytest.fixture
 def people(portal: RunningPortal, monkeypatch: pytest.MonkeyPatch) -> RunningPortal:
-    """A portal that the command line is set up for, with writes."""
+    """A portal and a command line set up for it, with writes."""
     monkeypatch.setenv("BITRIX24_WEBHOOK_URL", portal.webhook_url())
     monkeypatch.setenv("BITRIX24_ALLOW_WRITES", "true")
     return portal
@@ -46,7 +46,7 @@ def records(portal: RunningPortal, number: int) -> list[Values]:
 
 
 def items(portal: RunningPortal, entity_id: str) -> list[tuple[str, str, str, str]]:
-    return [(one.status_id, one.name, one.color, one.semantics) for one in portal.portal.store.of(entity_id)]
+    return [(item.status_id, item.name, item.color, item.semantics) for item in portal.portal.store.of(entity_id)]
 
 
 def snapshot(portal: RunningPortal) -> Any:
@@ -55,14 +55,14 @@ def snapshot(portal: RunningPortal) -> Any:
 
 def test_merge_and_undo(people: RunningPortal, capsys: pytest.CaptureFixture[str]) -> None:
     before = snapshot(people)
-    code, said = run(capsys, "merge", "SOURCE", "EMAIL", "website", "--into", "WEB", "--log", "log", "--yes")
-    assert code == 0, said
-    assert "SOURCE: 37 values of records moved to WEB (Website), none left." in said
+    code, output = run(capsys, "merge", "SOURCE", "EMAIL", "website", "--into", "WEB", "--log", "log", "--yes")
+    assert code == 0, output
+    assert "SOURCE: 37 values of records moved to WEB (Website), none left." in output
     assert not any(lead["sourceId"] in ("EMAIL", "website") for lead in records(people, LEAD))
-    code, said = run(capsys, "undo", "log", "--yes")
-    assert code == 0, said
-    assert "- EMAIL (E-Mail) is added again\n- 37 values of records get their old code back" in said
-    assert "37 values of records got their old code back.\n- EMAIL was added again" in said
+    code, output = run(capsys, "undo", "log", "--yes")
+    assert code == 0, output
+    assert "- EMAIL (E-Mail) is added again\n- 37 values of records get their old code back" in output
+    assert "37 values of records got their old code back.\n- EMAIL was added again" in output
     assert snapshot(people) == before
     assert "0 values of records get their old code back" in run(capsys, "undo", "log", "--yes")[1]
     assert snapshot(people) == before
@@ -73,8 +73,8 @@ def test_stages_come_back_in_their_place_and_colour(people: RunningPortal, capsy
     assert run(capsys, "merge", "DEAL_STAGE", "PREPARATION", "--into", "NEW", "--log", "log", "--yes")[0] == 0
     assert run(capsys, "merge", "DEAL_STAGE", "APOLOGY", "--into", "LOSE", "--log", "log2", "--yes")[0] == 0
     for log in ("log2", "log"):
-        code, said = run(capsys, "undo", log, "--yes")
-        assert code == 0, said
+        code, output = run(capsys, "undo", log, "--yes")
+        assert code == 0, output
     assert snapshot(people) == before
 
 
@@ -92,13 +92,13 @@ def test_what_was_changed_since_stays(people: RunningPortal, capsys: pytest.Capt
     deals[0]["ufCrm_1724077761"] = ["OTHER", "IT"]
     deals[1]["ufCrm_1724077761"] = ["IT", "OTHER"]
     deals[2]["ufCrm_1724077761"] = ["OTHER"]
-    code, said = run(capsys, "undo", "log", "--yes")
+    code, output = run(capsys, "undo", "log", "--yes")
     assert code == 2
-    assert "holds several merges; choose one with --merge ID" in said
-    keys = {line.split(": ")[1].split(" ")[0]: line.split(":")[0].strip() for line in said.splitlines()[1:]}
+    assert "holds several merges; choose one with --merge ID" in output
+    keys = {line.split(": ")[1].split(" ")[0]: line.split(":")[0].strip() for line in output.splitlines()[1:]}
     for key in keys.values():
-        code, said = run(capsys, "undo", "log", "--merge", key, "--yes")
-        assert code == 0, said
+        code, output = run(capsys, "undo", "log", "--merge", key, "--yes")
+        assert code == 0, output
     assert [lead["sourceId"] for lead in records(people, LEAD)[:3]] == ["CALL", "EMAIL", "EMAIL"]
     assert [deal["ufCrm_1724077761"] for deal in records(people, DEAL)[:3]] == [
         ["OTHER", "FINANCE"],
@@ -108,14 +108,14 @@ def test_what_was_changed_since_stays(people: RunningPortal, capsys: pytest.Capt
 
 
 def test_a_log_whose_fields_are_spelt_otherwise(people: RunningPortal, capsys: pytest.CaptureFixture[str]) -> None:
-    """As older versions wrote them: an undoing counts for the field, whatever its spelling."""
+    """As older versions wrote them: an undoing counts for the field in any spelling."""
     for deal in records(people, DEAL)[:2]:
         deal["ufCrm_1724077761"] = ["IT", "FINANCE"]
     before = deepcopy(people.portal.store.records.all)
     run(capsys, "merge", "INDUSTRY", "FINANCE", "--into", "IT", "--log", "log", "--yes")
     Path("log").write_text(Path("log").read_text("utf-8").replace("UF_CRM_1724077761", "ufCrm_1724077761"), "utf-8")
-    code, said = run(capsys, "undo", "log", "--yes")
-    assert code == 0, said
+    code, output = run(capsys, "undo", "log", "--yes")
+    assert code == 0, output
     assert people.portal.store.records.all == before
     assert "- 0 values of records get their old code back" in run(capsys, "undo", "log", "--yes")[1]
     assert people.portal.store.records.all == before
@@ -125,7 +125,7 @@ def test_what_was_put_back_is_not_put_back_again(people: RunningPortal, capsys: 
     records(people, LEAD)[0]["sourceId"] = "website"
     run(capsys, "merge", "SOURCE", "website", "--into", "WEB", "--log", "log", "--yes")
     run(capsys, "undo", "log", "--yes")
-    records(people, LEAD)[0]["sourceId"] = "WEB"  # by somebody, who means it
+    records(people, LEAD)[0]["sourceId"] = "WEB"  # by somebody, on purpose
     run(capsys, "undo", "log", "--yes")
     assert records(people, LEAD)[0]["sourceId"] == "WEB"
 
@@ -176,9 +176,9 @@ def test_what_is_refused(
     intent |= {"portal": "https://other.example/rest/", "into": "WEB", "entityTypeId": 1, "recordId": 1}
     Path("other").write_text(json.dumps(intent | {"field": "sourceId", "old": "EMAIL", "new": "WEB"}))
     before = snapshot(people)
-    returned, said = run(capsys, *argv)
+    returned, output = run(capsys, *argv)
     assert returned == code
-    assert words in said
+    assert words in output
     assert snapshot(people) == before
 
 
@@ -186,9 +186,9 @@ def test_without_writes_nothing_is_changed(
     people: RunningPortal, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("BITRIX24_ALLOW_WRITES")
-    code, said = run(capsys, "merge", "SOURCE", "EMAIL", "--into", "WEB", "--log", "log", "--yes")
+    code, output = run(capsys, "merge", "SOURCE", "EMAIL", "--into", "WEB", "--log", "log", "--yes")
     assert code == 1
-    assert "set BITRIX24_ALLOW_WRITES=true" in said
+    assert "set BITRIX24_ALLOW_WRITES=true" in output
     assert "crm.item" not in str(people.portal.calls)
 
 
@@ -203,10 +203,10 @@ def test_a_person_is_asked(
     monkeypatch.setattr(merge_command, "a_person_sits_there", lambda: True)
     monkeypatch.setattr("builtins.input", lambda _: answer)
     before = snapshot(people)
-    code, said = run(capsys, "merge", "SOURCE", "EMAIL", "--into", "WEB", "--log", "log")
+    code, output = run(capsys, "merge", "SOURCE", "EMAIL", "--into", "WEB", "--log", "log")
     assert (snapshot(people) != before) == moved
     assert code == (0 if moved else 1)
-    assert ("Nothing was changed." in said) == (not moved)
+    assert ("Nothing was changed." in output) == (not moved)
 
 
 @pytest.mark.parametrize("how", ["502", "empty", "cut"])
@@ -218,8 +218,8 @@ def test_answers_that_are_lost_while_merging_and_undoing(
         fault = Fault.lost(how)
         fault.method, fault.times = "batch", 1
         people.portal.faults.order(fault)
-        code, said = run(capsys, *argv, "--yes")
-        assert code == 0, said
+        code, output = run(capsys, *argv, "--yes")
+        assert code == 0, output
     assert snapshot(people) == before
 
 
@@ -229,14 +229,14 @@ def test_without_its_item_no_record_gets_its_code_back(
     run(capsys, "merge", "SOURCE", "EMAIL", "--into", "WEB", "--log", "log", "--yes")
     merged = snapshot(people)
     people.order(method="crm.status.add", code="", description="Error on creating status.")
-    code, said = run(capsys, "undo", "log", "--yes")
+    code, output = run(capsys, "undo", "log", "--yes")
     assert code == 1
-    assert "0 values of records got their old code back." in said
+    assert "0 values of records got their old code back." in output
     assert snapshot(people) == merged
 
 
 class Portals:
-    """Portals of random records, merged through MCP on a virtual clock and undone on the command line."""
+    """Portals of random records, merged by MCP on a virtual clock, undone on the command line."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.portal = PortalInProcess(DemoPortal())
@@ -256,19 +256,19 @@ class Portals:
             (LEAD, number): lead | {"id": number, "sourceId": source} for number, source in enumerate(leads, 1)
         }
         store.all |= {
-            (DEAL, number): deal | {"id": number, "ufCrm_1724077761": of, "ufCrm_1724077760": None, "sourceId": None}
-            for number, of in enumerate(deals, 1000)
+            (DEAL, number): deal | {"id": number, "ufCrm_1724077761": codes, "ufCrm_1724077760": None, "sourceId": None}
+            for number, codes in enumerate(deals, 1000)
         }
 
     async def merge(self, entity_id: str, codes: list[str], into: str, log: str) -> None:
-        """Until nothing is left to do, or nothing more can be done."""
+        """Merge until nothing is left to do, or nothing more can be done."""
         arguments: dict[str, Any] = {"entityId": entity_id, "codes": codes, "into": into}
-        async with assistant(self.portal, allow_writes=True, audit_log=log) as someone:
+        async with connect(self.portal, allow_writes=True, audit_log=log) as assistant:
             for _ in range(6):
-                said = await someone.call("merge_directory_items", **arguments)
-                if "planId" not in said.structured:
+                result = await assistant.call("merge_directory_items", **arguments)
+                if "planId" not in result.structured:
                     return
-                await someone.call("merge_directory_items", **arguments, planId=said.structured["planId"])
+                await assistant.call("merge_directory_items", **arguments, planId=result.structured["planId"])
 
 
 LEAD_SOURCES = st.sampled_from([None, "", "CALL", "EMAIL", "WEB", "PARTNER", "email ", "website", "16|WZ", "4"])
@@ -303,19 +303,21 @@ def test_only_what_was_planned_moves_and_undo_restores_it(
     anyio.run(portals.merge, entity_id, codes, into, str(log), backend_options={"loop_factory": VirtualClockLoop})
     portals.portal.portal.fail_write = None
 
-    gone = {code.rstrip(" ").casefold() for code in codes}
+    removed = {code.rstrip(" ").casefold() for code in codes}
 
     def expected(value: Any) -> Any:
         if isinstance(value, list):
-            return list(dict.fromkeys(into if one.casefold() in gone else one for one in value))
-        return into if value and value.rstrip(" ").casefold() in gone else value
+            return list(dict.fromkeys(into if code.casefold() in removed else code for code in value))
+        return into if value and value.rstrip(" ").casefold() in removed else value
 
     after = portals.portal.portal.store.records.all
     for key, values in before.items():
         changed = values | {field: expected(values[field])} if key[0] == number else values
         assert after[key] == changed
     gone_items = {*codes} - {"CALL"}  # a system item stays
-    assert [one[0] for one in items(portals.portal, entity_id)] == [one[0] for one in had if one[0] not in gone_items]
+    assert [item[0] for item in items(portals.portal, entity_id)] == [
+        item[0] for item in had if item[0] not in gone_items
+    ]
 
     if log.exists() and log.read_text():
         assert main(["undo", str(log), "--yes"]) == 0
@@ -324,7 +326,7 @@ def test_only_what_was_planned_moves_and_undo_restores_it(
 
 
 class Held:
-    """Holds the portal when its request of that number with changes has come, until whoever sent it is killed."""
+    """Holds the portal at its nth request with changes, until the sender is killed."""
 
     def __init__(self, number: int) -> None:
         self.left = number
@@ -342,7 +344,7 @@ class Held:
 def test_killed_anywhere_it_goes_on_and_can_be_taken_back(
     people: RunningPortal, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """Killed with -9 right when its first, second, ... request with changes has come to the portal."""
+    """Killed with -9 as soon as its first, second, ... request with changes is at the portal."""
     store = people.portal.store.records
     like = store.of(LEAD)[0]
     store.all = {(LEAD, number): like | {"id": number, "sourceId": "EMAIL"} for number in range(1, 401)}
@@ -357,10 +359,10 @@ def test_killed_anywhere_it_goes_on_and_can_be_taken_back(
     people.portal.meanwhile = lambda _method, _params: None
     moved = sum(lead["sourceId"] == "WEB" for lead in records(people, LEAD))
     assert 0 < moved < 400
-    code, said = run(capsys, "merge", "SOURCE", "EMAIL", "--into", "WEB", "--log", str(log), "--yes")
-    assert code == 0, said
-    assert "values of records moved to WEB (Website), none left." in said
+    code, output = run(capsys, "merge", "SOURCE", "EMAIL", "--into", "WEB", "--log", str(log), "--yes")
+    assert code == 0, output
+    assert "values of records moved to WEB (Website), none left." in output
     assert {lead["sourceId"] for lead in records(people, LEAD)} == {"WEB"}
-    code, said = run(capsys, "undo", str(log), "--yes")
-    assert code == 0, said
+    code, output = run(capsys, "undo", str(log), "--yes")
+    assert code == 0, output
     assert snapshot(people) == before

@@ -1,4 +1,4 @@
-"""get_directory_usage has bounds: the most used comes first, all can be had, and nothing is left out unsaid."""
+"""get_directory_usage is bounded: most used codes first, all reachable, omissions named."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from bitrix24_directories.portal import DemoPortal
 from bitrix24_directories.portal.calls import Answer
 from bitrix24_directories.portal.methods import run as real
-from support import Assistant, PortalInProcess, Said, ask, assistant, examples
-from test_picture import client_of, drawn
+from support import Assistant, PortalInProcess, ToolAnswer, ask, connect, examples
+from test_picture import client_of, picture_data
 
 pytestmark = pytest.mark.virtual_clock
 
@@ -36,22 +36,22 @@ def tokens(value: Any) -> int:
     return len(ENCODING.encode(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)))
 
 
-def bounded(said: Said) -> None:
-    assert tokens(said.text) <= TEXT
-    assert tokens(said.structured) <= STRUCTURED
+def assert_bounded(result: ToolAnswer) -> None:
+    assert tokens(result.text) <= TEXT
+    assert tokens(result.structured) <= STRUCTURED
 
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str, str], int]], None]:
-    """Lets the portal say how many records carry a code in a field, without looking at any."""
+    """Sets the number of records per field and code, without any real records."""
 
     def order(count: Callable[[str, str], int]) -> None:
         def run(store: Any, user: Any, method: str, params: Any) -> Answer:
-            asked = params["filter"] if method == "crm.item.list" else {}
-            field = next((key for key in asked if key.startswith("=")), None)
+            condition = params["filter"] if method == "crm.item.list" else {}
+            field = next((key for key in condition if key.startswith("=")), None)
             if field is None:
-                return Answer({"items": []}, total=0) if asked else real(store, user, method, params)
-            return Answer({"items": []}, total=count(field, asked[field]))
+                return Answer({"items": []}, total=0) if condition else real(store, user, method, params)
+            return Answer({"items": []}, total=count(field, condition[field]))
 
         monkeypatch.setattr("bitrix24_directories.portal.app.run", run)
 
@@ -77,38 +77,38 @@ def with_sources(number: int, name: str) -> PortalInProcess:
 async def test_many_items_that_are_all_in_use(counted: Any, number: int, entity_id: str, name: str) -> None:
     counted(lambda _field, code: 100 + int(code[-3:], 16) if code.startswith("UC_") else 1)
     portal = with_sources(number, name)
-    async with assistant(portal, timeout=3000, plan="enterprise") as someone:
-        first = await someone.call("get_directory_usage", entityId=entity_id)
+    async with connect(portal, timeout=3000, plan="enterprise") as assistant:
+        first = await assistant.call("get_directory_usage", entityId=entity_id)
         last = first.structured["items"][-1]["statusId"]
-        second = await someone.call("get_directory_usage", entityId=entity_id, after=last)
+        second = await assistant.call("get_directory_usage", entityId=entity_id, after=last)
     whole = len(portal.portal.store.of("SOURCE"))
     assert whole > number
-    for said in (first, second):
-        bounded(said)
-        counts = [item["count"] for item in said.structured["items"]]
+    for result in (first, second):
+        assert_bounded(result)
+        counts = [item["count"] for item in result.structured["items"]]
         assert counts == sorted(counts, reverse=True)
-        assert (said.structured["inUse"], said.structured["unused"]) == (whole, 0)
-        assert f"{whole} codes in use, 0 unused" in said.text.splitlines()[0]
-    assert tokens(first.structured) > STRUCTURED / 4  # the room is used
+        assert (result.structured["inUse"], result.structured["unused"]) == (whole, 0)
+        assert f"{whole} codes in use, 0 unused" in result.text.splitlines()[0]
+    assert tokens(first.structured) > STRUCTURED / 4  # the limit is nearly used up
     assert first.structured["more"] == whole - len(first.structured["items"])
     assert second.structured["items"][0]["count"] <= first.structured["items"][-1]["count"]
     assert f"{first.structured['more']} more are not shown: go on with after={last}" in first.text
 
 
-async def through(someone: Assistant, entity_id: str) -> list[dict[str, Any]]:
-    """All items, a part at a time, as they were said."""
-    said = await someone.call("get_directory_usage", entityId=entity_id)
-    items: list[dict[str, Any]] = said.structured["items"]
-    while "more" in said.structured:
-        bounded(said)
-        before = said.structured["more"]
-        said = await someone.call("get_directory_usage", entityId=entity_id, after=items[-1]["statusId"])
-        assert said.structured.get("more", 0) == before - len(said.structured["items"])
-        items += said.structured["items"]
+async def read_all_items(assistant: Assistant, entity_id: str) -> list[dict[str, Any]]:
+    """All items, read a part at a time, in the order of the answers."""
+    result = await assistant.call("get_directory_usage", entityId=entity_id)
+    items: list[dict[str, Any]] = result.structured["items"]
+    while "more" in result.structured:
+        assert_bounded(result)
+        before = result.structured["more"]
+        result = await assistant.call("get_directory_usage", entityId=entity_id, after=items[-1]["statusId"])
+        assert result.structured.get("more", 0) == before - len(result.structured["items"])
+        items += result.structured["items"]
     return items
 
 
-# The portal cuts a code at its first colon, so that two might become one.
+# The portal cuts a code at its first colon, so two might become one.
 CODES = st.text(st.characters(exclude_characters=":", exclude_categories=["Cs"]), min_size=1, max_size=50)
 CODES = CODES.filter(str.strip)
 
@@ -124,30 +124,30 @@ async def test_each_item_comes_once_and_in_order(counted: Any, codes: list[str],
     for code in codes:
         portal.portal.store.add("SOURCE", code, f"Name {code * 5}")
     stored = [item.status_id for item in portal.portal.store.of("SOURCE")]
-    how_many = {code: counts[place % len(counts)] for place, code in enumerate(stored)}
+    how_many = {code: counts[index % len(counts)] for index, code in enumerate(stored)}
     counted(lambda _field, code: how_many.get(code, 0))
-    async with assistant(portal, timeout=600) as someone:
-        listed = (await someone.call("get_directory_items", entityId="SOURCE")).structured["items"]
-        items = await through(someone, "lead.SOURCE_ID")
-    order = sorted(listed, key=lambda item: -how_many.get(item["statusId"], 0))
+    async with connect(portal, timeout=600) as assistant:
+        directory_items = (await assistant.call("get_directory_items", entityId="SOURCE")).structured["items"]
+        items = await read_all_items(assistant, "lead.SOURCE_ID")
+    order = sorted(directory_items, key=lambda item: -how_many.get(item["statusId"], 0))
     assert [item["statusId"] for item in items] == [item["statusId"] for item in order]
 
 
 async def test_a_code_as_it_was_printed_is_gone_on_behind() -> None:
-    """A code that a text shows as a JSON string is taken so, too; here and where items are listed."""
+    """A code that a text shows as a JSON string is accepted in that form; in both tools."""
     portal = PortalInProcess(DemoPortal())
     portal.portal.store.records.all = {}
     portal.portal.store.items = {}
     for code in ("A", "B\u202e \t", "C"):
         portal.portal.store.add("SOURCE", code, "Name")
-    async with assistant(portal) as someone:
+    async with connect(portal) as assistant:
         for tool in ("get_directory_usage", "get_directory_items"):
             for after in ("B\u202e \t", '"B\\u202e \\t"'):
-                said = await someone.call(tool, entityId="SOURCE", after=after)
-                assert [item["statusId"] for item in said.structured["items"]] == ["C"]
-        unknown = await someone.call("get_directory_usage", entityId="SOURCE", after="D")
+                result = await assistant.call(tool, entityId="SOURCE", after=after)
+                assert [item["statusId"] for item in result.structured["items"]] == ["C"]
+        unknown = await assistant.call("get_directory_usage", entityId="SOURCE", after="D")
         assert unknown.error["code"] == "UNKNOWN_ITEM"
-        end = await someone.call("get_directory_usage", entityId="SOURCE", after="C")
+        end = await assistant.call("get_directory_usage", entityId="SOURCE", after="C")
         assert end.structured["items"] == []
         assert "No code stands behind that one" in end.text
 
@@ -160,26 +160,26 @@ async def test_unknown_codes_are_bounded_and_counted() -> None:
         values = leads[number % len(leads)] | {"id": 5000 + number, "sourceId": f"OLD_{number % 130}_{'Я' * 30}"}
         store.all[1, 5000 + number] = values
     codes = Counter(values["sourceId"] for values in store.of(1) if str(values["sourceId"]).startswith("OLD_"))
-    said = await ask(portal, "get_directory_usage", entityId="lead.SOURCE_ID", timeout=600)
-    bounded(said)
-    unknown = said.structured["unknown"]
+    result = await ask(portal, "get_directory_usage", entityId="lead.SOURCE_ID", timeout=600)
+    assert_bounded(result)
+    unknown = result.structured["unknown"]
     assert len(unknown) < 130
-    counts = [one["count"] for one in unknown]
+    counts = [row["count"] for row in unknown]
     assert counts == sorted(counts, reverse=True)
     assert counts[0] == max(codes.values())
-    known = said.structured["unknownCodes"]
-    assert known >= 130
-    assert f"Not in the directory: {known} codes, in " in said.text
-    shown = len({one["code"] for one in unknown})
-    assert f"{known - shown} more codes are not shown" in said.text
+    total = result.structured["unknownCodes"]
+    assert total >= 130
+    assert f"Not in the directory: {total} codes, in " in result.text
+    distinct = len({row["code"] for row in unknown})
+    assert f"{total - distinct} more codes are not shown" in result.text
     again = await ask(portal, "get_directory_usage", entityId="lead.SOURCE_ID", after="CALL", timeout=600)
     assert "unknown" not in again.structured
-    assert again.structured["unknownCodes"] == known
-    assert f"Not in the directory: {known} codes, in " in again.text
+    assert again.structured["unknownCodes"] == total
+    assert f"Not in the directory: {total} codes, in " in again.text
 
 
 async def test_fields_and_failures_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two hundred fields that take the codes, the counts of half of which fail."""
+    """Two hundred fields that take the codes; half of their counts fail."""
     portal = PortalInProcess(DemoPortal())
     records = portal.portal.store.records
     kind = records.types[1]
@@ -193,40 +193,40 @@ async def test_fields_and_failures_are_bounded_too(monkeypatch: pytest.MonkeyPat
 
     def run(store: Any, user: Any, method: str, params: Any) -> Answer:
         if method == "crm.item.list":
-            asked = str(params["filter"])
-            return Answer({"items": []}, total=None if "UF_CRM_1" in asked or "ufCrm_1" in asked else 1)
+            condition = str(params["filter"])
+            return Answer({"items": []}, total=None if "UF_CRM_1" in condition or "ufCrm_1" in condition else 1)
         return real(store, user, method, params)
 
     monkeypatch.setattr("bitrix24_directories.portal.app.run", run)
-    async with assistant(portal, timeout=6000, fields_kept=False, plan="enterprise") as someone:
-        said = await someone.call("get_directory_usage", entityId="SOURCE")
-    bounded(said)
-    assert said.structured["items"]
-    assert any("more" in what for what in said.structured["partial"])
-    assert any("more" in what for what in said.structured["fields"])
+    async with connect(portal, timeout=6000, fields_kept=False, plan="enterprise") as assistant:
+        result = await assistant.call("get_directory_usage", entityId="SOURCE")
+    assert_bounded(result)
+    assert result.structured["items"]
+    assert any("more" in note for note in result.structured["partial"])
+    assert any("more" in note for note in result.structured["fields"])
 
 
 async def test_most_used_first_and_then_what_was_not_counted(portal: PortalInProcess) -> None:
-    said = await ask(portal, "get_directory_usage", entityId="contact.SOURCE_ID")
-    counts = [item["count"] for item in said.structured["items"]]
+    result = await ask(portal, "get_directory_usage", entityId="contact.SOURCE_ID")
+    counts = [item["count"] for item in result.structured["items"]]
     assert counts == sorted(counts, reverse=True)
-    assert said.structured["inUse"] == sum(count > 0 for count in counts)
-    assert said.structured["unused"] == counts.count(0)
+    assert result.structured["inUse"] == sum(count > 0 for count in counts)
+    assert result.structured["unused"] == counts.count(0)
     nothing = await ask(portal, "get_directory_usage", entityId="CALL_LIST")
     assert (nothing.structured["inUse"], nothing.structured["unused"]) == (0, 0)
     assert "unused" not in nothing.text.replace("0 unused", "")
 
 
 async def test_the_picture_has_the_part_that_was_asked_for(counted: Any) -> None:
-    """A whole directory in its own order; of a long one the most used, how many more there are, and where it began."""
+    """A whole directory in its own order; of a long one the most used, the rest, the start."""
     counted(lambda _field, code: 100 + int(code[-3:], 16) if code.startswith("UC_") else 1)
     portal = with_sources(400, "Trade show {n}")
     async with client_of(portal) as client:
-        whole = await drawn(client, "get_directory_usage", entityId="HONORIFIC")
+        whole = await picture_data(client, "get_directory_usage", entityId="HONORIFIC")
         assert "more" not in whole
-        first = await drawn(client, "get_directory_usage", entityId="lead.SOURCE_ID")
+        first = await picture_data(client, "get_directory_usage", entityId="lead.SOURCE_ID")
         last = first["items"][-1]["statusId"]
-        second = await drawn(client, "get_directory_usage", entityId="lead.SOURCE_ID", after=last)
+        second = await picture_data(client, "get_directory_usage", entityId="lead.SOURCE_ID", after=last)
     assert len(first["items"]) + first["more"] == len(portal.portal.store.of("SOURCE"))
     counts = [item["count"] for item in first["items"]]
     assert counts == sorted(counts, reverse=True)

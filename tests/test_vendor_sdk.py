@@ -1,4 +1,4 @@
-"""The demo portal is honest: the vendor's own client reads, adds, updates and deletes through it, also in batch."""
+"""The vendor's own client on the demo portal: reads, adds, updates, deletes, batches."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def sdk(tls_portal: RunningPortal) -> Sdk:
 def test_reads(sdk: Sdk) -> None:
     items = sdk.crm.status.entity.items(entity_id="DEAL_STAGE").values
     assert [(item.status_id, item.sort) for item in items][:2] == [("NEW", 10), ("PREPARATION", 20)]
-    types = {found.bitrix_id: found for found in sdk.crm.status.entity.types().values}
+    types = {value.bitrix_id: value for value in sdk.crm.status.entity.types().values}
     assert types["DEAL_STAGE_1"].category_id == 1
     assert types["DEAL_STAGE_1"].semantic_info is not None
     assert types["DEAL_STAGE_1"].semantic_info.final_success_field == "C1:WON"
@@ -78,7 +78,7 @@ def test_scope_is_refused(tls_portal: RunningPortal) -> None:
 def test_an_application_gets_and_refreshes_its_tokens(
     tls_portal: RunningPortal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The SDK knows one authorization server, the vendor's; here it is pointed at the demo portal's."""
+    """The SDK knows only the vendor's authorization server; it is pointed at the demo's here."""
     monkeypatch.setattr(BitrixOAuthRequester, "_OAUTH_TOKEN_URL", f"{tls_portal.address}/oauth/token/")
     app = BitrixApp(client_id=CLIENT_ID, client_secret=CLIENT_SECRET)
     first = app.get_oauth_token(code=tls_portal.portal.oauth.authorize(ADMIN)).oauth_token

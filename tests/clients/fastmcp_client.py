@@ -1,4 +1,4 @@
-"""FastMCP's client: what it gets of the server whose command is given."""
+"""FastMCP's client: its results from the server whose command is given."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ async def main() -> None:
     steps = Steps()
 
     async def accept(*_: Any) -> dict[str, Any]:
-        steps.asked += 1
+        steps.questions += 1
         return {}
 
     server = {"command": sys.argv[1], "args": sys.argv[2:], "env": environment()}

@@ -1,4 +1,7 @@
-"""google-genai's bridge: whether each tool of the server whose command is given becomes a declaration for Gemini."""
+"""google-genai's bridge: conversion of each tool into a declaration for Gemini.
+
+The tools are those of the server whose command is given.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,9 @@ async def main() -> None:
             declared = [mcp_to_gemini_tool(tool).function_declarations[0] for tool in tools]
             assert all(declaration.parameters.properties for declaration in declared)
             step.got = [declaration.name for declaration in declared]
-        for name, what in (("call", CALL), ("error", WRONG)):
+        for name, call in (("call", CALL), ("error", WRONG)):
             async with steps(name) as step:
-                step.got = (await client.call_tool(*what)).model_dump(by_alias=True, exclude_none=True)
+                step.got = (await client.call_tool(*call)).model_dump(by_alias=True, exclude_none=True)
     steps.print()
 
 

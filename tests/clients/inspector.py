@@ -12,8 +12,11 @@ from steps import ADD, CALL, WRONG, Steps
 
 
 def inspector(*options: str) -> Any:
-    """What it prints, parsed. Raises CalledProcessError where it fails: 5 is a tool's error, which is none here; 6 is a
-    schema that some client refuses."""
+    """Parsed output of the Inspector.
+
+    Raises CalledProcessError if it fails. Exit code 5 is a tool's error, which is no failure here; 6 is a schema that
+    some client refuses.
+    """
     command = ["npx", "mcp-inspector", "--cli", "-e", "BITRIX24_ALLOW_WRITES=true", *options, "--", *sys.argv[1:]]
     done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     if done.returncode != 5:
@@ -33,9 +36,9 @@ async def main() -> None:
         step.got = [tool["name"] for tool in inspector("--method", "tools/list")["tools"]]
     async with steps("convert") as step:
         step.got = [tool["name"] for tool in inspector("--method", "tools/list", "--strict")["tools"]]
-    for name, what in (("call", CALL), ("error", WRONG), ("ask", ADD)):
+    for name, step_call in (("call", CALL), ("error", WRONG), ("ask", ADD)):
         async with steps(name) as step:
-            step.got = call(*what)
+            step.got = call(*step_call)
     async with steps("read") as step:
         step.got = inspector("--method", "resources/read", "--uri", "bitrix24://directories/SOURCE")["contents"][0][
             "text"

@@ -1,4 +1,7 @@
-"""LangChain's adapter: what its tools become, and what they hand to a model, of the server whose command is given."""
+"""LangChain's adapter: the tools it makes, and the messages it hands to a model.
+
+The tools are those of the server whose command is given.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,14 @@ async def main() -> None:
     steps = Steps()
 
     async def accept(*_: Any, **__: Any) -> ElicitResult:
-        steps.asked += 1
+        steps.questions += 1
         return ElicitResult(action="accept", content={})
 
     server: Any = {"transport": "stdio", "command": sys.argv[1], "args": sys.argv[2:], "env": environment()}
     client = MultiServerMCPClient({"bitrix24": server}, callbacks=Callbacks(on_elicitation=accept))
     tools: dict[str, Any] = {}
 
-    async def shown(name: str, arguments: dict[str, Any]) -> Any:
+    async def call_message(name: str, arguments: dict[str, Any]) -> Any:
         """The message that the next call to a model would carry."""
         call = {"type": "tool_call", "id": "1", "name": name, "args": arguments}
         return (await tools[name].ainvoke(call)).content
@@ -34,9 +37,9 @@ async def main() -> None:
         step.got = list(tools)
     async with steps("convert") as step:
         step.got = [convert_to_openai_tool(tool, strict=True)["function"]["name"] for tool in tools.values()]
-    for name, what in (("call", CALL), ("error", WRONG), ("ask", ADD)):
+    for name, step_call in (("call", CALL), ("error", WRONG), ("ask", ADD)):
         async with steps(name) as step:
-            step.got = await shown(*what)
+            step.got = await call_message(*step_call)
     async with steps("read") as step:
         (blob,) = await client.get_resources("bitrix24", uris="bitrix24://directories/SOURCE")
         step.got = blob.as_string()

@@ -1,4 +1,4 @@
-"""mcp-use: what its session gets of the server whose command is given."""
+"""mcp-use: the results of its session with the server whose command is given."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ async def main() -> None:
     server = {"command": sys.argv[1], "args": sys.argv[2:], "env": environment()}
 
     async def accept(*_: Any) -> ElicitResult:
-        steps.asked += 1
+        steps.questions += 1
         return ElicitResult(action="accept", content={})
 
     client = MCPClient(config={"mcpServers": {"bitrix24": server}}, elicitation_callback=accept)
     session = await client.create_session("bitrix24")
     async with steps("list") as step:
         step.got = [tool.name for tool in await session.list_tools()]
-    for name, what in (("call", CALL), ("error", WRONG), ("ask", ADD)):
+    for name, call in (("call", CALL), ("error", WRONG), ("ask", ADD)):
         async with steps(name) as step:
-            step.got = text_of(await session.call_tool(*what))
+            step.got = text_of(await session.call_tool(*call))
     async with steps("read") as step:
         step.got = (await session.read_resource("bitrix24://directories/SOURCE")).contents[0].text
     await client.close_all_sessions()

@@ -1,4 +1,4 @@
-"""OpenAI's Agents SDK: what its strict conversion makes of the tools, and what it hands to a model."""
+"""OpenAI's Agents SDK: its strict conversion of tools, and the messages for a model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ async def main() -> None:
     async with MCPServerStdio(params=parameters) as server:
         tools = {tool.name: tool for tool in await server.list_tools()}
 
-        async def shown(name: str, arguments: dict[str, Any]) -> Any:
+        async def call_message(name: str, arguments: dict[str, Any]) -> Any:
             return await MCPUtil.invoke_mcp_tool(server, tools[name], RunContextWrapper(None), json.dumps(arguments))
 
         async with steps("list") as step:
@@ -27,9 +27,9 @@ async def main() -> None:
             made = [MCPUtil.to_function_tool(tool, server, convert_schemas_to_strict=True) for tool in tools.values()]
             assert all(tool.strict_json_schema for tool in made)
             step.got = [tool.name for tool in made]
-        for name, what in (("call", CALL), ("error", WRONG), ("ask", ADD)):
+        for name, call in (("call", CALL), ("error", WRONG), ("ask", ADD)):
             async with steps(name) as step:
-                step.got = await shown(*what)
+                step.got = await call_message(*call)
         async with steps("read") as step:
             step.got = (await server.read_resource("bitrix24://directories/SOURCE")).contents[0].text
     steps.print()

@@ -1,4 +1,4 @@
-"""Pydantic AI: what its toolset hands to a model, here one that is a function."""
+"""Pydantic AI: the messages its toolset hands to a model, here one that is a function."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ async def main() -> None:
     steps = Steps()
 
     async def accept(*_: Any) -> dict[str, Any]:
-        steps.asked += 1
+        steps.questions += 1
         return {}
 
     server = {"command": sys.argv[1], "args": sys.argv[2:], "env": environment()}
     toolset = MCPToolset({"mcpServers": {"bitrix24": server}}, elicitation_handler=accept)
     names: list[str] = []
 
-    async def shown(name: str, arguments: dict[str, Any]) -> Any:
-        """What stands in the message after the call."""
+    async def call_message(name: str, arguments: dict[str, Any]) -> Any:
+        """Content of the message after the call."""
         seen: list[Any] = []
 
         def model(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
@@ -41,9 +41,9 @@ async def main() -> None:
         return seen[0].content
 
     async with toolset:
-        for name, what in (("call", CALL), ("error", WRONG), ("ask", ADD)):
+        for name, call in (("call", CALL), ("error", WRONG), ("ask", ADD)):
             async with steps(name) as step:
-                step.got = await shown(*what)
+                step.got = await call_message(*call)
         async with steps("list") as step:
             step.got = names
     steps.print()

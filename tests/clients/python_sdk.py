@@ -1,4 +1,4 @@
-"""The Python SDK 1.x, from 1.2 on: what its session gets of the server whose command is given."""
+"""The Python SDK 1.x, from 1.2 on: its results from the server whose command is given."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def main() -> None:
         from mcp.types import ElicitResult
 
         async def accept(_context: Any, _params: Any) -> Any:
-            steps.asked += 1
+            steps.questions += 1
             return ElicitResult(action="accept", content={})
 
         more["elicitation_callback"] = accept

@@ -1,4 +1,7 @@
-"""Today's Python SDK: what its client gets of the server whose command is given, in the newest protocol."""
+"""Today's Python SDK: its client's results in the newest protocol.
+
+The server is the one whose command is given.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +18,16 @@ async def main() -> None:
     steps = Steps()
 
     async def accept(_context: Any, _params: Any) -> ElicitResult:
-        steps.asked += 1
+        steps.questions += 1
         return ElicitResult(action="accept")
 
     parameters = StdioServerParameters(command=sys.argv[1], args=sys.argv[2:], env=environment())
     async with Client(parameters, elicitation_callback=accept) as client:
         async with steps("list") as step:
             step.got = [tool.name for tool in (await client.list_tools()).tools]
-        for name, what in (("call", CALL), ("error", WRONG), ("ask", ADD)):
+        for name, call in (("call", CALL), ("error", WRONG), ("ask", ADD)):
             async with steps(name) as step:
-                step.got = (await client.call_tool(*what)).content[0].text
+                step.got = (await client.call_tool(*call)).content[0].text
         async with steps("complete") as step:
             reference = ResourceTemplateReference(uri="bitrix24://directories/{entityId}")
             step.got = (await client.complete(reference, {"name": "entityId", "value": "deal_s"})).completion.values

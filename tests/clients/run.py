@@ -1,7 +1,7 @@
-"""Tries the server with real clients, and holds docs/CLIENTS.md to what came of it.
+"""Tries the server with real clients, and compares docs/CLIENTS.md with the results.
 
 `python tests/clients/run.py` installs each client into a folder of its own under `.clients/`, runs it against the
-server of this environment and its demo portal, prints the table, and exits 1 where something does not work or the page
+server of this environment and its demo portal, prints the table, and exits 1 if something does not work or the page
 says something else. `--write` writes the page; names of clients after it try only those.
 """
 
@@ -27,12 +27,15 @@ TOOLS = 10
 
 
 class NotInstalledError(Exception):
-    """A registry did not give what a client needs."""
+    """A registry did not provide a package that a client needs."""
 
 
 @dataclass(frozen=True)
 class Client:
-    """One client: what is installed, from PyPI or `npm`. An `adapter` decides by itself what a model is shown."""
+    """One client, and the package to install, from PyPI or `npm`.
+
+    An `adapter` decides by itself which part of a result a model sees.
+    """
 
     name: str
     script: str
@@ -45,7 +48,7 @@ class Client:
         return INSTALLED / "".join(char if char.isalnum() else "-" for char in self.name.lower())
 
     def install(self) -> None:
-        """Install it, unless that is done already. Raises NotInstalledError."""
+        """Install it, unless it is installed already. Raises NotInstalledError."""
         done = self.folder / "installed.txt"
         if done.exists() and done.read_text() == "\n".join(self.packages):
             return
@@ -67,12 +70,12 @@ class Client:
         return str(self.folder / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python")
 
     def run(self) -> dict[str, Any]:
-        """What it got, by step."""
+        """The client's results, by step."""
         interpreter = self.python
         if self.npm:
             interpreter = "node" if self.script.endswith(".mjs") else sys.executable
         for file in ("steps.py", "steps.mjs", self.script):
-            shutil.copy(HERE / file, self.folder)  # JavaScript finds its packages beside itself
+            shutil.copy(HERE / file, self.folder)  # JavaScript looks for packages next to the script
         environment = {name: value for name, value in os.environ.items() if not name.startswith("BITRIX24_")}
         done = subprocess.run(
             [interpreter, self.script, *SERVER],
@@ -85,8 +88,8 @@ class Client:
         )
         if done.returncode:
             return {step: {"failed": done.stderr[-500:]} for step in ("list", "call")}
-        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        return found
+        results: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return results
 
 
 CLIENTS = [
@@ -123,32 +126,32 @@ A plain test (`tests/test_schemas.py`) holds each published schema to what the m
 
 
 def fails(step: str, got: Any) -> str:
-    """What is wrong with what a client got; nothing where it is right."""
-    said = json.dumps(got, ensure_ascii=False)
+    """Problem with a client's result; empty if the result is right."""
+    text = json.dumps(got, ensure_ascii=False)
     right = {
         "list": lambda: len(got) == TOOLS,
         "convert": lambda: len(got) == TOOLS,
-        "call": lambda: "WON: Deal Won" in said or '"statusId": "WON"' in said,
-        "error": lambda: "Use one of the nearest: DEAL_STAGE (Deal stages)" in said,
-        "ask": lambda: "PODCAST" in said and "done" in said,
+        "call": lambda: "WON: Deal Won" in text or '"statusId": "WON"' in text,
+        "error": lambda: "Use one of the nearest: DEAL_STAGE (Deal stages)" in text,
+        "ask": lambda: "PODCAST" in text and "done" in text,
         "complete": lambda: got == ["DEAL_STAGE", "DEAL_STAGE_1", "DEAL_STAGE_2"],
-        "read": lambda: "CALL: Call" in said,
+        "read": lambda: "CALL: Call" in text,
         "subscribe": lambda: got == "subscribed",
     }[step]
-    return "" if right() else said[:300]
+    return "" if right() else text[:300]
 
 
-def shown(got: Any) -> str:
-    """Which of the two channels a model is shown after a call."""
-    said = json.dumps(got, ensure_ascii=False)
-    text, structured = "WON: Deal Won" in said, '"statusId": "WON"' in said
+def channel_of(got: Any) -> str:
+    """The channel, of two, that a model sees after a call."""
+    answer = json.dumps(got, ensure_ascii=False)
+    text, structured = "WON: Deal Won" in answer, '"statusId": "WON"' in answer
     return {(True, False): "the text", (False, True): "the structured result", (True, True): "both"}.get(
         (text, structured), "neither"
     )
 
 
 def row(client: Client, results: dict[str, Any]) -> tuple[str, list[str]]:
-    """The client's row of the table, and what did not work."""
+    """The client's row of the table, and the problems."""
     cells, wrong = [], []
     for step in STEPS:
         if step not in results:
@@ -158,7 +161,7 @@ def row(client: Client, results: dict[str, Any]) -> tuple[str, list[str]]:
         if problem:
             wrong.append(f"{client.name}, {step}: {problem}")
         cells.append("**no**" if problem else "not asked" if step == "ask" and not results["asked"] else "✓")
-    sees = shown(results["call"].get("got")) if client.adapter else "up to the host"
+    sees = channel_of(results["call"].get("got")) if client.adapter else "up to the host"
     return f"| {client.name} | {' | '.join(cells)} | {sees} |", wrong
 
 

@@ -1,4 +1,7 @@
-"""What each client is tried with, and how it tells what it got: one JSON object on standard output. A leaf."""
+"""Steps that each client is tried with, and their report: one JSON object on stdout.
+
+This module imports nothing of the project.
+"""
 
 from __future__ import annotations
 
@@ -15,21 +18,21 @@ ADD: tuple[str, dict[str, Any]] = ("add_directory_item", {"entityId": "SOURCE", 
 
 
 def environment() -> dict[str, str]:
-    """For the server: writes are on, so that a person is asked."""
+    """Environment of the server: writes are on, so that a person is asked."""
     return {"BITRIX24_ALLOW_WRITES": "true", "PATH": os.environ["PATH"]}
 
 
 class Step:
-    """One thing that was tried, and what the client got."""
+    """One step, and the client's result of it."""
 
     got: Any = None
 
 
 class Steps:
-    """Everything that one client was tried with; `asked` counts the questions that it put to a person."""
+    """All steps of one client; `questions` counts the questions that it put to a person."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.questions = 0
         self._results: dict[str, dict[str, Any]] = {}
 
     @asynccontextmanager
@@ -44,4 +47,4 @@ class Steps:
             self._results[name] = {"got": step.got}
 
     def print(self) -> None:
-        print("\n" + json.dumps(self._results | {"asked": self.asked}, ensure_ascii=False, default=str))
+        print("\n" + json.dumps(self._results | {"asked": self.questions}, ensure_ascii=False, default=str))

@@ -1,7 +1,7 @@
 """Runs the protocol's conformance suite against the server over HTTP, in both eras.
 
 `python tests/conformance/run.py` installs the pinned suite and a Node 22 under `.clients/`, serves the demo portal, and
-exits 1 where a scenario fails that the `not_applicable_*.yaml` of its era does not name, or one passes that it names.
+exits 1 if a scenario fails that the `not_applicable_*.yaml` of its era does not name, or if one passes that it names.
 """
 
 from __future__ import annotations

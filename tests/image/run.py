@@ -1,7 +1,7 @@
-"""Builds the image of `deploy/Dockerfile` and runs it, on Linux as root, with what Debian and Ubuntu have in packages.
+"""Builds and runs the image of `deploy/Dockerfile`, on Linux as root.
 
-`python tests/image/run.py` makes a base of the system's own packages (no registry of images is asked), builds on it
-with buildah, and starts what is in it in namespaces of its own: read-only, as another user than the image's, with
+`python tests/image/run.py` makes a base of the packages of Debian or Ubuntu (no image registry is used), builds on it
+with buildah, and starts the content in namespaces of its own: read-only, as another user than the image's, with
 people and a demo portal. It prints the image's size and the time from start to ready, and exits 1 if something fails.
 """
 
@@ -30,7 +30,7 @@ from mcp.client.streamable_http import streamable_http_client
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from support import ADMIN_SECRET, RunningPortal, Stage, free_port, served  # noqa: E402
+from support import ADMIN_SECRET, PortalHost, RunningPortal, free_port, serve_http  # noqa: E402
 
 PROGRAM = "bitrix24-directories-mcp"
 BASE, IMAGE = "localhost/directories-test-base", "localhost/directories-test"
@@ -61,37 +61,37 @@ def main() -> int:
         inspected = json.loads(run("buildah", "inspect", "--type", "image", IMAGE))
         of_the_base, *own = (layer["size"] / 1e6 for layer in json.loads(inspected["Manifest"])["layers"])
         print(f"The image has {sum(own):.0f} MB more than its base, which has {of_the_base:.0f} MB here.")
-        image = Image(Path(mounted(undone)), inspected["Docker"]["config"], folder)
+        image = Image(Path(mount_image(undone)), inspected["Docker"]["config"], folder)
         image.checks_the_demo()
         image.serves_over_stdio()
-        stage = Stage()
-        with served(stage) as address:
-            anyio.run(image.serves_people, RunningPortal(stage.portal, address))
+        host = PortalHost()
+        with serve_http(host) as address:
+            anyio.run(image.serves_people, RunningPortal(host.portal, address))
     return 0
 
 
 def make_base(folder: Path) -> None:
-    """A base with Python, of the packages of the system that this runs on."""
+    """Make a base with Python from the packages of the system that this runs on."""
     archive = folder / "base.tar"
     suite = platform.freedesktop_os_release()["VERSION_CODENAME"]
     run("mmdebstrap", "--quiet", "--variant=minbase", f"--include={PACKAGES}", suite, str(archive))
     container = run("buildah", "from", "scratch")
     run("buildah", "add", "--quiet", container, str(archive), "/")
     run("buildah", "run", container, "ln", "-sf", "python3", "/usr/bin/python")
-    run("buildah", "copy", "--quiet", container, AUTHORITIES, AUTHORITIES)  # a machine may have some of its own
+    run("buildah", "copy", "--quiet", container, AUTHORITIES, AUTHORITIES)  # a machine may have more of them
     run("buildah", "config", "--env", f"PIP_CERT={AUTHORITIES}", container)
     run("buildah", "commit", "--quiet", "--rm", container, BASE)
 
 
-def mounted(undone: contextlib.ExitStack) -> str:
-    """A container of the image; gives the folder of its files."""
+def mount_image(undone: contextlib.ExitStack) -> str:
+    """Mount a container of the image; yields the folder of its files."""
     container = run("buildah", "from", IMAGE)
     undone.callback(run, "buildah", "rm", container)
     return run("buildah", "mount", container)
 
 
 class Image:
-    """What was built: its files, its configuration, and a folder for what is outside of it."""
+    """The built image: its files, its configuration, and a folder for files outside of it."""
 
     def __init__(self, root: Path, config: dict[str, Any], folder: Path) -> None:
         self._root, self._config, self._folder = root, config, folder
@@ -100,8 +100,10 @@ class Image:
         os.chown(self._people, ANOTHER_USER, ANOTHER_USER)
 
     def start(self, *command: str, user: int = ANOTHER_USER, **options: Any) -> subprocess.Popen[Any]:
-        """Start a command as process 1, with people/ on /run/directories. All else is read-only but for /tmp, the
-        network is this machine's, and the environment is the image's with `settings`.
+        """Start a command as process 1, with people/ on /run/directories.
+
+        All else is read-only but for /tmp, the network is this machine's, and the environment is the image's plus
+        `settings`.
         """
         env = dict(line.split("=", 1) for line in self._config["Env"]) | options.pop("settings", {})
         namespaces = ["/usr/bin/unshare", "--mount", "--pid", "--fork", "--kill-child", "/bin/sh", "-c", ISOLATED]
@@ -117,7 +119,7 @@ class Image:
         assert "Read-only" in touched.communicate(timeout=60)[1]
 
     def serves_over_stdio(self) -> None:
-        """Healthy is what is there."""
+        """Check that the server answers over stdio."""
         server = self.start(
             *self._config["Entrypoint"], "serve", "--demo", stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
@@ -127,12 +129,12 @@ class Image:
         server.stdin.write(json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello}) + "\n")
         server.stdin.flush()
         assert "serverInfo" in json.loads(server.stdout.readline())["result"]
-        assert healthy(child(server.pid))
+        assert is_healthy(child(server.pid))
         server.stdin.close()
         assert server.wait(timeout=20) == 0
 
     async def serves_people(self, portal: RunningPortal) -> None:
-        """Serve as the image says, for a person who was added in it; ask for its health, and end it."""
+        """Serve as the image does, for a person added in it; check its health, and end it."""
         port = free_port()
         settings = {
             "BITRIX24_PEOPLE": "/run/directories/people.jsonl",
@@ -150,23 +152,23 @@ class Image:
                     while not await ready(client):  # noqa: ASYNC110
                         await anyio.sleep(0.01)
             print(f"It is ready {time.monotonic() - began:.2f} s after its start.")
-            await called(f"http://127.0.0.1:{port}/mcp", token.strip())
+            await call_tool(f"http://127.0.0.1:{port}/mcp", token.strip())
             first = child(server.pid)
             program = child(first)
-            assert healthy(first)
+            assert is_healthy(first)
             os.kill(program, signal.SIGSTOP)
-            assert not healthy(first)
+            assert not is_healthy(first)
             os.kill(program, signal.SIGCONT)
-            assert healthy(first)
+            assert is_healthy(first)
             began = time.monotonic()
             os.kill(first, getattr(signal, self._config["StopSignal"]))
             code = await anyio.to_thread.run_sync(server.wait)
             print(f"It ends {time.monotonic() - began:.2f} s after {self._config['StopSignal']}.")
-        said = log.read_text()
-        assert code == 0, said
-        assert '"tool": "get_directory_items"' in said
-        assert "Traceback" not in said
-        assert ADMIN_SECRET not in said
+        output = log.read_text()
+        assert code == 0, output
+        assert '"tool": "get_directory_items"' in output
+        assert "Traceback" not in output
+        assert ADMIN_SECRET not in output
 
 
 async def ready(client: httpx.AsyncClient) -> bool:
@@ -175,7 +177,7 @@ async def ready(client: httpx.AsyncClient) -> bool:
     return False
 
 
-async def called(url: str, token: str) -> None:
+async def call_tool(url: str, token: str) -> None:
     """Let a real client call a tool."""
     async with (
         httpx2.AsyncClient(headers={"authorization": f"Bearer {token}"}) as http,
@@ -185,8 +187,8 @@ async def called(url: str, token: str) -> None:
         assert "PREPARATION" in str(result), result
 
 
-def healthy(process: int) -> bool:
-    """What the image's health check says, beside the process 1 that is named."""
+def is_healthy(process: int) -> bool:
+    """True if the image's health check passes beside the given process 1."""
     there = ["/usr/bin/nsenter", "--target", str(process), "--mount", "--pid", "--root", "--wd"]
     return (
         subprocess.run(
@@ -198,8 +200,8 @@ def healthy(process: int) -> bool:
 
 def child(process: int) -> int:
     """The only child of a process."""
-    (found,) = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    return int(found)
+    (child,) = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return int(child)
 
 
 def run(*command: str) -> str:

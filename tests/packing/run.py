@@ -1,8 +1,8 @@
-"""Tries what people install, in empty environments: the wheel by uvx and pipx, the bundle by uv as in Claude Desktop,
-and the README's lines for clients with these clients' own programs.
+"""Tries the packages that people install, in empty environments.
 
-`python tests/packing/run.py` builds a wheel, or takes the one in the folder that is named; where npm is there, it also
-validates the bundle with the official tool and tries the lines. It exits 1 where something does not work.
+These are the wheel by uvx and pipx, the bundle by uv as in Claude Desktop, and the README's lines for clients with
+these clients' own programs. `python tests/packing/run.py` builds a wheel, or takes the one in the named folder; if npm
+is installed, it also validates the bundle with the official tool and tries the lines. It exits 1 if something fails.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ HELLO: list[dict[str, object]] = [
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        bin_folder = installed(home, "uv", "pipx", "build")
+        bin_folder = install_environment(home, "uv", "pipx", "build")
         wheels = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else home / "wheels"
         if not wheels.exists():
             run(str(bin_folder / "python"), "-m", "build", "--wheel", "--outdir", str(wheels), cwd=ROOT)
@@ -52,28 +52,28 @@ def main() -> int:
         run(sys.executable, "deploy/bundle.py", cwd=ROOT)
         with zipfile.ZipFile(BUNDLE) as archive:
             archive.extractall(home / "bundle")
-        started_from(home / "bundle", bin_folder)
+        start_from(home / "bundle", bin_folder)
         if shutil.which("npm"):
             run("npm", "install", "--silent", "--no-fund", "--no-audit", "--prefix", folder, *NPM, cwd=home)
             programs = home / "node_modules" / ".bin"
             run(str(programs / "mcpb"), "validate", str(home / "bundle" / "manifest.json"), cwd=home)
-            told_by_their_own_programs(home, programs)
+            check_client_programs(home, programs)
     return 0
 
 
-def installed(home: Path, *packages: str) -> Path:
-    """An environment with nothing else; gives its folder of programs."""
+def install_environment(home: Path, *packages: str) -> Path:
+    """Create an environment with nothing else; yields its folder of programs."""
     venv.create(home / "venv", with_pip=True)
     bin_folder = home / "venv" / "bin"
     run(str(bin_folder / "python"), "-m", "pip", "install", "--quiet", *packages, cwd=home)
     return bin_folder
 
 
-def started_from(folder: Path, bin_folder: Path) -> None:
-    """Start the server as the manifest says, and let it list its tools."""
+def start_from(folder: Path, bin_folder: Path) -> None:
+    """Start the server as the manifest describes it, and list its tools."""
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    given = {"webhook_url": WEBHOOK}
-    values = {name: given.get(name, field.get("default")) for name, field in manifest["user_config"].items()}
+    settings = {"webhook_url": WEBHOOK}
+    values = {name: settings.get(name, field.get("default")) for name, field in manifest["user_config"].items()}
 
     def filled(text: str) -> str:
         for name, value in values.items():
@@ -93,13 +93,13 @@ def started_from(folder: Path, bin_folder: Path) -> None:
         server.stdin.flush()
         answers = [json.loads(server.stdout.readline()) for _ in range(2)]
         names = [tool["name"] for tool in answers[1]["result"]["tools"]]
-        assert len(names) == 5, names  # those that read
+        assert len(names) == 5, names  # the read tools
     assert server.returncode == 0
     print(f"The bundle starts and lists {', '.join(names)}.")
 
 
-def told_by_their_own_programs(home: Path, programs: Path) -> None:
-    """Run each `mcp add` line of the README, and look at what it wrote into the client's own file."""
+def check_client_programs(home: Path, programs: Path) -> None:
+    """Run each `mcp add` line of the README, and check the client's own file after it."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     lines = [shlex.split(line.replace("<webhook>", WEBHOOK)) for line in re.findall(r"`(\w+ mcp add .+?)`", readme)]
     assert [line[0] for line in lines] == list(FILES)

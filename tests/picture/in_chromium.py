@@ -1,4 +1,4 @@
-"""The picture in Chromium, behind the ext-apps project's own bridge: `run.py` starts this."""
+"""Tests of the picture in Chromium, in the ext-apps project's own host; started by `run.py`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HERE = Path(__file__).parent
 INSTALLED = HERE.parent.parent / ".picture"
 SHOTS = HERE / "screenshots"
 DIFFERENT = 24
-"""Of 255, by which a pixel has to differ to count: letters are drawn a little otherwise by other versions."""
+"""Difference, of 255, that makes a pixel count: letters differ a little between versions."""
 MOST_DIFFERENT = 0.01
 HOSTILE = [
     "<script>window.parent.harmed = 1; document.title = 'harmed'</script>",
@@ -65,10 +65,10 @@ class Host:
 
     async def show(self, result: dict[str, Any], **arguments: Any) -> None:
         await self.page.evaluate("([given, result]) => show_result(given, result)", [arguments, result])
-        await self.frame.wait_for_selector("main > *")  # what is shown later takes its place at once
+        await self.frame.wait_for_selector("main > *")  # later results then replace the first at once
 
     async def show_call(self, tool: str, **arguments: Any) -> dict[str, Any]:
-        """Call a tool, and show what it answers."""
+        """Call a tool, and show its result."""
         result = await self.call(tool, arguments)
         await self.show(result, **arguments)
         return result
@@ -78,10 +78,10 @@ class Host:
         return result.model_dump(mode="json", by_alias=True, exclude_none=True)
 
     async def violations(self) -> list[str]:
-        """What axe finds, in the frame itself: a sandboxed one cannot be looked into from outside."""
+        """Violations found by axe in the frame itself: a sandboxed frame is closed to its parent."""
         await self.frame.evaluate((INSTALLED / "node_modules/axe-core/axe.min.js").read_text())
-        found = await self.frame.evaluate("axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})")
-        return [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in found["violations"]]
+        axe = await self.frame.evaluate("axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})")
+        return [f"{violation['id']}: {violation['nodes'][0]['html'][:200]}" for violation in axe["violations"]]
 
     async def overflows(self) -> bool:
         return bool(await self.frame.evaluate("document.documentElement.scrollWidth > innerWidth"))
@@ -136,16 +136,18 @@ GAP = 24
 
 
 def compare(name: str, shot: bytes, folder: Path = SHOTS) -> None:
-    """Hold a screenshot to the one that is kept, or keep it; at the end of a test, for it is skipped where the system's
-    font is another one."""
+    """Compare a screenshot with the stored one, or store it.
+
+    Called at the end of a test, for it skips the test if the system's font is another one.
+    """
     font = subprocess.run(["fc-match", "system-ui"], capture_output=True, text=True, check=False).stdout
     if "DejaVu Sans" not in font:
         pytest.skip(f"the screenshots are in DejaVu Sans, and this system draws in {font.strip() or 'no known font'}")
-    kept = folder / f"{name}.png"
+    screenshot = folder / f"{name}.png"
     if os.environ.get("UPDATE_PICTURES"):
-        Image.open(io.BytesIO(shot)).convert("P", palette=Image.Palette.ADAPTIVE).save(kept, optimize=True)
+        Image.open(io.BytesIO(shot)).convert("P", palette=Image.Palette.ADAPTIVE).save(screenshot, optimize=True)
         return
-    ours, theirs = (Image.open(source).convert("RGB") for source in (io.BytesIO(shot), kept))
+    ours, theirs = (Image.open(source).convert("RGB") for source in (io.BytesIO(shot), screenshot))
     (INSTALLED / f"{name}.png").write_bytes(shot)
     assert ours.width == theirs.width, name
     assert abs(ours.height - theirs.height) <= 8, name
@@ -155,8 +157,8 @@ def compare(name: str, shot: bytes, folder: Path = SHOTS) -> None:
     assert differing <= MOST_DIFFERENT * size[0] * size[1], f"{name}: {differing} pixels differ"
 
 
-async def fitted(host: Host) -> bytes:
-    """A screenshot of all that the page says it takes."""
+async def screenshot_whole(host: Host) -> bytes:
+    """Screenshot of the whole height and width of the page."""
     height = await host.frame.evaluate("document.body.offsetHeight")
     await host.page.set_viewport_size({"width": host.page.viewport_size["width"], "height": height})
     return await host.page.screenshot()
@@ -171,7 +173,7 @@ async def test_usage(demo: PortalInProcess, theme: str, width: int) -> None:
         assert await host.frame.locator("ol > li").count() == 8
         assert not await host.overflows()
         assert await host.violations() == []
-        compare(f"usage-{theme}-{width}", await fitted(host))
+        compare(f"usage-{theme}-{width}", await screenshot_whole(host))
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -179,7 +181,7 @@ async def test_usage(demo: PortalInProcess, theme: str, width: int) -> None:
 async def test_plan(demo: PortalInProcess, theme: str, width: int) -> None:
     deals = demo.portal.store.records.all
     for key in [key for key, deal in deals.items() if key[0] == 2 and deal["stageId"] in ("APOLOGY", "FINAL_INVOICE")]:
-        del deals[key]  # else these stages would stay
+        del deals[key]  # otherwise these stages would remain
     async with hosting(demo, width) as host:
         await host.open(theme=theme)
         await host.show_call("apply_directory", entityId="DEAL_STAGE", items=PLAN)
@@ -188,7 +190,7 @@ async def test_plan(demo: PortalInProcess, theme: str, width: int) -> None:
             assert mark in text
         assert not await host.overflows()
         assert await host.violations() == []
-        compare(f"plan-{theme}-{width}", await fitted(host))
+        compare(f"plan-{theme}-{width}", await screenshot_whole(host))
 
 
 async def test_the_readmes_picture(demo: PortalInProcess) -> None:
@@ -203,7 +205,7 @@ async def test_the_readmes_picture(demo: PortalInProcess) -> None:
         async with hosting(demo, 560) as host:
             await host.open()
             await host.show_call(tool, **arguments)
-            shots.append(Image.open(io.BytesIO(await fitted(host))).convert("RGB"))
+            shots.append(Image.open(io.BytesIO(await screenshot_whole(host))).convert("RGB"))
     left, right = shots
     both = Image.new("RGB", (left.width + GAP + right.width, max(left.height, right.height)), "white")
     both.paste(left, (0, 0))
@@ -257,7 +259,7 @@ async def test_codes_show_under_the_mouse(demo: PortalInProcess) -> None:
 
 @pytest.mark.parametrize("width", [320, 640])
 async def test_hostile_names_are_text(demo: PortalInProcess, width: int) -> None:
-    """Past our own server, which would cut and clean them: the page must not need that."""
+    """Bypasses our server, which would cut and clean the names: the page must not need that."""
     items = [
         {
             "statusId": name,
@@ -305,12 +307,12 @@ async def test_languages(demo: PortalInProcess, locale: str, name: str) -> None:
         await host.show_call("get_directory_usage", entityId="DEAL_STAGE")
         assert not await host.overflows()
         assert await host.violations() == []
-        compare(f"usage-{locale}", await fitted(host))
+        compare(f"usage-{locale}", await screenshot_whole(host))
 
 
 @pytest.mark.parametrize("width", [320, 800])
 async def test_the_report_of_a_person(demo: PortalInProcess, width: int, tmp_path: Path) -> None:
-    """The file that `report --html` writes, which draws with the picture's colours and bars."""
+    """The file of `report --html`, drawn with the picture's colours and bars."""
     written = tmp_path / "report.html"
     program = [sys.executable, "-m", "bitrix24_directories", "report", "--demo", "DEAL_STAGE", "contact.SOURCE_ID"]
     await anyio.run_process([*program, "--html", str(written)], env=os.environ | {"BITRIX24_LANG": "en"}, check=False)

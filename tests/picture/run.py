@@ -1,8 +1,8 @@
-"""Tries the picture in real Chromium, behind the ext-apps project's own bridge of a host.
+"""Tries the picture in real Chromium, in the ext-apps project's own host bridge.
 
 `python tests/picture/run.py` installs the bridge and axe from npm and Playwright from PyPI under `.picture/`, bundles
 the host's page, and runs `in_chromium.py` there; Debian's `chromium` has to be installed. `--update` takes the
-screenshots that later runs are compared with. Exits 1 where something fails, 0 with a word where Chromium is missing.
+screenshots that later runs are compared with. Exits 1 if something fails, 0 with a message if Chromium is missing.
 """
 
 from __future__ import annotations
