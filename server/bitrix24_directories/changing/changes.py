@@ -296,7 +296,7 @@ class Changes:
             stored = {"stored": step.stored} if step.stored else {}
             try:
                 self._audit.outcome(line, message, entityId=planned.entity_id, statusId=step.status_id, **stored)
-            except OSError:  # it could be written a moment ago; the line is on stderr, and the change is made
+            except OSError:  # the file was writable a moment ago; the line is on stderr, and the change is made
                 logger.exception("The audit log's file could not be written")
         status: Literal["done", "done otherwise", "stopped"] = "done"
         if any(step.outcome not in ("done", "done otherwise") for step in steps):

@@ -153,7 +153,7 @@ class RecordContextLoader:
                 continue  # it was read in advance
             entity_id = read.key[1]
             name = entity_id if outcome.rows else f"{entity_id} (not among the portal's directories)"
-            unlisted = Directory(entity_id=entity_id, name=name, kind="list")  # or gone
+            unlisted = Directory(entity_id=entity_id, name=name, kind="list")  # or deleted
             lists[entity_id] = CodeList(directories.get(entity_id, unlisted), outcome.rows)
         return self._build_context(kind, fields, pipelines, lists, with_currencies=CURRENCIES in needed)
 

@@ -34,7 +34,7 @@ from .models import DirectoryUsage, UnknownCode, UsedItem
 _ROUNDS = 5  # each finds up to a page of unknown codes
 _IDS = 5
 _SHOWN_IDS = 20  # in a picture
-_ITEMS_BYTES = 7_000  # of JSON, UTF-8: a token is two bytes or more of whatever codes and names are written in
+_ITEMS_BYTES = 7_000  # of JSON in UTF-8: a token is at least two bytes in any script
 _UNKNOWN_BYTES = 2_500
 _FIELDS = 25
 _REASONS = 6

@@ -243,7 +243,7 @@ class Merges:
         self._under_way.pop(planned.plan_id, None)  # an equal call may have ended first
         try:
             self._audit.ended(**self.described(tool, merge), status=status)
-        except OSError:  # it could be written a moment ago; the line is on stderr, and the merge is done
+        except OSError:  # the file was writable a moment ago; the line is on stderr, and the merge is done
             logger.exception("The audit log's file could not be written")
 
     def rejected(self, tool: str, planned: PlannedMerge, how: Literal["declined", "cancelled"]) -> Merge:

@@ -231,7 +231,7 @@ class Mover:
             outcomes.append((line, f"{result.outcome}: {result.why}" if result.why else result.outcome, record))
         try:
             self.audit.outcomes(outcomes)
-        except OSError:  # it could be written a moment ago; the lines are on stderr, and the records are moved
+        except OSError:  # the file was writable a moment ago; the lines are on stderr, and the records are moved
             logger.exception("The audit log's file could not be written")
 
 
@@ -297,7 +297,7 @@ def _judge_move(move: Move, outcome: Outcome, before: Mapping[str, Any]) -> Move
     if same(stored, was):
         changed = f"somebody had just changed it to {shown_value(was)}"
         return Moved(move, "not moved", f"Bitrix24 kept {shown_value(stored)}" if same(was, move.old) else changed)
-    if same(stored, move.new):  # what somebody had just written was written over
+    if same(stored, move.new):  # a concurrent change was overwritten
         return Moved(move, "moved", was=was, wrong=True, right=right)
     return Moved(
         move, "not moved", f"Bitrix24 put {shown_value(stored)}", was=was, stored=stored, wrong=True, right=was
