@@ -30,10 +30,10 @@ from bitrix24_directories.text import one_line, shown_code, shown_id
 
 from .audit import Audit
 from .locks import DirectoryLocks
-from .outcomes import judged, of_a_change, why_stopped
+from .outcomes import as_change_error, judge_step, why_stopped
 from .planning.operations import ChangePlan, Operation, after
 from .planning.planner import Planner, differences
-from .refusals import CHANNEL_COMES_BACK, item_named, item_with_code, no_directory, refused, whole
+from .refusals import CHANNEL_COMES_BACK, check_operations, item_named, item_with_code, no_directory, refused
 
 if TYPE_CHECKING:
     from bitrix24_directories.records.carriers import Carriers
@@ -107,7 +107,7 @@ class Changes:
             planner = Planner(entity_id, items)
             predecessor = item_named(items, after) if after else None
             plan = planner.add(one_line(name, 255), code=code, after=predecessor, color=color, meaning=meaning)
-            return self._planned(entity_id, items, whole(plan))
+            return self._store_plan(entity_id, items, check_operations(plan))
 
     async def plan_updating(
         self, entity_id: str, code: str, *, name: str = "", color: str = "", after: str = ""
@@ -117,7 +117,7 @@ class Changes:
             item = item_with_code(items, code)
             predecessor = item_named(items, after) if after else None
             plan = Planner(entity_id, items).update(item, name=one_line(name, 255), color=color, after=predecessor)
-            return self._planned(entity_id, items, whole(plan))
+            return self._store_plan(entity_id, items, check_operations(plan))
 
     async def plan_removing(self, entity_id: str, code: str, plan_id: str = "") -> Planned:
         """Plan to delete an item, or find the cached plan `plan_id` to delete it.
@@ -129,8 +129,8 @@ class Changes:
             cached = self._find_plan(plan_id, entity_id, items)
             if cached and len(cached.plan.operations) == 1 and cached.plan.removed_codes == [item.status_id]:
                 return cached
-            plan, counted = await self._counted(entity_id, items, lambda planner: planner.remove(item))
-            return self._planned(entity_id, items, whole(plan), counted=counted)
+            plan, counted = await self._make_counted_plan(entity_id, items, lambda planner: planner.remove(item))
+            return self._store_plan(entity_id, items, check_operations(plan), counted=counted)
 
     async def plan_declared(self, entity_id: str, lines: Sequence[str], plan_id: str = "") -> Planned:
         """Plan the changes that make a directory match `lines`, or find the plan `plan_id`.
@@ -142,7 +142,7 @@ class Changes:
             raise refused("no items were declared", "Call again with all items of the directory")
         by_id = not lines
         if by_id:
-            declared = await self._locks.state.recall(self._declared_as(plan_id))
+            declared = await self._locks.state.recall(self._declared_key(plan_id))
             if declared is None:
                 raise refused(
                     f"what was declared for planId {shown_id(plan_id, 100)} is not known any more",
@@ -157,19 +157,19 @@ class Changes:
         async with self._reading(entity_id) as (entity_id, items):
             if by_id and (cached := self._find_plan(plan_id, entity_id, items)):
                 return cached
-            plan, counted = await self._counted(entity_id, items, lambda planner: planner.declare(lines))
-            planned = self._planned(entity_id, items, plan, counted=counted)
+            plan, counted = await self._make_counted_plan(entity_id, items, lambda planner: planner.declare(lines))
+            planned = self._store_plan(entity_id, items, plan, counted=counted)
         if plan.operations:
             with contextlib.suppress(UnavailableError):  # the caller has to send the items again
-                key = self._declared_as(planned.plan_id)
+                key = self._declared_key(planned.plan_id)
                 await self._locks.state.remember(key, json.dumps(lines), _DECLARED_SECONDS)
         return planned
 
-    def _declared_as(self, plan_id: str) -> str:
+    def _declared_key(self, plan_id: str) -> str:
         """Return the state's key for declared lines, private to a person and portal by the salt."""
         return f"declared:{hashlib.sha256(f'{self._salt()}{plan_id}'.encode()).hexdigest()}"
 
-    async def _counted(
+    async def _make_counted_plan(
         self, entity_id: str, items: list[Item], make: Callable[[Planner], ChangePlan]
     ) -> tuple[ChangePlan, bool]:
         """Return a plan that removes no carried item, and true if all records could be counted."""
@@ -201,7 +201,7 @@ class Changes:
         async with self._reading(entity_id) as (entity_id, items):
             check_items(items)
             plan = Planner(entity_id, items).remove(*(item for item in items if item.status_id in codes))
-            planned = replace(self._planned(entity_id, items, plan), audit_context=audit_context)
+            planned = replace(self._store_plan(entity_id, items, plan), audit_context=audit_context)
         return await self.carry_out(tool, planned, confirmed=False)
 
     def news(self, plan_id: str, planned: Planned) -> list[str]:
@@ -258,8 +258,8 @@ class Changes:
                 finally:
                     with anyio.CancelScope(shield=True):
                         unsent = [None] * (len(calls) - len(outcomes))
-                        outcomes = [*map(of_a_change, outcomes), *unsent]
-                        change = await self._settled(planned, lines, outcomes)
+                        outcomes = [*map(as_change_error, outcomes), *unsent]
+                        change = await self._settle(planned, lines, outcomes)
                         self._locks.written(planned.entity_id)
         if change.status == "stopped":
             raise why_stopped(change, outcomes, self._timeout).with_partial_result(change)
@@ -277,7 +277,7 @@ class Changes:
 
         return await count_carriers(self._directories, entity_id, codes)
 
-    async def _settled(self, planned: Planned, lines: Sequence[str], outcomes: Sequence[Outcome | None]) -> Change:
+    async def _settle(self, planned: Planned, lines: Sequence[str], outcomes: Sequence[Outcome | None]) -> Change:
         """Read each step's outcome from the directory and log it under the intents' ids, `lines`."""
         items: list[Item] | None = planned.items
         if any(outcome is not None for outcome in outcomes):
@@ -288,7 +288,7 @@ class Changes:
                 except Bitrix24Error as exc:  # a directory that became unknown has no items
                     items = [] if exc.kind == "UNKNOWN_DIRECTORY" else None
         steps = [
-            operation.step.model_copy(update=judged(operation, outcome, planned.items, items))
+            operation.step.model_copy(update=judge_step(operation, outcome, planned.items, items))
             for operation, outcome in zip(planned.plan.operations, outcomes, strict=True)
         ]
         for line, step in zip(lines, steps, strict=True):
@@ -296,7 +296,7 @@ class Changes:
             stored = {"stored": step.stored} if step.stored else {}
             try:
                 self._audit.outcome(line, message, entityId=planned.entity_id, statusId=step.status_id, **stored)
-            except OSError:  # it could be written a moment ago; the line is on stderr, and the change is made
+            except OSError:  # the file was writable a moment ago; the line is on stderr, and the change is made
                 logger.exception("The audit log's file could not be written")
         status: Literal["done", "done otherwise", "stopped"] = "done"
         if any(step.outcome not in ("done", "done otherwise") for step in steps):
@@ -321,7 +321,7 @@ class Changes:
             return
         raise failure("TIMEOUT", detail=f"waited {self._timeout:g} s for {current_wait().given_up}")
 
-    def _planned(self, entity_id: str, items: list[Item], plan: ChangePlan, *, counted: bool = True) -> Planned:
+    def _store_plan(self, entity_id: str, items: list[Item], plan: ChangePlan, *, counted: bool = True) -> Planned:
         params = [operation.params for operation in plan.operations]
         state = [entity_id, [item.structured() for item in items], params, counted]
         digest = hashlib.sha256(f"{self._salt()}{json.dumps(state, ensure_ascii=False)}".encode()).hexdigest()[:12]

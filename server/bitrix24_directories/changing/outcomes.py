@@ -20,14 +20,14 @@ _UNREAD = "the directory could not be read again"
 _NOT_SHOWN = "Bitrix24 confirmed it, but the directory does not show it"
 
 
-def of_a_change(outcome: Outcome | None) -> Outcome | None:
+def as_change_error(outcome: Outcome | None) -> Outcome | None:
     """Replace an access error by NOT_ALLOWED_TO_CHANGE: the portal's text is that of reading."""
     if isinstance(outcome, Bitrix24Error) and outcome.kind == "CRM_ACCESS_DENIED" and outcome.nothing_was_done:
         return failure("NOT_ALLOWED_TO_CHANGE", http_status=outcome.http_status, never_sent=True)
     return outcome
 
 
-def judged(
+def judge_step(
     operation: Operation, outcome: Outcome | None, before: Sequence[Item], items: Sequence[Item] | None
 ) -> dict[str, Any]:
     """Return fields of an operation's step: outcome, reason, and deviating stored values.
@@ -42,9 +42,9 @@ def judged(
         if error and error.nothing_was_done:
             return {"outcome": "not done", "why": why}
         return {"outcome": "unknown", "why": f"the answer was lost, and {_UNREAD}" if error else _UNREAD}
-    item = _item_of(operation, outcome, before, items)
+    item = _find_item(operation, outcome, before, items)
     is_deletion = operation.method == "crm.status.delete"
-    stored = list(_stored_otherwise(operation, item)) if item is not None else []
+    stored = list(_deviations(operation, item)) if item is not None else []
     if (is_deletion and item is None) or (not is_deletion and item is not None and not stored):
         return {"outcome": "done"}
     if error and error.nothing_was_done:
@@ -56,7 +56,7 @@ def judged(
     return {"outcome": "not done", "why": why}
 
 
-def _item_of(operation: Operation, outcome: Outcome, before: Sequence[Item], items: Sequence[Item]) -> Item | None:
+def _find_item(operation: Operation, outcome: Outcome, before: Sequence[Item], items: Sequence[Item]) -> Item | None:
     """Return an operation's item: the same, the added one, or one with the deleted code."""
     old = operation.item
     if old is None:
@@ -80,7 +80,7 @@ def _was_touched(operation: Operation, item: Item) -> bool:
     return any(requested[part] != was[part] != now[part] for part in requested)
 
 
-def _stored_otherwise(operation: Operation, item: Item) -> Iterator[str]:
+def _deviations(operation: Operation, item: Item) -> Iterator[str]:
     """Yield each stored value that differs from the requested one."""
     if operation.method == "crm.status.delete":
         yield f"{shown_code(item.status_id)} was added again (id {item.id})"
@@ -110,7 +110,7 @@ def why_stopped(change: Change, outcomes: Sequence[Outcome | None], timeout: flo
         entry = Entry(
             f"It is unknown whether {subject} made, for {why}",
             f"Do not send it again now, since it may still be carried out. In a minute or two read {change.entity_id} "
-            f"with get_directory_items (details and fresh) and look whether {'; '.join(map(_sign_of, unknown))}. "
+            f"with get_directory_items (details and fresh) and look whether {'; '.join(map(_describe_sign, unknown))}. "
             "Tell the user what you find, and go on from there.",
             cause.category if cause else "portal",
             again="Sending the same change again before that could make it twice.",
@@ -139,7 +139,7 @@ def why_stopped(change: Change, outcomes: Sequence[Outcome | None], timeout: flo
     missing = [step for step in change.steps if step.outcome == "not done"]
     entry = Entry(
         f"Bitrix24 confirmed the change, but {change.entity_id} does not show it: not so that "
-        f"{'; '.join(map(_sign_of, missing))}",
+        f"{'; '.join(map(_describe_sign, missing))}",
         "Tell the user: somebody else may have changed it at the same moment, or the portal dropped it. Call again "
         "only if they want that.",
         "portal",
@@ -147,7 +147,7 @@ def why_stopped(change: Change, outcomes: Sequence[Outcome | None], timeout: flo
     return Bitrix24Error("CHANGE_NOT_STORED", entry)
 
 
-def _sign_of(step: Step) -> str:
+def _describe_sign(step: Step) -> str:
     """Describe the sign in the directory that a step was carried out."""
     code = shown_code(step.status_id or "")
     match step.action:

@@ -15,7 +15,7 @@ from .planning.operations import ChangePlan
 CHANNEL_COMES_BACK = "it is an open channel's source: the channel adds it again with its next chat"
 
 
-def whole(plan: ChangePlan) -> ChangePlan:
+def check_operations(plan: ChangePlan) -> ChangePlan:
     """Return the plan of a single change. Raises CHANGE_REFUSED if all of it was refused."""
     steps = [step for step in plan.refused if step.action == "refused"]
     if steps and not plan.operations:

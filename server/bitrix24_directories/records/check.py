@@ -1,6 +1,6 @@
 """Checks a record before it is written, and proposes the fields to write instead.
 
-`knowledge` reads, `judging` decides. A value is reported as wrong only after its list was read past the cache.
+`context` reads, `judging` decides. A value is reported as wrong only after its list was read past the cache.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from bitrix24_directories.rest import Bitrix24Error, Entry
 from bitrix24_directories.text import shown_id
 from bitrix24_directories.words import name_key
 
+from .context import RecordContextLoader
 from .judging import judge_record
-from .knowledge import RecordContextLoader
 from .models import ACCEPTED, CheckedRecord, RecordVerdict
 
 _CERTAIN = (*ACCEPTED, "changed", "clears")

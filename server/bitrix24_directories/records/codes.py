@@ -139,8 +139,10 @@ def judge_code(value: Any, lists: Sequence[CodeList], otherwise: str) -> Verdict
     text = code_text(value)
     matcher = lists[0].matcher if len(lists) == 1 else Matcher((codes.directory, codes.items) for codes in lists)
     fits = matcher.fits(text, for_code=True) if text.strip() and len(text) <= WORDS_LIMIT else {}
-    every = [item for code_list in lists for item in code_list.items]
-    items = [entry.item for entry in fits] or [item for item in every if item.status_id == text]  # with leading blanks
+    all_items = [item for code_list in lists for item in code_list.items]
+    items = [entry.item for entry in fits] or [
+        item for item in all_items if item.status_id == text
+    ]  # with leading blanks
     if len(items) == 1:
         right = items[0].status_id == text
         return Verdict(
@@ -154,11 +156,11 @@ def judge_code(value: Any, lists: Sequence[CodeList], otherwise: str) -> Verdict
         note = "it is the code of one and the name of others" if any(item.status_id == text for item in items) else ""
         return Verdict("ambiguous", candidates=tuple(items), note=note, otherwise=otherwise)
     called = " or ".join(dict.fromkeys(codes.directory.name or codes.directory.entity_id for codes in lists))
-    if not every:
+    if not all_items:
         return Verdict("wrong", note=f"{called} has no items", otherwise=otherwise)
     note = f"not in {called}"
-    if len(every) <= SHOWN:
-        return Verdict("wrong", candidates=tuple(every), note=note, otherwise=otherwise)
+    if len(all_items) <= SHOWN:
+        return Verdict("wrong", candidates=tuple(all_items), note=note, otherwise=otherwise)
     nearest = [entry.item for entry in matcher.nearest(text[:WORDS_LIMIT], SHOWN, filled=True)]
-    note = f"{note} ({SHOWN} of {len(every)} shown)"
+    note = f"{note} ({SHOWN} of {len(all_items)} shown)"
     return Verdict("wrong", candidates=tuple(nearest), note=note, otherwise=otherwise)

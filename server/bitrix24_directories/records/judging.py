@@ -16,7 +16,7 @@ from bitrix24_directories.directories.fields.fields import TYPE_NAMES, Field
 from bitrix24_directories.text import quoted, shown_code, shown_id
 
 from .codes import as_json, code_and_name, code_text, judge_code, judge_row
-from .knowledge import RecordContext
+from .context import RecordContext
 from .models import ACCEPTED, UNRESOLVED, CheckedField, Outcome, RecordVerdict
 from .multifields import STORED_AND_NEW, judge_multifield
 from .spelling import Key, Style, old_multifields, read_keys, spelt, style_of, styles_of
@@ -203,8 +203,8 @@ class _Judge:
             if field.kind in _NUMBERS and _COMMA_IN_NUMBER.search(text):
                 verdict = Verdict("wrong", note="expected a list of numbers such as [1500, 20]")
             elif verdict.writes and several.writes and several.value != verdict.value:
-                every = (*verdict.value, *several.value)
-                items = tuple(option(code_text(part), self._judge_value(field, part).name) for part in every)
+                alternatives = (*verdict.value, *several.value)
+                items = tuple(option(code_text(part), self._judge_value(field, part).name) for part in alternatives)
                 verdict = Verdict("ambiguous", candidates=items, note="it is one name, or several")
             elif several.writes or not verdict.writes:
                 verdict = several

@@ -58,7 +58,7 @@ def judge_multifield(key: Key, field: Field, raw: Any, style: Style, old_types: 
     """
     parsed = as_json(raw)
     type_of_key = field.old_name if field.old_name in _TYPES else multifield_type(key.text)
-    # The methods drop rows of another shape than theirs.
+    # The methods drop rows of any other shape.
     raw_rows = list(raw.values()) if isinstance(raw, Mapping) else raw if isinstance(raw, list) else []
     names = {"VALUE", "DELETE"} if style == "old" else {"value"}
     taken = [

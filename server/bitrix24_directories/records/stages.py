@@ -19,7 +19,7 @@ from bitrix24_directories.text import bare_code
 from bitrix24_directories.words import name_key
 
 from .codes import SHOWN, CodeList, Pipeline, as_json, code_text, judge_code, judge_row
-from .knowledge import RecordContext
+from .context import RecordContext
 from .models import PipelineFrom
 from .spelling import Style
 from .verdicts import DROP, REFUSE, STORE_RAW, Verdict, is_empty, option
@@ -89,12 +89,12 @@ class OwnPipeline:
             text = code_text(value).strip().upper()
             nearest_first = sorted(pipelines, key=lambda pipeline: not text.startswith(f"{_prefixes(pipeline)[1]}:"))
             pairs = [(item, pipeline) for pipeline in nearest_first for item in pipeline.items]
-            every = [option(item.status_id, f"{item.name}, in {pipeline.name}") for item, pipeline in pairs]
+            all_stages = [option(item.status_id, f"{item.name}, in {pipeline.name}") for item, pipeline in pairs]
             stages = Directory(entity_id="stages", name="the stages of any pipeline", kind="stages")
-            verdict = judge_code(value, [CodeList(stages, every)], otherwise)
+            verdict = judge_code(value, [CodeList(stages, all_stages)], otherwise)
             if not verdict.writes:
                 return verdict
-            same = tuple(item for item in every if item.status_id == verdict.value)
+            same = tuple(item for item in all_stages if item.status_id == verdict.value)
             return Verdict("ambiguous", candidates=same, note="name the pipeline", otherwise=otherwise)
         candidates: list[Item] = []
         for pipeline in possible:

@@ -34,7 +34,7 @@ from .models import DirectoryUsage, UnknownCode, UsedItem
 _ROUNDS = 5  # each finds up to a page of unknown codes
 _IDS = 5
 _SHOWN_IDS = 20  # in a picture
-_ITEMS_BYTES = 7_000  # of JSON, UTF-8: a token is two bytes or more of whatever codes and names are written in
+_ITEMS_BYTES = 7_000  # of JSON in UTF-8: a token is at least two bytes in any script
 _UNKNOWN_BYTES = 2_500
 _FIELDS = 25
 _REASONS = 6
@@ -54,11 +54,11 @@ async def usage(directories: Directories, entity_id: str, *, fresh: bool = False
     items = (await directories.items(directory.entity_id, fresh=fresh)).items
     by_itself = folded(as_id(text)) in (folded(directory.entity_id), folded(directory.name))
     selected = [] if by_itself else lists.fields.named(text)
-    every = code_fields_of(lists, directory)
-    code_fields = [code_field for code_field in every if not selected or code_field.record_field in selected]
+    all_fields = code_fields_of(lists, directory)
+    code_fields = [code_field for code_field in all_fields if not selected or code_field.record_field in selected]
     counting = Counting(directories.reader, fresh=fresh)
     codes = [item.status_id for item in items]
-    await counting.ask(_questions(code_fields, codes))
+    await counting.ask(_initial_reads(code_fields, codes))
     unknown: list[UnknownCode] = []
     unlisted = 0
     labels: dict[str, str] = {}
@@ -69,22 +69,22 @@ async def usage(directories: Directories, entity_id: str, *, fresh: bool = False
         titles = [record_field.type.shown] if record_field.type.key.startswith("item(") else []
         titles += [record_field.field.title] if record_field.field.custom and record_field.field.title else []
         labels[path] = f"{path} ({': '.join(titles)})" if titles else path  # item(177).sourceId (Equipment rental)
-        codes_found, left, reads = await _unknown(counting, code_field, items, directory)
+        codes_found, left, reads = await _find_unknown(counting, code_field, items, directory)
         unknown += codes_found
         unlisted += left
         more += [f"{left} more records carry yet other codes in {path}"] if left else []
         missing = counting.missing([*reads, *(code_field.with_code(code) for code in codes)])
         failed += [f"{path}: {missing}"] if missing else []
-    unread = list(unread_in(lists, directory, every))
+    unread = list(unread_in(lists, directory, all_fields))
     if not code_fields and not unread:
         unread = ["no field of a record takes these codes"]
-    used = _used(counting, code_fields, items)
+    used = _count_items(counting, code_fields, items)
     carrying = [code.count for code in unknown]
     most_carried_first = sorted(unknown, key=lambda code: (code.count is not None, -(code.count or 0)))
     return DirectoryUsage(
         entity_id=directory.entity_id,
         fields=[code_field.record_field.shown for code_field in code_fields],
-        records=counting.sum_of(_records(code_fields)),
+        records=counting.sum_of(_count_reads(code_fields)),
         in_use=sum(bool(item.count) for item in used),
         unused=sum(item.count == 0 for item in used),
         items=used,
@@ -119,7 +119,7 @@ async def usages(
     for directory, _ in requested:
         contents = read[directory.entity_id]
         items = [] if isinstance(contents, Bitrix24Error) else contents.rows
-        questions += _questions(code_fields_of(lists, directory), [item.status_id for item in items])
+        questions += _initial_reads(code_fields_of(lists, directory), [item.status_id for item in items])
     await Counting(directories.reader, on_progress=on_progress).ask(questions)
     counted: list[tuple[Directory, DirectoryUsage | Bitrix24Error]] = []
     for directory, text in requested:
@@ -140,26 +140,26 @@ def part_of_usage(whole: DirectoryUsage, after: str = "") -> DirectoryUsage:
     )
     if after.strip():
         items = items[place_of(items, after, whole.entity_id) + 1 :]
-    page = _that_fit(items, _ITEMS_BYTES)
-    unknown = [] if after.strip() else _that_fit(whole.unknown or (), _UNKNOWN_BYTES)
+    page = _take_fitting(items, _ITEMS_BYTES)
+    unknown = [] if after.strip() else _take_fitting(whole.unknown or (), _UNKNOWN_BYTES)
     return whole.model_copy(
         update={
             "items": page,
             "more": len(items) - len(page) or None,
             "unknown": unknown or None,
-            "fields": _first(whole.fields, _FIELDS),
-            "partial": _first(whole.partial or (), _REASONS) or None,
+            "fields": _shorten(whole.fields, _FIELDS),
+            "partial": _shorten(whole.partial or (), _REASONS) or None,
         }
     )
 
 
-def _questions(code_fields: Sequence[CodeField], codes: Sequence[str]) -> list[Read[CountedRecords]]:
+def _initial_reads(code_fields: Sequence[CodeField], codes: Sequence[str]) -> list[Read[CountedRecords]]:
     """Return the counts to request first for a directory."""
     per_code = [code_field.with_code(code) for code_field in code_fields for code in codes]
-    return [*(code_field.with_none_of(codes) for code_field in code_fields), *_records(code_fields), *per_code]
+    return [*(code_field.with_none_of(codes) for code_field in code_fields), *_count_reads(code_fields), *per_code]
 
 
-def _records(code_fields: Sequence[CodeField]) -> list[Read[CountedRecords]]:
+def _count_reads(code_fields: Sequence[CodeField]) -> list[Read[CountedRecords]]:
     """Return a count for each type of its records with any code; a record counts once."""
     by_type: defaultdict[int, list[CodeField]] = defaultdict(list)
     for code_field in code_fields:
@@ -174,7 +174,7 @@ def _records(code_fields: Sequence[CodeField]) -> list[Read[CountedRecords]]:
     return reads
 
 
-def _used(counting: Counting, code_fields: Sequence[CodeField], items: Sequence[Item]) -> list[UsedItem]:
+def _count_items(counting: Counting, code_fields: Sequence[CodeField], items: Sequence[Item]) -> list[UsedItem]:
     """Return the items with their counts, by field too, and the first ids."""
     used: list[UsedItem] = []
     for item in items:
@@ -195,7 +195,7 @@ def _first_ids(counting: Counting, read: Read[CountedRecords]) -> list[int]:
     return [record_id_of(record) for record in counting.first(read)][:_SHOWN_IDS]
 
 
-async def _unknown(
+async def _find_unknown(
     counting: Counting, code_field: CodeField, items: Sequence[Item], directory: Directory
 ) -> tuple[list[UnknownCode], int, list[Read[CountedRecords]]]:
     """Find the codes that records carry in a field and the directory lacks.
@@ -257,13 +257,13 @@ def _ids_by_code(
     return ids_by_code
 
 
-def _that_fit(shapes: Sequence[S], size: int) -> list[S]:
+def _take_fitting(shapes: Sequence[S], size: int) -> list[S]:
     """Return the first shapes whose JSON fits into `size` bytes, at least one."""
     ends = accumulate(len(shape.model_dump_json(by_alias=True, exclude_none=True).encode()) for shape in shapes)
     fitting = sum(end <= size for end in ends)
     return list(shapes[: max(1, fitting)])
 
 
-def _first(lines: Sequence[str], number: int) -> list[str]:
+def _shorten(lines: Sequence[str], number: int) -> list[str]:
     left = len(lines) - number
     return [*lines[:number], *([f"and {left} more"] if left > 0 else [])]

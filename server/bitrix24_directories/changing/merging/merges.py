@@ -141,7 +141,7 @@ class Merges:
                 merge = merge.spelt_as(stored, directory.items)
                 counts = {stored.get(code, code): by_path for code, by_path in carriers.counts.items()}
                 carriers = replace(carriers, counts=counts)
-            ended = str(await self._locks.state.generation(self._ended_as(merge)))
+            ended = str(await self._locks.state.generation(self._generation_key(merge)))
             plan_id = merge.plan_id(self._salt(), carriers.code_fields, ended)
             plan_notes = list(notes(merge, carriers, self._limits, logged=self._audit.writes_file))
             progress = await self._progress(plan_id)
@@ -201,20 +201,20 @@ class Merges:
             described = self.described(tool, merge)
             deadline = float("inf") if to_the_end else until
             mover = Mover(self._directories, self._audit, described, deadline, items_of(merge.entity_id))
-            keep = partial(self._keep, planned.plan_id, progress)
+            keep = partial(self._share_moved, planned.plan_id, progress)
             on_phase("moving")
             async with self._locks.invalidating_others(check_held):
                 try:
                     run = MergeRun(merge, mover, progress, planned.total, on_progress, keep)
                     all_tried = await run.move(planned.to_move)
                 except Bitrix24Error as exc:
-                    raise exc.with_partial_result(_so_far(planned, progress, "stopped")) from None
+                    raise exc.with_partial_result(_build_result(planned, progress, "stopped")) from None
                 finally:
                     self._directories.reader.invalidate((COUNTS,))
         if not all_tried:
-            return _so_far(planned, progress, "moving")
+            return _build_result(planned, progress, "moving")
         progress.after.clear()  # the next run tries all remaining records
-        return await self._finished(tool, planned, progress, moved_some=len(progress.moved) > before, on_phase=on_phase)
+        return await self._finish(tool, planned, progress, moved_some=len(progress.moved) > before, on_phase=on_phase)
 
     async def _progress(self, plan_id: str) -> Progress:
         """Return the progress of a plan, including that of other replicas."""
@@ -227,23 +227,23 @@ class Merges:
             progress.parts += 1
         return progress
 
-    async def _keep(self, plan_id: str, progress: Progress, moved: Sequence[Moved]) -> None:
+    async def _share_moved(self, plan_id: str, progress: Progress, moved: Sequence[Moved]) -> None:
         """Share the moved fields with other replicas."""
         part = [field_key_of(result.move) for result in moved if result.outcome == "moved"]
         await self._locks.state.remember(f"moved:{plan_id}:{progress.parts}", json.dumps(part), _KEPT_SECONDS)
         progress.parts += 1
 
-    def _ended_as(self, merge: MergeCodes) -> str:
+    def _generation_key(self, merge: MergeCodes) -> str:
         """Return the state's key for a merge's generation, which changes when consent is used up."""
         return f"ended:{hashlib.sha256(f'{self._salt()}{merge.key}'.encode()).hexdigest()}"
 
     async def _end(self, tool: str, planned: PlannedMerge, status: MergeStatus) -> None:
         merge = planned.merge
-        await self._locks.state.changed(self._ended_as(merge))
+        await self._locks.state.changed(self._generation_key(merge))
         self._under_way.pop(planned.plan_id, None)  # an equal call may have ended first
         try:
             self._audit.ended(**self.described(tool, merge), status=status)
-        except OSError:  # it could be written a moment ago; the line is on stderr, and the merge is done
+        except OSError:  # the file was writable a moment ago; the line is on stderr, and the merge is done
             logger.exception("The audit log's file could not be written")
 
     def rejected(self, tool: str, planned: PlannedMerge, how: Literal["declined", "cancelled"]) -> Merge:
@@ -257,7 +257,7 @@ class Merges:
         portal = self._directories.reader.identity[0]
         return line_of(tool, merge.key, portal, merge.entity_id, merge.into.status_id)
 
-    async def _finished(
+    async def _finish(
         self, tool: str, planned: PlannedMerge, progress: Progress, *, moved_some: bool, on_phase: OnPhase
     ) -> Merge:
         """Delete the items that a fresh count finds unused, and return the remaining work."""
@@ -267,7 +267,7 @@ class Merges:
             carriers = await count_carriers(self._directories, merge.entity_id, merge.codes)
         left = records_to_move(carriers)
         if moved_some and left > len(progress.not_moved):
-            return _so_far(planned, progress, "moving", left=left)
+            return _build_result(planned, progress, "moving", left=left)
         deleted = [item.status_id for item in merge.deletable(carriers) if item.status_id not in carriers.counts]
         codes = [code for code in merge.planned(carriers) if code.item]
         steps: list[Step] = []
@@ -285,21 +285,21 @@ class Merges:
                 steps = change.steps
         except Bitrix24Error as exc:
             if isinstance(exc.partial_result, Change):
-                codes = _after(codes, exc.partial_result.steps, deleted)
+                codes = _update_codes(codes, exc.partial_result.steps, deleted)
             else:
                 codes = [code.model_copy(update={"item": "stays", "fields": None}) for code in codes]
-            raise exc.with_partial_result(_so_far(planned, progress, "stopped", codes, left)) from None
+            raise exc.with_partial_result(_build_result(planned, progress, "stopped", codes, left)) from None
         is_open = left or carriers.uncounted or progress.stored_otherwise
         status: MergeStatus = "incomplete" if is_open else "done"
         await self._end(tool, planned, status)
-        merged = _so_far(planned, progress, status, _after(codes, steps, deleted), left)
+        merged = _build_result(planned, progress, status, _update_codes(codes, steps, deleted), left)
         if carriers.uncounted:  # report no `left` of 0, since it was not counted
             notes_now = [f"not counted: {reason}" for reason in carriers.uncounted]
             merged = merged.model_copy(update={"left": left or None, "notes": notes_now})
         return merged
 
 
-def _so_far(
+def _build_result(
     planned: PlannedMerge,
     progress: Progress,
     status: MergeStatus,
@@ -321,7 +321,7 @@ def _so_far(
     )
 
 
-def _after(codes: Sequence[MergedCode], steps: Sequence[Step], deleted: Sequence[str]) -> list[MergedCode]:
+def _update_codes(codes: Sequence[MergedCode], steps: Sequence[Step], deleted: Sequence[str]) -> list[MergedCode]:
     """Return the codes with the outcome of their items; those in `deleted` were to be deleted."""
     outcomes = {step.status_id: step for step in steps}
     updated: list[MergedCode] = []

@@ -61,9 +61,9 @@ class MergeCodes:
     @classmethod
     def create(cls, entity_id: str, items: Sequence[Item], codes: Sequence[str], into: str) -> MergeCodes:
         """Validate a merge. Raises CHANGE_REFUSED for equal codes or stages of another meaning."""
-        target, there = item_named(items, into), {item.status_id for item in items}
+        target, item_codes = item_named(items, into), {item.status_id for item in items}
         alike = {folded_code(code): code for code in reversed(codes)}  # codes equal to Bitrix24 count once
-        chosen = tuple(code for code in dict.fromkeys(codes) if code in there or alike[folded_code(code)] == code)
+        chosen = tuple(code for code in dict.fromkeys(codes) if code in item_codes or alike[folded_code(code)] == code)
         items_by_code = {item.status_id: item for item in items if item.status_id in chosen}
         for code in chosen:
             _refuse_unfit(code, target, items, items_by_code)

@@ -116,7 +116,7 @@ class Mover:
         Sent requests are awaited and recorded even if the caller is cancelled. Raises Bitrix24Error (AUDIT_LOG_FAILED)
         if nothing was sent because the log cannot be written.
         """
-        sent = await self._sent(moves, following)
+        sent = await self._send_once(moves, following)
         wrong = {moved.move.record_id: moved for moved in sent.moved if moved.wrong}
         if wrong:
             back = [
@@ -129,7 +129,7 @@ class Mover:
                 for moved in wrong.values()
             ]
             with anyio.CancelScope(shield=True):  # part of the request: others' changes must be restored
-                corrected = await self._sent(back)
+                corrected = await self._send_once(back)
             for correction in corrected.moved:
                 original = wrong[correction.move.record_id]
                 wrong[original.move.record_id] = _corrected(original, is_back=correction.outcome == "moved")
@@ -137,7 +137,7 @@ class Mover:
             sent.error = sent.error or corrected.error
         return sent
 
-    async def _sent(self, moves: Sequence[Move], following: Read[dict[str, Any]] | None = None) -> Sent:
+    async def _send_once(self, moves: Sequence[Move], following: Read[dict[str, Any]] | None = None) -> Sent:
         before = values_of(moves[0].code_field, [move.record_id for move in moves])
         calls: list[tuple[str, dict[str, Any]]] = [(before.method, dict(before.params))]
         intents: list[dict[str, Any]] = []
@@ -168,14 +168,14 @@ class Mover:
             elif self.took < _SECONDS / 2:
                 self.at_once = min(MOST_AT_ONCE, self.at_once * 2)
             with anyio.CancelScope(shield=True):
-                sent = await self._judged(moves, before, outcomes, error)
-                self._record(lines, sent.moved)
+                sent = await self._judge_request(moves, before, outcomes, error)
+                self._log_outcomes(lines, sent.moved)
         if len(outcomes) == len(calls):
             answers = dict(zip(along, outcomes[len(calls) - len(along) :], strict=True))
             sent.following, sent.directory = (_rows(read, answers) for read in (following, self.directory))
         return sent
 
-    async def _judged(
+    async def _judge_request(
         self,
         moves: Sequence[Move],
         before: Read[dict[str, Any]],
@@ -187,7 +187,7 @@ class Mover:
             rows_by_id = {record_id_of(row): row for row in before.rows(first)}
         nothing_sent = error is None or error.nothing_was_done
         verdicts = [
-            _judged(move, outcome, rows_by_id.get(move.record_id, {}))
+            _judge_move(move, outcome, rows_by_id.get(move.record_id, {}))
             for move, outcome in zip(moves, outcomes[1:], strict=False)
         ]
         verdicts += [Moved(move, "not sent" if nothing_sent else "unknown") for move in moves[len(verdicts) :]]
@@ -220,7 +220,7 @@ class Mover:
                 seen.append(Moved(move, "unknown", f"{why}; the record does not show the change so far"))
         return seen
 
-    def _record(self, lines: Sequence[str], moved: Sequence[Moved]) -> None:
+    def _log_outcomes(self, lines: Sequence[str], moved: Sequence[Moved]) -> None:
         outcomes: list[tuple[str, str, dict[str, Any]]] = []
         for line, result in zip(lines, moved, strict=True):
             record = _audited(result.move)
@@ -231,7 +231,7 @@ class Mover:
             outcomes.append((line, f"{result.outcome}: {result.why}" if result.why else result.outcome, record))
         try:
             self.audit.outcomes(outcomes)
-        except OSError:  # it could be written a moment ago; the lines are on stderr, and the records are moved
+        except OSError:  # the file was writable a moment ago; the lines are on stderr, and the records are moved
             logger.exception("The audit log's file could not be written")
 
 
@@ -271,7 +271,7 @@ def _rows(read: Read[Any] | None, answers: Mapping[Read[Any], Outcome]) -> list[
         return None
 
 
-def _judged(move: Move, outcome: Outcome, before: Mapping[str, Any]) -> Moved:
+def _judge_move(move: Move, outcome: Outcome, before: Mapping[str, Any]) -> Moved:
     """Judge a move; `before` is the record as read right before the write."""
     if isinstance(outcome, Bitrix24Error):
         if not outcome.nothing_was_done:
@@ -288,9 +288,7 @@ def _judged(move: Move, outcome: Outcome, before: Mapping[str, Any]) -> Moved:
             return Moved(move, "not moved", "somebody had just moved it to another pipeline")
         why = f"somebody had just moved it to another pipeline, and Bitrix24 put {shown_value(stored)}"
         return Moved(move, "not moved", why, was=was, stored=stored, wrong=True, right=was)
-    if not move.back and not _in_pipeline(
-        move.code_field, item
-    ):  # between reading and writing: what it had there is not known
+    if not move.back and not _in_pipeline(move.code_field, item):  # moved between the read and the write
         why = f"somebody moved it to another pipeline at the same time, where it has {shown_value(stored)} now"
         return Moved(move, "not moved", why, was=was, stored=stored)
     right = move.rule(was)
@@ -299,7 +297,7 @@ def _judged(move: Move, outcome: Outcome, before: Mapping[str, Any]) -> Moved:
     if same(stored, was):
         changed = f"somebody had just changed it to {shown_value(was)}"
         return Moved(move, "not moved", f"Bitrix24 kept {shown_value(stored)}" if same(was, move.old) else changed)
-    if same(stored, move.new):  # what somebody had just written was written over
+    if same(stored, move.new):  # a concurrent change was overwritten
         return Moved(move, "moved", was=was, wrong=True, right=right)
     return Moved(
         move, "not moved", f"Bitrix24 put {shown_value(stored)}", was=was, stored=stored, wrong=True, right=was

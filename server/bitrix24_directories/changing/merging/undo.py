@@ -99,7 +99,7 @@ class Undo:
         if merge.portal != portal:
             raise refused(f"that merge was made on {merge.portal}, and this is {portal}", "Use that portal's settings")
         items = (await self._directories.items(merge.entity_id, details=True, fresh=True)).items
-        there = {item.status_id for item in items}
+        item_codes = {item.status_id for item in items}
         lists = await self._directories.lists(fresh=True)
         directory = only(merge.entity_id, lists.named(merge.entity_id))
         code_fields = code_fields_of(lists, directory)
@@ -109,7 +109,7 @@ class Undo:
         by_field: defaultdict[tuple[int, str], list[FieldKey]] = defaultdict(list)
         for field_key in merge.moves:
             by_field[field_key.type_id, field_key.field].append(field_key)
-        undoing = Undoing(merge, [item for code, item in merge.deleted.items() if code not in there])
+        undoing = Undoing(merge, [item for code, item in merge.deleted.items() if code not in item_codes])
         for (type_id, name), field_keys in by_field.items():
             code_field = by_name.get((type_id, name))
             ids = [field_key.record_id for field_key in field_keys]
@@ -140,8 +140,8 @@ class Undo:
         described = line_of(UNDO, merge.key, merge.portal, merge.entity_id, merge.into)
         for item in undoing.items:
             try:
-                there = (await self._directories.items(merge.entity_id, details=True, fresh=True)).items
-                before = [existing for existing in there if existing.sort <= item.sort]
+                items = (await self._directories.items(merge.entity_id, details=True, fresh=True)).items
+                before = [existing for existing in items if existing.sort <= item.sort]
                 planned = await self._changes.plan_adding(
                     merge.entity_id,
                     item.name,

@@ -66,7 +66,7 @@ class Planner:
         found_by_code = [self._find_item(line, set()) for line in read if line.code]
         claimed = {item.status_id for item in found_by_code if isinstance(item, Item)}
         for line in read:
-            target = self._read(line, taken, claimed)
+            target = self._read_line(line, taken, claimed)
             if target is not None:
                 targets.append(target)
                 taken.add(target.code)
@@ -75,22 +75,22 @@ class Planner:
             if target.item is None and target.line and target.line.code is None and names[name_key(target.name)] > 1:
                 self._refuse(target.line, "another item is to be called so: write a code before the name")
                 targets.remove(target)
-        staying, removed = self._undeclared(targets, all_read=not self._refused)
-        return self._plan(self._arranged(targets, staying), removed)
+        staying, removed = self._split_undeclared(targets, all_read=not self._refused)
+        return self._build_plan(self._arrange(targets, staying), removed)
 
     def add(
         self, name: str, *, code: str = "", after: Item | None = None, color: str = "", meaning: str = ""
     ) -> ChangePlan:
         """Plan a new item, last by default; a stage stands before the winning one unless failed."""
         line = Line(name, code or None, name, meaning or None, color or None)
-        if (there := self._already_there(line, after)) is not None:
-            return ChangePlan(refused=[there])
-        target = self._new(line, self._codes)
+        if (existing_step := self._already_there(line, after)) is not None:
+            return ChangePlan(refused=[existing_step])
+        target = self._new_target(line, self._codes)
         if target is None:
             return ChangePlan(refused=self._refused)
         targets = [self._target_of(item) for item in self._items]
         targets.insert(self._last_index(targets, target) if after is None else self._items.index(after) + 1, target)
-        return self._plan(self._with_winner_last(targets), [])
+        return self._build_plan(self._fix_stage_sides(targets), [])
 
     def _already_there(self, line: Line, after: Item | None) -> Step | None:
         """Return the step for a new item that is there already, such as after a lost answer.
@@ -103,7 +103,7 @@ class Planner:
         if not same or not line.name:
             return None
         for item in same:
-            if item.name == line.name and self._stands_as(item, line, after):
+            if item.name == line.name and self._is_result_of(item, line, after):
                 why = "it stands there already; to have a second one of this name, give a statusId"
                 code = item.status_id
                 return Step(action="add", status_id=code, name=item.name, why=why, outcome="done")
@@ -115,7 +115,7 @@ class Planner:
         )
         return Step(action="refused", name=line.name, why=why)
 
-    def _stands_as(self, item: Item, line: Line, after: Item | None) -> bool:
+    def _is_result_of(self, item: Item, line: Line, after: Item | None) -> bool:
         """Return true if `item` is the result of adding `line`."""
         target = _TargetItem(line, None, line.name, item.status_id, line.meaning or "", line.color or "")
         targets = [self._target_of(other) for other in self._items if other is not item]
@@ -125,7 +125,7 @@ class Planner:
         elif after in before:
             targets.insert(before.index(after) + 1, target)
         return (
-            [other.code for other in self._with_winner_last(targets)] == [other.status_id for other in self._items]
+            [other.code for other in self._fix_stage_sides(targets)] == [other.status_id for other in self._items]
             and (target.meaning or "process") == (item.semantics or "process")
             and (not target.color or target.color.casefold() == (item.color or "").casefold())
         )
@@ -155,23 +155,23 @@ class Planner:
         else:
             order = [target.item for target in targets]
             targets.insert(order.index(after) + 1 if after in order else self._items.index(item), changed)
-        return self._plan(self._with_winner_last(targets), [])
+        return self._build_plan(self._fix_stage_sides(targets), [])
 
     def remove(self, *items: Item) -> ChangePlan:
         """Plan the removal of `items`, except those that cannot be removed."""
-        self._refused += [stays for item in items if (stays := self._stays(item)) is not None]
-        removed = [item for item in items if self._stays(item) is None]
+        self._refused += [stays for item in items if (stays := self._refusal_of(item)) is not None]
+        removed = [item for item in items if self._refusal_of(item) is None]
         if not removed:
             return ChangePlan(refused=self._refused)
-        return self._plan([self._target_of(other) for other in self._items if other not in removed], removed)
+        return self._build_plan([self._target_of(other) for other in self._items if other not in removed], removed)
 
-    def _read(self, line: Line, taken: set[str], claimed: set[str]) -> _TargetItem | None:
+    def _read_line(self, line: Line, taken: set[str], claimed: set[str]) -> _TargetItem | None:
         item = self._find_item(line, claimed)
         if isinstance(item, str):
             self._refuse(line, item)
             return None
         if item is None:
-            return self._new(line, {code.casefold() for code in taken} | self._codes)
+            return self._new_target(line, {code.casefold() for code in taken} | self._codes)
         if item.status_id in taken:
             self._refuse(line, f"{shown_code(item.status_id)} is declared twice")
             return None
@@ -200,7 +200,7 @@ class Planner:
             return f"several items are called so ({_listing(same_name)}): write the code before the name"
         return same_name[0] if same_name else None
 
-    def _new(self, line: Line, taken: set[str]) -> _TargetItem | None:
+    def _new_target(self, line: Line, taken: set[str]) -> _TargetItem | None:
         if not line.name:
             self._refuse(line, "a new item needs a name")
             return None
@@ -223,7 +223,7 @@ class Planner:
             return None
         return _TargetItem(line, None, line.name, code, meaning, line.color or "")
 
-    def _undeclared(self, targets: list[_TargetItem], *, all_read: bool) -> tuple[list[_TargetItem], list[Item]]:
+    def _split_undeclared(self, targets: list[_TargetItem], *, all_read: bool) -> tuple[list[_TargetItem], list[Item]]:
         """Return the undeclared items that stay, and those to remove.
 
         System items stay, and items that records carry. All stay if a line was refused, because it may have meant one.
@@ -234,7 +234,7 @@ class Planner:
         for item in self._items:
             if item.status_id in declared:
                 continue
-            stays = self._stays(item) or (None if all_read else refused_unsure(item))
+            stays = self._refusal_of(item) or (None if all_read else refused_unsure(item))
             if stays is None:
                 removed.append(item)
             else:
@@ -242,19 +242,19 @@ class Planner:
                 staying.append(self._target_of(item))
         return staying, removed
 
-    def _stays(self, item: Item) -> Step | None:
+    def _refusal_of(self, item: Item) -> Step | None:
         """Return a refusal for an item that cannot be removed, else None."""
         if item.system:
             return refused_system(item)
         records = self._carried.get(item.status_id)
         return None if records is None else refused_carried(item, records)
 
-    def _arranged(self, targets: list[_TargetItem], staying: list[_TargetItem]) -> list[_TargetItem]:
+    def _arrange(self, targets: list[_TargetItem], staying: list[_TargetItem]) -> list[_TargetItem]:
         """Return the declared order, with the staying items after the same item as now.
 
         Stages in progress stand before the winning stage, if there is one, and failed ones after it.
         """
-        merged = self._merged(targets, staying)
+        merged = self._merge(targets, staying)
         codes = [target.code for target in merged]
         if codes == [item.status_id for item in self._items if item.status_id in codes]:
             return merged  # the current order, which the portal has accepted
@@ -263,7 +263,7 @@ class Planner:
         arranged: list[_TargetItem] = []
         for group in (("", "process"), ("success",), ("failure",)):
             ours, theirs = ([target for target in order if target.meaning in group] for order in (targets, staying))
-            arranged += self._merged(ours, theirs)
+            arranged += self._merge(ours, theirs)
         winner_at = next((index for index, target in enumerate(targets) if target.meaning == "success"), None)
         if winner_at is not None:
             winning, before, behind = targets[winner_at], targets[:winner_at], targets[winner_at + 1 :]
@@ -277,7 +277,7 @@ class Planner:
             side, why = ("after", _FAILED_AFTER) if target.meaning == "failure" else ("before", _ONLY_FAILED_AFTER)
             self._misplaced[target.code] = f"{side} {shown_code(winning.code)}", why
 
-    def _merged(self, targets: list[_TargetItem], staying: list[_TargetItem]) -> list[_TargetItem]:
+    def _merge(self, targets: list[_TargetItem], staying: list[_TargetItem]) -> list[_TargetItem]:
         merged = list(targets)
         for target in staying:
             indexes = {other.code: index for index, other in enumerate(merged)}
@@ -286,7 +286,7 @@ class Planner:
             merged.insert(indexes[before[-1]] + 1 if before else 0, target)
         return merged
 
-    def _with_winner_last(self, targets: list[_TargetItem]) -> list[_TargetItem]:
+    def _fix_stage_sides(self, targets: list[_TargetItem]) -> list[_TargetItem]:
         """Move stages in progress before the winning one, and new failed ones after it."""
         winner_at = next((index for index, target in enumerate(targets) if target.meaning == "success"), None)
         if not self._stages or winner_at is None:
@@ -302,7 +302,7 @@ class Planner:
             *(target for target in targets[winner_at + 1 :] if target not in late),
         ]
 
-    def _plan(self, targets: list[_TargetItem], removed: Sequence[Item]) -> ChangePlan:
+    def _build_plan(self, targets: list[_TargetItem], removed: Sequence[Item]) -> ChangePlan:
         as_it_is = [target.item for target in targets] == self._items and all(
             target.name == item.name and target.color.casefold() == (item.color or "").casefold()
             for target, item in zip(targets, self._items, strict=True)

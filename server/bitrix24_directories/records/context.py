@@ -102,7 +102,7 @@ class RecordContextLoader:
         if not rows(self._results, new_fields_of(kind.id)):  # the failure may be cached for long
             since = anyio.current_time() - FAILURE_SECONDS
             self._results |= await self._reader.get_many([new_fields_of(kind.id)], since=since)
-        return await self._rest(kind)
+        return await self._read_lists(kind)
 
     async def refresh(self, asked_at: float) -> RecordContext | None:
         """Read again all that was cached before `asked_at`; None if nothing was.
@@ -118,9 +118,9 @@ class RecordContextLoader:
         if not old:
             return None
         self._results |= await self._reader.get_many(old, since=since)
-        return await self._rest(self._type())
+        return await self._read_lists(self._type())
 
-    async def _rest(self, kind: RecordType) -> RecordContext:
+    async def _read_lists(self, kind: RecordType) -> RecordContext:
         """Read the lists that the fields of the type need, and build the context."""
         for read in reads_of_fields(kind.id):
             outcome = self._results[read]
@@ -153,9 +153,9 @@ class RecordContextLoader:
                 continue  # it was read in advance
             entity_id = read.key[1]
             name = entity_id if outcome.rows else f"{entity_id} (not among the portal's directories)"
-            unlisted = Directory(entity_id=entity_id, name=name, kind="list")  # or gone
+            unlisted = Directory(entity_id=entity_id, name=name, kind="list")  # or deleted
             lists[entity_id] = CodeList(directories.get(entity_id, unlisted), outcome.rows)
-        return self._context(kind, fields, pipelines, lists, with_currencies=CURRENCIES in needed)
+        return self._build_context(kind, fields, pipelines, lists, with_currencies=CURRENCIES in needed)
 
     async def _read(self, reads: Iterable[Read[Any]]) -> None:
         missing = [read for read in dict.fromkeys(reads) if read not in self._results]
@@ -206,7 +206,7 @@ class RecordContextLoader:
     def _stages_of(self, kind: RecordType) -> list[Directory]:
         return [directory for directory in self._directories() if directory.entity_type_id == kind.id]
 
-    def _context(
+    def _build_context(
         self,
         kind: RecordType,
         fields: Sequence[Field],
