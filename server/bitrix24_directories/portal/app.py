@@ -181,11 +181,11 @@ class DemoPortal:
         answers: dict[str, dict[str, Any]] = {
             part: {} for part in ("result", "result_error", "result_total", "result_next", "result_time")
         }
-        for place, (key, command) in enumerate(commands.items()):
+        for index, (key, command) in enumerate(commands.items()):
             method, _, query = str(command).partition("?")
             started = self._clock()
             try:
-                if place >= BATCH_LENGTH:
+                if index >= BATCH_LENGTH:
                     raise PortalError("Max batch length exceeded", code="ERROR_BATCH_LENGTH_EXCEEDED")
                 if method == "batch":
                     raise PortalError(
@@ -193,11 +193,11 @@ class DemoPortal:
                         code="ERROR_BATCH_METHOD_NOT_ALLOWED",
                         status=405,
                     )
-                given = replace_references(parse_query(query), answers)
+                command_params = replace_references(parse_query(query), answers)
                 for entity_id, words in self.refuse_in_batch.items():
-                    if entity_id in ("", given.get("entityId")):
+                    if entity_id in ("", command_params.get("entityId")):
                         raise PortalError(words)
-                answer = self._run(user, method.removesuffix(".json"), given)
+                answer = self._run(user, method.removesuffix(".json"), command_params)
             except PortalError as error:
                 if error.code == _CUT_OFF:
                     raise
@@ -276,8 +276,8 @@ class DemoPortal:
         try:
             fault = Fault(**await request.json())
         except (TypeError, ValueError):
-            known = ", ".join(field.name for field in fields(Fault))
-            return JSONResponse({"error": "BAD_FAULT", "error_description": f"Known keys: {known}"}, 400)
+            names = ", ".join(field.name for field in fields(Fault))
+            return JSONResponse({"error": "BAD_FAULT", "error_description": f"Known keys: {names}"}, 400)
         self.faults.order(fault)
         return JSONResponse({"faults": "ordered"})
 

@@ -127,10 +127,10 @@ class Fault:
         callers on to it; `bomb` (packed twice, a quarter of a gigabyte), `drip`, `echo` and `wait` are HOSTILE, and
         `moved-back`, `swapped`, `channel`, `no-total`, `error-after` and `sql-error-after` are INSIDE.
         """
-        what, _, how = text.partition(":")
-        if what == "lost":
+        kind, _, how = text.partition(":")
+        if kind == "lost":
             return cls.lost(how)
-        if what == "moved":
+        if kind == "moved":
             return cls(status=307, headers={"location": how})
         if text == "bomb":
             packed = {"content-encoding": "gzip, gzip", "content-type": "application/json"}

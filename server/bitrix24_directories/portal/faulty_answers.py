@@ -44,8 +44,8 @@ def faulty_answer(fault: Fault, request: Request, params: Mapping[str, Any]) -> 
     if fault.drip is not None:
         return StreamingResponse(_dripping(fault.drip), fault.http_status, media_type="application/json")
     if fault.echo:
-        said = [str(request.url.path), *(str(value) for key, value in params.items() if key in _PROOFS)]
-        return Response(_echo(" ".join(said)), 400, media_type="application/json")
+        proofs = [str(request.url.path), *(str(value) for key, value in params.items() if key in _PROOFS)]
+        return Response(_echo(" ".join(proofs)), 400, media_type="application/json")
     return _replaced(fault)
 
 
@@ -68,18 +68,18 @@ async def _dripping(seconds: float) -> AsyncIterator[bytes]:
 _PROOFS = {"auth", "client_secret", "refresh_token", "code"}
 
 
-def _echo(said: str) -> str:
+def _echo(text: str) -> str:
     """An error that quotes `said` in each spelling that comes to a web server's mind."""
-    escaped = "".join(f"\\u{ord(char):04x}" for char in said)
+    escaped = "".join(f"\\u{ord(char):04x}" for char in text)
     spellings = [
-        "".join(f"%{ord(char):02X}" for char in said),
-        "".join(f"%25{ord(char):02x}" for char in said),
-        "".join(f"&#{ord(char)};" for char in said),
-        "".join(f"&#x{ord(char):x};" for char in said),
+        "".join(f"%{ord(char):02X}" for char in text),
+        "".join(f"%25{ord(char):02x}" for char in text),
+        "".join(f"&#{ord(char)};" for char in text),
+        "".join(f"&#x{ord(char):x};" for char in text),
         escaped,
-        "<b></b>".join(said),
-        "\u200b".join(said),
-        said,
+        "<b></b>".join(text),
+        "\u200b".join(text),
+        text,
     ]
     code, description = json.dumps(spellings[0]), json.dumps(" ".join(spellings))
     return f'{{"error": {code}, "error_description": {description[:-1]} {escaped}"}}'

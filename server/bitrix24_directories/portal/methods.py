@@ -61,15 +61,15 @@ def _type_row(store: Store, directory: Directory) -> dict[str, Any]:
 
 
 def _first_pipeline(store: Store, like: Directory) -> str:
-    pipelines = (found for found in store.directories.values() if found.entity_type_id == like.entity_type_id)
-    return min(pipelines, key=lambda found: int(found.category_id or 0)).id
+    rows = (row for row in store.directories.values() if row.entity_type_id == like.entity_type_id)
+    return min(rows, key=lambda row: int(row.category_id or 0)).id
 
 
 def status_list(store: Store, user: User, params: Mapping[str, Any]) -> Answer:
     may_read(user)
-    wanted = as_array(param(params, "filter")) or {}
+    filters = as_array(param(params, "filter")) or {}
     order = as_array(param(params, "order")) or {"SORT": "ASC"}
-    rows = [row for item in store.items.values() if _matches(row := _row(store, item), wanted)]
+    rows = [row for item in store.items.values() if _matches(row := _row(store, item), filters)]
     for field, direction in reversed(order.items()):
         if (key := _SORT_KEYS.get(field.upper())) is not None:
             rows.sort(key=key, reverse=str(direction).upper() == "DESC")
@@ -87,13 +87,13 @@ _SORT_KEYS: dict[str, Callable[[dict[str, Any]], Any]] = {
 }
 
 
-def _matches(row: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+def _matches(row: Mapping[str, Any], filters: Mapping[str, Any]) -> bool:
     # Unknown fields and empty values are skipped in silence: a misspelt filter returns everything.
     for field in ("ID", "ENTITY_ID", "STATUS_ID", "SORT", "SYSTEM", "CATEGORY_ID", "SEMANTICS"):
-        value = wanted.get(field)
+        value = filters.get(field)
         if value not in (None, "", [], {}) and str(row[field] or "") != str(value):
             return False
-    pattern = str(wanted.get("NAME") or "").strip("%").casefold()
+    pattern = str(filters.get("NAME") or "").strip("%").casefold()
     return pattern in str(row["NAME"]).casefold()
 
 
@@ -217,8 +217,8 @@ METHODS: dict[str, Method] = {
 
 def run(store: CrmStore, user: User, method: str, params: Mapping[str, Any]) -> Answer:
     """Run one method (not `batch`). Method names are matched in lower case."""
-    found = METHODS.get(method.lower())
-    if found is None:
+    handler = METHODS.get(method.lower())
+    if handler is None:
         raise PortalError("Method not found!", code="ERROR_METHOD_NOT_FOUND", status=404)
     needed = method.lower().split(".")[0]
     if needed != "scope" and needed not in user.scopes:
@@ -227,7 +227,7 @@ def run(store: CrmStore, user: User, method: str, params: Mapping[str, Any]) -> 
             code="insufficient_scope",
             status=403,
         )
-    return found(store, user, params)
+    return handler(store, user, params)
 
 
 def _fields(params: Mapping[str, Any]) -> dict[str, Any]:

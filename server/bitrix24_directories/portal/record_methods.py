@@ -57,17 +57,17 @@ def item_list(store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
     number = integer(param(params, "entityTypeId"))
     kind, original = store.records.type(number), _original(params)
     fits = _fitting(as_array(param(params, "filter")) or {}, kind, original)
-    found = [values for values in store.records.of(number) if fits(values)]
+    matches = [values for values in store.records.of(number) if fits(values)]
     for name, direction in reversed((as_array(param(params, "order")) or {"id": "ASC"}).items()):
         if (field := kind.field(name, original=original)) is not None:
-            found.sort(key=partial(_sort_key, field.name), reverse=str(direction).upper() == "DESC")
+            matches.sort(key=partial(_sort_key, field.name), reverse=str(direction).upper() == "DESC")
     start = integer(param(params, "start", 0))
     first = max(start, 0)
-    page = [_selected(store, params, values) for values in found[first : first + PAGE]]
+    page = [_selected(store, params, values) for values in matches[first : first + PAGE]]
     if start == -1:  # no count: faster, and the total means nothing
         return Answer({"items": page}, total=0)
     after = first + PAGE
-    return Answer({"items": page}, total=len(found), next=after if after < len(found) else None)
+    return Answer({"items": page}, total=len(matches), next=after if after < len(matches) else None)
 
 
 def category_list(store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
@@ -84,11 +84,11 @@ def category_list(store: CrmStore, user: User, params: Mapping[str, Any]) -> Ans
         {
             "id": number,
             "name": name,
-            "sort": 100 * place,
+            "sort": 100 * position,
             "entityTypeId": kind.id,
-            "isDefault": "Y" if place == 1 else "N",
+            "isDefault": "Y" if position == 1 else "N",
         }
-        for place, (number, name) in enumerate(pipelines, 1)
+        for position, (number, name) in enumerate(pipelines, 1)
     ]
     return Answer({"categories": rows}, total=len(rows))
 
@@ -99,11 +99,11 @@ def currency_list(store: CrmStore, user: User, _params: Mapping[str, Any]) -> An
         {
             "CURRENCY": code,
             "AMOUNT_CNT": "1",
-            "SORT": str(100 * place),
-            "BASE": "Y" if place == 1 else "N",
+            "SORT": str(100 * position),
+            "BASE": "Y" if position == 1 else "N",
             "FULL_NAME": name,
         }
-        for place, (code, name) in enumerate(store.records.currencies, 1)
+        for position, (code, name) in enumerate(store.records.currencies, 1)
     ]
     return Answer(rows, total=len(rows))
 
@@ -213,35 +213,35 @@ def _sort_key(name: str, values: Values) -> tuple[bool, Any]:
 _PREFIXES = ("!@", "!=", ">=", "<=", "@", "=", ">", "<", "%", "!")
 
 
-def _fitting(wanted: Mapping[str, Any], kind: RecordType, original: bool) -> Callable[[Values], bool]:
+def _fitting(filters: Mapping[str, Any], kind: RecordType, original: bool) -> Callable[[Values], bool]:
     """Whether a record fits a filter, which may nest others under numbers, joined by `logic`."""
     conditions: list[Callable[[Values], bool]] = []
-    for key, given in wanted.items():
+    for key, value in filters.items():
         if key == "logic":
             continue
         if str(key).isdecimal():
-            conditions.append(_fitting(as_array(given) or {}, kind, original))
+            conditions.append(_fitting(as_array(value) or {}, kind, original))
             continue
-        prefix = next((found for found in _PREFIXES if key.startswith(found)), "")
+        prefix = next((candidate for candidate in _PREFIXES if key.startswith(candidate)), "")
         name = key[len(prefix) :]
         field = kind.field(name, original=original)
         if field is None or (prefix and not original and not field.converts_behind_operators):
             raise PortalError(f"Invalid filter: field '{name}' is not allowed in filter", code="INVALID_ARG_VALUE")
-        conditions.append(partial(_any_holds, field.name, _condition(prefix, given)))
-    joined = any if str(wanted.get("logic", "")).upper() == "OR" else all
+        conditions.append(partial(_any_holds, field.name, _condition(prefix, value)))
+    joined = any if str(filters.get("logic", "")).upper() == "OR" else all
     return lambda values: joined(condition(values) for condition in conditions)
 
 
 def _any_holds(name: str, holds: Callable[[Any], bool], values: Values) -> bool:
     stored = values[name]
     if isinstance(stored, list):
-        return any(holds(one) for one in stored or [None])
+        return any(holds(item) for item in stored or [None])
     return holds(stored)
 
 
-def _condition(prefix: str, given: Any) -> Callable[[Any], bool]:
+def _condition(prefix: str, value: Any) -> Callable[[Any], bool]:
     """One condition; the database compares without letter case and blanks at the end."""
-    first, *_ = many = [_compared(one) for one in (as_array(given) or {"0": given}).values()]
+    first, *_ = many = [_compared(item) for item in (as_array(value) or {"0": value}).values()]
     among = frozenset(many)
     match prefix:
         case "" | "=" | "@":
@@ -255,11 +255,11 @@ def _condition(prefix: str, given: Any) -> Callable[[Any], bool]:
     return partial(_in_order, prefix, first)
 
 
-def _in_order(prefix: str, given: str, stored: Any) -> bool:
+def _in_order(prefix: str, limit: str, stored: Any) -> bool:
     if stored is None:
         return False
     left: Any = _compared(stored)
-    right: Any = given
+    right: Any = limit
     with contextlib.suppress(ValueError):
         left, right = float(left), float(right)
     orders: dict[str, bool] = {">": left > right, "<": left < right, ">=": left >= right, "<=": left <= right}

@@ -247,5 +247,5 @@ def _new_name(upper: str) -> str:
     """`SOURCE_ID` -> `sourceId`, `UF_CRM_1724` -> `ufCrm_1724`, `UF_CRM_44_1724` -> `ufCrm44_1724`."""
     if custom := re.fullmatch(r"UF_CRM_(?:(\d{1,3})_)?(\w+)", upper):
         return f"ufCrm{custom[1] or ''}_{custom[2].lower()}"
-    first, *others = upper.lower().split("_")
-    return first + "".join(other.capitalize() for other in others)
+    first, *rest = upper.lower().split("_")
+    return first + "".join(other.capitalize() for other in rest)

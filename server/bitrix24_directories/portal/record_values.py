@@ -94,14 +94,14 @@ def _boolean(value: Any, *, old_method: bool) -> str:
 def _multifield(field: Field, value: Any, before: Any, stored: Stored) -> Any:
     rows = list(value.values()) if isinstance(value, Mapping) else value if isinstance(value, list) else []
     keys = ("VALUE", "VALUE_TYPE") if stored.old_method else ("value", "valueType")
-    kept = []
+    accepted = []
     for row in rows:
         if not isinstance(row, Mapping) or not isinstance(row.get(keys[0]), str) or not row[keys[0]]:
             continue
         if field.name == "fm" and row.get("typeId") not in _MULTIFIELD_TYPES:
             continue
-        kept.append({keys[1]: "WORK"} | dict(row))
-    return kept or before
+        accepted.append({keys[1]: "WORK"} | dict(row))
+    return accepted or before
 
 
 def _php_float(text: str) -> float:
@@ -115,7 +115,7 @@ def _strtotime(text: str) -> str:
     text = text.strip()
     if (days := _WORDS.get(text.lower())) is not None:
         return f"{TODAY + timedelta(days=days)}T00:00:00{_ZONE}"
-    match = next((found for pattern in _DATES if (found := pattern.fullmatch(text))), None)
+    match = next((parsed for pattern in _DATES if (parsed := pattern.fullmatch(text))), None)
     if match is None:
         return ""
     year, month, day = (int(match[part]) for part in ("year", "month", "day"))

@@ -30,15 +30,15 @@ def _replaced(value: Any, answers: Mapping[str, Mapping[str, Any]]) -> Any:
 def _referenced(match: re.Match[str], answers: Mapping[str, Mapping[str, Any]]) -> Any:
     """What a reference stands for; None if there is no such thing."""
     part = "result" if match[1] == "result" else f"result_{match[1]}"
-    found: Any = answers.get(part, {})
+    value: Any = answers.get(part, {})
     for key in re.findall(r"\[([^\]]*)\]", match[2]):
-        if isinstance(found, list) and key.isdecimal() and int(key) < len(found):
-            found = found[int(key)]
-        elif isinstance(found, Mapping) and key in found:
-            found = found[key]
+        if isinstance(value, list) and key.isdecimal() and int(key) < len(value):
+            value = value[int(key)]
+        elif isinstance(value, Mapping) and key in value:
+            value = value[key]
         else:
             return None
-    return found
+    return value
 
 
 def _text(value: Any) -> str:

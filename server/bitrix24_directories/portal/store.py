@@ -121,8 +121,8 @@ class Store:
 
     def of(self, entity_id: str) -> list[Item]:
         """Items of a directory in ascending SORT; an unknown directory has none."""
-        found = [item for item in self.items.values() if item.entity_id == entity_id]
-        return sorted(found, key=lambda item: (item.sort, item.id))
+        items = [item for item in self.items.values() if item.entity_id == entity_id]
+        return sorted(items, key=lambda item: (item.sort, item.id))
 
     def get(self, item_id: int) -> Item:
         if item_id <= 0:
