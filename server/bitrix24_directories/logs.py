@@ -49,15 +49,15 @@ def network_logs_redacted(redact: Redactor) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def _filtering(names: Iterable[str], wanted: logging.Filter | Callable[[logging.LogRecord], bool]) -> Iterator[None]:
+def _filtering(names: Iterable[str], accepts: logging.Filter | Callable[[logging.LogRecord], bool]) -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in names]
     for logger in loggers:
-        logger.addFilter(wanted)
+        logger.addFilter(accepts)
     try:
         yield
     finally:
         for logger in loggers:
-            logger.removeFilter(wanted)
+            logger.removeFilter(accepts)
 
 
 class _Limited(logging.Filter):

@@ -34,27 +34,27 @@ class Redactor:
 
     def __init__(self, secrets: Callable[[], Iterable[str]]) -> None:
         self._secrets = secrets
-        self._sought = _Sought(frozenset())
+        self._sought = _Patterns(frozenset())
 
     def __call__(self, text: str) -> str:
         """`text` without the secrets; a line in which one was spelt in another way is decoded throughout."""
-        return self._known().hidden(text)
+        return self._refreshed().hidden(text)
 
     def values(self, value: T) -> T:
         """A copy of parsed JSON without the secrets, in keys and values."""
-        redacted: T = _walked(value, self._known().hidden)  # gathered once, not for each of its texts
+        redacted: T = _walked(value, self._refreshed().hidden)  # gathered once, not for each of its texts
         return redacted
 
-    def _known(self) -> _Sought:
+    def _refreshed(self) -> _Patterns:
         secrets, sought = frozenset(self._secrets()), self._sought
         if secrets is not sought.secrets:
             if secrets != sought.secrets:
-                self._sought = sought = _Sought(secrets)
+                self._sought = sought = _Patterns(secrets)
             sought.secrets = secrets  # the same ones again, which need not be compared the next time
         return sought
 
 
-class _Sought:
+class _Patterns:
     """All secrets at one moment, ready to be looked for."""
 
     def __init__(self, secrets: frozenset[str]) -> None:
@@ -74,7 +74,7 @@ class _Sought:
         if not self.secrets or not _ENCODED.search(text):
             return text
         lines = text.split("\n")
-        for place, line in enumerate(lines):
+        for index, line in enumerate(lines):
             if len(line) < self._shortest or not _ENCODED.search(line):
                 continue
             decoded = line
@@ -82,7 +82,7 @@ class _Sought:
                 before, decoded = decoded, _decoded(decoded)
                 masked = self._spelt(decoded)
                 if masked != decoded:
-                    lines[place] = decoded = masked  # and on, for another one may be spelt in yet another way
+                    lines[index] = decoded = masked  # and on, for another one may be spelt in yet another way
                 elif decoded == before:
                     break
         return "\n".join(lines)
@@ -94,31 +94,31 @@ def _masking(secrets: Iterable[str]) -> Callable[[str], str]:
     A few are a pattern by themselves. Of many, a pattern finds stretches of their characters that are as long as the
     shortest of them, and what begins there is looked up: thousands cost what a few do.
     """
-    kept = sorted({word for word in secrets if word not in MASK}, key=len, reverse=True)
-    if not kept:
+    words = sorted({word for word in secrets if word not in MASK}, key=len, reverse=True)
+    if not words:
         return str
-    if len(kept) <= _FEW:
-        return partial(re.compile("|".join(map(re.escape, kept))).sub, MASK)
-    shortest = len(kept[-1])
+    if len(words) <= _FEW:
+        return partial(re.compile("|".join(map(re.escape, words))).sub, MASK)
+    shortest = len(words[-1])
     by_start: dict[str, list[str]] = {}
-    for word in kept:
+    for word in words:
         by_start.setdefault(word[:shortest], []).append(word)
 
-    def masked(found: re.Match[str]) -> str:
-        stretch, parts, done, at = found[0], [], 0, 0
+    def masked(match: re.Match[str]) -> str:
+        stretch, parts, done, at = match[0], [], 0, 0
         while at <= len(stretch) - shortest:
-            words = by_start.get(stretch[at : at + shortest])
-            if words is None:
+            starting = by_start.get(stretch[at : at + shortest])
+            if starting is None:
                 at += 1
                 continue
-            word = next((one for one in words if stretch.startswith(one, at)), "")
+            word = next((candidate for candidate in starting if stretch.startswith(candidate, at)), "")
             if word:
                 parts += [stretch[done:at], MASK]
                 done = at + len(word)
             at = done if word else at + 1
         return "".join([*parts, stretch[done:]])
 
-    characters = "".join(map(re.escape, sorted(set().union(*kept))))
+    characters = "".join(map(re.escape, sorted(set().union(*words))))
     return partial(re.compile(f"[{characters}]{{{shortest},}}").sub, masked)
 
 

@@ -172,8 +172,8 @@ def load_settings(env_file: str = "") -> Settings:
 
     The environment wins. Raises Bitrix24Error, which names each wrong variable but never shows its value.
     """
-    named = env_file or os.environ.get(ENV_FILE, "")
-    path = Path(named).expanduser() if named else None
+    file_name = env_file or os.environ.get(ENV_FILE, "")
+    path = Path(file_name).expanduser() if file_name else None
     try:
         if path is not None and not path.is_file():
             raise _unreadable(path, "is no file")
@@ -189,8 +189,8 @@ def load_settings(env_file: str = "") -> Settings:
 
 
 def _unreadable(path: Path | None, why: str) -> Bitrix24Error:
-    named = "that was named" if LIKE_A_WEBHOOK.search(str(path)) else one_line(str(path), 200)  # a URL: a secret
-    return _misconfigured("INVALID_CONFIGURATION", f"The file of settings {named} {why}", "mend or name it")
+    label = "that was named" if LIKE_A_WEBHOOK.search(str(path)) else one_line(str(path), 200)  # a URL: a secret
+    return _misconfigured("INVALID_CONFIGURATION", f"The file of settings {label} {why}", "mend or name it")
 
 
 def _misconfigured(kind: str, happened: str, todo: str) -> Bitrix24Error:

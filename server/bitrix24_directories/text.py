@@ -70,7 +70,7 @@ def quoted(value: object, *, indent: int | None = None) -> str:
 
 def escaped(text: str) -> str:
     """`text` with what nobody sees as JSON escapes it."""
-    return INVISIBLE.sub(lambda found: json.dumps(found[0])[1:-1], text)
+    return INVISIBLE.sub(lambda match: json.dumps(match[0])[1:-1], text)
 
 
 def without_joiners(text: str) -> str:
