@@ -158,31 +158,31 @@ def from_portal(code: str, description: str, http_status: int, retry_after: floa
     A code that the catalogue knows decides, unless it only says "read the text"; then the text decides, and last the
     HTTP status, which is 200 for an error inside a batch.
     """
-    shown, words = clean(code), clean(description)
-    text = f"{words} {shown}".casefold()
-    if " " in shown:  # the message stands where the code belongs
-        shown, words = "", words or shown
-    key = shown.upper()
-    if _NUMBER.fullmatch(shown) and shown not in BY_CODE:  # some proxies repeat the status there
-        key = shown if shown == str(http_status) else "0"
+    cleaned, words = clean(code), clean(description)
+    text = f"{words} {cleaned}".casefold()
+    if " " in cleaned:  # the message stands where the code belongs
+        cleaned, words = "", words or cleaned
+    key = cleaned.upper()
+    if _NUMBER.fullmatch(cleaned) and cleaned not in BY_CODE:  # some proxies repeat the status there
+        key = cleaned if cleaned == str(http_status) else "0"
     by_code, by_text = BY_CODE.get(key), None
     if by_code is None or key in TOLD_BY_TEXT:
         by_text = next((kind for phrase, kind in BY_TEXT if phrase in text), None)
     if by_code == "INVALID_CREDENTIALS" and (BAD_WEBHOOK in text or (not words and http_status == 401)):
         by_code = "NO_AUTH_FOUND"
     # Methods of directories refuse like this, before anything is stored.
-    by_words = "REFUSED" if words and not shown and http_status in (200, 400) else None
-    kind = by_text or by_code or by_words or _by_status(http_status, is_error=bool(shown or words))
+    by_words = "REFUSED" if words and not cleaned and http_status in (200, 400) else None
+    kind = by_text or by_code or by_words or _by_status(http_status, is_error=bool(cleaned or words))
     if by_text is not None:
-        refused = not shown or by_code is not None
+        refused = not cleaned or by_code is not None
     else:
         refused = by_words is not None or (by_code is not None and key not in UNCLEAR)
-    if shown.upper() == kind.upper():
-        shown = kind
+    if cleaned.upper() == kind.upper():
+        cleaned = kind
     return Bitrix24Error(
         kind,
         CATALOGUE[kind],
-        code=shown,
+        code=cleaned,
         http_status=http_status,
         words=words,
         retry_after=retry_after,
@@ -193,13 +193,13 @@ def from_portal(code: str, description: str, http_status: int, retry_after: floa
 
 def from_authorization_server(code: str, description: str, http_status: int, host: str) -> Bitrix24Error:
     """The error for JSON from the token endpoint at `host`; some of its codes mean other things than the portal's."""
-    shown, words = clean(code), clean(description)
-    kind = BY_OAUTH_CODE.get(shown.casefold())
+    cleaned, words = clean(code), clean(description)
+    kind = BY_OAUTH_CODE.get(cleaned.casefold())
     if kind is not None:
-        return Bitrix24Error(kind, CATALOGUE[kind], code=shown, http_status=http_status, words=words)
+        return Bitrix24Error(kind, CATALOGUE[kind], code=cleaned, http_status=http_status, words=words)
     by_status = AT_AUTHORIZATION_SERVER[_by_status(http_status, is_error=False)]
-    kind = "OAUTH_REFUSED" if by_status == "NOT_OAUTH" and (shown or words) else by_status
-    return Bitrix24Error(kind, CATALOGUE[kind], code=shown, http_status=http_status, detail=host, words=words)
+    kind = "OAUTH_REFUSED" if by_status == "NOT_OAUTH" and (cleaned or words) else by_status
+    return Bitrix24Error(kind, CATALOGUE[kind], code=cleaned, http_status=http_status, detail=host, words=words)
 
 
 def of_authorization_server(error: Bitrix24Error, host: str) -> Bitrix24Error:

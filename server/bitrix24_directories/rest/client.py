@@ -78,7 +78,7 @@ class Bitrix24Client:
         self._redact = Redactor(lambda: credentials.secrets)
         self._link = link or Link(plan, transport, ca_file=ca_file)
         self._owns_link = link is None
-        self._told: set[str] = set()  # hosts that the log has said the portal is at
+        self._logged_hosts: set[str] = set()  # hosts that the log has said the portal is at
         self._logs = ExitStack()
         self._bucket = self._link.bucket
         self._methods = MethodLimits()
@@ -228,7 +228,7 @@ class Bitrix24Client:
             if wait >= time_left():
                 raise failure("QUERY_LIMIT_EXCEEDED", retry_after=wait, never_sent=True)
             if not repeatable:
-                await self._queue.place()
+                await self._queue.acquire_slot()
                 return await self._post(method, params, repeatable=False)
             batchable = self.batches and is_read(method) and method not in self._never_in_batch
             return await self._queue.call(Call(method, params, batchable))
@@ -243,10 +243,10 @@ class Bitrix24Client:
             if not self._takes_no_batch(calls, exc):
                 raise
             return [await capture(self._once(call.method, call.params)) for call in calls]
-        for place, (call, outcome) in enumerate(zip(calls, outcomes, strict=True)):
+        for index, (call, outcome) in enumerate(zip(calls, outcomes, strict=True)):
             if isinstance(outcome, Bitrix24Error) and outcome.kind == "ERROR_BATCH_METHOD_NOT_ALLOWED":
                 self._never_in_batch.add(call.method)
-                outcomes[place] = await capture(self._once(call.method, call.params))
+                outcomes[index] = await capture(self._once(call.method, call.params))
         return outcomes
 
     async def _post(self, method: str, params: Mapping[str, Any], *, repeatable: bool = True) -> Answer:
@@ -268,7 +268,7 @@ class Bitrix24Client:
                     _tracer.start_as_current_span(f"bitrix24 {method}", kind=SpanKind.CLIENT),
                     anyio.fail_after(limit, shield=not repeatable),
                 ):
-                    answer = await post(self._link.http, request, self._redact, self._told)
+                    answer = await post(self._link.http, request, self._redact, self._logged_hosts)
             except asyncio.CancelledError as exc:
                 raise exc if repeatable else CutOffError(*exc.args) from None
             except TimeoutError:

@@ -70,10 +70,10 @@ class Link:
             with current_wait().waiting_for("a free place under the portal's request limit"):
                 await anyio.sleep(reserved.wait)
 
-    async def refused(self, sent_at: float, asked: float | None) -> None:
+    async def refused(self, sent_at: float, retry_after: float | None) -> None:
         """Take note of QUERY_LIMIT_EXCEEDED, as Bucket.refused says, and let all replicas know."""
         self.refusals += 1
-        self.bucket.refused(sent_at, asked)
+        self.bucket.refused(sent_at, retry_after)
         if self._state is not None:
             with anyio.CancelScope(shield=True):
                 await self._state.close(self._address, self.bucket.opens_in())

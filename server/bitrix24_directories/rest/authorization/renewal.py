@@ -116,12 +116,12 @@ def _run_child(order: Order) -> None:
         start_new_session=True,  # so that signals to the server's process group pass it by; Windows' way is below
         creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0) | getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
     ) as child:
-        said, _ = child.communicate(json.dumps(asdict(order)).encode())
+        output, _ = child.communicate(json.dumps(asdict(order)).encode())
     if child.returncode == 0:
         return
     try:
-        told: dict[str, Any] = json.loads(said)
-        error = Bitrix24Error(entry=CATALOGUE[told["kind"]], **told)
+        fields: dict[str, Any] = json.loads(output)
+        error = Bitrix24Error(entry=CATALOGUE[fields["kind"]], **fields)
     except (ValueError, TypeError, KeyError):
         error = failure("RENEWAL_FAILED")
     raise error

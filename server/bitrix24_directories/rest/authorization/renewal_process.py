@@ -35,7 +35,7 @@ SECONDS = 120.0
 _QUEUE_SECONDS = SECONDS + 30  # for another process that renews the same tokens
 _SECRETS = ("client_secret", "refresh_token", "code")
 _ANSWER_LIMIT = 64 * 2**10
-_SAID = ("kind", "http_status", "detail", "words", "code", "nothing_was_done")  # of an error, to whoever ordered
+_REPORTED = ("kind", "http_status", "detail", "words", "code", "nothing_was_done")  # of an error, on stdout
 
 
 async def request_tokens(endpoint: str, grant: Mapping[str, str], ca_file: str) -> Tokens:
@@ -83,14 +83,14 @@ def carry_out(order: Order) -> None:
     try:
         with file.replacement(_QUEUE_SECONDS) as write:
             try:
-                kept = file.read()
+                current = file.read()
             except ValueError:
-                kept = None
-            if kept is not None and kept.access_token != order.refused:
+                current = None
+            if current is not None and current.access_token != order.refused:
                 return
-            known = [kept.refresh_token] if kept else []
-            known += [token for token in order.refresh_tokens if token not in known]
-            write(anyio.run(_refreshed, order, known))
+            candidates = [current.refresh_token] if current else []
+            candidates += [token for token in order.refresh_tokens if token not in candidates]
+            write(anyio.run(_refreshed, order, candidates))
     except TimeoutError:
         raise failure("RENEWAL_FAILED", detail="another process has been at it for minutes") from None
     except OSError:
@@ -124,9 +124,9 @@ def main() -> int:
     try:
         carry_out(order)
     except Bitrix24Error as exc:
-        said = {name: getattr(exc, name) for name in _SAID}
+        fields = {name: getattr(exc, name) for name in _REPORTED}
         with contextlib.suppress(BrokenPipeError):
-            sys.stdout.write(json.dumps(said))
+            sys.stdout.write(json.dumps(fields))
             sys.stdout.flush()
         return 1
     return 0

@@ -32,14 +32,14 @@ class Tokens:
     user: str = ""
 
     @classmethod
-    def read(cls, given: Any) -> Tokens | None:
+    def read(cls, parsed: Any) -> Tokens | None:
         """Tokens from parsed JSON, the endpoint's or the file's; None when it holds no pair."""
-        if not isinstance(given, dict):
+        if not isinstance(parsed, dict):
             return None
-        access, refresh = given.get("access_token"), given.get("refresh_token")
+        access, refresh = parsed.get("access_token"), parsed.get("refresh_token")
         if not (is_token(access) and is_token(refresh)):
             return None
-        user = given.get("user_id", given.get("user"))
+        user = parsed.get("user_id", parsed.get("user"))
         return cls(access, refresh, str(user)[:_USER] if isinstance(user, int | str) else "")
 
 

@@ -137,7 +137,7 @@ class Bucket:
     def accepted(self) -> None:
         self._pause = 0.0
 
-    def refused(self, sent_at: float, asked: float | None) -> None:
+    def refused(self, sent_at: float, retry_after: float | None) -> None:
         """Take note of QUERY_LIMIT_EXCEEDED for a request of `sent_at`; `asked` are the seconds the portal asked for.
 
         What was sent before an earlier refusal came tells nothing new. Whatever was asked for, no more is waited than a
@@ -149,8 +149,8 @@ class Bucket:
             self._level = float(self._plan.burst)
             self._opens_at = now + _jittered(self._pause)
             self._pause = min(self._pause * 2 or max(1 / self._plan.per_second, self._FIRST_PAUSE), self._LONGEST_PAUSE)
-        if asked:
-            self._opens_at = max(self._opens_at, now + min(asked, self._plan.burst / self._plan.per_second))
+        if retry_after:
+            self._opens_at = max(self._opens_at, now + min(retry_after, self._plan.burst / self._plan.per_second))
             self._level, self._level_at = float(self._plan.burst - 1), self._opens_at
 
     def _drain(self) -> float:

@@ -58,11 +58,11 @@ class Queue:
 
         Cancelled while it waits, it leaves the queue; cancelled later, the request goes on for those who share it.
         """
-        waiter = await self.place(call)
+        waiter = await self.acquire_slot(call)
         assert waiter.request is not None
         return unwrap((await waiter.request.wait())[waiter.position])
 
-    async def place(self, call: Call | None = None) -> _Waiter:
+    async def acquire_slot(self, call: Call | None = None) -> _Waiter:
         """Wait for a place and take it, for `call` or for a request that the caller makes itself. May be cancelled."""
         waiter = _Waiter(call, anyio.current_effective_deadline())
         self._waiters.append(waiter)

@@ -53,7 +53,7 @@ def in_one_request(calls: Sequence[Call]) -> list[Call]:
 def batch_params(calls: Sequence[Call], *, halt: bool = False) -> dict[str, Any]:
     """What to send to the method `batch`; with `halt` the portal stops at the first command that fails."""
     # PHP could take mere numbers for list indexes.
-    commands = {f"c{place}": f"{call.method}?{php_query(call.params)}" for place, call in enumerate(calls)}
+    commands = {f"c{index}": f"{call.method}?{php_query(call.params)}" for index, call in enumerate(calls)}
     return {"halt": int(halt), "cmd": commands}
 
 
@@ -66,7 +66,7 @@ def read_batch(answer: Answer, calls: Sequence[Call], *, halt: bool = False) -> 
     if not isinstance(answer.result, dict):
         raise unexpected(200)
     parts = {name: part if isinstance(part := answer.result.get(f"result{name}"), dict) else {} for name in _PARTS}
-    keys = [f"c{place}" for place in range(len(calls))]
+    keys = [f"c{index}" for index in range(len(calls))]
     if halt and any(key in parts["_error"] for key in keys):
         while keys[-1] not in parts[""] and keys[-1] not in parts["_error"]:
             keys.pop()
@@ -74,8 +74,8 @@ def read_batch(answer: Answer, calls: Sequence[Call], *, halt: bool = False) -> 
     for key in keys:
         if key in parts["_error"]:
             error = parts["_error"][key]
-            said = {"time": parts["_time"].get(key)} | (error if isinstance(error, dict) else {})
-            outcomes.append(refused(200, {}, said))
+            fields = {"time": parts["_time"].get(key)} | (error if isinstance(error, dict) else {})
+            outcomes.append(refused(200, {}, fields))
         elif key in parts[""]:
             total, following = count(parts["_total"].get(key)), count(parts["_next"].get(key))
             outcomes.append(Answer(parts[""][key], total=total, next=following))

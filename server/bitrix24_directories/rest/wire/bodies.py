@@ -33,8 +33,8 @@ async def read_body(response: httpx.Response, limit: int) -> bytes:
         if size > limit:
             raise failure("ANSWER_TOO_LARGE", http_status=response.status_code)
 
-    named = response.headers.get("content-encoding", "").casefold().split(",")
-    encodings = [encoding for name in named if (encoding := name.strip()) not in ("", "identity")]
+    names = response.headers.get("content-encoding", "").casefold().split(",")
+    encodings = [encoding for name in names if (encoding := name.strip()) not in ("", "identity")]
     if len(encodings) > _MOST_ENCODINGS or not {"gzip", "x-gzip", "deflate"}.issuperset(encodings):
         raise failure("BROKEN_ANSWER", http_status=response.status_code, detail="it is packed as nobody asked for")
     layers = [_Layer(bounded) for _ in encodings]

@@ -94,7 +94,7 @@ async def _keep_location(response: httpx.Response) -> None:
     response.extensions["location"] = response.headers.pop("location", "")
 
 
-async def post(http: httpx.AsyncClient, request: Request, redact: Redactor, told: set[str]) -> Answer:
+async def post(http: httpx.AsyncClient, request: Request, redact: Redactor, logged_hosts: set[str]) -> Answer:
     """The answer to one POST of JSON; how long it may take is the caller's to bound.
 
     `redact` knows the secrets that no answer may show; `told` collects the hosts that the log has named to this caller.
@@ -122,8 +122,8 @@ async def post(http: httpx.AsyncClient, request: Request, redact: Redactor, told
         host = redact(one_line(target.host, 100))
         if origin(target) != home and redact(str(target)) == str(target):
             raise failure("PORTAL_MOVED", http_status=status, detail=f"it is at {host} now")
-        if host not in told:
-            told.add(host)
+        if host not in logged_hosts:
+            logged_hosts.add(host)
             logger.warning("The portal sends callers to %s: update the address in the settings", host)
         url = str(target)
     raise failure("PORTAL_MOVED", http_status=status, detail="too many redirects")
