@@ -123,7 +123,7 @@ class InRedis(State):
         if error is not None:
             raise error
 
-    async def _asked(self, answer: Awaitable[T]) -> T:
+    async def _await_reply(self, answer: Awaitable[T]) -> T:
         """What Redis answers. Raises UnavailableError, at once where it has just failed."""
         if anyio.current_time() < self._down_until:
             close = getattr(answer, "close", None)
@@ -143,7 +143,7 @@ class InRedis(State):
         return result
 
     async def _run(self, script: str, keys: Sequence[str], *arguments: object) -> Any:
-        return await self._asked(self._redis.eval(script, len(keys), *keys, *map(str, arguments)))
+        return await self._await_reply(self._redis.eval(script, len(keys), *keys, *map(str, arguments)))
 
     async def secret(self) -> bytes:
         """The one that is there, or else this replica's own: whichever replica comes first gives it to the others."""
@@ -158,9 +158,9 @@ class InRedis(State):
         while True:
             with contextlib.suppress(UnavailableError):
                 await self.secret()
-                for what in [*self._untold]:
-                    self._untold.discard(what)
-                    await self.changed(what)
+                for name in [*self._untold]:
+                    self._untold.discard(name)
+                    await self.changed(name)
                 if self._unpublished:
                     await anyio.sleep(2 * _DOWN_SECONDS)  # other replicas have to listen again first
                 for topic, text in [*self._unpublished]:
@@ -169,12 +169,12 @@ class InRedis(State):
             await anyio.sleep(_DOWN_SECONDS)
 
     async def reserve(self, portal: str, burst: float, per_second: float, patience: float) -> Reserved | None:
-        keys = [f"{_PREFIX}{what}:{portal}" for what in ("level", "closed", "replicas")]
+        keys = [f"{_PREFIX}{kind}:{portal}" for kind in ("level", "closed", "replicas")]
         try:
-            found = await self._run(_RESERVE, keys, burst, per_second, min(patience, 3600.0), self._me)
+            result = await self._run(_RESERVE, keys, burst, per_second, min(patience, 3600.0), self._me)
         except UnavailableError:
             return None
-        return Reserved(bool(found[0]), float(found[1]), float(found[2]), int(found[3]))
+        return Reserved(bool(result[0]), float(result[1]), float(result[2]), int(result[3]))
 
     async def close(self, portal: str, seconds: float) -> None:
         with contextlib.suppress(UnavailableError):
@@ -185,7 +185,7 @@ class InRedis(State):
         key, mine, milliseconds = f"{_PREFIX}turn:{name}", secrets.token_hex(8), int(_TURN_SECONDS * 1000)
         while True:
             with anyio.CancelScope(shield=True):  # to the end, or nobody would give up what Redis has given
-                taken = await self._asked(self._redis.set(key, mine, nx=True, px=milliseconds))
+                taken = await self._await_reply(self._redis.set(key, mine, nx=True, px=milliseconds))
             if taken:
                 break
             await anyio.sleep(_POLL_SECONDS)
@@ -215,22 +215,23 @@ class InRedis(State):
                 async with renewing:
                     await self._run(_RELEASE, [key], mine)
 
-    async def generation(self, of: str) -> int:
-        key = f"{_PREFIX}generation:{of}"
+    async def generation(self, name: str) -> int:
+        key = f"{_PREFIX}generation:{name}"
         with contextlib.suppress(UnavailableError):
-            found = await self._asked(self._redis.get(key)) or await self._run(_AGREE, [key], secrets.randbits(62))
-            self._generations[of] = int(found)
-        return self._generations.get(of, 0)
+            stored = await self._await_reply(self._redis.get(key))
+            value = stored or await self._run(_AGREE, [key], secrets.randbits(62))
+            self._generations[name] = int(value)
+        return self._generations.get(name, 0)
 
-    async def changing(self, what: str) -> None:
+    async def changing(self, name: str) -> None:
         """Any number at all, for one that is counted up would come again in a Redis that was emptied."""
-        await self._asked(self._redis.set(f"{_PREFIX}generation:{what}", secrets.randbits(62)))
+        await self._await_reply(self._redis.set(f"{_PREFIX}generation:{name}", secrets.randbits(62)))
 
-    async def changed(self, what: str) -> None:
+    async def changed(self, name: str) -> None:
         try:
-            await self.changing(what)
+            await self.changing(name)
         except UnavailableError:
-            self._untold.add(what)
+            self._untold.add(name)
 
     async def remember(self, key: str, text: str, seconds: float) -> None:
         with contextlib.suppress(UnavailableError):
@@ -238,9 +239,9 @@ class InRedis(State):
 
     async def recall_many(self, keys: Sequence[str]) -> list[Remembered | None]:
         with contextlib.suppress(UnavailableError):
-            (seconds, micros), found = await self._run(_RECALL, [f"{_PREFIX}said:{key}" for key in keys])
+            (seconds, micros), values = await self._run(_RECALL, [f"{_PREFIX}said:{key}" for key in keys])
             now = int(seconds) + int(micros) / 1e6
-            parts = [None if said is None else str(said).partition(" ") for said in found]
+            parts = [None if value is None else str(value).partition(" ") for value in values]
             return [None if part is None else Remembered(part[2], max(0.0, now - float(part[0]))) for part in parts]
         return [None] * len(keys)
 
@@ -254,15 +255,15 @@ class InRedis(State):
                 self._unpublished[topic, text] = None
 
     async def _publish(self, topic: str, text: str) -> None:
-        await self._asked(self._redis.publish(f"{_PREFIX}news", f"{self._me} {topic} {text}"))
+        await self._await_reply(self._redis.publish(f"{_PREFIX}news", f"{self._me} {topic} {text}"))
 
     async def saw(self, people: Mapping[str, float]) -> None:
         pairs = [text for name, moment in people.items() for text in (name, f"{moment:.0f}")]
-        await self._asked(self._redis.hset(f"{_PREFIX}seen", items=pairs))
+        await self._await_reply(self._redis.hset(f"{_PREFIX}seen", items=pairs))
 
     async def seen(self) -> Mapping[str, float]:
-        found = await self._asked(cast("Awaitable[dict[str, str]]", self._redis.hgetall(f"{_PREFIX}seen")))
-        return {name: float(moment) for name, moment in found.items()}
+        moments = await self._await_reply(cast("Awaitable[dict[str, str]]", self._redis.hgetall(f"{_PREFIX}seen")))
+        return {name: float(moment) for name, moment in moments.items()}
 
     async def _listen(self) -> None:
         """Hear what other replicas publish, for ever, over a connection of its own."""

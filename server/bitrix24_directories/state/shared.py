@@ -82,16 +82,16 @@ class State(ABC):
         """
 
     @abstractmethod
-    async def generation(self, of: str) -> int:
+    async def generation(self, name: str) -> int:
         """Another number after each change of something, such as a portal, which never comes again."""
 
     @abstractmethod
-    async def changing(self, what: str) -> None:
+    async def changing(self, name: str) -> None:
         """Let what others keep of it be old, for a change is about to be sent. Raises UnavailableError."""
 
-    async def changed(self, what: str) -> None:
+    async def changed(self, name: str) -> None:
         """The same after a change; where nobody can be told, as soon as they can."""
-        await self.changing(what)
+        await self.changing(name)
 
     @abstractmethod
     async def remember(self, key: str, text: str, seconds: float) -> None:
@@ -99,8 +99,8 @@ class State(ABC):
 
     async def recall(self, key: str) -> str | None:
         """The text that was kept lately."""
-        (found,) = await self.recall_many([key])
-        return None if found is None else found.text
+        (remembered,) = await self.recall_many([key])
+        return None if remembered is None else remembered.text
 
     @abstractmethod
     async def recall_many(self, keys: Sequence[str]) -> list[Remembered | None]:
@@ -136,7 +136,7 @@ class Inside(State):
         self.secrets = (secrets.token_bytes(32),)
         self._turns: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
         self._generations: defaultdict[str, int] = defaultdict(int)
-        self._kept: dict[str, tuple[str, float, float]] = {}
+        self._remembered: dict[str, tuple[str, float, float]] = {}
         self._seen: dict[str, float] = {}
 
     async def secret(self) -> bytes:
@@ -147,21 +147,21 @@ class Inside(State):
         async with self._turns[name]:
             yield anyio.lowlevel.checkpoint
 
-    async def generation(self, of: str) -> int:
-        return self._generations[of]
+    async def generation(self, name: str) -> int:
+        return self._generations[name]
 
-    async def changing(self, what: str) -> None:
-        self._generations[what] += 1
+    async def changing(self, name: str) -> None:
+        self._generations[name] += 1
 
     async def remember(self, key: str, text: str, seconds: float) -> None:
         now = anyio.current_time()
-        kept = {one: found for one, found in self._kept.items() if found[2] > now}
-        self._kept = kept | {key: (text, now, now + seconds)}
+        unexpired = {stored_key: stored for stored_key, stored in self._remembered.items() if stored[2] > now}
+        self._remembered = unexpired | {key: (text, now, now + seconds)}
 
     async def recall_many(self, keys: Sequence[str]) -> list[Remembered | None]:
         now, nothing = anyio.current_time(), ("", 0.0, -math.inf)
-        found = [self._kept.get(key, nothing) for key in keys]
-        return [Remembered(text, now - at) if until > now else None for text, at, until in found]
+        values = [self._remembered.get(key, nothing) for key in keys]
+        return [Remembered(text, now - at) if until > now else None for text, at, until in values]
 
     async def saw(self, people: Mapping[str, float]) -> None:
         self._seen |= people
