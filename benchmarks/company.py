@@ -81,7 +81,7 @@ class Everybody(People):
         super().__init__(Path("nowhere"))
         self._people = people
 
-    def named(self, name: str) -> Person | None:
+    def with_name(self, name: str) -> Person | None:
         return self._people.get(name)
 
     def all(self) -> list[Person]:

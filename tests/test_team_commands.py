@@ -266,18 +266,18 @@ def test_the_last_one_leaves_a_file_that_is_not_empty(people: Path, capsys: pyte
     """Of an empty one the server cannot tell whether it is half-written, and lets in those of before."""
     run(capsys, "person", "add", "anna")
     server = People(people)
-    assert server.named("anna")
+    assert server.with_name("anna")
     assert run(capsys, "person", "remove", "anna") == (
         0, "", "people.jsonl names nobody: `bitrix24-directories-mcp person add NAME`\n",
     )  # fmt: skip
-    assert not server.named("anna")
+    assert not server.with_name("anna")
     assert people.read_text() == "# nobody\n"
     assert run(capsys, "person", "add", "bert")[0] == 0
     assert "nobody" not in people.read_text()
     people.write_bytes(people.read_bytes() + BROKEN)
-    assert server.named("bert")
+    assert server.with_name("bert")
     assert run(capsys, "person", "remove", "bert")[0] == 0
-    assert not server.named("bert")
+    assert not server.with_name("bert")
 
 
 URL = "https://portal.example/rest/1/secretsecret0001/"
@@ -341,7 +341,7 @@ class TestImport:
         assert head == "name,token"
         tokens = dict(row.split(",") for row in rows)
         found = People(people)
-        assert [found.with_token(token) for token in tokens.values()] == [found.named(name) for name in tokens]
+        assert [found.with_token(token) for token in tokens.values()] == [found.with_name(name) for name in tokens]
         assert [(one.name, one.scopes, one.webhook is not None) for one in found.all()] == [
             ("zoe", READING, False), ("anna", SCOPES, True), ("bert", READING, True), ("carl", READING, False),
         ]  # fmt: skip

@@ -142,11 +142,11 @@ def parser() -> argparse.ArgumentParser:
         "person webhook anna --webhook-file -",
         "person import people.csv --tokens tokens.csv",
     )
-    what = person.add_subparsers(metavar="what", dest="what", required=True)
+    actions = person.add_subparsers(metavar="what", dest="what", required=True)
     people: dict[str, argparse.ArgumentParser] = {}
     for name, text in _OF_PEOPLE.items():
         description = f"{text[:1].upper()}{text[1:]}."
-        people[name] = what.add_parser(name, help=text, description=description, parents=settings)
+        people[name] = actions.add_parser(name, help=text, description=description, parents=settings)
         if name not in ("list", "import"):
             people[name].add_argument("name")
     for name in ("add", "webhook"):

@@ -18,15 +18,15 @@ class Bar:
     progress: Progress
     task: TaskID
 
-    def __call__(self, done: int, of: int) -> None:
-        self.progress.update(self.task, completed=done, total=of)
+    def __call__(self, done: int, total: int) -> None:
+        self.progress.update(self.task, completed=done, total=total)
 
-    def names(self, what: str) -> None:
-        self.progress.update(self.task, description=what, refresh=True)
+    def describe(self, label: str) -> None:
+        self.progress.update(self.task, description=label, refresh=True)
 
 
 @contextmanager
-def bar(what: str) -> Iterator[Bar]:
+def bar(label: str) -> Iterator[Bar]:
     """A bar that stands there until the block ends."""
     progress = Progress(
         TextColumn("{task.description}"),
@@ -38,4 +38,4 @@ def bar(what: str) -> Iterator[Bar]:
         transient=True,
     )
     with progress:
-        yield Bar(progress, progress.add_task(what, total=None))
+        yield Bar(progress, progress.add_task(label, total=None))

@@ -43,15 +43,15 @@ async def _all_is_well(portal: Credentials | Bitrix24Error, settings: Settings, 
     redact = redactor(portal)
     step = "configuration"
 
-    def tell(says: str, *, ok: bool = True) -> None:
-        print(f"{'✓' if ok else '✗'} {say(step)}: {redact(says).replace(chr(10), chr(10) + '  ')}")
+    def print_step(text: str, *, ok: bool = True) -> None:
+        print(f"{'✓' if ok else '✗'} {say(step)}: {redact(text).replace(chr(10), chr(10) + '  ')}")
 
     try:
         if isinstance(portal, Bitrix24Error):
             raise portal
         if settings.allow_writes and (trouble := audit_trouble(settings.audit_log)) is not None:
             raise trouble
-        tell(say(portal.description))
+        print_step(say(portal.description))
         step = "reachability"
         async with client_of(portal, settings, transport) as client:
             with anyio.move_on_after(settings.timeout) as limit:
@@ -59,37 +59,37 @@ async def _all_is_well(portal: Credentials | Bitrix24Error, settings: Settings, 
                     answer = await client.call("scope")
                 except Bitrix24Error as exc:
                     if exc.answered or exc.category in _ANSWERED:
-                        tell(say("the portal answers"))
+                        print_step(say("the portal answers"))
                         step = "authorisation"
                     raise
-                tell(say("the portal answers"))
+                print_step(say("the portal answers"))
                 step = "authorisation"
-                tell(say("the portal knows who calls"))
+                print_step(say("the portal knows who calls"))
                 step = "scope crm"
                 if not isinstance(answer.result, list) or "crm" not in answer.result:
                     raise failure("insufficient_scope")
-                tell(say("granted"))
+                print_step(say("granted"))
                 step = "reading"
                 directories = Directories(client, Cache(settings.cache_ttl))
-                known = (await directories.search()).directories
-                says = say("the portal has no directories that this user may see")
-                if known:
-                    first = await directories.items(known[0].entity_id)
-                    says = say(f"{len(known)} directories; {known[0].entity_id} has {first.total} items")
-                tell(says)
+                visible = (await directories.search()).directories
+                summary = say("the portal has no directories that this user may see")
+                if visible:
+                    first = await directories.items(visible[0].entity_id)
+                    summary = say(f"{len(visible)} directories; {visible[0].entity_id} has {first.total} items")
+                print_step(summary)
             if limit.cancelled_caught:
                 raise failure("TIMEOUT", detail=f"waited {settings.timeout:g} s")
     except Bitrix24Error as exc:
-        tell(to_a_person(exc), ok=False)
+        print_step(to_a_person(exc), ok=False)
         return False
     step = "plan"
     if answer.metered is False and settings.plan != "self-hosted":
         why = say(f"{settings.plan}, although the portal counts no running time, as those on a company's own server do")
         todo = say("Where it is one, set BITRIX24_PLAN to self-hosted: it is then asked as fast as it answers.")
-        tell(f"{why}\n→ {todo}")
+        print_step(f"{why}\n→ {todo}")
     elif answer.metered and settings.plan == "self-hosted":
         why = say("self-hosted, although the portal counts running time, as those in the cloud do, which have limits")
-        tell(f"{why}\n→ {say('Set BITRIX24_PLAN to standard or enterprise.')}", ok=False)
+        print_step(f"{why}\n→ {say('Set BITRIX24_PLAN to standard or enterprise.')}", ok=False)
         return False
     return True
 

@@ -38,14 +38,14 @@ class Client:
     @property
     def path(self) -> Path:
         """The file on this system; where the client keeps one path for all systems, that."""
-        given = self.paths.get(sys.platform) or self.paths["other"]
+        template = self.paths.get(sys.platform) or self.paths["other"]
         folders = {"APPDATA": os.environ.get("APPDATA") or str(Path.home() / "AppData" / "Roaming")}
-        return Path(given.format(**folders)).expanduser()
+        return Path(template.format(**folders)).expanduser()
 
     def text(self, entry: Mapping[str, Any]) -> str:
         """The entry as a whole file that holds nothing else."""
         if self.form == "json":
-            return json.dumps({self.servers: {SERVER: self._of(entry)}}, indent=2, ensure_ascii=False) + "\n"
+            return json.dumps({self.servers: {SERVER: self._server_entry(entry)}}, indent=2, ensure_ascii=False) + "\n"
         # A JSON string is a basic string of TOML, too.
         lines = [f"[{self.servers}.{SERVER}]", f"command = {json.dumps(entry['command'], ensure_ascii=False)}"]
         lines += [f"args = {json.dumps(entry['args'], ensure_ascii=False)}"] if entry.get("args") else []
@@ -59,17 +59,17 @@ class Client:
             return self.text(entry)
         if self.form == "json":
             json.loads(text)  # so that what stands behind a mistake is not taken for something else
-            return _put(text, _after_blanks(text, 0), [self.servers, SERVER], self._of(entry), depth=1)
+            return _put(text, _after_blanks(text, 0), [self.servers, SERVER], self._server_entry(entry), depth=1)
         # The server's tables go to the end, in place of older ones of this server.
         table = re.escape(f"{self.servers}.{SERVER}")
         older = re.compile(rf"^\[{table}(?:\.[^\]\n]*)?\][^\n]*\n(?:(?!\[)[^\n]*(?:\n|\Z))*", re.MULTILINE)
         tomllib.loads(text)
-        kept = older.sub("", text).rstrip("\n")
-        merged = f"{kept}\n\n{self.text(entry)}" if kept else self.text(entry)
+        remaining = older.sub("", text).rstrip("\n")
+        merged = f"{remaining}\n\n{self.text(entry)}" if remaining else self.text(entry)
         tomllib.loads(merged)  # raises where the server stands there in another form
         return merged
 
-    def _of(self, entry: Mapping[str, Any]) -> dict[str, Any]:
+    def _server_entry(self, entry: Mapping[str, Any]) -> dict[str, Any]:
         return ({"type": "stdio"} if self.typed else {}) | dict(entry)
 
 
@@ -132,30 +132,30 @@ def write(client: Client, entry: Mapping[str, Any]) -> Path | None:
 
 def _free(path: Path) -> Path:
     """`path`, or the first of its numbered neighbours that is not there."""
-    number, found = 1, path
-    while found.exists():
+    number, candidate = 1, path
+    while candidate.exists():
         number += 1
-        found = path.with_name(f"{path.name}-{number}")
-    return found
+        candidate = path.with_name(f"{path.name}-{number}")
+    return candidate
 
 
 def _put(text: str, start: int, keys: list[str], value: Any, depth: int) -> str:
     """`text` with `value` at `keys` of the object that begins at `start`."""
     members, end = _members(text, start)
     key, *deeper = keys
-    found = members.get(key)
-    if found is not None and deeper:
-        return _put(text, found[0], deeper, value, depth + 1)
-    if found is not None and json.loads(text[found[0] : found[1]]) == value:
+    span = members.get(key)
+    if span is not None and deeper:
+        return _put(text, span[0], deeper, value, depth + 1)
+    if span is not None and json.loads(text[span[0] : span[1]]) == value:
         return text
     indent = min(re.findall(r"\n([ \t]+)\S", text), key=len, default="  ")  # the shortest that there is
     for inner in reversed(deeper):
         value = {inner: value}
     line = "\r\n" if "\r\n" in text else "\n"
-    shown = json.dumps(value, indent=indent, ensure_ascii=False).replace("\n", line + indent * depth)
-    if found is not None:
-        return text[: found[0]] + shown + text[found[1] :]
-    new = f"{line}{indent * depth}{json.dumps(key)}: {shown}"
+    encoded = json.dumps(value, indent=indent, ensure_ascii=False).replace("\n", line + indent * depth)
+    if span is not None:
+        return text[: span[0]] + encoded + text[span[1] :]
+    new = f"{line}{indent * depth}{json.dumps(key)}: {encoded}"
     if members:
         last = max(until for _, until in members.values())
         return f"{text[:last]},{new}{text[last:]}"
@@ -167,18 +167,18 @@ def _members(text: str, start: int) -> tuple[dict[str, tuple[int, int]], int]:
     if text[start] != "{":
         raise ValueError("an object was expected")
     decoder, members = json.JSONDecoder(), dict[str, tuple[int, int]]()
-    place = _after_blanks(text, start + 1)
-    while text[place] != "}":
-        key, place = decoder.raw_decode(text, place)
-        begins = _after_blanks(text, _after_blanks(text, place) + 1)
+    position = _after_blanks(text, start + 1)
+    while text[position] != "}":
+        key, position = decoder.raw_decode(text, position)
+        begins = _after_blanks(text, _after_blanks(text, position) + 1)
         _, ends = decoder.raw_decode(text, begins)
         members[key] = (begins, ends)
-        place = _after_blanks(text, ends)
-        if text[place] == ",":
-            place = _after_blanks(text, place + 1)
-    return members, place + 1
+        position = _after_blanks(text, ends)
+        if text[position] == ",":
+            position = _after_blanks(text, position + 1)
+    return members, position + 1
 
 
-def _after_blanks(text: str, place: int) -> int:
-    match = _BLANKS.match(text, place)
-    return match.end() if match else place
+def _after_blanks(text: str, position: int) -> int:
+    match = _BLANKS.match(text, position)
+    return match.end() if match else position

@@ -88,6 +88,6 @@ def a_person_sits_there() -> bool:
     return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
 
 
-def complain(what: object) -> None:
+def complain(message: object) -> None:
     if sys.stderr is not None:
-        print(what, file=sys.stderr)
+        print(message, file=sys.stderr)

@@ -54,7 +54,7 @@ class Interruption:
 
             def cancel() -> None:
                 scope.cancel()
-                _tell(say("Interrupted: waiting for answers to what was sent. A second time ends it at once."))
+                _print(say("Interrupted: waiting for answers to what was sent. A second time ends it at once."))
 
             with _handled_by(partial(self._receive, lambda: loop.call_soon_threadsafe(cancel))):
                 yield
@@ -63,8 +63,8 @@ class Interruption:
     @contextmanager
     def waits(self) -> Iterator[None]:
         """Let what is done inside come to its end. Ask `reraise` afterwards."""
-        said = say("Interrupted: waiting for the answer, which holds the tokens. A second time ends it at once.")
-        with _handled_by(partial(self._receive, lambda: _tell(said))):
+        message = say("Interrupted: waiting for the answer, which holds the tokens. A second time ends it at once.")
+        with _handled_by(partial(self._receive, lambda: _print(message))):
             yield
 
     def reraise(self) -> None:
@@ -80,9 +80,9 @@ class Interruption:
         try:  # a second time: end without waiting for anything, not for the loop, and not for threads
             if self._audit is not None:
                 self._audit.cut_off()
-            shown = _SHOW_CURSOR if sys.stderr is not None and sys.stderr.isatty() else ""
-            said = say("Ended at once: of what was sent and not answered it is unknown what became of it.")
-            os.write(2, f"{shown}{said}\n".encode())  # print may be in the middle of something
+            prefix = _SHOW_CURSOR if sys.stderr is not None and sys.stderr.isatty() else ""
+            message = say("Ended at once: of what was sent and not answered it is unknown what became of it.")
+            os.write(2, f"{prefix}{message}\n".encode())  # print may be in the middle of something
         finally:  # whatever cannot be said: a stream raises RuntimeError where it is interrupted while it writes
             os._exit(128 + number)
 
@@ -98,7 +98,7 @@ def at_once() -> Iterator[None]:
         yield
 
 
-def _tell(text: str) -> None:
+def _print(text: str) -> None:
     """Whoever read it may have gone, which changes nothing."""
     with suppress(OSError):
         complain(text)
@@ -122,9 +122,9 @@ def _handled_by(handler: Callable[[int, Any], object]) -> Iterator[None]:
 
 def so_far(audit: Audit | None) -> str:
     """What an interrupted command has done, for a person."""
-    said = audit.said if audit is not None else {}
-    made = sum(said.get(outcome, 0) for outcome in ("moved", "done", "done otherwise"))
-    if unknown := said.get("unknown", 0):
+    counts = audit.said if audit is not None else {}
+    made = sum(counts.get(outcome, 0) for outcome in ("moved", "done", "done otherwise"))
+    if unknown := counts.get("unknown", 0):
         return say(f"Interrupted. Changes made by then: {made}; changes of which it is not known: {unknown}.")
     if made:
         return say(f"Interrupted. Changes made by then: {made}.")

@@ -33,8 +33,8 @@ def spoken() -> str:
         import locale
 
         system = locale.windows_locale.get(ctypes.windll.kernel32.GetUserDefaultUILanguage(), "")
-    wanted = (_chosen or system).lower()
-    return next((language for language in _LANGUAGES if re.match(rf"{language}(?![a-z])", wanted)), "en")
+    preferred = (_chosen or system).lower()
+    return next((language for language in _LANGUAGES if re.match(rf"{language}(?![a-z])", preferred)), "en")
 
 
 def say(text: str) -> str:
@@ -45,12 +45,12 @@ def say(text: str) -> str:
     language = spoken()
     if language == "en":
         return text
-    known = phrases(language)
-    if text in known:
-        return known[text]
-    for pattern, said in _with_parts(language):
-        if (found := pattern.fullmatch(text)) is not None:
-            return said.format(**{name: say(part) for name, part in found.groupdict().items()})
+    translations = phrases(language)
+    if text in translations:
+        return translations[text]
+    for pattern, translation in _patterns(language):
+        if (match := pattern.fullmatch(text)) is not None:
+            return translation.format(**{name: say(part) for name, part in match.groupdict().items()})
     return text
 
 
@@ -63,12 +63,12 @@ def phrases(language: str) -> Mapping[str, str]:
 
 
 @cache
-def _with_parts(language: str) -> list[tuple[re.Pattern[str], str]]:
+def _patterns(language: str) -> list[tuple[re.Pattern[str], str]]:
     """Those with variable parts, the longest first, for they say most."""
-    found = [(english, said) for english, said in phrases(language).items() if _PART.search(english)]
+    templates = [(english, translation) for english, translation in phrases(language).items() if _PART.search(english)]
     patterns: list[tuple[re.Pattern[str], str]] = []
-    for english, said in sorted(found, key=lambda pair: -len(_PART.sub("", pair[0]))):
+    for english, translation in sorted(templates, key=lambda pair: -len(_PART.sub("", pair[0]))):
         parts = _PART.split(english)
         fixed = [re.escape(part) if number % 2 == 0 else f"(?P<{part}>.+?)" for number, part in enumerate(parts)]
-        patterns.append((re.compile("".join(fixed), re.DOTALL), said))
+        patterns.append((re.compile("".join(fixed), re.DOTALL), translation))
     return patterns

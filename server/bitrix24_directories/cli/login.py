@@ -73,8 +73,8 @@ def _code_by_browser(application: Application) -> str:
         )
     )
     print("  ", say("in it). What you paste is not shown."), flush=True)
-    asked = say("Address or code:")
-    pasted: str = getpass.getpass(f"{asked} ") if sys.stdin.isatty() else sys.stdin.readline()
+    prompt = say("Address or code:")
+    pasted: str = getpass.getpass(f"{prompt} ") if sys.stdin.isatty() else sys.stdin.readline()
     pasted = pasted.strip()
     if not pasted:
         raise _failed("Nothing was pasted")

@@ -31,13 +31,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         import argcomplete
 
         argcomplete.autocomplete(whole)
-    given = list(sys.argv[1:] if argv is None else argv)
-    for place, argument in enumerate(given):
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    for index, argument in enumerate(arguments):
         try:
             argument.encode()
         except UnicodeEncodeError:  # the locale's encoding could not read it
-            given[place] = os.fsencode(argument).decode("utf-8", errors="replace")
-    args = whole.parse_args(given)
+            arguments[index] = os.fsencode(argument).decode("utf-8", errors="replace")
+    args = whole.parse_args(arguments)
     modules: dict[str, Any] = sys.modules
     try:
         with ExitStack() as stack:

@@ -51,17 +51,17 @@ def undo(args: argparse.Namespace) -> int:
         complain(f"{args.file}: {log.unread} lines cannot be read, and are passed over.")
     if not log.merges:
         raise UsageError(f"{args.file} holds no merge.")
-    wanted = [one for one in log.merges if args.merge in (None, one.key)]
-    if len(wanted) == 1:
-        return _run(args, args.file, wanted[0])
-    listed = "\n".join(
-        f"  {one.key}: {', '.join(map(shown_code, one.codes))} into {shown_code(one.into)} in "
-        f"{shown_code(one.entity_id)}, {len(one.moves)} values, begun {one.began}"
-        for one in log.merges
+    selected = [logged for logged in log.merges if args.merge in (None, logged.key)]
+    if len(selected) == 1:
+        return _run(args, args.file, selected[0])
+    choices = "\n".join(
+        f"  {logged.key}: {', '.join(map(shown_code, logged.codes))} into {shown_code(logged.into)} in "
+        f"{shown_code(logged.entity_id)}, {len(logged.moves)} values, begun {logged.began}"
+        for logged in log.merges
     )
-    if not wanted:
-        raise UsageError(f"{args.file} holds no merge {args.merge}, but these:\n{listed}")
-    raise UsageError(f"{args.file} holds several merges; choose one with --merge ID:\n{listed}")
+    if not selected:
+        raise UsageError(f"{args.file} holds no merge {args.merge}, but these:\n{choices}")
+    raise UsageError(f"{args.file} holds several merges; choose one with --merge ID:\n{choices}")
 
 
 def _run(args: argparse.Namespace, log: str | None, logged: LoggedMerge | None = None) -> int:
@@ -123,7 +123,7 @@ async def _merge(args: argparse.Namespace, merges: Merges, log: str) -> int:
     if not _agreed(args):
         return 1
     confirmed, tries = True, 0
-    with bar(say("Reading")) as told_of:
+    with bar(say("Reading")) as progress:
         while True:
             error: Bitrix24Error | None = None
             try:
@@ -132,8 +132,8 @@ async def _merge(args: argparse.Namespace, merges: Merges, log: str) -> int:
                     planned,
                     confirmed=confirmed,
                     to_the_end=True,
-                    told=partial(told_of, of=planned.total),
-                    begins=lambda phase: told_of.names(say(_PHASES[phase])),
+                    told=partial(progress, total=planned.total),
+                    begins=lambda phase: progress.describe(say(_PHASES[phase])),
                 )
             except Bitrix24Error as exc:
                 if not isinstance(exc.partial_result, Merge):
@@ -146,7 +146,7 @@ async def _merge(args: argparse.Namespace, merges: Merges, log: str) -> int:
             if error is not None and (not error.retryable or tries >= _TRIES):
                 break
             await anyio.sleep(error.retry_after or 1 if error is not None else 0)
-            told_of.names(say("Reading"))
+            progress.describe(say("Reading"))
             planned = await merges.plan(args.entity_id, args.codes, args.into)
     print(merge_text(result))
     if error is not None:
@@ -161,13 +161,13 @@ async def _undo(args: argparse.Namespace, undo: Undo, logged: LoggedMerge) -> in
         return int(bool(undoing.unread))
     if not _agreed(args):
         return 1
-    with bar("Putting back") as told_of:
-        undone = await undo.carry_out(undoing, partial(told_of, of=len(undoing.moves)))
+    with bar("Putting back") as progress:
+        undone = await undo.carry_out(undoing, partial(progress, total=len(undoing.moves)))
     print(f"{undone.given_back} values of records got their old code back.")
     for code in undone.items:
         print(f"- {shown_code(code)} was added again")
-    for what in undone.not_given_back:
-        print(f"- not given back: {what}")
+    for value in undone.not_given_back:
+        print(f"- not given back: {value}")
     if undone.error is not None:
         raise undone.error
     return int(bool(undone.not_given_back or undoing.unread))

@@ -87,34 +87,34 @@ def _import(people: People, args: argparse.Namespace, settings: Settings) -> Non
     """Add all people of a CSV, or nobody; their tokens are on the disk before anybody is let in."""
     tokens = Path(args.tokens)
     if os.path.lexists(tokens):
-        raise UsageError(say(f"{_shown(args.tokens)} is there already, and tokens are never written over a file."))
+        raise UsageError(say(f"{_file_name(args.tokens)} is there already, and tokens are never written over a file."))
     if os.path.realpath(tokens) == os.path.realpath(people.path):
         raise UsageError("The tokens need a file of their own: BITRIX24_PEOPLE names this one.")
     persons = _persons(args.file)
-    people.make_sure_new([one.name for one in persons])  # or thousands of webhooks would be tried for nothing
-    _try({one.name: one.webhook for one in persons if one.webhook is not None}, args, settings)
-    kept = False
+    people.make_sure_new([person.name for person in persons])  # or thousands of webhooks would be tried for nothing
+    _try({person.name: person.webhook for person in persons if person.webhook is not None}, args, settings)
+    written = False
 
-    def keep(given: Sequence[str]) -> None:
-        nonlocal kept
+    def write_tokens(new_tokens: Sequence[str]) -> None:
+        nonlocal written
         try:
             with open(tokens, "x", encoding="utf-8", newline="", opener=partial(os.open, mode=0o600)) as file:
-                kept = True
+                written = True
                 rows = csv.writer(file, lineterminator="\n")
                 rows.writerow(["name", "token"])
-                rows.writerows([one.name, token] for one, token in zip(persons, given, strict=True))
+                rows.writerows([person.name, token] for person, token in zip(persons, new_tokens, strict=True))
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as exc:
-            raise PeopleError(say(f"{_shown(args.tokens)} cannot be written: {exc.strerror}")) from None
+            raise PeopleError(say(f"{_file_name(args.tokens)} cannot be written: {exc.strerror}")) from None
 
     try:
-        people.add_all(persons, keep)
+        people.add_all(persons, write_tokens)
     except BaseException:
-        if kept:
+        if written:
             tokens.unlink(missing_ok=True)
         raise
-    complain(say(f"People added: {len(persons)}. Their tokens are in {_shown(args.tokens)}, readable by you only."))
+    complain(say(f"People added: {len(persons)}. Their tokens are in {_file_name(args.tokens)}, readable by you only."))
 
 
 def _persons(file: str) -> list[Person]:
@@ -125,18 +125,18 @@ def _persons(file: str) -> list[Person]:
     try:
         rows.fieldnames = [column.strip().casefold() for column in rows.fieldnames or ()]
         if sorted(rows.fieldnames) != sorted(_COLUMNS):
-            raise UsageError(say(f"{_shown(file)} needs the columns {','.join(_COLUMNS)} in its first line."))
+            raise UsageError(say(f"{_file_name(file)} needs the columns {','.join(_COLUMNS)} in its first line."))
         for row in rows:
             try:
                 persons.append(_person(row))
             except ValueError as exc:
-                wrong.append(say(f"Line {rows.line_num} of {_shown(file)}: {exc}"))
+                wrong.append(say(f"Line {rows.line_num} of {_file_name(file)}: {exc}"))
     except csv.Error:
-        wrong.append(say(f"{_shown(file)} is no CSV."))
+        wrong.append(say(f"{_file_name(file)} is no CSV."))
     if wrong:
         raise UsageError("\n".join([*wrong[:20], *(["…"] if len(wrong) > 20 else [])]))
     if not persons:
-        raise UsageError(say(f"{_shown(file)} names nobody."))
+        raise UsageError(say(f"{_file_name(file)} names nobody."))
     return persons
 
 
@@ -179,21 +179,21 @@ def _list(people: People, settings: Settings) -> None:
                 complain(say("The Redis that BITRIX24_REDIS_URL names cannot be reached"))
                 return None
 
-    last = anyio.run(called) if seen.kept else None
-    for one in people.all():
-        created = _seconds(one.created)
-        said = [] if created is None else [say(f"created {_moment(created)}")]
-        if (rotated := _seconds(one.rotated)) is not None:
-            said.append(say(f"token of {_moment(rotated)}"))
+    last = anyio.run(called) if seen.is_kept else None
+    for person in people.all():
+        created = _seconds(person.created)
+        parts = [] if created is None else [say(f"created {_moment(created)}")]
+        if (rotated := _seconds(person.rotated)) is not None:
+            parts.append(say(f"token of {_moment(rotated)}"))
         if last is not None:
-            at = last.get(one.name, 0.0)
+            at = last.get(person.name, 0.0)
             since = at and at >= (created or 0.0)  # or it was somebody else of the same name
-            said.append(say(f"last seen {_moment(at)}") if since else say("not seen yet"))
-        acts_as = "application" if one.oauth else "shared"
-        if one.webhook is not None:
-            acts_as = f"webhook of user {one.webhook.user} on {one.webhook.address}"
-        print("; ".join([f"{one.name}: {' '.join(one.scopes)} ({acts_as})", *said]))
-    if not seen.kept:
+            parts.append(say(f"last seen {_moment(at)}") if since else say("not seen yet"))
+        acts_as = "application" if person.oauth else "shared"
+        if person.webhook is not None:
+            acts_as = f"webhook of user {person.webhook.user} on {person.webhook.address}"
+        print("; ".join([f"{person.name}: {' '.join(person.scopes)} ({acts_as})", *parts]))
+    if not seen.is_kept:
         complain(say("When people called last is kept where BITRIX24_AUDIT_LOG or BITRIX24_REDIS_URL is set."))
 
 
@@ -213,7 +213,7 @@ def _webhook(file: str) -> Webhook:
     try:
         return Webhook.parse(_read(file))
     except ValueError as exc:
-        raise UsageError(say(f"{_shown(file)} holds no inbound webhook's URL: {exc}")) from None
+        raise UsageError(say(f"{_file_name(file)} holds no inbound webhook's URL: {exc}")) from None
 
 
 def _read(file: str) -> str:
@@ -226,10 +226,10 @@ def _read(file: str) -> str:
         return sys.stdin.read().removeprefix("\ufeff") if file == "-" else Path(file).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeError) as exc:
         why = exc.strerror if isinstance(exc, OSError) else "it is not saved as UTF-8"
-        raise UsageError(say(f"{_shown(file)} cannot be read: {why}")) from None
+        raise UsageError(say(f"{_file_name(file)} cannot be read: {why}")) from None
 
 
-def _shown(file: str) -> str:
+def _file_name(file: str) -> str:
     """A file's name for a message; what is no file's may hold a secret."""
     return "…" if LIKE_A_WEBHOOK.search(file) else file
 
@@ -259,13 +259,13 @@ def _try(webhooks: Mapping[str, Webhook], args: argparse.Namespace, settings: Se
 async def _errors(webhooks: Mapping[str, Webhook], settings: Settings) -> dict[str, Bitrix24Error]:
     """What calls fail with, by person. A portal that cannot be reached is not tried again."""
     links: dict[str, Link] = {}
-    gone: dict[str, Bitrix24Error] = {}
+    unreachable: dict[str, Bitrix24Error] = {}
     errors: dict[str, Bitrix24Error] = {}
     try:
         for name, webhook in webhooks.items():
             address = webhook.address
-            if address in gone:
-                errors[name] = gone[address]
+            if address in unreachable:
+                errors[name] = unreachable[address]
                 continue
             if address not in links:
                 links[address] = Link(settings.limits, ca_file=settings.ca_file, address=address)
@@ -278,7 +278,7 @@ async def _errors(webhooks: Mapping[str, Webhook], settings: Settings) -> dict[s
             except Bitrix24Error as exc:
                 errors[name] = exc
                 if exc.category == "network":
-                    gone[address] = exc
+                    unreachable[address] = exc
     finally:
         for link in links.values():
             await link.close()

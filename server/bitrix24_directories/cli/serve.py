@@ -58,10 +58,10 @@ def serve(args: argparse.Namespace) -> int:
     try:
         anyio.run(server.run_stdio_async)
     except BaseExceptionGroup as group:
-        gone, others = group.split(lambda exc: isinstance(exc, OSError) and exc.errno in UNWRITABLE)
-        if others is not None:
-            raise others from None
-        first: BaseException | None = gone
+        disconnects, rest = group.split(lambda exc: isinstance(exc, OSError) and exc.errno in UNWRITABLE)
+        if rest is not None:
+            raise rest from None
+        first: BaseException | None = disconnects
         while isinstance(first, BaseExceptionGroup):
             first = first.exceptions[0]
         assert first is not None, "the group was not empty"

@@ -41,7 +41,7 @@ def setup(args: argparse.Namespace) -> int:
         nothing_set = not (settings.webhook_url.get_secret_value() or settings.portal_url or settings.client_id)
         if args.write and nothing_set and a_person_sits_there():
             settings = ask_for_webhook(settings)
-        entry = _entry(settings, env_file, shown=not args.write)
+        entry = _entry(settings, env_file, masked=not args.write)
         if not args.write:
             print(client.text(entry), end="")
             print(say(f"For {client.title} this belongs into {client.path}."), file=sys.stderr)
@@ -64,16 +64,16 @@ def setup(args: argparse.Namespace) -> int:
     return 0
 
 
-def _entry(settings: Settings, env_file: str, *, shown: bool) -> dict[str, Any]:
+def _entry(settings: Settings, env_file: str, *, masked: bool) -> dict[str, Any]:
     """This program, whatever folder and PATH a client starts it with, and its variables.
 
-    Where they are `shown`, placeholders stand for secrets.
+    Where they are `masked`, placeholders stand for secrets.
     """
     beside = Path(sys.executable).with_name(f"{_PROGRAM}.exe" if os.name == "nt" else _PROGRAM)
-    found = str(beside) if beside.exists() else shutil.which(_PROGRAM)
+    executable = str(beside) if beside.exists() else shutil.which(_PROGRAM)
     entry: dict[str, Any] = {"command": sys.executable, "args": ["-P", "-m", "bitrix24_directories"]}
-    if found is not None:
-        entry = {"command": str(Path(found).absolute())}
+    if executable is not None:
+        entry = {"command": str(Path(executable).absolute())}
     if env_file:
         return entry | {"env": {ENV_FILE: str(Path(env_file).expanduser().absolute())}}
     environment: dict[str, str] = {}
@@ -84,8 +84,8 @@ def _entry(settings: Settings, env_file: str, *, shown: bool) -> dict[str, Any]:
         if isinstance(value, SecretStr):
             if not value.get_secret_value():
                 continue
-            value = _PLACEHOLDERS[field] if shown else value.get_secret_value()
+            value = _PLACEHOLDERS[field] if masked else value.get_secret_value()
         environment[f"BITRIX24_{field.upper()}"] = str(value).lower() if isinstance(value, bool) else str(value)
-    if shown and not {"BITRIX24_WEBHOOK_URL", "BITRIX24_CLIENT_ID"} & environment.keys():
+    if masked and not {"BITRIX24_WEBHOOK_URL", "BITRIX24_CLIENT_ID"} & environment.keys():
         environment["BITRIX24_WEBHOOK_URL"] = _PLACEHOLDERS["webhook_url"]
     return entry | {"env": environment}

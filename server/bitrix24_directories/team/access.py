@@ -45,7 +45,7 @@ class Access:
 
     began: float = field(default_factory=anyio.current_time)
     person: str = ""
-    asked: Mapping[str, object] = field(default_factory=dict)
+    fields: Mapping[str, object] = field(default_factory=dict)
     status: int = 0
     answered: bool = False
     outcome: str = ""
@@ -61,17 +61,17 @@ class Access:
 
         return noted
 
-    def said(self) -> Iterator[tuple[str, object]]:
+    def log_fields(self) -> Iterator[tuple[str, object]]:
         yield "when", datetime.now(UTC).isoformat(timespec="milliseconds")
         if self.person:
             yield "person", self.person
         outcome = self.outcome
         if not outcome:
             outcome = str(self.status) if self.status >= 400 else "ok" if self.answered else "cancelled"
-        asked = self.asked
+        fields = self.fields
         if outcome == "SECRET_IN_ARGUMENTS":  # it may look like an id
-            asked = {key: asked[key] for key in ("method", "tool") if key in asked}
-        yield from asked.items()
+            fields = {key: fields[key] for key in ("method", "tool") if key in fields}
+        yield from fields.items()
         yield "outcome", outcome
         yield "ms", round(1000 * (anyio.current_time() - self.began), 1)
         yield "replica", _REPLICA
@@ -102,7 +102,7 @@ class AccessLog:
 
     def write(self, access: Access) -> None:
         if self._handler is not None:
-            line = json.dumps(dict(access.said()), ensure_ascii=False)
+            line = json.dumps(dict(access.log_fields()), ensure_ascii=False)
             self._handler.handle(logging.LogRecord(__name__, logging.INFO, "", 0, line, None, None))
 
     def close(self) -> None:
@@ -130,7 +130,7 @@ class _File(WatchedFileHandler):
         logger.warning("A line of the access log could not be written")
 
 
-def asked_for(message: Mapping[str, Any]) -> dict[str, object]:
+def request_fields(message: Mapping[str, Any]) -> dict[str, object]:
     """What a JSON-RPC message asks for: its method, its tool, and the ids among its arguments."""
     params = message.get("params")
     params = params if isinstance(params, Mapping) else {}
@@ -140,18 +140,18 @@ def asked_for(message: Mapping[str, Any]) -> dict[str, object]:
     uri = params.get("uri")
     if isinstance(uri, str) and uri.startswith(f"{DIRECTORIES}/"):
         arguments = {"entityId": unquote(uri.removeprefix(f"{DIRECTORIES}/"))}
-    given, fields = arguments.get("recordId"), arguments.get("fields")
-    record_ids = [int(str(given))] if _NUMBER.fullmatch(str(given)) else []
-    lines = [one for one in fields if isinstance(one, str)] if isinstance(fields, list) else []
-    record_ids += [int(found[1]) for line in lines if (found := _ID_FIELD.fullmatch(line))]
-    asked = {
+    record_id, fields = arguments.get("recordId"), arguments.get("fields")
+    record_ids = [int(str(record_id))] if _NUMBER.fullmatch(str(record_id)) else []
+    lines = [field for field in fields if isinstance(field, str)] if isinstance(fields, list) else []
+    record_ids += [int(match[1]) for line in lines if (match := _ID_FIELD.fullmatch(line))]
+    ids = {
         "method": _spelt(method, _METHOD),
         "tool": _spelt(params.get("name"), _TOOL) if method == "tools/call" else "",
         "entityId": _spelt(arguments.get("entityId"), _ENTITY_ID),
         "entity": _spelt(arguments.get("entity"), _KIND),
         "recordIds": record_ids[:_MOST_IDS],
     }
-    return {key: value for key, value in asked.items() if value}
+    return {key: value for key, value in ids.items() if value}
 
 
 def _spelt(value: object, like: re.Pattern[str]) -> str:

@@ -37,7 +37,7 @@ class Keys:
         self._fails = False
         self._turn = anyio.Lock()
 
-    async def named(self, kid: str) -> jwt.PyJWK | None:
+    async def get(self, kid: str) -> jwt.PyJWK | None:
         """The key of that id, None where the provider has none such. Raises KeysError where that cannot be known.
 
         Keys are read to the end, whoever gives up: others take what came of it.

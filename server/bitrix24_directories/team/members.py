@@ -48,18 +48,18 @@ class Portal:
         self.link = link
         self.cache = Cache(settings.cache_ttl, SharedTier(state, address, settings.cache_ttl))
         self.types: frozenset[int] = frozenset()
-        self._shown: LRUCache[str, Mapping[str, str]] = LRUCache(_VIEWS)
+        self._digests: LRUCache[str, Mapping[str, str]] = LRUCache(_VIEWS)
 
-    async def shown_in(self, view: str) -> Mapping[str, str] | None:
+    async def digests_of(self, view: str) -> Mapping[str, str] | None:
         """What a view shows, if it is still known here or in another replica."""
-        if view not in self._shown and (said := await self.state.recall(f"view:{self.address}:{view}")) is not None:
-            self._shown[view] = json.loads(said)
-        return self._shown.get(view)
+        if view not in self._digests and (text := await self.state.recall(f"view:{self.address}:{view}")) is not None:
+            self._digests[view] = json.loads(text)
+        return self._digests.get(view)
 
     async def keep_view(self, view: View, seconds: float) -> None:
         """Let it be known for as long as people may be admitted with it."""
-        self._shown[view.name] = view.shown
-        await self.state.remember(f"view:{self.address}:{view.name}", json.dumps(view.shown), seconds)
+        self._digests[view.name] = view.digests
+        await self.state.remember(f"view:{self.address}:{view.name}", json.dumps(view.digests), seconds)
 
 
 @dataclass
@@ -80,7 +80,7 @@ class Member:
         self._settings = settings
         self._accepted_until = -math.inf
         self._view = ""
-        self._shown: Mapping[str, str] = {}
+        self._digests: Mapping[str, str] = {}
         self._sees_otherwise = False
         self._asking: _Asking | None = None
         self._tasks: TaskGroup | None = None
@@ -144,8 +144,8 @@ class Member:
 
     def _on_rows(self, read: Read[Any], rows: list[Any]) -> None:
         """Share with nobody what the portal has not shown the others, and ask anew with whom to share."""
-        if not fits(self._shown, read, rows):
-            self._view, self._shown, self._sees_otherwise = self._own_view(), {}, True
+        if not fits(self._digests, read, rows):
+            self._view, self._digests, self._sees_otherwise = self._own_view(), {}, True
             self._accepted_until = -math.inf
 
     def _own_view(self) -> str:
@@ -155,10 +155,10 @@ class Member:
         """Whether another replica knows of it; else one batch: whether they may read CRM, and what they see of it."""
         me = hashlib.sha256(repr(self.credentials.identity).encode()).hexdigest()
         asked_at, seconds = anyio.current_time(), self._settings.access_ttl
-        (known,) = await self.portal.state.recall_many([f"admitted:{me}"])
-        shown = None if known is None or self._sees_otherwise else await self.portal.shown_in(known.text)
-        if known is not None and shown is not None:
-            self._view, self._shown, self._accepted_until = known.text, shown, asked_at - known.age + seconds
+        (cached,) = await self.portal.state.recall_many([f"admitted:{me}"])
+        digests = None if cached is None or self._sees_otherwise else await self.portal.digests_of(cached.text)
+        if cached is not None and digests is not None:
+            self._view, self._digests, self._accepted_until = cached.text, digests, asked_at - cached.age + seconds
             return
         self._accepted_until = -math.inf
         assert self._session is not None
@@ -166,15 +166,15 @@ class Member:
         outcomes = await reader.fetch(reads_of_view(self.portal.types))
         unwrap(outcomes[TYPES])  # who may not read these may read nothing
         types = types_shown(outcomes)
-        wanted = reads_of_view(types)
-        if missing := [read for read in wanted if read not in outcomes]:
+        reads = reads_of_view(types)
+        if missing := [read for read in reads if read not in outcomes]:
             self.portal.types |= {*types}
             outcomes |= await reader.fetch(missing)
-        own = {read: outcomes[read] for read in wanted}
+        own = {read: outcomes[read] for read in reads}
         view = view_of(own)
-        self._view, self._shown = view.name, view.shown
+        self._view, self._digests = view.name, view.digests
         if not view.certain:
-            self._view, self._shown = self._own_view(), {}
+            self._view, self._digests = self._own_view(), {}
         await reader.store(own, began)
         if view.certain:
             await self.portal.keep_view(view, seconds)

@@ -30,7 +30,7 @@ class Metrics:
         collector: Any = _Portals(portals, connected)
         self._registry.register(collector)
 
-    def told(self, tool: str, outcome: str, seconds: float) -> None:
+    def count_call(self, tool: str, outcome: str, seconds: float) -> None:
         self._calls.labels(tool, outcome).inc()
         self._seconds.labels(tool).observe(seconds)
 

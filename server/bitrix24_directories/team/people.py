@@ -67,11 +67,11 @@ class _Line:
     """A line as it stands in the file, and what it says: nothing for a comment, and for what cannot be read."""
 
     text: bytes
-    said: Mapping[str, object]
+    fields: Mapping[str, object]
 
     @classmethod
-    def saying(cls, said: Mapping[str, object]) -> _Line:
-        return cls(json.dumps(said, ensure_ascii=False).encode(errors="backslashreplace"), said)  # as JSON escapes them
+    def from_fields(cls, fields: Mapping[str, object]) -> _Line:
+        return cls(json.dumps(fields, ensure_ascii=False).encode(errors="backslashreplace"), fields)  # as JSON does
 
 
 def is_name(text: str) -> bool:
@@ -106,7 +106,7 @@ class People:
         self.look()
         return self._by_hash.get(token_hash(token))
 
-    def named(self, name: str) -> Person | None:
+    def with_name(self, name: str) -> Person | None:
         self.look()
         return self._by_name.get(name)
 
@@ -116,19 +116,19 @@ class People:
 
     def look(self) -> None:
         """Read the file if it has changed, and log that once; those stay known who were, where it cannot be used."""
-        found = None
+        file_state = None
         try:
-            found = self._looked_at()
-            if found == self._read_as:
+            file_state = self._file_state()
+            if file_state == self._read_as:
                 return
             trouble = self._read()
         except PeopleError as exc:
-            trouble = self._kept(str(exc).replace(str(self.path), self.path.name))
-            found = None  # to be tried again, for not all that can be wrong shows in what it looks like
-        self._read_as, self.trouble = found, trouble
-        if self._quiet or (found, trouble) == self._logged:
+            trouble = self._with_consequence(str(exc).replace(str(self.path), self.path.name))
+            file_state = None  # to be tried again, for not all that can be wrong shows in what it looks like
+        self._read_as, self.trouble = file_state, trouble
+        if self._quiet or (file_state, trouble) == self._logged:
             return
-        self._logged = found, trouble
+        self._logged = file_state, trouble
         if trouble:
             logger.error("%s", trouble)
         else:
@@ -136,7 +136,7 @@ class People:
 
     def make_sure(self) -> None:
         """Look at the file. Raises PeopleError where it cannot be used."""
-        self._looked_at()
+        self._file_state()
         self._content()
         self.look()
 
@@ -152,16 +152,16 @@ class People:
         tokens = [_new_token() for _ in persons]
 
         def added(lines: list[_Line]) -> list[_Line]:
-            _make_sure_new([one.name for one in persons], lines)
+            _make_sure_new([person.name for person in persons], lines)
             if keep is not None:
                 keep(tokens)
             changed = [line for line in lines if line.text != _NOBODY]
             for person, token in zip(persons, tokens, strict=True):
-                said: dict[str, object] = {"name": person.name, "token": token_hash(token)}
-                said["scopes"] = list(person.scopes)
-                said |= {"webhook": _url(person.webhook)} if person.webhook is not None else {}
-                said |= {"oauth": True} if person.oauth else {}
-                changed.append(_Line.saying(said | {"created": _now()}))
+                fields: dict[str, object] = {"name": person.name, "token": token_hash(token)}
+                fields["scopes"] = list(person.scopes)
+                fields |= {"webhook": _url(person.webhook)} if person.webhook is not None else {}
+                fields |= {"oauth": True} if person.oauth else {}
+                changed.append(_Line.from_fields(fields | {"created": _now()}))
             return changed
 
         self._change(added)
@@ -181,15 +181,15 @@ class People:
         """
 
         def changed(lines: list[_Line]) -> list[_Line]:
-            theirs = [line.said for line in lines if _name_of(line) == name]
-            alone = any(said.get("webhook") or said.get("oauth") for said in theirs)
-            found = _with(lines, name, {"scopes": list(scopes)})
+            theirs = [line.fields for line in lines if _name_of(line) == name]
+            alone = any(fields.get("webhook") or fields.get("oauth") for fields in theirs)
+            changed_lines = _with(lines, name, {"scopes": list(scopes)})
             if not alone and not {*scopes} <= {*READING}:
                 raise PeopleError(
                     f"{name} has no webhook; through the shared one people only read. "
                     "Give them one with `webhook` first."
                 )
-            return found
+            return changed_lines
 
         self._change(changed)
 
@@ -209,19 +209,19 @@ class People:
         self._change(lambda lines: _with(lines, name, {"token": token_hash(token), "rotated": _now()}))
         return token
 
-    def _looked_at(self) -> tuple[int, ...]:
+    def _file_state(self) -> tuple[int, ...]:
         try:
-            found = self.path.stat()
+            status = self.path.stat()
         except OSError as exc:
             raise PeopleError(f"{self.path} cannot be read ({exc.strerror})") from None
-        if not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(status.st_mode):
             raise PeopleError(f"{self.path} is no regular file")
-        others = 0o037 if found.st_uid == 0 else 0o077  # a file of root's is given to a group, as a mounted Secret is
-        if os.name == "posix" and found.st_mode & others:
+        forbidden = 0o037 if status.st_uid == 0 else 0o077  # root's file is given to a group, as a mounted Secret is
+        if os.name == "posix" and status.st_mode & forbidden:
             raise PeopleError(f"{self.path} can be read by others: it needs mode 0600")
-        if found.st_size > _LIMIT:
+        if status.st_size > _LIMIT:
             raise PeopleError(f"{self.path} has more than {_LIMIT // 2**20} MiB")
-        return found.st_ino, found.st_ctime_ns, found.st_mtime_ns, found.st_size  # ctime: mode and owner, too
+        return status.st_ino, status.st_ctime_ns, status.st_mtime_ns, status.st_size  # ctime: mode and owner, too
 
     def _read(self) -> str:
         """Take in whom the file names; gives what is wrong with it. Raises PeopleError where it cannot be read.
@@ -245,11 +245,11 @@ class People:
             if person.token_hash:
                 by_hash[person.token_hash] = person
         if wrong and not by_name and _NOBODY not in texts:
-            return self._kept(f"no line of {self.path.name} is a person's")
+            return self._with_consequence(f"no line of {self.path.name} is a person's")
         last = content.rpartition(b"\n")[2].strip()
         is_cut = not content or (_speaks(last) and not last.endswith(b"}"))  # it may be being written now
         if self._by_name and is_cut:
-            return self._kept(f"{self.path.name} is empty, or ends in the middle of a line")
+            return self._with_consequence(f"{self.path.name} is empty, or ends in the middle of a line")
         self._by_hash, self._by_name, self._lines = by_hash, by_name, lines
         self.version += 1
         if wrong:
@@ -259,13 +259,13 @@ class People:
             )
         return "" if by_name else f"{self.path.name} names nobody: `bitrix24-directories-mcp person add NAME`"
 
-    def _kept(self, trouble: str) -> str:
-        known = len(self._by_name)
-        return f"{trouble}; those are let in who were before: {known}" if known else f"{trouble}; nobody is let in"
+    def _with_consequence(self, trouble: str) -> str:
+        count = len(self._by_name)
+        return f"{trouble}; those are let in who were before: {count}" if count else f"{trouble}; nobody is let in"
 
     def _content(self, flags: int = 0) -> bytes:
         try:
-            with open(self.path, "rb", opener=lambda path, given: os.open(path, given | flags)) as file:
+            with open(self.path, "rb", opener=lambda path, open_flags: os.open(path, open_flags | flags)) as file:
                 return file.read(_LIMIT).removeprefix(codecs.BOM_UTF8)
         except OSError as exc:
             raise PeopleError(f"{self.path} cannot be read ({exc.strerror or exc})") from None
@@ -291,15 +291,15 @@ class People:
         """All lines of the file; none where there is no file. Raises PeopleError where it cannot be changed."""
         if not self.path.exists():
             return []
-        self._looked_at()
+        self._file_state()
         # Root shall not give the file's owner what a link leads to, put in its place at the last moment.
         lines = []
         for text in self._content(getattr(os, "O_NOFOLLOW", 0)).splitlines():
-            said = None
+            fields = None
             if _speaks(text):
                 with contextlib.suppress(ValueError, RecursionError):
-                    said = json.loads(text.decode())
-            lines.append(_Line(text, said if isinstance(said, dict) else {}))
+                    fields = json.loads(text.decode())
+            lines.append(_Line(text, fields if isinstance(fields, dict) else {}))
         if any(_speaks(line.text) for line in lines) and not any(map(_name_of, lines)):
             raise PeopleError(f"no line of {self.path} is a person's; mend it first")
         return lines
@@ -362,8 +362,8 @@ def _speaks(text: bytes) -> bool:
 
 def _lines(numbers: Sequence[int]) -> str:
     """How a list of lines begins; all of them might fill the log."""
-    shown = ", ".join(map(str, numbers[:10]))
-    return f"{'lines' if len(numbers) > 1 else 'line'} {shown}{', …' if len(numbers) > 10 else ''}"
+    text = ", ".join(map(str, numbers[:10]))
+    return f"{'lines' if len(numbers) > 1 else 'line'} {text}{', …' if len(numbers) > 10 else ''}"
 
 
 def _person(text: bytes) -> Person | None:
@@ -383,18 +383,18 @@ def _person(text: bytes) -> Person | None:
         webhook = Webhook.parse(url) if isinstance(url, str) else None
     except ValueError:
         return None
-    known = tuple(scope for scope in SCOPES if scope in scopes)
-    if (url is not None and webhook is None) or len(known) != len(scopes):
+    valid_scopes = tuple(scope for scope in SCOPES if scope in scopes)
+    if (url is not None and webhook is None) or len(valid_scopes) != len(scopes):
         return None
     oauth = line.get("oauth", False)
     if not isinstance(oauth, bool) or (oauth and webhook is not None):
         return None
     created, rotated = (when if isinstance(when := line.get(key), str) else "" for key in ("created", "rotated"))
-    return Person(name, hashed, known, webhook, oauth, created, rotated)
+    return Person(name, hashed, valid_scopes, webhook, oauth, created, rotated)
 
 
 def _name_of(line: _Line) -> str | None:
-    name = line.said.get("name")
+    name = line.fields.get("name")
     return name if isinstance(name, str) else None
 
 
@@ -418,7 +418,7 @@ def _make_sure_of(name: str, lines: Sequence[_Line]) -> None:
 
 def _with(lines: Sequence[_Line], name: str, changes: Mapping[str, object]) -> list[_Line]:
     _make_sure_of(name, lines)
-    return [_Line.saying({**one.said, **changes}) if _name_of(one) == name else one for one in lines]
+    return [_Line.from_fields({**line.fields, **changes}) if _name_of(line) == name else line for line in lines]
 
 
 def _now() -> str:

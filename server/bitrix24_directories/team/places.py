@@ -52,7 +52,7 @@ class Places:
         if len(self._waiting.get(name, ())) >= WAITING_OF_ONE:
             raise _too_many()
         if sum(map(len, self._waiting.values())) >= WAITING:
-            most = max(self._waiting, key=lambda one: len(self._waiting[one]))
+            most = max(self._waiting, key=lambda person: len(self._waiting[person]))
             if len(self._waiting[most]) <= len(self._waiting.get(name, ())) + 1:
                 raise _too_many()
             newest = self._waiting[most][-1]

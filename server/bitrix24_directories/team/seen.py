@@ -35,7 +35,7 @@ class Seen:
         self._noted: dict[str, float] = {}
 
     @property
-    def kept(self) -> bool:
+    def is_kept(self) -> bool:
         """Whether there is where to keep it."""
         return self._state.shared or self._path is not None
 
@@ -54,7 +54,7 @@ class Seen:
     async def keep(self) -> None:
         """Keep what was noted since; what cannot be kept is lost, for nobody's call shall fail by it."""
         noted, self._noted = self._noted, {}
-        if not noted or not self.kept:
+        if not noted or not self.is_kept:
             return
         try:
             if self._state.shared:
@@ -69,23 +69,23 @@ class Seen:
         return await self._state.seen() if self._state.shared else self._read()
 
     def _read(self) -> dict[str, float]:
-        found = None
+        content = None
         with contextlib.suppress(OSError, ValueError, RecursionError):
             if self._path is not None:
                 with self._path.open(encoding="utf-8") as file:
-                    found = json.loads(file.read(_LIMIT))
-        found = found if isinstance(found, dict) else {}
-        moments = {name: moment for name, moment in found.items() if isinstance(moment, int | float)}
+                    content = json.loads(file.read(_LIMIT))
+        content = content if isinstance(content, dict) else {}
+        moments = {name: moment for name, moment in content.items() if isinstance(moment, int | float)}
         return {name: float(moment) for name, moment in moments.items() if 0 < moment < _LATEST}
 
     def _write(self, noted: Mapping[str, float]) -> None:
         """Replace the file as a whole; raises OSError."""
         assert self._path is not None
-        known = self._read() | {name: int(moment) for name, moment in noted.items()}
+        moments = self._read() | {name: int(moment) for name, moment in noted.items()}
         new = self._path.with_name(f"{self._path.name}.{secrets.token_hex(4)}.new")
         try:
             with open(new, "x", encoding="utf-8", opener=partial(os.open, mode=0o600)) as file:
-                json.dump(known, file)
+                json.dump(moments, file)
             new.replace(self._path)
         finally:
             new.unlink(missing_ok=True)

@@ -81,16 +81,16 @@ def application(
         """Not ready when no portal answers, or nobody can be let in; both asked anew here, for a server that is given
         no calls would never hear of it."""
         async with probing:  # whoever asks for it, however often
-            said, links = [], sessions.links()
+            portals, links = [], sessions.links()
             now = anyio.current_time()
             for address, link in links.items():
                 if link.fails and link.failed_at is not None and now - link.failed_at > _PROBED_SECONDS:
                     await link.probe(address)
                 reached = None if link.reached_at is None else int(anyio.current_time() - link.reached_at)
                 host = urlsplit(address).netloc
-                said.append({"portal": host, "answers": not link.fails, "reachedSecondsAgo": reached})
+                portals.append({"portal": host, "answers": not link.fails, "reachedSecondsAgo": reached})
             is_ready = not sessions.nobody() and (not links or any(not link.fails for link in links.values()))
-        return JSONResponse({"ready": is_ready, "portals": said, **sessions.said()}, 200 if is_ready else 503)
+        return JSONResponse({"ready": is_ready, "portals": portals, **sessions.said()}, 200 if is_ready else 503)
 
     async def measured(_: Request) -> Response:
         metrics = sessions.metrics if isinstance(sessions, Team) else None

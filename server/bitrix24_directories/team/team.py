@@ -75,7 +75,7 @@ class Team(Sessions):
 
     def ended(self, request: Request | None, outcome: str, tool: str | None = None, seconds: float = 0) -> None:
         if self.metrics is not None and tool is not None:
-            self.metrics.told(tool, outcome, seconds)
+            self.metrics.count_call(tool, outcome, seconds)
         note(request, outcome)
 
     @asynccontextmanager
@@ -83,7 +83,7 @@ class Team(Sessions):
         with network_logs_redacted(Redactor(self.secrets)):
             async with self._state.running(), anyio.create_task_group() as self._tasks:
                 keeping = anyio.CancelScope()
-                if self.seen.kept:
+                if self.seen.is_kept:
                     self._tasks.start_soon(self.seen.run, keeping)
                 try:
                     yield
@@ -105,10 +105,10 @@ class Team(Sessions):
         if missing:
             raise out_of_scope(what, missing)
         try:
-            async with AsyncExitStack() as place:
+            async with AsyncExitStack() as stack:
                 # Within the time that a call has, and no longer: a change would begin its own only then.
                 with anyio.move_on_after(self._settings.timeout) as waiting:
-                    await place.enter_async_context(self._places.place(person.name))
+                    await stack.enter_async_context(self._places.place(person.name))
                 if waiting.cancelled_caught:
                     detail = f"waited {self._settings.timeout:g} s for other calls of the same person to end"
                     raise failure("TIMEOUT", detail=detail, never_sent=True)
@@ -132,7 +132,7 @@ class Team(Sessions):
 
     def identity(self, request: Request | None) -> Identity:
         token = _token(request)
-        person = self._people.named(token.client_id)
+        person = self._people.with_name(token.client_id)
         if person is None or (token.expires_at and time.time() > token.expires_at + LEEWAY):  # while a stream was open
             raise _unknown()
         return (person.name, person.token_hash, *self._credentials(person).identity)
@@ -162,7 +162,7 @@ class Team(Sessions):
             callers += [member.credentials for member in [*self._members.values()]]
             callers += self._applications.values()
             every = (*callers, self._shared)
-            self._known_secrets = frozenset(secret for one in every if one is not None for secret in one.secrets)
+            self._known_secrets = frozenset(secret for caller in every if caller for secret in caller.secrets)
         return self._known_secrets
 
     def _forget_secrets(self) -> None:

@@ -62,7 +62,7 @@ class Tokens:
             head = jwt.get_unverified_header(token)
             if head.get("alg") not in _ALGORITHMS:
                 return None
-            key = await self._keys.named(str(head.get("kid", "")))
+            key = await self._keys.get(str(head.get("kid", "")))
             if key is None:
                 return None
             claims = jwt.decode(
@@ -74,20 +74,20 @@ class Tokens:
                 leeway=LEEWAY,
                 options={"require": ["exp", "iss", "aud"]},
             )
-            return self._of(claims)
+            return self._from_claims(claims)
         except KeysError:
             raise
         except Exception as exc:  # whatever a stranger sends, and whatever the libraries make of it
             logger.info("A token of the identity provider was not taken: %s", type(exc).__name__)
             return None
 
-    def _of(self, claims: Mapping[str, Any]) -> PersonToken | None:
+    def _from_claims(self, claims: Mapping[str, Any]) -> PersonToken | None:
         """The token of a person of the file, by the claims of a JWT that was verified."""
-        name, given = claims.get(self._settings.jwt_name_claim), claims.get(self._settings.jwt_scope_claim)
-        person = self._people.named(name) if isinstance(name, str) else None
+        name, scopes = claims.get(self._settings.jwt_name_claim), claims.get(self._settings.jwt_scope_claim)
+        person = self._people.with_name(name) if isinstance(name, str) else None
         if person is None:
             return None
-        words = given.split() if isinstance(given, str) else given if isinstance(given, list) else []
+        words = scopes.split() if isinstance(scopes, str) else scopes if isinstance(scopes, list) else []
         expires_at, subject = claims["exp"], claims.get("sub")
         return PersonToken(
             token="",
