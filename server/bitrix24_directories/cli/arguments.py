@@ -1,4 +1,4 @@
-"""What the command line takes: commands, options, and an example of each. `main` runs the commands."""
+"""Parser of the command line: commands, options, and an example of each. `main` runs them."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _PROGRAM = "bitrix24-directories-mcp"
 
 
 class UsageError(Exception):
-    """The command line asks for something that there is not."""
+    """A command line that asks for something that does not exist."""
 
 
 def parser() -> argparse.ArgumentParser:
-    """The whole command line; the command is `serve` where none is given."""
+    """Return the parser of the whole command line; the default command is `serve`."""
     # A subcommand's defaults would undo what stood before it, so subcommands have none.
     shared = _shared_options(argument_default=argparse.SUPPRESS)
     settings = shared[:1]
@@ -185,7 +185,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Prints no URL back that was given where none is meant: it may be a webhook's."""
+    """Parser whose error messages repeat no URL: it may be a webhook's."""
 
     def error(self, message: str) -> NoReturn:
         super().error(LIKE_A_WEBHOOK.sub("…", message))

@@ -1,4 +1,4 @@
-"""A bar on stderr, where a person looks, for what takes its time."""
+"""Progress bar on stderr for slow commands, shown only in a terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 @dataclass(frozen=True)
 class Bar:
-    """Hears how many of how many are done, and by what name what is done now goes."""
+    """Callback that takes the number of finished items and the total; `describe` sets the label."""
 
     progress: Progress
     task: TaskID
@@ -27,7 +27,7 @@ class Bar:
 
 @contextmanager
 def bar(label: str) -> Iterator[Bar]:
-    """A bar that stands there until the block ends."""
+    """Show a bar until the block ends."""
     progress = Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -1,4 +1,4 @@
-"""Calls a tool as an assistant would, and prints what it would get."""
+"""Command that calls a tool as an assistant would, and prints the result."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _WRONG_USAGE = {"UNKNOWN_TOOL", "INVALID_ARGUMENTS"}
 
 
 def call(args: argparse.Namespace) -> int:
-    """Call the tool, or list all; gives the exit code."""
+    """Call the tool, or list all tools; return the exit code."""
     if args.tool is None and not args.list:
         raise UsageError("Name a tool, or --list to see them.")
     arguments: dict[str, str] = {}

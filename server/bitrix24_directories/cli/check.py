@@ -1,4 +1,4 @@
-"""Says whether the configuration works, step by step, and what to do where it does not."""
+"""Command that checks the configuration step by step, and says how to fix it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ANSWERED = ("authorization", "limit", "input")
 
 
 def check(args: argparse.Namespace) -> int:
-    """Print a line for each step; gives the exit code."""
+    """Print a line for each step; return the exit code."""
     portal, settings, transport = configured(args)
     if isinstance(portal, Bitrix24Error) and portal.kind == "NOT_CONFIGURED" and a_person_sits_there():
         settings = ask_for_webhook(settings)
@@ -35,10 +35,10 @@ def check(args: argparse.Namespace) -> int:
 
 
 async def _all_is_well(portal: Credentials | Bitrix24Error, settings: Settings, transport: Transport | None) -> bool:
-    """Look at configuration, reachability, authorisation, the crm scope, reading, and the plan, in that order.
+    """Check configuration, reachability, authorisation, the crm scope, reading and the plan.
 
-    The first failure ends it. Uses the REST methods `scope`, `crm.status.entity.types` and `crm.status.entity.items`;
-    never writes.
+    The first failure ends the check. Uses the REST methods `scope`, `crm.status.entity.types` and
+    `crm.status.entity.items`; never writes.
     """
     redact = redactor(portal)
     step = "configuration"
@@ -95,12 +95,12 @@ async def _all_is_well(portal: Credentials | Bitrix24Error, settings: Settings, 
 
 
 def to_a_person(error: Bitrix24Error) -> str:
-    """What happened and what to do, for whoever reads it in a terminal."""
+    """Return what happened and what to do, for a person at a terminal."""
     return f"{message_of(error)}\n→ {say(error.todo_for_a_person)}"
 
 
 def message_of(error: Bitrix24Error) -> str:
-    """The error's message in the language of the terminal."""
+    """Return the error's message in the language of the terminal."""
     happened = say(error.happened.removesuffix(f": {error.detail}"))
     detail = f": {say(error.detail)}" if error.detail else ""
     return f"{happened}{detail} ({say(error.facts)}). {say(error.quoted)}".rstrip()

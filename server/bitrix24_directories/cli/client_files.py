@@ -1,4 +1,4 @@
-"""The MCP clients' own files: where each lies, what the server's entry looks like there, and how it gets in.
+"""Configuration files of MCP clients: their paths, and the server's entry in them.
 
 A leaf: imports nothing of this package. Paths and formats are those that the clients document.
 """
@@ -24,9 +24,9 @@ _BLANKS = re.compile(r"[ \t\r\n]*")
 
 @dataclass(frozen=True)
 class Client:
-    """One client: its file for all projects, and how the entry stands there.
+    """MCP client: its file for all projects, and the form of the server's entry.
 
-    `servers` is the key under which the servers stand (in TOML the table). `typed` clients want `"type": "stdio"`.
+    `servers` is the key of the servers (in TOML the table). `typed` clients need `"type": "stdio"`.
     """
 
     title: str
@@ -37,13 +37,13 @@ class Client:
 
     @property
     def path(self) -> Path:
-        """The file on this system; where the client keeps one path for all systems, that."""
+        """Path of the file on this system, or the one path that the client has on all systems."""
         template = self.paths.get(sys.platform) or self.paths["other"]
         folders = {"APPDATA": os.environ.get("APPDATA") or str(Path.home() / "AppData" / "Roaming")}
         return Path(template.format(**folders)).expanduser()
 
     def text(self, entry: Mapping[str, Any]) -> str:
-        """The entry as a whole file that holds nothing else."""
+        """Return a whole file that holds only the entry."""
         if self.form == "json":
             return json.dumps({self.servers: {SERVER: self._server_entry(entry)}}, indent=2, ensure_ascii=False) + "\n"
         # A JSON string is a basic string of TOML, too.
@@ -54,11 +54,11 @@ class Client:
         return "\n".join(lines) + "\n"
 
     def merged(self, text: str, entry: Mapping[str, Any]) -> str:
-        """`text` with the entry in it, and nothing else of it touched. Raises ValueError when it cannot be read."""
+        """Return `text` with the entry in it, all else unchanged. Raises ValueError if unreadable."""
         if not text.strip():
             return self.text(entry)
         if self.form == "json":
-            json.loads(text)  # so that what stands behind a mistake is not taken for something else
+            json.loads(text)  # a mistake must not change the meaning of the text after it
             return _put(text, _after_blanks(text, 0), [self.servers, SERVER], self._server_entry(entry), depth=1)
         # The server's tables go to the end, in place of older ones of this server.
         table = re.escape(f"{self.servers}.{SERVER}")
@@ -66,7 +66,7 @@ class Client:
         tomllib.loads(text)
         remaining = older.sub("", text).rstrip("\n")
         merged = f"{remaining}\n\n{self.text(entry)}" if remaining else self.text(entry)
-        tomllib.loads(merged)  # raises where the server stands there in another form
+        tomllib.loads(merged)  # raises if the server is there in another form
         return merged
 
     def _server_entry(self, entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,10 +108,10 @@ CLIENTS = {
 
 
 def write(client: Client, entry: Mapping[str, Any]) -> Path | None:
-    """Put the entry into the client's file; gives the backup of what was there, if there was something.
+    """Write the entry into the client's file; return the backup of an existing file, or None.
 
-    The new file is as readable as the old one was, and a first one only by its owner, for it holds the secret. Raises
-    OSError, and ValueError for a file that cannot be read or holds comments.
+    The new file has the mode of the old one; a first one is readable only by its owner, because it holds the secret.
+    Raises OSError, and ValueError for a file that cannot be read or holds comments.
     """
     path = client.path.resolve()
     before = path.read_text(encoding="utf-8-sig") if path.exists() else ""
@@ -131,7 +131,7 @@ def write(client: Client, entry: Mapping[str, Any]) -> Path | None:
 
 
 def _free(path: Path) -> Path:
-    """`path`, or the first of its numbered neighbours that is not there."""
+    """Return `path`, or the first of its numbered variants that does not exist."""
     number, candidate = 1, path
     while candidate.exists():
         number += 1
@@ -140,7 +140,7 @@ def _free(path: Path) -> Path:
 
 
 def _put(text: str, start: int, keys: list[str], value: Any, depth: int) -> str:
-    """`text` with `value` at `keys` of the object that begins at `start`."""
+    """Return `text` with `value` at `keys` of the object that begins at `start`."""
     members, end = _members(text, start)
     key, *deeper = keys
     span = members.get(key)
@@ -163,7 +163,7 @@ def _put(text: str, start: int, keys: list[str], value: Any, depth: int) -> str:
 
 
 def _members(text: str, start: int) -> tuple[dict[str, tuple[int, int]], int]:
-    """Where each value of the object at `start` begins and ends, and where the object ends. `text` is valid JSON."""
+    """Return start and end of each value of the object at `start`, and its end; `text` is JSON."""
     if text[start] != "{":
         raise ValueError("an object was expected")
     decoder, members = json.JSONDecoder(), dict[str, tuple[int, int]]()

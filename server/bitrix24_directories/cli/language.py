@@ -1,6 +1,6 @@
-"""The language in which a person is spoken to in a terminal: English or Russian. What assistants read stays English.
+"""Language of the terminal: English or Russian. Texts for assistants stay English.
 
-The words stand in `languages/`, a file for each language but English.
+Translations are in `languages/`, a file for each language except English.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _chosen = ""
 
 
 def choose(language: str) -> None:
-    """Speak `language` from now on; empty: the system's."""
+    """Use `language` from now on; empty means the system's."""
     global _chosen
     _chosen = language
 
@@ -38,9 +38,9 @@ def spoken() -> str:
 
 
 def say(text: str) -> str:
-    """A sentence in the language that is spoken; as it is where there is no other for it.
+    """Return a sentence in the chosen language, or unchanged if it has no translation.
 
-    What stands in the places of a sentence's variable parts is said in that language too.
+    The variable parts of a sentence are translated too.
     """
     language = spoken()
     if language == "en":
@@ -56,7 +56,7 @@ def say(text: str) -> str:
 
 @cache
 def phrases(language: str) -> Mapping[str, str]:
-    """Each English sentence with what it is in `language`."""
+    """Return each English sentence with its translation into `language`."""
     text = Path(__file__).with_name("languages").joinpath(f"{language}.txt").read_text(encoding="utf-8")
     blocks = [block for block in re.split(r"\n{2,}", text.strip()) if not block.startswith("#")]
     return dict(block.split("\n") for block in blocks)
@@ -64,7 +64,7 @@ def phrases(language: str) -> Mapping[str, str]:
 
 @cache
 def _patterns(language: str) -> list[tuple[re.Pattern[str], str]]:
-    """Those with variable parts, the longest first, for they say most."""
+    """Return patterns for sentences with variable parts; the longest, most specific ones first."""
     templates = [(english, translation) for english, translation in phrases(language).items() if _PART.search(english)]
     patterns: list[tuple[re.Pattern[str], str]] = []
     for english, translation in sorted(templates, key=lambda pair: -len(_PART.sub("", pair[0]))):

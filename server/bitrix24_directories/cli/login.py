@@ -1,4 +1,4 @@
-"""Gets an application's first tokens with a person and a browser. No secret is shown on the way."""
+"""Command that gets an application's first tokens through a browser; it shows no secret."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from .language import choose, say
 
 
 def login(args: argparse.Namespace) -> int:
-    """Have a person let the application in, and store its tokens; gives the exit code.
+    """Let a person authorise the application, and store its tokens; return the exit code.
 
-    The code can be exchanged once: an interruption while that is under way waits for the tokens.
+    The code can be exchanged only once: an interruption during the exchange waits for the tokens.
     """
     try:
         settings = load_settings(args.env_file or "")
@@ -60,9 +60,9 @@ def login(args: argparse.Namespace) -> int:
 
 
 def _code_by_browser(application: Application) -> str:
-    """Print the address to open, and take what the browser landed on.
+    """Print the address to open, and return the code from the address that the person pastes.
 
-    Raises Bitrix24Error (LOGIN_FAILED) when what was pasted holds no code, or belongs to another login.
+    Raises Bitrix24Error (LOGIN_FAILED) if the pasted text holds no code, or belongs to another login.
     """
     state = secrets.token_urlsafe(16)
     print(say("1. Open this address in a browser and let the application in:"))

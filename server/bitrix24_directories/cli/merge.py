@@ -1,6 +1,6 @@
-"""Makes several codes one, and takes that back, for a person: a plan, a question, and a bar to the end.
+"""Commands that merge codes and undo a merge: a plan, a question, and a progress bar.
 
-What is done stands in `changing.merging`.
+The merge itself is in `changing.merging`.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _PHASES = {"reading": "Reading", "moving": "Moving", "deleting": "Deleting"}
 
 
 def merge(args: argparse.Namespace) -> int:
-    """Plan, ask and carry out; gives the exit code: 0 where nothing is left to do."""
+    """Plan, ask and merge; return the exit code, 0 if nothing is left to do."""
     return _run(args, args.log)
 
 
 def undo(args: argparse.Namespace) -> int:
-    """The same for taking a merge back. Raises UsageError where it is not plain which."""
+    """Plan, ask and undo a merge. Raises UsageError if the log does not make clear which one."""
     try:
         with Path(args.file).open(encoding="utf-8", errors="replace") as lines:
             log = read_log(lines)
@@ -65,7 +65,7 @@ def undo(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace, log: str | None, logged: LoggedMerge | None = None) -> int:
-    """Merge, or take back what is `logged`; each record is written down in `log`, or in the log of the settings."""
+    """Merge, or undo the `logged` merge; write each record to `log`, or to the settings' log."""
     portal, settings, transport = configured(args)
     redact = redactor(portal)
     log = log or settings.audit_log
@@ -174,7 +174,7 @@ async def _undo(args: argparse.Namespace, undo: Undo, logged: LoggedMerge) -> in
 
 
 def _agreed(args: argparse.Namespace) -> bool:
-    """Whether it may be carried out. Raises UsageError where nobody can be asked."""
+    """Return True if the person agrees. Raises UsageError if nobody can be asked."""
     if args.yes:
         return True
     if not a_person_sits_there():

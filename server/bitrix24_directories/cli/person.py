@@ -1,4 +1,4 @@
-"""The command that keeps the file of people: who may call a team's server, as whom, and what they may do."""
+"""Command for the file of people: who may call a team's server, as whom, with what rights."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from .language import choose, say
 
 _COLUMNS = ["name", "webhook", "write"]
 _YES, _NO = {"yes", "true", "1", "да"}, {"", "no", "false", "0", "нет"}
-_UNTRIED = ("network", "limit", "portal")  # categories of errors that say nothing of the webhook
-_MANY = 20  # webhooks whose trying takes a while
-_FIRST_CALL = "crm.status.entity.types"  # with which the server asks whether a person is let in
+_UNTRIED = ("network", "limit", "portal")  # categories of errors that say nothing about the webhook
+_MANY = 20  # more webhooks than this take a while to try
+_FIRST_CALL = "crm.status.entity.types"  # the call by which the server admits a person
 
 
 def person(args: argparse.Namespace) -> int:
-    """Do what is asked for; prints a token alone on stdout. Gives the exit code."""
+    """Run the action, print a token alone on stdout, and return the exit code."""
     try:
         settings = load_settings(args.env_file or "")
         choose(settings.lang)
@@ -84,7 +84,7 @@ def person(args: argparse.Namespace) -> int:
 
 
 def _import(people: People, args: argparse.Namespace, settings: Settings) -> None:
-    """Add all people of a CSV, or nobody; their tokens are on the disk before anybody is let in."""
+    """Add all people of a CSV or none; their tokens are on disk before anybody is let in."""
     tokens = Path(args.tokens)
     if os.path.lexists(tokens):
         raise UsageError(say(f"{_file_name(args.tokens)} is there already, and tokens are never written over a file."))
@@ -118,7 +118,7 @@ def _import(people: People, args: argparse.Namespace, settings: Settings) -> Non
 
 
 def _persons(file: str) -> list[Person]:
-    """The people of a CSV. Raises UsageError, which names each wrong line, and nothing that stands in it."""
+    """Return the people of a CSV. Raises UsageError, which names wrong lines but quotes nothing."""
     text = _read(file)
     rows = csv.DictReader(io.StringIO(text), delimiter=";" if ";" in text.partition("\n")[0] else ",")
     persons, wrong = [], []
@@ -141,7 +141,7 @@ def _persons(file: str) -> list[Person]:
 
 
 def _person(row: Mapping[str | None, str | list[str] | None]) -> Person:
-    """The person of a row. Raises ValueError, whose text holds nothing of it."""
+    """Return the person of a row. Raises ValueError, whose text quotes nothing of it."""
     cells = {column: text.strip() for column in _COLUMNS if isinstance(text := row.get(column), str)}
     if None in row or len(cells) < len(_COLUMNS):
         raise ValueError("it has more or fewer columns than the first line")
@@ -157,7 +157,7 @@ def _person(row: Mapping[str | None, str | list[str] | None]) -> Person:
 
 
 def _list(people: People, settings: Settings) -> None:
-    """Print who may call, and when they were created, got their token and called last, as far as that is known."""
+    """Print who may call, and their creation, token and last call as far as they are known."""
     people.make_sure()
     state: State = Inside()
     if settings.redis_url.get_secret_value():
@@ -209,7 +209,7 @@ def _moment(seconds: float) -> str:
 
 
 def _webhook(file: str) -> Webhook:
-    """A person's own webhook, from a file or standard input: an argument stands in the history of the shell."""
+    """Read a person's webhook from a file or standard input: a shell's history keeps arguments."""
     try:
         return Webhook.parse(_read(file))
     except ValueError as exc:
@@ -230,13 +230,14 @@ def _read(file: str) -> str:
 
 
 def _file_name(file: str) -> str:
-    """A file's name for a message; what is no file's may hold a secret."""
+    """Return a file's name for a message; a name like a URL may hold a secret, and is hidden."""
     return "…" if LIKE_A_WEBHOOK.search(file) else file
 
 
 def _try(webhooks: Mapping[str, Webhook], args: argparse.Namespace, settings: Settings) -> None:
-    """Call each person's webhook once, unless they are taken unchecked. Raises PeopleError for those that the portal
-    refuses; warns of those of which it cannot be known.
+    """Call each person's webhook once, unless --unchecked is given.
+
+    Raises PeopleError for webhooks that the portal refuses; warns of those that could not be tried.
     """
     if args.unchecked:
         return
@@ -257,7 +258,7 @@ def _try(webhooks: Mapping[str, Webhook], args: argparse.Namespace, settings: Se
 
 
 async def _errors(webhooks: Mapping[str, Webhook], settings: Settings) -> dict[str, Bitrix24Error]:
-    """What calls fail with, by person. A portal that cannot be reached is not tried again."""
+    """Return the error of each person's first call; a portal that is unreachable is tried once."""
     links: dict[str, Link] = {}
     unreachable: dict[str, Bitrix24Error] = {}
     errors: dict[str, Bitrix24Error] = {}

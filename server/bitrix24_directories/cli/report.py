@@ -1,6 +1,6 @@
-"""Who carries which code, for the whole portal and for a person: in the terminal, as JSON, CSV or one HTML file.
+"""Command that reports the codes in a portal's records as text, JSON, CSV or an HTML file.
 
-What is counted stands in `records.usage`; the terminal's form in `report_text`, the file itself in `report_page`.
+`records.usage` counts, `report_text` prints to the terminal, and `report_page` makes the file.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from .report_page import page
 from .report_parts import Part, Report, single_line
 from .report_text import print_report
 
-_KEPT = 24 * 3600.0  # seconds: what was counted for one directory is not counted again for the next
-# A sign with which a spreadsheet begins a formula, at the start of a cell, or of what is one where another separator is
-# taken for the file's; with what may stand before it.
+_KEPT = 24 * 3600.0  # seconds: records counted for one directory are not counted again for the next
+# A sign that begins a formula in a spreadsheet, with the characters that may precede it: at the start of a cell, or of
+# its part behind a separator, which a spreadsheet may take for the file's.
 _FORMULA = re.compile(r"""(^|[;,|\t\r\n])(?=[\s"']*[=+\-@＝＋－＠])""")
 _COLUMNS = ("directory", "title", "code", "name", "in the directory", "records", "field", "first ids")
 
 
 def report(args: argparse.Namespace) -> int:
-    """Count and print, or write; gives the exit code."""
+    """Count and print, or write; return the exit code."""
     portal, settings, transport = configured(args)
     redact = redactor(portal)
     try:
@@ -71,7 +71,7 @@ def report(args: argparse.Namespace) -> int:
 async def counted(
     portal: Credentials, settings: Settings, transport: Transport | None, entity_ids: Sequence[str], *, colours: bool
 ) -> list[Part]:
-    """Count, with a bar on stderr where a person looks. Raises Bitrix24Error when nothing at all can be counted."""
+    """Count, with a bar on stderr. Raises Bitrix24Error if nothing at all can be counted."""
     async with client_of(portal, settings, transport) as client:
         directories = Directories(client, Cache(_KEPT))
         with bar(say("Counting")) as progress:
@@ -101,7 +101,7 @@ def print_json(parts: Sequence[Part]) -> None:
 
 
 def print_csv(parts: Sequence[Part]) -> None:
-    """A row for each code in each field; a spreadsheet takes no code or name for a formula."""
+    """Print a row for each code in each field; spreadsheets take no cell for a formula."""
     rows: list[Sequence[object]] = [_COLUMNS]
     for part in parts:
         usage = part.usage

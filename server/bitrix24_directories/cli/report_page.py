@@ -1,4 +1,4 @@
-"""The report as one HTML file: nothing is loaded from elsewhere, nothing runs, and text is only ever text.
+"""The report as one HTML file, which loads nothing, runs nothing, and escapes every text.
 
 Colours and bars are those of the picture in the chat.
 """
@@ -54,7 +54,7 @@ _COLUMNS = (("c", "Code"), ("t", "Name"), ("n", "Records"), ("s", "Share"))
 
 
 def page(report: Report) -> str:
-    """The whole file."""
+    """Return the whole file."""
     words = {"lang": spoken(), "title": say("Codes in CRM records")}
     head = re.sub(r"\{(lang|title)\}", lambda match: escape(words[match[1]], quote=False), _HEAD)
     head = head.replace("/* picture.css */\n", page_part("picture.css"))
@@ -91,7 +91,7 @@ def page(report: Report) -> str:
 
 
 def _share(count: int | None, whole: int, colour: str = "") -> str:
-    """A cell with a bar for the share of `whole`, all of them beginning at one edge and of one scale."""
+    """Return a cell with a bar for the share of `whole`; all bars have one edge and one scale."""
     if not count or not whole:
         return "<td class=s>"
     share = 100 * count / whole
@@ -105,5 +105,5 @@ def _small(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    """A text of the portal's, in its own direction."""
+    """Return a text of the portal as HTML, in its own direction."""
     return f"<bdi>{escape(text)}</bdi>" if text else ""

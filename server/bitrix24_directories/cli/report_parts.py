@@ -1,4 +1,4 @@
-"""What a report holds, whatever it is printed as, and what it comes to: the summary and the exit code."""
+"""Content of a report in every format: its parts, its summary, and its exit code."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ class Part:
 
     @property
     def failed(self) -> bool:
-        """Whether something could not be counted that another time, or another user, could."""
+        """True if another attempt, or another user, could count something that this one could not."""
         return isinstance(self.usage, Bitrix24Error) or self.usage.failed
 
     @property
     def unreadable(self) -> bool:
-        """Whether no record method reads what carries the codes."""
+        """True if no record method reads the field that holds the codes."""
         return isinstance(self.usage, DirectoryUsage) and self.usage.unreadable
 
 
 @dataclass(frozen=True)
 class Report:
-    """The directories of a portal, as they were counted at a time."""
+    """Directories of a portal with their counts at one moment."""
 
     portal: str
     when: datetime
@@ -58,13 +58,13 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """2 where counting failed, else 1 where a record holds a code that its directory does not have."""
+        """2 if counting failed, else 1 if a record has a code that its directory lacks, else 0."""
         if any(part.failed for part in self.parts):
             return 2
         return int(any(part.unknown for part in self.parts))
 
     def summary(self) -> Iterator[str]:
-        """The portal, the date, and what was found, in sentences."""
+        """Yield the portal, the date and the findings, as sentences."""
         codes = Counter[str]()
         for part in self.parts:
             if part.unknown:
@@ -85,7 +85,7 @@ class Report:
             yield say(f"Not counted, for no REST method reads the records: {', '.join(unread)}")
 
     def _records(self, unlisted: int) -> str:
-        """How many carry such codes, with the `unlisted` ones of which only the number is known."""
+        """Return the number of records with such codes, `unlisted` ones included."""
         unknown = [code for part in self.parts for code in part.unknown]
         counts = [code.count for code in unknown if code.count is not None]
         if len(counts) < len(unknown):
@@ -100,12 +100,12 @@ class Report:
 
 
 def single_line(text: str) -> str:
-    """A text of the portal's on one line, without characters that nobody sees."""
+    """Return a text of the portal on one line, without invisible characters."""
     return one_line(text, _TEXT_LIMIT)
 
 
 def field_counts(item: UsedItem, labels: dict[str, str]) -> str:
-    """`deal.SOURCE_ID 5, item(177).sourceId (Equipment rental) 2`; empty where one field takes the codes."""
+    """Return counts as `deal.TYPE_ID 5, item(177).sourceId (Rental) 2`; empty for one field."""
     return ", ".join(f"{single_line(labels[path])} {count}" for path, count in (item.fields or {}).items())
 
 

@@ -1,4 +1,4 @@
-"""The report in a terminal: as wide as that is, wrapped between words, what is wrong in red."""
+"""The report in a terminal: wrapped between words, with problems in red."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WRONG = "red"
 
 
 def print_report(report: Report) -> None:
-    """The directories one after the other, and the summary at the end."""
+    """Print the directories one after the other, and the summary at the end."""
     console = Console()
     for part in report.parts:
         _print(console, part.title.split(" "), style="bold")
@@ -55,9 +55,9 @@ def print_report(report: Report) -> None:
 def _print(
     console: Console, words: Sequence[str], *, number: str | None = None, wide: int = 0, style: str = ""
 ) -> None:
-    """Print words, behind a number that stands at the right of its column of `wide` cells.
+    """Print words behind a number, which is right-aligned in a column of `wide` cells.
 
-    Lines break between words alone; a word that is longer than a line stands on one of its own.
+    Lines break only between words; a word that is longer than a line has a line of its own.
     """
     if not any(words):
         return

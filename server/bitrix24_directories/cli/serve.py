@@ -1,9 +1,8 @@
-"""Serves one client over stdio, or the demo portal to others.
+"""Commands that serve one client over stdio, or run the demo portal for others.
 
-The process ends when its client goes, whatever else still hangs. Reading stdin to its end is the SDK's part, and enough
-as long as everything lets itself be cancelled. A look-up of a host name does not, nor does a write to a pipe that
-nobody reads; and the end of stdin never comes where a sibling process inherited the pipe. So a thread watches from
-outside.
+The process ends when its client goes, even if something else hangs. The SDK reads stdin to its end, which is enough as
+long as everything can be cancelled. A look-up of a host name cannot, nor can a write to a pipe that nobody reads; and
+stdin does not end if a sibling process inherited the pipe. So a thread watches stdin from outside.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _LOOK_SECONDS = 0.25
 
 
 def serve(args: argparse.Namespace) -> int:
-    """Serve the client that started this process; gives the exit code."""
+    """Serve the client that started this process; return the exit code."""
     if sys.stdin is None or sys.stdout is None:
         complain("Standard input or output is closed: there is no MCP client to serve.")
         return 1
@@ -84,7 +83,7 @@ def _watch(stdin: int, parent: int) -> None:
 
 
 def portal(args: argparse.Namespace) -> int:
-    """Run the demo portal for others; gives the exit code."""
+    """Run the demo portal for others; return the exit code."""
     from bitrix24_directories.portal import listen, server
 
     demo = demo_portal(args.lang, args.fault, limit=(50, 2) if args.limit else None, age=args.age)

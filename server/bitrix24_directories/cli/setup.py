@@ -1,4 +1,4 @@
-"""Makes the configuration of an MCP client: the full path of this program, and the settings of this environment."""
+"""Command that configures an MCP client with this program's full path and its settings."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _PLACEHOLDERS = {
 
 
 def setup(args: argparse.Namespace) -> int:
-    """Print the client's configuration, or put it into the client's file; gives the exit code.
+    """Print the client's configuration, or write it into its file; return the exit code.
 
-    A file of settings is named instead of being copied. Printed, the secrets are left out.
+    A file of settings is named instead of being copied. Printed output holds no secrets.
     """
     client = CLIENTS[args.client]
     env_file = args.env_file or os.environ.get(ENV_FILE, "")
@@ -65,9 +65,9 @@ def setup(args: argparse.Namespace) -> int:
 
 
 def _entry(settings: Settings, env_file: str, *, masked: bool) -> dict[str, Any]:
-    """This program, whatever folder and PATH a client starts it with, and its variables.
+    """Return the program's command, for any folder and PATH, and its variables.
 
-    Where they are `masked`, placeholders stand for secrets.
+    If `masked`, placeholders replace the secrets.
     """
     beside = Path(sys.executable).with_name(f"{_PROGRAM}.exe" if os.name == "nt" else _PROGRAM)
     executable = str(beside) if beside.exists() else shutil.which(_PROGRAM)

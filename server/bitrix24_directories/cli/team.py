@@ -1,4 +1,4 @@
-"""The command that serves a team over HTTP. What it does stands in `team`."""
+"""Command that serves a team over HTTP; the server is in `team`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .configured import complain, configured
 
 
 def serve_http(args: argparse.Namespace) -> int:
-    """Serve until SIGTERM or SIGINT; gives the exit code."""
+    """Serve until SIGTERM or SIGINT; return the exit code."""
     host, colon, digits = args.http.rpartition(":")
     if not digits.isdecimal() or int(digits) > 65535 or (colon and not host):
         raise UsageError(f"--http takes a port, or a host and a port: 8080, 0.0.0.0:8080; not {args.http}")
@@ -43,8 +43,8 @@ def serve_http(args: argparse.Namespace) -> int:
         sessions: Sessions = OneCaller(portal, settings, transport=transport)
         if settings.people:
             people = People(Path(settings.people).expanduser())
-            people.look()  # what is wrong is logged, and may be mended while it is served
-            shared = portal if isinstance(portal, Webhook) else None  # an application's tokens are somebody's own
+            people.look()  # problems are logged, and can be fixed while the server runs
+            shared = portal if isinstance(portal, Webhook) else None  # an application's tokens belong to one person
             state = state_of(settings)
             secret = anyio.run(_secret, settings) if state.shared else b""
             team = Team(people, settings, shared, transport=transport, state=state, secret=secret)
@@ -82,7 +82,10 @@ def serve_http(args: argparse.Namespace) -> int:
 
 
 def state_of(settings: Settings) -> State:
-    """The Redis of the settings, for one event loop, if they name one. Raises ServingError for what is no address."""
+    """Return the state in the settings' Redis, for one event loop, or else inside the process.
+
+    Raises ServingError if the address is malformed.
+    """
     url = settings.redis_url.get_secret_value()
     if not url:
         return Inside()
@@ -97,7 +100,7 @@ def state_of(settings: Settings) -> State:
 
 
 async def _secret(settings: Settings) -> bytes:
-    """What replicas have in common, asked for in an event loop of its own. Raises UnavailableError."""
+    """Return the replicas' secret, in an event loop of its own. Raises UnavailableError."""
     state = state_of(settings)
     async with state.running():
         return await state.secret()
