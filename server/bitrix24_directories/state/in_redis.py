@@ -1,8 +1,7 @@
-"""What replicas share in Redis or Valkey. Needs the extra `team`.
+"""State that replicas share in Redis or Valkey. Needs the extra `team`.
 
-Facts: the limit is per portal and address, not per process, so that places are given out by a script on Redis' own
-clock. Redis may be gone, slow or empty at any time: what only makes things better then goes on without it, and what
-needs it raises UnavailableError.
+Facts: the limit is per portal and address, not per process, so a script on Redis' own clock gives out slots. Redis may
+be gone, slow or empty at any time: optional uses then go on without it, and all others raise UnavailableError.
 """
 
 from __future__ import annotations
@@ -31,9 +30,9 @@ _PREFIX = "b24d:"
 _TIMEOUT = 0.3  # seconds for one command; a call must not hang with Redis
 _DOWN_SECONDS = 1.0  # for which nothing is tried after a failure
 _TURN_SECONDS = 20.0  # a lock is renewed while it is held, and free this long after its holder has died
-_RENEW_SECONDS = 1.0  # for which another replica may take a turn that is held, if Redis is emptied
+_RENEW_SECONDS = 1.0  # for which another replica may take a lock that is held, if Redis is emptied
 _POLL_SECONDS = 0.1
-_UNPUBLISHED = 1_000  # news that wait for Redis at most
+_UNPUBLISHED = 1_000  # messages that wait for Redis at most
 
 # A leaky bucket as its "theoretical arrival time": KEYS level, closed, replicas; ARGV burst, rate, patience, replica.
 _RESERVE = """
@@ -59,15 +58,15 @@ local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 redis.call('SET', KEYS[1], tostring(now + tonumber(ARGV[1])), 'EX', 600)
 """
-# What stands under a key; what is proposed stands there from now on where nothing did, as in a Redis that was emptied.
+# Returns the value of a key; sets the proposed one first if there is none, as in a Redis that was emptied.
 _AGREE = "redis.call('SET', KEYS[1], ARGV[1], 'NX') return redis.call('GET', KEYS[1])"
-# Ages are told by Redis' own clock: those of replicas differ.
+# Ages are measured by Redis' own clock: the clocks of replicas differ.
 _REMEMBER = """
 local time = redis.call('TIME')
 redis.call('SET', KEYS[1], time[1] .. '.' .. string.format('%06d', time[2]) .. ' ' .. ARGV[1], 'PX', ARGV[2])
 """
 _RECALL = "return {redis.call('TIME'), redis.call('MGET', unpack(KEYS))}"
-# A turn that is not there any more, as in a Redis that was emptied, is taken again, unless somebody else has it by now.
+# A lock that is gone, as in a Redis that was emptied, is taken again unless somebody else holds it by now.
 _RENEW = """
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then return 0 end
@@ -124,7 +123,7 @@ class InRedis(State):
             raise error
 
     async def _await_reply(self, answer: Awaitable[T]) -> T:
-        """What Redis answers. Raises UnavailableError, at once where it has just failed."""
+        """Return the reply of Redis. Raises UnavailableError, at once if Redis has just failed."""
         if anyio.current_time() < self._down_until:
             close = getattr(answer, "close", None)
             if close is not None:
@@ -146,7 +145,7 @@ class InRedis(State):
         return await self._await_reply(self._redis.eval(script, len(keys), *keys, *map(str, arguments)))
 
     async def secret(self) -> bytes:
-        """The one that is there, or else this replica's own: whichever replica comes first gives it to the others."""
+        """Return the stored secret; if there is none, store this replica's own for all others."""
         mine = self.secrets[0] if self.secrets else secrets.token_bytes(32)
         agreed = bytes.fromhex(str(await self._run(_AGREE, [f"{_PREFIX}secret"], mine.hex())))
         if agreed not in self.secrets[:1]:
@@ -154,7 +153,7 @@ class InRedis(State):
         return agreed
 
     async def _keep_up(self) -> None:
-        """Hear of another secret, and tell what could not be told, for ever."""
+        """Read the secret again, and send delayed changes and messages, for ever."""
         while True:
             with contextlib.suppress(UnavailableError):
                 await self.secret()
@@ -184,7 +183,7 @@ class InRedis(State):
     async def turn(self, name: str) -> AsyncIterator[MakeSure]:
         key, mine, milliseconds = f"{_PREFIX}turn:{name}", secrets.token_hex(8), int(_TURN_SECONDS * 1000)
         while True:
-            with anyio.CancelScope(shield=True):  # to the end, or nobody would give up what Redis has given
+            with anyio.CancelScope(shield=True):  # to the end, or nobody would release the lock that Redis has given
                 taken = await self._await_reply(self._redis.set(key, mine, nx=True, px=milliseconds))
             if taken:
                 break
@@ -224,7 +223,7 @@ class InRedis(State):
         return self._generations.get(name, 0)
 
     async def changing(self, name: str) -> None:
-        """Any number at all, for one that is counted up would come again in a Redis that was emptied."""
+        """Store a random number: a counter would repeat itself in a Redis that was emptied."""
         await self._await_reply(self._redis.set(f"{_PREFIX}generation:{name}", secrets.randbits(62)))
 
     async def changed(self, name: str) -> None:
@@ -246,7 +245,7 @@ class InRedis(State):
         return [None] * len(keys)
 
     async def publish(self, topic: str, text: str) -> None:
-        """Those who listen here hear it even where Redis is gone."""
+        """Publish to this replica's listeners even if Redis is gone."""
         await super().publish(topic, text)
         try:
             await self._publish(topic, text)
@@ -266,7 +265,7 @@ class InRedis(State):
         return {name: float(moment) for name, moment in moments.items()}
 
     async def _listen(self) -> None:
-        """Hear what other replicas publish, for ever, over a connection of its own."""
+        """Publish other replicas' messages here, for ever, over a connection of its own."""
         while True:
             try:
                 listening: redis.Redis = redis.Redis.from_url(self._url, decode_responses=True, socket_timeout=None)

@@ -1,4 +1,4 @@
-"""The interface of what replicas share, and its implementation inside one process."""
+"""The interface of shared state, and its implementation inside one process."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ import anyio
 import anyio.lowlevel
 
 Heard = Callable[[str, str], None]
-"""Hears a topic and what was published on it."""
+"""Takes a topic, and the text that was published on it."""
 
 MakeSure = Callable[[], Awaitable[None]]
-"""Raises UnavailableError if a turn is somebody else's by now, or nobody can tell."""
+"""Raises UnavailableError if somebody else holds the lock by now, or if nobody knows."""
 
 
 class UnavailableError(Exception):
-    """What is shared cannot be reached, so that nothing may be done that needs it."""
+    """The shared state cannot be reached, so work that needs it must stop."""
 
 
 class Reserved(NamedTuple):
-    """A place under a portal's limit: seconds until the request may go, and until the next one could.
+    """A slot under a portal's limit: seconds until its request, and until the next one.
 
-    `granted` is False where that is longer than the caller would wait: nothing is reserved then.
+    `granted` is False if the caller would not wait that long; nothing is reserved then.
     """
 
     granted: bool
@@ -37,99 +37,101 @@ class Reserved(NamedTuple):
 
 
 class Remembered(NamedTuple):
-    """A text that was kept, and for how many seconds it has been."""
+    """A text that was kept, and its age in seconds."""
 
     text: str
     age: float
 
 
 class State(ABC):
-    """What replicas share. Every method may be called in any of them; those that are not abstract suit one process."""
+    """State that replicas share. Any replica may call any method.
+
+    Methods that are not abstract suit one process.
+    """
 
     shared = False
-    """Whether others share it."""
+    """True if other replicas share it."""
 
     secrets: tuple[bytes, ...] = ()
-    """What all replicas have and nobody else, 32 bytes each, as far as it is known: first the one in use, then the one
-    before it."""
+    """Secrets of all replicas, 32 bytes each, as far as they are known: the one in use, then the one before it."""
 
     def __init__(self) -> None:
         self._heard: list[Heard] = []
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """To be entered before anything else."""
+        """Run the state; to be entered before anything else."""
         yield
 
     @abstractmethod
     async def secret(self) -> bytes:
-        """The secret that is in use. Raises UnavailableError."""
+        """Return the secret in use. Raises UnavailableError."""
 
     async def reserve(self, portal: str, burst: float, per_second: float, patience: float) -> Reserved | None:
-        """A place under the limit of a portal, first come first served; None where nobody else takes any."""
+        """Reserve a slot under a portal's limit, in order of arrival; None if nobody else uses it."""
         del portal, burst, per_second, patience
         return None
 
     async def close(self, portal: str, seconds: float) -> None:
-        """Let nobody call a portal for a while, which has refused a request."""
+        """Let no replica call a portal for `seconds`, after it has refused a request."""
         del portal, seconds
 
     @abstractmethod
     def turn(self, name: str) -> AbstractAsyncContextManager[MakeSure]:
-        """Be the only one to do something, for as long as it takes; waits. Raises UnavailableError.
+        """Hold the lock of that name, which only one replica has; waits. Raises UnavailableError.
 
-        What is shared may lose whose turn it is: `MakeSure` is for whoever is about to do what cannot be taken back.
+        Shared state may lose the holder: call the `MakeSure` right before a step that cannot be undone.
         """
 
     @abstractmethod
     async def generation(self, name: str) -> int:
-        """Another number after each change of something, such as a portal, which never comes again."""
+        """Return a number that each change of `name` (such as a portal) replaces by a new one."""
 
     @abstractmethod
     async def changing(self, name: str) -> None:
-        """Let what others keep of it be old, for a change is about to be sent. Raises UnavailableError."""
+        """Make copies of `name` old before a change is sent. Raises UnavailableError."""
 
     async def changed(self, name: str) -> None:
-        """The same after a change; where nobody can be told, as soon as they can."""
+        """Make them old after a change; if nobody can be reached now, as soon as possible."""
         await self.changing(name)
 
     @abstractmethod
     async def remember(self, key: str, text: str, seconds: float) -> None:
-        """Keep a text for a while."""
+        """Keep a text for `seconds`."""
 
     async def recall(self, key: str) -> str | None:
-        """The text that was kept lately."""
+        """Return a text that was kept; None if there is none any more."""
         (remembered,) = await self.recall_many([key])
         return None if remembered is None else remembered.text
 
     @abstractmethod
     async def recall_many(self, keys: Sequence[str]) -> list[Remembered | None]:
-        """The same for several, with their ages."""
+        """Return several texts that were kept, with their ages."""
 
     async def publish(self, topic: str, text: str) -> None:
-        """Let every replica's `hear` know; where others cannot be told, as soon as they can."""
+        """Call the listeners of every replica; if others cannot be reached now, as soon as possible."""
         for heard in self._heard:
             heard(topic, text)
 
     def hear(self, heard: Heard) -> None:
-        """Call `heard` with what any replica publishes."""
+        """Call the listener with each message that any replica publishes."""
         self._heard.append(heard)
 
     @abstractmethod
     async def saw(self, people: Mapping[str, float]) -> None:
-        """Keep when people called last. Raises UnavailableError."""
+        """Store the times of people's last calls. Raises UnavailableError."""
 
     @abstractmethod
     async def seen(self) -> Mapping[str, float]:
-        """When people called last, in seconds of Unix. Raises UnavailableError."""
+        """Return the times of people's last calls, in Unix seconds. Raises UnavailableError."""
 
     def said(self) -> dict[str, object]:
-        """What readiness says of it."""
+        """Return the state's part of the readiness answer."""
         return {}
 
 
 class Inside(State):
-    """For one process."""
+    """State of one process."""
 
     def __init__(self) -> None:
         super().__init__()
