@@ -1,4 +1,7 @@
-"""The shared Bitrix24 client. Knows nothing of MCP or of directories; httpx is imported nowhere else."""
+"""The shared Bitrix24 client, and the only package that imports httpx.
+
+Knows nothing of MCP or of directories.
+"""
 
 from bitrix24_directories.errors.catalogue import CATALOGUE, KEEPER, Category, Entry
 from bitrix24_directories.errors.errors import TOKEN_REFUSED, Bitrix24Error, clean, failure

@@ -1,7 +1,7 @@
-"""The shared Bitrix24 client: `call` and `batch`, which give Answers or raise Bitrix24Error. Knows nothing of MCP.
+"""The shared Bitrix24 client: `call` and `batch` return Answers or raise Bitrix24Error.
 
-A call passes, in this order: the one request that equal reads share, its retries, the limits of its method and of the
-portal, and one exchange.
+A call passes, in this order: the request that equal reads share, its retries, the limits of its method and of the
+portal, and one exchange. Knows nothing of MCP.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from .wire.batches import Call, batch_params, in_one_request, read_batch
 from .wire.exchange import post
 
 Credentials = Webhook | Application
-"""Who calls which portal. No httpx.Auth: to see `expired_token` it reads a whole answer, and answers are bounded."""
+"""The caller and its portal. No httpx.Auth: it would read whole answers to see `expired_token`; answers are bounded."""
 
 Transport = httpx.AsyncBaseTransport
-"""What carries the calls: the network, unless another is given."""
+"""Carries the calls: the network, unless another one is passed."""
 
 _tracer = get_tracer("bitrix24_directories")  # does nothing unless the process sets tracing up
 _EXPIRED = TOKEN_REFUSED | {"NO_TOKEN"}
@@ -46,21 +46,22 @@ _NO_BATCH = {"ERROR_METHOD_NOT_FOUND", "ERROR_BATCH_METHOD_NOT_ALLOWED", "ACCESS
 
 
 class CutOffError(asyncio.CancelledError):
-    """A request that had left was cancelled past its shield, as asyncio itself does when a program ends."""
+    """A sent request was cancelled past its shield, as asyncio does when a program ends."""
 
 
 def in_process(app: Callable[..., Awaitable[None]]) -> Transport:
-    """A transport that calls an ASGI application inside this process, without a socket."""
+    """Return a transport that calls an ASGI application inside this process, without a socket."""
     return httpx.ASGITransport(app)
 
 
 class Bitrix24Client:
-    """Calls the REST methods of one portal for one caller; all calls share connections, limits and waiting lines.
+    """Calls the REST methods of one portal for one caller.
 
-    To be made in an event loop, and entered as an async context manager before the first call. `timeout` is what a
-    caller will wait, in seconds; one attempt of a read gets half of it, so that a second one is possible. `transport`
-    replaces the network, and `ca_file` names an authority that is trusted besides. Several callers of one portal share
-    a `link` instead of these; whoever made it closes it, and keeps their secrets out of the network's logs.
+    All calls share connections, limits and queues. Create it in an event loop, and enter it as an async context manager
+    before the first call. `timeout` is the time in seconds that a caller will wait; one attempt of a read gets half of
+    it, so that there can be a second one. `transport` replaces the network; `ca_file` names one more trusted authority.
+    Several callers of one portal share a `link` instead of these; its owner closes it, and redacts their secrets in the
+    network's logs.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class Bitrix24Client:
         self._redact = Redactor(lambda: credentials.secrets)
         self._link = link or Link(plan, transport, ca_file=ca_file)
         self._owns_link = link is None
-        self._logged_hosts: set[str] = set()  # hosts that the log has said the portal is at
+        self._logged_hosts: set[str] = set()  # hosts of the portal that were logged
         self._logs = ExitStack()
         self._bucket = self._link.bucket
         self._methods = MethodLimits()
@@ -86,7 +87,7 @@ class Bitrix24Client:
         self._queue = Queue(self._bucket, self._tasks, self._send)
         self._shared: dict[str, SharedCall[Answer]] = {}
         self.batches = True
-        """Whether the portal takes batches, as far as is known."""
+        """True if the portal takes batches, as far as is known."""
         self._never_in_batch: set[str] = set()
 
     async def __aenter__(self) -> Self:
@@ -107,21 +108,21 @@ class Bitrix24Client:
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """Tells this caller of this portal from all others. Raises Bitrix24Error as a call would."""
+        """Unique to this caller on this portal. Raises Bitrix24Error as a call would."""
         return self._credentials.identity
 
     async def call(self, method: str, params: Mapping[str, Any] | None = None, *, fresh: bool = False) -> Answer:
-        """Call one REST method. Equal reads that are under way share one request, unless `fresh` asks for a new one.
+        """Call one REST method; equal reads under way share one request unless one is `fresh`.
 
-        Waits for the portal's limits and repeats what can heal, as long as the caller's deadline (anyio's) allows.
-        Raises Bitrix24Error for whatever keeps the portal from answering with a `result`.
+        Waits for the portal's limits, and repeats a call if that can help and the caller's deadline (anyio's) allows.
+        Raises Bitrix24Error if the portal does not answer with a `result`.
         """
         if is_read(method):
             return await self._read(method, params or {}, fresh=fresh)
         return await self._retried(method, params or {}, repeatable=False)
 
     async def _read(self, method: str, params: Mapping[str, Any], *, fresh: bool) -> Answer:
-        """Make one request for all equal reads that are under way."""
+        """Make one request for all equal reads under way."""
         key = json.dumps([method, params], sort_keys=True)
         shared = self._shared.get(key)
         if fresh or shared is None or not shared.under_way:
@@ -144,15 +145,15 @@ class Bitrix24Client:
         fresh: bool = False,
         retry: bool = True,
     ) -> list[Outcome]:
-        """Make calls in their order, up to 50 a request, and return the answer or the error of each.
+        """Make calls in their order, up to 50 a request; return each call's answer or error.
 
-        With `halt` the first that fails is the last: calls after it have no outcome. `on_outcome` hears each outcome as
-        soon as it is known, for a caller who may be cancelled. Reads are repeated and share requests as in `call`; a
-        request that holds a change is not repeated, and once it has left it is waited for in spite of cancellation:
-        until it is answered, or the caller's deadline or the client's timeout has passed. On a portal that takes no
-        batches the calls are made one by one, unless `retry` is False, which keeps reads from being repeated, too.
+        With `halt` the first error ends the batch: later calls have no outcome. `on_outcome` gets each outcome as soon
+        as it is known, for a caller who may be cancelled. Reads are repeated and share requests as in `call`. A request
+        with a change is not repeated, and once sent it is waited for in spite of cancellation: until its answer comes,
+        or the caller's deadline or the client's timeout has passed. On a portal without batches the calls are made one
+        by one, unless `retry` is False, which also keeps reads from being repeated.
 
-        Raises Bitrix24Error when a batch fails as a whole; with `halt` that error is the outcome of each of its calls.
+        Raises Bitrix24Error if a batch fails as a whole; with `halt` that error is the outcome of each of its calls.
         """
         outcomes: list[Outcome] = []
         pending = [Call(method, params) for method, params in calls]
@@ -186,7 +187,7 @@ class Bitrix24Client:
         return outcomes
 
     def _takes_no_batch(self, group: Sequence[Call], error: Bitrix24Error) -> bool:
-        """Whether `error` means that the portal takes no batches, and has carried out nothing of this one."""
+        """Return True if `error` means that the portal takes no batches, and has done nothing."""
         if error.kind not in _NO_BATCH or not (error.nothing_was_done or all(is_read(call.method) for call in group)):
             return False
         self.batches = False
@@ -205,7 +206,7 @@ class Bitrix24Client:
                 try:
                     renewal = await self._credentials.renew(used)
                 except Bitrix24Error as exc:
-                    exc.nothing_was_done = error.nothing_was_done  # what counts is what the call itself did
+                    exc.nothing_was_done = error.nothing_was_done  # the call itself decides
                     raise
                 if renewal == "none":
                     raise error
@@ -219,7 +220,7 @@ class Bitrix24Client:
                 await anyio.sleep(pause)
 
     async def _once(self, method: str, params: Mapping[str, Any], *, repeatable: bool = True) -> Answer:
-        """One try, when the limits allow it: alone and at once, or with others out of the queue."""
+        """Make one try once the limits allow it: alone and at once, or with others from the queue."""
         async with self._methods.passing(method):
             if self._queue.may_send_now():
                 self._bucket.take()
@@ -234,7 +235,7 @@ class Bitrix24Client:
             return await self._queue.call(Call(method, params, batchable))
 
     async def _send(self, calls: list[Call]) -> list[Outcome]:
-        """Send what has left the queue together: one call as its own method, several as a batch."""
+        """Send the calls that leave the queue together: one as its own method, several as a batch."""
         if len(calls) == 1:
             return [await self._post(calls[0].method, calls[0].params)]
         try:
@@ -250,16 +251,16 @@ class Bitrix24Client:
         return outcomes
 
     async def _post(self, method: str, params: Mapping[str, Any], *, repeatable: bool = True) -> Answer:
-        """One request, for which a place in the bucket has been taken.
+        """Send one request, for which a slot in the bucket has been taken.
 
-        A read gets half of the timeout. What is not `repeatable` has until the caller's deadline, and is not cancelled
-        on the way: nobody would know what became of it.
+        A read gets half of the timeout. A request that is not `repeatable` has until the caller's deadline, and is not
+        cancelled after it was sent: nobody would know its effect.
         """
         request = self._credentials.request(method, params)
         with self._bucket.sending():
             await self._link.reserve()
             if not repeatable:
-                await anyio.lowlevel.checkpoint_if_cancelled()  # the last moment: what is sent is shielded
+                await anyio.lowlevel.checkpoint_if_cancelled()  # the last moment: a sent request is shielded
             self._link.requests += 1
             limit = self._timeout / 2 if is_read(method) else min(self._timeout, time_left())
             sent_at = anyio.current_time()

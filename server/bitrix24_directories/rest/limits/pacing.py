@@ -1,7 +1,7 @@
-"""When a call may go out, and when to try again: the portal's limits kept on our side. Imports `errors` and `waiting`.
+"""Request limits of a portal, and retries. Imports `errors` and `waiting`.
 
-Facts: a leaky bucket per portal and source address (each request adds one, over the burst is refused, some drain away
-every second), and 480 s of running time in 10 minutes for each method.
+Facts: a leaky bucket per portal and source address (each request adds one, a request over the burst is refused, some
+drain away every second), and 480 s of running time in 10 minutes for each method.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bitrix24_directories.errors.errors import Bitrix24Error, failure, replace_w
 
 from .waiting import current_wait
 
-# Failures that can heal, and how many tries a read gets in all.
+# Failures that may pass, and how many tries a read gets in all.
 _TRIES = {
     "CONNECTION_LOST": 5,
     "CONNECTION_REFUSED": 3,
@@ -38,7 +38,7 @@ _TRIES = {
 FIRST_PAUSE = 0.5
 """Seconds before the second try; each further pause of a call is twice as long."""
 
-# The portal's two limits heal for certain: they are waited for until the deadline.
+# The portal's two limits always end: calls wait for them until the deadline.
 _LIMITS = {"QUERY_LIMIT_EXCEEDED", "OPERATION_TIME_LIMIT"}
 _INSTANT = 1e-6  # a shorter wait is rounding, and would not move the clock
 _READS = re.compile(r"(?:.+\.)?(?:items|types|list|get|fields|current|scope)")
@@ -46,8 +46,9 @@ _READS = re.compile(r"(?:.+\.)?(?:items|types|list|get|fields|current|scope)")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a Bitrix24 plan allows: requests at once, and requests a second in the long run; `under_way` are those that
-    may wait for their answers at the same time.
+    """Limits of a Bitrix24 plan: requests at once, and requests a second in the long run.
+
+    `under_way` is the number of requests that may wait for their answers at the same time.
     """
 
     burst: int
@@ -62,15 +63,15 @@ SELF_HOSTED = Plan(burst=25_000, per_second=1_000, under_way=4)
 
 
 def is_read(method: str) -> bool:
-    """Whether a call may be repeated, or shared by all who ask the same: methods not known to read are not."""
+    """Return True if a call may be repeated or shared: unknown methods may not."""
     return _READS.fullmatch(method) is not None
 
 
 class Bucket:
-    """The portal's leaky bucket as it must look from here.
+    """The portal's leaky bucket, as estimated here.
 
-    Other programs at this address pour into the same one, so a refusal can still come: it fills the bucket for everyone
-    in this process, and each further one closes it for twice as long.
+    Other programs at this address fill the same bucket, so a refusal can still come: it fills the bucket for all
+    callers in this process, and each further one closes it for twice as long.
     """
 
     _FIRST_PAUSE = 0.2
@@ -79,7 +80,7 @@ class Bucket:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self.backs_off = {"QUERY_LIMIT_EXCEEDED"}
-        """Errors that tell every caller to wait: where no limit is known, whatever an overloaded server says."""
+        """Errors that make every caller wait; without a known limit also those of an overloaded server."""
         if plan.under_way < math.inf:
             self.backs_off |= {"TOO_MANY_REQUESTS", "SERVER_ERROR"}
         self._level = 0.0
@@ -92,7 +93,7 @@ class Bucket:
 
     @contextmanager
     def sending(self) -> Iterator[None]:
-        """To be entered for as long as a request is under way."""
+        """Count a request as under way for as long as the block runs."""
         self._under_way += 1
         try:
             yield
@@ -103,7 +104,7 @@ class Bucket:
 
     @property
     def is_open(self) -> bool:
-        """Whether the next request may go out now."""
+        """True if the next request may go out now."""
         return self._under_way < self._plan.under_way and self.opens_in() == 0
 
     async def opened(self) -> None:
@@ -115,18 +116,18 @@ class Bucket:
                 await self._answered.wait()
 
     def opens_in(self) -> float:
-        """Seconds until the portal's limit lets the next request through."""
+        """Return the seconds until the portal's limit lets the next request through."""
         now = self._drain()
         room = (self._level + 1 - self._plan.burst) / self._plan.per_second
         wait = max(self._opens_at - now, room)
         return wait if wait > _INSTANT else 0.0
 
     def share(self, plan: Plan, parts: int) -> None:
-        """Keep to one of so many parts of a plan."""
+        """Keep to one of `parts` equal parts of a plan."""
         self._plan = replace(plan, burst=max(1, plan.burst // parts), per_second=plan.per_second / parts)
 
     def close(self, seconds: float) -> None:
-        """Let nothing more go out for a while."""
+        """Let no request out for `seconds`."""
         self._opens_at = max(self._opens_at, anyio.current_time() + seconds)
 
     def take(self) -> None:
@@ -138,10 +139,10 @@ class Bucket:
         self._pause = 0.0
 
     def refused(self, sent_at: float, retry_after: float | None) -> None:
-        """Take note of QUERY_LIMIT_EXCEEDED for a request of `sent_at`; `asked` are the seconds the portal asked for.
+        """Note QUERY_LIMIT_EXCEEDED for a request of `sent_at`; `retry_after` is the portal's own.
 
-        What was sent before an earlier refusal came tells nothing new. Whatever was asked for, no more is waited than a
-        full bucket takes to drain; after it one request goes out first, as if nothing had drained meanwhile.
+        Requests that were sent before an earlier refusal say nothing new. The wait is at most the time that a full
+        bucket needs to drain; after it one request goes out first, as if nothing had drained meanwhile.
         """
         now = self._drain()
         if sent_at >= self._refused_at:
@@ -162,9 +163,9 @@ class Bucket:
 
 
 class MethodLimits:
-    """Methods whose running time is used up (OPERATION_TIME_LIMIT), and until when.
+    """Methods that have used up their running time (OPERATION_TIME_LIMIT), and until when.
 
-    What the portal says of the time can be wrong: after it one call goes out, and the others wait for what it is told.
+    The portal's own time can be wrong: after it one call goes out, and the others wait for its result.
     """
 
     def __init__(self) -> None:
@@ -176,13 +177,13 @@ class MethodLimits:
             self._closed[method] = anyio.current_time() + (error.retry_after or 0)
 
     def opens_in(self, method: str) -> float:
-        """Seconds until the method may be called again."""
+        """Return the seconds until the method may be called again."""
         wait = self._closed.get(method, 0.0) - anyio.current_time()
         return wait if wait > _INSTANT else 0.0
 
     @asynccontextmanager
     async def passing(self, method: str) -> AsyncIterator[None]:
-        """Wait until the method is open again, or raise at once if that is past the caller's deadline."""
+        """Wait until the method is open; raise at once if that is past the caller's deadline."""
         while method in self._closed:
             wait = self.opens_in(method)
             if wait >= time_left():
@@ -194,7 +195,7 @@ class MethodLimits:
         if method not in self._closed:
             yield
             return
-        # This is the one call that finds out: whatever it is told but that the time is still used up opens the method.
+        # This one call probes the method: every result except OPERATION_TIME_LIMIT opens it.
         probe = self._probes[method] = anyio.Event()
         try:
             yield
@@ -212,11 +213,10 @@ class MethodLimits:
 
 
 def pause_after(error: Bitrix24Error, failures: Counter[str], *, limits_open_in: float, repeatable: bool) -> float:
-    """Seconds to wait before a call is tried again. Raises `error` when another try cannot help or would come too late.
+    """Return the pause before another try. Raises `error` if that cannot help or comes too late.
 
-    `failures` counts how often the call has failed in which way; `limits_open_in` are the seconds until the portal's
-    limits let the next try through. What is not `repeatable` (a write) is tried again only where the portal certainly
-    did nothing.
+    `failures` counts the call's failures by kind; `limits_open_in` are the seconds until the portal's limits let the
+    next try through. A call that is not `repeatable` (a write) is tried again only if the portal certainly did nothing.
     """
     if error.kind in _LIMITS:
         if limits_open_in >= time_left():
@@ -232,10 +232,10 @@ def pause_after(error: Bitrix24Error, failures: Counter[str], *, limits_open_in:
 
 
 def _jittered(seconds: float) -> float:
-    """Somewhat more, so that those who failed together do not try again together."""
+    """Return somewhat more, so that calls that failed together are not repeated together."""
     return seconds * random.uniform(1, 1.25)
 
 
 def time_left() -> float:
-    """Seconds until the caller's deadline."""
+    """Return the seconds until the caller's deadline."""
     return anyio.current_effective_deadline() - anyio.current_time()

@@ -1,4 +1,4 @@
-"""The body of an HTTP answer, unpacked in steps: neither what comes in nor what comes out of it may exceed a limit.
+"""Unpacks the body of an HTTP answer in steps, and limits the size of its input and output.
 
 httpx unpacks each piece that arrives as a whole, and a few kilobytes packed twice hold gigabytes. Imports `errors`.
 """
@@ -13,20 +13,20 @@ import httpx
 from bitrix24_directories.errors.errors import failure
 
 ACCEPTED = "gzip, deflate"
-"""The encodings that are read, for the Accept-Encoding header; one that was not asked for is a broken answer."""
+"""Encodings for the Accept-Encoding header; an answer in any other one is broken."""
 
 _STEP = 64 * 2**10
 _ANY_HEADER = zlib.MAX_WBITS | 32  # gzip's or zlib's
 _NO_HEADER = -zlib.MAX_WBITS
-_HEAD = 2  # bytes that tell
+_HEAD = 2  # bytes that show the encoding
 _MOST_ENCODINGS = 10
 
 
 async def read_body(response: httpx.Response, limit: int) -> bytes:
-    """The unpacked body of an answer that is being streamed.
+    """Return the unpacked body of an answer that is being streamed.
 
-    Raises Bitrix24Error: ANSWER_TOO_LARGE when more than `limit` bytes come in, or out of any encoding, and
-    BROKEN_ANSWER when it cannot be unpacked.
+    Raises Bitrix24Error: ANSWER_TOO_LARGE if more than `limit` bytes come in, or out of any encoding, and BROKEN_ANSWER
+    if it cannot be unpacked.
     """
 
     def bounded(size: int) -> None:
@@ -54,7 +54,7 @@ async def read_body(response: httpx.Response, limit: int) -> bytes:
 
 
 def _through(layers: list[_Layer], chunk: bytes) -> Iterator[bytes]:
-    """What comes out of all `layers`, the last of which was packed last, piece by piece."""
+    """Unpack all `layers`, the last of which was packed last, piece by piece."""
     if not layers:
         yield chunk
         return
@@ -63,7 +63,7 @@ def _through(layers: list[_Layer], chunk: bytes) -> Iterator[bytes]:
 
 
 class _Layer:
-    """One encoding. `bounded` is told how much has come out of it, and raises where that is too much."""
+    """One encoding; `bounded` gets the size of its output so far, and raises if it is too much."""
 
     def __init__(self, bounded: Callable[[int], None]) -> None:
         self._bounded = bounded
@@ -72,7 +72,7 @@ class _Layer:
         self._size = 0
 
     def unpacked(self, packed: bytes) -> Iterator[bytes]:
-        """Pieces of at most 64 KiB. Raises zlib.error."""
+        """Yield pieces of at most 64 KiB. Raises zlib.error."""
         if len(self._head) < _HEAD:
             self._head += packed
             if len(self._head) < _HEAD:
@@ -80,7 +80,7 @@ class _Layer:
             packed = self._head
             try:
                 zlib.decompressobj(_ANY_HEADER).decompress(packed[:_HEAD])
-            except zlib.error:  # some servers leave the header out of what they call deflate
+            except zlib.error:  # some servers send deflate without its header
                 self.unpacker = zlib.decompressobj(_NO_HEADER)
         full = False
         while packed or full:
