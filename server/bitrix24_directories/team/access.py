@@ -1,7 +1,7 @@
-"""The access log: a JSON line for each request to the MCP endpoint, the refused ones included.
+"""The access log: a JSON line for each request to the MCP endpoint, also for refused ones.
 
-Who asked for what, and how it ended. Neither values nor names stand in it: what is logged of the arguments are ids, and
-only what is spelt like one.
+A line says who asked for what, and how it ended. It holds neither values nor names: only ids of the arguments are
+logged, and only if they are spelt like ids.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _ID_FIELD = re.compile(r"\s*id\s*=\s*([0-9]{1,18})\s*", re.IGNORECASE)
 
 @dataclass
 class Access:
-    """What is known of one request."""
+    """Log data of one request."""
 
     began: float = field(default_factory=anyio.current_time)
     person: str = ""
@@ -51,7 +51,7 @@ class Access:
     outcome: str = ""
 
     def noting(self, send: Send) -> Send:
-        """`send`, which notes the status, and whether all of the answer was sent."""
+        """Return a `send` that notes the status, and that the whole answer was sent."""
 
         async def noted(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -84,14 +84,14 @@ SCOPE_KEY = "bitrix24_directories.access"
 
 
 def note(request: McpRequest | None, outcome: str) -> None:
-    """Note how a request has ended; the first who knows it is right."""
+    """Note how a request has ended; the first note stays."""
     access = request.request.scope.get(SCOPE_KEY) if request is not None and request.request is not None else None
     if access is not None and not access.outcome:
         access.outcome = outcome
 
 
 class AccessLog:
-    """Writes to stderr, to a file, or nowhere. Raises OSError where the file cannot be written."""
+    """Writes to stderr, a file, or nowhere. Raises OSError if the file cannot be written."""
 
     def __init__(self, where: str) -> None:
         self._handler: logging.Handler | None = None
@@ -111,11 +111,11 @@ class AccessLog:
 
 
 class _File(WatchedFileHandler):
-    """Opened anew once it has been renamed, for its owner alone; a full disk costs lines, and no answers."""
+    """File for its owner alone, opened anew after it was renamed; a full disk costs only lines."""
 
     def _open(self) -> TextIOWrapper:
         path = Path(self.baseFilename)
-        if path.exists() and not path.is_file():  # to open a pipe would wait for whoever reads it
+        if path.exists() and not path.is_file():  # opening a pipe would wait for its reader
             raise OSError("it is no regular file")
         opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         return os.fdopen(opened, "a", encoding=self.encoding, errors=self.errors)
@@ -131,7 +131,7 @@ class _File(WatchedFileHandler):
 
 
 def request_fields(message: Mapping[str, Any]) -> dict[str, object]:
-    """What a JSON-RPC message asks for: its method, its tool, and the ids among its arguments."""
+    """Return the method, the tool and the ids of a JSON-RPC message."""
     params = message.get("params")
     params = params if isinstance(params, Mapping) else {}
     arguments = params.get("arguments")

@@ -1,8 +1,8 @@
-"""What stands before the MCP endpoint: who is let in, how long a body may take, how many streams one may listen to.
+"""Authentication before the MCP endpoint, and limits for bodies and for open streams.
 
-Pure ASGI, in front of the SDK's session manager. What a person may do is decided where tools are called, and how many
-of their calls are worked on as well; the gate only says the first earlier to clients that can get another token. What a
-request is stands in its body: headers that say it too are a client's claim.
+Pure ASGI, in front of the SDK's session manager. Tools decide which calls a person may make, and how many at a time;
+the gate only refuses earlier for clients that can get another token. It reads the body alone, because headers that
+repeat the request are a client's claim.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from .door import LET_IN
 from .keys import ASKED_EVERY, KeysError
 
 Verify = Callable[[str], Awaitable[AccessToken | None]]
-"""Who a bearer token belongs to; None for one that is good for nothing. Raises KeysError where that cannot be known."""
+"""Returns a bearer token's person; None for an invalid one. Raises KeysError if that cannot be known."""
 
 LISTENING_OF_ONE = 20
-"""Streams that a person keeps open to hear of changes."""
+"""Streams that a person may keep open for events of changes."""
 BODY_LIMIT = 2**20
 """Bytes of a request; 500 items or 50 records are a tenth of that."""
 BODY_SECONDS = 10.0
 
 
 class Gate:
-    """Lets requests through to `app`, and has each of them in the log. Without `verify` nobody has to say who they are.
+    """Passes requests on to `app`, and logs each. Without `verify` nobody needs a token.
 
-    `metadata_url` tells clients where they find out how to get a token; `nobody` tells that there is nobody to let in,
-    which is no fault of a token.
+    `metadata_url` is the address at which clients learn how to get a token; `nobody` returns True if no person may call
+    at all, which is no fault of a token.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Gate:
             auth_context_var.reset(reset)
 
     async def _authenticate(self, headers: Headers) -> AccessToken | None:
-        """Whose request it is, None where nobody has to say so. Raises _RefusedError for those who are not let in."""
+        """Return the request's token, None if none is needed. Raises _RefusedError for a bad one."""
         if self._verify is None:
             return None
         kind, _, bearer = headers.get("authorization", "").partition(" ")
@@ -126,7 +126,7 @@ class Gate:
         return token
 
     async def _pass_on(self, name: str, message: Mapping[str, Any], scope: Scope, receive: Receive, send: Send) -> None:
-        """Let it through, unless it would be one stream too many."""
+        """Pass the request on, unless it would be one stream too many."""
         if message.get("method") != "subscriptions/listen":
             await self._app(scope, receive, send)
             return
@@ -162,7 +162,7 @@ _DESCRIPTIONS: Mapping[int, str] = {
 
 
 class _RefusedError(Exception):
-    """The answer to a request that is not let through."""
+    """Answer to a request that is not passed on."""
 
     def __init__(self, status: int, error: str, headers: Mapping[str, str] | None = None) -> None:
         self.status = status
@@ -172,7 +172,7 @@ class _RefusedError(Exception):
 
 
 async def _body(receive: Receive) -> bytes:
-    """The whole body. Raises _RefusedError where it is too slow or too large."""
+    """Return the whole body. Raises _RefusedError if it is too slow or too large."""
     body = bytearray()
     with anyio.move_on_after(BODY_SECONDS):
         while True:
@@ -188,7 +188,7 @@ async def _body(receive: Receive) -> bytes:
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
-    """Receives a body that was received before, and then whatever comes."""
+    """Return a `receive` that repeats a body, and then goes on with the original one."""
     left = [body]
 
     async def received() -> Message:

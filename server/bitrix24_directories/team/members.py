@@ -1,7 +1,7 @@
-"""Each person's own client of their portal, and what of the portal they share with all who see the same of it.
+"""Each person's client of their portal, and the portal data that people share.
 
-Directories and fields are the portal's: kept once for all whom it shows the same of them, and given to a person whose
-own credentials it has accepted within the access time. Counts are each person's own.
+Directories and fields are cached once for all people whom the portal shows the same, and given to a person whose own
+credentials it has accepted within the access time. Counts are each person's own.
 """
 
 from __future__ import annotations
@@ -35,12 +35,14 @@ logger = logging.getLogger(__name__)
 
 _VIEWS = 1_000
 _UNCERTAIN_SECONDS = 300.0
-"""After which a person is asked for again whom the portal did not tell all, so that nobody shares with them."""
+"""Until the portal is asked again about a person whose view is incomplete, so that nobody shares it."""
 
 
 class Portal:
-    """One portal: its limit, its connections, and what is kept of it. `types` are those that anybody has been shown,
-    besides those of every portal."""
+    """One portal: its limit, its connections, and its cache.
+
+    `types` are the record types that anybody has been shown, besides those of every portal.
+    """
 
     def __init__(self, address: str, settings: Settings, link: Link, state: State) -> None:
         self.state = state
@@ -51,27 +53,27 @@ class Portal:
         self._digests: LRUCache[str, Mapping[str, str]] = LRUCache(_VIEWS)
 
     async def digests_of(self, view: str) -> Mapping[str, str] | None:
-        """What a view shows, if it is still known here or in another replica."""
+        """Return the digests of a view, if this or another replica still knows it."""
         if view not in self._digests and (text := await self.state.recall(f"view:{self.address}:{view}")) is not None:
             self._digests[view] = json.loads(text)
         return self._digests.get(view)
 
     async def keep_view(self, view: View, seconds: float) -> None:
-        """Let it be known for as long as people may be admitted with it."""
+        """Keep a view for as long as people may be admitted with it."""
         self._digests[view.name] = view.digests
         await self.state.remember(f"view:{self.address}:{view.name}", json.dumps(view.digests), seconds)
 
 
 @dataclass
 class _Asking:
-    """The question whether the portal accepts a person, which all their calls wait for."""
+    """A request for the portal's approval of a person, for which all their calls wait."""
 
     done: anyio.Event = field(default_factory=anyio.Event)
     error: Bitrix24Error | None = None
 
 
 class Member:
-    """One person on their portal. To be made in an event loop; `run` keeps the client for as long as it runs."""
+    """One person on their portal. Create it in an event loop; `run` keeps the client open."""
 
     def __init__(self, person: Person, credentials: Credentials, portal: Portal, settings: Settings) -> None:
         self.person = person
@@ -105,9 +107,9 @@ class Member:
         self._end.set()
 
     async def admitted(self) -> Session:
-        """What they work with, if the portal has accepted them within the access time, or does so now.
+        """Return the person's session, if the portal accepts them now or did within the access time.
 
-        Raises Bitrix24Error where it does not.
+        Raises Bitrix24Error if it does not.
         """
         assert self._session is not None, "it runs before anybody calls"
         self.portal.cache.use_generation(await self.portal.state.generation(self.portal.address))
@@ -127,9 +129,9 @@ class Member:
         raise failure("TIMEOUT", detail=detail, never_sent=True)
 
     async def _asked(self, asking: _Asking) -> None:
-        """Ask to the end, although whoever began it may have given up: their next call finds the answer.
+        """Complete the request even if its first caller has left: their next call uses its result.
 
-        In a company of thousands that begins at nine, asking anew each time would never come to an end.
+        In a company of thousands that begins at nine, new requests for each try would never end.
         """
         try:
             await self._ask()
@@ -143,7 +145,7 @@ class Member:
             asking.done.set()
 
     def _on_rows(self, read: Read[Any], rows: list[Any]) -> None:
-        """Share with nobody what the portal has not shown the others, and ask anew with whom to share."""
+        """Stop sharing if the portal shows this person other rows than the others; ask it again."""
         if not fits(self._digests, read, rows):
             self._view, self._digests, self._sees_otherwise = self._own_view(), {}, True
             self._accepted_until = -math.inf
@@ -152,7 +154,7 @@ class Member:
         return hashlib.sha256(repr((self._view, self.credentials.identity)).encode()).hexdigest()
 
     async def _ask(self) -> None:
-        """Whether another replica knows of it; else one batch: whether they may read CRM, and what they see of it."""
+        """Use another replica's result, or ask the portal in one batch for their rights and view."""
         me = hashlib.sha256(repr(self.credentials.identity).encode()).hexdigest()
         asked_at, seconds = anyio.current_time(), self._settings.access_ttl
         (cached,) = await self.portal.state.recall_many([f"admitted:{me}"])
@@ -164,7 +166,7 @@ class Member:
         assert self._session is not None
         reader, began = self._session.directories.reader, anyio.current_time()
         outcomes = await reader.fetch(reads_of_view(self.portal.types))
-        unwrap(outcomes[TYPES])  # who may not read these may read nothing
+        unwrap(outcomes[TYPES])  # a person who may not read these may read nothing
         types = types_shown(outcomes)
         reads = reads_of_view(types)
         if missing := [read for read in reads if read not in outcomes]:

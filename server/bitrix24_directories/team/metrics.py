@@ -1,4 +1,4 @@
-"""Figures for Prometheus: calls and their outcomes, and what portals and caches have had. No names of people.
+"""Metrics for Prometheus: calls and outcomes, portals and caches. No names of people.
 
 Needs the extra `team`; without it there are none.
 """
@@ -17,7 +17,7 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30)
 
 
 class Metrics:
-    """What is counted for one server."""
+    """Counters and gauges of one server."""
 
     def __init__(self, portals: Mapping[str, Portal], connected: Callable[[], int]) -> None:
         self._registry = CollectorRegistry()
@@ -39,7 +39,7 @@ class Metrics:
 
 
 class _Portals:
-    """Reads what portals and their caches count themselves."""
+    """Collects the counts that portals and their caches keep."""
 
     def __init__(self, portals: Mapping[str, Portal], connected: Callable[[], int]) -> None:
         self._portals = portals

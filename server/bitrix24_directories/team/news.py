@@ -1,4 +1,4 @@
-"""News of changes, told in all replicas to those who listen on the same portal, and to nobody else."""
+"""Change events of each portal, sent in all replicas to that portal's listeners only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Listener = Callable[[ServerEvent], None]
 
 
 class PortalNews:
-    """The SDK's bus for each portal; what is published on one is told in all replicas that share `state`."""
+    """The SDK's bus for each portal; events reach all replicas that share `state`."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -28,7 +28,7 @@ class PortalNews:
 
     def _heard(self, portal: str, uri: str) -> None:
         for listener in list(self._listeners.get(portal, {}).values()):
-            with contextlib.suppress(Exception):  # one that fails must not keep the others from hearing
+            with contextlib.suppress(Exception):  # a listener that fails must not stop the others
                 listener(ResourceUpdated(uri=uri))
 
 
@@ -41,7 +41,7 @@ class PortalBus:
     listeners: dict[object, Listener]
 
     async def publish(self, event: ServerEvent) -> None:
-        if isinstance(event, ResourceUpdated):  # there are no other news here
+        if isinstance(event, ResourceUpdated):  # there are no other events here
             await self.state.publish(self.portal, event.uri)
         await anyio.lowlevel.checkpoint()
 

@@ -1,7 +1,7 @@
-"""The file of people: one JSON line for each, with the SHA-256 of their token, never the token. A leaf but for `rest`.
+"""The file of people: a JSON line for each, with the SHA-256 of their token.
 
-Read again whenever it changes, so that whoever is taken out of it is shut out with the next call. Where it cannot be
-read, or no line of it is a person's, those stay who were known before; a line that begins with # is a comment.
+Read again after each change, so that a removed person is refused with the next call. If it cannot be read, or no line
+of it is a person's, the people known before stay. A line that begins with # is a comment. A leaf, except for `rest`.
 """
 
 from __future__ import annotations
@@ -34,18 +34,19 @@ _LIMIT = 10 * 2**20
 """Bytes that the file may have."""
 _COMMENT = b"#"
 _NOBODY = b"# nobody"
-"""Left in a file whose last person is taken out: an empty one may be half-written."""
+"""Written into a file whose last person was removed: an empty one may be half-written."""
 
 
 class PeopleError(Exception):
-    """Why the file cannot be used, or not changed so, in words for an administrator."""
+    """The file cannot be used or changed, for a reason in words for an administrator."""
 
 
 @dataclass(frozen=True)
 class Person:
-    """One who may call: `token_hash` is empty for whoever proves it otherwise. They act with their own `webhook`, or
-    through the application (`oauth`); with neither they read through the shared one. `created` is a moment in UTC,
-    and so is `rotated`, since when they have had their token if it is not the first.
+    """Person who may call; `token_hash` is empty if an identity provider verifies them.
+
+    They act with their own `webhook`, or through the application (`oauth`); with neither they read through the shared
+    one. `created` and `rotated` are times in UTC; `rotated` is that of their present token if it is not the first.
     """
 
     name: str
@@ -58,13 +59,13 @@ class Person:
 
     @property
     def acts_alone(self) -> bool:
-        """Whether they act as themselves on the portal."""
+        """True if they act as themselves on the portal."""
         return self.webhook is not None or self.oauth
 
 
 @dataclass(frozen=True, repr=False)
 class _Line:
-    """A line as it stands in the file, and what it says: nothing for a comment, and for what cannot be read."""
+    """A line of the file and its fields, which are empty for a comment or an unreadable line."""
 
     text: bytes
     fields: Mapping[str, object]
@@ -75,12 +76,12 @@ class _Line:
 
 
 def is_name(text: str) -> bool:
-    """Whether somebody can be called so here."""
+    """Return True if `text` can be a person's name."""
     return _NAME.fullmatch(text) is not None
 
 
 def token_hash(token: str) -> str:
-    """What stands in the file for a token."""
+    """Return the form in which the file holds a token."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
@@ -88,12 +89,12 @@ class People:
     """All people of the file at `path`, as far as it could be read."""
 
     version = 0
-    """Raised whenever people may have changed."""
+    """Incremented whenever people may have changed."""
     trouble = ""
-    """What is wrong with the file as it is now, without its folder and whatever stands in it."""
+    """The file's present problem, without its folder and its content."""
 
     def __init__(self, path: Path, *, quiet: bool = False) -> None:
-        """Log nothing where it is `quiet`, for whoever says by themselves what `trouble` is."""
+        """Create; `quiet` logs nothing, for callers that print `trouble` themselves."""
         self.path = path
         self._quiet = quiet
         self._read_as: tuple[int, ...] | None = None
@@ -111,11 +112,11 @@ class People:
         return self._by_name.get(name)
 
     def all(self) -> Collection[Person]:
-        """Those who are known; reads nothing, for what takes secrets out of the log asks for them."""
+        """Return the known people without reading the file, because the log's redaction calls it."""
         return self._by_name.values()
 
     def look(self) -> None:
-        """Read the file if it has changed, and log that once; those stay known who were, where it cannot be used."""
+        """Read the file if it has changed, and log that once; if it is unusable, keep the people."""
         file_state = None
         try:
             file_state = self._file_state()
@@ -124,7 +125,7 @@ class People:
             trouble = self._read()
         except PeopleError as exc:
             trouble = self._with_consequence(str(exc).replace(str(self.path), self.path.name))
-            file_state = None  # to be tried again, for not all that can be wrong shows in what it looks like
+            file_state = None  # to be tried again: not every cause shows in the file's state
         self._read_as, self.trouble = file_state, trouble
         if self._quiet or (file_state, trouble) == self._logged:
             return
@@ -135,19 +136,20 @@ class People:
             logger.info("%s was read; people in it: %d", self.path.name, len(self._by_name))
 
     def make_sure(self) -> None:
-        """Look at the file. Raises PeopleError where it cannot be used."""
+        """Look at the file. Raises PeopleError if it cannot be used."""
         self._file_state()
         self._content()
         self.look()
 
     def add(self, name: str, scopes: Sequence[str], webhook: Webhook | None, *, oauth: bool = False) -> str:
-        """A new person; gives their token, which is nowhere kept. Raises PeopleError."""
+        """Add a person and return their token, which is stored nowhere. Raises PeopleError."""
         (token,) = self.add_all([Person(name, "", tuple(scopes), webhook, oauth)])
         return token
 
     def add_all(self, persons: Sequence[Person], keep: Callable[[Sequence[str]], None] | None = None) -> list[str]:
-        """New people, all or none; gives their tokens, after `keep` has had them. Raises PeopleError, and what `keep`
-        raises.
+        """Add all people or none; return their tokens, after `keep` has got them.
+
+        Raises PeopleError, and the errors of `keep`.
         """
         tokens = [_new_token() for _ in persons]
 
@@ -168,16 +170,17 @@ class People:
         return tokens
 
     def make_sure_new(self, names: Sequence[str]) -> None:
-        """Raises PeopleError where nobody could be added under one of these names."""
+        """Raise PeopleError if one of these names cannot be added."""
         _make_sure_new(names, self._lines_now())
 
     def set_webhook(self, name: str, webhook: Webhook) -> None:
-        """Let a person act with another webhook, or with one at all. Raises PeopleError where there is no such name."""
+        """Set a person's webhook. Raises PeopleError if there is no such name."""
         self._change(lambda lines: _with(lines, name, {"webhook": _url(webhook), "oauth": False}))
 
     def set_scopes(self, name: str, scopes: Sequence[str]) -> None:
-        """Let a person do other things. Raises PeopleError where there is none of the name, and for what they could not
-        do through the shared webhook.
+        """Set a person's scopes. Raises PeopleError if there is no such name.
+
+        Also if they could not use the scopes through the shared webhook.
         """
 
         def changed(lines: list[_Line]) -> list[_Line]:
@@ -194,7 +197,7 @@ class People:
         self._change(changed)
 
     def remove(self, name: str) -> None:
-        """Raises PeopleError where there is no such person."""
+        """Remove a person. Raises PeopleError if there is no such name."""
 
         def removed(lines: list[_Line]) -> list[_Line]:
             _make_sure_of(name, lines)
@@ -204,7 +207,7 @@ class People:
         self._change(removed)
 
     def rotate(self, name: str) -> str:
-        """Another token for a person, in place of theirs. Raises PeopleError where there is no such person."""
+        """Replace a person's token, and return it. Raises PeopleError if there is no such name."""
         token = _new_token()
         self._change(lambda lines: _with(lines, name, {"token": token_hash(token), "rotated": _now()}))
         return token
@@ -224,9 +227,9 @@ class People:
         return status.st_ino, status.st_ctime_ns, status.st_mtime_ns, status.st_size  # ctime: mode and owner, too
 
     def _read(self) -> str:
-        """Take in whom the file names; gives what is wrong with it. Raises PeopleError where it cannot be read.
+        """Load the people of the file; return its trouble. Raises PeopleError if it is unreadable.
 
-        Lines that were there before are not parsed again: nobody waits while those of thousands are.
+        Known lines are not parsed again: that keeps the wait short in a file of thousands.
         """
         content = self._content()
         texts = content.splitlines()
@@ -271,11 +274,11 @@ class People:
             raise PeopleError(f"{self.path} cannot be read ({exc.strerror or exc})") from None
 
     def _change(self, change: Callable[[list[_Line]], list[_Line]]) -> None:
-        """Replace the file as a whole, one program at a time. Lines that are not to be changed stay as they are."""
-        from filelock import FileLock, Timeout  # what only those who change it need
+        """Replace the whole file, one program at a time; other lines stay as they are."""
+        from filelock import FileLock, Timeout  # needed only for changes
 
         try:
-            if self.path.is_symlink():  # the link would be replaced, and whoever reads its target would hear of nothing
+            if self.path.is_symlink():  # the link would be replaced, and its target would stay as it was
                 raise PeopleError(f"{self.path} is a link: BITRIX24_PEOPLE has to name the file itself")
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = self.path.with_name(f"{self.path.name}.lock")
@@ -288,11 +291,11 @@ class People:
             raise PeopleError(f"{self.path} cannot be written ({exc.strerror or exc})") from None
 
     def _lines_now(self) -> list[_Line]:
-        """All lines of the file; none where there is no file. Raises PeopleError where it cannot be changed."""
+        """Return all lines, none without a file. Raises PeopleError if it cannot be changed."""
         if not self.path.exists():
             return []
         self._file_state()
-        # Root shall not give the file's owner what a link leads to, put in its place at the last moment.
+        # Or root could give the file's owner the target of a link that replaced it at the last moment.
         lines = []
         for text in self._content(getattr(os, "O_NOFOLLOW", 0)).splitlines():
             fields = None
@@ -305,7 +308,7 @@ class People:
         return lines
 
     def _belongs_to(self) -> os.stat_result:
-        """Whose the file is, or will be: its folder's owner's. Root may change it, and the server has to read it."""
+        """Return the owner of the file, or of its folder; root may change it, the server reads it."""
         return self.path.stat() if self.path.exists() else self.path.parent.stat()
 
     def _replace(self, lines: Sequence[_Line]) -> None:
@@ -329,7 +332,7 @@ class People:
 
 
 def _make_for(path: Path, owner: os.stat_result) -> None:
-    """Make a file that its owner can use, although root makes it. No link in its place is followed."""
+    """Make a file for its owner, also as root. Follows no link in its place."""
     if _is_root():
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
@@ -340,14 +343,14 @@ def _make_for(path: Path, owner: os.stat_result) -> None:
 
 
 def _hand_over(handle: int, owner: os.stat_result) -> None:
-    """Let an open file belong to the owner and group of another. Raises OSError for whoever may not."""
+    """Give an open file another file's owner and group. Raises OSError if that is not allowed."""
     if not hasattr(os, "fchown"):
         return
     if _is_root():
         os.fchown(handle, owner.st_uid, owner.st_gid)
     elif stat.S_ISREG(owner.st_mode):
         os.fchown(handle, owner.st_uid, -1)
-        with contextlib.suppress(PermissionError):  # of a group that is not ours, and may not read it anyway
+        with contextlib.suppress(PermissionError):  # not our group, which may not read it anyway
             os.fchown(handle, -1, owner.st_gid)
 
 
@@ -356,18 +359,18 @@ def _is_root() -> bool:
 
 
 def _speaks(text: bytes) -> bool:
-    """Whether a line is to be a person's: no comment, and not empty."""
+    """Return True if a line should be a person's: it is no comment and not empty."""
     return bool(text.strip()) and not text.startswith(_COMMENT)
 
 
 def _lines(numbers: Sequence[int]) -> str:
-    """How a list of lines begins; all of them might fill the log."""
+    """Return the first of these line numbers; all of them might fill the log."""
     text = ", ".join(map(str, numbers[:10]))
     return f"{'lines' if len(numbers) > 1 else 'line'} {text}{', …' if len(numbers) > 10 else ''}"
 
 
 def _person(text: bytes) -> Person | None:
-    """A line of the file; None for what is none."""
+    """Parse a line of the file; None if it is no person's."""
     try:
         line = json.loads(text.decode())
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Whose call is worked on next: each person's calls wait for their own, and for nobody else's."""
+"""Fair order of calls: a person's calls wait only for that person's other calls."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AT_WORK_OF_ONE = 16
 """Calls of one person that are worked on at the same time."""
 WAITING_OF_ONE = 64
 WAITING = 256
-"""Calls that wait, of all people; the newest of whoever has most of them gives way to another person's."""
+"""Waiting calls of all people; beyond it the newest of the person with most of them is refused."""
 _RETRY_SECONDS = 5
 
 
@@ -26,7 +26,7 @@ class _Call:
 
 
 class Places:
-    """Where people's calls are worked on, in the order in which each person has made them."""
+    """Slots for people's calls, taken in the order in which each person made them."""
 
     def __init__(self) -> None:
         self._at_work: Counter[str] = Counter()
@@ -34,7 +34,7 @@ class Places:
 
     @asynccontextmanager
     async def place(self, name: str) -> AsyncIterator[None]:
-        """Wait for a place of this person's. Raises Bitrix24Error (TOO_MANY_CALLS) where too many wait already.
+        """Take a slot of this person. Raises Bitrix24Error (TOO_MANY_CALLS) if too many calls wait.
 
         A call that is cancelled while it waits leaves nothing behind.
         """
@@ -48,7 +48,7 @@ class Places:
             self._give_on(name)
 
     async def _turn(self, name: str) -> None:
-        """Wait until a call that ends gives its place to this one."""
+        """Wait until a call that ends passes its slot on to this one."""
         if len(self._waiting.get(name, ())) >= WAITING_OF_ONE:
             raise _too_many()
         if sum(map(len, self._waiting.values())) >= WAITING:

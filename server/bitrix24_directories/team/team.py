@@ -1,4 +1,4 @@
-"""All people who may call a team's server: a session for each of their requests, on their own portal."""
+"""All people of a team's server: a session for each request, on the person's own portal."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ MOST_MEMBERS = 5_000
 
 
 class Team(Sessions):
-    """The people of a file, each on their own portal; `shared` is the webhook of those who have none of their own.
+    """People of a file, each on their portal; `shared` is the webhook of people without one.
 
-    Replicas share `state`; `secret` is what they have agreed on before.
+    Replicas share `state`; `secret` is the one that they have agreed on before.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Team(Sessions):
         self.metrics: Metrics | None = None
 
     def connected(self) -> int:
-        """People whose clients are kept."""
+        """Return the number of people whose clients are kept."""
         return len(self._members)
 
     def ended(self, request: Request | None, outcome: str, tool: str | None = None, seconds: float = 0) -> None:
@@ -106,7 +106,7 @@ class Team(Sessions):
             raise out_of_scope(what, missing)
         try:
             async with AsyncExitStack() as stack:
-                # Within the time that a call has, and no longer: a change would begin its own only then.
+                # Within a call's time and no longer: a change would begin its own time only then.
                 with anyio.move_on_after(self._settings.timeout) as waiting:
                     await stack.enter_async_context(self._places.place(person.name))
                 if waiting.cancelled_caught:
@@ -122,7 +122,7 @@ class Team(Sessions):
                     raise
                 yield replace(session, portal=member.portal.address, request=request)
         except Bitrix24Error as exc:
-            # What people have of their own is put in by commands; the shared webhook is a setting.
+            # Commands install people's own credentials; the shared webhook is a setting.
             raise (exc.for_a_team() if person.acts_alone else exc) from None
 
     def scopes(self, request: Request | None) -> Collection[str]:
@@ -152,9 +152,9 @@ class Team(Sessions):
         return {address: portal.link for address, portal in self.portals.items()}
 
     def secrets(self) -> frozenset[str]:
-        """The same set until people or their tokens change, so that it is gathered once for all texts in between.
+        """Return the same set until people or tokens change, so that many texts need it only once.
 
-        Those of people who were taken out of the file are secrets for as long as their client is kept.
+        The secrets of people who were removed from the file are in it for as long as their client is kept.
         """
         if self._known_secrets is None or self._known_of != self._people.version:
             self._known_of = self._people.version
@@ -216,7 +216,7 @@ class Team(Sessions):
 
 
 def _token(request: Request | None) -> PersonToken:
-    """The token that a request was let in with. Raises Bitrix24Error where there is none."""
+    """Return the token that admitted a request. Raises Bitrix24Error if there is none."""
     user = request.request.scope.get("user") if request is not None and request.request is not None else None
     token = user.access_token if isinstance(user, AuthenticatedUser) else None
     if not isinstance(token, PersonToken):
