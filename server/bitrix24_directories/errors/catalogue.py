@@ -1,8 +1,8 @@
-"""The catalogue of everything that can go wrong between here and a portal, as a table.
+"""Catalogue of all failures between this program and a portal, as a table.
 
-Code -> what happened | what to do next | who can fix it | whether a retry helps. Codes are Bitrix24's own where it has
-one; the others are named here. Texts say "the user": an assistant reads them, acts itself where it can and tells its
-user where it cannot. Imports nothing of this package.
+Code -> what happened | what to do next | who can fix it | whether a retry helps. Codes are Bitrix24's own if it has
+one; the others are named here. Texts say "the user": an assistant reads them, acts itself if it can and tells its user
+if it cannot. Imports nothing of this package.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ Category = Literal["input", "configuration", "authorization", "limit", "portal",
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One row: `retry_after` is in seconds; `retryable` without it means soon. `words` passes the portal's text on.
+    """One row: `retry_after` is in seconds; `retryable` without it means soon.
 
-    `category` is None only where nobody but this product's authors can mend the failure. `again` is said in place of
-    the usual last line on trying again. `person` is `todo` for a person who reads it in a terminal; where it is left
-    out, `todo` without its "Tell the user to" says it. `team` is `todo` on a team's server, where people have webhooks
-    of their own, which whoever keeps the server puts in.
+    `words` passes the portal's text on. `category` is None only if nobody but this product's authors can fix the
+    failure. `again` replaces the usual last line on trying again. `person` is `todo` for a person at a terminal; if it
+    is empty, `todo` without its "Tell the user to" is used. `team` is `todo` on a team's server, where people have
+    webhooks of their own, which the server's administrator installs.
     """
 
     happened: str
@@ -599,7 +599,7 @@ UNCLEAR = frozenset(
 """Codes that may come after the portal has stored a change."""
 
 BAD_WEBHOOK = "invalid request credentials"
-"""What INVALID_CREDENTIALS says of a webhook that the portal does not know, in lower case."""
+"""Text of INVALID_CREDENTIALS for a webhook that the portal does not know, in lower case."""
 
 BY_OAUTH_CODE = {
     "invalid_grant": "invalid_grant",
@@ -655,7 +655,7 @@ BY_TEXT = (
     ("status is not found", "NOT_FOUND"),
     ("invalid identifier", "NOT_FOUND"),
 )
-"""What the methods say without a code of their own, in lower case -> its row."""
+"""A method's text without a code of its own, in lower case -> its row."""
 
 NEVER_SENT = frozenset(
     {

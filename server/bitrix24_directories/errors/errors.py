@@ -1,6 +1,6 @@
-"""The one exception for everything that goes wrong, and how a portal's answer becomes it.
+"""The exception for every failure, and its construction from a portal's answer.
 
-What there is to say about each failure stands in `catalogue`.
+The texts of each failure are in `catalogue`.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from .catalogue import (
 )
 
 WORDS_LIMIT = 300
-"""Characters of a portal's own words that are passed on at most."""
+"""Longest text of a portal that is passed on, in characters."""
 
 TOKEN_REFUSED = frozenset({"expired_token", "invalid_token"})
-"""Kinds of errors that another token ends."""
+"""Kinds of errors that a new token can end."""
 
 _TAG = re.compile(r"<[^<>]*>")
 _NUMBER = re.compile(r"-?[0-9]+")
@@ -41,17 +41,17 @@ _NUMBER = re.compile(r"-?[0-9]+")
 class Bitrix24Error(Exception):
     """A failure that an assistant, its user or a program can act on.
 
-    `str()` is the whole answer for an assistant: what happened with code and HTTP status, what to do next, and
-    whether trying again can help. `category`, `retryable`, `http_status` and `retry_after` (seconds; both None where
-    there is none) say the same to programs. `code` is Bitrix24's code where it gave one; `kind` is the catalogue's
-    row, for callers that treat one failure apart; `message` is the first line of `str()`, `happened` that line without
-    facts and quotes, `detail` its end, `facts` code and status, `todo` what to do next.
-    `asked_to_wait` are the seconds that the portal itself asked for, None where it did not; `words` its own text, and
-    `quoted` that text as it is shown.
-    `nothing_was_done` is True only if that is certain: the portal refused in a documented way, or was never asked.
-    `answered` is True if the portal itself answered with a Bitrix24 error: it has finished with the call, and nothing
-    more will come of it. It is False for web pages, answers of a proxy, lost connections, timeouts and damaged answers.
-    `partial_result` is what had been done before, if a change of several steps stopped half-way; else None.
+    `str()` is the whole answer for an assistant: what happened with code and HTTP status, what to do next, and whether
+    trying again can help. `category`, `retryable`, `http_status` and `retry_after` (seconds; both may be None) say the
+    same to programs. `code` is Bitrix24's code if it gave one; `kind` is the row of the catalogue, for callers that
+    handle one failure specially; `message` is the first line of `str()`, `happened` that line without code, status and
+    quotes, `detail` its end, `facts` code and status, `todo` what to do next. `asked_to_wait` are the seconds of the
+    portal's own answer, or None; `words` is its own text, and `quoted` that text as it is shown.
+
+    `nothing_was_done` is True only if that is certain: the portal refused in a documented way, or the request was never
+    sent. `answered` is True if the portal itself answered with a Bitrix24 error: it has finished with the call, and
+    will do nothing more. It is False for web pages, answers of a proxy, lost connections, timeouts and damaged answers.
+    `partial_result` is the result so far if a change of several steps stopped half-way, else None.
     """
 
     def __init__(
@@ -107,11 +107,11 @@ class Bitrix24Error(Exception):
         super().__init__(f"{self.message}\nNext: {entry.todo}\n{entry.again or again}")
 
     def with_partial_result(self, partial_result: object) -> Bitrix24Error:
-        """The same error, of a change that had come so far; another object, for others may hold this one."""
+        """Return the same error with the result so far, as a new object: others may hold this one."""
         return self._in_words_of(self._entry, partial_result=partial_result)
 
     def for_a_team(self) -> Bitrix24Error:
-        """The same error in the words of a team's server, where somebody has a webhook or tokens of their own."""
+        """Return the error in the words of a team's server, for people with their own credentials."""
         return self._in_words_of(self._entry.of_a_team)
 
 
@@ -123,9 +123,9 @@ def failure(
     retry_after: float | None = None,
     never_sent: bool = False,
 ) -> Bitrix24Error:
-    """The error for one of the catalogue's rows; `detail` says more, in this product's own words.
+    """Return the error of a catalogue's row; `detail` adds this product's own words.
 
-    `never_sent` tells that no request has left, which some rows mean by themselves.
+    `never_sent` says that no request was sent; some rows mean that by themselves.
     """
     return Bitrix24Error(
         kind,
@@ -138,7 +138,7 @@ def failure(
 
 
 def replace_wait(error: Bitrix24Error, seconds: float) -> Bitrix24Error:
-    """The same error, with `seconds` until trying again can help."""
+    """Return the same error, with `seconds` until trying again can help."""
     return Bitrix24Error(
         error.kind,
         CATALOGUE[error.kind],
@@ -153,17 +153,17 @@ def replace_wait(error: Bitrix24Error, seconds: float) -> Bitrix24Error:
 
 
 def from_portal(code: str, description: str, http_status: int, retry_after: float | None = None) -> Bitrix24Error:
-    """The error for what a portal answered: `code` in any letter case, possibly empty or the message itself.
+    """Return the error for a portal's answer.
 
-    A code that the catalogue knows decides, unless it only says "read the text"; then the text decides, and last the
-    HTTP status, which is 200 for an error inside a batch.
+    `code` is in any letter case, possibly empty or the message itself. A code of the catalogue decides, unless it only
+    says "read the text"; then the text decides, and last the HTTP status, which is 200 for an error inside a batch.
     """
     cleaned, words = clean(code), clean(description)
     text = f"{words} {cleaned}".casefold()
-    if " " in cleaned:  # the message stands where the code belongs
+    if " " in cleaned:  # the message is in place of the code
         cleaned, words = "", words or cleaned
     key = cleaned.upper()
-    if _NUMBER.fullmatch(cleaned) and cleaned not in BY_CODE:  # some proxies repeat the status there
+    if _NUMBER.fullmatch(cleaned) and cleaned not in BY_CODE:  # some proxies repeat the status here
         key = cleaned if cleaned == str(http_status) else "0"
     by_code, by_text = BY_CODE.get(key), None
     if by_code is None or key in TOLD_BY_TEXT:
@@ -192,7 +192,7 @@ def from_portal(code: str, description: str, http_status: int, retry_after: floa
 
 
 def from_authorization_server(code: str, description: str, http_status: int, host: str) -> Bitrix24Error:
-    """The error for JSON from the token endpoint at `host`; some of its codes mean other things than the portal's."""
+    """Return the error for JSON of the token endpoint at `host`, whose codes differ in meaning."""
     cleaned, words = clean(code), clean(description)
     kind = BY_OAUTH_CODE.get(cleaned.casefold())
     if kind is not None:
@@ -203,7 +203,7 @@ def from_authorization_server(code: str, description: str, http_status: int, hos
 
 
 def of_authorization_server(error: Bitrix24Error, host: str) -> Bitrix24Error:
-    """The same failure with the authorization server at `host` as what failed, if its row blames the portal."""
+    """Return the failure as the authorization server's (`host`), if its row blames the portal."""
     kind = AT_AUTHORIZATION_SERVER.get(error.kind)
     if kind is None:
         return error
@@ -218,11 +218,14 @@ def of_authorization_server(error: Bitrix24Error, host: str) -> Bitrix24Error:
 
 
 def clean(text: str) -> str:
-    """A portal's own words without tags, control and invisible characters, on one line, cut to WORDS_LIMIT."""
+    """Return a portal's text without tags and invisible characters, on one line.
+
+    Control characters are removed too; the text is cut to WORDS_LIMIT.
+    """
     return one_line(_TAG.sub(" ", html.unescape(_TAG.sub(" ", text))), WORDS_LIMIT)
 
 
 def _by_status(http_status: int, *, is_error: bool) -> str:
-    """The row for an HTTP status; `is_error` if the answer holds an error in Bitrix24's form."""
+    """Return the row for an HTTP status; `is_error` if the answer has `error` as Bitrix24's do."""
     by_status = BY_STATUS if is_error else BY_STATUS | BY_STATUS_OF_PAGE
     return by_status.get(http_status) or ("SERVER_ERROR" if http_status >= 500 else "UNKNOWN_ERROR")
