@@ -1,6 +1,6 @@
 """The demo portal over HTTP: a Starlette application that answers as Bitrix24 does.
 
-Built from what the portal documents alone and sharing no code with the client, so that it cannot share its mistakes.
+Built only from the portal's documentation, and sharing no code with the client, so that it cannot share its mistakes.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ WEBHOOKS = {
 
 
 class Bucket:
-    """The portal's leaky bucket: each request adds 1, over `burst` is refused, `per_second` drain away."""
+    """Leaky bucket: each request adds 1, one over `burst` is refused, `per_second` drain away."""
 
     def __init__(self, burst: float, per_second: float, clock: Callable[[], float], level: float = 0.0) -> None:
         self._burst, self._per_second, self._clock = burst, per_second, clock
@@ -65,14 +65,13 @@ class Bucket:
 class DemoPortal:
     """One portal with its directories, users, tokens, limits and ordered faults.
 
-    `limit` is (burst, requests a second) or None. `strict_entity` refuses an unknown `entityId` instead of answering
-    an empty list, as the documentation's wording allows. `age` is that of the portal's server code. `calls` has each
-    REST call as (method, parameters); `bucket` is open to be filled. One that is `self_hosted` counts no running time.
-    `refuse_in_batch` makes commands for some directories (`entityId`; empty: all) fail within a batch, with the error
-    text. `fail_write` (number, "refused" or "cut off") lets the change of that number, counted from 0, fail; "cut off"
-    also keeps its answer, and that of its batch, from arriving. `meanwhile` is called with each method and its
-    parameters right before it is answered, the commands of a batch included: what it does, others do; a PortalError of
-    its own is the answer.
+    `limit` is (burst, requests a second) or None. `strict_entity` refuses an unknown `entityId` instead of answering an
+    empty list, as the documentation's wording allows. `age` is that of the portal's server code. `calls` has each REST
+    call as (method, parameters); tests may fill `bucket`. A `self_hosted` portal counts no running time.
+    `refuse_in_batch` maps an `entityId` (empty: all) to the error text of commands for it in a batch. `fail_write`
+    (number, "refused" or "cut off") fails the change of that number, counted from 0; "cut off" also drops its answer,
+    and that of its batch. `meanwhile` is called with each method and its parameters right before the answer, commands
+    of a batch included, and acts as other users do; if it raises a PortalError, that is the answer.
     """
 
     def __init__(
@@ -251,7 +250,7 @@ class DemoPortal:
         )
 
     async def _authorize(self, request: Request) -> Response:
-        """Agree at once and send the browser to the application's redirect address."""
+        """Agree at once, and send the browser to the application's redirect address."""
         query = request.query_params
         if query.get("client_id") != CLIENT_ID:
             return _error(PortalError("Application not found", code="APPLICATION_NOT_FOUND", status=401))
@@ -283,7 +282,7 @@ class DemoPortal:
 
 
 async def _params(request: Request) -> dict[str, Any]:
-    """Parameters from the query and the body, JSON or form, as the portal merges them."""
+    """Return the parameters of query and body, JSON or form, merged as the portal does."""
     params = parse_query(request.url.query)
     body = await request.body()
     if request.headers.get("content-type", "").startswith("application/json"):

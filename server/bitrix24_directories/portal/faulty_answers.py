@@ -1,4 +1,4 @@
-"""What a faulty portal answers with. Imports only `faults`."""
+"""Answers of a faulty portal. Imports only `faults`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .faults import Fault
 
 
 class _CutResponse(Response):
-    """Half of a body that was announced whole: the server closes the connection on it."""
+    """Half of a body whose whole length was announced: the server then closes the connection."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - as ASGI calls it
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
@@ -24,7 +24,7 @@ class _CutResponse(Response):
 
 
 def lost_answer(fault: Fault, answer: Response) -> Response:
-    """What arrives in place of the true answer to a call that was carried out."""
+    """Return the answer that replaces the true one of a call that was carried out."""
     if fault.cut:
         return _CutResponse(answer.body, answer.status_code)
     if fault.keep is not None:
@@ -40,7 +40,7 @@ def lost_answer(fault: Fault, answer: Response) -> Response:
 
 
 def faulty_answer(fault: Fault, request: Request, params: Mapping[str, Any]) -> Response:
-    """What arrives in place of an answer to a call with `params` that was not carried out."""
+    """Return the answer to a call with `params` that was not carried out."""
     if fault.drip is not None:
         return StreamingResponse(_dripping(fault.drip), fault.http_status, media_type="application/json")
     if fault.echo:
@@ -69,7 +69,7 @@ _PROOFS = {"auth", "client_secret", "refresh_token", "code"}
 
 
 def _echo(text: str) -> str:
-    """An error that quotes `said` in each spelling that comes to a web server's mind."""
+    """Return an error that quotes `text` in every spelling that a web server may use."""
     escaped = "".join(f"\\u{ord(char):04x}" for char in text)
     spellings = [
         "".join(f"%{ord(char):02X}" for char in text),

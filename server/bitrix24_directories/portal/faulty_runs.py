@@ -1,5 +1,6 @@
-"""Methods that are carried out while something goes wrong or somebody else acts. Imports `calls`, `faults`, `methods`,
-`php`, `records` and `store`.
+"""Runs methods while something goes wrong, or while somebody else acts.
+
+Imports `calls`, `faults`, `methods`, `php`, `records` and `store`.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def run_with(fault: Fault, store: CrmStore, user: User, method: str, params: Map
 
 
 def _moved_back(store: CrmStore, user: User, method: str, params: Mapping[str, Any]) -> Answer:
-    """Answer that a record has been changed, and let automation move it back to its stage right after."""
+    """Answer that a record was changed, and let automation move it back right after."""
     if method != "crm.item.update":
         return run(store, user, method, params)
     record = (integer(param(params, "entityTypeId")), integer(param(params, "id")))
@@ -55,7 +56,7 @@ def _swapped(store: CrmStore, user: User, method: str, params: Mapping[str, Any]
 
 
 def _added_again(store: CrmStore, user: User, method: str, params: Mapping[str, Any]) -> Answer:
-    """Delete an open channel's source, and let the channel add it again with its next chat."""
+    """Delete an open channel's source; the channel adds it again with its next chat."""
     item = store.items.get(integer(param(params, "id")))
     answer = run(store, user, method, params)
     if item is not None and method == "crm.status.delete" and "|" in item.status_id:

@@ -1,7 +1,7 @@
-"""The REST methods for records: `crm.item.*`, `crm.category.list`, `crm.enum.ownertype`, and the old `crm.deal.*`.
+"""REST methods for records: `crm.item.*`, pipelines, currencies, and the old `crm.deal.*`.
 
-Behaviour and wording are those of the REST methods of the same names. Imports `calls`, `php`, `record_types`,
-`records` and `store`.
+Also `crm.enum.ownertype`. Behaviour and wording are those of the REST methods of the same names. Imports `calls`,
+`php`, `record_types`, `records` and `store`.
 """
 
 from __future__ import annotations
@@ -178,14 +178,14 @@ def _fields(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _as_list(value: Any) -> Any:
-    """A PHP array under the indexes 0, 1, 2 …, which a query string cannot tell from an object, as a list."""
+    """Return a PHP array with the keys 0, 1, 2 … as a list: a query string does not mark lists."""
     if isinstance(value, dict) and list(value) == [str(index) for index in range(len(value))]:
         return list(value.values())
     return value
 
 
 def _spelt(store: CrmStore, params: Mapping[str, Any], values: Values) -> Values:
-    """A record as it is answered: custom fields in the spelling that was asked for."""
+    """Return a record for an answer, with custom fields in the spelling of the request."""
     kind, original = store.records.type(integer(param(params, "entityTypeId"))), _original(params)
     return {
         field.old_name if field.custom and original else field.name: values[field.name]
@@ -195,7 +195,7 @@ def _spelt(store: CrmStore, params: Mapping[str, Any], values: Values) -> Values
 
 
 def _selected(store: CrmStore, params: Mapping[str, Any], values: Values) -> Values:
-    """The record with its id and the fields in `select`; a name there that means no field is passed over."""
+    """Return the record with its id and the fields of `select`; unknown names there are ignored."""
     spelt, select = _spelt(store, params, values), as_array(param(params, "select"))
     if not select or "*" in select.values():
         return spelt
@@ -214,7 +214,7 @@ _PREFIXES = ("!@", "!=", ">=", "<=", "@", "=", ">", "<", "%", "!")
 
 
 def _fitting(filters: Mapping[str, Any], kind: RecordType, original: bool) -> Callable[[Values], bool]:
-    """Whether a record fits a filter, which may nest others under numbers, joined by `logic`."""
+    """Return the test of a filter, which may nest filters under numbers, joined by `logic`."""
     conditions: list[Callable[[Values], bool]] = []
     for key, value in filters.items():
         if key == "logic":
@@ -240,7 +240,7 @@ def _any_holds(name: str, holds: Callable[[Any], bool], values: Values) -> bool:
 
 
 def _condition(prefix: str, value: Any) -> Callable[[Any], bool]:
-    """One condition; the database compares without letter case and blanks at the end."""
+    """Return one condition; like the database it ignores letter case and trailing blanks."""
     first, *_ = many = [_compared(item) for item in (as_array(value) or {"0": value}).values()]
     among = frozenset(many)
     match prefix:

@@ -1,4 +1,4 @@
-"""A few hundred plausible CRM records for the demo portal, some with codes that no directory knows.
+"""Some hundred plausible CRM records for the demo portal, a few with unknown codes.
 
 Imports `record_types`, `records` and `store`.
 """
@@ -23,7 +23,7 @@ _CURRENCIES = (
     ("USD", "US Dollar", "Доллар США"),
     ("EUR", "Euro", "Евро"),
 )
-# What imports, deleted sources and closed open channels leave behind.
+# Left behind by imports, deleted sources and closed open channels.
 _UNKNOWN_SOURCES = ("website", "16|WZ_C64E", "UC_DELETED", "Call ")
 _SHARE_UNKNOWN = 0.05
 
@@ -32,7 +32,10 @@ _seeded: dict[int, Records] = {}
 
 
 def seed_records(store: Store, column: int) -> Records:
-    """Records of all types for a fresh `store`, the same for each portal of a language (0 English, 1 Russian)."""
+    """Return records of all types for a fresh `store`, always the same for one language.
+
+    `column` is 0 for English and 1 for Russian.
+    """
     if column not in _seeded:  # tests make thousands of portals
         _seeded[column] = _make(store, column)
     made = _seeded[column]
