@@ -1,7 +1,7 @@
-"""Takes secrets out of whatever is shown, however a portal spelt them. A leaf: imports only `text`.
+"""Removes secrets from all texts that are shown, in any spelling. A leaf: imports `text`.
 
-A portal may answer with the address or the token that it was asked with, as they are, percent-encoded, as JSON escapes
-or HTML entities, with tags or invisible characters in between, and one inside the other.
+A portal may answer with the address or the token of a request: unchanged, percent-encoded, as JSON escapes or HTML
+entities, with tags or invisible characters between, and in several of these at once.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from .text import INVISIBLE
 
 MASK = "***"
 
-_ROUNDS = 4  # encodings inside each other that are undone
-_FEW = 16  # words that a pattern is made of
+_ROUNDS = 4  # nested encodings that are undone
+_FEW = 16  # words in one pattern at most
 _ENCODED = re.compile(rf"[%&\\<]|{INVISIBLE.pattern}")
 _ESCAPE = re.compile(r"\\{1,9}(?:u\{?0{0,4}([0-9a-fA-F]{2,4})\}?|x([0-9a-fA-F]{2}))")
 _TAG = re.compile(r"<[^<>]*>")
@@ -27,9 +27,9 @@ T = TypeVar("T")
 
 
 class Redactor:
-    """Takes secrets out of texts. `secrets` gives those known at the moment: tokens come and go.
+    """Removes secrets from texts. `secrets` returns the present ones: tokens come and go.
 
-    What a text costs does not grow with their number; a frozenset that is the same as before is not even compared.
+    The cost for a text does not grow with their number; an identical frozenset is not even compared.
     """
 
     def __init__(self, secrets: Callable[[], Iterable[str]]) -> None:
@@ -37,11 +37,11 @@ class Redactor:
         self._sought = _Patterns(frozenset())
 
     def __call__(self, text: str) -> str:
-        """`text` without the secrets; a line in which one was spelt in another way is decoded throughout."""
+        """Return `text` without the secrets; a line with an encoded secret is decoded as a whole."""
         return self._refreshed().hidden(text)
 
     def values(self, value: T) -> T:
-        """A copy of parsed JSON without the secrets, in keys and values."""
+        """Return a copy of parsed JSON without the secrets, in keys and values."""
         redacted: T = _walked(value, self._refreshed().hidden)  # gathered once, not for each of its texts
         return redacted
 
@@ -50,17 +50,17 @@ class Redactor:
         if secrets is not sought.secrets:
             if secrets != sought.secrets:
                 self._sought = sought = _Patterns(secrets)
-            sought.secrets = secrets  # the same ones again, which need not be compared the next time
+            sought.secrets = secrets  # equal ones, which need no comparison the next time
         return sought
 
 
 class _Patterns:
-    """All secrets at one moment, ready to be looked for."""
+    """Patterns for all secrets at one moment."""
 
     def __init__(self, secrets: frozenset[str]) -> None:
         self.secrets = secrets
         self._plain = _masking(secrets)
-        # Decoding may go further than what a secret was encoded by, and decode the secret itself.
+        # Decoding may undo more than was encoded, and change the secret itself.
         decoded = {secret for secret in secrets if _ENCODED.search(secret)}
         for _ in range(_ROUNDS):
             decoded = {_decoded(secret) for secret in decoded}
@@ -82,17 +82,17 @@ class _Patterns:
                 before, decoded = decoded, _decoded(decoded)
                 masked = self._spelt(decoded)
                 if masked != decoded:
-                    lines[index] = decoded = masked  # and on, for another one may be spelt in yet another way
+                    lines[index] = decoded = masked  # and on: another secret may have another spelling
                 elif decoded == before:
                     break
         return "\n".join(lines)
 
 
 def _masking(secrets: Iterable[str]) -> Callable[[str], str]:
-    """What masks `secrets` wherever they stand, the longest first.
+    """Return a function that masks `secrets` in a text, the longest first.
 
-    A few are a pattern by themselves. Of many, a pattern finds stretches of their characters that are as long as the
-    shortest of them, and what begins there is looked up: thousands cost what a few do.
+    A few make one pattern. For many, a pattern finds stretches of their characters at least as long as the shortest of
+    them, and each position in a stretch is looked up: thousands cost as much as a few.
     """
     words = sorted({word for word in secrets if word not in MASK}, key=len, reverse=True)
     if not words:
@@ -133,7 +133,7 @@ def _walked(value: Any, redact: Callable[[str], str]) -> Any:
 
 
 def _decoded(text: str) -> str:
-    """`text` with one layer of each encoding undone."""
+    """Return `text` with one layer of each encoding undone."""
     text = unquote(html.unescape(text), errors="replace")
     text = _ESCAPE.sub(lambda match: chr(int(match[1] or match[2], 16)), text)
     return INVISIBLE.sub("", _TAG.sub("", text))
