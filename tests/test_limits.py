@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from bitrix24_directories.portal import DemoPortal
-from bitrix24_directories.portal.app import Bucket
+from bitrix24_directories.portal.app import LeakyBucket
 from bitrix24_directories.rest import Answer, Bitrix24Client, Bitrix24Error, Plan, Webhook, in_process
 from support import Assistant, PortalInProcess, Said, assistant
 
@@ -77,7 +77,7 @@ async def test_what_has_to_wait_goes_out_together(someone: Assistant, limited: P
 
 
 async def test_a_bucket_that_others_have_filled(someone: Assistant, limited: PortalInProcess) -> None:
-    limited.portal.bucket = Bucket(50, 2, anyio.current_time, level=50)
+    limited.portal.bucket = LeakyBucket(50, 2, anyio.current_time, level=50)
     answers, seconds = await ask_for_all(someone, range(200))
     assert each_got_its_own(answers)
     assert seconds <= 5

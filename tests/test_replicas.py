@@ -19,7 +19,7 @@ from mcp import Client
 from mcp_types import ElicitResult
 
 from bitrix24_directories.cli.main import main
-from bitrix24_directories.portal.app import Bucket
+from bitrix24_directories.portal.app import LeakyBucket
 from bitrix24_directories.state import in_redis
 from bitrix24_directories.state.in_redis import InRedis
 from bitrix24_directories.state.shared import Reserved, UnavailableError
@@ -201,7 +201,7 @@ async def round_robin(urls: list[str]) -> AsyncIterator[str]:
 
 async def test_the_limit_is_one_for_all(portal: RunningPortal, valkey: Valkey) -> None:
     """On a portal that refuses what is over burst 10, 20 a second; what is sent together may come a little later."""
-    portal.portal.bucket = Bucket(10, 20, time.time)
+    portal.portal.bucket = LeakyBucket(10, 20, time.time)
     states = [InRedis(valkey.url) for _ in range(2)]
     granted = 0
     async with states[0].running(), states[1].running(), httpx.AsyncClient() as http:

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from .calls import Answer, User
+from .calls import MethodResult, User
 from .faults import Fault, Faults
 from .faulty_answers import faulty_answer, lost_answer
 from .faulty_runs import run_with
@@ -45,7 +45,7 @@ WEBHOOKS = {
 }
 
 
-class Bucket:
+class LeakyBucket:
     """Leaky bucket: each request adds 1, one over `burst` is refused, `per_second` drain away."""
 
     def __init__(self, burst: float, per_second: float, clock: Callable[[], float], level: float = 0.0) -> None:
@@ -92,7 +92,7 @@ class DemoPortal:
         self.refuse_in_batch: dict[str, str] = {}
         self.fail_write: tuple[int, str] | None = None
         self.meanwhile: Callable[[str, Mapping[str, Any]], None] = lambda _method, _params: None
-        self.bucket = Bucket(*limit, clock) if limit else None
+        self.bucket = LeakyBucket(*limit, clock) if limit else None
         self._strict_entity = strict_entity
         self._clock = clock
         self._operating: dict[str, float] = {}
@@ -158,7 +158,7 @@ class DemoPortal:
         body = {"result": answer.result} | {key: value for key, value in extra.items() if value is not None}
         return JSONResponse(body | {"time": self._time(method, started)})
 
-    def _run(self, user: User, method: str, params: Mapping[str, Any]) -> Answer:
+    def _run(self, user: User, method: str, params: Mapping[str, Any]) -> MethodResult:
         self.meanwhile(method, params)
         if method == "crm.status.entity.items" and self._strict_entity:
             entity_id = param(params, "entityId")

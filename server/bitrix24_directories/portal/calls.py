@@ -28,7 +28,7 @@ class User:
 
 
 @dataclass(frozen=True)
-class Answer:
+class MethodResult:
     """A method's `result`; lists add `total` and, if there is more, `next`."""
 
     result: Any
@@ -36,7 +36,7 @@ class Answer:
     next: int | None = None
 
 
-Method = Callable[[CrmStore, User, Mapping[str, Any]], Answer]
+Method = Callable[[CrmStore, User, Mapping[str, Any]], MethodResult]
 
 
 def may_read(user: User) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from .calls import Answer, User, integer
+from .calls import MethodResult, User, integer
 from .faults import Fault
 from .methods import run
 from .php import as_array, param
@@ -19,7 +19,7 @@ from .store import PortalError
 _CHANNEL_SORT = 115
 
 
-def run_with(fault: Fault, store: CrmStore, user: User, method: str, params: Mapping[str, Any]) -> Answer:
+def run_with(fault: Fault, store: CrmStore, user: User, method: str, params: Mapping[str, Any]) -> MethodResult:
     """Run a method with a fault that happens inside the portal. Raises PortalError."""
     if fault.moved_back:
         return _moved_back(store, user, method, params)
@@ -33,8 +33,8 @@ def run_with(fault: Fault, store: CrmStore, user: User, method: str, params: Map
     raise PortalError(fault.description, code=fault.code or "", status=fault.http_status)
 
 
-def _moved_back(store: CrmStore, user: User, method: str, params: Mapping[str, Any]) -> Answer:
-    """Answer that a record was changed, and let automation move it back right after."""
+def _moved_back(store: CrmStore, user: User, method: str, params: Mapping[str, Any]) -> MethodResult:
+    """MethodResult that a record was changed, and let automation move it back right after."""
     if method != "crm.item.update":
         return run(store, user, method, params)
     record = (integer(param(params, "entityTypeId")), integer(param(params, "id")))
@@ -45,7 +45,7 @@ def _moved_back(store: CrmStore, user: User, method: str, params: Mapping[str, A
     return answer
 
 
-def _swapped(store: CrmStore, user: User, method: str, params: Mapping[str, Any]) -> Answer:
+def _swapped(store: CrmStore, user: User, method: str, params: Mapping[str, Any]) -> MethodResult:
     """Write a record; a stage that its pipeline does not have becomes that pipeline's first one."""
     number, record_id = integer(param(params, "entityTypeId")), integer(param(params, "id"))
     stages = store.records.type(number).stages_of(store, store.records.get(number, record_id).get("categoryId"))
@@ -55,7 +55,7 @@ def _swapped(store: CrmStore, user: User, method: str, params: Mapping[str, Any]
     return run(store, user, method, {**params, "fields": fields | {"stageId": store.of(stages.id)[0].status_id}})
 
 
-def _added_again(store: CrmStore, user: User, method: str, params: Mapping[str, Any]) -> Answer:
+def _added_again(store: CrmStore, user: User, method: str, params: Mapping[str, Any]) -> MethodResult:
     """Delete an open channel's source; the channel adds it again with its next chat."""
     item = store.items.get(integer(param(params, "id")))
     answer = run(store, user, method, params)

@@ -1,4 +1,4 @@
-"""The demo portal's authorization server: codes, access tokens that expire, refresh tokens that rotate.
+"""Authorization server of the demo portal: codes, access tokens, rotating refresh tokens.
 
 Imports only `calls` (the User) and `store` (the error).
 """
@@ -21,7 +21,10 @@ CLIENT_SECRET = "demo-client-secret-not-for-use"  # noqa: S105 - a public fixtur
 
 
 class OAuth:
-    """Tokens of one application on one portal. `clock` returns Unix time; `issued` counts the pairs given out."""
+    """Tokens of one application on one portal; `issued` counts the pairs given out.
+
+    `clock` returns Unix time.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from .calls import PAGE, Answer, Method, User, integer, may_change, may_read
+from .calls import PAGE, Method, MethodResult, User, integer, may_change, may_read
 from .php import as_array, param
 from .record_types import RecordType
 from .records import CrmStore, Values
@@ -21,7 +21,7 @@ _OLD = {"lead": 1, "deal": 2, "contact": 3, "company": 4, "quote": 7}
 _NO_PIPELINES = "Entity type is not supported"
 
 
-def item_fields(store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
+def item_fields(store: CrmStore, user: User, params: Mapping[str, Any]) -> MethodResult:
     may_read(user)
     kind, original = store.records.type(integer(param(params, "entityTypeId"))), _original(params)
     rows = {
@@ -29,30 +29,30 @@ def item_fields(store: CrmStore, user: User, params: Mapping[str, Any]) -> Answe
         for field in kind.fields
         if field.only != "old"
     }
-    return Answer({"fields": rows})
+    return MethodResult({"fields": rows})
 
 
-def item_get(store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
+def item_get(store: CrmStore, user: User, params: Mapping[str, Any]) -> MethodResult:
     may_read(user)
     values = store.records.get(integer(param(params, "entityTypeId")), integer(param(params, "id")))
-    return Answer({"item": _spelt(store, params, values)})
+    return MethodResult({"item": _spelt(store, params, values)})
 
 
-def item_add(store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
+def item_add(store: CrmStore, user: User, params: Mapping[str, Any]) -> MethodResult:
     may_change(user)
     number = integer(param(params, "entityTypeId"))
     values = store.records.add(store, number, _fields(params), original=_original(params))
-    return Answer({"item": _spelt(store, params, values)})
+    return MethodResult({"item": _spelt(store, params, values)})
 
 
-def item_update(store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
+def item_update(store: CrmStore, user: User, params: Mapping[str, Any]) -> MethodResult:
     may_change(user)
     number, record_id = integer(param(params, "entityTypeId")), integer(param(params, "id"))
     values = store.records.update(store, number, record_id, _fields(params), original=_original(params))
-    return Answer({"item": _spelt(store, params, values)})
+    return MethodResult({"item": _spelt(store, params, values)})
 
 
-def item_list(store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
+def item_list(store: CrmStore, user: User, params: Mapping[str, Any]) -> MethodResult:
     may_read(user)
     number = integer(param(params, "entityTypeId"))
     kind, original = store.records.type(number), _original(params)
@@ -65,12 +65,12 @@ def item_list(store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
     first = max(start, 0)
     page = [_selected(store, params, values) for values in matches[first : first + PAGE]]
     if start == -1:  # no count: faster, and the total means nothing
-        return Answer({"items": page}, total=0)
+        return MethodResult({"items": page}, total=0)
     after = first + PAGE
-    return Answer({"items": page}, total=len(matches), next=after if after < len(matches) else None)
+    return MethodResult({"items": page}, total=len(matches), next=after if after < len(matches) else None)
 
 
-def category_list(store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
+def category_list(store: CrmStore, user: User, params: Mapping[str, Any]) -> MethodResult:
     may_read(user)
     kind = store.records.type(integer(param(params, "entityTypeId")))
     if not kind.has_pipelines:
@@ -90,10 +90,10 @@ def category_list(store: CrmStore, user: User, params: Mapping[str, Any]) -> Ans
         }
         for position, (number, name) in enumerate(pipelines, 1)
     ]
-    return Answer({"categories": rows}, total=len(rows))
+    return MethodResult({"categories": rows}, total=len(rows))
 
 
-def currency_list(store: CrmStore, user: User, _params: Mapping[str, Any]) -> Answer:
+def currency_list(store: CrmStore, user: User, _params: Mapping[str, Any]) -> MethodResult:
     may_read(user)
     rows = [
         {
@@ -105,11 +105,11 @@ def currency_list(store: CrmStore, user: User, _params: Mapping[str, Any]) -> An
         }
         for position, (code, name) in enumerate(store.records.currencies, 1)
     ]
-    return Answer(rows, total=len(rows))
+    return MethodResult(rows, total=len(rows))
 
 
-def owner_types(store: CrmStore, _user: User, _params: Mapping[str, Any]) -> Answer:
-    return Answer(
+def owner_types(store: CrmStore, _user: User, _params: Mapping[str, Any]) -> MethodResult:
+    return MethodResult(
         [
             {"ID": kind.id, "NAME": kind.name, "SYMBOL_CODE": kind.symbol, "SYMBOL_CODE_SHORT": kind.symbol[:1]}
             for kind in store.records.types.values()
@@ -117,32 +117,32 @@ def owner_types(store: CrmStore, _user: User, _params: Mapping[str, Any]) -> Ans
     )
 
 
-def _old_fields(number: int, store: CrmStore, user: User, _params: Mapping[str, Any]) -> Answer:
+def _old_fields(number: int, store: CrmStore, user: User, _params: Mapping[str, Any]) -> MethodResult:
     may_read(user)
     fields = store.records.type(number).fields
-    return Answer({field.old_name: field.described(new=False) for field in fields if field.only != "new"})
+    return MethodResult({field.old_name: field.described(new=False) for field in fields if field.only != "new"})
 
 
-def _old_add(number: int, store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
+def _old_add(number: int, store: CrmStore, user: User, params: Mapping[str, Any]) -> MethodResult:
     may_change(user)
-    return Answer(store.records.add_by_old_method(store, number, _fields(params)))
+    return MethodResult(store.records.add_by_old_method(store, number, _fields(params)))
 
 
-def _old_update(number: int, store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
+def _old_update(number: int, store: CrmStore, user: User, params: Mapping[str, Any]) -> MethodResult:
     may_change(user)
     store.records.update_by_old_method(store, number, integer(param(params, "id")), _fields(params))
-    return Answer(result=True)
+    return MethodResult(result=True)
 
 
-def _old_get(number: int, store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
+def _old_get(number: int, store: CrmStore, user: User, params: Mapping[str, Any]) -> MethodResult:
     may_read(user)
     values = store.records.get(number, integer(param(params, "id")))
     fields = store.records.type(number).fields
-    return Answer({field.old_name: values[field.name] for field in fields if field.only != "new"})
+    return MethodResult({field.old_name: values[field.name] for field in fields if field.only != "new"})
 
 
 def _old_methods() -> Iterator[tuple[str, Method]]:
-    verbs: dict[str, Callable[..., Answer]] = {
+    verbs: dict[str, Callable[..., MethodResult]] = {
         "fields": _old_fields,
         "add": _old_add,
         "update": _old_update,

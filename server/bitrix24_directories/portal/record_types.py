@@ -244,7 +244,7 @@ def _fields(number: int, table: str, column: int) -> Iterator[Field]:
 
 
 def _new_name(upper: str) -> str:
-    """`SOURCE_ID` -> `sourceId`, `UF_CRM_1724` -> `ufCrm_1724`, `UF_CRM_44_1724` -> `ufCrm44_1724`."""
+    """Convert `SOURCE_ID` to `sourceId`, and `UF_CRM_44_1724` to `ufCrm44_1724`."""
     if custom := re.fullmatch(r"UF_CRM_(?:(\d{1,3})_)?(\w+)", upper):
         return f"ufCrm{custom[1] or ''}_{custom[2].lower()}"
     first, *rest = upper.lower().split("_")
