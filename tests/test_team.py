@@ -27,7 +27,7 @@ from bitrix24_directories.team import gate, seen
 from bitrix24_directories.team.people import People, PeopleError
 from bitrix24_directories.team.serving import ServingError, application
 from bitrix24_directories.team.team import Team
-from bitrix24_directories.team.tokens import Tokens as TeamTokens
+from bitrix24_directories.team.tokens import TokenVerifier
 from support import ADMIN_SECRET, READER_SECRET, STRANGER_SECRET, RunningPortal
 from team_support import ACCEPT, TeamServer, called, calling
 from test_picture import APPS
@@ -521,7 +521,7 @@ def test_beyond_this_machine_everybody_has_to_say_who_they_are(team: TeamServer)
     server = DirectoriesServer(callers, team.settings)
     with pytest.raises(ServingError, match="BITRIX24_PEOPLE"):
         application(server, callers, team.settings, None, beyond_loopback=True)
-    verify = TeamTokens(team.people, team.settings).verify
+    verify = TokenVerifier(team.people, team.settings).verify
     with pytest.raises(ServingError, match="BITRIX24_PUBLIC_URL"):
         application(server, callers, team.settings, verify, beyond_loopback=True)
     for changes, words in (({}, "BITRIX24_PUBLIC_URL"), ({"public_url": "https://x/mcp"}, "BITRIX24_JWT_AUDIENCE")):

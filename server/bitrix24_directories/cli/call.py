@@ -46,7 +46,7 @@ def call(args: argparse.Namespace) -> int:
     interruption = Interruption(audit)
 
     class Server(DirectoriesServer):
-        """Cancels the call in its own task, and waits for what it does then, before anything else is closed."""
+        """Cancels the call in its own task, and waits until it has ended before it closes anything."""
 
         async def on_call_tool(
             self, request: Request, params: CallToolRequestParams

@@ -17,12 +17,12 @@ from bitrix24_directories.redaction import Redactor
 from bitrix24_directories.rest import Bitrix24Error, Webhook
 from bitrix24_directories.settings import Settings
 from bitrix24_directories.state.shared import Inside, State, UnavailableError
-from bitrix24_directories.team.news import PortalNews
+from bitrix24_directories.team.news import PortalSubscriptions
 from bitrix24_directories.team.people import People
 from bitrix24_directories.team.sealing import SharedSeal
 from bitrix24_directories.team.serving import HttpServer, ServingError, application, is_loopback, listen
 from bitrix24_directories.team.team import Team
-from bitrix24_directories.team.tokens import Tokens
+from bitrix24_directories.team.tokens import TokenVerifier
 
 from .arguments import UsageError
 from .check import to_a_person
@@ -52,13 +52,13 @@ def serve_http(args: argparse.Namespace) -> int:
                 from bitrix24_directories.team.metrics import Metrics
 
                 team.metrics = Metrics(team.portals, team.connected)
-            sessions, verify = team, Tokens(people, settings).verify
+            sessions, verify = team, TokenVerifier(people, settings).verify
         elif settings.jwt_issuer:
             raise ServingError("BITRIX24_JWT_ISSUER says who calls; BITRIX24_PEOPLE has to say as whom on Bitrix24.")
         elif isinstance(portal, Bitrix24Error):
             raise portal
         security = RequestStateSecurity(codec=SharedSeal(state)) if secret else None
-        news = PortalNews(state)
+        news = PortalSubscriptions(state)
         server = DirectoriesServer(sessions, settings, news=news.bus, request_state_security=security)
         configure_logging(settings.log_level, Redactor(sessions.secrets))  # the SDK has set up its own
         app = application(server, sessions, settings, verify, beyond_loopback=not is_loopback(host))

@@ -21,11 +21,11 @@ _RETRY_SECONDS = 5
 
 @dataclass(eq=False)
 class _Call:
-    turn: anyio.Event = field(default_factory=anyio.Event)
+    ready: anyio.Event = field(default_factory=anyio.Event)
     refused: bool = False
 
 
-class Places:
+class CallSlots:
     """Slots for people's calls, taken in the order in which each person made them."""
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Places:
         self._waiting: dict[str, deque[_Call]] = {}
 
     @asynccontextmanager
-    async def place(self, name: str) -> AsyncIterator[None]:
+    async def slot(self, name: str) -> AsyncIterator[None]:
         """Take a slot of this person. Raises Bitrix24Error (TOO_MANY_CALLS) if too many calls wait.
 
         A call that is cancelled while it waits leaves nothing behind.
@@ -41,13 +41,13 @@ class Places:
         if self._at_work[name] < AT_WORK_OF_ONE:
             self._at_work[name] += 1
         else:
-            await self._turn(name)
+            await self._wait_for_slot(name)
         try:
             yield
         finally:
             self._give_on(name)
 
-    async def _turn(self, name: str) -> None:
+    async def _wait_for_slot(self, name: str) -> None:
         """Wait until a call that ends passes its slot on to this one."""
         if len(self._waiting.get(name, ())) >= WAITING_OF_ONE:
             raise _too_many()
@@ -58,14 +58,14 @@ class Places:
             newest = self._waiting[most][-1]
             self._left(most, newest)
             newest.refused = True
-            newest.turn.set()
+            newest.ready.set()
         call = _Call()
         self._waiting.setdefault(name, deque()).append(call)
         try:
             with current_wait().waiting_for("other calls of the same person to end"):
-                await call.turn.wait()
+                await call.ready.wait()
         except BaseException:
-            if call.turn.is_set() and not call.refused:
+            if call.ready.is_set() and not call.refused:
                 self._give_on(name)
             self._left(name, call)
             raise
@@ -76,7 +76,7 @@ class Places:
         if name in self._waiting:
             call = self._waiting[name][0]
             self._left(name, call)
-            call.turn.set()
+            call.ready.set()
             return
         self._at_work[name] -= 1
         if not self._at_work[name]:

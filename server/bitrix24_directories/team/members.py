@@ -65,7 +65,7 @@ class Portal:
 
 
 @dataclass
-class _Asking:
+class _Approval:
     """A request for the portal's approval of a person, for which all their calls wait."""
 
     done: anyio.Event = field(default_factory=anyio.Event)
@@ -84,7 +84,7 @@ class Member:
         self._view = ""
         self._digests: Mapping[str, str] = {}
         self._sees_otherwise = False
-        self._asking: _Asking | None = None
+        self._approval: _Approval | None = None
         self._tasks: TaskGroup | None = None
         self._session: Session | None = None
         self._client: Bitrix24Client | None = None
@@ -115,34 +115,34 @@ class Member:
         self.portal.cache.use_generation(await self.portal.state.generation(self.portal.address))
         if anyio.current_time() < self._accepted_until:
             return self._session
-        if self._asking is None:
+        if self._approval is None:
             assert self._tasks is not None
-            self._asking = _Asking()
-            self._tasks.start_soon(self._asked, self._asking)
-        asking = self._asking
+            self._approval = _Approval()
+            self._tasks.start_soon(self._complete_approval, self._approval)
+        approval = self._approval
         with anyio.move_on_after(self._settings.timeout):
-            await asking.done.wait()
-            if asking.error is not None:
-                raise asking.error
+            await approval.done.wait()
+            if approval.error is not None:
+                raise approval.error
             return self._session
         detail = f"waited {self._settings.timeout:g} s for the portal to accept this person"
         raise failure("TIMEOUT", detail=detail, never_sent=True)
 
-    async def _asked(self, asking: _Asking) -> None:
+    async def _complete_approval(self, approval: _Approval) -> None:
         """Complete the request even if its first caller has left: their next call uses its result.
 
         In a company of thousands that begins at nine, new requests for each try would never end.
         """
         try:
-            await self._ask()
+            await self._request_approval()
         except Bitrix24Error as exc:
-            asking.error = exc
+            approval.error = exc
         except Exception:
             logger.exception("Asking for a person failed in a way that it should not")
-            asking.error = failure("INTERNAL_ERROR")
+            approval.error = failure("INTERNAL_ERROR")
         finally:
-            self._asking = None
-            asking.done.set()
+            self._approval = None
+            approval.done.set()
 
     def _on_rows(self, read: Read[Any], rows: list[Any]) -> None:
         """Stop sharing if the portal shows this person other rows than the others; ask it again."""
@@ -153,7 +153,7 @@ class Member:
     def _own_view(self) -> str:
         return hashlib.sha256(repr((self._view, self.credentials.identity)).encode()).hexdigest()
 
-    async def _ask(self) -> None:
+    async def _request_approval(self) -> None:
         """Use another replica's result, or ask the portal in one batch for their rights and view."""
         me = hashlib.sha256(repr(self.credentials.identity).encode()).hexdigest()
         asked_at, seconds = anyio.current_time(), self._settings.access_ttl

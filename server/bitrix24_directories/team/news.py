@@ -15,18 +15,18 @@ from bitrix24_directories.state.shared import State
 Listener = Callable[[ServerEvent], None]
 
 
-class PortalNews:
+class PortalSubscriptions:
     """The SDK's bus for each portal; events reach all replicas that share `state`."""
 
     def __init__(self, state: State) -> None:
         self._state = state
         self._listeners: defaultdict[str, dict[object, Listener]] = defaultdict(dict)
-        state.hear(self._heard)
+        state.hear(self._notify)
 
     def bus(self, portal: str) -> PortalBus:
         return PortalBus(portal, self._state, self._listeners[portal])
 
-    def _heard(self, portal: str, uri: str) -> None:
+    def _notify(self, portal: str, uri: str) -> None:
         for listener in list(self._listeners.get(portal, {}).values()):
             with contextlib.suppress(Exception):  # a listener that fails must not stop the others
                 listener(ResourceUpdated(uri=uri))

@@ -22,9 +22,9 @@ from bitrix24_directories.settings import Settings
 from bitrix24_directories.state.shared import Inside, State
 
 from .access import note
+from .call_slots import CallSlots
 from .members import Member, Portal
 from .people import People, Person
-from .places import Places
 from .seen import Seen
 from .tokens import LEEWAY, PersonToken
 
@@ -66,7 +66,7 @@ class Team(Sessions):
         self._known_of = 0
         self._tasks: TaskGroup | None = None
         self._turn = anyio.Lock()
-        self._places = Places()
+        self._call_slots = CallSlots()
         self.metrics: Metrics | None = None
 
     def connected(self) -> int:
@@ -108,7 +108,7 @@ class Team(Sessions):
             async with AsyncExitStack() as stack:
                 # Within a call's time and no longer: a change would begin its own time only then.
                 with anyio.move_on_after(self._settings.timeout) as waiting:
-                    await stack.enter_async_context(self._places.place(person.name))
+                    await stack.enter_async_context(self._call_slots.slot(person.name))
                 if waiting.cancelled_caught:
                     detail = f"waited {self._settings.timeout:g} s for other calls of the same person to end"
                     raise failure("TIMEOUT", detail=detail, never_sent=True)

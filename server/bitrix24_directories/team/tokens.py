@@ -35,7 +35,7 @@ class PersonToken(AccessToken):
     person: Annotated[InstanceOf[Person], Field(exclude=True, repr=False)]
 
 
-class Tokens:
+class TokenVerifier:
     """Verifies tokens of `people`, and with an issuer JWTs whose names are in the file too."""
 
     def __init__(self, people: People, settings: Settings) -> None:
