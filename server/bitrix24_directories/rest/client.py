@@ -213,19 +213,18 @@ class Bitrix24Client:
                 refreshed = renewal == "refreshed"
                 continue
             if error.kind == "OPERATION_TIME_LIMIT":
-                self._methods.close(method, error)
-            opens_in = max(self._bucket.opens_in(), self._methods.opens_in(method))
-            pause = pause_after(error, failures, limits_open_in=opens_in, repeatable=repeatable)
+                self._methods.pause(method, error)
+            delay = max(self._bucket.delay(), self._methods.delay(method))
+            pause = pause_after(error, failures, limit_delay=delay, repeatable=repeatable)
             with current_wait().waiting_for(f"another try, for the last one failed: {error.happened}"):
                 await anyio.sleep(pause)
 
     async def _once(self, method: str, params: Mapping[str, Any], *, repeatable: bool = True) -> Answer:
         """Make one try once the limits allow it: alone and at once, or with others from the queue."""
-        async with self._methods.passing(method):
-            if self._queue.may_send_now():
-                self._bucket.take()
+        async with self._methods.slot(method):
+            if self._queue.try_acquire():
                 return await self._post(method, params, repeatable=repeatable)
-            wait = self._bucket.opens_in()
+            wait = self._bucket.delay()
             if wait >= time_left():
                 raise failure("QUERY_LIMIT_EXCEEDED", retry_after=wait, never_sent=True)
             if not repeatable:
@@ -278,8 +277,8 @@ class Bitrix24Client:
             except Bitrix24Error as exc:
                 self._link.note(reached=exc.category != "network")
                 if exc.kind in self._bucket.backs_off:
-                    await self._link.refused(sent_at, exc.asked_to_wait)
+                    await self._link.on_rate_limited(sent_at, exc.asked_to_wait)
                 raise
             self._link.note(reached=True)
-            self._bucket.accepted()
+            self._bucket.on_success()
             return answer

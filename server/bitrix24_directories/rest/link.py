@@ -66,20 +66,20 @@ class Link:
             return
         self._replicas = max(1, reserved.replicas)
         self.bucket.share(self._plan, 1)
-        self.bucket.close(reserved.following)  # so that the next calls gather in the queue
+        self.bucket.pause(reserved.following)  # so that the next calls gather in the queue
         if not reserved.granted:
             raise failure("QUERY_LIMIT_EXCEEDED", retry_after=reserved.wait, never_sent=True)
         if reserved.wait:
             with current_wait().waiting_for("a free place under the portal's request limit"):
                 await anyio.sleep(reserved.wait)
 
-    async def refused(self, sent_at: float, retry_after: float | None) -> None:
-        """Note a QUERY_LIMIT_EXCEEDED, as Bucket.refused does, for all replicas."""
+    async def on_rate_limited(self, sent_at: float, retry_after: float | None) -> None:
+        """Note a QUERY_LIMIT_EXCEEDED, as Bucket.on_rate_limited does, for all replicas."""
         self.refusals += 1
-        self.bucket.refused(sent_at, retry_after)
+        self.bucket.on_rate_limited(sent_at, retry_after)
         if self._state is not None:
             with anyio.CancelScope(shield=True):
-                await self._state.close(self._address, self.bucket.opens_in())
+                await self._state.close(self._address, self.bucket.delay())
 
     def note(self, *, reached: bool) -> None:
         """Note if the call just now reached the portal."""

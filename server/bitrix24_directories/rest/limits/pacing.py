@@ -85,7 +85,7 @@ class Bucket:
             self.backs_off |= {"TOO_MANY_REQUESTS", "SERVER_ERROR"}
         self._level = 0.0
         self._level_at = 0.0
-        self._opens_at = 0.0
+        self._ready_at = 0.0
         self._pause = 0.0
         self._refused_at = 0.0
         self._under_way = 0
@@ -103,42 +103,42 @@ class Bucket:
             self._answered = anyio.Event()
 
     @property
-    def is_open(self) -> bool:
+    def is_ready(self) -> bool:
         """True if the next request may go out now."""
-        return self._under_way < self._plan.under_way and self.opens_in() == 0
+        return self._under_way < self._plan.under_way and self.delay() == 0
 
-    async def opened(self) -> None:
+    async def wait_until_ready(self) -> None:
         """Wait until the next request may go out."""
-        while not self.is_open:
+        while not self.is_ready:
             if self._under_way < self._plan.under_way:
-                await anyio.sleep(self.opens_in())
+                await anyio.sleep(self.delay())
             else:
                 await self._answered.wait()
 
-    def opens_in(self) -> float:
+    def delay(self) -> float:
         """Return the seconds until the portal's limit lets the next request through."""
         now = self._drain()
-        room = (self._level + 1 - self._plan.burst) / self._plan.per_second
-        wait = max(self._opens_at - now, room)
+        drained_in = (self._level + 1 - self._plan.burst) / self._plan.per_second
+        wait = max(self._ready_at - now, drained_in)
         return wait if wait > _INSTANT else 0.0
 
     def share(self, plan: Plan, parts: int) -> None:
         """Keep to one of `parts` equal parts of a plan."""
         self._plan = replace(plan, burst=max(1, plan.burst // parts), per_second=plan.per_second / parts)
 
-    def close(self, seconds: float) -> None:
+    def pause(self, seconds: float) -> None:
         """Let no request out for `seconds`."""
-        self._opens_at = max(self._opens_at, anyio.current_time() + seconds)
+        self._ready_at = max(self._ready_at, anyio.current_time() + seconds)
 
     def take(self) -> None:
         """Count a request that goes out now."""
         self._drain()
         self._level += 1
 
-    def accepted(self) -> None:
+    def on_success(self) -> None:
         self._pause = 0.0
 
-    def refused(self, sent_at: float, retry_after: float | None) -> None:
+    def on_rate_limited(self, sent_at: float, retry_after: float | None) -> None:
         """Note QUERY_LIMIT_EXCEEDED for a request of `sent_at`; `retry_after` is the portal's own.
 
         Requests that were sent before an earlier refusal say nothing new. The wait is at most the time that a full
@@ -148,11 +148,11 @@ class Bucket:
         if sent_at >= self._refused_at:
             self._refused_at = now
             self._level = float(self._plan.burst)
-            self._opens_at = now + _jittered(self._pause)
+            self._ready_at = now + _jittered(self._pause)
             self._pause = min(self._pause * 2 or max(1 / self._plan.per_second, self._FIRST_PAUSE), self._LONGEST_PAUSE)
         if retry_after:
-            self._opens_at = max(self._opens_at, now + min(retry_after, self._plan.burst / self._plan.per_second))
-            self._level, self._level_at = float(self._plan.burst - 1), self._opens_at
+            self._ready_at = max(self._ready_at, now + min(retry_after, self._plan.burst / self._plan.per_second))
+            self._level, self._level_at = float(self._plan.burst - 1), self._ready_at
 
     def _drain(self) -> float:
         now = anyio.current_time()
@@ -169,30 +169,30 @@ class MethodLimits:
     """
 
     def __init__(self) -> None:
-        self._closed: dict[str, float] = {}
+        self._paused: dict[str, float] = {}
         self._probes: dict[str, anyio.Event] = {}
 
-    def close(self, method: str, error: Bitrix24Error) -> None:
-        if not self.opens_in(method):
-            self._closed[method] = anyio.current_time() + (error.retry_after or 0)
+    def pause(self, method: str, error: Bitrix24Error) -> None:
+        if not self.delay(method):
+            self._paused[method] = anyio.current_time() + (error.retry_after or 0)
 
-    def opens_in(self, method: str) -> float:
+    def delay(self, method: str) -> float:
         """Return the seconds until the method may be called again."""
-        wait = self._closed.get(method, 0.0) - anyio.current_time()
+        wait = self._paused.get(method, 0.0) - anyio.current_time()
         return wait if wait > _INSTANT else 0.0
 
     @asynccontextmanager
-    async def passing(self, method: str) -> AsyncIterator[None]:
+    async def slot(self, method: str) -> AsyncIterator[None]:
         """Wait until the method is open; raise at once if that is past the caller's deadline."""
-        while method in self._closed:
-            wait = self.opens_in(method)
+        while method in self._paused:
+            wait = self.delay(method)
             if wait >= time_left():
                 raise failure("OPERATION_TIME_LIMIT", retry_after=wait, never_sent=True)
             if not wait and method not in self._probes:
                 break
             with current_wait().waiting_for("the portal to allow this REST method again"):
                 await (anyio.sleep(wait) if wait else self._probes[method].wait())
-        if method not in self._closed:
+        if method not in self._paused:
             yield
             return
         # This one call probes the method: every result except OPERATION_TIME_LIMIT opens it.
@@ -201,26 +201,26 @@ class MethodLimits:
             yield
         except Bitrix24Error as exc:
             if exc.kind == "OPERATION_TIME_LIMIT":
-                self.close(method, exc)
+                self.pause(method, exc)
             else:
-                del self._closed[method]
+                del self._paused[method]
             raise
         else:
-            del self._closed[method]
+            del self._paused[method]
         finally:
             del self._probes[method]
             probe.set()
 
 
-def pause_after(error: Bitrix24Error, failures: Counter[str], *, limits_open_in: float, repeatable: bool) -> float:
+def pause_after(error: Bitrix24Error, failures: Counter[str], *, limit_delay: float, repeatable: bool) -> float:
     """Return the pause before another try. Raises `error` if that cannot help or comes too late.
 
-    `failures` counts the call's failures by kind; `limits_open_in` are the seconds until the portal's limits let the
+    `failures` counts the call's failures by kind; `limit_delay` are the seconds until the portal's limits let the
     next try through. A call that is not `repeatable` (a write) is tried again only if the portal certainly did nothing.
     """
     if error.kind in _LIMITS:
-        if limits_open_in >= time_left():
-            raise replace_wait(error, limits_open_in)
+        if limit_delay >= time_left():
+            raise replace_wait(error, limit_delay)
         return 0.0
     failures[error.kind] += 1
     if not (repeatable or error.nothing_was_done) or failures[error.kind] >= _TRIES.get(error.kind, 0):

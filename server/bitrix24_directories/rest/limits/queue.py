@@ -50,9 +50,12 @@ class Queue:
         self._waiters: deque[_Waiter] = deque()
         self._dispatcher: anyio.CancelScope | None = None
 
-    def may_send_now(self) -> bool:
-        """Return True if a call needn't wait: there is a slot, and the queue is empty."""
-        return not self._waiters and self._bucket.is_open
+    def try_acquire(self) -> bool:
+        """Take a slot if one is free and nobody waits; return True if it was taken."""
+        if self._waiters or not self._bucket.is_ready:
+            return False
+        self._bucket.take()
+        return True
 
     async def call(self, call: Call) -> Answer:
         """Wait for a slot, make the call, and return its answer. Raises Bitrix24Error as it does.
@@ -89,7 +92,7 @@ class Queue:
     async def _dispatch(self, scope: anyio.CancelScope) -> None:
         with scope:
             while self._waiters:
-                await self._bucket.opened()
+                await self._bucket.wait_until_ready()
                 if not self._waiters:  # the last one left at this very moment
                     break
                 self._bucket.take()
