@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bitrix24_directories.cli.check import to_a_person
+from bitrix24_directories.cli.check import format_for_terminal
 from bitrix24_directories.errors.catalogue import AT_AUTHORIZATION_SERVER, BY_OAUTH_CODE
 from bitrix24_directories.portal.oauth import CLIENT_ID, CLIENT_SECRET
 from bitrix24_directories.rest import CATALOGUE, Application, Bitrix24Client, Bitrix24Error
@@ -68,7 +68,7 @@ async def test_answers(portal: RunningPortal, ordered: dict[str, Any], kind: str
     error = caught.value
     assert (error.kind, error.category, error.http_status) == (kind, category, ordered["status"])
     assert not error.nothing_was_done
-    for text in (str(error), to_a_person(error)):
+    for text in (str(error), format_for_terminal(error)):
         assert names_the_server(text, portal.address.removeprefix("http://"))
         assert not blames_the_portal(text)
         assert ("Later." in text, "Never." in text) == tuple(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bitrix24_directories.cli import language
-from bitrix24_directories.cli.check import to_a_person
+from bitrix24_directories.cli.check import format_for_terminal
 from bitrix24_directories.cli.language import phrases, say, spoken
 from bitrix24_directories.cli.main import main
 from bitrix24_directories.rest import CATALOGUE, Bitrix24Error, failure
@@ -60,12 +60,12 @@ def test_all_that_is_said_is_said_in_russian(path: Path) -> None:
 @pytest.mark.usefixtures("russian")
 def test_every_error_is_said_in_russian() -> None:
     for kind, entry in CATALOGUE.items():
-        shown = to_a_person(failure(kind))
+        shown = format_for_terminal(failure(kind))
         happened, todo = shown.split("\n→ ")
         assert CYRILLIC.search(happened), kind
         assert CYRILLIC.search(todo), kind
         assert entry.happened not in shown
-        of_a_team = to_a_person(failure(kind).for_a_team()).split("\n→ ")[1]
+        of_a_team = format_for_terminal(failure(kind).for_a_team()).split("\n→ ")[1]
         assert CYRILLIC.search(of_a_team), kind
 
 

@@ -15,7 +15,7 @@ from bitrix24_directories.mcp_server.session import Request
 from bitrix24_directories.text import quoted
 
 from .arguments import UsageError
-from .configured import complain, configured
+from .configured import configured, print_error
 from .interruption import EndedBySignalError, Interruption, so_far
 from .language import say
 
@@ -79,8 +79,8 @@ def call(args: argparse.Namespace) -> int:
         code = anyio.run(run)
         interruption.reraise()
     except EndedBySignalError:
-        complain(so_far(audit))
+        print_error(so_far(audit))
         if audit is not None and audit.said["unknown"]:
-            complain(say("Look in a minute or two what became of these before you go on."))
+            print_error(say("Look in a minute or two what became of these before you go on."))
         raise
     return code

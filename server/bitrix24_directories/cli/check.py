@@ -12,7 +12,7 @@ from bitrix24_directories.directories.reading.cache import Cache
 from bitrix24_directories.rest import Bitrix24Error, Credentials, Transport, failure
 from bitrix24_directories.settings import Settings
 
-from .configured import a_person_sits_there, ask_for_webhook, client_of, configured, redactor
+from .configured import ask_for_webhook, client_of, configured, is_interactive, redactor
 from .language import say
 
 # A failure of these kinds comes from a portal that answered.
@@ -22,14 +22,14 @@ _ANSWERED = ("authorization", "limit", "input")
 def check(args: argparse.Namespace) -> int:
     """Print a line for each step; return the exit code."""
     portal, settings, transport = configured(args)
-    if isinstance(portal, Bitrix24Error) and portal.kind == "NOT_CONFIGURED" and a_person_sits_there():
+    if isinstance(portal, Bitrix24Error) and portal.kind == "NOT_CONFIGURED" and is_interactive():
         settings = ask_for_webhook(settings)
         try:
             portal = settings.credentials()
         except Bitrix24Error as exc:
             portal = exc
     well = anyio.run(_all_is_well, portal, settings, transport)
-    if well and not args.demo and a_person_sits_there():
+    if well and not args.demo and is_interactive():
         print(say("To tell an MCP client: `bitrix24-directories-mcp setup --help`."))
     return int(not well)
 
@@ -80,7 +80,7 @@ async def _all_is_well(portal: Credentials | Bitrix24Error, settings: Settings, 
             if limit.cancelled_caught:
                 raise failure("TIMEOUT", detail=f"waited {settings.timeout:g} s")
     except Bitrix24Error as exc:
-        print_step(to_a_person(exc), ok=False)
+        print_step(format_for_terminal(exc), ok=False)
         return False
     step = "plan"
     if answer.metered is False and settings.plan != "self-hosted":
@@ -94,7 +94,7 @@ async def _all_is_well(portal: Credentials | Bitrix24Error, settings: Settings, 
     return True
 
 
-def to_a_person(error: Bitrix24Error) -> str:
+def format_for_terminal(error: Bitrix24Error) -> str:
     """Return what happened and what to do, for a person at a terminal."""
     return f"{message_of(error)}\n→ {say(error.todo_for_a_person)}"
 

@@ -84,10 +84,10 @@ def demo_portal(lang: Literal["en", "ru"], fault: str | None, **more: Any) -> De
     return portal
 
 
-def a_person_sits_there() -> bool:
+def is_interactive() -> bool:
     return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
 
 
-def complain(message: object) -> None:
+def print_error(message: object) -> None:
     if sys.stderr is not None:
         print(message, file=sys.stderr)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
 
-from .configured import complain
+from .configured import print_error
 from .language import say
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def at_once() -> Iterator[None]:
 def _print(text: str) -> None:
     """Print to stderr; its reader may be gone, which is ignored."""
     with suppress(OSError):
-        complain(text)
+        print_error(text)
 
 
 @contextmanager

@@ -13,8 +13,8 @@ from bitrix24_directories.logs import configure_logging
 from bitrix24_directories.rest import Application, Bitrix24Error, Entry, authorise
 from bitrix24_directories.settings import load_settings
 
-from .check import to_a_person
-from .configured import complain, redactor
+from .check import format_for_terminal
+from .configured import print_error, redactor
 from .interruption import EndedBySignalError, Interruption
 from .language import choose, say
 
@@ -29,7 +29,7 @@ def login(args: argparse.Namespace) -> int:
         choose(settings.lang)
         application = settings.application(args.person)
     except Bitrix24Error as exc:
-        complain(to_a_person(exc))
+        print_error(format_for_terminal(exc))
         return 1
     redact = redactor(application)
     configure_logging(settings.log_level, redact)
@@ -49,11 +49,11 @@ def login(args: argparse.Namespace) -> int:
             }
             print(json.dumps({"env": environment}, indent=2))
     except Bitrix24Error as exc:
-        complain(redact(to_a_person(exc)))
+        print_error(redact(format_for_terminal(exc)))
         interruption.reraise()
         return 1
     except EndedBySignalError:
-        complain(say("Interrupted: no tokens were asked for. To go on, run the same command again."))
+        print_error(say("Interrupted: no tokens were asked for. To go on, run the same command again."))
         raise
     interruption.reraise()
     return 0

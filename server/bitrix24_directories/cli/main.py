@@ -13,7 +13,7 @@ from io import TextIOWrapper
 from typing import Any
 
 from .arguments import UsageError, parser
-from .configured import UNWRITABLE, complain
+from .configured import UNWRITABLE, print_error
 from .interruption import EndedBySignalError, at_once
 
 # Commands that report an interruption themselves; all others end as Python does, or as `serve` does.
@@ -57,14 +57,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as exc:
         from .language import say
 
-        complain(say(str(exc)))
+        print_error(say(str(exc)))
         return 2
     except OSError as exc:
         if exc.errno not in UNWRITABLE:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python itself would try once more, and fail aloud
         if exc.errno != errno.EPIPE:  # else the reader of the output has gone, and knows
-            complain(f"Standard output cannot be written to: {exc.strerror}")
+            print_error(f"Standard output cannot be written to: {exc.strerror}")
         return 1
     return code
 

@@ -26,8 +26,8 @@ from bitrix24_directories.text import shown_code
 
 from .arguments import UsageError
 from .bar import bar
-from .check import to_a_person
-from .configured import a_person_sits_there, client_of, complain, configured, redactor
+from .check import format_for_terminal
+from .configured import client_of, configured, is_interactive, print_error, redactor
 from .interruption import EndedBySignalError, Interruption, at_once, so_far
 from .language import say
 
@@ -48,7 +48,7 @@ def undo(args: argparse.Namespace) -> int:
     except OSError as exc:
         raise UsageError(f"{args.file} cannot be read: {exc.strerror}") from None
     if log.unread:
-        complain(f"{args.file}: {log.unread} lines cannot be read, and are passed over.")
+        print_error(f"{args.file}: {log.unread} lines cannot be read, and are passed over.")
     if not log.merges:
         raise UsageError(f"{args.file} holds no merge.")
     selected = [logged for logged in log.merges if args.merge in (None, logged.key)]
@@ -93,19 +93,19 @@ def _run(args: argparse.Namespace, log: str | None, logged: LoggedMerge | None =
 
     try:
         if not settings.allow_writes:
-            complain("Changes are switched off: set BITRIX24_ALLOW_WRITES=true to let this program make them.")
+            print_error("Changes are switched off: set BITRIX24_ALLOW_WRITES=true to let this program make them.")
             return 1
         code = anyio.run(run)
         interruption.reraise()
     except EndedBySignalError:
-        complain(so_far(audit))
+        print_error(so_far(audit))
         if audit.said and interruption.cancelled:
-            complain(say("To go on, run the same command again."))
+            print_error(say("To go on, run the same command again."))
         if audit.said and "into" in args:
-            complain(say(f"To take the merge back: `bitrix24-directories-mcp undo {log}`"))
+            print_error(say(f"To take the merge back: `bitrix24-directories-mcp undo {log}`"))
         raise
     except Bitrix24Error as exc:
-        complain(redact(to_a_person(exc)))
+        print_error(redact(format_for_terminal(exc)))
         interruption.reraise()
         return 1
     return code
@@ -177,7 +177,7 @@ def _agreed(args: argparse.Namespace) -> bool:
     """Return True if the person agrees. Raises UsageError if nobody can be asked."""
     if args.yes:
         return True
-    if not a_person_sits_there():
+    if not is_interactive():
         raise UsageError("Nobody can be asked here: add --yes to carry it out.")
     with at_once():
         answer = input("Carry it out? [y/N] ")

@@ -25,8 +25,8 @@ from bitrix24_directories.team.seen import Seen
 from bitrix24_directories.text import LIKE_A_WEBHOOK
 
 from .arguments import UsageError
-from .check import message_of, to_a_person
-from .configured import complain
+from .check import format_for_terminal, message_of
+from .configured import print_error
 from .language import choose, say
 
 _COLUMNS = ["name", "webhook", "write"]
@@ -73,12 +73,12 @@ def person(args: argparse.Namespace) -> int:
                 _list(people, settings)
         people.look()
         if people.trouble:
-            complain(say(people.trouble))
+            print_error(say(people.trouble))
     except Bitrix24Error as exc:
-        complain(to_a_person(exc.for_a_team()))
+        print_error(format_for_terminal(exc.for_a_team()))
         return 1
     except PeopleError as exc:
-        complain(say(str(exc)))
+        print_error(say(str(exc)))
         return 1
     return 0
 
@@ -114,7 +114,8 @@ def _import(people: People, args: argparse.Namespace, settings: Settings) -> Non
         if written:
             tokens.unlink(missing_ok=True)
         raise
-    complain(say(f"People added: {len(persons)}. Their tokens are in {_file_name(args.tokens)}, readable by you only."))
+    file_name = _file_name(args.tokens)
+    print_error(say(f"People added: {len(persons)}. Their tokens are in {file_name}, readable by you only."))
 
 
 def _persons(file: str) -> list[Person]:
@@ -176,7 +177,7 @@ def _list(people: People, settings: Settings) -> None:
             try:
                 return await seen.all()
             except UnavailableError:
-                complain(say("The Redis that BITRIX24_REDIS_URL names cannot be reached"))
+                print_error(say("The Redis that BITRIX24_REDIS_URL names cannot be reached"))
                 return None
 
     last = anyio.run(called) if seen.is_kept else None
@@ -194,7 +195,7 @@ def _list(people: People, settings: Settings) -> None:
             acts_as = f"webhook of user {person.webhook.user} on {person.webhook.address}"
         print("; ".join([f"{person.name}: {' '.join(person.scopes)} ({acts_as})", *parts]))
     if not seen.is_kept:
-        complain(say("When people called last is kept where BITRIX24_AUDIT_LOG or BITRIX24_REDIS_URL is set."))
+        print_error(say("When people called last is kept where BITRIX24_AUDIT_LOG or BITRIX24_REDIS_URL is set."))
 
 
 def _seconds(created: str) -> float | None:
@@ -245,13 +246,13 @@ def _try(webhooks: Mapping[str, Webhook], args: argparse.Namespace, settings: Se
     redact = Redactor(lambda: secrets)
     configure_logging(settings.log_level, redact)
     if len(webhooks) > _MANY:
-        complain(say(f"Trying {len(webhooks)} webhooks as fast as the portal lets us …"))
+        print_error(say(f"Trying {len(webhooks)} webhooks as fast as the portal lets us …"))
     refused = []
     for name, error in anyio.run(_errors, webhooks, settings).items():
         if error.category in _UNTRIED:
-            complain(say(f"{name}'s webhook is taken, but could not be tried: {redact(message_of(error))}"))
+            print_error(say(f"{name}'s webhook is taken, but could not be tried: {redact(message_of(error))}"))
         else:
-            why = redact(to_a_person(error.for_a_team()))
+            why = redact(format_for_terminal(error.for_a_team()))
             refused.append(say(f"{name}'s webhook is not taken, for the portal refuses it: {why}"))
     if refused:
         raise PeopleError("\n".join([*refused, say("With --unchecked it is taken all the same.")]))

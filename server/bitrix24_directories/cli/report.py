@@ -27,8 +27,8 @@ from bitrix24_directories.text import escaped, quoted, shown_code
 
 from .arguments import UsageError
 from .bar import bar
-from .check import to_a_person
-from .configured import client_of, complain, configured, redactor
+from .check import format_for_terminal
+from .configured import client_of, configured, print_error, redactor
 from .language import say
 from .report_page import page
 from .report_parts import Part, Report, single_line
@@ -51,7 +51,7 @@ def report(args: argparse.Namespace) -> int:
         counting = partial(counted, portal, settings, transport, args.entity_ids, colours=bool(args.html))
         result = Report(urlsplit(portal.identity[0]).netloc, datetime.now().astimezone(), anyio.run(counting))
     except Bitrix24Error as exc:
-        complain(redact(to_a_person(exc)))
+        print_error(redact(format_for_terminal(exc)))
         return 2
     if args.html:
         try:

@@ -20,7 +20,7 @@ import anyio
 
 from bitrix24_directories import __version__
 
-from .configured import DEMO_WEBHOOK, UNWRITABLE, complain, configured, demo_portal
+from .configured import DEMO_WEBHOOK, UNWRITABLE, configured, demo_portal, print_error
 
 GRACE_SECONDS = 0.5
 _LOOK_SECONDS = 0.25
@@ -29,7 +29,7 @@ _LOOK_SECONDS = 0.25
 def serve(args: argparse.Namespace) -> int:
     """Serve the client that started this process; return the exit code."""
     if sys.stdin is None or sys.stdout is None:
-        complain("Standard input or output is closed: there is no MCP client to serve.")
+        print_error("Standard input or output is closed: there is no MCP client to serve.")
         return 1
     # Python's own SIGINT handling waits for the thread that reads stdin, that is for the next line of input.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -49,7 +49,7 @@ def serve(args: argparse.Namespace) -> int:
         from bitrix24_directories.rest import Bitrix24Error
 
         state = "no portal is set up" if isinstance(portal, Bitrix24Error) else portal.description
-        complain(
+        print_error(
             f"bitrix24-directories-mcp {__version__}, an MCP server: a client starts it and speaks to it here "
             f"({state}). To look at the configuration run it with `check`, for all commands with --help; "
             "Ctrl+C ends it."
@@ -91,7 +91,7 @@ def portal(args: argparse.Namespace) -> int:
         running = server(demo.app, certfile=args.certfile, keyfile=args.keyfile)
         listening = listen(args.port)
     except OSError as exc:
-        complain(f"The demo portal cannot run on port {args.port}: {exc}")
+        print_error(f"The demo portal cannot run on port {args.port}: {exc}")
         return 1
     scheme = "https" if args.certfile else "http"
     print(f"Demo portal ({args.lang}) until Ctrl+C. Point a server at it with", flush=True)

@@ -14,9 +14,9 @@ from pydantic import SecretStr
 from bitrix24_directories.rest import Bitrix24Error, Entry
 from bitrix24_directories.settings import ENV_FILE, Settings, load_settings
 
-from .check import to_a_person
+from .check import format_for_terminal
 from .client_files import CLIENTS, SERVER, write
-from .configured import a_person_sits_there, ask_for_webhook, complain
+from .configured import ask_for_webhook, is_interactive, print_error
 from .language import choose, say
 
 _PROGRAM = "bitrix24-directories-mcp"
@@ -39,7 +39,7 @@ def setup(args: argparse.Namespace) -> int:
         settings = load_settings(env_file)
         choose(settings.lang)
         nothing_set = not (settings.webhook_url.get_secret_value() or settings.portal_url or settings.client_id)
-        if args.write and nothing_set and a_person_sits_there():
+        if args.write and nothing_set and is_interactive():
             settings = ask_for_webhook(settings)
         entry = _entry(settings, env_file, masked=not args.write)
         if not args.write:
@@ -56,7 +56,7 @@ def setup(args: argparse.Namespace) -> int:
             todo = f"Run `{_PROGRAM} setup {args.client}` and put what it prints into the file by hand."
             raise Bitrix24Error("SETUP_FAILED", Entry(happened, todo, "configuration")) from None
     except Bitrix24Error as exc:
-        complain(to_a_person(exc))
+        print_error(format_for_terminal(exc))
         return 1
     print(say(f"{client.title}: {SERVER} is in {client.path} now. Restart the client."))
     if backup is not None:

@@ -25,8 +25,8 @@ from bitrix24_directories.team.team import Team
 from bitrix24_directories.team.tokens import TokenVerifier
 
 from .arguments import UsageError
-from .check import to_a_person
-from .configured import complain, configured
+from .check import format_for_terminal
+from .configured import configured, print_error
 
 
 def serve_http(args: argparse.Namespace) -> int:
@@ -64,20 +64,20 @@ def serve_http(args: argparse.Namespace) -> int:
         app = application(server, sessions, settings, verify, beyond_loopback=not is_loopback(host))
         listening = listen(host, port)
     except Bitrix24Error as exc:
-        complain(to_a_person(exc.for_a_team()))
+        print_error(format_for_terminal(exc.for_a_team()))
         return 1
     except ServingError as exc:
-        complain(exc)
+        print_error(exc)
         return 1
     except UnavailableError:
-        complain("The Redis that BITRIX24_REDIS_URL names cannot be reached")
+        print_error("The Redis that BITRIX24_REDIS_URL names cannot be reached")
         return 1
     except OSError as exc:
-        complain(f"Nothing can be served on {args.http}: {exc.strerror or exc}")
+        print_error(f"Nothing can be served on {args.http}: {exc.strerror or exc}")
         return 1
     name = f"[{host}]" if ":" in host else host
     announced = f"Serving MCP on http://{name}:{listening.getsockname()[1]}/mcp until SIGTERM or Ctrl+C"
-    HttpServer(app, server, partial(complain, announced)).run(sockets=[listening])
+    HttpServer(app, server, partial(print_error, announced)).run(sockets=[listening])
     return 0
 
 
