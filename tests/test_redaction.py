@@ -136,9 +136,9 @@ def test_secrets_come_and_go() -> None:
 def test_the_same_secrets_are_compared_once() -> None:
     known = [frozenset(OTHERS), frozenset([*OTHERS])]
     redact = Redactor(lambda: known[0])
-    sought = redact._refreshed()  # noqa: SLF001 - thousands of them for each text would take their time
+    sought = redact._current_patterns()  # noqa: SLF001 - thousands of them for each text would take their time
     known.reverse()
-    assert redact._refreshed() is sought  # noqa: SLF001
+    assert redact._current_patterns() is sought  # noqa: SLF001
     assert sought.secrets is known[0]
 
 

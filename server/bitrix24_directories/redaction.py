@@ -38,14 +38,14 @@ class Redactor:
 
     def __call__(self, text: str) -> str:
         """Return `text` without the secrets; a line with an encoded secret is decoded as a whole."""
-        return self._refreshed().hidden(text)
+        return self._current_patterns().hidden(text)
 
     def values(self, value: T) -> T:
         """Return a copy of parsed JSON without the secrets, in keys and values."""
-        redacted: T = _walked(value, self._refreshed().hidden)  # gathered once, not for each of its texts
+        redacted: T = _redacted(value, self._current_patterns().hidden)  # gathered once, not for each of its texts
         return redacted
 
-    def _refreshed(self) -> _Patterns:
+    def _current_patterns(self) -> _Patterns:
         secrets, sought = frozenset(self._secrets()), self._sought
         if secrets is not sought.secrets:
             if secrets != sought.secrets:
@@ -122,13 +122,13 @@ def _masking(secrets: Iterable[str]) -> Callable[[str], str]:
     return partial(re.compile(f"[{characters}]{{{shortest},}}").sub, masked)
 
 
-def _walked(value: Any, redact: Callable[[str], str]) -> Any:
+def _redacted(value: Any, redact: Callable[[str], str]) -> Any:
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, list):
-        return [_walked(item, redact) for item in value]
+        return [_redacted(item, redact) for item in value]
     if isinstance(value, dict):
-        return {_walked(key, redact): _walked(item, redact) for key, item in value.items()}
+        return {_redacted(key, redact): _redacted(item, redact) for key, item in value.items()}
     return value
 
 

@@ -28,13 +28,13 @@ def check(args: argparse.Namespace) -> int:
             portal = settings.credentials()
         except Bitrix24Error as exc:
             portal = exc
-    well = anyio.run(_all_is_well, portal, settings, transport)
-    if well and not args.demo and is_interactive():
+    passed = anyio.run(_run_steps, portal, settings, transport)
+    if passed and not args.demo and is_interactive():
         print(say("To tell an MCP client: `bitrix24-directories-mcp setup --help`."))
-    return int(not well)
+    return int(not passed)
 
 
-async def _all_is_well(portal: Credentials | Bitrix24Error, settings: Settings, transport: Transport | None) -> bool:
+async def _run_steps(portal: Credentials | Bitrix24Error, settings: Settings, transport: Transport | None) -> bool:
     """Check configuration, reachability, authorisation, the crm scope, reading and the plan.
 
     The first failure ends the check. Uses the REST methods `scope`, `crm.status.entity.types` and

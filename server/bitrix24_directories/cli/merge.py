@@ -120,7 +120,7 @@ async def _merge(args: argparse.Namespace, merges: Merges, log: str) -> int:
     print(merge_text(planned.answer().model_copy(update={"plan_id": None})))
     if not planned.does_something:
         return 0
-    if not _agreed(args):
+    if not _confirmed(args):
         return 1
     confirmed, tries = True, 0
     with bar(say("Reading")) as progress:
@@ -159,7 +159,7 @@ async def _undo(args: argparse.Namespace, undo: Undo, logged: LoggedMerge) -> in
     print(undoing_text(undoing))
     if not undoing.does_something:
         return int(bool(undoing.unread))
-    if not _agreed(args):
+    if not _confirmed(args):
         return 1
     with bar("Putting back") as progress:
         undone = await undo.carry_out(undoing, partial(progress, total=len(undoing.moves)))
@@ -173,7 +173,7 @@ async def _undo(args: argparse.Namespace, undo: Undo, logged: LoggedMerge) -> in
     return int(bool(undone.not_given_back or undoing.unread))
 
 
-def _agreed(args: argparse.Namespace) -> bool:
+def _confirmed(args: argparse.Namespace) -> bool:
     """Return True if the person agrees. Raises UsageError if nobody can be asked."""
     if args.yes:
         return True

@@ -50,7 +50,7 @@ class Access:
     answered: bool = False
     outcome: str = ""
 
-    def noting(self, send: Send) -> Send:
+    def recording(self, send: Send) -> Send:
         """Return a `send` that notes the status, and that the whole answer was sent."""
 
         async def noted(message: Message) -> None:

@@ -45,7 +45,7 @@ class CallSlots:
         try:
             yield
         finally:
-            self._give_on(name)
+            self._release(name)
 
     async def _wait_for_slot(self, name: str) -> None:
         """Wait until a call that ends passes its slot on to this one."""
@@ -56,7 +56,7 @@ class CallSlots:
             if len(self._waiting[most]) <= len(self._waiting.get(name, ())) + 1:
                 raise _too_many()
             newest = self._waiting[most][-1]
-            self._left(most, newest)
+            self._remove(most, newest)
             newest.refused = True
             newest.ready.set()
         call = _Call()
@@ -66,23 +66,23 @@ class CallSlots:
                 await call.ready.wait()
         except BaseException:
             if call.ready.is_set() and not call.refused:
-                self._give_on(name)
-            self._left(name, call)
+                self._release(name)
+            self._remove(name, call)
             raise
         if call.refused:
             raise _too_many()
 
-    def _give_on(self, name: str) -> None:
+    def _release(self, name: str) -> None:
         if name in self._waiting:
             call = self._waiting[name][0]
-            self._left(name, call)
+            self._remove(name, call)
             call.ready.set()
             return
         self._at_work[name] -= 1
         if not self._at_work[name]:
             del self._at_work[name]
 
-    def _left(self, name: str, call: _Call) -> None:
+    def _remove(self, name: str, call: _Call) -> None:
         if call in self._waiting.get(name, ()):
             self._waiting[name].remove(call)
             if not self._waiting[name]:

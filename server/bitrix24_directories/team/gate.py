@@ -63,7 +63,7 @@ class Gate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         access = scope[SCOPE_KEY] = Access()
         try:
-            await self._serve(access, scope, receive, access.noting(send))
+            await self._serve(access, scope, receive, access.recording(send))
         except Exception:
             access.outcome = access.outcome or "500"
             raise
@@ -80,7 +80,7 @@ class Gate:
             access.person = token.client_id if token else ""
             if let_in := scope.get("state", {}).get(LET_IN):
                 let_in()
-            body = await _body(receive)
+            body = await _read_body(receive)
             try:
                 message = json.loads(body)
             except (ValueError, RecursionError):
@@ -98,13 +98,13 @@ class Gate:
             await JSONResponse(exc.body, exc.status, exc.headers)(scope, receive, send)
             return
         if token is None:
-            await self._pass_on("", message, scope, _again(body, receive), send)
+            await self._pass_on("", message, scope, _replayed(body, receive), send)
             return
         user = AuthenticatedUser(token)
         scope["user"] = user
         reset = auth_context_var.set(user)
         try:
-            await self._pass_on(token.client_id, message, scope, _again(body, receive), send)
+            await self._pass_on(token.client_id, message, scope, _replayed(body, receive), send)
         finally:
             auth_context_var.reset(reset)
 
@@ -171,7 +171,7 @@ class _RefusedError(Exception):
         super().__init__(error)
 
 
-async def _body(receive: Receive) -> bytes:
+async def _read_body(receive: Receive) -> bytes:
     """Return the whole body. Raises _RefusedError if it is too slow or too large."""
     body = bytearray()
     with anyio.move_on_after(BODY_SECONDS):
@@ -187,7 +187,7 @@ async def _body(receive: Receive) -> bytes:
     raise _RefusedError(408, f"the body did not come within {BODY_SECONDS:g} s", {"connection": "close"})
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
+def _replayed(body: bytes, receive: Receive) -> Receive:
     """Return a `receive` that repeats a body, and then goes on with the original one."""
     left = [body]
 

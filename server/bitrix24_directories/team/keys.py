@@ -35,7 +35,7 @@ class Keys:
         self._keys: dict[str, jwt.PyJWK] = {}
         self._read_at = self._asked_at = -math.inf
         self._fails = False
-        self._turn = anyio.Lock()
+        self._lock = anyio.Lock()
 
     async def get(self, kid: str) -> jwt.PyJWK | None:
         """Return the key of that id, None if there is none. Raises KeysError if that is unknown.
@@ -43,8 +43,8 @@ class Keys:
         A read of the keys is completed even if its caller gives up: others use its result.
         """
         age = anyio.current_time() - self._read_at
-        if kid not in self._keys or age > KEPT or (age > FRESH and not self._turn.locked()):  # or they are being read
-            async with self._turn:
+        if kid not in self._keys or age > KEPT or (age > FRESH and not self._lock.locked()):  # or they are being read
+            async with self._lock:
                 now = anyio.current_time()
                 if now - self._asked_at >= ASKED_EVERY:
                     self._asked_at = now

@@ -154,7 +154,7 @@ class People:
         tokens = [_new_token() for _ in persons]
 
         def added(lines: list[_Line]) -> list[_Line]:
-            _make_sure_new([person.name for person in persons], lines)
+            _require_new([person.name for person in persons], lines)
             if keep is not None:
                 keep(tokens)
             changed = [line for line in lines if line.text != _NOBODY]
@@ -171,7 +171,7 @@ class People:
 
     def make_sure_new(self, names: Sequence[str]) -> None:
         """Raise PeopleError if one of these names cannot be added."""
-        _make_sure_new(names, self._lines_now())
+        _require_new(names, self._read_lines())
 
     def set_webhook(self, name: str, webhook: Webhook) -> None:
         """Set a person's webhook. Raises PeopleError if there is no such name."""
@@ -200,7 +200,7 @@ class People:
         """Remove a person. Raises PeopleError if there is no such name."""
 
         def removed(lines: list[_Line]) -> list[_Line]:
-            _make_sure_of(name, lines)
+            _require_name(name, lines)
             left = [line for line in lines if _name_of(line) != name]
             return left if any(_person(line.text) for line in left) else [*left, _Line(_NOBODY, {})]
 
@@ -233,12 +233,14 @@ class People:
         """
         content = self._content()
         texts = content.splitlines()
-        lines = {text: self._lines[text] if text in self._lines else _person(text) for text in texts if _speaks(text)}
+        lines = {
+            text: self._lines[text] if text in self._lines else _person(text) for text in texts if _is_record(text)
+        }
         by_hash: dict[str, Person] = {}
         by_name: dict[str, Person] = {}
         wrong: list[int] = []
         for number, text in enumerate(texts, 1):
-            if not _speaks(text):
+            if not _is_record(text):
                 continue
             person = lines[text]
             if person is None or person.name in by_name or person.token_hash in by_hash:
@@ -250,7 +252,7 @@ class People:
         if wrong and not by_name and _NOBODY not in texts:
             return self._with_consequence(f"no line of {self.path.name} is a person's")
         last = content.rpartition(b"\n")[2].strip()
-        is_cut = not content or (_speaks(last) and not last.endswith(b"}"))  # it may be being written now
+        is_cut = not content or (_is_record(last) and not last.endswith(b"}"))  # it may be being written now
         if self._by_name and is_cut:
             return self._with_consequence(f"{self.path.name} is empty, or ends in the middle of a line")
         self._by_hash, self._by_name, self._lines = by_hash, by_name, lines
@@ -282,15 +284,15 @@ class People:
                 raise PeopleError(f"{self.path} is a link: BITRIX24_PEOPLE has to name the file itself")
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = self.path.with_name(f"{self.path.name}.lock")
-            _make_for(lock, self._belongs_to())
+            _create_for(lock, self._owner())
             with FileLock(lock, timeout=10, mode=0o600):
-                self._replace(change(self._lines_now()))
+                self._replace(change(self._read_lines()))
         except Timeout:
             raise PeopleError(f"another program keeps {self.path}") from None
         except OSError as exc:
             raise PeopleError(f"{self.path} cannot be written ({exc.strerror or exc})") from None
 
-    def _lines_now(self) -> list[_Line]:
+    def _read_lines(self) -> list[_Line]:
         """Return all lines, none without a file. Raises PeopleError if it cannot be changed."""
         if not self.path.exists():
             return []
@@ -299,15 +301,15 @@ class People:
         lines = []
         for text in self._content(getattr(os, "O_NOFOLLOW", 0)).splitlines():
             fields = None
-            if _speaks(text):
+            if _is_record(text):
                 with contextlib.suppress(ValueError, RecursionError):
                     fields = json.loads(text.decode())
             lines.append(_Line(text, fields if isinstance(fields, dict) else {}))
-        if any(_speaks(line.text) for line in lines) and not any(map(_name_of, lines)):
+        if any(_is_record(line.text) for line in lines) and not any(map(_name_of, lines)):
             raise PeopleError(f"no line of {self.path} is a person's; mend it first")
         return lines
 
-    def _belongs_to(self) -> os.stat_result:
+    def _owner(self) -> os.stat_result:
         """Return the owner of the file, or of its folder; root may change it, the server reads it."""
         return self.path.stat() if self.path.exists() else self.path.parent.stat()
 
@@ -318,8 +320,8 @@ class People:
         new = self.path.with_name(f"{self.path.name}.{secrets.token_hex(4)}.new")
         try:
             with open(new, "xb", opener=partial(os.open, mode=0o600)) as file:
-                owner = self._belongs_to()
-                _hand_over(file.fileno(), owner)
+                owner = self._owner()
+                _copy_owner(file.fileno(), owner)
                 if hasattr(os, "fchmod") and stat.S_ISREG(owner.st_mode):
                     os.fchmod(file.fileno(), stat.S_IMODE(owner.st_mode))
                 file.write(content)
@@ -331,18 +333,18 @@ class People:
                 new.unlink(missing_ok=True)
 
 
-def _make_for(path: Path, owner: os.stat_result) -> None:
+def _create_for(path: Path, owner: os.stat_result) -> None:
     """Make a file for its owner, also as root. Follows no link in its place."""
     if _is_root():
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             if os.fstat(handle).st_nlink == 1:
-                _hand_over(handle, owner)
+                _copy_owner(handle, owner)
         finally:
             os.close(handle)
 
 
-def _hand_over(handle: int, owner: os.stat_result) -> None:
+def _copy_owner(handle: int, owner: os.stat_result) -> None:
     """Give an open file another file's owner and group. Raises OSError if that is not allowed."""
     if not hasattr(os, "fchown"):
         return
@@ -358,7 +360,7 @@ def _is_root() -> bool:
     return hasattr(os, "geteuid") and os.geteuid() == 0
 
 
-def _speaks(text: bytes) -> bool:
+def _is_record(text: bytes) -> bool:
     """Return True if a line should be a person's: it is no comment and not empty."""
     return bool(text.strip()) and not text.startswith(_COMMENT)
 
@@ -401,7 +403,7 @@ def _name_of(line: _Line) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def _make_sure_new(names: Sequence[str], lines: Sequence[_Line]) -> None:
+def _require_new(names: Sequence[str], lines: Sequence[_Line]) -> None:
     taken = {*map(_name_of, lines)}
     for name in names:
         if not is_name(name):
@@ -414,13 +416,13 @@ def _make_sure_new(names: Sequence[str], lines: Sequence[_Line]) -> None:
         taken.add(name)
 
 
-def _make_sure_of(name: str, lines: Sequence[_Line]) -> None:
+def _require_name(name: str, lines: Sequence[_Line]) -> None:
     if name not in map(_name_of, lines):
         raise PeopleError(f"there is no {LIKE_A_WEBHOOK.sub('…', name)}")
 
 
 def _with(lines: Sequence[_Line], name: str, changes: Mapping[str, object]) -> list[_Line]:
-    _make_sure_of(name, lines)
+    _require_name(name, lines)
     return [_Line.from_fields({**line.fields, **changes}) if _name_of(line) == name else line for line in lines]
 
 

@@ -65,7 +65,7 @@ class Team(Sessions):
         self._known_secrets: frozenset[str] | None = None
         self._known_of = 0
         self._tasks: TaskGroup | None = None
-        self._turn = anyio.Lock()
+        self._members_lock = anyio.Lock()
         self._call_slots = CallSlots()
         self.metrics: Metrics | None = None
 
@@ -192,7 +192,7 @@ class Team(Sessions):
 
     async def _member(self, person: Person, credentials: Credentials) -> Member:
         key = (person.name, *credentials.identity)
-        async with self._turn:
+        async with self._members_lock:
             member = self._members.get(key)
             if member is None:
                 address = credentials.identity[0]

@@ -70,7 +70,7 @@ class Application:
         """Called whenever `secrets` has changed."""
         self._configured = access_token, refresh_token
         self._tokens: Tokens | None = None
-        self._looked = self._damaged = False
+        self._has_read_file = self._damaged = False
         self._secrets = [secret for secret in (client_secret, access_token, refresh_token) if secret]
         self._recent_secrets: deque[str] = deque(maxlen=_RECENT)
         self._renewing = anyio.Lock()
@@ -123,7 +123,7 @@ class Application:
         """
         with current_wait().waiting_for("a new access token"):
             async with self._renewing:
-                if (token := self._look()) and token not in refused:
+                if (token := self._read_file()) and token not in refused:
                     return "adopted"
                 refresh_tokens = [self._configured[1]] if self._configured[1] else []
                 if self._tokens is None and not refresh_tokens:
@@ -138,9 +138,9 @@ class Application:
                     ca_file=self.ca_file,
                 )
                 await self._renewals.renew(order)
-                return "none" if self._look() in refused else "refreshed"
+                return "none" if self._read_file() in refused else "refreshed"
 
-    def _look(self) -> str:
+    def _read_file(self) -> str:
         """Read the file, which another process may have written; return the access token to use."""
         tokens = None
         try:
@@ -150,7 +150,7 @@ class Application:
             self._damaged = True
         except OSError:
             raise failure("TOKENS_NOT_KEPT") from None
-        self._looked = True
+        self._has_read_file = True
         if tokens is not None:
             self.use(tokens)
         return self._access_token()
@@ -159,8 +159,8 @@ class Application:
         return failure("TOKENS_DAMAGED" if self._damaged else "NO_TOKEN")
 
     def _access_token(self) -> str:
-        if not self._looked:
-            self._look()
+        if not self._has_read_file:
+            self._read_file()
         return self._tokens.access_token if self._tokens else self._configured[0]
 
 

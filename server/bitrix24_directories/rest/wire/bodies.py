@@ -43,7 +43,7 @@ async def read_body(response: httpx.Response, limit: int) -> bytes:
         async for chunk in response.aiter_raw():
             received += len(chunk)
             bounded(received)
-            for piece in _through(layers, chunk):
+            for piece in _unpack(layers, chunk):
                 content += piece
         if received and not all(layer.unpacker.eof for layer in layers):
             raise failure("BROKEN_ANSWER", http_status=response.status_code)
@@ -53,13 +53,13 @@ async def read_body(response: httpx.Response, limit: int) -> bytes:
     return bytes(content)
 
 
-def _through(layers: list[_Layer], chunk: bytes) -> Iterator[bytes]:
+def _unpack(layers: list[_Layer], chunk: bytes) -> Iterator[bytes]:
     """Unpack all `layers`, the last of which was packed last, piece by piece."""
     if not layers:
         yield chunk
         return
     for piece in layers[-1].unpacked(chunk):
-        yield from _through(layers[:-1], piece)
+        yield from _unpack(layers[:-1], piece)
 
 
 class _Layer:

@@ -136,10 +136,10 @@ def network_error(exc: Exception, url: str) -> Bitrix24Error:
     """Return the error that an httpx exception of a request to `url` means."""
     match exc:
         case httpx.ConnectError():
-            kind = _connect_kind(exc)
-            return failure("PROXY_FAILURE" if kind in _NO_CONNECTION and _by_proxy(url) else kind)
+            kind = _connection_error_kind(exc)
+            return failure("PROXY_FAILURE" if kind in _NO_CONNECTION and _uses_proxy(url) else kind)
         case httpx.ConnectTimeout():
-            return failure("PROXY_FAILURE" if _by_proxy(url) else "CONNECTION_FAILED")
+            return failure("PROXY_FAILURE" if _uses_proxy(url) else "CONNECTION_FAILED")
         case httpx.TimeoutException():
             return failure("TIMEOUT")
         case httpx.ProxyError():
@@ -152,14 +152,14 @@ def network_error(exc: Exception, url: str) -> Bitrix24Error:
 _NO_CONNECTION = {"CONNECTION_REFUSED", "CONNECTION_FAILED", "DNS_FAILURE"}
 
 
-def _by_proxy(url: str) -> bool:
+def _uses_proxy(url: str) -> bool:
     """Return True if the environment has a proxy for `url`, as httpx reads it."""
     parsed = urlsplit(url)
     proxies = getproxies()
     return bool({parsed.scheme, "all"} & proxies.keys()) and not proxy_bypass(parsed.hostname or "")
 
 
-def _connect_kind(error: BaseException) -> str:
+def _connection_error_kind(error: BaseException) -> str:
     """Return the kind of the system's own error, which is at the end of httpx's chain of causes."""
     seen: list[BaseException] = []
     cause: BaseException | None = error
