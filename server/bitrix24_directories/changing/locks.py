@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 import anyio
 
 from bitrix24_directories.rest import Bitrix24Error, Entry, failure
-from bitrix24_directories.state.shared import Inside, MakeSure, State, UnavailableError
+from bitrix24_directories.state.shared import Inside, LockCheck, State, UnavailableError
 
 
 class Turns:
@@ -24,7 +24,7 @@ class Turns:
         self._written_at: dict[str, float] = {}
 
     @asynccontextmanager
-    async def of(self, entity_id: str, deadline: float) -> AsyncIterator[MakeSure]:
+    async def of(self, entity_id: str, deadline: float) -> AsyncIterator[LockCheck]:
         """Wait for one's turn at a directory, of which `announced` makes sure.
 
         Raises Bitrix24Error: TIMEOUT where it does not come in time, STATE_UNAVAILABLE where nobody can tell.
@@ -32,7 +32,7 @@ class Turns:
         async with AsyncExitStack() as held:
             with anyio.CancelScope(deadline=deadline) as scope:
                 try:
-                    make_sure = await held.enter_async_context(self.state.turn(f"{self._portal} {entity_id}"))
+                    make_sure = await held.enter_async_context(self.state.lock(f"{self._portal} {entity_id}"))
                 except UnavailableError:
                     raise _unavailable() from None
             if scope.cancelled_caught:
@@ -49,7 +49,7 @@ class Turns:
             raise failure("TIMEOUT", detail=f"waited {self._timeout:g} s; nothing was changed", never_sent=True)
 
     @asynccontextmanager
-    async def announced(self, make_sure: MakeSure) -> AsyncIterator[None]:
+    async def announced(self, make_sure: LockCheck) -> AsyncIterator[None]:
         """Let what others keep of the portal be old before a change is sent, and again after it.
 
         Raises Bitrix24Error (STATE_UNAVAILABLE) if they cannot be told before, or the turn is lost; after it they are

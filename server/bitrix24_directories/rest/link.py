@@ -79,7 +79,7 @@ class Link:
         self.bucket.on_rate_limited(sent_at, retry_after)
         if self._state is not None:
             with anyio.CancelScope(shield=True):
-                await self._state.close(self._address, self.bucket.delay())
+                await self._state.pause(self._address, self.bucket.delay())
 
     def note(self, *, reached: bool) -> None:
         """Note if the call just now reached the portal."""

@@ -20,7 +20,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from .shared import MakeSure, Remembered, Reserved, State, UnavailableError
+from .shared import LockCheck, Remembered, Reserved, State, UnavailableError
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 _PREFIX = "b24d:"
 _TIMEOUT = 0.3  # seconds for one command; a call must not hang with Redis
 _DOWN_SECONDS = 1.0  # for which nothing is tried after a failure
-_TURN_SECONDS = 20.0  # a lock is renewed while it is held, and free this long after its holder has died
+_LOCK_SECONDS = 20.0  # a lock is renewed while it is held, and free this long after its holder has died
 _RENEW_SECONDS = 1.0  # for which another replica may take a lock that is held, if Redis is emptied
 _POLL_SECONDS = 0.1
 _UNPUBLISHED = 1_000  # messages that wait for Redis at most
@@ -53,7 +53,7 @@ redis.call('SET', KEYS[1], tostring(drained), 'EX', 600)
 local following = math.max(drained - (burst - 1) / rate - now, 0)
 return {1, tostring(opens - now), tostring(following), replicas}
 """
-_CLOSE = """
+_PAUSE = """
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 redis.call('SET', KEYS[1], tostring(now + tonumber(ARGV[1])), 'EX', 600)
@@ -102,7 +102,7 @@ class InRedis(State):
         self._untold: set[str] = set()
         self._unpublished: dict[tuple[str, str], None] = {}
 
-    def said(self) -> dict[str, object]:
+    def health(self) -> dict[str, object]:
         return {"redis": "up" if self._up else "down"}
 
     @asynccontextmanager
@@ -175,13 +175,13 @@ class InRedis(State):
             return None
         return Reserved(bool(result[0]), float(result[1]), float(result[2]), int(result[3]))
 
-    async def close(self, portal: str, seconds: float) -> None:
+    async def pause(self, portal: str, seconds: float) -> None:
         with contextlib.suppress(UnavailableError):
-            await self._run(_CLOSE, [f"{_PREFIX}closed:{portal}"], seconds)
+            await self._run(_PAUSE, [f"{_PREFIX}closed:{portal}"], seconds)
 
     @asynccontextmanager
-    async def turn(self, name: str) -> AsyncIterator[MakeSure]:
-        key, mine, milliseconds = f"{_PREFIX}turn:{name}", secrets.token_hex(8), int(_TURN_SECONDS * 1000)
+    async def lock(self, name: str) -> AsyncIterator[LockCheck]:
+        key, mine, milliseconds = f"{_PREFIX}turn:{name}", secrets.token_hex(8), int(_LOCK_SECONDS * 1000)
         while True:
             with anyio.CancelScope(shield=True):  # to the end, or nobody would release the lock that Redis has given
                 taken = await self._await_reply(self._redis.set(key, mine, nx=True, px=milliseconds))
@@ -190,14 +190,14 @@ class InRedis(State):
             await anyio.sleep(_POLL_SECONDS)
         held, renewing = anyio.CancelScope(), anyio.Lock()
 
-        async def make_sure() -> None:
+        async def check_held() -> None:
             if not await self._run(_RENEW, [key], mine, milliseconds):
                 raise UnavailableError
 
         async def renew() -> None:
             with held:
                 while True:
-                    await anyio.sleep(min(_RENEW_SECONDS, _TURN_SECONDS / 4))
+                    await anyio.sleep(min(_RENEW_SECONDS, _LOCK_SECONDS / 4))
                     with anyio.CancelScope(shield=True), contextlib.suppress(UnavailableError):
                         async with renewing:  # or it would be taken again after it was given up
                             if not held.cancel_called and not await self._run(_RENEW, [key], mine, milliseconds):
@@ -207,7 +207,7 @@ class InRedis(State):
         assert self._tasks is not None, "it runs before anybody changes anything"
         self._tasks.start_soon(renew)
         try:
-            yield make_sure
+            yield check_held
         finally:
             held.cancel()
             with anyio.CancelScope(shield=True), contextlib.suppress(UnavailableError):

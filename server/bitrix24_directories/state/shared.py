@@ -13,10 +13,10 @@ from typing import NamedTuple
 import anyio
 import anyio.lowlevel
 
-Heard = Callable[[str, str], None]
+Listener = Callable[[str, str], None]
 """Takes a topic, and the text that was published on it."""
 
-MakeSure = Callable[[], Awaitable[None]]
+LockCheck = Callable[[], Awaitable[None]]
 """Raises UnavailableError if somebody else holds the lock by now, or if nobody knows."""
 
 
@@ -56,7 +56,7 @@ class State(ABC):
     """Secrets of all replicas, 32 bytes each, as far as they are known: the one in use, then the one before it."""
 
     def __init__(self) -> None:
-        self._heard: list[Heard] = []
+        self._listeners: list[Listener] = []
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -72,15 +72,15 @@ class State(ABC):
         del portal, burst, per_second, patience
         return None
 
-    async def close(self, portal: str, seconds: float) -> None:
+    async def pause(self, portal: str, seconds: float) -> None:
         """Let no replica call a portal for `seconds`, after it has refused a request."""
         del portal, seconds
 
     @abstractmethod
-    def turn(self, name: str) -> AbstractAsyncContextManager[MakeSure]:
+    def lock(self, name: str) -> AbstractAsyncContextManager[LockCheck]:
         """Hold the lock of that name, which only one replica has; waits. Raises UnavailableError.
 
-        Shared state may lose the holder: call the `MakeSure` right before a step that cannot be undone.
+        Shared state may lose the holder: call the `LockCheck` right before a step that cannot be undone.
         """
 
     @abstractmethod
@@ -110,12 +110,12 @@ class State(ABC):
 
     async def publish(self, topic: str, text: str) -> None:
         """Call the listeners of every replica; if others cannot be reached now, as soon as possible."""
-        for heard in self._heard:
-            heard(topic, text)
+        for listener in self._listeners:
+            listener(topic, text)
 
-    def hear(self, heard: Heard) -> None:
+    def subscribe(self, listener: Listener) -> None:
         """Call the listener with each message that any replica publishes."""
-        self._heard.append(heard)
+        self._listeners.append(listener)
 
     @abstractmethod
     async def saw(self, people: Mapping[str, float]) -> None:
@@ -125,7 +125,7 @@ class State(ABC):
     async def seen(self) -> Mapping[str, float]:
         """Return the times of people's last calls, in Unix seconds. Raises UnavailableError."""
 
-    def said(self) -> dict[str, object]:
+    def health(self) -> dict[str, object]:
         """Return the state's part of the readiness answer."""
         return {}
 
@@ -136,7 +136,7 @@ class Inside(State):
     def __init__(self) -> None:
         super().__init__()
         self.secrets = (secrets.token_bytes(32),)
-        self._turns: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
+        self._locks: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
         self._generations: defaultdict[str, int] = defaultdict(int)
         self._remembered: dict[str, tuple[str, float, float]] = {}
         self._seen: dict[str, float] = {}
@@ -145,8 +145,8 @@ class Inside(State):
         return self.secrets[0]
 
     @asynccontextmanager
-    async def turn(self, name: str) -> AsyncIterator[MakeSure]:
-        async with self._turns[name]:
+    async def lock(self, name: str) -> AsyncIterator[LockCheck]:
+        async with self._locks[name]:
             yield anyio.lowlevel.checkpoint
 
     async def generation(self, name: str) -> int:

@@ -12,7 +12,7 @@ from mcp.server.subscriptions import ResourceUpdated, ServerEvent
 
 from bitrix24_directories.state.shared import State
 
-Listener = Callable[[ServerEvent], None]
+EventListener = Callable[[ServerEvent], None]
 
 
 class PortalSubscriptions:
@@ -20,8 +20,8 @@ class PortalSubscriptions:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._listeners: defaultdict[str, dict[object, Listener]] = defaultdict(dict)
-        state.hear(self._notify)
+        self._listeners: defaultdict[str, dict[object, EventListener]] = defaultdict(dict)
+        state.subscribe(self._notify)
 
     def bus(self, portal: str) -> PortalBus:
         return PortalBus(portal, self._state, self._listeners[portal])
@@ -38,14 +38,14 @@ class PortalBus:
 
     portal: str
     state: State
-    listeners: dict[object, Listener]
+    listeners: dict[object, EventListener]
 
     async def publish(self, event: ServerEvent) -> None:
         if isinstance(event, ResourceUpdated):  # there are no other events here
             await self.state.publish(self.portal, event.uri)
         await anyio.lowlevel.checkpoint()
 
-    def subscribe(self, listener: Listener) -> Callable[[], None]:
+    def subscribe(self, listener: EventListener) -> Callable[[], None]:
         token = object()
         self.listeners[token] = listener
 

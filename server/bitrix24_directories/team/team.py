@@ -146,7 +146,7 @@ class Team(Sessions):
 
     def said(self) -> Mapping[str, object]:
         trouble = self._people.trouble
-        return {**self._state.said(), **({"people": trouble} if trouble else {})}
+        return {**self._state.health(), **({"people": trouble} if trouble else {})}
 
     def links(self) -> Mapping[str, Link]:
         return {address: portal.link for address, portal in self.portals.items()}
