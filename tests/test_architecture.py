@@ -21,7 +21,7 @@ ROOMS = [
     *("rest", "errors", "state", "portal", "ground"),
 ]
 GROUND = {"", "text", "words", "redaction", "logs"}
-REST = ["client", "link", "authorization", "limits", "wire", "addresses"]
+REST = ["client", "connection", "authorization", "limits", "wire", "addresses"]
 
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("__init__").removesuffix("."): path

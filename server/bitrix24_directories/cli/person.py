@@ -17,7 +17,7 @@ import anyio
 from bitrix24_directories.logs import configure_logging
 from bitrix24_directories.mcp_server.scopes import READING, SCOPES
 from bitrix24_directories.redaction import Redactor
-from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Link, Webhook, failure
+from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, PortalConnection, Webhook, failure
 from bitrix24_directories.settings import Settings, load_settings
 from bitrix24_directories.state.shared import Inside, State, UnavailableError
 from bitrix24_directories.team.people import People, PeopleError, Person, is_name
@@ -260,7 +260,7 @@ def _try(webhooks: Mapping[str, Webhook], args: argparse.Namespace, settings: Se
 
 async def _errors(webhooks: Mapping[str, Webhook], settings: Settings) -> dict[str, Bitrix24Error]:
     """Return the error of each person's first call; a portal that is unreachable is tried once."""
-    links: dict[str, Link] = {}
+    connections: dict[str, PortalConnection] = {}
     unreachable: dict[str, Bitrix24Error] = {}
     errors: dict[str, Bitrix24Error] = {}
     try:
@@ -269,10 +269,10 @@ async def _errors(webhooks: Mapping[str, Webhook], settings: Settings) -> dict[s
             if address in unreachable:
                 errors[name] = unreachable[address]
                 continue
-            if address not in links:
-                links[address] = Link(settings.limits, ca_file=settings.ca_file, address=address)
+            if address not in connections:
+                connections[address] = PortalConnection(settings.limits, ca_file=settings.ca_file, address=address)
             try:
-                async with Bitrix24Client(webhook, timeout=settings.timeout, link=links[address]) as client:
+                async with Bitrix24Client(webhook, timeout=settings.timeout, connection=connections[address]) as client:
                     with anyio.move_on_after(settings.timeout) as limit:
                         await client.call(_FIRST_CALL)
                 if limit.cancelled_caught:
@@ -282,6 +282,6 @@ async def _errors(webhooks: Mapping[str, Webhook], settings: Settings) -> dict[s
                 if exc.category == "network":
                     unreachable[address] = exc
     finally:
-        for link in links.values():
-            await link.close()
+        for connection in connections.values():
+            await connection.close()
     return errors

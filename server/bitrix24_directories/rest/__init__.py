@@ -9,9 +9,9 @@ from bitrix24_directories.errors.errors import TOKEN_REFUSED, Bitrix24Error, cle
 from .authorization.oauth import BITRIX24_OAUTH_URL, Application, authorise
 from .authorization.webhook import Webhook
 from .client import Bitrix24Client, Credentials, Transport, in_process
+from .connection import PortalConnection
 from .limits.pacing import ENTERPRISE, SELF_HOSTED, STANDARD, Plan
 from .limits.waiting import Waiting, current_wait
-from .link import Link
 from .wire.answers import Answer, Outcome, unwrap
 from .wire.batches import BATCH_LENGTH
 
@@ -31,9 +31,9 @@ __all__ = [
     "Category",
     "Credentials",
     "Entry",
-    "Link",
     "Outcome",
     "Plan",
+    "PortalConnection",
     "Transport",
     "Waiting",
     "Webhook",

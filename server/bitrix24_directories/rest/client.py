@@ -25,11 +25,11 @@ from bitrix24_directories.redaction import Redactor
 
 from .authorization.oauth import Application
 from .authorization.webhook import Webhook
+from .connection import PortalConnection
 from .limits.pacing import STANDARD, MethodLimits, Plan, is_read, pause_after, time_left
 from .limits.queue import Queue
 from .limits.shared_calls import SharedCall
 from .limits.waiting import current_wait
-from .link import Link
 from .wire.answers import Answer, Outcome, capture
 from .wire.batches import Call, batch_params, in_one_request, read_batch
 from .wire.exchange import post
@@ -60,8 +60,8 @@ class Bitrix24Client:
     All calls share connections, limits and queues. Create it in an event loop, and enter it as an async context manager
     before the first call. `timeout` is the time in seconds that a caller will wait; one attempt of a read gets half of
     it, so that there can be a second one. `transport` replaces the network; `ca_file` names one more trusted authority.
-    Several callers of one portal share a `link` instead of these; its owner closes it, and redacts their secrets in the
-    network's logs.
+    Several callers of one portal share a `connection` instead of these; its owner closes it, and redacts their secrets
+    in the network's logs.
     """
 
     def __init__(
@@ -72,16 +72,16 @@ class Bitrix24Client:
         plan: Plan = STANDARD,
         transport: Transport | None = None,
         ca_file: str = "",
-        link: Link | None = None,
+        connection: PortalConnection | None = None,
     ) -> None:
         self._credentials = credentials
         self._timeout = timeout
         self._redact = Redactor(lambda: credentials.secrets)
-        self._link = link or Link(plan, transport, ca_file=ca_file)
-        self._owns_link = link is None
+        self._connection = connection or PortalConnection(plan, transport, ca_file=ca_file)
+        self._owns_connection = connection is None
         self._logged_hosts: set[str] = set()  # hosts of the portal that were logged
         self._logs = ExitStack()
-        self._bucket = self._link.bucket
+        self._bucket = self._connection.bucket
         self._methods = MethodLimits()
         self._tasks = anyio.create_task_group()
         self._queue = Queue(self._bucket, self._tasks, self._send)
@@ -92,7 +92,7 @@ class Bitrix24Client:
 
     async def __aenter__(self) -> Self:
         await self._tasks.__aenter__()
-        if self._owns_link:
+        if self._owns_connection:
             self._logs.enter_context(network_logs_redacted(self._redact))
         return self
 
@@ -101,9 +101,9 @@ class Bitrix24Client:
         try:
             await self._tasks.__aexit__(None, None, None)
         finally:
-            if self._owns_link:
+            if self._owns_connection:
                 with anyio.CancelScope(shield=True):
-                    await self._link.close()
+                    await self._connection.close()
             self._logs.close()
 
     @property
@@ -257,10 +257,10 @@ class Bitrix24Client:
         """
         request = self._credentials.request(method, params)
         with self._bucket.sending():
-            await self._link.reserve()
+            await self._connection.reserve()
             if not repeatable:
                 await anyio.lowlevel.checkpoint_if_cancelled()  # the last moment: a sent request is shielded
-            self._link.requests += 1
+            self._connection.requests += 1
             limit = self._timeout / 2 if is_read(method) else min(self._timeout, time_left())
             sent_at = anyio.current_time()
             try:
@@ -268,17 +268,17 @@ class Bitrix24Client:
                     _tracer.start_as_current_span(f"bitrix24 {method}", kind=SpanKind.CLIENT),
                     anyio.fail_after(limit, shield=not repeatable),
                 ):
-                    answer = await post(self._link.http, request, self._redact, self._logged_hosts)
+                    answer = await post(self._connection.http, request, self._redact, self._logged_hosts)
             except asyncio.CancelledError as exc:
                 raise exc if repeatable else CutOffError(*exc.args) from None
             except TimeoutError:
-                self._link.note(reached=False)
+                self._connection.note(reached=False)
                 raise failure("TIMEOUT", detail=f"no answer within {limit:.3g} s") from None
             except Bitrix24Error as exc:
-                self._link.note(reached=exc.category != "network")
+                self._connection.note(reached=exc.category != "network")
                 if exc.kind in self._bucket.backs_off:
-                    await self._link.on_rate_limited(sent_at, exc.asked_to_wait)
+                    await self._connection.on_rate_limited(sent_at, exc.asked_to_wait)
                 raise
-            self._link.note(reached=True)
+            self._connection.note(reached=True)
             self._bucket.on_success()
             return answer

@@ -24,7 +24,7 @@ from bitrix24_directories.directories.reading.cached_reader import Read
 from bitrix24_directories.directories.reading.shared_tier import SharedTier
 from bitrix24_directories.directories.reads import TYPES
 from bitrix24_directories.mcp_server.session import Session, session_of
-from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Credentials, Link, failure, unwrap
+from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Credentials, PortalConnection, failure, unwrap
 from bitrix24_directories.settings import Settings
 from bitrix24_directories.state.shared import State
 
@@ -44,10 +44,10 @@ class Portal:
     `types` are the record types that anybody has been shown, besides those of every portal.
     """
 
-    def __init__(self, address: str, settings: Settings, link: Link, state: State) -> None:
+    def __init__(self, address: str, settings: Settings, connection: PortalConnection, state: State) -> None:
         self.state = state
         self.address = address
-        self.link = link
+        self.connection = connection
         self.cache = Cache(settings.cache_ttl, SharedTier(state, address, settings.cache_ttl))
         self.types: frozenset[int] = frozenset()
         self._digests: LRUCache[str, Mapping[str, str]] = LRUCache(_VIEWS)
@@ -92,7 +92,9 @@ class Member:
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         async with (
-            Bitrix24Client(self.credentials, timeout=self._settings.timeout, link=self.portal.link) as self._client,
+            Bitrix24Client(
+                self.credentials, timeout=self._settings.timeout, connection=self.portal.connection
+            ) as self._client,
             anyio.create_task_group() as self._tasks,
         ):
             directories = Directories(

@@ -51,9 +51,9 @@ class _Portals:
         reached = GaugeMetricFamily("bitrix24_portal_up", "Whether the portal answered last", labels=["portal"])
         cached = CounterMetricFamily("bitrix24_cache_reads", "Reads of the cache", labels=["portal", "found"])
         for address, portal in self._portals.items():
-            requests.add_metric([address], portal.link.requests)
-            refusals.add_metric([address], portal.link.refusals)
-            reached.add_metric([address], int(not portal.link.fails))
+            requests.add_metric([address], portal.connection.requests)
+            refusals.add_metric([address], portal.connection.refusals)
+            reached.add_metric([address], int(not portal.connection.fails))
             cached.add_metric([address, "yes"], portal.cache.hits)
             cached.add_metric([address, "no"], portal.cache.misses)
         people = GaugeMetricFamily("bitrix24_people_connected", "People whose clients are kept", self._connected())

@@ -83,15 +83,17 @@ def application(
         Both are checked here: a server that gets no calls would not notice that they are well again.
         """
         async with probing:  # one probe at a time, for any number of requests
-            portals, links = [], sessions.links()
+            portals, connections = [], sessions.connections()
             now = anyio.current_time()
-            for address, link in links.items():
-                if link.fails and link.failed_at is not None and now - link.failed_at > _PROBED_SECONDS:
-                    await link.probe(address)
-                reached = None if link.reached_at is None else int(anyio.current_time() - link.reached_at)
+            for address, connection in connections.items():
+                failed_at = connection.failed_at
+                if connection.fails and failed_at is not None and now - failed_at > _PROBED_SECONDS:
+                    await connection.probe(address)
+                reached = None if connection.reached_at is None else int(anyio.current_time() - connection.reached_at)
                 host = urlsplit(address).netloc
-                portals.append({"portal": host, "answers": not link.fails, "reachedSecondsAgo": reached})
-            is_ready = not sessions.nobody() and (not links or any(not link.fails for link in links.values()))
+                portals.append({"portal": host, "answers": not connection.fails, "reachedSecondsAgo": reached})
+            reachable = not connections or not all(connection.fails for connection in connections.values())
+            is_ready = not sessions.nobody() and reachable
         return JSONResponse({"ready": is_ready, "portals": portals, **sessions.said()}, 200 if is_ready else 503)
 
     async def measured(_: Request) -> Response:

@@ -17,7 +17,15 @@ from bitrix24_directories.logs import network_logs_redacted
 from bitrix24_directories.mcp_server.scopes import READING, SCOPES, out_of_scope
 from bitrix24_directories.mcp_server.session import Identity, Request, Session, Sessions
 from bitrix24_directories.redaction import Redactor
-from bitrix24_directories.rest import Application, Bitrix24Error, Credentials, Entry, Link, Transport, failure
+from bitrix24_directories.rest import (
+    Application,
+    Bitrix24Error,
+    Credentials,
+    Entry,
+    PortalConnection,
+    Transport,
+    failure,
+)
 from bitrix24_directories.settings import Settings
 from bitrix24_directories.state.shared import Inside, State
 
@@ -94,7 +102,7 @@ class Team(Sessions):
                     with anyio.CancelScope(shield=True):
                         await self.seen.keep()
                         for portal in self.portals.values():
-                            await portal.link.close()
+                            await portal.connection.close()
 
     @asynccontextmanager
     async def session(self, request: Request | None, what: str, needed: Sequence[str]) -> AsyncIterator[Session]:
@@ -148,8 +156,8 @@ class Team(Sessions):
         trouble = self._people.trouble
         return {**self._state.health(), **({"people": trouble} if trouble else {})}
 
-    def links(self) -> Mapping[str, Link]:
-        return {address: portal.link for address, portal in self.portals.items()}
+    def connections(self) -> Mapping[str, PortalConnection]:
+        return {address: portal.connection for address, portal in self.portals.items()}
 
     def secrets(self) -> frozenset[str]:
         """Return the same set until people or tokens change, so that many texts need it only once.
@@ -198,10 +206,10 @@ class Team(Sessions):
                 address = credentials.identity[0]
                 if address not in self.portals:
                     settings, state = self._settings, self._state
-                    link = Link(
+                    connection = PortalConnection(
                         settings.limits, self._transport, ca_file=settings.ca_file, address=address, state=state
                     )
-                    self.portals[address] = Portal(address, settings, link, state)
+                    self.portals[address] = Portal(address, settings, connection, state)
                 member = Member(person, credentials, self.portals[address], self._settings)
                 assert self._tasks is not None, "it runs before anybody calls"
                 await self._tasks.start(member.run)

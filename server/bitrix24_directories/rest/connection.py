@@ -15,7 +15,7 @@ from .wire.exchange import connections
 _PROBE_SECONDS = 2.0
 
 
-class Link:
+class PortalConnection:
     """One portal's request limit and connections.
 
     `transport` replaces the network, `ca_file` names one more trusted authority, and other replicas share the limit of
