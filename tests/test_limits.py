@@ -15,7 +15,7 @@ import pytest
 
 from bitrix24_directories.portal import DemoPortal
 from bitrix24_directories.portal.app import LeakyBucket
-from bitrix24_directories.rest import Answer, Bitrix24Client, Bitrix24Error, Plan, Webhook, in_process
+from bitrix24_directories.rest import Answer, Bitrix24Client, Bitrix24Error, RateLimits, Webhook, in_process
 from support import Assistant, PortalInProcess, Said, assistant
 
 pytestmark = pytest.mark.virtual_clock
@@ -515,7 +515,7 @@ async def test_a_write_is_repeated_only_where_nothing_was_done(
 
 
 async def test_writes_are_neither_shared_nor_put_into_batches(portal_in_process: PortalInProcess) -> None:
-    async with client_of(portal_in_process, plan=Plan(burst=1, per_second=1)) as client:
+    async with client_of(portal_in_process, limits=RateLimits(burst=1, per_second=1)) as client:
 
         async def add() -> None:
             with contextlib.suppress(Bitrix24Error):  # the second finds the code taken

@@ -71,7 +71,7 @@ class Program:
     async def tools(self) -> AsyncIterator[tuple[Merges, Undo]]:
         limits, transport = Settings.model_construct().limits, in_process(self.portal.portal.app)
         webhook = Webhook.parse(self.portal.webhook_url())
-        async with Bitrix24Client(webhook, timeout=20, plan=limits, transport=transport) as client:
+        async with Bitrix24Client(webhook, timeout=20, limits=limits, transport=transport) as client:
             directories = Directories(client, Cache(600))
             audit, turns = Audit(str(self.log), quiet=True), Turns(20, self.state)
             changes = Changes(directories, audit, turns, 20, salt=(lambda: self.salt) if self.salt else None)

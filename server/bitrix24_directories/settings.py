@@ -23,7 +23,7 @@ from .rest import (
     Bitrix24Error,
     Credentials,
     Entry,
-    Plan,
+    RateLimits,
     Webhook,
 )
 from .text import LIKE_A_WEBHOOK, one_line
@@ -164,7 +164,7 @@ class Settings(BaseSettings):
             ) from None
 
     @property
-    def limits(self) -> Plan:
+    def limits(self) -> RateLimits:
         return {"standard": STANDARD, "enterprise": ENTERPRISE, "self-hosted": SELF_HOSTED}[self.plan]
 
 

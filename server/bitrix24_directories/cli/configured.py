@@ -52,7 +52,7 @@ def client_of(portal: Credentials, settings: Settings, transport: Transport | No
     from bitrix24_directories.rest import Bitrix24Client
 
     return Bitrix24Client(
-        portal, timeout=settings.timeout, plan=settings.limits, transport=transport, ca_file=settings.ca_file
+        portal, timeout=settings.timeout, limits=settings.limits, transport=transport, ca_file=settings.ca_file
     )
 
 

@@ -10,7 +10,7 @@ from .authorization.oauth import BITRIX24_OAUTH_URL, Application, authorise
 from .authorization.webhook import Webhook
 from .client import Bitrix24Client, Credentials, Transport, in_process
 from .connection import PortalConnection
-from .limits.pacing import ENTERPRISE, SELF_HOSTED, STANDARD, Plan
+from .limits.pacing import ENTERPRISE, SELF_HOSTED, STANDARD, RateLimits
 from .limits.waiting import Waiting, current_wait
 from .wire.answers import Answer, Outcome, unwrap
 from .wire.batches import BATCH_LENGTH
@@ -32,8 +32,8 @@ __all__ = [
     "Credentials",
     "Entry",
     "Outcome",
-    "Plan",
     "PortalConnection",
+    "RateLimits",
     "Transport",
     "Waiting",
     "Webhook",

@@ -26,7 +26,7 @@ from bitrix24_directories.redaction import Redactor
 from .authorization.oauth import Application
 from .authorization.webhook import Webhook
 from .connection import PortalConnection
-from .limits.pacing import STANDARD, MethodLimits, Plan, is_read, pause_after, time_left
+from .limits.pacing import STANDARD, MethodLimits, RateLimits, is_read, pause_after, time_left
 from .limits.queue import Queue
 from .limits.shared_calls import SharedCall
 from .limits.waiting import current_wait
@@ -69,7 +69,7 @@ class Bitrix24Client:
         credentials: Credentials,
         *,
         timeout: float = 30,
-        plan: Plan = STANDARD,
+        limits: RateLimits = STANDARD,
         transport: Transport | None = None,
         ca_file: str = "",
         connection: PortalConnection | None = None,
@@ -77,7 +77,7 @@ class Bitrix24Client:
         self._credentials = credentials
         self._timeout = timeout
         self._redact = Redactor(lambda: credentials.secrets)
-        self._connection = connection or PortalConnection(plan, transport, ca_file=ca_file)
+        self._connection = connection or PortalConnection(limits, transport, ca_file=ca_file)
         self._owns_connection = connection is None
         self._logged_hosts: set[str] = set()  # hosts of the portal that were logged
         self._logs = ExitStack()

@@ -8,7 +8,7 @@ import httpx
 from bitrix24_directories.errors.errors import Bitrix24Error, failure
 from bitrix24_directories.state.shared import State
 
-from .limits.pacing import STANDARD, Bucket, Plan, time_left
+from .limits.pacing import STANDARD, Bucket, RateLimits, time_left
 from .limits.waiting import current_wait
 from .wire.exchange import connections
 
@@ -26,15 +26,15 @@ class PortalConnection:
 
     def __init__(
         self,
-        plan: Plan = STANDARD,
+        limits: RateLimits = STANDARD,
         transport: httpx.AsyncBaseTransport | None = None,
         *,
         ca_file: str = "",
         address: str = "",
         state: State | None = None,
     ) -> None:
-        self.bucket = Bucket(plan)
-        self._plan, self._address, self._state, self._replicas = plan, address, state, 1
+        self.bucket = Bucket(limits)
+        self._limits, self._address, self._state, self._replicas = limits, address, state, 1
         self._transport, self._ca_file = transport, ca_file
         self._http: httpx.AsyncClient | None = None
         self.requests = self.refusals = 0
@@ -59,13 +59,13 @@ class PortalConnection:
         """
         if self._state is None or not self._state.shared:
             return
-        burst = max(1, self._plan.burst - 1)  # clocks differ by a little
-        reserved = await self._state.reserve(self._address, burst, self._plan.per_second, time_left())
+        burst = max(1, self._limits.burst - 1)  # clocks differ by a little
+        reserved = await self._state.reserve(self._address, burst, self._limits.per_second, time_left())
         if reserved is None:
-            self.bucket.share(self._plan, self._replicas)
+            self.bucket.share(self._limits, self._replicas)
             return
         self._replicas = max(1, reserved.replicas)
-        self.bucket.share(self._plan, 1)
+        self.bucket.share(self._limits, 1)
         self.bucket.pause(reserved.following)  # so that the next calls gather in the queue
         if not reserved.granted:
             raise failure("QUERY_LIMIT_EXCEEDED", retry_after=reserved.wait, never_sent=True)

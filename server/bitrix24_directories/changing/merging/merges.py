@@ -29,7 +29,7 @@ from bitrix24_directories.directories.models import Change, Step
 from bitrix24_directories.directories.reads import COUNTS, items_of
 from bitrix24_directories.records.carriers import Carriers, carriers
 from bitrix24_directories.records.counting import Place
-from bitrix24_directories.rest import Bitrix24Error, Plan, current_wait, failure
+from bitrix24_directories.rest import Bitrix24Error, RateLimits, current_wait, failure
 
 from .log import LoggedMerge, Where, line_of
 from .models import Merge, MergedCode, MergeStatus
@@ -101,7 +101,7 @@ class Merges:
         audit: Audit,
         turns: Turns,
         timeout: float,
-        limits: Plan,
+        limits: RateLimits,
         *,
         salt: Callable[[], str] | None = None,
     ) -> None:

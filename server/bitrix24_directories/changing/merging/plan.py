@@ -19,7 +19,7 @@ from bitrix24_directories.directories.entity_ids import is_channel_source, is_st
 from bitrix24_directories.directories.models import Item
 from bitrix24_directories.records.carriers import Carriers
 from bitrix24_directories.records.counting import Place, folded_code
-from bitrix24_directories.rest import Plan
+from bitrix24_directories.rest import RateLimits
 from bitrix24_directories.text import quoted, shown_code
 from bitrix24_directories.words import name_key
 
@@ -169,7 +169,7 @@ def records_to_move(found: Carriers) -> int:
     return sum(count or 0 for of in found.counts.values() for count in of.values())
 
 
-def notes(merge: MergeCodes, found: Carriers, limits: Plan, *, logged: bool) -> Iterator[str]:
+def notes(merge: MergeCodes, found: Carriers, limits: RateLimits, *, logged: bool) -> Iterator[str]:
     """What else a person should know before they agree."""
     if records := records_to_move(found):
         yield AUTOMATION

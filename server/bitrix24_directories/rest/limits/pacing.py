@@ -45,7 +45,7 @@ _READS = re.compile(r"(?:.+\.)?(?:items|types|list|get|fields|current|scope)")
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RateLimits:
     """Limits of a Bitrix24 plan: requests at once, and requests a second in the long run.
 
     `under_way` is the number of requests that may wait for their answers at the same time.
@@ -56,9 +56,9 @@ class Plan:
     under_way: float = math.inf
 
 
-STANDARD = Plan(burst=50, per_second=2)
-ENTERPRISE = Plan(burst=250, per_second=5)
-SELF_HOSTED = Plan(burst=25_000, per_second=1_000, under_way=4)
+STANDARD = RateLimits(burst=50, per_second=2)
+ENTERPRISE = RateLimits(burst=250, per_second=5)
+SELF_HOSTED = RateLimits(burst=25_000, per_second=1_000, under_way=4)
 """No limit but how fast the portal answers: these rates are more than any server reaches."""
 
 
@@ -77,11 +77,11 @@ class Bucket:
     _FIRST_PAUSE = 0.2
     _LONGEST_PAUSE = 8.0
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+    def __init__(self, limits: RateLimits) -> None:
+        self._limits = limits
         self.backs_off = {"QUERY_LIMIT_EXCEEDED"}
         """Errors that make every caller wait; without a known limit also those of an overloaded server."""
-        if plan.under_way < math.inf:
+        if limits.under_way < math.inf:
             self.backs_off |= {"TOO_MANY_REQUESTS", "SERVER_ERROR"}
         self._level = 0.0
         self._level_at = 0.0
@@ -105,12 +105,12 @@ class Bucket:
     @property
     def is_ready(self) -> bool:
         """True if the next request may go out now."""
-        return self._under_way < self._plan.under_way and self.delay() == 0
+        return self._under_way < self._limits.under_way and self.delay() == 0
 
     async def wait_until_ready(self) -> None:
         """Wait until the next request may go out."""
         while not self.is_ready:
-            if self._under_way < self._plan.under_way:
+            if self._under_way < self._limits.under_way:
                 await anyio.sleep(self.delay())
             else:
                 await self._answered.wait()
@@ -118,13 +118,13 @@ class Bucket:
     def delay(self) -> float:
         """Return the seconds until the portal's limit lets the next request through."""
         now = self._drain()
-        drained_in = (self._level + 1 - self._plan.burst) / self._plan.per_second
+        drained_in = (self._level + 1 - self._limits.burst) / self._limits.per_second
         wait = max(self._ready_at - now, drained_in)
         return wait if wait > _INSTANT else 0.0
 
-    def share(self, plan: Plan, parts: int) -> None:
+    def share(self, limits: RateLimits, parts: int) -> None:
         """Keep to one of `parts` equal parts of a plan."""
-        self._plan = replace(plan, burst=max(1, plan.burst // parts), per_second=plan.per_second / parts)
+        self._limits = replace(limits, burst=max(1, limits.burst // parts), per_second=limits.per_second / parts)
 
     def pause(self, seconds: float) -> None:
         """Let no request out for `seconds`."""
@@ -147,17 +147,18 @@ class Bucket:
         now = self._drain()
         if sent_at >= self._refused_at:
             self._refused_at = now
-            self._level = float(self._plan.burst)
+            self._level = float(self._limits.burst)
             self._ready_at = now + _jittered(self._pause)
-            self._pause = min(self._pause * 2 or max(1 / self._plan.per_second, self._FIRST_PAUSE), self._LONGEST_PAUSE)
+            first = max(1 / self._limits.per_second, self._FIRST_PAUSE)
+            self._pause = min(self._pause * 2 or first, self._LONGEST_PAUSE)
         if retry_after:
-            self._ready_at = max(self._ready_at, now + min(retry_after, self._plan.burst / self._plan.per_second))
-            self._level, self._level_at = float(self._plan.burst - 1), self._ready_at
+            self._ready_at = max(self._ready_at, now + min(retry_after, self._limits.burst / self._limits.per_second))
+            self._level, self._level_at = float(self._limits.burst - 1), self._ready_at
 
     def _drain(self) -> float:
         now = anyio.current_time()
         if now > self._level_at:
-            self._level = max(0.0, self._level - (now - self._level_at) * self._plan.per_second)
+            self._level = max(0.0, self._level - (now - self._level_at) * self._limits.per_second)
             self._level_at = now
         return now
 
