@@ -73,7 +73,7 @@ def test_nothing_is_in_the_file_that_nobody_says() -> None:
     sources = [ast.parse(path.read_text(encoding="utf-8")) for path in PACKAGE.rglob("*.py")]
     every = "\n".join(text for source in sources for text in texts(source))
     rows = [row for entry in CATALOGUE.values() for row in (entry, entry.of_a_team)]
-    parts = [part for row in rows for part in (row.happened, row.todo_for_a_person)]
+    parts = [part for row in rows for part in (row.happened, row.user_hint)]
     every += "\n".join(parts)
 
     def used(english: str) -> bool:

@@ -447,7 +447,7 @@ async def test_changes_halt_at_the_first_error(client: Bitrix24Client) -> None:
     assert isinstance(done, Answer)
     assert done.result is True
     assert isinstance(refused, Bitrix24Error)
-    assert refused.nothing_was_done
+    assert refused.not_applied
 
 
 @pytest.mark.parametrize("code", ["ERROR_METHOD_NOT_FOUND", "ERROR_BATCH_METHOD_NOT_ALLOWED"])

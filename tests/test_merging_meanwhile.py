@@ -198,7 +198,7 @@ async def test_a_target_that_goes_stops_the_merge(portal: PortalInProcess, tmp_p
     assert isinstance(stopped.value.partial_result, Merge)
     assert stopped.value.partial_result.status == "stopped"
     assert "WEB (Website) is no item of SOURCE any more, or has another name" in str(stopped.value)
-    assert "undo" in stopped.value.todo
+    assert "undo" in stopped.value.agent_hint
     assert "EMAIL" in codes(portal, "SOURCE")
     portal.portal.meanwhile = lambda _method, _params: None
     assert (await program.undo())[1].given_back == moved

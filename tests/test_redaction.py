@@ -184,7 +184,7 @@ async def client_error(portal: RunningPortal) -> str:
         try:
             return repr(await client.call("scope"))
         except Bitrix24Error as exc:
-            return revealed(f"{exc!r} {exc} {exc.code} {exc.words}")
+            return revealed(f"{exc!r} {exc} {exc.code} {exc.portal_message}")
 
 
 @pytest.mark.parametrize("level", ["DEBUG", "INFO"])

@@ -22,7 +22,7 @@ from .rest import (
     Application,
     Bitrix24Error,
     Credentials,
-    Entry,
+    ErrorKind,
     RateLimits,
     Webhook,
 )
@@ -195,6 +195,6 @@ def _unreadable(path: Path | None, why: str) -> Bitrix24Error:
     return _misconfigured("INVALID_CONFIGURATION", f"The file of settings {label} {why}", "mend or name it")
 
 
-def _misconfigured(kind: str, happened: str, todo: str) -> Bitrix24Error:
-    team = f"{KEEPER}{todo}, {_WHERE_OF_A_TEAM}."
-    return Bitrix24Error(kind, Entry(happened, f"Tell the user to {todo}, {_WHERE}.", "configuration", team=team))
+def _misconfigured(kind: str, happened: str, hint: str) -> Bitrix24Error:
+    team = f"{KEEPER}{hint}, {_WHERE_OF_A_TEAM}."
+    return Bitrix24Error(kind, ErrorKind(happened, f"Tell the user to {hint}, {_WHERE}.", "configuration", team=team))

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 import anyio
 
-from bitrix24_directories.rest import Bitrix24Error, Entry, failure
+from bitrix24_directories.rest import Bitrix24Error, ErrorKind, failure
 from bitrix24_directories.state.shared import Inside, LockCheck, State, UnavailableError
 
 
@@ -82,7 +82,7 @@ class Turns:
 def _unavailable() -> Bitrix24Error:
     return Bitrix24Error(
         "STATE_UNAVAILABLE",
-        Entry(
+        ErrorKind(
             "Redis, through which the replicas of this server agree on who changes what, cannot be reached, or has "
             "forgotten that it was this change's turn, so nothing was changed",
             "Wait and call again; if it stays so, tell the user to tell whoever keeps this server.",
@@ -90,5 +90,5 @@ def _unavailable() -> Bitrix24Error:
             retryable=True,
             retry_after=5,
         ),
-        nothing_was_done=True,
+        not_applied=True,
     )

@@ -85,8 +85,8 @@ async def _run_steps(portal: Credentials | Bitrix24Error, settings: Settings, tr
     step = "plan"
     if answer.metered is False and settings.plan != "self-hosted":
         why = say(f"{settings.plan}, although the portal counts no running time, as those on a company's own server do")
-        todo = say("Where it is one, set BITRIX24_PLAN to self-hosted: it is then asked as fast as it answers.")
-        print_step(f"{why}\n→ {todo}")
+        hint = say("Where it is one, set BITRIX24_PLAN to self-hosted: it is then asked as fast as it answers.")
+        print_step(f"{why}\n→ {hint}")
     elif answer.metered and settings.plan == "self-hosted":
         why = say("self-hosted, although the portal counts running time, as those in the cloud do, which have limits")
         print_step(f"{why}\n→ {say('Set BITRIX24_PLAN to standard or enterprise.')}", ok=False)
@@ -96,11 +96,11 @@ async def _run_steps(portal: Credentials | Bitrix24Error, settings: Settings, tr
 
 def format_for_terminal(error: Bitrix24Error) -> str:
     """Return what happened and what to do, for a person at a terminal."""
-    return f"{message_of(error)}\n→ {say(error.todo_for_a_person)}"
+    return f"{message_of(error)}\n→ {say(error.user_hint)}"
 
 
 def message_of(error: Bitrix24Error) -> str:
     """Return the error's message in the language of the terminal."""
     happened = say(error.happened.removesuffix(f": {error.detail}"))
     detail = f": {say(error.detail)}" if error.detail else ""
-    return f"{happened}{detail} ({say(error.facts)}). {say(error.quoted)}".rstrip()
+    return f"{happened}{detail} ({say(error.status_text)}). {say(error.quoted)}".rstrip()

@@ -10,7 +10,7 @@ import sys
 from urllib.parse import parse_qs, urlsplit
 
 from bitrix24_directories.logs import configure_logging
-from bitrix24_directories.rest import Application, Bitrix24Error, Entry, authorise
+from bitrix24_directories.rest import Application, Bitrix24Error, ErrorKind, authorise
 from bitrix24_directories.settings import load_settings
 
 from .check import format_for_terminal
@@ -89,4 +89,4 @@ def _code_by_browser(application: Application) -> str:
 
 
 def _failed(happened: str) -> Bitrix24Error:
-    return Bitrix24Error("LOGIN_FAILED", Entry(happened, "Run login again and paste the new address.", "input"))
+    return Bitrix24Error("LOGIN_FAILED", ErrorKind(happened, "Run login again and paste the new address.", "input"))

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from bitrix24_directories.rest import Bitrix24Error, Entry
+from bitrix24_directories.rest import Bitrix24Error, ErrorKind
 from bitrix24_directories.settings import ENV_FILE, Settings, load_settings
 
 from .check import format_for_terminal
@@ -53,8 +53,8 @@ def setup(args: argparse.Namespace) -> int:
         except (OSError, ValueError) as exc:
             why = exc.strerror if isinstance(exc, OSError) else "it is not plain JSON or TOML, or holds comments"
             happened = f"{client.path} was left as it is: {why}"
-            todo = f"Run `{_PROGRAM} setup {args.client}` and put what it prints into the file by hand."
-            raise Bitrix24Error("SETUP_FAILED", Entry(happened, todo, "configuration")) from None
+            hint = f"Run `{_PROGRAM} setup {args.client}` and put what it prints into the file by hand."
+            raise Bitrix24Error("SETUP_FAILED", ErrorKind(happened, hint, "configuration")) from None
     except Bitrix24Error as exc:
         print_error(format_for_terminal(exc))
         return 1

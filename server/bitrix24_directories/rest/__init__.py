@@ -3,7 +3,7 @@
 Knows nothing of MCP or of directories.
 """
 
-from bitrix24_directories.errors.catalogue import CATALOGUE, KEEPER, Category, Entry
+from bitrix24_directories.errors.catalogue import CATALOGUE, KEEPER, Category, ErrorKind
 from bitrix24_directories.errors.errors import TOKEN_REFUSED, Bitrix24Error, clean, failure
 
 from .authorization.oauth import BITRIX24_OAUTH_URL, Application, authorise
@@ -30,7 +30,7 @@ __all__ = [
     "Bitrix24Error",
     "Category",
     "Credentials",
-    "Entry",
+    "ErrorKind",
     "Outcome",
     "PortalConnection",
     "RateLimits",

@@ -188,7 +188,7 @@ class Bitrix24Client:
 
     def _takes_no_batch(self, group: Sequence[Call], error: Bitrix24Error) -> bool:
         """Return True if `error` means that the portal takes no batches, and has done nothing."""
-        if error.kind not in _NO_BATCH or not (error.nothing_was_done or all(is_read(call.method) for call in group)):
+        if error.kind not in _NO_BATCH or not (error.not_applied or all(is_read(call.method) for call in group)):
             return False
         self.batches = False
         return True
@@ -206,7 +206,7 @@ class Bitrix24Client:
                 try:
                     renewal = await self._credentials.renew(used)
                 except Bitrix24Error as exc:
-                    exc.nothing_was_done = error.nothing_was_done  # the call itself decides
+                    exc.not_applied = error.not_applied  # the call itself decides
                     raise
                 if renewal == "none":
                     raise error
@@ -277,7 +277,7 @@ class Bitrix24Client:
             except Bitrix24Error as exc:
                 self._connection.note(reached=exc.category != "network")
                 if exc.kind in self._bucket.backs_off:
-                    await self._connection.on_rate_limited(sent_at, exc.asked_to_wait)
+                    await self._connection.on_rate_limited(sent_at, exc.server_retry_after)
                 raise
             self._connection.note(reached=True)
             self._bucket.on_success()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from bitrix24_directories.rest import Bitrix24Error, Entry, current_wait
+from bitrix24_directories.rest import Bitrix24Error, ErrorKind, current_wait
 
 AT_WORK_OF_ONE = 16
 """Calls of one person that are worked on at the same time."""
@@ -92,12 +92,12 @@ class CallSlots:
 def _too_many() -> Bitrix24Error:
     return Bitrix24Error(
         "TOO_MANY_CALLS",
-        Entry(
+        ErrorKind(
             "Too many calls wait here already, and this one was not begun",
             "Make it again, with fewer at the same time; several records or queries go into one call.",
             "limit",
             retryable=True,
             retry_after=_RETRY_SECONDS,
         ),
-        nothing_was_done=True,
+        not_applied=True,
     )

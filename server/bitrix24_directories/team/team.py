@@ -21,7 +21,7 @@ from bitrix24_directories.rest import (
     Application,
     Bitrix24Error,
     Credentials,
-    Entry,
+    ErrorKind,
     PortalConnection,
     Transport,
     failure,
@@ -188,13 +188,13 @@ class Team(Sessions):
         if credentials is None:
             raise Bitrix24Error(
                 "NOT_CONFIGURED",
-                Entry(
+                ErrorKind(
                     f"{person.name} has no webhook of their own, and this server has none that is shared",
                     "Tell the user to ask whoever keeps this server to give them a webhook (`person webhook NAME "
                     "--webhook-file FILE`).",
                     "configuration",
                 ),
-                nothing_was_done=True,
+                not_applied=True,
             )
         return credentials
 
@@ -235,10 +235,10 @@ def _token(request: Request | None) -> PersonToken:
 def _unknown() -> Bitrix24Error:
     return Bitrix24Error(
         "UNKNOWN_PERSON",
-        Entry(
+        ErrorKind(
             "Whoever this token belongs to is not let in here any more",
             "Tell the user to ask whoever keeps this server for a new token.",
             "authorization",
         ),
-        nothing_was_done=True,
+        not_applied=True,
     )

@@ -96,7 +96,7 @@ class Renewals:
             error = failure("RENEWAL_FAILED")
         now = self._clock()
         self._made = 0 if now - self._ended_at >= _TOKEN_LIFE else self._made
-        if error is None or not error.nothing_was_done:
+        if error is None or not error.not_applied:
             self._made, self._ended_at = self._made + 1, now
         self._failed, self._under_way = error, None
         if error is None:

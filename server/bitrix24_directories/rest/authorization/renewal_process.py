@@ -35,7 +35,7 @@ SECONDS = 120.0
 _QUEUE_SECONDS = SECONDS + 30  # for another process that renews the same tokens
 _SECRETS = ("client_secret", "refresh_token", "code")
 _ANSWER_LIMIT = 64 * 2**10
-_REPORTED = ("kind", "http_status", "detail", "words", "code", "nothing_was_done")  # of an error, on stdout
+_REPORTED = ("kind", "http_status", "detail", "portal_message", "code", "not_applied")  # of an error, on stdout
 
 
 async def request_tokens(endpoint: str, grant: Mapping[str, str], ca_file: str) -> Tokens:

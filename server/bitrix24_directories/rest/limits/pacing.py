@@ -224,9 +224,9 @@ def pause_after(error: Bitrix24Error, failures: Counter[str], *, limit_delay: fl
             raise replace_wait(error, limit_delay)
         return 0.0
     failures[error.kind] += 1
-    if not (repeatable or error.nothing_was_done) or failures[error.kind] >= _TRIES.get(error.kind, 0):
+    if not (repeatable or error.not_applied) or failures[error.kind] >= _TRIES.get(error.kind, 0):
         raise error
-    pause = max(_jittered(FIRST_PAUSE * 2.0 ** (failures[error.kind] - 1)), error.asked_to_wait or 0.0)
+    pause = max(_jittered(FIRST_PAUSE * 2.0 ** (failures[error.kind] - 1)), error.server_retry_after or 0.0)
     if pause >= time_left():
         raise error
     return pause

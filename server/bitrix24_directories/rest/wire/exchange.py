@@ -116,7 +116,7 @@ async def post(http: httpx.AsyncClient, request: Request, redact: Redactor, logg
                     return read_answer(status, response.headers, await read_body(response, ANSWER_LIMIT), redact)
         except (httpx.HTTPError, httpx.InvalidURL) as exc:
             error = network_error(exc, url)
-            error.nothing_was_done &= url == request.url  # else the portal got the call before it redirected it
+            error.not_applied &= url == request.url  # else the portal got the call before it redirected it
             raise error from exc
         try:
             target = redirected(url, response.extensions["location"])
