@@ -81,7 +81,7 @@ class Everybody(People):
         super().__init__(Path("nowhere"))
         self._people = people
 
-    def named(self, name: str) -> Person | None:
+    def with_name(self, name: str) -> Person | None:
         return self._people.get(name)
 
     def all(self) -> list[Person]:
@@ -158,8 +158,8 @@ async def simulated(number: int, seconds: float = MORNING) -> Morning:
             tasks.cancel_scope.deadline = anyio.current_time() + seconds
             for name in names:
                 tasks.start_soon(session, people[name], servers, random.Random(chance.random()), morning)
-    morning.requests = sum(link.requests for team in teams for link in team.links().values())
-    morning.refusals = sum(link.refusals for team in teams for link in team.links().values())
+    morning.requests = sum(connection.requests for team in teams for connection in team.connections().values())
+    morning.refusals = sum(connection.refusals for team in teams for connection in team.connections().values())
     return morning
 
 

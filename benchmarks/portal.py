@@ -18,7 +18,7 @@ from typing import Any
 from vocabulary import names, words
 
 from bitrix24_directories.portal import DemoPortal, listen, server
-from bitrix24_directories.portal.app import Bucket
+from bitrix24_directories.portal.app import LeakyBucket
 from bitrix24_directories.portal.record_types import Field
 from bitrix24_directories.portal.store import Directory, Item
 
@@ -58,7 +58,7 @@ def main() -> None:
     if "large" in sys.argv:
         _make_large(portal)
     if {"limited", "full"} & set(sys.argv):
-        portal.bucket = Bucket(50, 2, time.time, level=50 if "full" in sys.argv else 0)
+        portal.bucket = LeakyBucket(50, 2, time.time, level=50 if "full" in sys.argv else 0)
     listening = listen(0)
     print(f"http://127.0.0.1:{listening.getsockname()[1]}/rest/1/demoadmin0000001/", flush=True)
     server(portal.app).run(sockets=[listening])

@@ -23,12 +23,12 @@ from bitrix24_directories.rest import Webhook
 from bitrix24_directories.settings import Settings
 from bitrix24_directories.state.shared import Inside, State
 from bitrix24_directories.team.metrics import Metrics
-from bitrix24_directories.team.news import PortalNews
+from bitrix24_directories.team.news import PortalSubscriptions
 from bitrix24_directories.team.people import People, Person
 from bitrix24_directories.team.sealing import SharedSeal
 from bitrix24_directories.team.serving import HttpServer, application, listen
 from bitrix24_directories.team.team import Team
-from bitrix24_directories.team.tokens import PersonToken, Tokens
+from bitrix24_directories.team.tokens import PersonToken, TokenVerifier
 from support import ADMIN_SECRET, RunningPortal
 
 
@@ -55,10 +55,10 @@ class TeamServer:
         self.team.metrics = Metrics(self.team.portals, self.team.connected)
         security = RequestStateSecurity(codec=SharedSeal(self.state)) if self.secret else None
         server = DirectoriesServer(
-            self.team, self.settings, news=PortalNews(self.state).bus, request_state_security=security
+            self.team, self.settings, news=PortalSubscriptions(self.state).bus, request_state_security=security
         )
         logging.getLogger().setLevel(logging.WARNING)
-        verify = Tokens(self.people, self.settings).verify
+        verify = TokenVerifier(self.people, self.settings).verify
         app = application(server, self.team, self.settings, verify, beyond_loopback=False)
         listening = listen("127.0.0.1", 0)
         self._listening = listening

@@ -122,7 +122,7 @@ class Everybody(People):
             for name, (user, secret) in where.items()
         }
 
-    def named(self, name: str) -> Person | None:
+    def with_name(self, name: str) -> Person | None:
         return self._people.get(name)
 
     def all(self) -> list[Person]:
@@ -149,7 +149,7 @@ class Company:
             yield
 
     def _person(self, name: str) -> Person:
-        person = self._people.named(name)
+        person = self._people.with_name(name)
         assert person is not None
         return person
 

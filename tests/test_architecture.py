@@ -21,7 +21,7 @@ LAYERS = [
     *("rest", "errors", "state", "portal", "base"),
 ]
 BASE = {"", "text", "words", "redaction", "logs"}
-REST = ["client", "link", "authorization", "limits", "wire", "addresses"]
+REST = ["client", "connection", "authorization", "limits", "wire", "addresses"]
 
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("__init__").removesuffix("."): path

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bitrix24_directories.cli.check import to_a_person
+from bitrix24_directories.cli.check import format_for_terminal
 from bitrix24_directories.errors.catalogue import AT_AUTHORIZATION_SERVER, BY_OAUTH_CODE
 from bitrix24_directories.portal.oauth import CLIENT_ID, CLIENT_SECRET
 from bitrix24_directories.rest import CATALOGUE, Application, Bitrix24Client, Bitrix24Error
@@ -67,8 +67,8 @@ async def test_answers(portal: RunningPortal, ordered: dict[str, Any], kind: str
         await renewal_process.request_tokens(f"{portal.address}/oauth/token/", GRANT, "")
     error = caught.value
     assert (error.kind, error.category, error.http_status) == (kind, category, ordered["status"])
-    assert not error.nothing_was_done
-    for text in (str(error), to_a_person(error)):
+    assert not error.not_applied
+    for text in (str(error), format_for_terminal(error)):
         assert names_the_server(text, portal.address.removeprefix("http://"))
         assert not blames_the_portal(text)
         assert ("Later." in text, "Never." in text) == tuple(
@@ -106,7 +106,7 @@ async def fails_as(address: str, kind: str, code: str, *, sent: bool = True) -> 
     with pytest.raises(Bitrix24Error) as caught:
         await renewal_process.request_tokens(address, GRANT, "")
     error = caught.value
-    assert (error.kind, error.code, error.nothing_was_done) == (kind, code, not sent)
+    assert (error.kind, error.code, error.not_applied) == (kind, code, not sent)
     assert names_the_server(str(error), address.split("/")[2])
     assert not blames_the_portal(str(error))
     assert not any(secret in str(error) for secret in GRANT.values())
@@ -155,13 +155,13 @@ async def test_a_call_whose_token_cannot_be_renewed_is_over(portal: RunningPorta
         with pytest.raises(Bitrix24Error) as caught:
             await client.call("crm.status.add", {"fields": {"ENTITY_ID": "SOURCE", "STATUS_ID": "X", "NAME": "X"}})
     error = caught.value
-    assert (error.kind, error.nothing_was_done) == ("OAUTH_UNAVAILABLE", True)
+    assert (error.kind, error.not_applied) == ("OAUTH_UNAVAILABLE", True)
 
 
 def test_rows_of_the_authorization_server_blame_no_portal() -> None:
     for kind in {*AT_AUTHORIZATION_SERVER.values(), "OAUTH_REFUSED"}:
         entry = CATALOGUE[kind]
         assert "uthorization server" in entry.happened
-        assert "BITRIX24_OAUTH_URL" in entry.todo
-        assert "BITRIX24_OAUTH_URL" in entry.todo_for_a_person
+        assert "BITRIX24_OAUTH_URL" in entry.agent_hint
+        assert "BITRIX24_OAUTH_URL" in entry.user_hint
     assert CATALOGUE.keys() >= {*AT_AUTHORIZATION_SERVER, *BY_OAUTH_CODE.values()}

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from bitrix24_directories.rest import Answer, Bitrix24Client, Bitrix24Error, Outcome, Plan, Webhook, in_process
+from bitrix24_directories.rest import Answer, Bitrix24Client, Bitrix24Error, Outcome, RateLimits, Webhook, in_process
 from bitrix24_directories.rest.wire.batches import Call, in_one_request
 from support import PortalInProcess
 
@@ -183,7 +183,7 @@ async def test_a_request_that_fails_keeps_the_outcomes_before_it(
 async def test_what_waits_in_the_queue(portal_in_process: PortalInProcess) -> None:
     portal_in_process.portal.store.add("SOURCE", "ODD", ODD)
     answered: dict[str, list[str]] = {}
-    async with client_of(portal_in_process, plan=Plan(burst=1, per_second=1)) as client:
+    async with client_of(portal_in_process, limits=RateLimits(burst=1, per_second=1)) as client:
 
         async def look(name: str) -> None:
             answered[name] = names_of(await client.call(*look_for(name)))

@@ -15,7 +15,7 @@ import pytest
 
 from bitrix24_directories.cli.arguments import parser
 from bitrix24_directories.cli.main import main
-from bitrix24_directories.rest import CATALOGUE, Entry
+from bitrix24_directories.rest import CATALOGUE, ErrorKind
 from support import ADMIN_SECRET, STRANGER_SECRET, TASKS_ONLY_SECRET, RunningPortal, clean_environment
 from test_get_directory_items import DEAL_STAGE_TEXT
 
@@ -339,8 +339,8 @@ def test_setup_asks_a_person_for_the_webhook(portal: RunningPortal, tmp_path: Pa
 
 
 @pytest.mark.parametrize("entry", CATALOGUE.values(), ids=CATALOGUE)
-def test_each_failure_has_words_for_a_person(entry: Entry) -> None:
-    words = entry.todo_for_a_person
+def test_each_failure_has_words_for_a_person(entry: ErrorKind) -> None:
+    words = entry.user_hint
     assert words[0].isupper()
     assert words.endswith(".")
     assert not re.search(r"the user\b|\b[Cc]all (again|the)|same (tool|call)", words)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bitrix24_directories.portal import DemoPortal
-from bitrix24_directories.portal.calls import Answer
+from bitrix24_directories.portal.calls import MethodResult
 from bitrix24_directories.portal.methods import run as real
 from support import Assistant, PortalInProcess, RunningPortal, ToolAnswer, ask, connect, examples
 
@@ -24,7 +24,7 @@ NO_COUNT = st.one_of(
 )
 """Values of `total` beside two records; None means no `total` at all."""
 
-Counted = Callable[[dict[str, Any], Answer], Answer]
+Counted = Callable[[dict[str, Any], MethodResult], MethodResult]
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> Callable[[Counted], None]:
     """Replaces the answer to each count."""
 
     def order(counted: Counted) -> None:
-        def run(store: Any, user: Any, method: str, params: Any) -> Answer:
+        def run(store: Any, user: Any, method: str, params: Any) -> MethodResult:
             answer = real(store, user, method, params)
             is_count = method == "crm.item.list" and str(params.get("start")) != "-1"
             return counted(params, answer) if is_count else answer
@@ -45,7 +45,7 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> Callable[[Counted], None]:
 def contradicting(total: Any) -> Counted:
     """Answer with two records, and a total that cannot be that of two."""
 
-    def counted(_params: dict[str, Any], answer: Answer) -> Answer:
+    def counted(_params: dict[str, Any], answer: MethodResult) -> MethodResult:
         rows = [{"id": 1, "sourceId": "GONE"}, {"id": 2, "sourceId": "GONE"}]
         return replace(answer, result={"items": rows}, total=total, next=None)
 
@@ -85,7 +85,7 @@ async def test_what_one_count_of_many_says_is_no_count(
     """Only the counts of EMAIL contradict themselves, except for the first few."""
     left = iter(range(spared))
 
-    def counted(params: dict[str, Any], answer: Answer) -> Answer:
+    def counted(params: dict[str, Any], answer: MethodResult) -> MethodResult:
         is_it = "EMAIL" in [value for key, value in params["filter"].items() if key.startswith("=")]
         return contradicting(total)(params, answer) if is_it and next(left, None) is None else answer
 
@@ -128,7 +128,7 @@ async def test_a_merge_says_neither_done_nor_none_left(counting: Callable[[Count
 async def test_a_merge_whose_last_count_fails_says_so(counting: Callable[[Counted], None]) -> None:
     portal = PortalInProcess(DemoPortal())
 
-    def counted(params: dict[str, Any], answer: Answer) -> Answer:
+    def counted(params: dict[str, Any], answer: MethodResult) -> MethodResult:
         moved = not any("EMAIL" in record.values() for record in portal.portal.store.records.all.values())
         return contradicting(0)(params, answer) if moved else answer
 
@@ -147,7 +147,7 @@ async def test_a_merge_whose_last_count_fails_says_so(counting: Callable[[Counte
 async def test_counts_that_contradict_each_other(counting: Callable[[Counted], None]) -> None:
     """One count finds records with one of the codes, the counts of the single codes find none."""
 
-    def counted(params: dict[str, Any], answer: Answer) -> Answer:
+    def counted(params: dict[str, Any], answer: MethodResult) -> MethodResult:
         keys = [key for key in params["filter"] if key.startswith("=")]
         return replace(answer, result={"items": []}, total=0, next=None) if keys else answer
 
@@ -177,7 +177,7 @@ async def test_an_unknown_code_is_never_said_to_be_in_no_record(
     for lead in portal.portal.store.records.of(1):
         lead["sourceId"] = "GONE"
 
-    def counted(params: dict[str, Any], answer: Answer) -> Answer:
+    def counted(params: dict[str, Any], answer: MethodResult) -> MethodResult:
         is_it = params["filter"].get("=sourceId") == "GONE"
         return replace(answer, result={"items": []}, total=total, next=None) if is_it else answer
 
@@ -197,7 +197,7 @@ async def test_that_no_count_was_made_of_the_rest_is_said(counting: Callable[[Co
     for lead in portal.portal.store.records.of(1):
         lead["sourceId"] = "GONE"
 
-    def counted(params: dict[str, Any], answer: Answer) -> Answer:
+    def counted(params: dict[str, Any], answer: MethodResult) -> MethodResult:
         is_rest = "GONE" in str(params["filter"]) and "=sourceId" not in params["filter"]
         return replace(answer, total=None) if is_rest else answer
 

@@ -144,16 +144,16 @@ async def test_before_a_change_everybody_has_to_be_told(valkey: Valkey) -> None:
 async def test_a_turn_is_taken_again(valkey: Valkey) -> None:
     first, second = InRedis(valkey.url), InRedis(valkey.url)
     async with first.running(), second.running():
-        async with first.turn("SOURCE") as make_sure:
+        async with first.lock("SOURCE") as make_sure:
             redis.Redis.from_url(valkey.url).flushall()
             await anyio.sleep(1.5)
             with anyio.move_on_after(0.5) as waiting:
-                async with second.turn("SOURCE"):
+                async with second.lock("SOURCE"):
                     pass
             assert waiting.cancelled_caught
             await make_sure()
         with anyio.fail_after(1):
-            async with second.turn("SOURCE"):
+            async with second.lock("SOURCE"):
                 pass
 
 
@@ -161,9 +161,9 @@ async def test_a_turn_that_another_has_taken_meanwhile_is_lost(
     valkey: Valkey, caplog: pytest.LogCaptureFixture
 ) -> None:
     first, second = InRedis(valkey.url), InRedis(valkey.url)
-    async with first.running(), second.running(), first.turn("SOURCE") as make_sure:
+    async with first.running(), second.running(), first.lock("SOURCE") as make_sure:
         redis.Redis.from_url(valkey.url).flushall()
-        async with second.turn("SOURCE") as make_sure_too:
+        async with second.lock("SOURCE") as make_sure_too:
             with pytest.raises(UnavailableError):
                 await make_sure()
             await anyio.sleep(1.5)
@@ -187,7 +187,7 @@ async def test_a_turn_that_is_not_waited_for_any_more_is_nobodys(
     monkeypatch.setattr(state._redis, "set", late)  # noqa: SLF001
     async with state.running():
         with anyio.move_on_after(0.1):
-            async with state.turn("SOURCE"):
+            async with state.lock("SOURCE"):
                 await anyio.sleep(1)
     assert redis.Redis.from_url(valkey.url).get("b24d:turn:SOURCE") is None
 

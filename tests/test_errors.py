@@ -249,7 +249,7 @@ async def test_an_unknown_code_keeps_the_portals_words(portal: RunningPortal, st
 def test_a_code_that_looks_like_one_of_ours_is_the_portals(kind: str) -> None:
     """TIMEOUT or INTERNAL_ERROR from a portal is not about this program."""
     error = from_portal(kind, "Only on weekdays.", 400)
-    assert (error.kind, error.code, error.nothing_was_done) == ("UNKNOWN_ERROR", kind, False)
+    assert (error.kind, error.code, error.not_applied) == ("UNKNOWN_ERROR", kind, False)
 
 
 @pytest.mark.parametrize("code", CATALOGUE)
@@ -258,5 +258,5 @@ def test_rows_read_as_sentences(code: str) -> None:
     entry = CATALOGUE[code]
     assert entry.happened[0].isupper()
     assert not entry.happened.endswith(".")
-    assert entry.todo.endswith(".")
+    assert entry.agent_hint.endswith(".")
     assert entry.retryable or entry.retry_after is None

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bitrix24_directories.cli import language
-from bitrix24_directories.cli.check import to_a_person
+from bitrix24_directories.cli.check import format_for_terminal
 from bitrix24_directories.cli.language import phrases, say, spoken
 from bitrix24_directories.cli.main import main
 from bitrix24_directories.rest import CATALOGUE, Bitrix24Error, failure
@@ -60,12 +60,12 @@ def test_all_that_is_said_is_said_in_russian(path: Path) -> None:
 @pytest.mark.usefixtures("russian")
 def test_every_error_is_said_in_russian() -> None:
     for kind, entry in CATALOGUE.items():
-        text = to_a_person(failure(kind))
+        text = format_for_terminal(failure(kind))
         happened, todo = text.split("\n→ ")
         assert CYRILLIC.search(happened), kind
         assert CYRILLIC.search(todo), kind
         assert entry.happened not in text
-        of_a_team = to_a_person(failure(kind).for_a_team()).split("\n→ ")[1]
+        of_a_team = format_for_terminal(failure(kind).for_a_team()).split("\n→ ")[1]
         assert CYRILLIC.search(of_a_team), kind
 
 
@@ -73,7 +73,7 @@ def test_nothing_is_in_the_file_that_nobody_says() -> None:
     sources = [ast.parse(path.read_text(encoding="utf-8")) for path in PACKAGE.rglob("*.py")]
     every = "\n".join(text for source in sources for text in texts(source))
     rows = [row for entry in CATALOGUE.values() for row in (entry, entry.of_a_team)]
-    parts = [part for row in rows for part in (row.happened, row.todo_for_a_person)]
+    parts = [part for row in rows for part in (row.happened, row.user_hint)]
     every += "\n".join(parts)
 
     def used(english: str) -> bool:

@@ -17,8 +17,8 @@ import anyio
 import pytest
 
 from bitrix24_directories.portal import DemoPortal
-from bitrix24_directories.portal.app import Bucket
-from bitrix24_directories.rest import Answer, Bitrix24Client, Bitrix24Error, Plan, Webhook, in_process
+from bitrix24_directories.portal.app import LeakyBucket
+from bitrix24_directories.rest import Answer, Bitrix24Client, Bitrix24Error, RateLimits, Webhook, in_process
 from support import Assistant, PortalInProcess, ToolAnswer, connect
 
 pytestmark = pytest.mark.virtual_clock
@@ -80,7 +80,7 @@ async def test_what_has_to_wait_goes_out_together(assistant: Assistant, limited:
 
 
 async def test_a_bucket_that_others_have_filled(assistant: Assistant, limited: PortalInProcess) -> None:
-    limited.portal.bucket = Bucket(50, 2, anyio.current_time, level=50)
+    limited.portal.bucket = LeakyBucket(50, 2, anyio.current_time, level=50)
     answers, seconds = await ask_for_all(assistant, range(200))
     assert each_got_its_own(answers)
     assert seconds <= 5
@@ -450,7 +450,7 @@ async def test_changes_halt_at_the_first_error(client: Bitrix24Client) -> None:
     assert isinstance(done, Answer)
     assert done.result is True
     assert isinstance(refused, Bitrix24Error)
-    assert refused.nothing_was_done
+    assert refused.not_applied
 
 
 @pytest.mark.parametrize("code", ["ERROR_METHOD_NOT_FOUND", "ERROR_BATCH_METHOD_NOT_ALLOWED"])
@@ -520,7 +520,7 @@ async def test_a_write_is_repeated_only_where_nothing_was_done(
 
 
 async def test_writes_are_neither_shared_nor_put_into_batches(portal_in_process: PortalInProcess) -> None:
-    async with client_of(portal_in_process, plan=Plan(burst=1, per_second=1)) as client:
+    async with client_of(portal_in_process, limits=RateLimits(burst=1, per_second=1)) as client:
 
         async def add() -> None:
             with contextlib.suppress(Bitrix24Error):  # the second call finds the code in use

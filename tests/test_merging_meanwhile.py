@@ -74,7 +74,7 @@ class Program:
     async def tools(self) -> AsyncIterator[tuple[Merges, Undo]]:
         limits, transport = Settings.model_construct().limits, in_process(self.portal.portal.app)
         webhook = Webhook.parse(self.portal.webhook_url())
-        async with Bitrix24Client(webhook, timeout=20, plan=limits, transport=transport) as client:
+        async with Bitrix24Client(webhook, timeout=20, limits=limits, transport=transport) as client:
             directories = Directories(client, Cache(600))
             audit, locks = Audit(str(self.log), quiet=True), DirectoryLocks(20, self.state)
             changes = Changes(directories, audit, locks, 20, salt=(lambda: self.salt) if self.salt else None)
@@ -206,7 +206,7 @@ async def test_a_target_that_goes_stops_the_merge(portal: PortalInProcess, tmp_p
     assert isinstance(stopped.value.partial_result, Merge)
     assert stopped.value.partial_result.status == "stopped"
     assert "WEB (Website) is no item of SOURCE any more, or has another name" in str(stopped.value)
-    assert "undo" in stopped.value.todo
+    assert "undo" in stopped.value.agent_hint
     assert "EMAIL" in codes(portal, "SOURCE")
     portal.portal.meanwhile = lambda _method, _params: None
     assert (await program.undo())[1].given_back == moved

@@ -25,7 +25,7 @@ from mcp.client.stdio import stdio_client
 from bitrix24_directories.cli.main import main
 from bitrix24_directories.portal.app import ADMIN, READER
 from bitrix24_directories.portal.oauth import CLIENT_ID, CLIENT_SECRET
-from bitrix24_directories.rest import Application, Bitrix24Client, Plan
+from bitrix24_directories.rest import Application, Bitrix24Client, RateLimits
 from bitrix24_directories.rest.authorization.tokens import TokenFile, Tokens
 from support import Assistant, RunningPortal, ToolAnswer, ask, clean_environment, connect, spawn_parameters
 
@@ -126,7 +126,7 @@ async def test_however_many_calls_expire_together_one_refresh_goes_out(
 
 async def test_a_batch_that_expires_is_repeated(portal: RunningPortal, authorised: Application) -> None:
     answered: list[str] = []
-    async with Bitrix24Client(authorised, plan=Plan(burst=1, per_second=4)) as client:
+    async with Bitrix24Client(authorised, limits=RateLimits(burst=1, per_second=4)) as client:
 
         async def call(entity_id: str) -> None:
             await client.call("crm.status.entity.items", {"entityId": entity_id})

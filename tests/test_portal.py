@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from bitrix24_directories.portal import DemoPortal
-from bitrix24_directories.portal.app import Bucket
+from bitrix24_directories.portal.app import LeakyBucket
 from bitrix24_directories.portal.oauth import CLIENT_ID, CLIENT_SECRET
 from bitrix24_directories.portal.store import PortalError
 from support import READER_SECRET, STRANGER_SECRET, TASKS_ONLY_SECRET, RunningPortal
@@ -192,7 +192,7 @@ def test_batch_halts_and_is_bounded(portal: RunningPortal) -> None:
 
 def test_the_bucket_drains() -> None:
     now = 0.0
-    bucket = Bucket(50, 2, lambda: now)
+    bucket = LeakyBucket(50, 2, lambda: now)
     for _ in range(50):
         bucket.add()
     with pytest.raises(PortalError) as refused:

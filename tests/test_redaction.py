@@ -136,9 +136,9 @@ def test_secrets_come_and_go() -> None:
 def test_the_same_secrets_are_compared_once() -> None:
     secrets = [frozenset(OTHERS), frozenset([*OTHERS])]
     redact = Redactor(lambda: secrets[0])
-    sought = redact._known()  # noqa: SLF001 - thousands of them for each text would take their time
+    sought = redact._current_patterns()  # noqa: SLF001 - thousands of them for each text would take their time
     secrets.reverse()
-    assert redact._known() is sought  # noqa: SLF001
+    assert redact._current_patterns() is sought  # noqa: SLF001
     assert sought.secrets is secrets[0]
 
 
@@ -184,7 +184,7 @@ async def client_error(portal: RunningPortal) -> str:
         try:
             return repr(await client.call("scope"))
         except Bitrix24Error as exc:
-            return decode_all(f"{exc!r} {exc} {exc.code} {exc.words}")
+            return decode_all(f"{exc!r} {exc} {exc.code} {exc.portal_message}")
 
 
 @pytest.mark.parametrize("level", ["DEBUG", "INFO"])

@@ -71,7 +71,7 @@ ERRORS: list[tuple[int, str, str, tuple[bool, bool]]] = [
 
 def certain(error: object) -> tuple[bool, bool]:
     assert isinstance(error, Bitrix24Error)
-    return error.nothing_was_done, error.answered
+    return error.not_applied, error.answered
 
 
 @pytest.mark.parametrize(("status", "code", "words", "expected"), ERRORS)
@@ -126,7 +126,12 @@ def test_another_wait_leaves_the_rest_as_it_is(status: int, code: str, words: st
     error = from_portal(code, words, status)
     again = replace_wait(error, 7)
     assert certain(again) == expected
-    assert (again.kind, again.code, again.words, again.detail) == (error.kind, error.code, error.words, error.detail)
+    assert (again.kind, again.code, again.portal_message, again.detail) == (
+        error.kind,
+        error.code,
+        error.portal_message,
+        error.detail,
+    )
     assert again.retry_after == (7 if error.retryable else None)
 
 

@@ -19,7 +19,7 @@ from mcp import Client
 from mcp_types import ElicitResult
 
 from bitrix24_directories.cli.main import main
-from bitrix24_directories.portal.app import Bucket
+from bitrix24_directories.portal.app import LeakyBucket
 from bitrix24_directories.state import in_redis
 from bitrix24_directories.state.in_redis import InRedis
 from bitrix24_directories.state.shared import Reserved, UnavailableError
@@ -201,7 +201,7 @@ async def round_robin(urls: list[str]) -> AsyncIterator[str]:
 
 async def test_the_limit_is_one_for_all(portal: RunningPortal, valkey: Valkey) -> None:
     """On a portal with burst 10, 20 a second; requests sent together may arrive a little later."""
-    portal.portal.bucket = Bucket(10, 20, time.time)
+    portal.portal.bucket = LeakyBucket(10, 20, time.time)
     states = [InRedis(valkey.url) for _ in range(2)]
     granted = 0
     async with states[0].running(), states[1].running(), httpx.AsyncClient() as http:
@@ -246,7 +246,7 @@ async def test_one_change_at_a_time(valkey: Valkey) -> None:
 
     async def change(state: InRedis) -> None:
         nonlocal inside, most
-        async with state.turn("SOURCE"):
+        async with state.lock("SOURCE"):
             inside += 1
             most = max(most, inside)
             await anyio.sleep(0.01)
@@ -311,7 +311,7 @@ async def test_what_redis_cannot_do_is_said(tmp_path: Path) -> None:
     assert await state.generation("portal") == 0
     assert await state.recall("x") is None
     with pytest.raises(UnavailableError):
-        async with state.turn("x"):
+        async with state.lock("x"):
             pass
 
 
@@ -344,13 +344,13 @@ async def test_many_who_ask_in_both_make_one_read(portal: RunningPortal, tmp_pat
 
 
 async def test_a_turn_of_a_replica_that_has_died_is_given_on(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(in_redis, "_TURN_SECONDS", 0.4)
+    monkeypatch.setattr(in_redis, "_LOCK_SECONDS", 0.4)
     dead, alive = InRedis(valkey.url), InRedis(valkey.url)
     async with alive.running():
         async with dead.running():
-            await dead.turn("SOURCE").__aenter__()
+            await dead.lock("SOURCE").__aenter__()
         started = anyio.current_time()  # no process renews it any more
-        async with alive.turn("SOURCE"):
+        async with alive.lock("SOURCE"):
             assert anyio.current_time() - started < 2
 
 

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 # The program, with a lock that is free sooner after its holder's death, so that the test is fast.
 _SERVE = """
 from bitrix24_directories.state import in_redis
-in_redis._TURN_SECONDS = 2.0
+in_redis._LOCK_SECONDS = 2.0
 from bitrix24_directories.cli.main import main
 main(["serve", "--http", "0"])
 """

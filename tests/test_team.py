@@ -21,13 +21,13 @@ from bitrix24_directories.mcp_server.scopes import READING, SCOPES
 from bitrix24_directories.mcp_server.server import DirectoriesServer
 from bitrix24_directories.portal.app import ADMIN
 from bitrix24_directories.portal.oauth import CLIENT_ID, CLIENT_SECRET
-from bitrix24_directories.rest import CATALOGUE, Link, Webhook, failure
+from bitrix24_directories.rest import CATALOGUE, PortalConnection, Webhook, failure
 from bitrix24_directories.rest.authorization.tokens import Tokens
 from bitrix24_directories.team import gate, seen
 from bitrix24_directories.team.people import People, PeopleError
 from bitrix24_directories.team.serving import ServingError, application
 from bitrix24_directories.team.team import Team
-from bitrix24_directories.team.tokens import Tokens as TeamTokens
+from bitrix24_directories.team.tokens import TokenVerifier
 from support import ADMIN_SECRET, READER_SECRET, STRANGER_SECRET, RunningPortal
 from team_support import ACCEPT, TeamServer, call_tool, tool_call
 from test_picture import APPS
@@ -371,11 +371,11 @@ async def test_life_and_readiness(team: TeamServer) -> None:
             await call_tool(client, "get_directory_items", **STAGES)
         ready = (await http.get(f"{team.url}/readyz")).json()
         assert ready["portals"][0]["answers"]
-        (link,) = team.team.links().values()
-        link.note(reached=False)
+        (connection,) = team.team.connections().values()
+        connection.note(reached=False)
         refused = await http.get(f"{team.url}/readyz")
         assert (refused.status_code, refused.json()["ready"]) == (503, False)
-        link.failed_at = anyio.current_time() - 6
+        connection.failed_at = anyio.current_time() - 6
         assert (await http.get(f"{team.url}/readyz")).status_code == 200  # asked anew
         everything = json.dumps(ready) + refused.text
     assert ADMIN_SECRET not in everything
@@ -386,18 +386,18 @@ async def test_many_who_ask_whether_it_is_ready_ask_the_portal_once(
 ) -> None:
     probes: list[str] = []
 
-    async def probe(link: Link, address: str) -> None:
+    async def probe(connection: PortalConnection, address: str) -> None:
         probes.append(address)
         await anyio.sleep(0.2)
-        link.note(reached=False)
+        connection.note(reached=False)
 
-    monkeypatch.setattr(Link, "probe", probe)
+    monkeypatch.setattr(PortalConnection, "probe", probe)
     anna = team.add("anna")
     async with team.running(), httpx.AsyncClient() as http, anyio.create_task_group() as tasks:
         async with team.client(anna) as client:
             await call_tool(client, "get_directory_items", **STAGES)
-        (link,) = team.team.links().values()
-        link.reached_at, link.failed_at = None, anyio.current_time() - 6
+        (connection,) = team.team.connections().values()
+        connection.reached_at, connection.failed_at = None, anyio.current_time() - 6
         for _ in range(20):
             tasks.start_soon(http.get, f"{team.url}/readyz")
         await anyio.sleep(1)
@@ -521,7 +521,7 @@ def test_beyond_this_machine_everybody_has_to_say_who_they_are(team: TeamServer)
     server = DirectoriesServer(callers, team.settings)
     with pytest.raises(ServingError, match="BITRIX24_PEOPLE"):
         application(server, callers, team.settings, None, beyond_loopback=True)
-    verify = TeamTokens(team.people, team.settings).verify
+    verify = TokenVerifier(team.people, team.settings).verify
     with pytest.raises(ServingError, match="BITRIX24_PUBLIC_URL"):
         application(server, callers, team.settings, verify, beyond_loopback=True)
     for changes, words in (({}, "BITRIX24_PUBLIC_URL"), ({"public_url": "https://x/mcp"}, "BITRIX24_JWT_AUDIENCE")):

@@ -14,7 +14,7 @@ import pytest
 
 from bitrix24_directories.mcp_server.scopes import READING
 from bitrix24_directories.settings import Settings
-from bitrix24_directories.team.access import OFF, STDERR, Access, asked_for
+from bitrix24_directories.team.access import OFF, STDERR, Access, request_fields
 from bitrix24_directories.team.serving import ServingError
 from support import ADMIN_SECRET, RunningPortal
 from team_support import ACCEPT, TeamServer, call_tool, tool_call
@@ -191,14 +191,16 @@ def test_only_what_is_spelt_like_an_id_is_logged(message: dict[str, Any], logged
     params = message["params"]
     name = params.get("name") if isinstance(params, dict) else None
     expected = {"method": "tools/call", "tool": name, **logged}
-    assert asked_for(message) == {key: value for key, value in expected.items() if value is not None}
+    assert request_fields(message) == {key: value for key, value in expected.items() if value is not None}
 
 
 async def test_the_document_shows_such_a_line_and_says_where_it_goes() -> None:
     text = (Path(__file__).parent.parent / "docs" / "TEAM.md").read_text(encoding="utf-8")
     (line,) = re.findall(r"```json\n(\{\"when\".+)\n```", text)
-    access = Access(person="anna", asked=asked_for(tool_call("check_record", entity="deal", recordId="5")), status=200)
-    assert list(json.loads(line)) == [key for key, _ in access.said()]
+    access = Access(
+        person="anna", fields=request_fields(tool_call("check_record", entity="deal", recordId="5")), status=200
+    )
+    assert list(json.loads(line)) == [key for key, _ in access.log_fields()]
     assert len(line) < 250
     for word in ("**Rotation**", "**Retention**", f"`{OFF}`", STDERR, "`INSUFFICIENT_SCOPE`", "`cancelled`"):
         assert word in text

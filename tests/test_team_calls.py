@@ -15,8 +15,8 @@ from mcp import Client
 from mcp_types import CallToolResult, TextContent
 
 from bitrix24_directories.rest import Bitrix24Error
-from bitrix24_directories.team import gate, places
-from bitrix24_directories.team.places import Places
+from bitrix24_directories.team import call_slots, gate
+from bitrix24_directories.team.call_slots import CallSlots
 from support import READER_SECRET, RunningPortal
 from team_support import ACCEPT, TeamServer, call_tool, tool_call
 
@@ -48,8 +48,8 @@ async def test_64_calls_of_one_person_at_once_are_all_answered(team: TeamServer,
 async def test_what_is_too_much_is_refused_in_words(
     team: TeamServer, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(places, "AT_WORK_OF_ONE", 1)
-    monkeypatch.setattr(places, "WAITING_OF_ONE", 2)
+    monkeypatch.setattr(call_slots, "AT_WORK_OF_ONE", 1)
+    monkeypatch.setattr(call_slots, "WAITING_OF_ONE", 2)
     anna, bert = team.add("anna"), team.add("bert", READER_SECRET)
     team.portal.order(method="batch", delay=0.6)
     results: dict[str, list[CallToolResult]] = {"anna": [], "bert": []}
@@ -81,12 +81,12 @@ async def test_what_is_too_much_is_refused_in_words(
 async def test_a_call_waits_for_its_turn_no_longer_than_it_may_take(
     portal: RunningPortal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tool: str
 ) -> None:
-    monkeypatch.setattr(places, "AT_WORK_OF_ONE", 1)
+    monkeypatch.setattr(call_slots, "AT_WORK_OF_ONE", 1)
     team = TeamServer(portal, tmp_path, timeout=1)
     anna = team.add("anna")
     async with team.running(), team.client(anna) as client, anyio.create_task_group() as tasks:
         await call_tool(client, "get_directory_items", **STAGES)
-        seat = team.team._places.place("anna")  # noqa: SLF001 - a call that takes long
+        seat = team.team._call_slots.slot("anna")  # noqa: SLF001 - a call that takes long
         async with seat:
             arguments = {"entityId": "SOURCE"} | ({"name": "Fax"} if tool == "add_directory_item" else {})
             with anyio.fail_after(3):
@@ -100,8 +100,8 @@ async def test_a_call_waits_for_its_turn_no_longer_than_it_may_take(
 
 async def test_a_header_that_lies_changes_nothing(team: TeamServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The body decides: a call that claims to listen, or the reverse, is counted as what it is."""
-    monkeypatch.setattr(places, "AT_WORK_OF_ONE", 1)
-    monkeypatch.setattr(places, "WAITING_OF_ONE", 1)
+    monkeypatch.setattr(call_slots, "AT_WORK_OF_ONE", 1)
+    monkeypatch.setattr(call_slots, "WAITING_OF_ONE", 1)
     monkeypatch.setattr(gate, "LISTENING_OF_ONE", 0)
     anna = team.add("anna")
     team.portal.order(method="batch", delay=0.5)
@@ -129,14 +129,14 @@ class Worked:
     """Calls by person and number, in the order in which they began."""
 
     def __init__(self) -> None:
-        self.places = Places()
+        self.slots = CallSlots()
         self.began: list[str] = []
         self.refused: list[str] = []
         self.end = anyio.Event()
 
     async def call(self, name: str, number: int) -> None:
         try:
-            async with self.places.place(name):
+            async with self.slots.slot(name):
                 self.began.append(f"{name}{number}")
                 await self.end.wait()
         except Bitrix24Error:
@@ -144,14 +144,14 @@ class Worked:
 
     @property
     def is_idle(self) -> bool:
-        return not self.places._waiting and not self.places._at_work  # noqa: SLF001
+        return not self.slots._waiting and not self.slots._at_work  # noqa: SLF001
 
 
 @contextmanager
 def limits(monkeypatch: pytest.MonkeyPatch, at_work: int, of_one: int, of_all: int) -> Iterator[Worked]:
-    monkeypatch.setattr(places, "AT_WORK_OF_ONE", at_work)
-    monkeypatch.setattr(places, "WAITING_OF_ONE", of_one)
-    monkeypatch.setattr(places, "WAITING", of_all)
+    monkeypatch.setattr(call_slots, "AT_WORK_OF_ONE", at_work)
+    monkeypatch.setattr(call_slots, "WAITING_OF_ONE", of_one)
+    monkeypatch.setattr(call_slots, "WAITING", of_all)
     worked = Worked()
     yield worked
     assert worked.is_idle
@@ -205,9 +205,9 @@ async def test_a_call_that_is_given_up_leaves_its_place_to_the_next(monkeypatch:
 def test_the_document_says_how_many() -> None:
     text = (Path(__file__).parent.parent / "docs" / "TEAM.md").read_text(encoding="utf-8")
     for number, words in (
-        (places.AT_WORK_OF_ONE, "calls are worked on"),
-        (places.WAITING_OF_ONE, "more wait"),
-        (places.WAITING, "calls wait;"),
+        (call_slots.AT_WORK_OF_ONE, "calls are worked on"),
+        (call_slots.WAITING_OF_ONE, "more wait"),
+        (call_slots.WAITING, "calls wait;"),
         (gate.LISTENING_OF_ONE, "listening streams"),
     ):
         assert f"{number} {words}" in text

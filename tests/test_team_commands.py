@@ -268,18 +268,18 @@ def test_the_last_one_leaves_a_file_that_is_not_empty(people: Path, capsys: pyte
     """An empty file may be half-written: for such a file the server keeps the people of before."""
     run(capsys, "person", "add", "anna")
     server = People(people)
-    assert server.named("anna")
+    assert server.with_name("anna")
     assert run(capsys, "person", "remove", "anna") == (
         0, "", "people.jsonl names nobody: `bitrix24-directories-mcp person add NAME`\n",
     )  # fmt: skip
-    assert not server.named("anna")
+    assert not server.with_name("anna")
     assert people.read_text() == "# nobody\n"
     assert run(capsys, "person", "add", "bert")[0] == 0
     assert "nobody" not in people.read_text()
     people.write_bytes(people.read_bytes() + BROKEN)
-    assert server.named("bert")
+    assert server.with_name("bert")
     assert run(capsys, "person", "remove", "bert")[0] == 0
-    assert not server.named("bert")
+    assert not server.with_name("bert")
 
 
 URL = "https://portal.example/rest/1/secretsecret0001/"
@@ -343,7 +343,9 @@ class TestImport:
         assert head == "name,token"
         tokens = dict(row.split(",") for row in rows)
         registry = People(people)
-        assert [registry.with_token(token) for token in tokens.values()] == [registry.named(name) for name in tokens]
+        assert [registry.with_token(token) for token in tokens.values()] == [
+            registry.with_name(name) for name in tokens
+        ]
         assert [(person.name, person.scopes, person.webhook is not None) for person in registry.all()] == [
             ("zoe", READING, False), ("anna", SCOPES, True), ("bert", READING, True), ("carl", READING, False),
         ]  # fmt: skip

@@ -21,7 +21,7 @@ from anyio.abc import SocketStream
 from mcp.shared.exceptions import MCPError
 
 from bitrix24_directories.logs import refusals_limited
-from bitrix24_directories.rest import Link
+from bitrix24_directories.rest import PortalConnection
 from bitrix24_directories.team import door
 from bitrix24_directories.team.people import People
 from bitrix24_directories.team.serving import HttpServer
@@ -195,17 +195,17 @@ async def test_the_work_for_strangers_leaves_room_for_the_others(
 ) -> None:
     enough = anyio.Event()
 
-    async def probe(_link: Link, _address: str) -> None:
+    async def probe(_connection: PortalConnection, _address: str) -> None:
         await enough.wait()
 
     monkeypatch.setattr("bitrix24_directories.team.serving.descriptors", lambda: 40)
-    monkeypatch.setattr(Link, "probe", probe)
+    monkeypatch.setattr(PortalConnection, "probe", probe)
     anna = team.add("anna")
     async with team.running(), contextlib.AsyncExitStack() as strangers:
         async with team.client(anna) as client:
             await call_tool(client, "get_directory_items", **STAGES)
-        (link,) = team.team.links().values()
-        link.reached_at, link.failed_at = None, anyio.current_time() - 6
+        (connection,) = team.team.connections().values()
+        connection.reached_at, connection.failed_at = None, anyio.current_time() - 6
         for _ in range(20):
             await strangers.enter_async_context(connected(team, HEALTH.replace(b"healthz", b"readyz")))
         await anyio.sleep(0.5)

@@ -175,7 +175,7 @@ def test_a_group_may_read_what_is_roots(folder_of_a_user: Path) -> None:
     mounted.chmod(0o440)
     (folder_of_a_user / "people.jsonl").symlink_to(mounted)
     people = People(folder_of_a_user / "people.jsonl")
-    assert people.named("anna") is not None
+    assert people.with_name("anna") is not None
     os.chown(mounted, USER, USER)
     people.look()
     assert "needs mode 0600" in people.trouble
@@ -326,7 +326,7 @@ def test_when_one_of_thousands_changes_the_others_are_not_parsed_again(
     assert people.with_token(tokens["anna"])
     assert len(parsed) == 3
     token = people.rotate("bert")
-    assert people.with_token(token) == people.named("bert")
+    assert people.with_token(token) == people.with_name("bert")
     assert people.with_token(tokens["bert"]) is None
     assert len(parsed) == 4
     good = people.path.read_text()
@@ -373,7 +373,7 @@ async def test_the_secret_of_who_is_taken_out_while_their_call_begins_stays_one(
     server.add("anna")
     server.add("bert", READER_SECRET)
     async with server.running():
-        bert = server.people.named("bert")
+        bert = server.people.with_name("bert")
         assert bert is not None
         server.people.remove("bert")
         server.people.look()

@@ -64,7 +64,7 @@ class Everybody(People):
             for name, (host, user, secret) in WHERE.items()
         }
 
-    def named(self, name: str) -> Person | None:
+    def with_name(self, name: str) -> Person | None:
         return self._people.get(name)
 
     def all(self) -> list[Person]:

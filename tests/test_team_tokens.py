@@ -25,7 +25,7 @@ from bitrix24_directories.settings import Settings
 from bitrix24_directories.team import keys as team_keys
 from bitrix24_directories.team.keys import KeysError
 from bitrix24_directories.team.people import People
-from bitrix24_directories.team.tokens import Tokens
+from bitrix24_directories.team.tokens import TokenVerifier
 from support import RunningPortal
 from team_support import ACCEPT, TeamServer, tool_call
 
@@ -77,11 +77,13 @@ def keys() -> Iterator[KeyServer]:
 
 
 @pytest.fixture
-def tokens(tmp_path: Path, keys: KeyServer) -> Tokens:
+def tokens(tmp_path: Path, keys: KeyServer) -> TokenVerifier:
     people = People(tmp_path / "people.jsonl")
     people.add("anna@example.com", SCOPES, None)
     people.add("bert@example.com", READING, None)
-    return Tokens(people, Settings.model_construct(jwt_issuer=ISSUER, jwt_audience=AUDIENCE, jwt_jwks_url=keys.url))
+    return TokenVerifier(
+        people, Settings.model_construct(jwt_issuer=ISSUER, jwt_audience=AUDIENCE, jwt_jwks_url=keys.url)
+    )
 
 
 def claims(**changes: Any) -> dict[str, Any]:
@@ -100,20 +102,20 @@ def signed(key: Any = KEY, kid: str = "1", algorithm: str = "RS256", **changes: 
     return jwt.encode(claims(**changes), key, algorithm=algorithm, headers={"kid": kid})
 
 
-async def test_a_good_token(tokens: Tokens) -> None:
+async def test_a_good_token(tokens: TokenVerifier) -> None:
     token = await tokens.verify(signed())
     assert token is not None
     assert (token.client_id, token.scopes) == ("anna@example.com", ["directories:read", "directories:write"])
     assert (token.subject, token.token) == ("42", "")
 
 
-async def test_the_file_says_what_one_may_at_most(tokens: Tokens) -> None:
+async def test_the_file_says_what_one_may_at_most(tokens: TokenVerifier) -> None:
     token = await tokens.verify(signed(email="bert@example.com"))
     assert token is not None
     assert token.scopes == ["directories:read"]
 
 
-async def test_scopes_in_a_list(tokens: Tokens) -> None:
+async def test_scopes_in_a_list(tokens: TokenVerifier) -> None:
     token = await tokens.verify(signed(scope=["directories:read", 7]))
     assert token is not None
     assert token.scopes == ["directories:read"]
@@ -158,14 +160,14 @@ BAD: dict[str, Callable[[], str]] = {
 
 
 @pytest.mark.parametrize("kind", BAD)
-async def test_bad_tokens(tokens: Tokens, kind: str) -> None:
+async def test_bad_tokens(tokens: TokenVerifier, kind: str) -> None:
     assert await tokens.verify(BAD[kind]()) is None
 
 
 async def test_without_a_provider_no_jwt_is_taken(tmp_path: Path) -> None:
     people = People(tmp_path / "people.jsonl")
     people.add("anna@example.com", SCOPES, None)
-    assert await Tokens(people, Settings.model_construct()).verify(signed()) is None
+    assert await TokenVerifier(people, Settings.model_construct()).verify(signed()) is None
 
 
 RUBBISH: dict[str, bytes] = {
@@ -183,7 +185,7 @@ RUBBISH: dict[str, bytes] = {
 
 @pytest.mark.parametrize("kind", RUBBISH)
 async def test_a_key_server_that_answers_rubbish(
-    tokens: Tokens, keys: KeyServer, kind: str, caplog: pytest.LogCaptureFixture
+    tokens: TokenVerifier, keys: KeyServer, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     keys.body = RUBBISH[kind]
     for _ in range(5):
@@ -194,13 +196,15 @@ async def test_a_key_server_that_answers_rubbish(
 
 
 @pytest.mark.parametrize("status", [302, 404, 500])
-async def test_a_key_server_that_refuses(tokens: Tokens, keys: KeyServer, status: int) -> None:
+async def test_a_key_server_that_refuses(tokens: TokenVerifier, keys: KeyServer, status: int) -> None:
     keys.status = status
     with pytest.raises(KeysError):
         await tokens.verify(signed())
 
 
-async def test_a_key_server_that_says_nothing(tokens: Tokens, keys: KeyServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_key_server_that_says_nothing(
+    tokens: TokenVerifier, keys: KeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(team_keys, "_PATIENCE", 0.2)
     keys.answers = False
     started = anyio.current_time()
@@ -216,7 +220,7 @@ async def test_a_key_server_that_says_nothing(tokens: Tokens, keys: KeyServer, m
 
 
 async def test_made_up_keys_cost_the_provider_one_request_in_ten_seconds(
-    tokens: Tokens, keys: KeyServer, monkeypatch: pytest.MonkeyPatch
+    tokens: TokenVerifier, keys: KeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(50):
         assert await tokens.verify(signed(kid=f"made up {number}")) is None
@@ -228,7 +232,7 @@ async def test_made_up_keys_cost_the_provider_one_request_in_ten_seconds(
 
 
 async def test_known_keys_stay_good_while_the_provider_is_down(
-    tokens: Tokens, keys: KeyServer, monkeypatch: pytest.MonkeyPatch
+    tokens: TokenVerifier, keys: KeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert await tokens.verify(signed()) is not None
     monkeypatch.setattr(team_keys, "ASKED_EVERY", 0)
@@ -241,7 +245,7 @@ async def test_known_keys_stay_good_while_the_provider_is_down(
 
 
 async def test_only_one_waits_for_a_slow_provider_while_keys_are_known(
-    tokens: Tokens, keys: KeyServer, monkeypatch: pytest.MonkeyPatch
+    tokens: TokenVerifier, keys: KeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert await tokens.verify(signed()) is not None
     monkeypatch.setattr(team_keys, "FRESH", 0)
@@ -255,7 +259,7 @@ async def test_only_one_waits_for_a_slow_provider_while_keys_are_known(
             assert await tokens.verify(signed()) is not None
 
 
-async def test_an_odd_key_spoils_no_other(tokens: Tokens, keys: KeyServer) -> None:
+async def test_an_odd_key_spoils_no_other(tokens: TokenVerifier, keys: KeyServer) -> None:
     odd = [published(OTHER, "2") | {"kid": ["2"]}, "key", {}, published(KEY, "1")]
     keys.body = json.dumps({"keys": odd}).encode()
     assert await tokens.verify(signed()) is not None
@@ -303,12 +307,12 @@ ODD = ["..", "a.b.c", "e30.e30.", "eyJhbGciOiJSUzI1NiIsImtpZCI6W119.e30.x", "é.
 
 
 @pytest.mark.parametrize("token", ODD)
-async def test_odd_tokens_are_no_failure(tokens: Tokens, token: str) -> None:
+async def test_odd_tokens_are_no_failure(tokens: TokenVerifier, token: str) -> None:
     assert await tokens.verify(token) is None
 
 
 @pytest.mark.parametrize("head", [{"kid": ["1"]}, {"kid": None}, {"alg": []}, {"alg": {}}, {"crit": ["x"]}, {}])
-async def test_odd_heads_are_no_failure(tokens: Tokens, head: dict[str, Any]) -> None:
+async def test_odd_heads_are_no_failure(tokens: TokenVerifier, head: dict[str, Any]) -> None:
     whole = {"alg": "RS256", **head}
     encoded = base64.urlsafe_b64encode(json.dumps(whole).encode()).rstrip(b"=").decode()
     assert await tokens.verify(f"{encoded}.{signed().split('.', 1)[1]}") is None

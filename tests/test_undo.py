@@ -200,7 +200,7 @@ def test_a_person_is_asked(
     answer: str,
     moved: bool,
 ) -> None:
-    monkeypatch.setattr(merge_command, "a_person_sits_there", lambda: True)
+    monkeypatch.setattr(merge_command, "is_interactive", lambda: True)
     monkeypatch.setattr("builtins.input", lambda _: answer)
     before = snapshot(people)
     code, output = run(capsys, "merge", "SOURCE", "EMAIL", "--into", "WEB", "--log", "log")

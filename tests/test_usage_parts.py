@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bitrix24_directories.portal import DemoPortal
-from bitrix24_directories.portal.calls import Answer
+from bitrix24_directories.portal.calls import MethodResult
 from bitrix24_directories.portal.methods import run as real
 from support import Assistant, PortalInProcess, ToolAnswer, ask, connect, examples
 from test_picture import client_of, picture_data
@@ -46,12 +46,12 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str, str], i
     """Sets the number of records per field and code, without any real records."""
 
     def order(count: Callable[[str, str], int]) -> None:
-        def run(store: Any, user: Any, method: str, params: Any) -> Answer:
+        def run(store: Any, user: Any, method: str, params: Any) -> MethodResult:
             condition = params["filter"] if method == "crm.item.list" else {}
             field = next((key for key in condition if key.startswith("=")), None)
             if field is None:
-                return Answer({"items": []}, total=0) if condition else real(store, user, method, params)
-            return Answer({"items": []}, total=count(field, condition[field]))
+                return MethodResult({"items": []}, total=0) if condition else real(store, user, method, params)
+            return MethodResult({"items": []}, total=count(field, condition[field]))
 
         monkeypatch.setattr("bitrix24_directories.portal.app.run", run)
 
@@ -191,10 +191,10 @@ async def test_fields_and_failures_are_bounded_too(monkeypatch: pytest.MonkeyPat
     records.types = records.types | {1: replace(kind, fields=kind.fields + more)}
     records.all = {key: values for key, values in records.all.items() if key[0] == 1}
 
-    def run(store: Any, user: Any, method: str, params: Any) -> Answer:
+    def run(store: Any, user: Any, method: str, params: Any) -> MethodResult:
         if method == "crm.item.list":
             condition = str(params["filter"])
-            return Answer({"items": []}, total=None if "UF_CRM_1" in condition or "ufCrm_1" in condition else 1)
+            return MethodResult({"items": []}, total=None if "UF_CRM_1" in condition or "ufCrm_1" in condition else 1)
         return real(store, user, method, params)
 
     monkeypatch.setattr("bitrix24_directories.portal.app.run", run)

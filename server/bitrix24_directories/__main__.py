@@ -3,7 +3,7 @@
 import sys
 
 if not sys.flags.safe_path:
-    del sys.path[0]  # the working directory: what lies there is not ours to run
+    del sys.path[0]  # the working directory: its modules must not be run
 
 from .cli.main import main
 

@@ -1,4 +1,4 @@
-"""Logging to stderr, with every secret taken out of whatever is written. Imports only `redaction`."""
+"""Logging to stderr, without secrets. Imports only `redaction`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LIMITED_SECONDS = 10.0
 
 
 class _RedactingFormatter(logging.Formatter):
-    """Works on the finished line: httpx logs whole URLs, and tracebacks hold what they like."""
+    """Redacts the finished line: httpx logs whole URLs, and tracebacks can hold anything."""
 
     def __init__(self, redact: Redactor) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -32,14 +32,14 @@ class _RedactingFormatter(logging.Formatter):
 
 
 def configure_logging(level: str, redact: Redactor) -> None:
-    """Send all logging of the process to stderr; whatever was set up before is replaced."""
+    """Send all logging of the process to stderr, in place of earlier handlers."""
     handler = logging.StreamHandler()
     handler.setFormatter(_RedactingFormatter(redact))
     logging.basicConfig(level=level, handlers=[handler], force=True)
 
 
 def network_logs_redacted(redact: Redactor) -> AbstractContextManager[None]:
-    """Take secrets out of httpx's lines, which hold whole URLs, whoever has set logging up and at whatever level."""
+    """Remove secrets from httpx's lines, which hold whole URLs, in any logging configuration."""
 
     def filtered(record: logging.LogRecord) -> bool:
         record.msg, record.args = redact(record.getMessage()), None
@@ -49,19 +49,19 @@ def network_logs_redacted(redact: Redactor) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def _filtering(names: Iterable[str], wanted: logging.Filter | Callable[[logging.LogRecord], bool]) -> Iterator[None]:
+def _filtering(names: Iterable[str], accepts: logging.Filter | Callable[[logging.LogRecord], bool]) -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in names]
     for logger in loggers:
-        logger.addFilter(wanted)
+        logger.addFilter(accepts)
     try:
         yield
     finally:
         for logger in loggers:
-            logger.removeFilter(wanted)
+            logger.removeFilter(accepts)
 
 
 class _Limited(logging.Filter):
-    """Lets a line of each kind through once in ten seconds, which then says how many were left out since the last."""
+    """Passes one line of each kind in ten seconds; it says how many were left out before it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,5 +83,8 @@ class _Limited(logging.Filter):
 
 
 def refusals_limited() -> AbstractContextManager[None]:
-    """Limit what is logged of strangers, who could fill the disk: bad requests, foreign hosts, too many connections."""
+    """Limit the log lines that strangers cause, who could fill the disk.
+
+    These are bad requests, foreign hosts and too many connections.
+    """
     return _filtering(_OF_STRANGERS, _Limited())

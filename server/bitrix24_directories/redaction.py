@@ -1,7 +1,7 @@
-"""Takes secrets out of whatever is shown, however a portal spelt them. A leaf: imports only `text`.
+"""Removes secrets from all texts that are shown, in any spelling. A leaf: imports `text`.
 
-A portal may answer with the address or the token that it was asked with, as they are, percent-encoded, as JSON escapes
-or HTML entities, with tags or invisible characters in between, and one inside the other.
+A portal may answer with the address or the token of a request: unchanged, percent-encoded, as JSON escapes or HTML
+entities, with tags or invisible characters between, and in several of these at once.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from .text import INVISIBLE
 
 MASK = "***"
 
-_ROUNDS = 4  # encodings inside each other that are undone
-_FEW = 16  # words that a pattern is made of
+_ROUNDS = 4  # nested encodings that are undone
+_FEW = 16  # words in one pattern at most
 _ENCODED = re.compile(rf"[%&\\<]|{INVISIBLE.pattern}")
 _ESCAPE = re.compile(r"\\{1,9}(?:u\{?0{0,4}([0-9a-fA-F]{2,4})\}?|x([0-9a-fA-F]{2}))")
 _TAG = re.compile(r"<[^<>]*>")
@@ -27,40 +27,40 @@ T = TypeVar("T")
 
 
 class Redactor:
-    """Takes secrets out of texts. `secrets` gives those known at the moment: tokens come and go.
+    """Removes secrets from texts. `secrets` returns the present ones: tokens come and go.
 
-    What a text costs does not grow with their number; a frozenset that is the same as before is not even compared.
+    The cost for a text does not grow with their number; an identical frozenset is not even compared.
     """
 
     def __init__(self, secrets: Callable[[], Iterable[str]]) -> None:
         self._secrets = secrets
-        self._sought = _Sought(frozenset())
+        self._sought = _Patterns(frozenset())
 
     def __call__(self, text: str) -> str:
-        """`text` without the secrets; a line in which one was spelt in another way is decoded throughout."""
-        return self._known().hidden(text)
+        """Return `text` without the secrets; a line with an encoded secret is decoded as a whole."""
+        return self._current_patterns().hidden(text)
 
     def values(self, value: T) -> T:
-        """A copy of parsed JSON without the secrets, in keys and values."""
-        redacted: T = _walked(value, self._known().hidden)  # gathered once, not for each of its texts
+        """Return a copy of parsed JSON without the secrets, in keys and values."""
+        redacted: T = _redacted(value, self._current_patterns().hidden)  # gathered once, not for each of its texts
         return redacted
 
-    def _known(self) -> _Sought:
+    def _current_patterns(self) -> _Patterns:
         secrets, sought = frozenset(self._secrets()), self._sought
         if secrets is not sought.secrets:
             if secrets != sought.secrets:
-                self._sought = sought = _Sought(secrets)
-            sought.secrets = secrets  # the same ones again, which need not be compared the next time
+                self._sought = sought = _Patterns(secrets)
+            sought.secrets = secrets  # equal ones, which need no comparison the next time
         return sought
 
 
-class _Sought:
-    """All secrets at one moment, ready to be looked for."""
+class _Patterns:
+    """Patterns for all secrets at one moment."""
 
     def __init__(self, secrets: frozenset[str]) -> None:
         self.secrets = secrets
         self._plain = _masking(secrets)
-        # Decoding may go further than what a secret was encoded by, and decode the secret itself.
+        # Decoding may undo more than was encoded, and change the secret itself.
         decoded = {secret for secret in secrets if _ENCODED.search(secret)}
         for _ in range(_ROUNDS):
             decoded = {_decoded(secret) for secret in decoded}
@@ -74,7 +74,7 @@ class _Sought:
         if not self.secrets or not _ENCODED.search(text):
             return text
         lines = text.split("\n")
-        for place, line in enumerate(lines):
+        for index, line in enumerate(lines):
             if len(line) < self._shortest or not _ENCODED.search(line):
                 continue
             decoded = line
@@ -82,58 +82,58 @@ class _Sought:
                 before, decoded = decoded, _decoded(decoded)
                 masked = self._spelt(decoded)
                 if masked != decoded:
-                    lines[place] = decoded = masked  # and on, for another one may be spelt in yet another way
+                    lines[index] = decoded = masked  # and on: another secret may have another spelling
                 elif decoded == before:
                     break
         return "\n".join(lines)
 
 
 def _masking(secrets: Iterable[str]) -> Callable[[str], str]:
-    """What masks `secrets` wherever they stand, the longest first.
+    """Return a function that masks `secrets` in a text, the longest first.
 
-    A few are a pattern by themselves. Of many, a pattern finds stretches of their characters that are as long as the
-    shortest of them, and what begins there is looked up: thousands cost what a few do.
+    A few make one pattern. For many, a pattern finds stretches of their characters at least as long as the shortest of
+    them, and each position in a stretch is looked up: thousands cost as much as a few.
     """
-    kept = sorted({word for word in secrets if word not in MASK}, key=len, reverse=True)
-    if not kept:
+    words = sorted({word for word in secrets if word not in MASK}, key=len, reverse=True)
+    if not words:
         return str
-    if len(kept) <= _FEW:
-        return partial(re.compile("|".join(map(re.escape, kept))).sub, MASK)
-    shortest = len(kept[-1])
+    if len(words) <= _FEW:
+        return partial(re.compile("|".join(map(re.escape, words))).sub, MASK)
+    shortest = len(words[-1])
     by_start: dict[str, list[str]] = {}
-    for word in kept:
+    for word in words:
         by_start.setdefault(word[:shortest], []).append(word)
 
-    def masked(found: re.Match[str]) -> str:
-        stretch, parts, done, at = found[0], [], 0, 0
+    def masked(match: re.Match[str]) -> str:
+        stretch, parts, done, at = match[0], [], 0, 0
         while at <= len(stretch) - shortest:
-            words = by_start.get(stretch[at : at + shortest])
-            if words is None:
+            starting = by_start.get(stretch[at : at + shortest])
+            if starting is None:
                 at += 1
                 continue
-            word = next((one for one in words if stretch.startswith(one, at)), "")
+            word = next((candidate for candidate in starting if stretch.startswith(candidate, at)), "")
             if word:
                 parts += [stretch[done:at], MASK]
                 done = at + len(word)
             at = done if word else at + 1
         return "".join([*parts, stretch[done:]])
 
-    characters = "".join(map(re.escape, sorted(set().union(*kept))))
+    characters = "".join(map(re.escape, sorted(set().union(*words))))
     return partial(re.compile(f"[{characters}]{{{shortest},}}").sub, masked)
 
 
-def _walked(value: Any, redact: Callable[[str], str]) -> Any:
+def _redacted(value: Any, redact: Callable[[str], str]) -> Any:
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, list):
-        return [_walked(item, redact) for item in value]
+        return [_redacted(item, redact) for item in value]
     if isinstance(value, dict):
-        return {_walked(key, redact): _walked(item, redact) for key, item in value.items()}
+        return {_redacted(key, redact): _redacted(item, redact) for key, item in value.items()}
     return value
 
 
 def _decoded(text: str) -> str:
-    """`text` with one layer of each encoding undone."""
+    """Return `text` with one layer of each encoding undone."""
     text = unquote(html.unescape(text), errors="replace")
     text = _ESCAPE.sub(lambda match: chr(int(match[1] or match[2], 16)), text)
     return INVISIBLE.sub("", _TAG.sub("", text))

@@ -1,6 +1,7 @@
-"""All that a person can configure, from the environment and from the file that is named.
+"""All settings of a person, from the environment and from the file that is named.
 
-No file is read unless it is named: whoever opens a folder in an editor would be configured by whoever wrote it.
+No file is read unless it is named: otherwise the author of a folder would configure everybody who opens it in an
+editor.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from .rest import (
     Application,
     Bitrix24Error,
     Credentials,
-    Entry,
-    Plan,
+    ErrorKind,
+    RateLimits,
     Webhook,
 )
 from .text import LIKE_A_WEBHOOK, one_line
@@ -39,7 +40,7 @@ _WHERE_OF_A_TEAM = (
     "in the environment of this server or in the file that --env-file or BITRIX24_ENV_FILE names, and restart it"
 )
 ENV_FILE = "BITRIX24_ENV_FILE"
-"""Names the file of settings, where no option does."""
+"""Names the file of settings if no option does."""
 
 _EXPECTED = {
     "cache_ttl": "a number of seconds from 0 (no cache) to 86400, such as 300",
@@ -54,7 +55,7 @@ _EXPECTED = {
 
 
 class Settings(BaseSettings):
-    """Each field is the variable BITRIX24_<FIELD>; empty ones count as not set."""
+    """Each field is the variable BITRIX24_<FIELD>; empty variables count as not set."""
 
     model_config = SettingsConfigDict(
         env_prefix="BITRIX24_",
@@ -97,9 +98,9 @@ class Settings(BaseSettings):
     jwt_scope_claim: str = "scope"
 
     def credentials(self) -> Credentials:
-        """The inbound webhook or the application to call with.
+        """Return the inbound webhook or the application to call with.
 
-        Raises Bitrix24Error when neither is set, when both are, or when what is set is incomplete or malformed.
+        Raises Bitrix24Error if neither is set, if both are, or if the settings are incomplete or malformed.
         """
         url = self.webhook_url.get_secret_value().strip()
         application = self.portal_url or self.client_id or self.client_secret.get_secret_value()
@@ -130,9 +131,9 @@ class Settings(BaseSettings):
             ) from None
 
     def application(self, person: str = "") -> Application:
-        """The application (OAuth) of the settings, as itself or with the tokens of a person of a team.
+        """Return the settings' application (OAuth), with its own or a team person's tokens.
 
-        Raises Bitrix24Error when it is incomplete or malformed.
+        Raises Bitrix24Error if it is incomplete or malformed.
         """
         needed = {
             "BITRIX24_PORTAL_URL": self.portal_url,
@@ -163,17 +164,18 @@ class Settings(BaseSettings):
             ) from None
 
     @property
-    def limits(self) -> Plan:
+    def limits(self) -> RateLimits:
         return {"standard": STANDARD, "enterprise": ENTERPRISE, "self-hosted": SELF_HOSTED}[self.plan]
 
 
 def load_settings(env_file: str = "") -> Settings:
-    """Read the environment, and the file of NAME=value lines that `env_file`, or else BITRIX24_ENV_FILE, names.
+    """Read the environment, and the file of settings that `env_file` or BITRIX24_ENV_FILE names.
 
-    The environment wins. Raises Bitrix24Error, which names each wrong variable but never shows its value.
+    The file has NAME=value lines. The environment wins. Raises Bitrix24Error, which names each wrong variable but never
+    shows its value.
     """
-    named = env_file or os.environ.get(ENV_FILE, "")
-    path = Path(named).expanduser() if named else None
+    file_name = env_file or os.environ.get(ENV_FILE, "")
+    path = Path(file_name).expanduser() if file_name else None
     try:
         if path is not None and not path.is_file():
             raise _unreadable(path, "is no file")
@@ -189,10 +191,10 @@ def load_settings(env_file: str = "") -> Settings:
 
 
 def _unreadable(path: Path | None, why: str) -> Bitrix24Error:
-    named = "that was named" if LIKE_A_WEBHOOK.search(str(path)) else one_line(str(path), 200)  # a URL: a secret
-    return _misconfigured("INVALID_CONFIGURATION", f"The file of settings {named} {why}", "mend or name it")
+    label = "that was named" if LIKE_A_WEBHOOK.search(str(path)) else one_line(str(path), 200)  # a URL: a secret
+    return _misconfigured("INVALID_CONFIGURATION", f"The file of settings {label} {why}", "mend or name it")
 
 
-def _misconfigured(kind: str, happened: str, todo: str) -> Bitrix24Error:
-    team = f"{KEEPER}{todo}, {_WHERE_OF_A_TEAM}."
-    return Bitrix24Error(kind, Entry(happened, f"Tell the user to {todo}, {_WHERE}.", "configuration", team=team))
+def _misconfigured(kind: str, happened: str, hint: str) -> Bitrix24Error:
+    team = f"{KEEPER}{hint}, {_WHERE_OF_A_TEAM}."
+    return Bitrix24Error(kind, ErrorKind(happened, f"Tell the user to {hint}, {_WHERE}.", "configuration", team=team))

@@ -1,7 +1,7 @@
-"""What people typed, made safe to show: on one line, without characters that nobody sees. A leaf: imports nothing.
+"""Makes people's texts safe to show: one line, no invisible characters. A leaf.
 
-Names come from the portal's users and are data; invisible characters are how instructions get smuggled into them. Those
-that emoji and some scripts are spelt with stay, one between two characters that need it.
+Names come from the portal's users and are data; invisible characters can smuggle instructions into them. Those that
+emoji and some scripts need stay, one between two characters that need it. Imports nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ INVISIBLE = re.compile(
 """One character that nobody sees."""
 
 LIKE_A_WEBHOOK = re.compile(r"\S*(?:[a-z]{2,}:(?:/|%2f)|(?:\b|%2f)rest(?:/|%2f)\d+(?:/|%2f)\w{8})\S*", re.IGNORECASE)
-"""A URL, or most of a webhook's, where something else is meant: not to be shown."""
+"""A URL, or most of a webhook's, in place of another value: not to be shown."""
 
 _JOINER = "\u200d"
 _NON_JOINER = "\u200c"
@@ -30,7 +30,7 @@ _EMOJI = re.compile(
     "[\u00a9\u00ae\u203c\u2049\u2122\u2139\u2190-\u21ff\u2300-\u23ff\u24c2\u25a0-\u27bf\u2934\u2935\u2b00-\u2bff\u3030"
     "\u303d\u3297\u3299\U0001f000-\U0001faff]"
 )
-# Whose letters join or stay apart by the joiners between them: Arabic and its kin, the scripts of India and their kin.
+# Scripts whose letters joiners join or separate: Arabic and its relatives, the scripts of India and theirs.
 _JOINING = re.compile(
     "[\u0600-\u08ff\u0900-\u0dff\u1000-\u109f\u1700-\u18af\u1900-\u1aaf\u1b00-\u1c7f\u1cd0-\u1cff\ua840-\ua95f\ua980-\uaaff"
     "\uabc0-\uabff\ufb50-\ufdff\ufe70-\ufefc\U00010ac0-\U00010aff\U00010d00-\U00010d3f\U00010f30-\U00010fdf"
@@ -42,49 +42,55 @@ _NOT_PLAIN = re.compile(rf'[\s"]|{INVISIBLE.pattern}')
 
 
 def one_line(text: str, limit: int) -> str:
-    """`text` with white space folded to single blanks and invisible characters gone, `limit` characters at most.
+    """Return `text` on one line without invisible characters, at most `limit` characters.
 
-    A joiner stays between letters that need it, and within an emoji; a variation selector right behind an emoji.
+    White space is folded to single blanks. A joiner stays between letters that need it, and within an emoji; a
+    variation selector stays right after an emoji.
     """
     folded = " ".join(_visible(" ".join(text.split())).split())
     return folded if len(folded) <= limit else _visible(f"{folded[: limit - 1]}…")
 
 
 def shown_code(code: str) -> str:
-    """A STATUS_ID for a text: as it is, or as a JSON string where it holds anything but plain visible characters."""
+    """Return a STATUS_ID for a text; as a JSON string unless it is plain visible characters."""
     return code if code and _NOT_PLAIN.search(code) is None else quoted(code)
 
 
 def shown_id(text: str, limit: int) -> str:
-    """What a caller sent as an id, to stand in quotes: blanks stay, invisible characters are escaped as in JSON, or
-    nobody could see why it is not the id that it looks like."""
+    """Return a caller's id for use in quotes: blanks stay, invisible characters are escaped.
+
+    Otherwise nobody could see why it is not the id that it looks like.
+    """
     short = text if len(text) <= limit else f"{text[: limit - 1]}…"
     return short if _visible(text) == text else quoted(short)[1:-1]
 
 
 def quoted(value: object, *, indent: int | None = None) -> str:
-    """A text, or anything else that JSON knows, as JSON in which everything can be seen."""
+    """Return a text, or any JSON value, as JSON in which every character is visible."""
     lines = json.dumps(value, ensure_ascii=False, indent=indent).split("\n")  # those of the layout: others are escaped
     return "\n".join(map(escaped, lines))
 
 
 def escaped(text: str) -> str:
-    """`text` with what nobody sees as JSON escapes it."""
-    return INVISIBLE.sub(lambda found: json.dumps(found[0])[1:-1], text)
+    """Return `text` with its invisible characters as JSON escapes."""
+    return INVISIBLE.sub(lambda match: json.dumps(match[0])[1:-1], text)
 
 
 def without_joiners(text: str) -> str:
-    """`text` without the characters that join letters or keep them apart: not everybody types them."""
+    """Return `text` without joiners and non-joiners, which not everybody types."""
     return text.replace(_NON_JOINER, "").replace(_JOINER, "")
 
 
 def bare_code(code: str) -> str:
-    """A STATUS_ID without its pipeline's prefix."""
+    """Return a STATUS_ID without its pipeline's prefix."""
     return _PREFIX.sub("", code)
 
 
 def spellings(code: str) -> tuple[str, str]:
-    """How people may write a STATUS_ID, in lower case: with and without its pipeline's prefix."""
+    """Return a STATUS_ID in lower case, with and without its pipeline's prefix.
+
+    People may write it in both ways.
+    """
     return code.casefold(), bare_code(code).casefold()
 
 
@@ -93,7 +99,7 @@ def _visible(text: str) -> str:
 
 
 def _needed(match: re.Match[str]) -> str:
-    """An invisible character that its neighbours are spelt with; nothing in the place of any other."""
+    """Return an invisible character that its neighbours need, or an empty text."""
     char, text, at = match[0], match.string, match.start()
     before, after = text[max(at - 2, 0) : at], text[at + 1 : at + 2]
     if char in _VARIATIONS:

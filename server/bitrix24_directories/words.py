@@ -1,4 +1,4 @@
-"""Names in the one form in which two that are the same are equal, and codes made of names. A leaf."""
+"""Normal form of names, equal for equal names, and codes made from names. A leaf."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _PUNCTUATION = re.compile(r"(?<!\d)[.,:;/\\|·•()\[\]{}_…。、，・](?!\d)
 
 @lru_cache(maxsize=50_000)
 def name_key(name: str) -> str:
-    """Equal for two names that are the same; the name itself if nothing is left of it.
+    """Return a key that is equal for equal names; the name itself if nothing is left of it.
 
-    Letter case, Unicode's compatibility forms, punctuation between words, and quotes make no difference, nor do how
-    many blanks there are. Signs that carry a meaning do: minus, per cent, plus, exclamation and question marks, emoji,
-    and all between digits.
+    Letter case, Unicode's compatibility forms, punctuation between words, quotes and the number of blanks make no
+    difference. Signs that carry a meaning do: minus, per cent, plus, exclamation and question marks, emoji, and
+    everything between digits.
     """
     text = _ENTITY.sub(lambda entity: html.unescape(entity[0]), name)
     parts = _NUMBER_SIGNS.split(text)
@@ -39,7 +39,7 @@ def name_key(name: str) -> str:
 
 
 def transliterated(text: str) -> str:
-    """Lower-case words in Latin letters, joined by underscores."""
-    from anyascii import anyascii  # what most calls do not need
+    """Return lower-case words in Latin letters, joined by underscores."""
+    from anyascii import anyascii  # not needed by most calls
 
     return "_".join(re.findall("[a-z0-9]+", anyascii(text).replace("'", "").lower()))

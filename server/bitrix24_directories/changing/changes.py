@@ -24,7 +24,7 @@ from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.entity_ids import could_be_id, is_channel_source
 from bitrix24_directories.directories.models import Change, Item
 from bitrix24_directories.directories.notation import is_part
-from bitrix24_directories.rest import Bitrix24Error, Entry, Outcome, current_wait, failure
+from bitrix24_directories.rest import Bitrix24Error, ErrorKind, Outcome, current_wait, failure
 from bitrix24_directories.state.shared import UnavailableError
 from bitrix24_directories.text import one_line, shown_code, shown_id
 
@@ -362,7 +362,7 @@ def audit_trouble(path: str) -> Bitrix24Error | None:
 
 
 def _audit_failed(exc: OSError) -> Bitrix24Error:
-    entry = Entry(
+    entry = ErrorKind(
         f"The audit log cannot be written ({exc.strerror or exc}), so nothing was changed",
         "Tell the user to let BITRIX24_AUDIT_LOG name a regular file that can be written, in a folder that exists.",
         "configuration",

@@ -7,8 +7,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 import anyio
 
-from bitrix24_directories.rest import Bitrix24Error, Entry, failure
-from bitrix24_directories.state.shared import Inside, MakeSure, State, UnavailableError
+from bitrix24_directories.rest import Bitrix24Error, ErrorKind, failure
+from bitrix24_directories.state.shared import Inside, LockCheck, State, UnavailableError
 
 
 class DirectoryLocks:
@@ -24,7 +24,7 @@ class DirectoryLocks:
         self._written_at: dict[str, float] = {}
 
     @asynccontextmanager
-    async def acquire(self, entity_id: str, deadline: float) -> AsyncIterator[MakeSure]:
+    async def acquire(self, entity_id: str, deadline: float) -> AsyncIterator[LockCheck]:
         """Hold the lock of a directory; yields a check that it is still held.
 
         Raises Bitrix24Error: TIMEOUT at the deadline, STATE_UNAVAILABLE if the shared state cannot be reached.
@@ -32,7 +32,7 @@ class DirectoryLocks:
         async with AsyncExitStack() as held:
             with anyio.CancelScope(deadline=deadline) as scope:
                 try:
-                    check_held = await held.enter_async_context(self.state.turn(f"{self._portal} {entity_id}"))
+                    check_held = await held.enter_async_context(self.state.lock(f"{self._portal} {entity_id}"))
                 except UnavailableError:
                     raise _unavailable() from None
             if scope.cancelled_caught:
@@ -49,7 +49,7 @@ class DirectoryLocks:
             raise failure("TIMEOUT", detail=f"waited {self._timeout:g} s; nothing was changed", never_sent=True)
 
     @asynccontextmanager
-    async def invalidating_others(self, check_held: MakeSure) -> AsyncIterator[None]:
+    async def invalidating_others(self, check_held: LockCheck) -> AsyncIterator[None]:
         """Invalidate the caches of other replicas before a change is sent, and again after it.
 
         `check_held` checks the lock. Raises Bitrix24Error (STATE_UNAVAILABLE) before the change if they cannot be
@@ -82,7 +82,7 @@ class DirectoryLocks:
 def _unavailable() -> Bitrix24Error:
     return Bitrix24Error(
         "STATE_UNAVAILABLE",
-        Entry(
+        ErrorKind(
             "Redis, through which the replicas of this server agree on who changes what, cannot be reached, or has "
             "forgotten that it was this change's turn, so nothing was changed",
             "Wait and call again; if it stays so, tell the user to tell whoever keeps this server.",
@@ -90,5 +90,5 @@ def _unavailable() -> Bitrix24Error:
             retryable=True,
             retry_after=5,
         ),
-        nothing_was_done=True,
+        not_applied=True,
     )

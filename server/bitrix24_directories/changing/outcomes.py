@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from bitrix24_directories.directories.models import Change, Item, Step
-from bitrix24_directories.rest import Bitrix24Error, Entry, Outcome, failure
+from bitrix24_directories.rest import Bitrix24Error, ErrorKind, Outcome, failure
 from bitrix24_directories.text import shown_code
 
 from .planning.operations import Operation
@@ -22,7 +22,7 @@ _NOT_SHOWN = "Bitrix24 confirmed it, but the directory does not show it"
 
 def as_change_error(outcome: Outcome | None) -> Outcome | None:
     """Replace an access error by NOT_ALLOWED_TO_CHANGE: the portal's text is that of reading."""
-    if isinstance(outcome, Bitrix24Error) and outcome.kind == "CRM_ACCESS_DENIED" and outcome.nothing_was_done:
+    if isinstance(outcome, Bitrix24Error) and outcome.kind == "CRM_ACCESS_DENIED" and outcome.not_applied:
         return failure("NOT_ALLOWED_TO_CHANGE", http_status=outcome.http_status, never_sent=True)
     return outcome
 
@@ -39,7 +39,7 @@ def judge_step(
     error = outcome if isinstance(outcome, Bitrix24Error) else None
     why = error.quoted or error.happened if error else _NOT_SHOWN
     if items is None:
-        if error and error.nothing_was_done:
+        if error and error.not_applied:
             return {"outcome": "not done", "why": why}
         return {"outcome": "unknown", "why": f"the answer was lost, and {_UNREAD}" if error else _UNREAD}
     item = _find_item(operation, outcome, before, items)
@@ -47,7 +47,7 @@ def judge_step(
     stored = list(_deviations(operation, item)) if item is not None else []
     if (is_deletion and item is None) or (not is_deletion and item is not None and not stored):
         return {"outcome": "done"}
-    if error and error.nothing_was_done:
+    if error and error.not_applied:
         return {"outcome": "not done", "why": why}
     if error and not error.answered:
         return {"outcome": "unknown", "why": "the answer was lost, and the directory does not show the change so far"}
@@ -104,10 +104,10 @@ def why_stopped(change: Change, outcomes: Sequence[Outcome | None], timeout: flo
     errors = [outcome for outcome in outcomes if isinstance(outcome, Bitrix24Error)]
     unknown = [step for step in change.steps if step.outcome == "unknown"]
     if unknown:
-        cause = next((error for error in errors if not error.nothing_was_done), None)
+        cause = next((error for error in errors if not error.not_applied), None)
         subject = "the change was" if len(change.steps) == 1 else "all changes were"
         why = f"the portal's answer was lost: {cause.happened}" if cause else _UNREAD
-        entry = Entry(
+        entry = ErrorKind(
             f"It is unknown whether {subject} made, for {why}",
             f"Do not send it again now, since it may still be carried out. In a minute or two read {change.entity_id} "
             f"with get_directory_items (details and fresh) and look whether {'; '.join(map(_describe_sign, unknown))}. "
@@ -128,7 +128,7 @@ def why_stopped(change: Change, outcomes: Sequence[Outcome | None], timeout: flo
     if refused:
         return refused[0]
     if errors:
-        entry = Entry(
+        entry = ErrorKind(
             "The portal answered an error, although the directory shows that change, so the steps after it were not "
             f"sent: {errors[0].happened}",
             "Call again for the rest: what is done is not done twice.",
@@ -137,7 +137,7 @@ def why_stopped(change: Change, outcomes: Sequence[Outcome | None], timeout: flo
         )
         return Bitrix24Error("CHANGE_INTERRUPTED", entry, code=errors[0].code, http_status=errors[0].http_status)
     missing = [step for step in change.steps if step.outcome == "not done"]
-    entry = Entry(
+    entry = ErrorKind(
         f"Bitrix24 confirmed the change, but {change.entity_id} does not show it: not so that "
         f"{'; '.join(map(_describe_sign, missing))}",
         "Tell the user: somebody else may have changed it at the same moment, or the portal dropped it. Call again "

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bitrix24_directories.directories.models import Item
 from bitrix24_directories.directories.notation import coded
-from bitrix24_directories.rest import Bitrix24Error, Entry
+from bitrix24_directories.rest import Bitrix24Error, ErrorKind
 from bitrix24_directories.text import shown_code, shown_id
 from bitrix24_directories.words import name_key
 
@@ -53,17 +53,17 @@ def item_with_code(items: Sequence[Item], code: str) -> Item:
 def no_directory(path: str) -> Bitrix24Error:
     return Bitrix24Error(
         "NOT_A_DIRECTORY",
-        Entry(
+        ErrorKind(
             f"The values of {path} are the field's own and stand in no directory, so they cannot be changed here",
             "Tell the user to change them in Bitrix24, in the settings of that field.",
             "input",
         ),
-        nothing_was_done=True,
+        not_applied=True,
     )
 
 
 def refused(happened: str, todo: str = "Correct it and call again") -> Bitrix24Error:
-    return Bitrix24Error("CHANGE_REFUSED", Entry(f"Nothing was changed: {happened}", f"{todo}.", "input"))
+    return Bitrix24Error("CHANGE_REFUSED", ErrorKind(f"Nothing was changed: {happened}", f"{todo}.", "input"))
 
 
 def _use_one_of(items: Sequence[Item]) -> str:

@@ -1,1 +1,1 @@
-"""The command line, a module for each command that is more than a few lines; `main` parses. May import every room."""
+"""The command line; `main` runs it, longer commands have modules. May import every package."""

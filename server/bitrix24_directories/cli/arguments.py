@@ -1,4 +1,4 @@
-"""What the command line takes: commands, options, and an example of each. `main` runs the commands."""
+"""Parser of the command line: commands, options, and an example of each. `main` runs them."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _PROGRAM = "bitrix24-directories-mcp"
 
 
 class UsageError(Exception):
-    """The command line asks for something that there is not."""
+    """A command line that asks for something that does not exist."""
 
 
 def parser() -> argparse.ArgumentParser:
-    """The whole command line; the command is `serve` where none is given."""
+    """Return the parser of the whole command line; the default command is `serve`."""
     # A subcommand's defaults would undo what stood before it, so subcommands have none.
     shared = _shared_options(argument_default=argparse.SUPPRESS)
     settings = shared[:1]
@@ -142,11 +142,11 @@ def parser() -> argparse.ArgumentParser:
         "person webhook anna --webhook-file -",
         "person import people.csv --tokens tokens.csv",
     )
-    what = person.add_subparsers(metavar="what", dest="what", required=True)
+    actions = person.add_subparsers(metavar="what", dest="what", required=True)
     people: dict[str, argparse.ArgumentParser] = {}
     for name, text in _OF_PEOPLE.items():
         description = f"{text[:1].upper()}{text[1:]}."
-        people[name] = what.add_parser(name, help=text, description=description, parents=settings)
+        people[name] = actions.add_parser(name, help=text, description=description, parents=settings)
         if name not in ("list", "import"):
             people[name].add_argument("name")
     for name in ("add", "webhook"):
@@ -185,7 +185,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Prints no URL back that was given where none is meant: it may be a webhook's."""
+    """Parser whose error messages repeat no URL: it may be a webhook's."""
 
     def error(self, message: str) -> NoReturn:
         super().error(LIKE_A_WEBHOOK.sub("…", message))

@@ -1,4 +1,4 @@
-"""A bar on stderr, where a person looks, for what takes its time."""
+"""Progress bar on stderr for slow commands, shown only in a terminal."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 @dataclass(frozen=True)
 class Bar:
-    """Hears how many of how many are done, and by what name what is done now goes."""
+    """Callback that takes the number of finished items and the total; `describe` sets the label."""
 
     progress: Progress
     task: TaskID
 
-    def __call__(self, done: int, of: int) -> None:
-        self.progress.update(self.task, completed=done, total=of)
+    def __call__(self, done: int, total: int) -> None:
+        self.progress.update(self.task, completed=done, total=total)
 
-    def names(self, what: str) -> None:
-        self.progress.update(self.task, description=what, refresh=True)
+    def describe(self, label: str) -> None:
+        self.progress.update(self.task, description=label, refresh=True)
 
 
 @contextmanager
-def bar(what: str) -> Iterator[Bar]:
-    """A bar that stands there until the block ends."""
+def bar(label: str) -> Iterator[Bar]:
+    """Show a bar until the block ends."""
     progress = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -38,4 +38,4 @@ def bar(what: str) -> Iterator[Bar]:
         transient=True,
     )
     with progress:
-        yield Bar(progress, progress.add_task(what, total=None))
+        yield Bar(progress, progress.add_task(label, total=None))

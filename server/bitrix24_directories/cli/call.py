@@ -1,4 +1,4 @@
-"""Calls a tool as an assistant would, and prints what it would get."""
+"""Command that calls a tool as an assistant would, and prints the result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bitrix24_directories.mcp_server.session import Request
 from bitrix24_directories.text import quoted
 
 from .arguments import UsageError
-from .configured import complain, configured
+from .configured import configured, print_error
 from .interruption import EndedBySignalError, Interruption, so_far
 from .language import say
 
@@ -26,7 +26,7 @@ _WRONG_USAGE = {"UNKNOWN_TOOL", "INVALID_ARGUMENTS"}
 
 
 def call(args: argparse.Namespace) -> int:
-    """Call the tool, or list all; gives the exit code."""
+    """Call the tool, or list all tools; return the exit code."""
     if args.tool is None and not args.list:
         raise UsageError("Name a tool, or --list to see them.")
     arguments: dict[str, str] = {}
@@ -46,7 +46,7 @@ def call(args: argparse.Namespace) -> int:
     interruption = Interruption(audit)
 
     class Server(DirectoriesServer):
-        """Cancels the call in its own task, and waits for what it does then, before anything else is closed."""
+        """Cancels the call in its own task, and waits until it has ended before it closes anything."""
 
         async def on_call_tool(
             self, request: Request, params: CallToolRequestParams
@@ -79,8 +79,8 @@ def call(args: argparse.Namespace) -> int:
         code = anyio.run(run)
         interruption.reraise()
     except EndedBySignalError:
-        complain(so_far(audit))
+        print_error(so_far(audit))
         if audit is not None and audit.said["unknown"]:
-            complain(say("Look in a minute or two what became of these before you go on."))
+            print_error(say("Look in a minute or two what became of these before you go on."))
         raise
     return code

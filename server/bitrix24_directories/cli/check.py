@@ -1,4 +1,4 @@
-"""Says whether the configuration works, step by step, and what to do where it does not."""
+"""Command that checks the configuration step by step, and says how to fix it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bitrix24_directories.directories.reading.cache import Cache
 from bitrix24_directories.rest import Bitrix24Error, Credentials, Transport, failure
 from bitrix24_directories.settings import Settings
 
-from .configured import a_person_sits_there, ask_for_webhook, client_of, configured, redactor
+from .configured import ask_for_webhook, client_of, configured, is_interactive, redactor
 from .language import say
 
 # A failure of these kinds comes from a portal that answered.
@@ -20,38 +20,38 @@ _ANSWERED = ("authorization", "limit", "input")
 
 
 def check(args: argparse.Namespace) -> int:
-    """Print a line for each step; gives the exit code."""
+    """Print a line for each step; return the exit code."""
     portal, settings, transport = configured(args)
-    if isinstance(portal, Bitrix24Error) and portal.kind == "NOT_CONFIGURED" and a_person_sits_there():
+    if isinstance(portal, Bitrix24Error) and portal.kind == "NOT_CONFIGURED" and is_interactive():
         settings = ask_for_webhook(settings)
         try:
             portal = settings.credentials()
         except Bitrix24Error as exc:
             portal = exc
-    well = anyio.run(_all_is_well, portal, settings, transport)
-    if well and not args.demo and a_person_sits_there():
+    passed = anyio.run(_run_steps, portal, settings, transport)
+    if passed and not args.demo and is_interactive():
         print(say("To tell an MCP client: `bitrix24-directories-mcp setup --help`."))
-    return int(not well)
+    return int(not passed)
 
 
-async def _all_is_well(portal: Credentials | Bitrix24Error, settings: Settings, transport: Transport | None) -> bool:
-    """Look at configuration, reachability, authorisation, the crm scope, reading, and the plan, in that order.
+async def _run_steps(portal: Credentials | Bitrix24Error, settings: Settings, transport: Transport | None) -> bool:
+    """Check configuration, reachability, authorisation, the crm scope, reading and the plan.
 
-    The first failure ends it. Uses the REST methods `scope`, `crm.status.entity.types` and `crm.status.entity.items`;
-    never writes.
+    The first failure ends the check. Uses the REST methods `scope`, `crm.status.entity.types` and
+    `crm.status.entity.items`; never writes.
     """
     redact = redactor(portal)
     step = "configuration"
 
-    def tell(says: str, *, ok: bool = True) -> None:
-        print(f"{'✓' if ok else '✗'} {say(step)}: {redact(says).replace(chr(10), chr(10) + '  ')}")
+    def print_step(text: str, *, ok: bool = True) -> None:
+        print(f"{'✓' if ok else '✗'} {say(step)}: {redact(text).replace(chr(10), chr(10) + '  ')}")
 
     try:
         if isinstance(portal, Bitrix24Error):
             raise portal
         if settings.allow_writes and (trouble := audit_trouble(settings.audit_log)) is not None:
             raise trouble
-        tell(say(portal.description))
+        print_step(say(portal.description))
         step = "reachability"
         async with client_of(portal, settings, transport) as client:
             with anyio.move_on_after(settings.timeout) as limit:
@@ -59,48 +59,48 @@ async def _all_is_well(portal: Credentials | Bitrix24Error, settings: Settings, 
                     answer = await client.call("scope")
                 except Bitrix24Error as exc:
                     if exc.answered or exc.category in _ANSWERED:
-                        tell(say("the portal answers"))
+                        print_step(say("the portal answers"))
                         step = "authorisation"
                     raise
-                tell(say("the portal answers"))
+                print_step(say("the portal answers"))
                 step = "authorisation"
-                tell(say("the portal knows who calls"))
+                print_step(say("the portal knows who calls"))
                 step = "scope crm"
                 if not isinstance(answer.result, list) or "crm" not in answer.result:
                     raise failure("insufficient_scope")
-                tell(say("granted"))
+                print_step(say("granted"))
                 step = "reading"
                 directories = Directories(client, Cache(settings.cache_ttl))
-                known = (await directories.search()).directories
-                says = say("the portal has no directories that this user may see")
-                if known:
-                    first = await directories.items(known[0].entity_id)
-                    says = say(f"{len(known)} directories; {known[0].entity_id} has {first.total} items")
-                tell(says)
+                visible = (await directories.search()).directories
+                summary = say("the portal has no directories that this user may see")
+                if visible:
+                    first = await directories.items(visible[0].entity_id)
+                    summary = say(f"{len(visible)} directories; {visible[0].entity_id} has {first.total} items")
+                print_step(summary)
             if limit.cancelled_caught:
                 raise failure("TIMEOUT", detail=f"waited {settings.timeout:g} s")
     except Bitrix24Error as exc:
-        tell(to_a_person(exc), ok=False)
+        print_step(format_for_terminal(exc), ok=False)
         return False
     step = "plan"
     if answer.metered is False and settings.plan != "self-hosted":
         why = say(f"{settings.plan}, although the portal counts no running time, as those on a company's own server do")
-        todo = say("Where it is one, set BITRIX24_PLAN to self-hosted: it is then asked as fast as it answers.")
-        tell(f"{why}\n→ {todo}")
+        hint = say("Where it is one, set BITRIX24_PLAN to self-hosted: it is then asked as fast as it answers.")
+        print_step(f"{why}\n→ {hint}")
     elif answer.metered and settings.plan == "self-hosted":
         why = say("self-hosted, although the portal counts running time, as those in the cloud do, which have limits")
-        tell(f"{why}\n→ {say('Set BITRIX24_PLAN to standard or enterprise.')}", ok=False)
+        print_step(f"{why}\n→ {say('Set BITRIX24_PLAN to standard or enterprise.')}", ok=False)
         return False
     return True
 
 
-def to_a_person(error: Bitrix24Error) -> str:
-    """What happened and what to do, for whoever reads it in a terminal."""
-    return f"{message_of(error)}\n→ {say(error.todo_for_a_person)}"
+def format_for_terminal(error: Bitrix24Error) -> str:
+    """Return what happened and what to do, for a person at a terminal."""
+    return f"{message_of(error)}\n→ {say(error.user_hint)}"
 
 
 def message_of(error: Bitrix24Error) -> str:
-    """The error's message in the language of the terminal."""
+    """Return the error's message in the language of the terminal."""
     happened = say(error.happened.removesuffix(f": {error.detail}"))
     detail = f": {say(error.detail)}" if error.detail else ""
-    return f"{happened}{detail} ({say(error.facts)}). {say(error.quoted)}".rstrip()
+    return f"{happened}{detail} ({say(error.status_text)}). {say(error.quoted)}".rstrip()

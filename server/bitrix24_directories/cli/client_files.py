@@ -1,4 +1,4 @@
-"""The MCP clients' own files: where each lies, what the server's entry looks like there, and how it gets in.
+"""Configuration files of MCP clients: their paths, and the server's entry in them.
 
 A leaf: imports nothing of this package. Paths and formats are those that the clients document.
 """
@@ -24,9 +24,9 @@ _BLANKS = re.compile(r"[ \t\r\n]*")
 
 @dataclass(frozen=True)
 class Client:
-    """One client: its file for all projects, and how the entry stands there.
+    """MCP client: its file for all projects, and the form of the server's entry.
 
-    `servers` is the key under which the servers stand (in TOML the table). `typed` clients want `"type": "stdio"`.
+    `servers` is the key of the servers (in TOML the table). `typed` clients need `"type": "stdio"`.
     """
 
     title: str
@@ -37,15 +37,15 @@ class Client:
 
     @property
     def path(self) -> Path:
-        """The file on this system; where the client keeps one path for all systems, that."""
-        given = self.paths.get(sys.platform) or self.paths["other"]
+        """Path of the file on this system, or the one path that the client has on all systems."""
+        template = self.paths.get(sys.platform) or self.paths["other"]
         folders = {"APPDATA": os.environ.get("APPDATA") or str(Path.home() / "AppData" / "Roaming")}
-        return Path(given.format(**folders)).expanduser()
+        return Path(template.format(**folders)).expanduser()
 
     def text(self, entry: Mapping[str, Any]) -> str:
-        """The entry as a whole file that holds nothing else."""
+        """Return a whole file that holds only the entry."""
         if self.form == "json":
-            return json.dumps({self.servers: {SERVER: self._of(entry)}}, indent=2, ensure_ascii=False) + "\n"
+            return json.dumps({self.servers: {SERVER: self._server_entry(entry)}}, indent=2, ensure_ascii=False) + "\n"
         # A JSON string is a basic string of TOML, too.
         lines = [f"[{self.servers}.{SERVER}]", f"command = {json.dumps(entry['command'], ensure_ascii=False)}"]
         lines += [f"args = {json.dumps(entry['args'], ensure_ascii=False)}"] if entry.get("args") else []
@@ -54,22 +54,22 @@ class Client:
         return "\n".join(lines) + "\n"
 
     def merged(self, text: str, entry: Mapping[str, Any]) -> str:
-        """`text` with the entry in it, and nothing else of it touched. Raises ValueError when it cannot be read."""
+        """Return `text` with the entry in it, all else unchanged. Raises ValueError if unreadable."""
         if not text.strip():
             return self.text(entry)
         if self.form == "json":
-            json.loads(text)  # so that what stands behind a mistake is not taken for something else
-            return _put(text, _after_blanks(text, 0), [self.servers, SERVER], self._of(entry), depth=1)
+            json.loads(text)  # a mistake must not change the meaning of the text after it
+            return _put(text, _after_blanks(text, 0), [self.servers, SERVER], self._server_entry(entry), depth=1)
         # The server's tables go to the end, in place of older ones of this server.
         table = re.escape(f"{self.servers}.{SERVER}")
         older = re.compile(rf"^\[{table}(?:\.[^\]\n]*)?\][^\n]*\n(?:(?!\[)[^\n]*(?:\n|\Z))*", re.MULTILINE)
         tomllib.loads(text)
-        kept = older.sub("", text).rstrip("\n")
-        merged = f"{kept}\n\n{self.text(entry)}" if kept else self.text(entry)
-        tomllib.loads(merged)  # raises where the server stands there in another form
+        remaining = older.sub("", text).rstrip("\n")
+        merged = f"{remaining}\n\n{self.text(entry)}" if remaining else self.text(entry)
+        tomllib.loads(merged)  # raises if the server is there in another form
         return merged
 
-    def _of(self, entry: Mapping[str, Any]) -> dict[str, Any]:
+    def _server_entry(self, entry: Mapping[str, Any]) -> dict[str, Any]:
         return ({"type": "stdio"} if self.typed else {}) | dict(entry)
 
 
@@ -108,10 +108,10 @@ CLIENTS = {
 
 
 def write(client: Client, entry: Mapping[str, Any]) -> Path | None:
-    """Put the entry into the client's file; gives the backup of what was there, if there was something.
+    """Write the entry into the client's file; return the backup of an existing file, or None.
 
-    The new file is as readable as the old one was, and a first one only by its owner, for it holds the secret. Raises
-    OSError, and ValueError for a file that cannot be read or holds comments.
+    The new file has the mode of the old one; a first one is readable only by its owner, because it holds the secret.
+    Raises OSError, and ValueError for a file that cannot be read or holds comments.
     """
     path = client.path.resolve()
     before = path.read_text(encoding="utf-8-sig") if path.exists() else ""
@@ -131,31 +131,31 @@ def write(client: Client, entry: Mapping[str, Any]) -> Path | None:
 
 
 def _free(path: Path) -> Path:
-    """`path`, or the first of its numbered neighbours that is not there."""
-    number, found = 1, path
-    while found.exists():
+    """Return `path`, or the first of its numbered variants that does not exist."""
+    number, candidate = 1, path
+    while candidate.exists():
         number += 1
-        found = path.with_name(f"{path.name}-{number}")
-    return found
+        candidate = path.with_name(f"{path.name}-{number}")
+    return candidate
 
 
 def _put(text: str, start: int, keys: list[str], value: Any, depth: int) -> str:
-    """`text` with `value` at `keys` of the object that begins at `start`."""
+    """Return `text` with `value` at `keys` of the object that begins at `start`."""
     members, end = _members(text, start)
     key, *deeper = keys
-    found = members.get(key)
-    if found is not None and deeper:
-        return _put(text, found[0], deeper, value, depth + 1)
-    if found is not None and json.loads(text[found[0] : found[1]]) == value:
+    span = members.get(key)
+    if span is not None and deeper:
+        return _put(text, span[0], deeper, value, depth + 1)
+    if span is not None and json.loads(text[span[0] : span[1]]) == value:
         return text
     indent = min(re.findall(r"\n([ \t]+)\S", text), key=len, default="  ")  # the shortest that there is
     for inner in reversed(deeper):
         value = {inner: value}
     line = "\r\n" if "\r\n" in text else "\n"
-    shown = json.dumps(value, indent=indent, ensure_ascii=False).replace("\n", line + indent * depth)
-    if found is not None:
-        return text[: found[0]] + shown + text[found[1] :]
-    new = f"{line}{indent * depth}{json.dumps(key)}: {shown}"
+    encoded = json.dumps(value, indent=indent, ensure_ascii=False).replace("\n", line + indent * depth)
+    if span is not None:
+        return text[: span[0]] + encoded + text[span[1] :]
+    new = f"{line}{indent * depth}{json.dumps(key)}: {encoded}"
     if members:
         last = max(until for _, until in members.values())
         return f"{text[:last]},{new}{text[last:]}"
@@ -163,22 +163,22 @@ def _put(text: str, start: int, keys: list[str], value: Any, depth: int) -> str:
 
 
 def _members(text: str, start: int) -> tuple[dict[str, tuple[int, int]], int]:
-    """Where each value of the object at `start` begins and ends, and where the object ends. `text` is valid JSON."""
+    """Return start and end of each value of the object at `start`, and its end; `text` is JSON."""
     if text[start] != "{":
         raise ValueError("an object was expected")
     decoder, members = json.JSONDecoder(), dict[str, tuple[int, int]]()
-    place = _after_blanks(text, start + 1)
-    while text[place] != "}":
-        key, place = decoder.raw_decode(text, place)
-        begins = _after_blanks(text, _after_blanks(text, place) + 1)
+    position = _after_blanks(text, start + 1)
+    while text[position] != "}":
+        key, position = decoder.raw_decode(text, position)
+        begins = _after_blanks(text, _after_blanks(text, position) + 1)
         _, ends = decoder.raw_decode(text, begins)
         members[key] = (begins, ends)
-        place = _after_blanks(text, ends)
-        if text[place] == ",":
-            place = _after_blanks(text, place + 1)
-    return members, place + 1
+        position = _after_blanks(text, ends)
+        if text[position] == ",":
+            position = _after_blanks(text, position + 1)
+    return members, position + 1
 
 
-def _after_blanks(text: str, place: int) -> int:
-    match = _BLANKS.match(text, place)
-    return match.end() if match else place
+def _after_blanks(text: str, position: int) -> int:
+    match = _BLANKS.match(text, position)
+    return match.end() if match else position

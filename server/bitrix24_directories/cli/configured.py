@@ -1,4 +1,4 @@
-"""What every command needs: the settings, who calls which portal, and words for the person at the terminal."""
+"""Used by every command: settings, credentials, and messages for the person at the terminal."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Credentials, Transport
     from bitrix24_directories.settings import Settings
 
-# What writing to a stdout that is closed, full or gone fails with.
+# Errors of writing to a stdout that is closed, full or gone.
 UNWRITABLE = {errno.EPIPE, errno.ENOSPC, errno.EBADF, errno.EIO, errno.ECONNRESET}
 DEMO_WEBHOOK = "/rest/1/demoadmin0000001/"
 
 
 def configured(args: argparse.Namespace) -> tuple[Credentials | Bitrix24Error, Settings, Transport | None]:
-    """What to call with (or why there is nothing to call with), the settings, and the demo's transport.
+    """Return the credentials (or the error for none), the settings, and the demo's transport.
 
-    Logging is set up on the way, before anything can be logged that holds the secret.
+    Also sets logging up, before anything that holds the secret can be logged.
     """
     from bitrix24_directories.logs import configure_logging
     from bitrix24_directories.rest import Bitrix24Error, Webhook, in_process
@@ -48,16 +48,16 @@ def configured(args: argparse.Namespace) -> tuple[Credentials | Bitrix24Error, S
 
 
 def client_of(portal: Credentials, settings: Settings, transport: Transport | None) -> Bitrix24Client:
-    """A client of the portal as the settings want it, for one command."""
+    """Return a client of the portal for one command, as the settings configure it."""
     from bitrix24_directories.rest import Bitrix24Client
 
     return Bitrix24Client(
-        portal, timeout=settings.timeout, plan=settings.limits, transport=transport, ca_file=settings.ca_file
+        portal, timeout=settings.timeout, limits=settings.limits, transport=transport, ca_file=settings.ca_file
     )
 
 
 def ask_for_webhook(settings: Settings) -> Settings:
-    """The settings with the webhook that the person at the terminal types, which is not shown."""
+    """Return the settings with the webhook that the person types; the input is not shown."""
     from pydantic import SecretStr
 
     typed = getpass.getpass(say("The inbound webhook's URL (it is not shown):") + " ")
@@ -72,7 +72,7 @@ def redactor(portal: Credentials | Bitrix24Error) -> Redactor:
 
 
 def demo_portal(lang: Literal["en", "ru"], fault: str | None, **more: Any) -> DemoPortal:
-    """A demo portal with a `fault` as --fault names it. Raises UsageError where there is none such."""
+    """Return a demo portal with a `fault` as --fault names it. Raises UsageError if unknown."""
     from bitrix24_directories.portal import DemoPortal, Fault
 
     portal = DemoPortal(lang, **more)
@@ -84,10 +84,10 @@ def demo_portal(lang: Literal["en", "ru"], fault: str | None, **more: Any) -> De
     return portal
 
 
-def a_person_sits_there() -> bool:
+def is_interactive() -> bool:
     return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
 
 
-def complain(what: object) -> None:
+def print_error(message: object) -> None:
     if sys.stderr is not None:
-        print(what, file=sys.stderr)
+        print(message, file=sys.stderr)

@@ -1,8 +1,8 @@
-"""Ctrl+C and SIGTERM in a terminal: what has left for the portal is waited for, and nothing more is sent.
+"""Ctrl+C and SIGTERM in a terminal: wait for requests that were sent, and send no more.
 
-asyncio's own way with Ctrl+C cancels tasks past every shield, and SIGTERM just kills. Here the first signal cancels
-through anyio, whose shields hold; a second one ends the process at once. Handlers are Python's, not the event loop's,
-for Windows has these too, and they come through while the loop is held up.
+asyncio answers Ctrl+C by cancelling tasks past every shield, and SIGTERM kills at once. Here the first signal cancels
+through anyio, whose shields hold; a second one ends the process at once. Handlers are Python's, not the event loop's:
+Windows has these too, and they run while the loop is blocked.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
 
-from .configured import complain
+from .configured import print_error
 from .language import say
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _SHOW_CURSOR = "\x1b[?25h"  # which a bar hides
 
 
 class EndedBySignalError(KeyboardInterrupt):
-    """A signal has ended a command, which now has `code` as its exit code."""
+    """A signal has ended a command; `code` is its exit code."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -38,23 +38,23 @@ class EndedBySignalError(KeyboardInterrupt):
 
 
 class Interruption:
-    """What became of the signals that came while a command works; `audit` has what it has sent."""
+    """Signals that came during a command; `audit` has what the command has sent."""
 
     def __init__(self, audit: Audit | None = None) -> None:
         self._number = 0
         self._audit = audit
         self.cancelled = False
-        """Whether something was cancelled; else it came to its end in spite of the signal."""
+        """True if something was cancelled, False if it finished in spite of the signal."""
 
     @contextmanager
     def cancels(self) -> Iterator[None]:
-        """Cancel what is done inside with the first signal. Ask `reraise` afterwards, outside of the event loop."""
+        """Cancel the block with the first signal. Call `reraise` afterwards, outside the event loop."""
         loop = asyncio.get_running_loop()
         with anyio.CancelScope() as scope:
 
             def cancel() -> None:
                 scope.cancel()
-                _tell(say("Interrupted: waiting for answers to what was sent. A second time ends it at once."))
+                _print(say("Interrupted: waiting for answers to what was sent. A second time ends it at once."))
 
             with _handled_by(partial(self._receive, lambda: loop.call_soon_threadsafe(cancel))):
                 yield
@@ -62,13 +62,13 @@ class Interruption:
 
     @contextmanager
     def waits(self) -> Iterator[None]:
-        """Let what is done inside come to its end. Ask `reraise` afterwards."""
-        said = say("Interrupted: waiting for the answer, which holds the tokens. A second time ends it at once.")
-        with _handled_by(partial(self._receive, lambda: _tell(said))):
+        """Let the block finish in spite of a signal. Call `reraise` afterwards."""
+        message = say("Interrupted: waiting for the answer, which holds the tokens. A second time ends it at once.")
+        with _handled_by(partial(self._receive, lambda: _print(message))):
             yield
 
     def reraise(self) -> None:
-        """Raises EndedBySignalError where a signal came."""
+        """Raise EndedBySignalError if a signal came."""
         if self._number:
             raise EndedBySignalError(self._number)
 
@@ -80,16 +80,16 @@ class Interruption:
         try:  # a second time: end without waiting for anything, not for the loop, and not for threads
             if self._audit is not None:
                 self._audit.cut_off()
-            shown = _SHOW_CURSOR if sys.stderr is not None and sys.stderr.isatty() else ""
-            said = say("Ended at once: of what was sent and not answered it is unknown what became of it.")
-            os.write(2, f"{shown}{said}\n".encode())  # print may be in the middle of something
-        finally:  # whatever cannot be said: a stream raises RuntimeError where it is interrupted while it writes
+            prefix = _SHOW_CURSOR if sys.stderr is not None and sys.stderr.isatty() else ""
+            message = say("Ended at once: of what was sent and not answered it is unknown what became of it.")
+            os.write(2, f"{prefix}{message}\n".encode())  # print may be in the middle of something
+        finally:  # even if printing fails: a stream that is interrupted while it writes raises RuntimeError
             os._exit(128 + number)
 
 
 @contextmanager
 def at_once() -> Iterator[None]:
-    """Let a signal raise EndedBySignalError inside: while nothing has been sent, as while a person is asked."""
+    """Let a signal raise EndedBySignalError in a block that sends nothing, such as a question."""
 
     def end(number: int, _frame: Any) -> NoReturn:
         raise EndedBySignalError(number)
@@ -98,15 +98,15 @@ def at_once() -> Iterator[None]:
         yield
 
 
-def _tell(text: str) -> None:
-    """Whoever read it may have gone, which changes nothing."""
+def _print(text: str) -> None:
+    """Print to stderr; its reader may be gone, which is ignored."""
     with suppress(OSError):
-        complain(text)
+        print_error(text)
 
 
 @contextmanager
 def _handled_by(handler: Callable[[int, Any], object]) -> Iterator[None]:
-    """Signals that are ignored, as under nohup, stay so; beside the main thread none can be handled."""
+    """Handle signals in the main thread; ignored ones stay ignored, as under nohup."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -121,10 +121,10 @@ def _handled_by(handler: Callable[[int, Any], object]) -> Iterator[None]:
 
 
 def so_far(audit: Audit | None) -> str:
-    """What an interrupted command has done, for a person."""
-    said = audit.said if audit is not None else {}
-    made = sum(said.get(outcome, 0) for outcome in ("moved", "done", "done otherwise"))
-    if unknown := said.get("unknown", 0):
+    """Return a sentence on the changes that an interrupted command has made."""
+    counts = audit.said if audit is not None else {}
+    made = sum(counts.get(outcome, 0) for outcome in ("moved", "done", "done otherwise"))
+    if unknown := counts.get("unknown", 0):
         return say(f"Interrupted. Changes made by then: {made}; changes of which it is not known: {unknown}.")
     if made:
         return say(f"Interrupted. Changes made by then: {made}.")

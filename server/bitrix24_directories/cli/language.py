@@ -1,6 +1,6 @@
-"""The language in which a person is spoken to in a terminal: English or Russian. What assistants read stays English.
+"""Language of the terminal: English or Russian. Texts for assistants stay English.
 
-The words stand in `languages/`, a file for each language but English.
+Translations are in `languages/`, a file for each language except English.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _chosen = ""
 
 
 def choose(language: str) -> None:
-    """Speak `language` from now on; empty: the system's."""
+    """Use `language` from now on; empty means the system's."""
     global _chosen
     _chosen = language
 
@@ -33,42 +33,42 @@ def spoken() -> str:
         import locale
 
         system = locale.windows_locale.get(ctypes.windll.kernel32.GetUserDefaultUILanguage(), "")
-    wanted = (_chosen or system).lower()
-    return next((language for language in _LANGUAGES if re.match(rf"{language}(?![a-z])", wanted)), "en")
+    preferred = (_chosen or system).lower()
+    return next((language for language in _LANGUAGES if re.match(rf"{language}(?![a-z])", preferred)), "en")
 
 
 def say(text: str) -> str:
-    """A sentence in the language that is spoken; as it is where there is no other for it.
+    """Return a sentence in the chosen language, or unchanged if it has no translation.
 
-    What stands in the places of a sentence's variable parts is said in that language too.
+    The variable parts of a sentence are translated too.
     """
     language = spoken()
     if language == "en":
         return text
-    known = phrases(language)
-    if text in known:
-        return known[text]
-    for pattern, said in _with_parts(language):
-        if (found := pattern.fullmatch(text)) is not None:
-            return said.format(**{name: say(part) for name, part in found.groupdict().items()})
+    translations = phrases(language)
+    if text in translations:
+        return translations[text]
+    for pattern, translation in _patterns(language):
+        if (match := pattern.fullmatch(text)) is not None:
+            return translation.format(**{name: say(part) for name, part in match.groupdict().items()})
     return text
 
 
 @cache
 def phrases(language: str) -> Mapping[str, str]:
-    """Each English sentence with what it is in `language`."""
+    """Return each English sentence with its translation into `language`."""
     text = Path(__file__).with_name("languages").joinpath(f"{language}.txt").read_text(encoding="utf-8")
     blocks = [block for block in re.split(r"\n{2,}", text.strip()) if not block.startswith("#")]
     return dict(block.split("\n") for block in blocks)
 
 
 @cache
-def _with_parts(language: str) -> list[tuple[re.Pattern[str], str]]:
-    """Those with variable parts, the longest first, for they say most."""
-    found = [(english, said) for english, said in phrases(language).items() if _PART.search(english)]
+def _patterns(language: str) -> list[tuple[re.Pattern[str], str]]:
+    """Return patterns for sentences with variable parts; the longest, most specific ones first."""
+    templates = [(english, translation) for english, translation in phrases(language).items() if _PART.search(english)]
     patterns: list[tuple[re.Pattern[str], str]] = []
-    for english, said in sorted(found, key=lambda pair: -len(_PART.sub("", pair[0]))):
+    for english, translation in sorted(templates, key=lambda pair: -len(_PART.sub("", pair[0]))):
         parts = _PART.split(english)
         fixed = [re.escape(part) if number % 2 == 0 else f"(?P<{part}>.+?)" for number, part in enumerate(parts)]
-        patterns.append((re.compile("".join(fixed), re.DOTALL), said))
+        patterns.append((re.compile("".join(fixed), re.DOTALL), translation))
     return patterns

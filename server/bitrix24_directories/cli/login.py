@@ -1,4 +1,4 @@
-"""Gets an application's first tokens with a person and a browser. No secret is shown on the way."""
+"""Command that gets an application's first tokens through a browser; it shows no secret."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ import sys
 from urllib.parse import parse_qs, urlsplit
 
 from bitrix24_directories.logs import configure_logging
-from bitrix24_directories.rest import Application, Bitrix24Error, Entry, authorise
+from bitrix24_directories.rest import Application, Bitrix24Error, ErrorKind, authorise
 from bitrix24_directories.settings import load_settings
 
-from .check import to_a_person
-from .configured import complain, redactor
+from .check import format_for_terminal
+from .configured import print_error, redactor
 from .interruption import EndedBySignalError, Interruption
 from .language import choose, say
 
 
 def login(args: argparse.Namespace) -> int:
-    """Have a person let the application in, and store its tokens; gives the exit code.
+    """Let a person authorise the application, and store its tokens; return the exit code.
 
-    The code can be exchanged once: an interruption while that is under way waits for the tokens.
+    The code can be exchanged only once: an interruption during the exchange waits for the tokens.
     """
     try:
         settings = load_settings(args.env_file or "")
         choose(settings.lang)
         application = settings.application(args.person)
     except Bitrix24Error as exc:
-        complain(to_a_person(exc))
+        print_error(format_for_terminal(exc))
         return 1
     redact = redactor(application)
     configure_logging(settings.log_level, redact)
@@ -49,20 +49,20 @@ def login(args: argparse.Namespace) -> int:
             }
             print(json.dumps({"env": environment}, indent=2))
     except Bitrix24Error as exc:
-        complain(redact(to_a_person(exc)))
+        print_error(redact(format_for_terminal(exc)))
         interruption.reraise()
         return 1
     except EndedBySignalError:
-        complain(say("Interrupted: no tokens were asked for. To go on, run the same command again."))
+        print_error(say("Interrupted: no tokens were asked for. To go on, run the same command again."))
         raise
     interruption.reraise()
     return 0
 
 
 def _code_by_browser(application: Application) -> str:
-    """Print the address to open, and take what the browser landed on.
+    """Print the address to open, and return the code from the address that the person pastes.
 
-    Raises Bitrix24Error (LOGIN_FAILED) when what was pasted holds no code, or belongs to another login.
+    Raises Bitrix24Error (LOGIN_FAILED) if the pasted text holds no code, or belongs to another login.
     """
     state = secrets.token_urlsafe(16)
     print(say("1. Open this address in a browser and let the application in:"))
@@ -73,8 +73,8 @@ def _code_by_browser(application: Application) -> str:
         )
     )
     print("  ", say("in it). What you paste is not shown."), flush=True)
-    asked = say("Address or code:")
-    pasted: str = getpass.getpass(f"{asked} ") if sys.stdin.isatty() else sys.stdin.readline()
+    prompt = say("Address or code:")
+    pasted: str = getpass.getpass(f"{prompt} ") if sys.stdin.isatty() else sys.stdin.readline()
     pasted = pasted.strip()
     if not pasted:
         raise _failed("Nothing was pasted")
@@ -89,4 +89,4 @@ def _code_by_browser(application: Application) -> str:
 
 
 def _failed(happened: str) -> Bitrix24Error:
-    return Bitrix24Error("LOGIN_FAILED", Entry(happened, "Run login again and paste the new address.", "input"))
+    return Bitrix24Error("LOGIN_FAILED", ErrorKind(happened, "Run login again and paste the new address.", "input"))

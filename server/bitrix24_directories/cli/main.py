@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Runs a command: finds its module, and gives its exit code, whatever ends it."""
+"""Entry point of the command line: runs a command, and returns its exit code."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from io import TextIOWrapper
 from typing import Any
 
 from .arguments import UsageError, parser
-from .configured import UNWRITABLE, complain
+from .configured import UNWRITABLE, print_error
 from .interruption import EndedBySignalError, at_once
 
-# What says itself what a signal has come to; all others end with Python's own ways, or as `serve` does.
+# Commands that report an interruption themselves; all others end as Python does, or as `serve` does.
 _INTERRUPTED = ("call", "login", "merge", "undo")
 _WITH_RICH = ("report", "merge", "undo")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 for success, 1 for failure, 2 for wrong usage."""
-    for stream in (sys.stdout, sys.stderr):  # UTF-8 whatever the locale says, and nothing fails to be printed
+    for stream in (sys.stdout, sys.stderr):  # UTF-8 in every locale, and no character fails to print
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     whole = parser()
@@ -31,13 +31,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         import argcomplete
 
         argcomplete.autocomplete(whole)
-    given = list(sys.argv[1:] if argv is None else argv)
-    for place, argument in enumerate(given):
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    for index, argument in enumerate(arguments):
         try:
             argument.encode()
         except UnicodeEncodeError:  # the locale's encoding could not read it
-            given[place] = os.fsencode(argument).decode("utf-8", errors="replace")
-    args = whole.parse_args(given)
+            arguments[index] = os.fsencode(argument).decode("utf-8", errors="replace")
+    args = whole.parse_args(arguments)
     modules: dict[str, Any] = sys.modules
     try:
         with ExitStack() as stack:
@@ -57,20 +57,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as exc:
         from .language import say
 
-        complain(say(str(exc)))
+        print_error(say(str(exc)))
         return 2
     except OSError as exc:
         if exc.errno not in UNWRITABLE:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python itself would try once more, and fail aloud
-        if exc.errno != errno.EPIPE:  # else whoever read our output has gone, and knows
-            complain(f"Standard output cannot be written to: {exc.strerror}")
+        if exc.errno != errno.EPIPE:  # else the reader of the output has gone, and knows
+            print_error(f"Standard output cannot be written to: {exc.strerror}")
         return 1
     return code
 
 
 def _run(args: argparse.Namespace) -> int:
-    """Import what the command needs, and nothing else: a start takes no longer than it has to."""
+    """Import only what the command needs, so that it starts fast, and run it."""
     match args.command:
         case "call":
             from .call import call as run

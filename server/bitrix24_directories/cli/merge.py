@@ -1,6 +1,6 @@
-"""Makes several codes one, and takes that back, for a person: a plan, a question, and a bar to the end.
+"""Commands that merge codes and undo a merge: a plan, a question, and a progress bar.
 
-What is done stands in `changing.merging`.
+The merge itself is in `changing.merging`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from bitrix24_directories.text import shown_code
 
 from .arguments import UsageError
 from .bar import bar
-from .check import to_a_person
-from .configured import a_person_sits_there, client_of, complain, configured, redactor
+from .check import format_for_terminal
+from .configured import client_of, configured, is_interactive, print_error, redactor
 from .interruption import EndedBySignalError, Interruption, at_once, so_far
 from .language import say
 
@@ -36,36 +36,36 @@ _PHASES = {"reading": "Reading", "moving": "Moving", "deleting": "Deleting"}
 
 
 def merge(args: argparse.Namespace) -> int:
-    """Plan, ask and carry out; gives the exit code: 0 where nothing is left to do."""
+    """Plan, ask and merge; return the exit code, 0 if nothing is left to do."""
     return _run(args, args.log)
 
 
 def undo(args: argparse.Namespace) -> int:
-    """The same for taking a merge back. Raises UsageError where it is not plain which."""
+    """Plan, ask and undo a merge. Raises UsageError if the log does not make clear which one."""
     try:
         with Path(args.file).open(encoding="utf-8", errors="replace") as lines:
             log = read_log(lines)
     except OSError as exc:
         raise UsageError(f"{args.file} cannot be read: {exc.strerror}") from None
     if log.unread:
-        complain(f"{args.file}: {log.unread} lines cannot be read, and are passed over.")
+        print_error(f"{args.file}: {log.unread} lines cannot be read, and are passed over.")
     if not log.merges:
         raise UsageError(f"{args.file} holds no merge.")
-    wanted = [one for one in log.merges if args.merge in (None, one.key)]
-    if len(wanted) == 1:
-        return _run(args, args.file, wanted[0])
-    listed = "\n".join(
-        f"  {one.key}: {', '.join(map(shown_code, one.codes))} into {shown_code(one.into)} in "
-        f"{shown_code(one.entity_id)}, {len(one.moves)} values, begun {one.began}"
-        for one in log.merges
+    selected = [logged for logged in log.merges if args.merge in (None, logged.key)]
+    if len(selected) == 1:
+        return _run(args, args.file, selected[0])
+    choices = "\n".join(
+        f"  {logged.key}: {', '.join(map(shown_code, logged.codes))} into {shown_code(logged.into)} in "
+        f"{shown_code(logged.entity_id)}, {len(logged.moves)} values, begun {logged.began}"
+        for logged in log.merges
     )
-    if not wanted:
-        raise UsageError(f"{args.file} holds no merge {args.merge}, but these:\n{listed}")
-    raise UsageError(f"{args.file} holds several merges; choose one with --merge ID:\n{listed}")
+    if not selected:
+        raise UsageError(f"{args.file} holds no merge {args.merge}, but these:\n{choices}")
+    raise UsageError(f"{args.file} holds several merges; choose one with --merge ID:\n{choices}")
 
 
 def _run(args: argparse.Namespace, log: str | None, logged: LoggedMerge | None = None) -> int:
-    """Merge, or take back what is `logged`; each record is written down in `log`, or in the log of the settings."""
+    """Merge, or undo the `logged` merge; write each record to `log`, or to the settings' log."""
     portal, settings, transport = configured(args)
     redact = redactor(portal)
     log = log or settings.audit_log
@@ -93,19 +93,19 @@ def _run(args: argparse.Namespace, log: str | None, logged: LoggedMerge | None =
 
     try:
         if not settings.allow_writes:
-            complain("Changes are switched off: set BITRIX24_ALLOW_WRITES=true to let this program make them.")
+            print_error("Changes are switched off: set BITRIX24_ALLOW_WRITES=true to let this program make them.")
             return 1
         code = anyio.run(run)
         interruption.reraise()
     except EndedBySignalError:
-        complain(so_far(audit))
+        print_error(so_far(audit))
         if audit.said and interruption.cancelled:
-            complain(say("To go on, run the same command again."))
+            print_error(say("To go on, run the same command again."))
         if audit.said and "into" in args:
-            complain(say(f"To take the merge back: `bitrix24-directories-mcp undo {log}`"))
+            print_error(say(f"To take the merge back: `bitrix24-directories-mcp undo {log}`"))
         raise
     except Bitrix24Error as exc:
-        complain(redact(to_a_person(exc)))
+        print_error(redact(format_for_terminal(exc)))
         interruption.reraise()
         return 1
     return code
@@ -120,10 +120,10 @@ async def _merge(args: argparse.Namespace, merges: Merges, log: str) -> int:
     print(merge_text(planned.answer().model_copy(update={"plan_id": None})))
     if not planned.does_something:
         return 0
-    if not _agreed(args):
+    if not _confirmed(args):
         return 1
     confirmed, tries = True, 0
-    with bar(say("Reading")) as told_of:
+    with bar(say("Reading")) as progress:
         while True:
             error: Bitrix24Error | None = None
             try:
@@ -132,8 +132,8 @@ async def _merge(args: argparse.Namespace, merges: Merges, log: str) -> int:
                     planned,
                     confirmed=confirmed,
                     to_the_end=True,
-                    on_progress=partial(told_of, of=planned.total),
-                    on_phase=lambda phase: told_of.names(say(_PHASES[phase])),
+                    on_progress=partial(progress, total=planned.total),
+                    on_phase=lambda phase: progress.describe(say(_PHASES[phase])),
                 )
             except Bitrix24Error as exc:
                 if not isinstance(exc.partial_result, Merge):
@@ -146,7 +146,7 @@ async def _merge(args: argparse.Namespace, merges: Merges, log: str) -> int:
             if error is not None and (not error.retryable or tries >= _TRIES):
                 break
             await anyio.sleep(error.retry_after or 1 if error is not None else 0)
-            told_of.names(say("Reading"))
+            progress.describe(say("Reading"))
             planned = await merges.plan(args.entity_id, args.codes, args.into)
     print(merge_text(result))
     if error is not None:
@@ -159,25 +159,25 @@ async def _undo(args: argparse.Namespace, undo: Undo, logged: LoggedMerge) -> in
     print(undoing_text(undoing))
     if not undoing.does_something:
         return int(bool(undoing.unread))
-    if not _agreed(args):
+    if not _confirmed(args):
         return 1
-    with bar("Putting back") as told_of:
-        undone = await undo.carry_out(undoing, partial(told_of, of=len(undoing.moves)))
+    with bar("Putting back") as progress:
+        undone = await undo.carry_out(undoing, partial(progress, total=len(undoing.moves)))
     print(f"{undone.given_back} values of records got their old code back.")
     for code in undone.items:
         print(f"- {shown_code(code)} was added again")
-    for what in undone.not_given_back:
-        print(f"- not given back: {what}")
+    for value in undone.not_given_back:
+        print(f"- not given back: {value}")
     if undone.error is not None:
         raise undone.error
     return int(bool(undone.not_given_back or undoing.unread))
 
 
-def _agreed(args: argparse.Namespace) -> bool:
-    """Whether it may be carried out. Raises UsageError where nobody can be asked."""
+def _confirmed(args: argparse.Namespace) -> bool:
+    """Return True if the person agrees. Raises UsageError if nobody can be asked."""
     if args.yes:
         return True
-    if not a_person_sits_there():
+    if not is_interactive():
         raise UsageError("Nobody can be asked here: add --yes to carry it out.")
     with at_once():
         answer = input("Carry it out? [y/N] ")

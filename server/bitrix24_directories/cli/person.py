@@ -1,4 +1,4 @@
-"""The command that keeps the file of people: who may call a team's server, as whom, and what they may do."""
+"""Command for the file of people: who may call a team's server, as whom, with what rights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import anyio
 from bitrix24_directories.logs import configure_logging
 from bitrix24_directories.mcp_server.scopes import READING, SCOPES
 from bitrix24_directories.redaction import Redactor
-from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Link, Webhook, failure
+from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, PortalConnection, Webhook, failure
 from bitrix24_directories.settings import Settings, load_settings
 from bitrix24_directories.state.shared import Inside, State, UnavailableError
 from bitrix24_directories.team.people import People, PeopleError, Person, is_name
@@ -25,19 +25,19 @@ from bitrix24_directories.team.seen import Seen
 from bitrix24_directories.text import LIKE_A_WEBHOOK
 
 from .arguments import UsageError
-from .check import message_of, to_a_person
-from .configured import complain
+from .check import format_for_terminal, message_of
+from .configured import print_error
 from .language import choose, say
 
 _COLUMNS = ["name", "webhook", "write"]
 _YES, _NO = {"yes", "true", "1", "да"}, {"", "no", "false", "0", "нет"}
-_UNTRIED = ("network", "limit", "portal")  # categories of errors that say nothing of the webhook
-_MANY = 20  # webhooks whose trying takes a while
-_FIRST_CALL = "crm.status.entity.types"  # with which the server asks whether a person is let in
+_UNTRIED = ("network", "limit", "portal")  # categories of errors that say nothing about the webhook
+_MANY = 20  # more webhooks than this take a while to try
+_FIRST_CALL = "crm.status.entity.types"  # the call by which the server admits a person
 
 
 def person(args: argparse.Namespace) -> int:
-    """Do what is asked for; prints a token alone on stdout. Gives the exit code."""
+    """Run the action, print a token alone on stdout, and return the exit code."""
     try:
         settings = load_settings(args.env_file or "")
         choose(settings.lang)
@@ -73,75 +73,76 @@ def person(args: argparse.Namespace) -> int:
                 _list(people, settings)
         people.look()
         if people.trouble:
-            complain(say(people.trouble))
+            print_error(say(people.trouble))
     except Bitrix24Error as exc:
-        complain(to_a_person(exc.for_a_team()))
+        print_error(format_for_terminal(exc.for_a_team()))
         return 1
     except PeopleError as exc:
-        complain(say(str(exc)))
+        print_error(say(str(exc)))
         return 1
     return 0
 
 
 def _import(people: People, args: argparse.Namespace, settings: Settings) -> None:
-    """Add all people of a CSV, or nobody; their tokens are on the disk before anybody is let in."""
+    """Add all people of a CSV or none; their tokens are on disk before anybody is let in."""
     tokens = Path(args.tokens)
     if os.path.lexists(tokens):
-        raise UsageError(say(f"{_shown(args.tokens)} is there already, and tokens are never written over a file."))
+        raise UsageError(say(f"{_file_name(args.tokens)} is there already, and tokens are never written over a file."))
     if os.path.realpath(tokens) == os.path.realpath(people.path):
         raise UsageError("The tokens need a file of their own: BITRIX24_PEOPLE names this one.")
     persons = _persons(args.file)
-    people.make_sure_new([one.name for one in persons])  # or thousands of webhooks would be tried for nothing
-    _try({one.name: one.webhook for one in persons if one.webhook is not None}, args, settings)
-    kept = False
+    people.make_sure_new([person.name for person in persons])  # or thousands of webhooks would be tried for nothing
+    _try({person.name: person.webhook for person in persons if person.webhook is not None}, args, settings)
+    written = False
 
-    def keep(given: Sequence[str]) -> None:
-        nonlocal kept
+    def write_tokens(new_tokens: Sequence[str]) -> None:
+        nonlocal written
         try:
             with open(tokens, "x", encoding="utf-8", newline="", opener=partial(os.open, mode=0o600)) as file:
-                kept = True
+                written = True
                 rows = csv.writer(file, lineterminator="\n")
                 rows.writerow(["name", "token"])
-                rows.writerows([one.name, token] for one, token in zip(persons, given, strict=True))
+                rows.writerows([person.name, token] for person, token in zip(persons, new_tokens, strict=True))
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as exc:
-            raise PeopleError(say(f"{_shown(args.tokens)} cannot be written: {exc.strerror}")) from None
+            raise PeopleError(say(f"{_file_name(args.tokens)} cannot be written: {exc.strerror}")) from None
 
     try:
-        people.add_all(persons, keep)
+        people.add_all(persons, write_tokens)
     except BaseException:
-        if kept:
+        if written:
             tokens.unlink(missing_ok=True)
         raise
-    complain(say(f"People added: {len(persons)}. Their tokens are in {_shown(args.tokens)}, readable by you only."))
+    file_name = _file_name(args.tokens)
+    print_error(say(f"People added: {len(persons)}. Their tokens are in {file_name}, readable by you only."))
 
 
 def _persons(file: str) -> list[Person]:
-    """The people of a CSV. Raises UsageError, which names each wrong line, and nothing that stands in it."""
+    """Return the people of a CSV. Raises UsageError, which names wrong lines but quotes nothing."""
     text = _read(file)
     rows = csv.DictReader(io.StringIO(text), delimiter=";" if ";" in text.partition("\n")[0] else ",")
     persons, wrong = [], []
     try:
         rows.fieldnames = [column.strip().casefold() for column in rows.fieldnames or ()]
         if sorted(rows.fieldnames) != sorted(_COLUMNS):
-            raise UsageError(say(f"{_shown(file)} needs the columns {','.join(_COLUMNS)} in its first line."))
+            raise UsageError(say(f"{_file_name(file)} needs the columns {','.join(_COLUMNS)} in its first line."))
         for row in rows:
             try:
                 persons.append(_person(row))
             except ValueError as exc:
-                wrong.append(say(f"Line {rows.line_num} of {_shown(file)}: {exc}"))
+                wrong.append(say(f"Line {rows.line_num} of {_file_name(file)}: {exc}"))
     except csv.Error:
-        wrong.append(say(f"{_shown(file)} is no CSV."))
+        wrong.append(say(f"{_file_name(file)} is no CSV."))
     if wrong:
         raise UsageError("\n".join([*wrong[:20], *(["…"] if len(wrong) > 20 else [])]))
     if not persons:
-        raise UsageError(say(f"{_shown(file)} names nobody."))
+        raise UsageError(say(f"{_file_name(file)} names nobody."))
     return persons
 
 
 def _person(row: Mapping[str | None, str | list[str] | None]) -> Person:
-    """The person of a row. Raises ValueError, whose text holds nothing of it."""
+    """Return the person of a row. Raises ValueError, whose text quotes nothing of it."""
     cells = {column: text.strip() for column in _COLUMNS if isinstance(text := row.get(column), str)}
     if None in row or len(cells) < len(_COLUMNS):
         raise ValueError("it has more or fewer columns than the first line")
@@ -157,7 +158,7 @@ def _person(row: Mapping[str | None, str | list[str] | None]) -> Person:
 
 
 def _list(people: People, settings: Settings) -> None:
-    """Print who may call, and when they were created, got their token and called last, as far as that is known."""
+    """Print who may call, and their creation, token and last call as far as they are known."""
     people.make_sure()
     state: State = Inside()
     if settings.redis_url.get_secret_value():
@@ -176,25 +177,25 @@ def _list(people: People, settings: Settings) -> None:
             try:
                 return await seen.all()
             except UnavailableError:
-                complain(say("The Redis that BITRIX24_REDIS_URL names cannot be reached"))
+                print_error(say("The Redis that BITRIX24_REDIS_URL names cannot be reached"))
                 return None
 
-    last = anyio.run(called) if seen.kept else None
-    for one in people.all():
-        created = _seconds(one.created)
-        said = [] if created is None else [say(f"created {_moment(created)}")]
-        if (rotated := _seconds(one.rotated)) is not None:
-            said.append(say(f"token of {_moment(rotated)}"))
+    last = anyio.run(called) if seen.is_kept else None
+    for person in people.all():
+        created = _seconds(person.created)
+        parts = [] if created is None else [say(f"created {_moment(created)}")]
+        if (rotated := _seconds(person.rotated)) is not None:
+            parts.append(say(f"token of {_moment(rotated)}"))
         if last is not None:
-            at = last.get(one.name, 0.0)
+            at = last.get(person.name, 0.0)
             since = at and at >= (created or 0.0)  # or it was somebody else of the same name
-            said.append(say(f"last seen {_moment(at)}") if since else say("not seen yet"))
-        acts_as = "application" if one.oauth else "shared"
-        if one.webhook is not None:
-            acts_as = f"webhook of user {one.webhook.user} on {one.webhook.address}"
-        print("; ".join([f"{one.name}: {' '.join(one.scopes)} ({acts_as})", *said]))
-    if not seen.kept:
-        complain(say("When people called last is kept where BITRIX24_AUDIT_LOG or BITRIX24_REDIS_URL is set."))
+            parts.append(say(f"last seen {_moment(at)}") if since else say("not seen yet"))
+        acts_as = "application" if person.oauth else "shared"
+        if person.webhook is not None:
+            acts_as = f"webhook of user {person.webhook.user} on {person.webhook.address}"
+        print("; ".join([f"{person.name}: {' '.join(person.scopes)} ({acts_as})", *parts]))
+    if not seen.is_kept:
+        print_error(say("When people called last is kept where BITRIX24_AUDIT_LOG or BITRIX24_REDIS_URL is set."))
 
 
 def _seconds(created: str) -> float | None:
@@ -209,11 +210,11 @@ def _moment(seconds: float) -> str:
 
 
 def _webhook(file: str) -> Webhook:
-    """A person's own webhook, from a file or standard input: an argument stands in the history of the shell."""
+    """Read a person's webhook from a file or standard input: a shell's history keeps arguments."""
     try:
         return Webhook.parse(_read(file))
     except ValueError as exc:
-        raise UsageError(say(f"{_shown(file)} holds no inbound webhook's URL: {exc}")) from None
+        raise UsageError(say(f"{_file_name(file)} holds no inbound webhook's URL: {exc}")) from None
 
 
 def _read(file: str) -> str:
@@ -226,17 +227,18 @@ def _read(file: str) -> str:
         return sys.stdin.read().removeprefix("\ufeff") if file == "-" else Path(file).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeError) as exc:
         why = exc.strerror if isinstance(exc, OSError) else "it is not saved as UTF-8"
-        raise UsageError(say(f"{_shown(file)} cannot be read: {why}")) from None
+        raise UsageError(say(f"{_file_name(file)} cannot be read: {why}")) from None
 
 
-def _shown(file: str) -> str:
-    """A file's name for a message; what is no file's may hold a secret."""
+def _file_name(file: str) -> str:
+    """Return a file's name for a message; a name like a URL may hold a secret, and is hidden."""
     return "…" if LIKE_A_WEBHOOK.search(file) else file
 
 
 def _try(webhooks: Mapping[str, Webhook], args: argparse.Namespace, settings: Settings) -> None:
-    """Call each person's webhook once, unless they are taken unchecked. Raises PeopleError for those that the portal
-    refuses; warns of those of which it cannot be known.
+    """Call each person's webhook once, unless --unchecked is given.
+
+    Raises PeopleError for webhooks that the portal refuses; warns of those that could not be tried.
     """
     if args.unchecked:
         return
@@ -244,33 +246,33 @@ def _try(webhooks: Mapping[str, Webhook], args: argparse.Namespace, settings: Se
     redact = Redactor(lambda: secrets)
     configure_logging(settings.log_level, redact)
     if len(webhooks) > _MANY:
-        complain(say(f"Trying {len(webhooks)} webhooks as fast as the portal lets us …"))
+        print_error(say(f"Trying {len(webhooks)} webhooks as fast as the portal lets us …"))
     refused = []
     for name, error in anyio.run(_errors, webhooks, settings).items():
         if error.category in _UNTRIED:
-            complain(say(f"{name}'s webhook is taken, but could not be tried: {redact(message_of(error))}"))
+            print_error(say(f"{name}'s webhook is taken, but could not be tried: {redact(message_of(error))}"))
         else:
-            why = redact(to_a_person(error.for_a_team()))
+            why = redact(format_for_terminal(error.for_a_team()))
             refused.append(say(f"{name}'s webhook is not taken, for the portal refuses it: {why}"))
     if refused:
         raise PeopleError("\n".join([*refused, say("With --unchecked it is taken all the same.")]))
 
 
 async def _errors(webhooks: Mapping[str, Webhook], settings: Settings) -> dict[str, Bitrix24Error]:
-    """What calls fail with, by person. A portal that cannot be reached is not tried again."""
-    links: dict[str, Link] = {}
-    gone: dict[str, Bitrix24Error] = {}
+    """Return the error of each person's first call; a portal that is unreachable is tried once."""
+    connections: dict[str, PortalConnection] = {}
+    unreachable: dict[str, Bitrix24Error] = {}
     errors: dict[str, Bitrix24Error] = {}
     try:
         for name, webhook in webhooks.items():
             address = webhook.address
-            if address in gone:
-                errors[name] = gone[address]
+            if address in unreachable:
+                errors[name] = unreachable[address]
                 continue
-            if address not in links:
-                links[address] = Link(settings.limits, ca_file=settings.ca_file, address=address)
+            if address not in connections:
+                connections[address] = PortalConnection(settings.limits, ca_file=settings.ca_file, address=address)
             try:
-                async with Bitrix24Client(webhook, timeout=settings.timeout, link=links[address]) as client:
+                async with Bitrix24Client(webhook, timeout=settings.timeout, connection=connections[address]) as client:
                     with anyio.move_on_after(settings.timeout) as limit:
                         await client.call(_FIRST_CALL)
                 if limit.cancelled_caught:
@@ -278,8 +280,8 @@ async def _errors(webhooks: Mapping[str, Webhook], settings: Settings) -> dict[s
             except Bitrix24Error as exc:
                 errors[name] = exc
                 if exc.category == "network":
-                    gone[address] = exc
+                    unreachable[address] = exc
     finally:
-        for link in links.values():
-            await link.close()
+        for connection in connections.values():
+            await connection.close()
     return errors

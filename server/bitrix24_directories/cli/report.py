@@ -1,6 +1,6 @@
-"""Who carries which code, for the whole portal and for a person: in the terminal, as JSON, CSV or one HTML file.
+"""Command that reports the codes in a portal's records as text, JSON, CSV or an HTML file.
 
-What is counted stands in `records.usage`; the terminal's form in `report_text`, the file itself in `report_page`.
+`records.usage` counts, `report_text` prints to the terminal, and `report_page` makes the file.
 """
 
 from __future__ import annotations
@@ -27,68 +27,68 @@ from bitrix24_directories.text import escaped, quoted, shown_code
 
 from .arguments import UsageError
 from .bar import bar
-from .check import to_a_person
-from .configured import client_of, complain, configured, redactor
+from .check import format_for_terminal
+from .configured import client_of, configured, print_error, redactor
 from .language import say
 from .report_page import page
-from .report_parts import Part, Report, shown
+from .report_parts import Part, Report, single_line
 from .report_text import print_report
 
-_KEPT = 24 * 3600.0  # seconds: what was counted for one directory is not counted again for the next
-# A sign with which a spreadsheet begins a formula, at the start of a cell, or of what is one where another separator is
-# taken for the file's; with what may stand before it.
+_KEPT = 24 * 3600.0  # seconds: records counted for one directory are not counted again for the next
+# A sign that begins a formula in a spreadsheet, with the characters that may precede it: at the start of a cell, or of
+# its part behind a separator, which a spreadsheet may take for the file's.
 _FORMULA = re.compile(r"""(^|[;,|\t\r\n])(?=[\s"']*[=+\-@＝＋－＠])""")
 _COLUMNS = ("directory", "title", "code", "name", "in the directory", "records", "field", "first ids")
 
 
 def report(args: argparse.Namespace) -> int:
-    """Count and print, or write; gives the exit code."""
+    """Count and print, or write; return the exit code."""
     portal, settings, transport = configured(args)
     redact = redactor(portal)
     try:
         if isinstance(portal, Bitrix24Error):
             raise portal
         counting = partial(counted, portal, settings, transport, args.entity_ids, colours=bool(args.html))
-        found = Report(urlsplit(portal.identity[0]).netloc, datetime.now().astimezone(), anyio.run(counting))
+        result = Report(urlsplit(portal.identity[0]).netloc, datetime.now().astimezone(), anyio.run(counting))
     except Bitrix24Error as exc:
-        complain(redact(to_a_person(exc)))
+        print_error(redact(format_for_terminal(exc)))
         return 2
     if args.html:
         try:
-            Path(args.html).write_text(page(found), encoding="utf-8")
+            Path(args.html).write_text(page(result), encoding="utf-8")
         except OSError as exc:
             raise UsageError(f"{args.html} cannot be written: {exc.strerror}") from None
         print(say(f"Written to {args.html}"))
     elif args.json:
-        print_json(found.parts)
+        print_json(result.parts)
     elif args.csv:
-        print_csv(found.parts)
+        print_csv(result.parts)
     else:
-        print_report(found)
-    return found.exit_code
+        print_report(result)
+    return result.exit_code
 
 
 async def counted(
-    portal: Credentials, settings: Settings, transport: Transport | None, named: Sequence[str], *, colours: bool
+    portal: Credentials, settings: Settings, transport: Transport | None, entity_ids: Sequence[str], *, colours: bool
 ) -> list[Part]:
-    """Count, with a bar on stderr where a person looks. Raises Bitrix24Error when nothing at all can be counted."""
+    """Count, with a bar on stderr. Raises Bitrix24Error if nothing at all can be counted."""
     async with client_of(portal, settings, transport) as client:
         directories = Directories(client, Cache(_KEPT))
-        with bar(say("Counting")) as told:
-            found = await usages(directories, named, told)
+        with bar(say("Counting")) as progress:
+            results = await usages(directories, entity_ids, progress)
         parts = []
-        for directory, usage in found:
-            of_stages: dict[str, str] = {}
+        for directory, usage in results:
+            stage_colours: dict[str, str] = {}
             if colours and directory.kind == "stages":
                 with suppress(Bitrix24Error):  # they only adorn
                     items = (await directories.items(directory.entity_id, details=True)).items
-                    of_stages = {item.status_id: item.color for item in items if item.color}
-            parts.append(Part(directory, usage, of_stages))
+                    stage_colours = {item.status_id: item.color for item in items if item.color}
+            parts.append(Part(directory, usage, stage_colours))
         return parts
 
 
 def print_json(parts: Sequence[Part]) -> None:
-    told = [
+    directories = [
         {"name": part.directory.name}
         | (
             {"entityId": part.directory.entity_id, "error": {"code": part.usage.code, "message": part.usage.message}}
@@ -97,28 +97,29 @@ def print_json(parts: Sequence[Part]) -> None:
         )
         for part in parts
     ]
-    print(quoted(told, indent=2))
+    print(quoted(directories, indent=2))
 
 
 def print_csv(parts: Sequence[Part]) -> None:
-    """A row for each code in each field; a spreadsheet takes no code or name for a formula."""
+    """Print a row for each code in each field; spreadsheets take no cell for a formula."""
     rows: list[Sequence[object]] = [_COLUMNS]
     for part in parts:
         usage = part.usage
-        of = (shown_code(part.directory.entity_id), shown(part.directory.name))
+        head = (shown_code(part.directory.entity_id), single_line(part.directory.name))
         if isinstance(usage, Bitrix24Error):
-            rows.append((*of, "", f"could not be counted: {usage.message}", "", "", "", ""))
+            rows.append((*head, "", f"could not be counted: {usage.message}", "", "", "", ""))
             continue
         for item in usage.items:
-            start = (*of, shown_code(item.status_id), shown(item.name), "yes")
+            start = (*head, shown_code(item.status_id), single_line(item.name), "yes")
             if item.count is None:
                 rows.append((*start, item.count_text, "", ""))
                 continue
             for path in usage.paths:
                 count = item.count if len(usage.paths) == 1 else (item.fields or {}).get(path, 0)
                 rows.append((*start, count, path, ""))
-        for one in usage.unknown or ():
-            ids = " ".join(map(str, one.ids))
-            rows.append((*of, shown_code(one.code), shown(one.perhaps or ""), "no", one.count_text, one.field, ids))
+        for unknown in usage.unknown or ():
+            ids = " ".join(map(str, unknown.ids))
+            name = single_line(unknown.perhaps or "")
+            rows.append((*head, shown_code(unknown.code), name, "no", unknown.count_text, unknown.field, ids))
     writer = csv.writer(sys.stdout, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerows([_FORMULA.sub(r"\1'", escaped(str(cell))) for cell in row] for row in rows)

@@ -1,4 +1,4 @@
-"""The report as one HTML file: nothing is loaded from elsewhere, nothing runs, and text is only ever text.
+"""The report as one HTML file, which loads nothing, runs nothing, and escapes every text.
 
 Colours and bars are those of the picture in the chat.
 """
@@ -14,7 +14,7 @@ from bitrix24_directories.text import quoted, shown_code
 
 from .check import message_of
 from .language import say, spoken
-from .report_parts import COUNTED, Report, shown, unknown_why, where
+from .report_parts import COUNTED, Report, field_counts, single_line, unknown_reason
 
 _COLOUR = re.compile(r"#[0-9A-Fa-f]{3,8}")
 _HEAD = """<!doctype html>
@@ -54,9 +54,9 @@ _COLUMNS = (("c", "Code"), ("t", "Name"), ("n", "Records"), ("s", "Share"))
 
 
 def page(report: Report) -> str:
-    """The whole file."""
+    """Return the whole file."""
     words = {"lang": spoken(), "title": say("Codes in CRM records")}
-    head = re.sub(r"\{(lang|title)\}", lambda found: escape(words[found[1]], quote=False), _HEAD)
+    head = re.sub(r"\{(lang|title)\}", lambda match: escape(words[match[1]], quote=False), _HEAD)
     head = head.replace("/* picture.css */\n", page_part("picture.css"))
     wrong = " class=bad" if report.exit_code else ""
     summary = "".join(f"<p{wrong}>{_text(line)}</p>\n" for line in report.summary())
@@ -64,33 +64,34 @@ def page(report: Report) -> str:
     for part in report.parts:
         usage = part.usage
         if isinstance(usage, Bitrix24Error):
-            why = _text(shown(say(f"Could not be counted: {message_of(usage)}")))
+            why = _text(single_line(say(f"Could not be counted: {message_of(usage)}")))
             lines.append(f"<h2>{_text(part.title)}</h2><p class=bad>{why}</p>")
             continue
-        fields = _text(", ".join(map(shown, usage.labels.values())))
+        fields = _text(", ".join(map(single_line, usage.labels.values())))
         lines.append(f'<div class=scrolls role=region tabindex=0 aria-label="{escape(part.title)}"><table>')
         lines.append(f"<caption>{_text(part.title)}<br><small>{fields}</small></caption>")
         columns = "".join(f"<th class={name}>{say(title)}" for name, title in _COLUMNS)
         lines.append(f"<thead><tr>{columns}</thead><tbody>")
-        counts = [*(item.count for item in usage.items), *(one.count for one in part.unknown)]
+        counts = [*(item.count for item in usage.items), *(unknown.count for unknown in part.unknown)]
         whole = 0 if None in counts else sum(count or 0 for count in counts)  # of a part of them there is no share
         for item in usage.items:
-            name = _text(shown(item.name)) + _small(where(item, usage.labels))
+            name = _text(single_line(item.name)) + _small(field_counts(item, usage.labels))
             share = _share(item.count, whole, part.colours.get(item.status_id, ""))
             code = _text(shown_code(item.status_id))
             lines.append(f"<tr><td class=c>{code}<td class=t>{name}<td class=n>{say(item.count_text)}{share}</tr>")
-        for one in part.unknown:
-            name = _text(unknown_why(one)) + _small(f"{shown(usage.labels[one.field])}: {one.ids_text}")
-            cells = f"<td class=c>{_text(quoted(one.code))}<td class=t>{name}<td class=n>{say(one.count_text)}"
-            lines.append(f"<tr class=bad>{cells}{_share(one.count, whole)}</tr>")
+        for unknown in part.unknown:
+            ids = f"{single_line(usage.labels[unknown.field])}: {unknown.ids_text}"
+            name = _text(unknown_reason(unknown)) + _small(ids)
+            cells = f"<td class=c>{_text(quoted(unknown.code))}<td class=t>{name}<td class=n>{say(unknown.count_text)}"
+            lines.append(f"<tr class=bad>{cells}{_share(unknown.count, whole)}</tr>")
         lines.append("</tbody></table></div>")
         wrong = " class=bad" if usage.failed else ""
-        lines += [f"<p{wrong}>{_text(shown(say(f'Not counted: {what}')))}</p>" for what in usage.partial or ()]
+        lines += [f"<p{wrong}>{_text(single_line(say(f'Not counted: {text}')))}</p>" for text in usage.partial or ()]
     return "\n".join([*lines, "</body>", "</html>", ""])
 
 
 def _share(count: int | None, whole: int, colour: str = "") -> str:
-    """A cell with a bar for the share of `whole`, all of them beginning at one edge and of one scale."""
+    """Return a cell with a bar for the share of `whole`; all bars have one edge and one scale."""
     if not count or not whole:
         return "<td class=s>"
     share = 100 * count / whole
@@ -104,5 +105,5 @@ def _small(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    """A text of the portal's, in its own direction."""
+    """Return a text of the portal as HTML, in its own direction."""
     return f"<bdi>{escape(text)}</bdi>" if text else ""

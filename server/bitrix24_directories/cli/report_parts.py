@@ -1,4 +1,4 @@
-"""What a report holds, whatever it is printed as, and what it comes to: the summary and the exit code."""
+"""Content of a report in every format: its parts, its summary, and its exit code."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Part:
 
     @property
     def title(self) -> str:
-        return f"{shown_code(self.directory.entity_id)}: {shown(self.directory.name)}"
+        return f"{shown_code(self.directory.entity_id)}: {single_line(self.directory.name)}"
 
     @property
     def unknown(self) -> Sequence[UnknownCode]:
@@ -39,18 +39,18 @@ class Part:
 
     @property
     def failed(self) -> bool:
-        """Whether something could not be counted that another time, or another user, could."""
+        """True if another attempt, or another user, could count something that this one could not."""
         return isinstance(self.usage, Bitrix24Error) or self.usage.failed
 
     @property
     def unreadable(self) -> bool:
-        """Whether no record method reads what carries the codes."""
+        """True if no record method reads the field that holds the codes."""
         return isinstance(self.usage, DirectoryUsage) and self.usage.unreadable
 
 
 @dataclass(frozen=True)
 class Report:
-    """The directories of a portal, as they were counted at a time."""
+    """Directories of a portal with their counts at one moment."""
 
     portal: str
     when: datetime
@@ -58,57 +58,57 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """2 where counting failed, else 1 where a record holds a code that its directory does not have."""
+        """2 if counting failed, else 1 if a record has a code that its directory lacks, else 0."""
         if any(part.failed for part in self.parts):
             return 2
         return int(any(part.unknown for part in self.parts))
 
     def summary(self) -> Iterator[str]:
-        """The portal, the date, and what was found, in sentences."""
+        """Yield the portal, the date and the findings, as sentences."""
         codes = Counter[str]()
         for part in self.parts:
             if part.unknown:
-                codes[shown_code(part.directory.entity_id)] = len({folded_code(one.code) for one in part.unknown})
+                codes[shown_code(part.directory.entity_id)] = len({folded_code(code.code) for code in part.unknown})
         result = say("no record carries a code that its directory does not have, as far as was counted")
         if codes:
             most = [f"{entity_id} {number}" for entity_id, number in codes.most_common(_DIRECTORIES)]
-            listed = ", ".join([*most, *(["..."] if len(codes) > _DIRECTORIES else [])])
+            directories = ", ".join([*most, *(["..."] if len(codes) > _DIRECTORIES else [])])
             unlisted = sum(part.usage.unlisted for part in self.parts if isinstance(part.usage, DirectoryUsage))
             number = codes.total()
-            said = say("1 code" if number == 1 else f"{number} codes")
-            said = say(f"at least {said}") if unlisted else said
-            result = say(f"{said} that no directory has, in {self._records(unlisted)}: {listed}")
-        yield f"{shown(self.portal)}, {self.when:%Y-%m-%d %H:%M}: {result}"
+            codes_text = say("1 code" if number == 1 else f"{number} codes")
+            codes_text = say(f"at least {codes_text}") if unlisted else codes_text
+            result = say(f"{codes_text} that no directory has, in {self._records(unlisted)}: {directories}")
+        yield f"{single_line(self.portal)}, {self.when:%Y-%m-%d %H:%M}: {result}"
         if failed := [shown_code(part.directory.entity_id) for part in self.parts if part.failed]:
             yield say(f"Could not be counted, or not in full: {', '.join(failed)}")
         if unread := [shown_code(part.directory.entity_id) for part in self.parts if part.unreadable]:
             yield say(f"Not counted, for no REST method reads the records: {', '.join(unread)}")
 
     def _records(self, unlisted: int) -> str:
-        """How many carry such codes, with the `unlisted` ones of which only the number is known."""
-        unknown = [one for part in self.parts for one in part.unknown]
-        counts = [one.count for one in unknown if one.count is not None]
+        """Return the number of records with such codes, `unlisted` ones included."""
+        unknown = [code for part in self.parts for code in part.unknown]
+        counts = [code.count for code in unknown if code.count is not None]
         if len(counts) < len(unknown):
             return say("an unknown number of records")
         number = sum(counts) + unlisted
-        said = say("1 record" if number == 1 else f"{number} records")
-        # A record may have been counted twice: for two fields of its kind, or for one that takes several codes.
-        fields = Counter(one.field for one in unknown)
+        text = say("1 record" if number == 1 else f"{number} records")
+        # A record may have been counted twice: for two fields of its kind, or for code that takes several codes.
+        fields = Counter(code.field for code in unknown)
         kinds = {path.rpartition(".")[0] for path in fields}
         several = any(codes > 1 and ("UF_" in path or ".uf" in path) for path, codes in fields.items())
-        return say(f"up to {said}") if several or len(kinds) < len(fields) else said
+        return say(f"up to {text}") if several or len(kinds) < len(fields) else text
 
 
-def shown(text: str) -> str:
-    """A text of the portal's on one line, without characters that nobody sees."""
+def single_line(text: str) -> str:
+    """Return a text of the portal on one line, without invisible characters."""
     return one_line(text, _TEXT_LIMIT)
 
 
-def where(item: UsedItem, labels: dict[str, str]) -> str:
-    """`deal.SOURCE_ID 5, item(177).sourceId (Equipment rental) 2`; empty where one field takes the codes."""
-    return ", ".join(f"{shown(labels[path])} {count}" for path, count in (item.fields or {}).items())
+def field_counts(item: UsedItem, labels: dict[str, str]) -> str:
+    """Return counts as `deal.TYPE_ID 5, item(177).sourceId (Rental) 2`; empty for one field."""
+    return ", ".join(f"{single_line(labels[path])} {count}" for path, count in (item.fields or {}).items())
 
 
-def unknown_why(one: UnknownCode) -> str:
+def unknown_reason(unknown: UnknownCode) -> str:
     why = say("not in the directory")
-    return f"{why}, {say(f'perhaps {shown(one.perhaps)}')}" if one.perhaps else why
+    return f"{why}, {say(f'perhaps {single_line(unknown.perhaps)}')}" if unknown.perhaps else why

@@ -1,4 +1,4 @@
-"""The report in a terminal: as wide as that is, wrapped between words, what is wrong in red."""
+"""The report in a terminal: wrapped between words, with problems in red."""
 
 from __future__ import annotations
 
@@ -13,49 +13,51 @@ from bitrix24_directories.text import quoted, shown_code
 
 from .check import message_of
 from .language import say
-from .report_parts import COUNTED, Report, shown, unknown_why, where
+from .report_parts import COUNTED, Report, field_counts, single_line, unknown_reason
 
 _WRONG = "red"
 
 
 def print_report(report: Report) -> None:
-    """The directories one after the other, and the summary at the end."""
+    """Print the directories one after the other, and the summary at the end."""
     console = Console()
     for part in report.parts:
-        _tell(console, part.title.split(" "), style="bold")
+        _print(console, part.title.split(" "), style="bold")
         usage = part.usage
         if isinstance(usage, Bitrix24Error):
-            _tell(console, shown(say(f"could not be counted: {message_of(usage)}")).split(" "), style=_WRONG)
+            _print(console, single_line(say(f"could not be counted: {message_of(usage)}")).split(" "), style=_WRONG)
             console.print()
             continue
-        if labels := [shown(label) for label in usage.labels.values()]:
-            _tell(console, ", ".join(labels).split(" "))
+        if labels := [single_line(label) for label in usage.labels.values()]:
+            _print(console, ", ".join(labels).split(" "))
         unknown = usage.unknown or ()
-        counts = [say(one.count_text) for one in (*usage.items, *unknown)]
+        counts = [say(row.count_text) for row in (*usage.items, *unknown)]
         head = say("records")
         wide = max(map(cell_len, [head, *counts]))
-        _tell(console, [f"{say('code')}:", say("name")], number=head, wide=wide)
+        _print(console, [f"{say('code')}:", say("name")], number=head, wide=wide)
         for item in usage.items:
-            words = [f"{shown_code(item.status_id)}:", *shown(item.name).split(" ")]
-            _tell(console, words, number=say(item.count_text), wide=wide)
-            _tell(console, where(item, usage.labels).split(" "), number="", wide=wide)
-        for one in unknown:
-            words = [f"{quoted(one.code)}:", *unknown_why(one).split(" ")]
-            _tell(console, words, number=say(one.count_text), wide=wide, style=_WRONG)
-            ids = f"{shown(usage.labels[one.field])}: {one.ids_text}"
-            _tell(console, ids.split(" "), number="", wide=wide, style=_WRONG)
-        for what in usage.partial or ():
-            _tell(console, shown(say(f"Not counted: {what}")).split(" "), style=_WRONG if usage.failed else "")
+            words = [f"{shown_code(item.status_id)}:", *single_line(item.name).split(" ")]
+            _print(console, words, number=say(item.count_text), wide=wide)
+            _print(console, field_counts(item, usage.labels).split(" "), number="", wide=wide)
+        for code in unknown:
+            words = [f"{quoted(code.code)}:", *unknown_reason(code).split(" ")]
+            _print(console, words, number=say(code.count_text), wide=wide, style=_WRONG)
+            ids = f"{single_line(usage.labels[code.field])}: {code.ids_text}"
+            _print(console, ids.split(" "), number="", wide=wide, style=_WRONG)
+        for reason in usage.partial or ():
+            _print(console, single_line(say(f"Not counted: {reason}")).split(" "), style=_WRONG if usage.failed else "")
         console.print()
-    _tell(console, say(COUNTED).split(" "))
+    _print(console, say(COUNTED).split(" "))
     for line in report.summary():
-        _tell(console, line.split(" "), style=_WRONG if report.exit_code else "")
+        _print(console, line.split(" "), style=_WRONG if report.exit_code else "")
 
 
-def _tell(console: Console, words: Sequence[str], *, number: str | None = None, wide: int = 0, style: str = "") -> None:
-    """Print words, behind a number that stands at the right of its column of `wide` cells.
+def _print(
+    console: Console, words: Sequence[str], *, number: str | None = None, wide: int = 0, style: str = ""
+) -> None:
+    """Print words behind a number, which is right-aligned in a column of `wide` cells.
 
-    Lines break between words alone; a word that is longer than a line stands on one of its own.
+    Lines break only between words; a word that is longer than a line has a line of its own.
     """
     if not any(words):
         return

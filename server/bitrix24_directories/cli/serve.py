@@ -1,9 +1,8 @@
-"""Serves one client over stdio, or the demo portal to others.
+"""Commands that serve one client over stdio, or run the demo portal for others.
 
-The process ends when its client goes, whatever else still hangs. Reading stdin to its end is the SDK's part, and enough
-as long as everything lets itself be cancelled. A look-up of a host name does not, nor does a write to a pipe that
-nobody reads; and the end of stdin never comes where a sibling process inherited the pipe. So a thread watches from
-outside.
+The process ends when its client goes, even if something else hangs. The SDK reads stdin to its end, which is enough as
+long as everything can be cancelled. A look-up of a host name cannot, nor can a write to a pipe that nobody reads; and
+stdin does not end if a sibling process inherited the pipe. So a thread watches stdin from outside.
 """
 
 from __future__ import annotations
@@ -21,16 +20,16 @@ import anyio
 
 from bitrix24_directories import __version__
 
-from .configured import DEMO_WEBHOOK, UNWRITABLE, complain, configured, demo_portal
+from .configured import DEMO_WEBHOOK, UNWRITABLE, configured, demo_portal, print_error
 
 GRACE_SECONDS = 0.5
 _LOOK_SECONDS = 0.25
 
 
 def serve(args: argparse.Namespace) -> int:
-    """Serve the client that started this process; gives the exit code."""
+    """Serve the client that started this process; return the exit code."""
     if sys.stdin is None or sys.stdout is None:
-        complain("Standard input or output is closed: there is no MCP client to serve.")
+        print_error("Standard input or output is closed: there is no MCP client to serve.")
         return 1
     # Python's own SIGINT handling waits for the thread that reads stdin, that is for the next line of input.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -50,7 +49,7 @@ def serve(args: argparse.Namespace) -> int:
         from bitrix24_directories.rest import Bitrix24Error
 
         state = "no portal is set up" if isinstance(portal, Bitrix24Error) else portal.description
-        complain(
+        print_error(
             f"bitrix24-directories-mcp {__version__}, an MCP server: a client starts it and speaks to it here "
             f"({state}). To look at the configuration run it with `check`, for all commands with --help; "
             "Ctrl+C ends it."
@@ -58,10 +57,10 @@ def serve(args: argparse.Namespace) -> int:
     try:
         anyio.run(server.run_stdio_async)
     except BaseExceptionGroup as group:
-        gone, others = group.split(lambda exc: isinstance(exc, OSError) and exc.errno in UNWRITABLE)
-        if others is not None:
-            raise others from None
-        first: BaseException | None = gone
+        disconnects, rest = group.split(lambda exc: isinstance(exc, OSError) and exc.errno in UNWRITABLE)
+        if rest is not None:
+            raise rest from None
+        first: BaseException | None = disconnects
         while isinstance(first, BaseExceptionGroup):
             first = first.exceptions[0]
         assert first is not None, "the group was not empty"
@@ -84,7 +83,7 @@ def _watch(stdin: int, parent: int) -> None:
 
 
 def portal(args: argparse.Namespace) -> int:
-    """Run the demo portal for others; gives the exit code."""
+    """Run the demo portal for others; return the exit code."""
     from bitrix24_directories.portal import listen, server
 
     demo = demo_portal(args.lang, args.fault, limit=(50, 2) if args.limit else None, age=args.age)
@@ -92,7 +91,7 @@ def portal(args: argparse.Namespace) -> int:
         running = server(demo.app, certfile=args.certfile, keyfile=args.keyfile)
         listening = listen(args.port)
     except OSError as exc:
-        complain(f"The demo portal cannot run on port {args.port}: {exc}")
+        print_error(f"The demo portal cannot run on port {args.port}: {exc}")
         return 1
     scheme = "https" if args.certfile else "http"
     print(f"Demo portal ({args.lang}) until Ctrl+C. Point a server at it with", flush=True)

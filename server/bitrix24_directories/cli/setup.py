@@ -1,4 +1,4 @@
-"""Makes the configuration of an MCP client: the full path of this program, and the settings of this environment."""
+"""Command that configures an MCP client with this program's full path and its settings."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from bitrix24_directories.rest import Bitrix24Error, Entry
+from bitrix24_directories.rest import Bitrix24Error, ErrorKind
 from bitrix24_directories.settings import ENV_FILE, Settings, load_settings
 
-from .check import to_a_person
+from .check import format_for_terminal
 from .client_files import CLIENTS, SERVER, write
-from .configured import a_person_sits_there, ask_for_webhook, complain
+from .configured import ask_for_webhook, is_interactive, print_error
 from .language import choose, say
 
 _PROGRAM = "bitrix24-directories-mcp"
@@ -29,9 +29,9 @@ _PLACEHOLDERS = {
 
 
 def setup(args: argparse.Namespace) -> int:
-    """Print the client's configuration, or put it into the client's file; gives the exit code.
+    """Print the client's configuration, or write it into its file; return the exit code.
 
-    A file of settings is named instead of being copied. Printed, the secrets are left out.
+    A file of settings is named instead of being copied. Printed output holds no secrets.
     """
     client = CLIENTS[args.client]
     env_file = args.env_file or os.environ.get(ENV_FILE, "")
@@ -39,9 +39,9 @@ def setup(args: argparse.Namespace) -> int:
         settings = load_settings(env_file)
         choose(settings.lang)
         nothing_set = not (settings.webhook_url.get_secret_value() or settings.portal_url or settings.client_id)
-        if args.write and nothing_set and a_person_sits_there():
+        if args.write and nothing_set and is_interactive():
             settings = ask_for_webhook(settings)
-        entry = _entry(settings, env_file, shown=not args.write)
+        entry = _entry(settings, env_file, masked=not args.write)
         if not args.write:
             print(client.text(entry), end="")
             print(say(f"For {client.title} this belongs into {client.path}."), file=sys.stderr)
@@ -53,10 +53,10 @@ def setup(args: argparse.Namespace) -> int:
         except (OSError, ValueError) as exc:
             why = exc.strerror if isinstance(exc, OSError) else "it is not plain JSON or TOML, or holds comments"
             happened = f"{client.path} was left as it is: {why}"
-            todo = f"Run `{_PROGRAM} setup {args.client}` and put what it prints into the file by hand."
-            raise Bitrix24Error("SETUP_FAILED", Entry(happened, todo, "configuration")) from None
+            hint = f"Run `{_PROGRAM} setup {args.client}` and put what it prints into the file by hand."
+            raise Bitrix24Error("SETUP_FAILED", ErrorKind(happened, hint, "configuration")) from None
     except Bitrix24Error as exc:
-        complain(to_a_person(exc))
+        print_error(format_for_terminal(exc))
         return 1
     print(say(f"{client.title}: {SERVER} is in {client.path} now. Restart the client."))
     if backup is not None:
@@ -64,16 +64,16 @@ def setup(args: argparse.Namespace) -> int:
     return 0
 
 
-def _entry(settings: Settings, env_file: str, *, shown: bool) -> dict[str, Any]:
-    """This program, whatever folder and PATH a client starts it with, and its variables.
+def _entry(settings: Settings, env_file: str, *, masked: bool) -> dict[str, Any]:
+    """Return the program's command, for any folder and PATH, and its variables.
 
-    Where they are `shown`, placeholders stand for secrets.
+    If `masked`, placeholders replace the secrets.
     """
     beside = Path(sys.executable).with_name(f"{_PROGRAM}.exe" if os.name == "nt" else _PROGRAM)
-    found = str(beside) if beside.exists() else shutil.which(_PROGRAM)
+    executable = str(beside) if beside.exists() else shutil.which(_PROGRAM)
     entry: dict[str, Any] = {"command": sys.executable, "args": ["-P", "-m", "bitrix24_directories"]}
-    if found is not None:
-        entry = {"command": str(Path(found).absolute())}
+    if executable is not None:
+        entry = {"command": str(Path(executable).absolute())}
     if env_file:
         return entry | {"env": {ENV_FILE: str(Path(env_file).expanduser().absolute())}}
     environment: dict[str, str] = {}
@@ -84,8 +84,8 @@ def _entry(settings: Settings, env_file: str, *, shown: bool) -> dict[str, Any]:
         if isinstance(value, SecretStr):
             if not value.get_secret_value():
                 continue
-            value = _PLACEHOLDERS[field] if shown else value.get_secret_value()
+            value = _PLACEHOLDERS[field] if masked else value.get_secret_value()
         environment[f"BITRIX24_{field.upper()}"] = str(value).lower() if isinstance(value, bool) else str(value)
-    if shown and not {"BITRIX24_WEBHOOK_URL", "BITRIX24_CLIENT_ID"} & environment.keys():
+    if masked and not {"BITRIX24_WEBHOOK_URL", "BITRIX24_CLIENT_ID"} & environment.keys():
         environment["BITRIX24_WEBHOOK_URL"] = _PLACEHOLDERS["webhook_url"]
     return entry | {"env": environment}

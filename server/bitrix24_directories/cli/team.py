@@ -1,4 +1,4 @@
-"""The command that serves a team over HTTP. What it does stands in `team`."""
+"""Command that serves a team over HTTP; the server is in `team`."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from bitrix24_directories.redaction import Redactor
 from bitrix24_directories.rest import Bitrix24Error, Webhook
 from bitrix24_directories.settings import Settings
 from bitrix24_directories.state.shared import Inside, State, UnavailableError
-from bitrix24_directories.team.news import PortalNews
+from bitrix24_directories.team.news import PortalSubscriptions
 from bitrix24_directories.team.people import People
 from bitrix24_directories.team.sealing import SharedSeal
 from bitrix24_directories.team.serving import HttpServer, ServingError, application, is_loopback, listen
 from bitrix24_directories.team.team import Team
-from bitrix24_directories.team.tokens import Tokens
+from bitrix24_directories.team.tokens import TokenVerifier
 
 from .arguments import UsageError
-from .check import to_a_person
-from .configured import complain, configured
+from .check import format_for_terminal
+from .configured import configured, print_error
 
 
 def serve_http(args: argparse.Namespace) -> int:
-    """Serve until SIGTERM or SIGINT; gives the exit code."""
+    """Serve until SIGTERM or SIGINT; return the exit code."""
     host, colon, digits = args.http.rpartition(":")
     if not digits.isdecimal() or int(digits) > 65535 or (colon and not host):
         raise UsageError(f"--http takes a port, or a host and a port: 8080, 0.0.0.0:8080; not {args.http}")
@@ -43,8 +43,8 @@ def serve_http(args: argparse.Namespace) -> int:
         sessions: Sessions = OneCaller(portal, settings, transport=transport)
         if settings.people:
             people = People(Path(settings.people).expanduser())
-            people.look()  # what is wrong is logged, and may be mended while it is served
-            shared = portal if isinstance(portal, Webhook) else None  # an application's tokens are somebody's own
+            people.look()  # problems are logged, and can be fixed while the server runs
+            shared = portal if isinstance(portal, Webhook) else None  # an application's tokens belong to one person
             state = state_of(settings)
             secret = anyio.run(_secret, settings) if state.shared else b""
             team = Team(people, settings, shared, transport=transport, state=state, secret=secret)
@@ -52,37 +52,40 @@ def serve_http(args: argparse.Namespace) -> int:
                 from bitrix24_directories.team.metrics import Metrics
 
                 team.metrics = Metrics(team.portals, team.connected)
-            sessions, verify = team, Tokens(people, settings).verify
+            sessions, verify = team, TokenVerifier(people, settings).verify
         elif settings.jwt_issuer:
             raise ServingError("BITRIX24_JWT_ISSUER says who calls; BITRIX24_PEOPLE has to say as whom on Bitrix24.")
         elif isinstance(portal, Bitrix24Error):
             raise portal
         security = RequestStateSecurity(codec=SharedSeal(state)) if secret else None
-        news = PortalNews(state)
+        news = PortalSubscriptions(state)
         server = DirectoriesServer(sessions, settings, news=news.bus, request_state_security=security)
         configure_logging(settings.log_level, Redactor(sessions.secrets))  # the SDK has set up its own
         app = application(server, sessions, settings, verify, beyond_loopback=not is_loopback(host))
         listening = listen(host, port)
     except Bitrix24Error as exc:
-        complain(to_a_person(exc.for_a_team()))
+        print_error(format_for_terminal(exc.for_a_team()))
         return 1
     except ServingError as exc:
-        complain(exc)
+        print_error(exc)
         return 1
     except UnavailableError:
-        complain("The Redis that BITRIX24_REDIS_URL names cannot be reached")
+        print_error("The Redis that BITRIX24_REDIS_URL names cannot be reached")
         return 1
     except OSError as exc:
-        complain(f"Nothing can be served on {args.http}: {exc.strerror or exc}")
+        print_error(f"Nothing can be served on {args.http}: {exc.strerror or exc}")
         return 1
     name = f"[{host}]" if ":" in host else host
     announced = f"Serving MCP on http://{name}:{listening.getsockname()[1]}/mcp until SIGTERM or Ctrl+C"
-    HttpServer(app, server, partial(complain, announced)).run(sockets=[listening])
+    HttpServer(app, server, partial(print_error, announced)).run(sockets=[listening])
     return 0
 
 
 def state_of(settings: Settings) -> State:
-    """The Redis of the settings, for one event loop, if they name one. Raises ServingError for what is no address."""
+    """Return the state in the settings' Redis, for one event loop, or else inside the process.
+
+    Raises ServingError if the address is malformed.
+    """
     url = settings.redis_url.get_secret_value()
     if not url:
         return Inside()
@@ -97,7 +100,7 @@ def state_of(settings: Settings) -> State:
 
 
 async def _secret(settings: Settings) -> bytes:
-    """What replicas have in common, asked for in an event loop of its own. Raises UnavailableError."""
+    """Return the replicas' secret, in an event loop of its own. Raises UnavailableError."""
     state = state_of(settings)
     async with state.running():
         return await state.secret()

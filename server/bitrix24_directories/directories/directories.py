@@ -18,7 +18,7 @@ from bitrix24_directories.rest import (
     Answer,
     Bitrix24Client,
     Bitrix24Error,
-    Entry,
+    ErrorKind,
     Outcome,
     failure,
     unwrap,
@@ -303,11 +303,11 @@ class Directories:
         except Bitrix24Error as exc:
             raise Bitrix24Error(
                 "DIRECTORY_UNCONFIRMED",
-                Entry(
+                ErrorKind(
                     f'The portal sent no items for "{shown_id(entity_id, ENTITY_ID_LIMIT)}": either there is no such '
                     f"directory, or it is empty. Which of the two is not known, because the portal's list of "
                     f"directories cannot be read: {exc.happened}",
-                    f"Do not take the directory for empty. {exc.todo}",
+                    f"Do not take the directory for empty. {exc.agent_hint}",
                     exc.category,
                     exc.retryable,
                     exc.retry_after,

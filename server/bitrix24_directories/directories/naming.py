@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from bitrix24_directories.rest import Bitrix24Error, Entry
+from bitrix24_directories.rest import Bitrix24Error, ErrorKind
 from bitrix24_directories.text import shown_code, shown_id
 
 from .entity_ids import as_id
@@ -56,7 +56,7 @@ def find_directories(text: str, directories: Sequence[Directory], fields: FieldM
         takes = f"it takes the number of a pipeline: {labels}"
     raise Bitrix24Error(
         "NO_CODES",
-        Entry(
+        ErrorKind(
             f"The field {record_field.shown} takes no codes of a directory; {takes}",
             "To know what may be written into it, call check_record with the value.",
             "input",
@@ -75,7 +75,7 @@ def only(text: str, directories: Sequence[Directory]) -> Directory:
     more = f", and {len(directories) - _MOST_LABELS} more" if len(directories) > _MOST_LABELS else ""
     raise Bitrix24Error(
         "SEVERAL_DIRECTORIES",
-        Entry(
+        ErrorKind(
             f'"{shown_id(text, ENTITY_ID_LIMIT)}" has a directory for each pipeline or field: {labels}{more}',
             "Ask the user which of them is meant, unless you know, and call again with its entityId.",
             "input",
@@ -100,7 +100,7 @@ def unknown(text: str, directories: Sequence[Directory], fields: FieldMap | None
     todo = f"Use one of the nearest: {nearest}. " if nearest else ""
     return Bitrix24Error(
         "UNKNOWN_DIRECTORY",
-        Entry(
+        ErrorKind(
             f'This portal has no directory "{shown_id(text, ENTITY_ID_LIMIT)}"',
             f"{todo}Call list_directories to see all {len(directories)} with their titles.",
             "input",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from bitrix24_directories.rest import Bitrix24Error, Entry
+from bitrix24_directories.rest import Bitrix24Error, ErrorKind
 from bitrix24_directories.text import shown_id
 
 from .fields.fields import folded
@@ -73,7 +73,7 @@ def place_of(items: Sequence[C], code: str, entity_id: str) -> int:
     if len(matches) != 1:
         raise Bitrix24Error(
             "UNKNOWN_ITEM",
-            Entry(
+            ErrorKind(
                 f'{entity_id} has no item with the code "{shown_id(code.strip(), _CODE_SHOWN)}" to go on behind',
                 "Use the last code of the part before, as it was printed.",
                 "input",

@@ -1,1 +1,1 @@
-"""Every kind of failure: one table of what happened and what to do next, and the exception made from a row of it."""
+"""All kinds of failures: a table of causes and next steps, and the exception for its rows."""

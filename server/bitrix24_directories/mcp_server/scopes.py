@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bitrix24_directories.rest import Bitrix24Error, Entry
+from bitrix24_directories.rest import Bitrix24Error, ErrorKind
 
 READ_DIRECTORIES = "directories:read"
 WRITE_DIRECTORIES = "directories:write"
@@ -19,10 +19,10 @@ def out_of_scope(operation: str, missing: Sequence[str]) -> Bitrix24Error:
     """Return the error for an operation that the caller may not use here."""
     return Bitrix24Error(
         "INSUFFICIENT_SCOPE",
-        Entry(
+        ErrorKind(
             f"{operation} takes {' and '.join(missing)} here, which this token does not have",
             "Tell the user to ask whoever keeps this server for it (`bitrix24-directories-mcp person scopes NAME`).",
             "authorization",
         ),
-        nothing_was_done=True,
+        not_applied=True,
     )

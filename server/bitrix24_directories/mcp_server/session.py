@@ -17,7 +17,7 @@ from bitrix24_directories.directories.directories import Directories
 from bitrix24_directories.directories.reading.cache import Cache
 from bitrix24_directories.logs import network_logs_redacted
 from bitrix24_directories.redaction import Redactor
-from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Credentials, Link, Transport, failure
+from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Credentials, PortalConnection, Transport, failure
 from bitrix24_directories.settings import Settings
 from bitrix24_directories.state.shared import State
 
@@ -112,7 +112,7 @@ class Sessions(ABC):
         """Return all texts that must appear nowhere."""
 
     @abstractmethod
-    def links(self) -> Mapping[str, Link]:
+    def connections(self) -> Mapping[str, PortalConnection]:
         """Return the portals that have been called so far, by address."""
 
     def identity(self, request: Request | None) -> Identity:
@@ -155,7 +155,7 @@ class OneCaller(Sessions):
         self._portal = portal
         self._audit = audit
         self._settings = settings
-        self._link = Link(settings.limits, transport, ca_file=settings.ca_file)
+        self._connection = PortalConnection(settings.limits, transport, ca_file=settings.ca_file)
         self._cache = cache
         self._session: Session | Bitrix24Error = failure("INTERNAL_ERROR")  # until `running`, before any request
         if settings.allow_writes and not isinstance(portal, Bitrix24Error):
@@ -171,14 +171,14 @@ class OneCaller(Sessions):
             yield
             return
         with network_logs_redacted(Redactor(self.secrets)):
-            async with Bitrix24Client(self._portal, timeout=settings.timeout, link=self._link) as client:
+            async with Bitrix24Client(self._portal, timeout=settings.timeout, connection=self._connection) as client:
                 directories = Directories(client, self._cache or Cache(settings.cache_ttl))
                 self._session = session_of(directories, settings, audit=self._audit)
                 try:
                     yield
                 finally:
                     with anyio.CancelScope(shield=True):
-                        await self._link.close()
+                        await self._connection.close()
 
     @asynccontextmanager
     async def session(self, request: Request | None, operation: str, needed: Sequence[str]) -> AsyncIterator[Session]:
@@ -194,8 +194,8 @@ class OneCaller(Sessions):
     def secrets(self) -> Collection[str]:
         return () if isinstance(self._portal, Bitrix24Error) else self._portal.secrets
 
-    def links(self) -> Mapping[str, Link]:
-        return {} if isinstance(self._portal, Bitrix24Error) else {self._portal.identity[0]: self._link}
+    def connections(self) -> Mapping[str, PortalConnection]:
+        return {} if isinstance(self._portal, Bitrix24Error) else {self._portal.identity[0]: self._connection}
 
 
 def session_of(

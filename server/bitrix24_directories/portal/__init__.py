@@ -1,4 +1,4 @@
-"""The demo portal: a Bitrix24 look-alike to try and test against. Imports nothing from its neighbours."""
+"""The demo portal: a Bitrix24 look-alike for tries and tests. Imports no other package."""
 
 from .app import WEBHOOKS, DemoPortal
 from .faults import Fault

@@ -1,6 +1,6 @@
 """The demo portal over HTTP: a Starlette application that answers as Bitrix24 does.
 
-Built from what the portal documents alone and sharing no code with the client, so that it cannot share its mistakes.
+Built only from the portal's documentation, and sharing no code with the client, so that it cannot share its mistakes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from .calls import Answer, User
+from .calls import MethodResult, User
 from .faults import Fault, Faults
 from .faulty_answers import faulty_answer, lost_answer
 from .faulty_runs import run_with
@@ -45,8 +45,8 @@ WEBHOOKS = {
 }
 
 
-class Bucket:
-    """The portal's leaky bucket: each request adds 1, over `burst` is refused, `per_second` drain away."""
+class LeakyBucket:
+    """Leaky bucket: each request adds 1, one over `burst` is refused, `per_second` drain away."""
 
     def __init__(self, burst: float, per_second: float, clock: Callable[[], float], level: float = 0.0) -> None:
         self._burst, self._per_second, self._clock = burst, per_second, clock
@@ -65,14 +65,13 @@ class Bucket:
 class DemoPortal:
     """One portal with its directories, users, tokens, limits and ordered faults.
 
-    `limit` is (burst, requests a second) or None. `strict_entity` refuses an unknown `entityId` instead of answering
-    an empty list, as the documentation's wording allows. `age` is that of the portal's server code. `calls` has each
-    REST call as (method, parameters); `bucket` is open to be filled. One that is `self_hosted` counts no running time.
-    `refuse_in_batch` makes commands for some directories (`entityId`; empty: all) fail within a batch, with the error
-    text. `fail_write` (number, "refused" or "cut off") lets the change of that number, counted from 0, fail; "cut off"
-    also keeps its answer, and that of its batch, from arriving. `meanwhile` is called with each method and its
-    parameters right before it is answered, the commands of a batch included: what it does, others do; a PortalError of
-    its own is the answer.
+    `limit` is (burst, requests a second) or None. `strict_entity` refuses an unknown `entityId` instead of answering an
+    empty list, as the documentation's wording allows. `age` is that of the portal's server code. `calls` has each REST
+    call as (method, parameters); tests may fill `bucket`. A `self_hosted` portal counts no running time.
+    `refuse_in_batch` maps an `entityId` (empty: all) to the error text of commands for it in a batch. `fail_write`
+    (number, "refused" or "cut off") fails the change of that number, counted from 0; "cut off" also drops its answer,
+    and that of its batch. `meanwhile` is called with each method and its parameters right before the answer, commands
+    of a batch included, and acts as other users do; if it raises a PortalError, that is the answer.
     """
 
     def __init__(
@@ -93,7 +92,7 @@ class DemoPortal:
         self.refuse_in_batch: dict[str, str] = {}
         self.fail_write: tuple[int, str] | None = None
         self.meanwhile: Callable[[str, Mapping[str, Any]], None] = lambda _method, _params: None
-        self.bucket = Bucket(*limit, clock) if limit else None
+        self.bucket = LeakyBucket(*limit, clock) if limit else None
         self._strict_entity = strict_entity
         self._clock = clock
         self._operating: dict[str, float] = {}
@@ -159,7 +158,7 @@ class DemoPortal:
         body = {"result": answer.result} | {key: value for key, value in extra.items() if value is not None}
         return JSONResponse(body | {"time": self._time(method, started)})
 
-    def _run(self, user: User, method: str, params: Mapping[str, Any]) -> Answer:
+    def _run(self, user: User, method: str, params: Mapping[str, Any]) -> MethodResult:
         self.meanwhile(method, params)
         if method == "crm.status.entity.items" and self._strict_entity:
             entity_id = param(params, "entityId")
@@ -181,11 +180,11 @@ class DemoPortal:
         answers: dict[str, dict[str, Any]] = {
             part: {} for part in ("result", "result_error", "result_total", "result_next", "result_time")
         }
-        for place, (key, command) in enumerate(commands.items()):
+        for index, (key, command) in enumerate(commands.items()):
             method, _, query = str(command).partition("?")
             started = self._clock()
             try:
-                if place >= BATCH_LENGTH:
+                if index >= BATCH_LENGTH:
                     raise PortalError("Max batch length exceeded", code="ERROR_BATCH_LENGTH_EXCEEDED")
                 if method == "batch":
                     raise PortalError(
@@ -193,11 +192,11 @@ class DemoPortal:
                         code="ERROR_BATCH_METHOD_NOT_ALLOWED",
                         status=405,
                     )
-                given = replace_references(parse_query(query), answers)
+                command_params = replace_references(parse_query(query), answers)
                 for entity_id, words in self.refuse_in_batch.items():
-                    if entity_id in ("", given.get("entityId")):
+                    if entity_id in ("", command_params.get("entityId")):
                         raise PortalError(words)
-                answer = self._run(user, method.removesuffix(".json"), given)
+                answer = self._run(user, method.removesuffix(".json"), command_params)
             except PortalError as error:
                 if error.code == _CUT_OFF:
                     raise
@@ -251,7 +250,7 @@ class DemoPortal:
         )
 
     async def _authorize(self, request: Request) -> Response:
-        """Agree at once and send the browser to the application's redirect address."""
+        """Agree at once, and send the browser to the application's redirect address."""
         query = request.query_params
         if query.get("client_id") != CLIENT_ID:
             return _error(PortalError("Application not found", code="APPLICATION_NOT_FOUND", status=401))
@@ -276,14 +275,14 @@ class DemoPortal:
         try:
             fault = Fault(**await request.json())
         except (TypeError, ValueError):
-            known = ", ".join(field.name for field in fields(Fault))
-            return JSONResponse({"error": "BAD_FAULT", "error_description": f"Known keys: {known}"}, 400)
+            names = ", ".join(field.name for field in fields(Fault))
+            return JSONResponse({"error": "BAD_FAULT", "error_description": f"Known keys: {names}"}, 400)
         self.faults.order(fault)
         return JSONResponse({"faults": "ordered"})
 
 
 async def _params(request: Request) -> dict[str, Any]:
-    """Parameters from the query and the body, JSON or form, as the portal merges them."""
+    """Return the parameters of query and body, JSON or form, merged as the portal does."""
     params = parse_query(request.url.query)
     body = await request.body()
     if request.headers.get("content-type", "").startswith("application/json"):

@@ -1,4 +1,4 @@
-"""What every REST method of the demo portal takes and gives: the caller, the answer, and who may read.
+"""Types that all REST methods of the demo portal share: caller, answer, permissions.
 
 Imports `records` and `store`.
 """
@@ -17,7 +17,7 @@ PAGE = 50
 
 @dataclass(frozen=True)
 class User:
-    """Who calls: what of CRM one may read, change and administer, and which scopes the webhook or application has."""
+    """A caller: their CRM permissions, and the scopes of the webhook or application."""
 
     id: int
     name: str
@@ -28,15 +28,15 @@ class User:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A method's `result`; lists add `total` and, when more is to come, `next`."""
+class MethodResult:
+    """A method's `result`; lists add `total` and, if there is more, `next`."""
 
     result: Any
     total: int | None = None
     next: int | None = None
 
 
-Method = Callable[[CrmStore, User, Mapping[str, Any]], Answer]
+Method = Callable[[CrmStore, User, Mapping[str, Any]], MethodResult]
 
 
 def may_read(user: User) -> None:
@@ -55,7 +55,7 @@ def may_write(user: User) -> None:
 
 
 def integer(value: Any) -> int:
-    """As PHP casts: what is no number is 0."""
+    """Cast as PHP does: what is no number is 0."""
     try:
         return int(str(value))
     except ValueError:

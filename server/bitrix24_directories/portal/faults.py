@@ -1,6 +1,6 @@
-"""Faults to order from the demo portal: any error code, status, delay or body, for some calls or for all.
+"""Faults to order from the demo portal: any error code, status, delay or body.
 
-Imports nothing of this package.
+They happen to some calls or to all. Imports nothing of this package.
 """
 
 from __future__ import annotations
@@ -68,34 +68,34 @@ INSIDE: dict[str, dict[str, Any]] = {
         "description": "SQL query error!",
     },
 }
-"""What happens inside a portal: automation, an open channel, a count that fails, an exception after the change."""
+"""Faults inside a portal: automation, an open channel, a failed count, an exception after the change."""
 
 HOSTILE: dict[str, dict[str, Any]] = {
     "drip": {"drip": 0.1},
     "echo": {"echo": True},
     "wait": {"code": "QUERY_LIMIT_EXCEEDED", "headers": {"retry-after": "99999"}},
 }
-"""What a portal may do that means harm, or is out of order."""
+"""Behaviour of a portal that is hostile or broken."""
 
 
 @dataclass
 class Fault:
-    """What goes wrong.
+    """One fault: the calls that it affects, and its effect.
 
-    `method` names the REST method (empty: every one), or `oauth/token` for the token endpoint; `times` how often
-    (None: always). `delay` seconds pass first; with neither `code`, `status` nor `body` the answer is then the true
-    one. `code` answers a Bitrix24 error with its own HTTP status, or with `status` if given. `body` is sent as it is,
-    as text/html unless `headers` say otherwise.
+    `method` names the REST method (empty: every one), or `oauth/token` for the token endpoint; `times` is how often
+    (None: always). `delay` seconds pass first; without `code`, `status` and `body` the answer is then the true one.
+    `code` answers a Bitrix24 error with its own HTTP status, or with `status` if set. `body` is sent unchanged, as
+    text/html unless `headers` say otherwise.
 
-    `changes_only` spares what only reads. With `after` the call is carried out first and its true answer is lost: what
-    comes instead is the fault. `keep` sends only that share of the answer's bytes as if it were all, `cut` breaks the
-    connection half-way, `silent` leaves out the last commands of a batch's answer, that many. `drip` answers a blank
-    every so many seconds, without end. `echo` answers an error that quotes the caller's secrets in many spellings.
+    `changes_only` spares reads. With `after` the call is carried out first and its true answer is lost: the fault
+    replaces it. `keep` sends only that share of the answer's bytes as if it were all, `cut` breaks the connection
+    half-way, `silent` leaves out that many last commands of a batch's answer. `drip` answers a blank every so many
+    seconds, without end. `echo` answers an error that quotes the caller's secrets in many spellings.
 
-    These happen inside the portal, to each command of a batch by itself: an error (`code` with `after`); `moved_back`,
+    These happen inside the portal, to each command of a batch separately: an error (`code` with `after`); `moved_back`,
     automation that moves a record back right after its update; `swapped`, a portal that takes the first stage of a
-    record's pipeline where that does not have the one that was sent; `channel`, an open channel that adds its deleted
-    source again; `total`, which stands in place of a list's own.
+    record's pipeline if that does not have the one that was sent; `channel`, an open channel that adds its deleted
+    source again; `total`, which replaces a list's own.
     """
 
     method: str = ""
@@ -120,17 +120,17 @@ class Fault:
 
     @classmethod
     def parse(cls, text: str) -> Fault:
-        """`503` is a web page with that status, `lost:WHAT` a change whose answer is lost, else an error code.
+        """Parse `503` (a web page with that status), `lost:HOW` (a lost answer), or an error code.
 
-        WHAT is `cut` (the connection), `empty`, `truncated`, `html`, `false` (`{"result": false}`), `silent` (a batch
-        says nothing of its last command), or an HTTP status. Raises ValueError for another one. `moved:ADDRESS` sends
-        callers on to it; `bomb` (packed twice, a quarter of a gigabyte), `drip`, `echo` and `wait` are HOSTILE, and
+        HOW is `cut` (the connection), `empty`, `truncated`, `html`, `false` (`{"result": false}`), `silent` (a batch
+        without its last command), or an HTTP status. Raises ValueError for another one. `moved:ADDRESS` redirects
+        callers there; `bomb` (packed twice, a quarter of a gigabyte), `drip`, `echo` and `wait` are HOSTILE, and
         `moved-back`, `swapped`, `channel`, `no-total`, `error-after` and `sql-error-after` are INSIDE.
         """
-        what, _, how = text.partition(":")
-        if what == "lost":
+        kind, _, how = text.partition(":")
+        if kind == "lost":
             return cls.lost(how)
-        if what == "moved":
+        if kind == "moved":
             return cls(status=307, headers={"location": how})
         if text == "bomb":
             packed = {"content-encoding": "gzip, gzip", "content-type": "application/json"}
@@ -143,7 +143,7 @@ class Fault:
 
     @classmethod
     def lost(cls, how: str) -> Fault:
-        """A change that is made and whose answer is lost, as `parse` says it."""
+        """Return the fault that makes a change and loses its answer, as `parse` describes."""
         if how.isdecimal():
             return cls(after=True, changes_only=True, status=int(how))
         if how not in LOST:
@@ -157,7 +157,7 @@ class Fault:
 
     @property
     def is_inside(self) -> bool:
-        """Whether it happens to a method while it runs, and not to the HTTP request that carries it."""
+        """True if it affects a method while it runs, and not the HTTP request that carries it."""
         failing = self.after and self.code is not None
         return failing or self.moved_back or self.swapped or self.channel or self.total is not None
 
@@ -169,7 +169,7 @@ class Fault:
 
 
 class Faults:
-    """The faults ordered so far; the first that fits a call is the one it gets."""
+    """Faults ordered so far; a call gets the first one that fits it."""
 
     def __init__(self) -> None:
         self._ordered: list[Fault] = []
@@ -181,11 +181,11 @@ class Faults:
         self._ordered.clear()
 
     def take(self, method: str, *, changes: bool = False) -> Fault | None:
-        """The fault for an HTTP request that calls `method`, which `changes` something or only reads."""
+        """Return the fault for an HTTP request to `method`, which `changes` data or only reads."""
         return self._take(method, changes=changes, inside=False)
 
     def take_inside(self, method: str) -> Fault | None:
-        """The fault for a method that runs, alone or as a command of a batch."""
+        """Return the fault for a method that runs, alone or as a command of a batch."""
         changes = method.rpartition(".")[2] in ("add", "update", "delete")
         return self._take(method, changes=changes, inside=True)
 

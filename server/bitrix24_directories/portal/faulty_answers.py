@@ -1,4 +1,4 @@
-"""What a faulty portal answers with. Imports only `faults`."""
+"""Answers of a faulty portal. Imports only `faults`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .faults import Fault
 
 
 class _CutResponse(Response):
-    """Half of a body that was announced whole: the server closes the connection on it."""
+    """Half of a body whose whole length was announced: the server then closes the connection."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - as ASGI calls it
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
@@ -24,7 +24,7 @@ class _CutResponse(Response):
 
 
 def lost_answer(fault: Fault, answer: Response) -> Response:
-    """What arrives in place of the true answer to a call that was carried out."""
+    """Return the answer that replaces the true one of a call that was carried out."""
     if fault.cut:
         return _CutResponse(answer.body, answer.status_code)
     if fault.keep is not None:
@@ -40,12 +40,12 @@ def lost_answer(fault: Fault, answer: Response) -> Response:
 
 
 def faulty_answer(fault: Fault, request: Request, params: Mapping[str, Any]) -> Response:
-    """What arrives in place of an answer to a call with `params` that was not carried out."""
+    """Return the answer to a call with `params` that was not carried out."""
     if fault.drip is not None:
         return StreamingResponse(_dripping(fault.drip), fault.http_status, media_type="application/json")
     if fault.echo:
-        said = [str(request.url.path), *(str(value) for key, value in params.items() if key in _PROOFS)]
-        return Response(_echo(" ".join(said)), 400, media_type="application/json")
+        proofs = [str(request.url.path), *(str(value) for key, value in params.items() if key in _PROOFS)]
+        return Response(_echo(" ".join(proofs)), 400, media_type="application/json")
     return _replaced(fault)
 
 
@@ -68,18 +68,18 @@ async def _dripping(seconds: float) -> AsyncIterator[bytes]:
 _PROOFS = {"auth", "client_secret", "refresh_token", "code"}
 
 
-def _echo(said: str) -> str:
-    """An error that quotes `said` in each spelling that comes to a web server's mind."""
-    escaped = "".join(f"\\u{ord(char):04x}" for char in said)
+def _echo(text: str) -> str:
+    """Return an error that quotes `text` in every spelling that a web server may use."""
+    escaped = "".join(f"\\u{ord(char):04x}" for char in text)
     spellings = [
-        "".join(f"%{ord(char):02X}" for char in said),
-        "".join(f"%25{ord(char):02x}" for char in said),
-        "".join(f"&#{ord(char)};" for char in said),
-        "".join(f"&#x{ord(char):x};" for char in said),
+        "".join(f"%{ord(char):02X}" for char in text),
+        "".join(f"%25{ord(char):02x}" for char in text),
+        "".join(f"&#{ord(char)};" for char in text),
+        "".join(f"&#x{ord(char):x};" for char in text),
         escaped,
-        "<b></b>".join(said),
-        "\u200b".join(said),
-        said,
+        "<b></b>".join(text),
+        "\u200b".join(text),
+        text,
     ]
     code, description = json.dumps(spellings[0]), json.dumps(" ".join(spellings))
     return f'{{"error": {code}, "error_description": {description[:-1]} {escaped}"}}'

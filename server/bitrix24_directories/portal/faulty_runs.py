@@ -1,5 +1,6 @@
-"""Methods that are carried out while something goes wrong or somebody else acts. Imports `calls`, `faults`, `methods`,
-`php`, `records` and `store`.
+"""Runs methods while something goes wrong, or while somebody else acts.
+
+Imports `calls`, `faults`, `methods`, `php`, `records` and `store`.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from .calls import Answer, User, integer
+from .calls import MethodResult, User, integer
 from .faults import Fault
 from .methods import run
 from .php import as_array, param
@@ -18,7 +19,7 @@ from .store import PortalError
 _CHANNEL_SORT = 115
 
 
-def run_with(fault: Fault, store: CrmStore, user: User, method: str, params: Mapping[str, Any]) -> Answer:
+def run_with(fault: Fault, store: CrmStore, user: User, method: str, params: Mapping[str, Any]) -> MethodResult:
     """Run a method with a fault that happens inside the portal. Raises PortalError."""
     if fault.moved_back:
         return _moved_back(store, user, method, params)
@@ -32,8 +33,8 @@ def run_with(fault: Fault, store: CrmStore, user: User, method: str, params: Map
     raise PortalError(fault.description, code=fault.code or "", status=fault.http_status)
 
 
-def _moved_back(store: CrmStore, user: User, method: str, params: Mapping[str, Any]) -> Answer:
-    """Answer that a record has been changed, and let automation move it back to its stage right after."""
+def _moved_back(store: CrmStore, user: User, method: str, params: Mapping[str, Any]) -> MethodResult:
+    """MethodResult that a record was changed, and let automation move it back right after."""
     if method != "crm.item.update":
         return run(store, user, method, params)
     record = (integer(param(params, "entityTypeId")), integer(param(params, "id")))
@@ -44,7 +45,7 @@ def _moved_back(store: CrmStore, user: User, method: str, params: Mapping[str, A
     return answer
 
 
-def _swapped(store: CrmStore, user: User, method: str, params: Mapping[str, Any]) -> Answer:
+def _swapped(store: CrmStore, user: User, method: str, params: Mapping[str, Any]) -> MethodResult:
     """Write a record; a stage that its pipeline does not have becomes that pipeline's first one."""
     number, record_id = integer(param(params, "entityTypeId")), integer(param(params, "id"))
     stages = store.records.type(number).stages_of(store, store.records.get(number, record_id).get("categoryId"))
@@ -54,8 +55,8 @@ def _swapped(store: CrmStore, user: User, method: str, params: Mapping[str, Any]
     return run(store, user, method, {**params, "fields": fields | {"stageId": store.of(stages.id)[0].status_id}})
 
 
-def _added_again(store: CrmStore, user: User, method: str, params: Mapping[str, Any]) -> Answer:
-    """Delete an open channel's source, and let the channel add it again with its next chat."""
+def _added_again(store: CrmStore, user: User, method: str, params: Mapping[str, Any]) -> MethodResult:
+    """Delete an open channel's source; the channel adds it again with its next chat."""
     item = store.items.get(integer(param(params, "id")))
     answer = run(store, user, method, params)
     if item is not None and method == "crm.status.delete" and "|" in item.status_id:

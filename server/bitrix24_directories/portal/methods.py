@@ -1,7 +1,7 @@
-"""The REST methods of the demo portal: all of `crm.status.*`, `user.current`, `scope`, and those of `record_methods`.
+"""REST methods of the demo portal: `crm.status.*`, `user.current`, `scope`, records.
 
-Each takes the portal's store, the caller and the parameters, and returns an Answer or raises PortalError.
-Behaviour and wording are those of the REST methods of the same names.
+Each takes the portal's store, the caller and the parameters, and returns a MethodResult or raises PortalError.
+Behaviour and wording are those of the REST methods of the same names. Methods for records are in `record_methods`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .calls import PAGE, Answer, Method, User, integer, may_read, may_write
+from .calls import PAGE, Method, MethodResult, User, integer, may_read, may_write
 from .php import as_array, param
 from .record_methods import RECORD_METHODS
 from .records import CrmStore
@@ -18,25 +18,25 @@ from .store import Directory, Item, PortalError, Store
 _FIRST_SMART_PROCESS = 128
 
 
-def entity_items(store: Store, user: User, params: Mapping[str, Any]) -> Answer:
+def entity_items(store: Store, user: User, params: Mapping[str, Any]) -> MethodResult:
     may_read(user)
     entity_id = param(params, "entityId")
     if entity_id is None or entity_id == "":
         raise PortalError("The parameter entityId is not defined or invalid.")
     if not isinstance(entity_id, str):
         raise PortalError("The parameter entityId must be a string.")
-    return Answer(
+    return MethodResult(
         [{"NAME": item.name, "SORT": item.sort, "STATUS_ID": item.status_id} for item in store.of(entity_id.upper())]
     )
 
 
-def entity_types(store: Store, user: User, _params: Mapping[str, Any]) -> Answer:
+def entity_types(store: Store, user: User, _params: Mapping[str, Any]) -> MethodResult:
     may_read(user)
-    return Answer([_type_row(store, directory) for directory in store.directories.values()])
+    return MethodResult([_type_row(store, directory) for directory in store.directories.values()])
 
 
 def _type_row(store: Store, directory: Directory) -> dict[str, Any]:
-    """A row of `crm.status.entity.types`: only smart processes name their pipelines, and only today."""
+    """Return a row of `crm.status.entity.types`: smart processes name pipelines, only today."""
     row: dict[str, Any] = {"ID": directory.id, "NAME": directory.name, "SEMANTIC_INFO": []}
     if directory.semantic_info is not None:
         winning = store.winning(directory.id)
@@ -61,21 +61,21 @@ def _type_row(store: Store, directory: Directory) -> dict[str, Any]:
 
 
 def _first_pipeline(store: Store, like: Directory) -> str:
-    pipelines = (found for found in store.directories.values() if found.entity_type_id == like.entity_type_id)
-    return min(pipelines, key=lambda found: int(found.category_id or 0)).id
+    rows = (row for row in store.directories.values() if row.entity_type_id == like.entity_type_id)
+    return min(rows, key=lambda row: int(row.category_id or 0)).id
 
 
-def status_list(store: Store, user: User, params: Mapping[str, Any]) -> Answer:
+def status_list(store: Store, user: User, params: Mapping[str, Any]) -> MethodResult:
     may_read(user)
-    wanted = as_array(param(params, "filter")) or {}
+    filters = as_array(param(params, "filter")) or {}
     order = as_array(param(params, "order")) or {"SORT": "ASC"}
-    rows = [row for item in store.items.values() if _matches(row := _row(store, item), wanted)]
+    rows = [row for item in store.items.values() if _matches(row := _row(store, item), filters)]
     for field, direction in reversed(order.items()):
         if (key := _SORT_KEYS.get(field.upper())) is not None:
             rows.sort(key=key, reverse=str(direction).upper() == "DESC")
     start = max(integer(param(params, "start", 0)), 0)
     end = start + PAGE
-    return Answer(rows[start:end], total=len(rows), next=end if end < len(rows) else None)
+    return MethodResult(rows[start:end], total=len(rows), next=end if end < len(rows) else None)
 
 
 _SORT_KEYS: dict[str, Callable[[dict[str, Any]], Any]] = {
@@ -87,13 +87,13 @@ _SORT_KEYS: dict[str, Callable[[dict[str, Any]], Any]] = {
 }
 
 
-def _matches(row: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+def _matches(row: Mapping[str, Any], filters: Mapping[str, Any]) -> bool:
     # Unknown fields and empty values are skipped in silence: a misspelt filter returns everything.
     for field in ("ID", "ENTITY_ID", "STATUS_ID", "SORT", "SYSTEM", "CATEGORY_ID", "SEMANTICS"):
-        value = wanted.get(field)
+        value = filters.get(field)
         if value not in (None, "", [], {}) and str(row[field] or "") != str(value):
             return False
-    pattern = str(wanted.get("NAME") or "").strip("%").casefold()
+    pattern = str(filters.get("NAME") or "").strip("%").casefold()
     return pattern in str(row["NAME"]).casefold()
 
 
@@ -121,12 +121,12 @@ def _row(store: Store, item: Item) -> dict[str, Any]:
     return row
 
 
-def status_get(store: Store, user: User, params: Mapping[str, Any]) -> Answer:
+def status_get(store: Store, user: User, params: Mapping[str, Any]) -> MethodResult:
     may_read(user)
-    return Answer(_row(store, store.get(integer(param(params, "id")))))
+    return MethodResult(_row(store, store.get(integer(param(params, "id")))))
 
 
-def status_fields(_store: Store, user: User, _params: Mapping[str, Any]) -> Answer:
+def status_fields(_store: Store, user: User, _params: Mapping[str, Any]) -> MethodResult:
     may_read(user)
     described = {
         "ID": ("integer", "ID", "read-only"),
@@ -141,7 +141,7 @@ def status_fields(_store: Store, user: User, _params: Mapping[str, Any]) -> Answ
         "SEMANTICS": ("string", "Semantics", "immutable"),
         "EXTRA": ("crm_status_extra", "Additional", "read-only"),
     }
-    return Answer(
+    return MethodResult(
         {
             field: {
                 "type": kind,
@@ -157,10 +157,10 @@ def status_fields(_store: Store, user: User, _params: Mapping[str, Any]) -> Answ
     )
 
 
-def status_add(store: Store, user: User, params: Mapping[str, Any]) -> Answer:
+def status_add(store: Store, user: User, params: Mapping[str, Any]) -> MethodResult:
     may_write(user)
     fields = _fields(params)
-    return Answer(
+    return MethodResult(
         store.add(
             entity_id=_text(fields, "ENTITY_ID"),
             code=_text(fields, "STATUS_ID"),
@@ -172,7 +172,7 @@ def status_add(store: Store, user: User, params: Mapping[str, Any]) -> Answer:
     )
 
 
-def status_update(store: Store, user: User, params: Mapping[str, Any]) -> Answer:
+def status_update(store: Store, user: User, params: Mapping[str, Any]) -> MethodResult:
     may_write(user)
     fields = _fields(params)
     store.update(
@@ -181,23 +181,23 @@ def status_update(store: Store, user: User, params: Mapping[str, Any]) -> Answer
         sort=integer(fields["SORT"]) if "SORT" in fields else None,
         color=_text(fields, "COLOR") if "COLOR" in fields else None,
     )
-    return Answer(result=True)
+    return MethodResult(result=True)
 
 
-def status_delete(store: Store, user: User, params: Mapping[str, Any]) -> Answer:
+def status_delete(store: Store, user: User, params: Mapping[str, Any]) -> MethodResult:
     may_write(user)
     options = as_array(param(params, "params")) or {}
     store.delete(integer(param(params, "id")), forced=options.get("FORCED") == "Y")
-    return Answer(result=True)
+    return MethodResult(result=True)
 
 
-def user_current(_store: Store, user: User, _params: Mapping[str, Any]) -> Answer:
-    return Answer({"ID": str(user.id), "ACTIVE": True, "NAME": user.name, "USER_TYPE": "employee"})
+def user_current(_store: Store, user: User, _params: Mapping[str, Any]) -> MethodResult:
+    return MethodResult({"ID": str(user.id), "ACTIVE": True, "NAME": user.name, "USER_TYPE": "employee"})
 
 
-def scope(_store: Store, user: User, params: Mapping[str, Any]) -> Answer:
+def scope(_store: Store, user: User, params: Mapping[str, Any]) -> MethodResult:
     full = param(params, "full")
-    return Answer(["crm", "user", "task", "calendar"] if full else list(user.scopes))
+    return MethodResult(["crm", "user", "task", "calendar"] if full else list(user.scopes))
 
 
 METHODS: dict[str, Method] = {
@@ -215,10 +215,10 @@ METHODS: dict[str, Method] = {
 }
 
 
-def run(store: CrmStore, user: User, method: str, params: Mapping[str, Any]) -> Answer:
+def run(store: CrmStore, user: User, method: str, params: Mapping[str, Any]) -> MethodResult:
     """Run one method (not `batch`). Method names are matched in lower case."""
-    found = METHODS.get(method.lower())
-    if found is None:
+    handler = METHODS.get(method.lower())
+    if handler is None:
         raise PortalError("Method not found!", code="ERROR_METHOD_NOT_FOUND", status=404)
     needed = method.lower().split(".")[0]
     if needed != "scope" and needed not in user.scopes:
@@ -227,7 +227,7 @@ def run(store: CrmStore, user: User, method: str, params: Mapping[str, Any]) -> 
             code="insufficient_scope",
             status=403,
         )
-    return found(store, user, params)
+    return handler(store, user, params)
 
 
 def _fields(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The demo portal's authorization server: codes, access tokens that expire, refresh tokens that rotate.
+"""Authorization server of the demo portal: codes, access tokens, rotating refresh tokens.
 
 Imports only `calls` (the User) and `store` (the error).
 """
@@ -17,11 +17,14 @@ REFRESH_SECONDS = 180 * 24 * 3600
 CODE_SECONDS = 30
 
 CLIENT_ID = "local.demo.application"
-CLIENT_SECRET = "demo-client-secret-not-for-use"  # noqa: S105 - a fixture that anybody may know
+CLIENT_SECRET = "demo-client-secret-not-for-use"  # noqa: S105 - a public fixture
 
 
 class OAuth:
-    """Tokens of one application on one portal. `clock` returns Unix time; `issued` counts the pairs given out."""
+    """Tokens of one application on one portal; `issued` counts the pairs given out.
+
+    `clock` returns Unix time.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -31,11 +34,11 @@ class OAuth:
         self.issued = 0
 
     def authorize(self, user: User) -> str:
-        """A code as the browser would land with: valid 30 seconds, once."""
+        """Return a code as the browser would get it: valid for 30 seconds, once."""
         return _grant(self._codes, user, self._clock() + CODE_SECONDS)
 
     def issue(self, user: User) -> dict[str, Any]:
-        """A new pair of tokens, in the shape of the token endpoint's answer less its addresses."""
+        """Return a new pair of tokens: the token endpoint's answer without its addresses."""
         now = self._clock()
         self.issued += 1
         return {
@@ -53,7 +56,7 @@ class OAuth:
         self._access = {token: (user, 0.0) for token, (user, _) in self._access.items()}
 
     def forget_everything(self) -> None:
-        """As when the application is deleted and installed anew."""
+        """Forget all tokens, as when the application is deleted and installed anew."""
         self._access.clear()
         self._refresh.clear()
 
@@ -73,7 +76,10 @@ class OAuth:
         return user
 
     def token(self, query: Mapping[str, str]) -> dict[str, Any]:
-        """The token endpoint: `grant_type` refresh_token or authorization_code; either grant is spent by it."""
+        """Answer as the token endpoint; each refresh token or authorization code works once.
+
+        `grant_type` is refresh_token or authorization_code.
+        """
         if query.get("client_id") != CLIENT_ID or query.get("client_secret") != CLIENT_SECRET:
             raise PortalError("Client authentication failed", code="invalid_client", status=400)
         match query.get("grant_type"):

@@ -1,4 +1,4 @@
-"""How PHP reads and writes: query strings with nested keys, and arrays that are lists or objects by their keys."""
+"""PHP's formats: query strings with nested keys, and arrays that are lists or objects."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def parse_query(query: str) -> dict[str, Any]:
     parsed: dict[str, Any] = {}
     for key, value in parse_qsl(query, keep_blank_values=True):
         first, bracket, _ = key.partition("[")
-        # PHP makes a variable's name of it: without blanks in front, and with neither blanks nor dots within.
+        # PHP makes a variable's name of it: no blanks in front, and underscores for blanks and dots.
         name = re.sub(r"[ .]", "_", first.lstrip(" "))
         path = [name, *_NESTED.findall(key[len(first) :])] if bracket else [name]
         _put(parsed, path, value)
@@ -33,21 +33,21 @@ def _put(target: dict[str, Any], path: list[str], value: str) -> None:
 
 
 def as_array(value: Any) -> dict[str, Any] | None:
-    """What PHP would call an array: a JSON object, or a list under its indexes; None for anything else."""
+    """Return PHP's array for an object, or for a list under its indexes; None for the rest."""
     if isinstance(value, list):
         return {str(index): item for index, item in enumerate(value)}
     return dict(value) if isinstance(value, Mapping) else None
 
 
 def to_json_array(values: dict[str, Any]) -> dict[str, Any] | list[Any]:
-    """PHP writes an array whose keys are 0, 1, 2 … as a list, and so the empty one too."""
+    """Return a list for the keys 0, 1, 2 …, and for no keys at all, as PHP writes it."""
     if list(values) == [str(index) for index in range(len(values))]:
         return list(values.values())
     return values
 
 
 def param(params: Mapping[str, Any], name: str, default: Any = None) -> Any:
-    """A parameter by its name in any of the spellings that the portal takes."""
+    """Return a parameter by its name, in any spelling that the portal accepts."""
     for spelling in (name, name.lower(), name.upper(), name.capitalize(), name[:1].upper() + name[1:]):
         if spelling in params:
             return params[spelling]

@@ -1,7 +1,7 @@
-"""The REST methods for records: `crm.item.*`, `crm.category.list`, `crm.enum.ownertype`, and the old `crm.deal.*`.
+"""REST methods for records: `crm.item.*`, pipelines, currencies, and the old `crm.deal.*`.
 
-Behaviour and wording are those of the REST methods of the same names. Imports `calls`, `php`, `record_types`,
-`records` and `store`.
+Also `crm.enum.ownertype`. Behaviour and wording are those of the REST methods of the same names. Imports `calls`,
+`php`, `record_types`, `records` and `store`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from .calls import PAGE, Answer, Method, User, integer, may_change, may_read
+from .calls import PAGE, Method, MethodResult, User, integer, may_change, may_read
 from .php import as_array, param
 from .record_types import RecordType
 from .records import CrmStore, Values
@@ -21,7 +21,7 @@ _OLD = {"lead": 1, "deal": 2, "contact": 3, "company": 4, "quote": 7}
 _NO_PIPELINES = "Entity type is not supported"
 
 
-def item_fields(store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
+def item_fields(store: CrmStore, user: User, params: Mapping[str, Any]) -> MethodResult:
     may_read(user)
     kind, original = store.records.type(integer(param(params, "entityTypeId"))), _original(params)
     rows = {
@@ -29,48 +29,48 @@ def item_fields(store: CrmStore, user: User, params: Mapping[str, Any]) -> Answe
         for field in kind.fields
         if field.only != "old"
     }
-    return Answer({"fields": rows})
+    return MethodResult({"fields": rows})
 
 
-def item_get(store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
+def item_get(store: CrmStore, user: User, params: Mapping[str, Any]) -> MethodResult:
     may_read(user)
     values = store.records.get(integer(param(params, "entityTypeId")), integer(param(params, "id")))
-    return Answer({"item": _spelt(store, params, values)})
+    return MethodResult({"item": _spelt(store, params, values)})
 
 
-def item_add(store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
+def item_add(store: CrmStore, user: User, params: Mapping[str, Any]) -> MethodResult:
     may_change(user)
     number = integer(param(params, "entityTypeId"))
     values = store.records.add(store, number, _fields(params), original=_original(params))
-    return Answer({"item": _spelt(store, params, values)})
+    return MethodResult({"item": _spelt(store, params, values)})
 
 
-def item_update(store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
+def item_update(store: CrmStore, user: User, params: Mapping[str, Any]) -> MethodResult:
     may_change(user)
     number, record_id = integer(param(params, "entityTypeId")), integer(param(params, "id"))
     values = store.records.update(store, number, record_id, _fields(params), original=_original(params))
-    return Answer({"item": _spelt(store, params, values)})
+    return MethodResult({"item": _spelt(store, params, values)})
 
 
-def item_list(store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
+def item_list(store: CrmStore, user: User, params: Mapping[str, Any]) -> MethodResult:
     may_read(user)
     number = integer(param(params, "entityTypeId"))
     kind, original = store.records.type(number), _original(params)
     fits = _fitting(as_array(param(params, "filter")) or {}, kind, original)
-    found = [values for values in store.records.of(number) if fits(values)]
+    matches = [values for values in store.records.of(number) if fits(values)]
     for name, direction in reversed((as_array(param(params, "order")) or {"id": "ASC"}).items()):
         if (field := kind.field(name, original=original)) is not None:
-            found.sort(key=partial(_sort_key, field.name), reverse=str(direction).upper() == "DESC")
+            matches.sort(key=partial(_sort_key, field.name), reverse=str(direction).upper() == "DESC")
     start = integer(param(params, "start", 0))
     first = max(start, 0)
-    page = [_selected(store, params, values) for values in found[first : first + PAGE]]
+    page = [_selected(store, params, values) for values in matches[first : first + PAGE]]
     if start == -1:  # no count: faster, and the total means nothing
-        return Answer({"items": page}, total=0)
+        return MethodResult({"items": page}, total=0)
     after = first + PAGE
-    return Answer({"items": page}, total=len(found), next=after if after < len(found) else None)
+    return MethodResult({"items": page}, total=len(matches), next=after if after < len(matches) else None)
 
 
-def category_list(store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
+def category_list(store: CrmStore, user: User, params: Mapping[str, Any]) -> MethodResult:
     may_read(user)
     kind = store.records.type(integer(param(params, "entityTypeId")))
     if not kind.has_pipelines:
@@ -84,32 +84,32 @@ def category_list(store: CrmStore, user: User, params: Mapping[str, Any]) -> Ans
         {
             "id": number,
             "name": name,
-            "sort": 100 * place,
+            "sort": 100 * position,
             "entityTypeId": kind.id,
-            "isDefault": "Y" if place == 1 else "N",
+            "isDefault": "Y" if position == 1 else "N",
         }
-        for place, (number, name) in enumerate(pipelines, 1)
+        for position, (number, name) in enumerate(pipelines, 1)
     ]
-    return Answer({"categories": rows}, total=len(rows))
+    return MethodResult({"categories": rows}, total=len(rows))
 
 
-def currency_list(store: CrmStore, user: User, _params: Mapping[str, Any]) -> Answer:
+def currency_list(store: CrmStore, user: User, _params: Mapping[str, Any]) -> MethodResult:
     may_read(user)
     rows = [
         {
             "CURRENCY": code,
             "AMOUNT_CNT": "1",
-            "SORT": str(100 * place),
-            "BASE": "Y" if place == 1 else "N",
+            "SORT": str(100 * position),
+            "BASE": "Y" if position == 1 else "N",
             "FULL_NAME": name,
         }
-        for place, (code, name) in enumerate(store.records.currencies, 1)
+        for position, (code, name) in enumerate(store.records.currencies, 1)
     ]
-    return Answer(rows, total=len(rows))
+    return MethodResult(rows, total=len(rows))
 
 
-def owner_types(store: CrmStore, _user: User, _params: Mapping[str, Any]) -> Answer:
-    return Answer(
+def owner_types(store: CrmStore, _user: User, _params: Mapping[str, Any]) -> MethodResult:
+    return MethodResult(
         [
             {"ID": kind.id, "NAME": kind.name, "SYMBOL_CODE": kind.symbol, "SYMBOL_CODE_SHORT": kind.symbol[:1]}
             for kind in store.records.types.values()
@@ -117,32 +117,32 @@ def owner_types(store: CrmStore, _user: User, _params: Mapping[str, Any]) -> Ans
     )
 
 
-def _old_fields(number: int, store: CrmStore, user: User, _params: Mapping[str, Any]) -> Answer:
+def _old_fields(number: int, store: CrmStore, user: User, _params: Mapping[str, Any]) -> MethodResult:
     may_read(user)
     fields = store.records.type(number).fields
-    return Answer({field.old_name: field.described(new=False) for field in fields if field.only != "new"})
+    return MethodResult({field.old_name: field.described(new=False) for field in fields if field.only != "new"})
 
 
-def _old_add(number: int, store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
+def _old_add(number: int, store: CrmStore, user: User, params: Mapping[str, Any]) -> MethodResult:
     may_change(user)
-    return Answer(store.records.add_by_old_method(store, number, _fields(params)))
+    return MethodResult(store.records.add_by_old_method(store, number, _fields(params)))
 
 
-def _old_update(number: int, store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
+def _old_update(number: int, store: CrmStore, user: User, params: Mapping[str, Any]) -> MethodResult:
     may_change(user)
     store.records.update_by_old_method(store, number, integer(param(params, "id")), _fields(params))
-    return Answer(result=True)
+    return MethodResult(result=True)
 
 
-def _old_get(number: int, store: CrmStore, user: User, params: Mapping[str, Any]) -> Answer:
+def _old_get(number: int, store: CrmStore, user: User, params: Mapping[str, Any]) -> MethodResult:
     may_read(user)
     values = store.records.get(number, integer(param(params, "id")))
     fields = store.records.type(number).fields
-    return Answer({field.old_name: values[field.name] for field in fields if field.only != "new"})
+    return MethodResult({field.old_name: values[field.name] for field in fields if field.only != "new"})
 
 
 def _old_methods() -> Iterator[tuple[str, Method]]:
-    verbs: dict[str, Callable[..., Answer]] = {
+    verbs: dict[str, Callable[..., MethodResult]] = {
         "fields": _old_fields,
         "add": _old_add,
         "update": _old_update,
@@ -178,14 +178,14 @@ def _fields(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _as_list(value: Any) -> Any:
-    """A PHP array under the indexes 0, 1, 2 …, which a query string cannot tell from an object, as a list."""
+    """Return a PHP array with the keys 0, 1, 2 … as a list: a query string does not mark lists."""
     if isinstance(value, dict) and list(value) == [str(index) for index in range(len(value))]:
         return list(value.values())
     return value
 
 
 def _spelt(store: CrmStore, params: Mapping[str, Any], values: Values) -> Values:
-    """A record as it is answered: custom fields in the spelling that was asked for."""
+    """Return a record for an answer, with custom fields in the spelling of the request."""
     kind, original = store.records.type(integer(param(params, "entityTypeId"))), _original(params)
     return {
         field.old_name if field.custom and original else field.name: values[field.name]
@@ -195,7 +195,7 @@ def _spelt(store: CrmStore, params: Mapping[str, Any], values: Values) -> Values
 
 
 def _selected(store: CrmStore, params: Mapping[str, Any], values: Values) -> Values:
-    """The record with its id and the fields in `select`; a name there that means no field is passed over."""
+    """Return the record with its id and the fields of `select`; unknown names there are ignored."""
     spelt, select = _spelt(store, params, values), as_array(param(params, "select"))
     if not select or "*" in select.values():
         return spelt
@@ -213,35 +213,35 @@ def _sort_key(name: str, values: Values) -> tuple[bool, Any]:
 _PREFIXES = ("!@", "!=", ">=", "<=", "@", "=", ">", "<", "%", "!")
 
 
-def _fitting(wanted: Mapping[str, Any], kind: RecordType, original: bool) -> Callable[[Values], bool]:
-    """Whether a record fits a filter, which may nest others under numbers, joined by `logic`."""
+def _fitting(filters: Mapping[str, Any], kind: RecordType, original: bool) -> Callable[[Values], bool]:
+    """Return the test of a filter, which may nest filters under numbers, joined by `logic`."""
     conditions: list[Callable[[Values], bool]] = []
-    for key, given in wanted.items():
+    for key, value in filters.items():
         if key == "logic":
             continue
         if str(key).isdecimal():
-            conditions.append(_fitting(as_array(given) or {}, kind, original))
+            conditions.append(_fitting(as_array(value) or {}, kind, original))
             continue
-        prefix = next((found for found in _PREFIXES if key.startswith(found)), "")
+        prefix = next((candidate for candidate in _PREFIXES if key.startswith(candidate)), "")
         name = key[len(prefix) :]
         field = kind.field(name, original=original)
         if field is None or (prefix and not original and not field.converts_behind_operators):
             raise PortalError(f"Invalid filter: field '{name}' is not allowed in filter", code="INVALID_ARG_VALUE")
-        conditions.append(partial(_any_holds, field.name, _condition(prefix, given)))
-    joined = any if str(wanted.get("logic", "")).upper() == "OR" else all
+        conditions.append(partial(_any_holds, field.name, _condition(prefix, value)))
+    joined = any if str(filters.get("logic", "")).upper() == "OR" else all
     return lambda values: joined(condition(values) for condition in conditions)
 
 
 def _any_holds(name: str, holds: Callable[[Any], bool], values: Values) -> bool:
     stored = values[name]
     if isinstance(stored, list):
-        return any(holds(one) for one in stored or [None])
+        return any(holds(item) for item in stored or [None])
     return holds(stored)
 
 
-def _condition(prefix: str, given: Any) -> Callable[[Any], bool]:
-    """One condition; the database compares without letter case and blanks at the end."""
-    first, *_ = many = [_compared(one) for one in (as_array(given) or {"0": given}).values()]
+def _condition(prefix: str, value: Any) -> Callable[[Any], bool]:
+    """Return one condition; like the database it ignores letter case and trailing blanks."""
+    first, *_ = many = [_compared(item) for item in (as_array(value) or {"0": value}).values()]
     among = frozenset(many)
     match prefix:
         case "" | "=" | "@":
@@ -255,11 +255,11 @@ def _condition(prefix: str, given: Any) -> Callable[[Any], bool]:
     return partial(_in_order, prefix, first)
 
 
-def _in_order(prefix: str, given: str, stored: Any) -> bool:
+def _in_order(prefix: str, limit: str, stored: Any) -> bool:
     if stored is None:
         return False
     left: Any = _compared(stored)
-    right: Any = given
+    right: Any = limit
     with contextlib.suppress(ValueError):
         left, right = float(left), float(right)
     orders: dict[str, bool] = {">": left > right, "<": left < right, ">=": left >= right, "<=": left <= right}

@@ -1,4 +1,4 @@
-"""A few hundred plausible CRM records for the demo portal, some with codes that no directory knows.
+"""Some hundred plausible CRM records for the demo portal, a few with unknown codes.
 
 Imports `record_types`, `records` and `store`.
 """
@@ -23,7 +23,7 @@ _CURRENCIES = (
     ("USD", "US Dollar", "Доллар США"),
     ("EUR", "Euro", "Евро"),
 )
-# What imports, deleted sources and closed open channels leave behind.
+# Left behind by imports, deleted sources and closed open channels.
 _UNKNOWN_SOURCES = ("website", "16|WZ_C64E", "UC_DELETED", "Call ")
 _SHARE_UNKNOWN = 0.05
 
@@ -32,7 +32,10 @@ _seeded: dict[int, Records] = {}
 
 
 def seed_records(store: Store, column: int) -> Records:
-    """Records of all types for a fresh `store`, the same for each portal of a language (0 English, 1 Russian)."""
+    """Return records of all types for a fresh `store`, always the same for one language.
+
+    `column` is 0 for English and 1 for Russian.
+    """
     if column not in _seeded:  # tests make thousands of portals
         _seeded[column] = _make(store, column)
     made = _seeded[column]
@@ -58,33 +61,33 @@ def _put(
     store: Store, codes: dict[str, list[str]], records: Records, kind: RecordType, chance: random.Random, column: int
 ) -> None:
     title = chance.choice(_TITLES)[column]
-    given: dict[str, Any] = {"title": f"{title} {records.last_id + 1}", "assignedById": 1, "opened": "Y"}
-    pipelines = [found for found in store.directories.values() if found.entity_type_id == kind.id]
+    values: dict[str, Any] = {"title": f"{title} {records.last_id + 1}", "assignedById": 1, "opened": "Y"}
+    pipelines = [directory for directory in store.directories.values() if directory.entity_type_id == kind.id]
     if kind.has_pipelines:
-        given["categoryId"] = int(chance.choice(pipelines).category_id or 0)
-    stages = kind.stages_of(store, given.get("categoryId"))
+        values["categoryId"] = int(chance.choice(pipelines).category_id or 0)
+    stages = kind.stages_of(store, values.get("categoryId"))
     for field in kind.fields:
-        if field.read_only or field.name in given or field.name == "categoryId":
+        if field.read_only or field.name in values or field.name == "categoryId":
             continue
         if field.name == _SELDOM_FILLED:
-            given[field.name] = "EMPLOYEES_3" if records.last_id % 9 == 0 else None
+            values[field.name] = "EMPLOYEES_3" if records.last_id % 9 == 0 else None
         elif field.name == "stageId" and stages is not None:
-            given["stageId"] = chance.choice(codes[stages.id])
+            values["stageId"] = chance.choice(codes[stages.id])
         elif field.kind == "crm_status":
-            known = codes[field.status_type]
-            chosen = chance.sample(known, min(2, len(known))) if field.multiple else chance.choice([*known, None])
-            given[field.name] = chosen
+            items = codes[field.status_type]
+            chosen = chance.sample(items, min(2, len(items))) if field.multiple else chance.choice([*items, None])
+            values[field.name] = chosen
         elif field.choices:
             chosen_choices = [int(number) for number, _ in field.choices]
-            given[field.name] = chance.sample(chosen_choices, 2) if field.multiple else chance.choice(chosen_choices)
+            values[field.name] = chance.sample(chosen_choices, 2) if field.multiple else chance.choice(chosen_choices)
         elif field.name in ("lastName", "name"):
-            given[field.name] = chance.choice(_PEOPLE)[column]
+            values[field.name] = chance.choice(_PEOPLE)[column]
         elif field.kind == "double":
-            given[field.name] = chance.randrange(1, 200) * 500
+            values[field.name] = chance.randrange(1, 200) * 500
         elif field.kind == "crm_currency":
-            given[field.name] = chance.choice(("RUB", "EUR", "USD"))
+            values[field.name] = chance.choice(("RUB", "EUR", "USD"))
         elif field.kind == "date":
-            given[field.name] = f"2026-{chance.randrange(1, 13):02}-{chance.randrange(1, 29):02}"
+            values[field.name] = f"2026-{chance.randrange(1, 13):02}-{chance.randrange(1, 29):02}"
     if kind.field("sourceId") is not None and chance.random() < _SHARE_UNKNOWN:
-        given["sourceId"] = chance.choice(_UNKNOWN_SOURCES)
-    records.add(store, kind.id, {name: value for name, value in given.items() if value is not None})
+        values["sourceId"] = chance.choice(_UNKNOWN_SOURCES)
+    records.add(store, kind.id, {name: value for name, value in values.items() if value is not None})

@@ -1,4 +1,4 @@
-"""The demo portal's kinds of CRM records and their fields, as `crm.item.fields` and `crm.deal.fields` describe them.
+"""Types of CRM records and their fields, as `crm.item.fields` and old methods show them.
 
 Imports only `store`.
 """
@@ -15,12 +15,12 @@ from .store import Directory, Store
 
 @dataclass(frozen=True)
 class Field:
-    """One field: its name in new methods (`sourceId`) and in old ones (`SOURCE_ID`), and what may stand in it.
+    """One field: its name in new methods (`sourceId`) and old ones (`SOURCE_ID`), and its type.
 
     `upper_name` is the new name as `crm.item.fields` writes it in upper case: the old one, or `other_upper_name`.
     `status_type` is the directory of a `crm_status` field, for stages that of the default pipeline. `choices` are the
-    (ID, VALUE) of an enumeration. A `computed` field is not described as read-only, and drops what is written all the
-    same. `only` tells of a field that the other methods do not know.
+    (ID, VALUE) of an enumeration. A `computed` field is not described as read-only, but drops written values. `only`
+    marks a field that the other methods do not know.
     """
 
     name: str
@@ -51,11 +51,11 @@ class Field:
 
     @property
     def converts_behind_operators(self) -> bool:
-        """Whether a filter such as `=ufCrm_1724` finds its way back to the original name."""
+        """True if a filter such as `=ufCrm_1724` is converted to the original name."""
         return not self.custom or _CONVERTIBLE.fullmatch(self.old_name) is not None
 
     def described(self, *, new: bool) -> dict[str, Any]:
-        """The row of `crm.item.fields` (new) or of the type's old method."""
+        """Return the row of `crm.item.fields` (new) or of the type's old method."""
         row: dict[str, Any] = {
             "type": self.kind,
             "isRequired": self.required,
@@ -78,7 +78,7 @@ class Field:
 
 @dataclass(frozen=True)
 class RecordType:
-    """A kind of record: `old` is its name in old methods (`deal`), empty where there are none."""
+    """A type of record; `old` is its name in old methods (`deal`), empty without them."""
 
     id: int
     name: str
@@ -91,11 +91,11 @@ class RecordType:
         return any(field.kind == "crm_category" for field in self.fields)
 
     def field(self, name: str, *, original: bool = False) -> Field | None:
-        """The field that a name means in `crm.item.*`, custom ones by their `original` names if those are asked for."""
+        """Return the field of a name in `crm.item.*`, custom ones by `original` names if asked."""
         return next((field for field in self.fields if name in _names(field, original) and field.only != "old"), None)
 
     def stages_of(self, store: Store, category_id: Any) -> Directory | None:
-        """The directory of stages of a pipeline, or of all records where there are no pipelines."""
+        """Return the directory of a pipeline's stages, or of all stages without pipelines."""
         return next(
             (
                 directory
@@ -208,14 +208,14 @@ _CHOICES = {
     "UF_CRM_1727": (("90", "Insurance", "Страховка"), ("91", "Delivery", "Доставка"), ("92", "Assembly", "Сборка")),
 }
 
-# What old methods call a field that new ones call otherwise.
+# Names in old methods of fields with another name in new ones.
 _OLD_NAMES = {(1, "STAGE_ID"): "STATUS_ID", (7, "STAGE_ID"): "STATUS_ID"}
 _NEW_NAMES = {"COMPANY_TYPE": "typeId"}
 _UPPER_NAMES = {"COMPANY_TYPE": "TYPE_ID"}
 
 
 def record_types(column: int) -> dict[int, RecordType]:
-    """All kinds of records by id, with titles in English (column 0) or Russian (1)."""
+    """Return all record types by id, with titles in English (column 0) or Russian (1)."""
     return {
         number: RecordType(number, names[column], symbol, old, tuple(_fields(number, table, column)))
         for number, *names, symbol, old, table in _TYPES
@@ -244,8 +244,8 @@ def _fields(number: int, table: str, column: int) -> Iterator[Field]:
 
 
 def _new_name(upper: str) -> str:
-    """`SOURCE_ID` -> `sourceId`, `UF_CRM_1724` -> `ufCrm_1724`, `UF_CRM_44_1724` -> `ufCrm44_1724`."""
+    """Convert `SOURCE_ID` to `sourceId`, and `UF_CRM_44_1724` to `ufCrm44_1724`."""
     if custom := re.fullmatch(r"UF_CRM_(?:(\d{1,3})_)?(\w+)", upper):
         return f"ufCrm{custom[1] or ''}_{custom[2].lower()}"
-    first, *others = upper.lower().split("_")
-    return first + "".join(other.capitalize() for other in others)
+    first, *rest = upper.lower().split("_")
+    return first + "".join(other.capitalize() for other in rest)

@@ -1,8 +1,8 @@
-"""What becomes of one value that is written into a field of a record, by the field's type. Imports `record_types`.
+"""Conversion of a value that is written into a record's field. Imports `record_types`.
 
 Facts: PHP reads numbers up to the first character that belongs to none, and dates by strtotime; empty texts, null and
-empty lists clear a field, and so does zero where it can be no value; phones and the like in any shape but the method's
-own are dropped in silence.
+empty lists clear a field, and so does zero if it can be no value; phones and the like in any shape other than the
+method's own are dropped silently.
 """
 
 from __future__ import annotations
@@ -39,14 +39,17 @@ _MULTIFIELD_TYPES = {"PHONE", "EMAIL", "WEB", "IM"}
 
 @dataclass(frozen=True)
 class Stored:
-    """How values are read: whether zero is one, and whether a method of the type's own reads them."""
+    """Rules for values: zero is a value or clears a field, and an old or a new method reads it."""
 
     zero_is_value: bool
     old_method: bool
 
 
 def stored_value(field: Field, value: Any, before: Any, stored: Stored) -> Any:
-    """What stands in the field after `value` was written; `before` if it is dropped. Raises PortalError."""
+    """Return the field's value after `value` was written; `before` if that is dropped.
+
+    Raises PortalError.
+    """
     if field.kind == "crm_multifield":
         return _multifield(field, value, before, stored)
     if field.multiple:
@@ -94,28 +97,28 @@ def _boolean(value: Any, *, old_method: bool) -> str:
 def _multifield(field: Field, value: Any, before: Any, stored: Stored) -> Any:
     rows = list(value.values()) if isinstance(value, Mapping) else value if isinstance(value, list) else []
     keys = ("VALUE", "VALUE_TYPE") if stored.old_method else ("value", "valueType")
-    kept = []
+    accepted = []
     for row in rows:
         if not isinstance(row, Mapping) or not isinstance(row.get(keys[0]), str) or not row[keys[0]]:
             continue
         if field.name == "fm" and row.get("typeId") not in _MULTIFIELD_TYPES:
             continue
-        kept.append({keys[1]: "WORK"} | dict(row))
-    return kept or before
+        accepted.append({keys[1]: "WORK"} | dict(row))
+    return accepted or before
 
 
 def _php_float(text: str) -> float:
-    """`"12,5"` is 12, `"1.200"` is 1.2, and what begins with no digit is 0."""
+    """Return 12 for `"12,5"`, 1.2 for `"1.200"`, and 0 for a text that begins with no digit."""
     match = _NUMBER.match(text)
     return float(match[0]) if match else 0.0
 
 
 def _strtotime(text: str) -> str:
-    """The ISO time that PHP makes of a text; empty for what it cannot read."""
+    """Return the ISO time that PHP makes of a text; empty if it cannot read it."""
     text = text.strip()
     if (days := _WORDS.get(text.lower())) is not None:
         return f"{TODAY + timedelta(days=days)}T00:00:00{_ZONE}"
-    match = next((found for pattern in _DATES if (found := pattern.fullmatch(text))), None)
+    match = next((parsed for pattern in _DATES if (parsed := pattern.fullmatch(text))), None)
     if match is None:
         return ""
     year, month, day = (int(match[part]) for part in ("year", "month", "day"))

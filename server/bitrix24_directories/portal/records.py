@@ -1,7 +1,7 @@
-"""The demo portal's CRM records: what becomes of a value that is written, in each age of the server code.
+"""CRM records of the demo portal, and the effect of writes in each age of the server code.
 
-Facts: unknown, read-only and computed fields are dropped in silence; a code of a directory is stored as it is sent,
-except stages and currencies; the old methods run through the same code as the new ones, but on older portals. Imports
+Facts: unknown, read-only and computed fields are dropped silently; a code of a directory is stored as sent, except
+stages and currencies; the old methods run the same code as the new ones, except on older portals. Imports
 `record_types`, `record_values` and `store`.
 """
 
@@ -44,7 +44,7 @@ class Records:
         return self.all[number, record_id]
 
     def add(self, store: Store, number: int, sent: Mapping[str, Any], *, original: bool = False) -> Values:
-        """`crm.item.add`: the record as it is stored. `original` is useOriginalUfNames."""
+        """Store a record as `crm.item.add` does, and return it. `original` is useOriginalUfNames."""
         kind = self.type(number)
         values = _empty(kind)
         self._write(store, kind, values, dict(_by_new_names(kind, sent, original=original)), adding=True)
@@ -54,7 +54,7 @@ class Records:
     def update(
         self, store: Store, number: int, record_id: int, sent: Mapping[str, Any], *, original: bool = False
     ) -> Values:
-        """`crm.item.update`: the record as it is stored then."""
+        """Change a record as `crm.item.update` does, and return it."""
         kind, values = self.type(number), dict(self.get(number, record_id))
         self._write(store, kind, values, dict(_by_new_names(kind, sent, original=original)), adding=False)
         _refuse_missing(kind, values)
@@ -62,7 +62,7 @@ class Records:
         return values
 
     def add_by_old_method(self, store: Store, number: int, sent: Mapping[str, Any]) -> int:
-        """`crm.deal.add` and its like: in the main pipeline unless one is sent."""
+        """Add a record as `crm.deal.add` and its like do, by default in the main pipeline."""
         kind = self.type(number)
         values = _empty(kind)
         if kind.has_pipelines:
@@ -75,7 +75,7 @@ class Records:
         return record_id
 
     def update_by_old_method(self, store: Store, number: int, record_id: int, sent: Mapping[str, Any]) -> None:
-        """`crm.deal.update` and its like, which never change the pipeline."""
+        """Update as `crm.deal.update` and its like do; they never change the pipeline."""
         kind, values = self.type(number), dict(self.get(number, record_id))
         by_name = {name: value for name, value in _by_old_names(kind, sent) if name != "categoryId"}
         self._write(store, kind, values, by_name, adding=False, old_method=True)
@@ -128,12 +128,12 @@ class Records:
 
 @dataclass
 class CrmStore(Store):
-    """All that one portal holds: directories and records."""
+    """All data of one portal: directories and records."""
 
     records: Records = field(default_factory=Records)
 
     def stands_in_the_way(self, item: Item) -> bool:
-        """Records do so in stages alone: of sources, types and the rest the portal keeps no account."""
+        """Records protect only stages: the portal does not check other directories."""
         directory = self.directories[item.entity_id]
         return directory.is_stages and any(
             number == directory.entity_type_id and values.get("stageId") == item.status_id
@@ -142,14 +142,14 @@ class CrmStore(Store):
 
 
 def _by_new_names(kind: RecordType, sent: Mapping[str, Any], *, original: bool) -> Iterator[tuple[str, Any]]:
-    """What `crm.item.*` takes of the fields that were sent, under their new names."""
+    """Yield the sent fields that `crm.item.*` accepts, under their new names."""
     for name, value in sent.items():
         if (described := kind.field(name, original=original)) is not None:
             yield described.name, value
 
 
 def _by_old_names(kind: RecordType, sent: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """What the type's own methods take of them."""
+    """Return the sent fields that the type's own methods accept, under their new names."""
     names = {described.old_name: described.name for described in kind.fields if described.only != "new"}
     return ((names[name], value) for name, value in sent.items() if name in names)
 
@@ -157,7 +157,7 @@ def _by_old_names(kind: RecordType, sent: Mapping[str, Any]) -> Iterator[tuple[s
 def _write_stage(
     store: Store, kind: RecordType, values: Values, sent: Mapping[str, Any], before: Values, *, adding: bool
 ) -> None:
-    """Take the stage that was sent, refuse it, or put another in its place, as the portal's age does."""
+    """Take the stage that was sent, refuse it, or use another one, as the portal's age does."""
     moved = adding or values.get("categoryId") != before.get("categoryId")
     stages = kind.stages_of(store, values.get("categoryId")) if kind.field("stageId") else None
     if stages is None:
@@ -174,7 +174,7 @@ def _write_stage(
 
 
 def _meaning(store: Store, kind: RecordType, stage: Any) -> str:
-    """S, F, or empty for a stage in progress and for what is none."""
+    """Return S, F, or empty for a stage in progress and for an unknown one."""
     stages = (
         item
         for directory in store.directories.values()
@@ -202,7 +202,7 @@ def _invalid_value(title: str) -> PortalError:
 
 
 def _refuse_missing(kind: RecordType, values: Values) -> None:
-    """Custom fields that are required are not looked at."""
+    """Raise PortalError if a required field is empty; custom fields are not checked."""
     required = [described for described in kind.fields if described.required and not described.custom]
     missing = [described.title for described in required if values[described.name] is None]
     if missing:
@@ -210,7 +210,7 @@ def _refuse_missing(kind: RecordType, values: Values) -> None:
 
 
 def _empty(kind: RecordType) -> Values:
-    """A new record before anything is written: only booleans have a default."""
+    """Return a new record before any write: only booleans have a default."""
     defaults: dict[str, Any] = {"boolean": "N"}
     return {
         described.name: [] if described.multiple else None if described.custom else defaults.get(described.kind)

@@ -1,4 +1,4 @@
-"""The references of a batch: `$result[a][0]` in a command stands for what an earlier command answered. A leaf.
+"""References in a batch: `$result[a][0]` stands for a part of an earlier answer. A leaf.
 
 Fact: they are replaced in every decoded key and value of a command, and nothing escapes them.
 """
@@ -13,7 +13,7 @@ _REFERENCE = re.compile(r"\$(result|total|next|time|error)((?:\[[^\]]*\])+)")
 
 
 def replace_references(params: dict[str, Any], answers: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """A command's parameters with each reference replaced by what `answers` (of a batch, so far) hold."""
+    """Return a command's parameters with each reference replaced from the `answers` so far."""
     return {str(_replaced(key, answers)): _replaced(value, answers) for key, value in params.items()}
 
 
@@ -28,17 +28,17 @@ def _replaced(value: Any, answers: Mapping[str, Mapping[str, Any]]) -> Any:
 
 
 def _referenced(match: re.Match[str], answers: Mapping[str, Mapping[str, Any]]) -> Any:
-    """What a reference stands for; None if there is no such thing."""
+    """Return the value of a reference; None if it does not exist."""
     part = "result" if match[1] == "result" else f"result_{match[1]}"
-    found: Any = answers.get(part, {})
+    value: Any = answers.get(part, {})
     for key in re.findall(r"\[([^\]]*)\]", match[2]):
-        if isinstance(found, list) and key.isdecimal() and int(key) < len(found):
-            found = found[int(key)]
-        elif isinstance(found, Mapping) and key in found:
-            found = found[key]
+        if isinstance(value, list) and key.isdecimal() and int(key) < len(value):
+            value = value[int(key)]
+        elif isinstance(value, Mapping) and key in value:
+            value = value[key]
         else:
             return None
-    return found
+    return value
 
 
 def _text(value: Any) -> str:

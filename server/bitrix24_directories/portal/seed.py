@@ -1,8 +1,8 @@
-"""What the demo portal holds when it starts: every built-in directory, in English and in Russian.
+"""Initial directories of the demo portal: all built-in ones, in English and in Russian.
 
-Defaults are those of a fresh portal (vendor documentation and server code); around them stand what real
-portals grow: extra pipelines, a smart process, user-made codes, odd names, an empty directory. Imports `record_seed`,
-`records` and `store`.
+Defaults are those of a fresh portal (vendor documentation and server code), with additions as on real portals: extra
+pipelines, a smart process, user-made codes, odd names, an empty directory. Imports `record_seed`, `records` and
+`store`.
 """
 
 from __future__ import annotations
@@ -237,7 +237,7 @@ _PIPELINES = {
 
 
 def seeded_store(language: Language = "en") -> CrmStore:
-    """A fresh store with everything above, titles and names in `language`."""
+    """Return a fresh store with everything above, titles and names in `language`."""
     column = 0 if language == "en" else 1
     store = CrmStore(language=column)
     for template, *titles, table in _BUILT_IN:

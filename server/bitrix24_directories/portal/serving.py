@@ -9,7 +9,10 @@ from starlette.types import ASGIApp
 
 
 def listen(port: int) -> socket.socket:
-    """A socket that accepts connections on 127.0.0.1. Port 0: a free one. Raises OSError when the port is taken."""
+    """Return a socket that accepts connections on 127.0.0.1; port 0 takes a free one.
+
+    Raises OSError if the port is taken.
+    """
     listening = socket.create_server(("127.0.0.1", port))
     # Connections inherit it. asyncio only sets it where the protocol number is given, and 40 ms an answer are lost.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -17,9 +20,9 @@ def listen(port: int) -> socket.socket:
 
 
 def server(app: ASGIApp, *, certfile: str | None = None, keyfile: str | None = None) -> uvicorn.Server:
-    """A uvicorn server for a portal's `app`, to be run with a socket from `listen`; with TLS if a certificate is given.
+    """Return a uvicorn server for a portal's `app`, with TLS if a certificate is given.
 
-    Raises OSError when the certificate or its key cannot be read.
+    Run it with a socket from `listen`. Raises OSError if the certificate or its key cannot be read.
     """
     config = uvicorn.Config(
         app,

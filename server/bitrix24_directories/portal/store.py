@@ -1,4 +1,4 @@
-"""The demo portal's directories and the rules by which items are added, changed and removed.
+"""Directories of the demo portal, and the rules for adding, changing and removing items.
 
 Rules and messages are those of crm.status.add, update and delete on real portals. Imports nothing of this package.
 """
@@ -55,9 +55,9 @@ class PortalError(Exception):
 
 @dataclass(frozen=True)
 class Directory:
-    """One row of `crm.status.entity.types`. `category_id` is a string in some rows, as on real portals.
+    """One row of `crm.status.entity.types`; as on real portals, some `category_id` are strings.
 
-    `semantic_info` has the codes of the start, success and failure stages, where the portal has constants for them.
+    `semantic_info` has the codes of the start, success and failure stages, if the portal has constants for them.
     """
 
     id: str
@@ -76,12 +76,12 @@ class Directory:
 
     @property
     def code_length(self) -> int:
-        """Characters that a code may have without its prefix."""
+        """Longest code without its prefix, in characters."""
         longest = _CODE_LENGTH["DEAL_STAGE"] if self.entity_type_id == 2 else _CODE_LENGTH.get(self.id)
         return (longest or _OTHER_CODE_LENGTH) - (len(self.prefix) + 1 if self.prefix else 0)
 
     def prefixed(self, code: str) -> str:
-        """`code` behind the pipeline's prefix."""
+        """Return `code` after the pipeline's prefix."""
         return f"{self.prefix}:{code}" if self.prefix else code
 
     def copy_with(self, *, name: str, category_name: str) -> Directory:
@@ -120,9 +120,9 @@ class Store:
         self.items[item.id] = item
 
     def of(self, entity_id: str) -> list[Item]:
-        """Items of a directory in ascending SORT; an unknown directory has none."""
-        found = [item for item in self.items.values() if item.entity_id == entity_id]
-        return sorted(found, key=lambda item: (item.sort, item.id))
+        """Return the items of a directory in ascending SORT; none for an unknown directory."""
+        items = [item for item in self.items.values() if item.entity_id == entity_id]
+        return sorted(items, key=lambda item: (item.sort, item.id))
 
     def get(self, item_id: int) -> Item:
         if item_id <= 0:
@@ -137,7 +137,7 @@ class Store:
     def add(self, entity_id: str, code: str, name: str, sort: int = 0, color: str = "", semantics: str = "") -> int:
         """Add an item and return its new numeric id.
 
-        Raises PortalError with the portal's own words for each rule that is broken.
+        Raises PortalError with the portal's own words for each broken rule.
         """
         if not entity_id:
             raise PortalError("The field ENTITY_ID is required.")
@@ -164,7 +164,10 @@ class Store:
         return item.id
 
     def update(self, item_id: int, name: str | None = None, sort: int | None = None, color: str | None = None) -> None:
-        """Change an item. An empty NAME or "0" changes nothing; SORT not sent stays, or becomes 10 on older portals."""
+        """Change an item. An empty NAME or "0" changes nothing.
+
+        SORT stays if it was not sent, or becomes 10 on older portals.
+        """
         item = self.get(item_id)
         if sort is None:
             sort = item.sort if self.age == "today" else 10
@@ -190,11 +193,11 @@ class Store:
         del self.items[item_id]
 
     def stands_in_the_way(self, item: Item) -> bool:  # noqa: ARG002 - for stores that hold records
-        """Whether records keep an item from being deleted."""
+        """Return True if records keep an item from being deleted."""
         return False
 
     def _refuse_misplaced(self, entity_id: str, sort: int, semantics: str) -> None:
-        """Hold a new stage to its place beside the winning one, which no change of SORT is held to later."""
+        """Check the position of a new stage relative to the winning one; changes are not checked."""
         winning = self.winning(entity_id)
         if winning is None:
             return

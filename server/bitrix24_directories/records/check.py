@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 
 from bitrix24_directories.directories.directories import Directories
-from bitrix24_directories.rest import Bitrix24Error, Entry
+from bitrix24_directories.rest import Bitrix24Error, ErrorKind
 from bitrix24_directories.text import shown_id
 from bitrix24_directories.words import name_key
 
@@ -50,7 +50,9 @@ async def check_record(
             "call again with one of them"
         )
         todo = f'Correct them and call again:\n- entity: "{shown_id(entity, 100)}" {why}'
-        raise Bitrix24Error("INVALID_ARGUMENTS", Entry("check_record was called with wrong arguments", todo, "input"))
+        raise Bitrix24Error(
+            "INVALID_ARGUMENTS", ErrorKind("check_record was called with wrong arguments", todo, "input")
+        )
     verdicts = [judge_record(context, fields) for fields in raw_records]
     checked = [field for verdict in verdicts for field in verdict.fields or ()]
     resolved = [field for field in checked if field.outcome == "changed" and field.name is not None]

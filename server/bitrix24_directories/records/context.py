@@ -36,7 +36,7 @@ from bitrix24_directories.directories.reads import (
     pipelines_of,
     record_of,
 )
-from bitrix24_directories.rest import Bitrix24Error, Entry, failure
+from bitrix24_directories.rest import Bitrix24Error, ErrorKind, failure
 from bitrix24_directories.text import shown_id
 
 from .codes import CodeList, Pipeline
@@ -196,7 +196,7 @@ class RecordContextLoader:
         if matches:
             happened = f'Several kinds of records are called "{name}": {choices}'
             todo = "Ask the user which of them is meant, unless you know, and call again with its number."
-        raise Bitrix24Error("UNKNOWN_RECORD_TYPE", Entry(happened, todo, "input"))
+        raise Bitrix24Error("UNKNOWN_RECORD_TYPE", ErrorKind(happened, todo, "input"))
 
     def _directories(self) -> list[Directory]:
         if isinstance(error := self._results[TYPES], Bitrix24Error):
@@ -223,7 +223,7 @@ class RecordContextLoader:
                 raise outcome
             rows_of_record = [row for row in outcome.rows if str(row.get("id")) == str(self._record_id)]
             if not rows_of_record:
-                entry = Entry(
+                entry = ErrorKind(
                     f"There is no {kind.shown} {self._record_id}, or the webhook's user may not read it",
                     "Make sure of the record's id with the user; leave recordId out to check a new record.",
                     "input",

@@ -1,14 +1,17 @@
-"""The shared Bitrix24 client. Knows nothing of MCP or of directories; httpx is imported nowhere else."""
+"""The shared Bitrix24 client, and the only package that imports httpx.
 
-from bitrix24_directories.errors.catalogue import CATALOGUE, KEEPER, Category, Entry
+Knows nothing of MCP or of directories.
+"""
+
+from bitrix24_directories.errors.catalogue import CATALOGUE, KEEPER, Category, ErrorKind
 from bitrix24_directories.errors.errors import TOKEN_REFUSED, Bitrix24Error, clean, failure
 
 from .authorization.oauth import BITRIX24_OAUTH_URL, Application, authorise
 from .authorization.webhook import Webhook
 from .client import Bitrix24Client, Credentials, Transport, in_process
-from .limits.pacing import ENTERPRISE, SELF_HOSTED, STANDARD, Plan
+from .connection import PortalConnection
+from .limits.pacing import ENTERPRISE, SELF_HOSTED, STANDARD, RateLimits
 from .limits.waiting import Waiting, current_wait
-from .link import Link
 from .wire.answers import Answer, Outcome, unwrap
 from .wire.batches import BATCH_LENGTH
 
@@ -27,10 +30,10 @@ __all__ = [
     "Bitrix24Error",
     "Category",
     "Credentials",
-    "Entry",
-    "Link",
+    "ErrorKind",
     "Outcome",
-    "Plan",
+    "PortalConnection",
+    "RateLimits",
     "Transport",
     "Waiting",
     "Webhook",

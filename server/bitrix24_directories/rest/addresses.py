@@ -1,4 +1,4 @@
-"""Which addresses a secret may be sent to. Imports nothing of this package."""
+"""Checks of the addresses to which a secret may be sent. Imports nothing of this package."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def safe_url(url: str) -> httpx.URL:
 
 
 def origin(url: httpx.URL) -> str:
-    """Scheme, host and port."""
+    """Return scheme, host and port."""
     return f"{url.scheme}://{url.netloc.decode('ascii')}"
 
 
 def redirected(url: str, location: str) -> httpx.URL:
-    """Where a redirect of `url` leads. Raises ValueError as `safe_url` does.
+    """Return the target of a redirect of `url`. Raises ValueError as `safe_url` does.
 
-    The machine itself is open only to redirects from itself: no portal elsewhere has business with what runs here.
+    Only redirects from this machine may lead to this machine: other portals must not reach local services.
     """
     target = safe_url(urljoin(url, location))
     if _is_loopback(target.host) and not _is_loopback(httpx.URL(url).host):

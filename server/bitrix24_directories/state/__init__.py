@@ -1,1 +1,1 @@
-"""What the replicas of a team's server share: one interface, inside the process or in Redis."""
+"""State that the replicas of a team's server share, inside the process or in Redis."""

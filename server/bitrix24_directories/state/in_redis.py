@@ -1,8 +1,7 @@
-"""What replicas share in Redis or Valkey. Needs the extra `team`.
+"""State that replicas share in Redis or Valkey. Needs the extra `team`.
 
-Facts: the limit is per portal and address, not per process, so that places are given out by a script on Redis' own
-clock. Redis may be gone, slow or empty at any time: what only makes things better then goes on without it, and what
-needs it raises UnavailableError.
+Facts: the limit is per portal and address, not per process, so a script on Redis' own clock gives out slots. Redis may
+be gone, slow or empty at any time: optional uses then go on without it, and all others raise UnavailableError.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from .shared import MakeSure, Remembered, Reserved, State, UnavailableError
+from .shared import LockCheck, Remembered, Reserved, State, UnavailableError
 
 logger = logging.getLogger(__name__)
 
@@ -30,10 +29,10 @@ T = TypeVar("T")
 _PREFIX = "b24d:"
 _TIMEOUT = 0.3  # seconds for one command; a call must not hang with Redis
 _DOWN_SECONDS = 1.0  # for which nothing is tried after a failure
-_TURN_SECONDS = 20.0  # a lock is renewed while it is held, and free this long after its holder has died
-_RENEW_SECONDS = 1.0  # for which another replica may take a turn that is held, if Redis is emptied
+_LOCK_SECONDS = 20.0  # a lock is renewed while it is held, and free this long after its holder has died
+_RENEW_SECONDS = 1.0  # for which another replica may take a lock that is held, if Redis is emptied
 _POLL_SECONDS = 0.1
-_UNPUBLISHED = 1_000  # news that wait for Redis at most
+_UNPUBLISHED = 1_000  # messages that wait for Redis at most
 
 # A leaky bucket as its "theoretical arrival time": KEYS level, closed, replicas; ARGV burst, rate, patience, replica.
 _RESERVE = """
@@ -54,20 +53,20 @@ redis.call('SET', KEYS[1], tostring(drained), 'EX', 600)
 local following = math.max(drained - (burst - 1) / rate - now, 0)
 return {1, tostring(opens - now), tostring(following), replicas}
 """
-_CLOSE = """
+_PAUSE = """
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 redis.call('SET', KEYS[1], tostring(now + tonumber(ARGV[1])), 'EX', 600)
 """
-# What stands under a key; what is proposed stands there from now on where nothing did, as in a Redis that was emptied.
+# Returns the value of a key; sets the proposed one first if there is none, as in a Redis that was emptied.
 _AGREE = "redis.call('SET', KEYS[1], ARGV[1], 'NX') return redis.call('GET', KEYS[1])"
-# Ages are told by Redis' own clock: those of replicas differ.
+# Ages are measured by Redis' own clock: the clocks of replicas differ.
 _REMEMBER = """
 local time = redis.call('TIME')
 redis.call('SET', KEYS[1], time[1] .. '.' .. string.format('%06d', time[2]) .. ' ' .. ARGV[1], 'PX', ARGV[2])
 """
 _RECALL = "return {redis.call('TIME'), redis.call('MGET', unpack(KEYS))}"
-# A turn that is not there any more, as in a Redis that was emptied, is taken again, unless somebody else has it by now.
+# A lock that is gone, as in a Redis that was emptied, is taken again unless somebody else holds it by now.
 _RENEW = """
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then return 0 end
@@ -103,7 +102,7 @@ class InRedis(State):
         self._untold: set[str] = set()
         self._unpublished: dict[tuple[str, str], None] = {}
 
-    def said(self) -> dict[str, object]:
+    def health(self) -> dict[str, object]:
         return {"redis": "up" if self._up else "down"}
 
     @asynccontextmanager
@@ -123,8 +122,8 @@ class InRedis(State):
         if error is not None:
             raise error
 
-    async def _asked(self, answer: Awaitable[T]) -> T:
-        """What Redis answers. Raises UnavailableError, at once where it has just failed."""
+    async def _await_reply(self, answer: Awaitable[T]) -> T:
+        """Return the reply of Redis. Raises UnavailableError, at once if Redis has just failed."""
         if anyio.current_time() < self._down_until:
             close = getattr(answer, "close", None)
             if close is not None:
@@ -143,10 +142,10 @@ class InRedis(State):
         return result
 
     async def _run(self, script: str, keys: Sequence[str], *arguments: object) -> Any:
-        return await self._asked(self._redis.eval(script, len(keys), *keys, *map(str, arguments)))
+        return await self._await_reply(self._redis.eval(script, len(keys), *keys, *map(str, arguments)))
 
     async def secret(self) -> bytes:
-        """The one that is there, or else this replica's own: whichever replica comes first gives it to the others."""
+        """Return the stored secret; if there is none, store this replica's own for all others."""
         mine = self.secrets[0] if self.secrets else secrets.token_bytes(32)
         agreed = bytes.fromhex(str(await self._run(_AGREE, [f"{_PREFIX}secret"], mine.hex())))
         if agreed not in self.secrets[:1]:
@@ -154,13 +153,13 @@ class InRedis(State):
         return agreed
 
     async def _keep_up(self) -> None:
-        """Hear of another secret, and tell what could not be told, for ever."""
+        """Read the secret again, and send delayed changes and messages, for ever."""
         while True:
             with contextlib.suppress(UnavailableError):
                 await self.secret()
-                for what in [*self._untold]:
-                    self._untold.discard(what)
-                    await self.changed(what)
+                for name in [*self._untold]:
+                    self._untold.discard(name)
+                    await self.changed(name)
                 if self._unpublished:
                     await anyio.sleep(2 * _DOWN_SECONDS)  # other replicas have to listen again first
                 for topic, text in [*self._unpublished]:
@@ -169,36 +168,36 @@ class InRedis(State):
             await anyio.sleep(_DOWN_SECONDS)
 
     async def reserve(self, portal: str, burst: float, per_second: float, patience: float) -> Reserved | None:
-        keys = [f"{_PREFIX}{what}:{portal}" for what in ("level", "closed", "replicas")]
+        keys = [f"{_PREFIX}{kind}:{portal}" for kind in ("level", "closed", "replicas")]
         try:
-            found = await self._run(_RESERVE, keys, burst, per_second, min(patience, 3600.0), self._me)
+            result = await self._run(_RESERVE, keys, burst, per_second, min(patience, 3600.0), self._me)
         except UnavailableError:
             return None
-        return Reserved(bool(found[0]), float(found[1]), float(found[2]), int(found[3]))
+        return Reserved(bool(result[0]), float(result[1]), float(result[2]), int(result[3]))
 
-    async def close(self, portal: str, seconds: float) -> None:
+    async def pause(self, portal: str, seconds: float) -> None:
         with contextlib.suppress(UnavailableError):
-            await self._run(_CLOSE, [f"{_PREFIX}closed:{portal}"], seconds)
+            await self._run(_PAUSE, [f"{_PREFIX}closed:{portal}"], seconds)
 
     @asynccontextmanager
-    async def turn(self, name: str) -> AsyncIterator[MakeSure]:
-        key, mine, milliseconds = f"{_PREFIX}turn:{name}", secrets.token_hex(8), int(_TURN_SECONDS * 1000)
+    async def lock(self, name: str) -> AsyncIterator[LockCheck]:
+        key, mine, milliseconds = f"{_PREFIX}turn:{name}", secrets.token_hex(8), int(_LOCK_SECONDS * 1000)
         while True:
-            with anyio.CancelScope(shield=True):  # to the end, or nobody would give up what Redis has given
-                taken = await self._asked(self._redis.set(key, mine, nx=True, px=milliseconds))
+            with anyio.CancelScope(shield=True):  # to the end, or nobody would release the lock that Redis has given
+                taken = await self._await_reply(self._redis.set(key, mine, nx=True, px=milliseconds))
             if taken:
                 break
             await anyio.sleep(_POLL_SECONDS)
         held, renewing = anyio.CancelScope(), anyio.Lock()
 
-        async def make_sure() -> None:
+        async def check_held() -> None:
             if not await self._run(_RENEW, [key], mine, milliseconds):
                 raise UnavailableError
 
         async def renew() -> None:
             with held:
                 while True:
-                    await anyio.sleep(min(_RENEW_SECONDS, _TURN_SECONDS / 4))
+                    await anyio.sleep(min(_RENEW_SECONDS, _LOCK_SECONDS / 4))
                     with anyio.CancelScope(shield=True), contextlib.suppress(UnavailableError):
                         async with renewing:  # or it would be taken again after it was given up
                             if not held.cancel_called and not await self._run(_RENEW, [key], mine, milliseconds):
@@ -208,29 +207,30 @@ class InRedis(State):
         assert self._tasks is not None, "it runs before anybody changes anything"
         self._tasks.start_soon(renew)
         try:
-            yield make_sure
+            yield check_held
         finally:
             held.cancel()
             with anyio.CancelScope(shield=True), contextlib.suppress(UnavailableError):
                 async with renewing:
                     await self._run(_RELEASE, [key], mine)
 
-    async def generation(self, of: str) -> int:
-        key = f"{_PREFIX}generation:{of}"
+    async def generation(self, name: str) -> int:
+        key = f"{_PREFIX}generation:{name}"
         with contextlib.suppress(UnavailableError):
-            found = await self._asked(self._redis.get(key)) or await self._run(_AGREE, [key], secrets.randbits(62))
-            self._generations[of] = int(found)
-        return self._generations.get(of, 0)
+            stored = await self._await_reply(self._redis.get(key))
+            value = stored or await self._run(_AGREE, [key], secrets.randbits(62))
+            self._generations[name] = int(value)
+        return self._generations.get(name, 0)
 
-    async def changing(self, what: str) -> None:
-        """Any number at all, for one that is counted up would come again in a Redis that was emptied."""
-        await self._asked(self._redis.set(f"{_PREFIX}generation:{what}", secrets.randbits(62)))
+    async def changing(self, name: str) -> None:
+        """Store a random number: a counter would repeat itself in a Redis that was emptied."""
+        await self._await_reply(self._redis.set(f"{_PREFIX}generation:{name}", secrets.randbits(62)))
 
-    async def changed(self, what: str) -> None:
+    async def changed(self, name: str) -> None:
         try:
-            await self.changing(what)
+            await self.changing(name)
         except UnavailableError:
-            self._untold.add(what)
+            self._untold.add(name)
 
     async def remember(self, key: str, text: str, seconds: float) -> None:
         with contextlib.suppress(UnavailableError):
@@ -238,14 +238,14 @@ class InRedis(State):
 
     async def recall_many(self, keys: Sequence[str]) -> list[Remembered | None]:
         with contextlib.suppress(UnavailableError):
-            (seconds, micros), found = await self._run(_RECALL, [f"{_PREFIX}said:{key}" for key in keys])
+            (seconds, micros), values = await self._run(_RECALL, [f"{_PREFIX}said:{key}" for key in keys])
             now = int(seconds) + int(micros) / 1e6
-            parts = [None if said is None else str(said).partition(" ") for said in found]
+            parts = [None if value is None else str(value).partition(" ") for value in values]
             return [None if part is None else Remembered(part[2], max(0.0, now - float(part[0]))) for part in parts]
         return [None] * len(keys)
 
     async def publish(self, topic: str, text: str) -> None:
-        """Those who listen here hear it even where Redis is gone."""
+        """Publish to this replica's listeners even if Redis is gone."""
         await super().publish(topic, text)
         try:
             await self._publish(topic, text)
@@ -254,18 +254,18 @@ class InRedis(State):
                 self._unpublished[topic, text] = None
 
     async def _publish(self, topic: str, text: str) -> None:
-        await self._asked(self._redis.publish(f"{_PREFIX}news", f"{self._me} {topic} {text}"))
+        await self._await_reply(self._redis.publish(f"{_PREFIX}news", f"{self._me} {topic} {text}"))
 
     async def saw(self, people: Mapping[str, float]) -> None:
         pairs = [text for name, moment in people.items() for text in (name, f"{moment:.0f}")]
-        await self._asked(self._redis.hset(f"{_PREFIX}seen", items=pairs))
+        await self._await_reply(self._redis.hset(f"{_PREFIX}seen", items=pairs))
 
     async def seen(self) -> Mapping[str, float]:
-        found = await self._asked(cast("Awaitable[dict[str, str]]", self._redis.hgetall(f"{_PREFIX}seen")))
-        return {name: float(moment) for name, moment in found.items()}
+        moments = await self._await_reply(cast("Awaitable[dict[str, str]]", self._redis.hgetall(f"{_PREFIX}seen")))
+        return {name: float(moment) for name, moment in moments.items()}
 
     async def _listen(self) -> None:
-        """Hear what other replicas publish, for ever, over a connection of its own."""
+        """Publish other replicas' messages here, for ever, over a connection of its own."""
         while True:
             try:
                 listening: redis.Redis = redis.Redis.from_url(self._url, decode_responses=True, socket_timeout=None)

@@ -1,4 +1,4 @@
-"""The interface of what replicas share, and its implementation inside one process."""
+"""The interface of shared state, and its implementation inside one process."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from typing import NamedTuple
 import anyio
 import anyio.lowlevel
 
-Heard = Callable[[str, str], None]
-"""Hears a topic and what was published on it."""
+Listener = Callable[[str, str], None]
+"""Takes a topic, and the text that was published on it."""
 
-MakeSure = Callable[[], Awaitable[None]]
-"""Raises UnavailableError if a turn is somebody else's by now, or nobody can tell."""
+LockCheck = Callable[[], Awaitable[None]]
+"""Raises UnavailableError if somebody else holds the lock by now, or if nobody knows."""
 
 
 class UnavailableError(Exception):
-    """What is shared cannot be reached, so that nothing may be done that needs it."""
+    """The shared state cannot be reached, so work that needs it must stop."""
 
 
 class Reserved(NamedTuple):
-    """A place under a portal's limit: seconds until the request may go, and until the next one could.
+    """A slot under a portal's limit: seconds until its request, and until the next one.
 
-    `granted` is False where that is longer than the caller would wait: nothing is reserved then.
+    `granted` is False if the caller would not wait that long; nothing is reserved then.
     """
 
     granted: bool
@@ -37,131 +37,133 @@ class Reserved(NamedTuple):
 
 
 class Remembered(NamedTuple):
-    """A text that was kept, and for how many seconds it has been."""
+    """A text that was kept, and its age in seconds."""
 
     text: str
     age: float
 
 
 class State(ABC):
-    """What replicas share. Every method may be called in any of them; those that are not abstract suit one process."""
+    """State that replicas share. Any replica may call any method.
+
+    Methods that are not abstract suit one process.
+    """
 
     shared = False
-    """Whether others share it."""
+    """True if other replicas share it."""
 
     secrets: tuple[bytes, ...] = ()
-    """What all replicas have and nobody else, 32 bytes each, as far as it is known: first the one in use, then the one
-    before it."""
+    """Secrets of all replicas, 32 bytes each, as far as they are known: the one in use, then the one before it."""
 
     def __init__(self) -> None:
-        self._heard: list[Heard] = []
+        self._listeners: list[Listener] = []
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """To be entered before anything else."""
+        """Run the state; to be entered before anything else."""
         yield
 
     @abstractmethod
     async def secret(self) -> bytes:
-        """The secret that is in use. Raises UnavailableError."""
+        """Return the secret in use. Raises UnavailableError."""
 
     async def reserve(self, portal: str, burst: float, per_second: float, patience: float) -> Reserved | None:
-        """A place under the limit of a portal, first come first served; None where nobody else takes any."""
+        """Reserve a slot under a portal's limit, in order of arrival; None if nobody else uses it."""
         del portal, burst, per_second, patience
         return None
 
-    async def close(self, portal: str, seconds: float) -> None:
-        """Let nobody call a portal for a while, which has refused a request."""
+    async def pause(self, portal: str, seconds: float) -> None:
+        """Let no replica call a portal for `seconds`, after it has refused a request."""
         del portal, seconds
 
     @abstractmethod
-    def turn(self, name: str) -> AbstractAsyncContextManager[MakeSure]:
-        """Be the only one to do something, for as long as it takes; waits. Raises UnavailableError.
+    def lock(self, name: str) -> AbstractAsyncContextManager[LockCheck]:
+        """Hold the lock of that name, which only one replica has; waits. Raises UnavailableError.
 
-        What is shared may lose whose turn it is: `MakeSure` is for whoever is about to do what cannot be taken back.
+        Shared state may lose the holder: call the `LockCheck` right before a step that cannot be undone.
         """
 
     @abstractmethod
-    async def generation(self, of: str) -> int:
-        """Another number after each change of something, such as a portal, which never comes again."""
+    async def generation(self, name: str) -> int:
+        """Return a number that each change of `name` (such as a portal) replaces by a new one."""
 
     @abstractmethod
-    async def changing(self, what: str) -> None:
-        """Let what others keep of it be old, for a change is about to be sent. Raises UnavailableError."""
+    async def changing(self, name: str) -> None:
+        """Make copies of `name` old before a change is sent. Raises UnavailableError."""
 
-    async def changed(self, what: str) -> None:
-        """The same after a change; where nobody can be told, as soon as they can."""
-        await self.changing(what)
+    async def changed(self, name: str) -> None:
+        """Make them old after a change; if nobody can be reached now, as soon as possible."""
+        await self.changing(name)
 
     @abstractmethod
     async def remember(self, key: str, text: str, seconds: float) -> None:
-        """Keep a text for a while."""
+        """Keep a text for `seconds`."""
 
     async def recall(self, key: str) -> str | None:
-        """The text that was kept lately."""
-        (found,) = await self.recall_many([key])
-        return None if found is None else found.text
+        """Return a text that was kept; None if there is none any more."""
+        (remembered,) = await self.recall_many([key])
+        return None if remembered is None else remembered.text
 
     @abstractmethod
     async def recall_many(self, keys: Sequence[str]) -> list[Remembered | None]:
-        """The same for several, with their ages."""
+        """Return several texts that were kept, with their ages."""
 
     async def publish(self, topic: str, text: str) -> None:
-        """Let every replica's `hear` know; where others cannot be told, as soon as they can."""
-        for heard in self._heard:
-            heard(topic, text)
+        """Call the listeners of every replica; if others cannot be reached now, as soon as possible."""
+        for listener in self._listeners:
+            listener(topic, text)
 
-    def hear(self, heard: Heard) -> None:
-        """Call `heard` with what any replica publishes."""
-        self._heard.append(heard)
+    def subscribe(self, listener: Listener) -> None:
+        """Call the listener with each message that any replica publishes."""
+        self._listeners.append(listener)
 
     @abstractmethod
     async def saw(self, people: Mapping[str, float]) -> None:
-        """Keep when people called last. Raises UnavailableError."""
+        """Store the times of people's last calls. Raises UnavailableError."""
 
     @abstractmethod
     async def seen(self) -> Mapping[str, float]:
-        """When people called last, in seconds of Unix. Raises UnavailableError."""
+        """Return the times of people's last calls, in Unix seconds. Raises UnavailableError."""
 
-    def said(self) -> dict[str, object]:
-        """What readiness says of it."""
+    def health(self) -> dict[str, object]:
+        """Return the state's part of the readiness answer."""
         return {}
 
 
 class Inside(State):
-    """For one process."""
+    """State of one process."""
 
     def __init__(self) -> None:
         super().__init__()
         self.secrets = (secrets.token_bytes(32),)
-        self._turns: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
+        self._locks: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
         self._generations: defaultdict[str, int] = defaultdict(int)
-        self._kept: dict[str, tuple[str, float, float]] = {}
+        self._remembered: dict[str, tuple[str, float, float]] = {}
         self._seen: dict[str, float] = {}
 
     async def secret(self) -> bytes:
         return self.secrets[0]
 
     @asynccontextmanager
-    async def turn(self, name: str) -> AsyncIterator[MakeSure]:
-        async with self._turns[name]:
+    async def lock(self, name: str) -> AsyncIterator[LockCheck]:
+        async with self._locks[name]:
             yield anyio.lowlevel.checkpoint
 
-    async def generation(self, of: str) -> int:
-        return self._generations[of]
+    async def generation(self, name: str) -> int:
+        return self._generations[name]
 
-    async def changing(self, what: str) -> None:
-        self._generations[what] += 1
+    async def changing(self, name: str) -> None:
+        self._generations[name] += 1
 
     async def remember(self, key: str, text: str, seconds: float) -> None:
         now = anyio.current_time()
-        kept = {one: found for one, found in self._kept.items() if found[2] > now}
-        self._kept = kept | {key: (text, now, now + seconds)}
+        unexpired = {stored_key: stored for stored_key, stored in self._remembered.items() if stored[2] > now}
+        self._remembered = unexpired | {key: (text, now, now + seconds)}
 
     async def recall_many(self, keys: Sequence[str]) -> list[Remembered | None]:
         now, nothing = anyio.current_time(), ("", 0.0, -math.inf)
-        found = [self._kept.get(key, nothing) for key in keys]
-        return [Remembered(text, now - at) if until > now else None for text, at, until in found]
+        values = [self._remembered.get(key, nothing) for key in keys]
+        return [Remembered(text, now - at) if until > now else None for text, at, until in values]
 
     async def saw(self, people: Mapping[str, float]) -> None:
         self._seen |= people

@@ -1,1 +1,1 @@
-"""The server of a team, over HTTP: who may call, as whom on the portal, and how much at a time."""
+"""The HTTP server of a team: who may call, as whom on the portal, and how much at a time."""

@@ -1,7 +1,7 @@
-"""The access log: a JSON line for each request to the MCP endpoint, the refused ones included.
+"""The access log: a JSON line for each request to the MCP endpoint, also for refused ones.
 
-Who asked for what, and how it ended. Neither values nor names stand in it: what is logged of the arguments are ids, and
-only what is spelt like one.
+A line says who asked for what, and how it ended. It holds neither values nor names: only ids of the arguments are
+logged, and only if they are spelt like ids.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ _ID_FIELD = re.compile(r"\s*id\s*=\s*([0-9]{1,18})\s*", re.IGNORECASE)
 
 @dataclass
 class Access:
-    """What is known of one request."""
+    """Log data of one request."""
 
     began: float = field(default_factory=anyio.current_time)
     person: str = ""
-    asked: Mapping[str, object] = field(default_factory=dict)
+    fields: Mapping[str, object] = field(default_factory=dict)
     status: int = 0
     answered: bool = False
     outcome: str = ""
 
-    def noting(self, send: Send) -> Send:
-        """`send`, which notes the status, and whether all of the answer was sent."""
+    def recording(self, send: Send) -> Send:
+        """Return a `send` that notes the status, and that the whole answer was sent."""
 
         async def noted(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -61,17 +61,17 @@ class Access:
 
         return noted
 
-    def said(self) -> Iterator[tuple[str, object]]:
+    def log_fields(self) -> Iterator[tuple[str, object]]:
         yield "when", datetime.now(UTC).isoformat(timespec="milliseconds")
         if self.person:
             yield "person", self.person
         outcome = self.outcome
         if not outcome:
             outcome = str(self.status) if self.status >= 400 else "ok" if self.answered else "cancelled"
-        asked = self.asked
+        fields = self.fields
         if outcome == "SECRET_IN_ARGUMENTS":  # it may look like an id
-            asked = {key: asked[key] for key in ("method", "tool") if key in asked}
-        yield from asked.items()
+            fields = {key: fields[key] for key in ("method", "tool") if key in fields}
+        yield from fields.items()
         yield "outcome", outcome
         yield "ms", round(1000 * (anyio.current_time() - self.began), 1)
         yield "replica", _REPLICA
@@ -84,14 +84,14 @@ SCOPE_KEY = "bitrix24_directories.access"
 
 
 def note(request: McpRequest | None, outcome: str) -> None:
-    """Note how a request has ended; the first who knows it is right."""
+    """Note how a request has ended; the first note stays."""
     access = request.request.scope.get(SCOPE_KEY) if request is not None and request.request is not None else None
     if access is not None and not access.outcome:
         access.outcome = outcome
 
 
 class AccessLog:
-    """Writes to stderr, to a file, or nowhere. Raises OSError where the file cannot be written."""
+    """Writes to stderr, a file, or nowhere. Raises OSError if the file cannot be written."""
 
     def __init__(self, where: str) -> None:
         self._handler: logging.Handler | None = None
@@ -102,7 +102,7 @@ class AccessLog:
 
     def write(self, access: Access) -> None:
         if self._handler is not None:
-            line = json.dumps(dict(access.said()), ensure_ascii=False)
+            line = json.dumps(dict(access.log_fields()), ensure_ascii=False)
             self._handler.handle(logging.LogRecord(__name__, logging.INFO, "", 0, line, None, None))
 
     def close(self) -> None:
@@ -111,11 +111,11 @@ class AccessLog:
 
 
 class _File(WatchedFileHandler):
-    """Opened anew once it has been renamed, for its owner alone; a full disk costs lines, and no answers."""
+    """File for its owner alone, opened anew after it was renamed; a full disk costs only lines."""
 
     def _open(self) -> TextIOWrapper:
         path = Path(self.baseFilename)
-        if path.exists() and not path.is_file():  # to open a pipe would wait for whoever reads it
+        if path.exists() and not path.is_file():  # opening a pipe would wait for its reader
             raise OSError("it is no regular file")
         opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         return os.fdopen(opened, "a", encoding=self.encoding, errors=self.errors)
@@ -130,8 +130,8 @@ class _File(WatchedFileHandler):
         logger.warning("A line of the access log could not be written")
 
 
-def asked_for(message: Mapping[str, Any]) -> dict[str, object]:
-    """What a JSON-RPC message asks for: its method, its tool, and the ids among its arguments."""
+def request_fields(message: Mapping[str, Any]) -> dict[str, object]:
+    """Return the method, the tool and the ids of a JSON-RPC message."""
     params = message.get("params")
     params = params if isinstance(params, Mapping) else {}
     arguments = params.get("arguments")
@@ -140,18 +140,18 @@ def asked_for(message: Mapping[str, Any]) -> dict[str, object]:
     uri = params.get("uri")
     if isinstance(uri, str) and uri.startswith(f"{DIRECTORIES}/"):
         arguments = {"entityId": unquote(uri.removeprefix(f"{DIRECTORIES}/"))}
-    given, fields = arguments.get("recordId"), arguments.get("fields")
-    record_ids = [int(str(given))] if _NUMBER.fullmatch(str(given)) else []
-    lines = [one for one in fields if isinstance(one, str)] if isinstance(fields, list) else []
-    record_ids += [int(found[1]) for line in lines if (found := _ID_FIELD.fullmatch(line))]
-    asked = {
+    record_id, fields = arguments.get("recordId"), arguments.get("fields")
+    record_ids = [int(str(record_id))] if _NUMBER.fullmatch(str(record_id)) else []
+    lines = [field for field in fields if isinstance(field, str)] if isinstance(fields, list) else []
+    record_ids += [int(match[1]) for line in lines if (match := _ID_FIELD.fullmatch(line))]
+    ids = {
         "method": _spelt(method, _METHOD),
         "tool": _spelt(params.get("name"), _TOOL) if method == "tools/call" else "",
         "entityId": _spelt(arguments.get("entityId"), _ENTITY_ID),
         "entity": _spelt(arguments.get("entity"), _KIND),
         "recordIds": record_ids[:_MOST_IDS],
     }
-    return {key: value for key, value in asked.items() if value}
+    return {key: value for key, value in ids.items() if value}
 
 
 def _spelt(value: object, like: re.Pattern[str]) -> str:

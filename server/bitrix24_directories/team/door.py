@@ -1,8 +1,8 @@
-"""Connections before anybody has said who they are: how long they may take, and how many there may be.
+"""Limits on connections that are not authenticated yet: their time and their number.
 
-A connection rests until it carries a request of somebody who is let in, and while its client does not read what it is
-sent. It rests for SECONDS at most, whatever comes over it meanwhile, and the one that has rested longest is closed if
-there are too many: strangers keep nobody out, whether they say nothing or never cease.
+A connection is idle until it carries a request of an admitted person, and while its client does not read its answer. It
+may be idle for SECONDS, whatever it sends meanwhile, and the longest idle one is closed if there are too many:
+strangers keep nobody out, whether they are silent or never stop.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ LAST_SECONDS = 0.5
 """The same when the server is ending: what a proxy has just sent is answered."""
 MOST_CONNECTIONS = 8192
 LET_IN = "let in"
-"""What in a request's `state` is to be called once it is known whose it is."""
-_DESCRIPTORS = 512  # where the system does not tell how many there are
+"""Key in a request's `state` of the function to call once its person is known."""
+_DESCRIPTORS = 512  # if the system does not say how many there are
 
 
 def descriptors() -> int:
-    """How many files and connections this process may have open."""
+    """Return the number of files and connections that this process may have open."""
     if sys.platform == "win32":
         return _DESCRIPTORS
     import resource
@@ -41,7 +41,7 @@ def descriptors() -> int:
 
 
 class Door:
-    """The connections of one server, `most` of them at the same time."""
+    """Connections of one server, at most `most` at the same time."""
 
     def __init__(self, most: int) -> None:
         self._most, self._seconds = most, SECONDS
@@ -58,12 +58,12 @@ class Door:
             longest.transport.abort()
 
     def rests(self, connection: Connection) -> None:
-        """It does from now on; or for SECONDS more, and has rested for as long as before."""
+        """Start a connection's idle time, or give it SECONDS more; its place in the order stays."""
         if timer := self._resting.get(connection):
             timer.cancel()
         seconds = self._seconds if connection.is_idle() else SECONDS
 
-        def close() -> None:  # what its client has not read by then may take as long again
+        def close() -> None:  # the client has as long again to read what was sent
             connection.transport.close()
             self._resting[connection] = connection.loop.call_later(SECONDS, connection.transport.abort)
 
@@ -85,7 +85,7 @@ class Door:
 
 
 class Connection(H11Protocol):
-    """uvicorn's, with a door; a subclass for each server names it."""
+    """uvicorn's connection with a Door; a subclass for each server sets it."""
 
     door: ClassVar[Door]
     _is_let_in = False
@@ -99,11 +99,11 @@ class Connection(H11Protocol):
         super().connection_lost(exc)
 
     def is_idle(self) -> bool:
-        """Whether it carries no request."""
+        """Return True if the connection carries no request."""
         return self.cycle is None or self.cycle.response_complete
 
     def shutdown(self) -> None:
-        """Let the door close it if it is idle: a request may be on its way."""
+        """Leave an idle connection to the Door: a request may be on its way."""
         if not self.is_idle():
             super().shutdown()
 
@@ -127,16 +127,16 @@ class Connection(H11Protocol):
         super().on_response_complete()
 
     def let_in(self) -> None:
-        """Hear that the request is that of somebody who is let in."""
+        """Note that the request is that of an admitted person."""
         self._is_let_in = True
         if not self.flow.write_paused and not self.transport.is_closing():
             self.door.works(self)
 
 
 class OneLength:
-    """Refuses requests that say their length in two ways, of which a proxy may believe the other (RFC 9112, 6.3).
+    """Refuses requests with two lengths, of which a proxy may believe the other (RFC 9112, 6.3).
 
-    Those to the path `logged` are in the log.
+    Refused requests to the path `logged` are in the access log.
     """
 
     def __init__(self, app: ASGIApp, log: AccessLog, logged: str) -> None:

@@ -1,8 +1,8 @@
-"""What stands before the MCP endpoint: who is let in, how long a body may take, how many streams one may listen to.
+"""Authentication before the MCP endpoint, and limits for bodies and for open streams.
 
-Pure ASGI, in front of the SDK's session manager. What a person may do is decided where tools are called, and how many
-of their calls are worked on as well; the gate only says the first earlier to clients that can get another token. What a
-request is stands in its body: headers that say it too are a client's claim.
+Pure ASGI, in front of the SDK's session manager. Tools decide which calls a person may make, and how many at a time;
+the gate only refuses earlier for clients that can get another token. It reads the body alone, because headers that
+repeat the request are a client's claim.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bitrix24_directories.mcp_server.scopes import READ_DIRECTORIES
 from bitrix24_directories.mcp_server.tools.registry import tool_named
 
-from .access import SCOPE_KEY, Access, AccessLog, asked_for
+from .access import SCOPE_KEY, Access, AccessLog, request_fields
 from .door import LET_IN
 from .keys import ASKED_EVERY, KeysError
 
 Verify = Callable[[str], Awaitable[AccessToken | None]]
-"""Who a bearer token belongs to; None for one that is good for nothing. Raises KeysError where that cannot be known."""
+"""Returns a bearer token's person; None for an invalid one. Raises KeysError if that cannot be known."""
 
 LISTENING_OF_ONE = 20
-"""Streams that a person keeps open to hear of changes."""
+"""Streams that a person may keep open for events of changes."""
 BODY_LIMIT = 2**20
 """Bytes of a request; 500 items or 50 records are a tenth of that."""
 BODY_SECONDS = 10.0
 
 
 class Gate:
-    """Lets requests through to `app`, and has each of them in the log. Without `verify` nobody has to say who they are.
+    """Passes requests on to `app`, and logs each. Without `verify` nobody needs a token.
 
-    `metadata_url` tells clients where they find out how to get a token; `nobody` tells that there is nobody to let in,
-    which is no fault of a token.
+    `metadata_url` is the address at which clients learn how to get a token; `nobody` returns True if no person may call
+    at all, which is no fault of a token.
     """
 
     def __init__(
@@ -63,30 +63,30 @@ class Gate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         access = scope[SCOPE_KEY] = Access()
         try:
-            await self._served(access, scope, receive, access.noting(send))
+            await self._serve(access, scope, receive, access.recording(send))
         except Exception:
             access.outcome = access.outcome or "500"
             raise
         finally:
             self._log.write(access)
 
-    async def _served(self, access: Access, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve(self, access: Access, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] != "POST":
             # A legacy client's stream would stay open for nothing: without sessions nobody would write to it.
             await JSONResponse({"error": "only POST is served here"}, 405, {"allow": "POST"})(scope, receive, send)
             return
         try:
-            token = await self._who(Headers(scope=scope))
+            token = await self._authenticate(Headers(scope=scope))
             access.person = token.client_id if token else ""
             if let_in := scope.get("state", {}).get(LET_IN):
                 let_in()
-            body = await _body(receive)
+            body = await _read_body(receive)
             try:
                 message = json.loads(body)
             except (ValueError, RecursionError):
                 message = None
             message = message if isinstance(message, dict) else {}  # and the SDK says what is wrong with it
-            access.asked = asked_for(message)
+            access.fields = request_fields(message)
             params = message.get("params")
             name = params.get("name") if isinstance(params, dict) and message.get("method") == "tools/call" else None
             if token and self._metadata_url and isinstance(name, str):  # a client that can get another token
@@ -95,46 +95,46 @@ class Gate:
                 if missing := [scope for scope in needed if scope not in token.scopes]:
                     raise self._refusal(403, "insufficient_scope", missing)
         except _RefusedError as exc:
-            await JSONResponse(exc.said, exc.status, exc.headers)(scope, receive, send)
+            await JSONResponse(exc.body, exc.status, exc.headers)(scope, receive, send)
             return
         if token is None:
-            await self._counted("", message, scope, _again(body, receive), send)
+            await self._pass_on("", message, scope, _replayed(body, receive), send)
             return
         user = AuthenticatedUser(token)
         scope["user"] = user
         reset = auth_context_var.set(user)
         try:
-            await self._counted(token.client_id, message, scope, _again(body, receive), send)
+            await self._pass_on(token.client_id, message, scope, _replayed(body, receive), send)
         finally:
             auth_context_var.reset(reset)
 
-    async def _who(self, headers: Headers) -> AccessToken | None:
-        """Whose request it is, None where nobody has to say so. Raises _RefusedError for those who are not let in."""
+    async def _authenticate(self, headers: Headers) -> AccessToken | None:
+        """Return the request's token, None if none is needed. Raises _RefusedError for a bad one."""
         if self._verify is None:
             return None
-        kind, _, given = headers.get("authorization", "").partition(" ")
+        kind, _, bearer = headers.get("authorization", "").partition(" ")
         try:
-            token = await self._verify(given.strip()) if kind.lower() == "bearer" and given.strip() else None
+            token = await self._verify(bearer.strip()) if kind.lower() == "bearer" and bearer.strip() else None
         except KeysError as exc:
             raise _RefusedError(503, f"{exc}; try again later", {"retry-after": f"{ASKED_EVERY:.0f}"}) from None
         if token is None and self._nobody():
             refusal = _RefusedError(503, "nobody_is_let_in", {"retry-after": "60"})
-            refusal.said["error_description"] = _SAID[503]
+            refusal.body["error_description"] = _DESCRIPTIONS[503]
             raise refusal
         if token is None:
-            raise self._refusal(401, "invalid_token" if given else "", [READ_DIRECTORIES])
+            raise self._refusal(401, "invalid_token" if bearer else "", [READ_DIRECTORIES])
         return token
 
-    async def _counted(self, name: str, message: Mapping[str, Any], scope: Scope, receive: Receive, send: Send) -> None:
-        """Let it through, unless it would be one stream too many."""
+    async def _pass_on(self, name: str, message: Mapping[str, Any], scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, unless it would be one stream too many."""
         if message.get("method") != "subscriptions/listen":
             await self._app(scope, receive, send)
             return
         if name and self._listening[name] >= LISTENING_OF_ONE:
             text = f"{LISTENING_OF_ONE} streams of yours listen already: close one, or listen to more on one of them"
             error = {"code": INVALID_REQUEST, "message": text}
-            said = json.dumps({"jsonrpc": "2.0", "id": message.get("id"), "error": error})  # an id may be half a letter
-            await Response(said, 400, media_type="application/json")(scope, receive, send)
+            body = json.dumps({"jsonrpc": "2.0", "id": message.get("id"), "error": error})  # an id may be half a letter
+            await Response(body, 400, media_type="application/json")(scope, receive, send)
             return
         self._listening[name] += 1
         try:
@@ -150,11 +150,11 @@ class Gate:
         facts |= {"resource_metadata": self._metadata_url} if self._metadata_url else {}
         challenge = ", ".join(f'{name}="{value}"' for name, value in facts.items())
         refusal = _RefusedError(status, error or "unauthorized", {"www-authenticate": f"Bearer {challenge}"})
-        refusal.said["error_description"] = _SAID[status]
+        refusal.body["error_description"] = _DESCRIPTIONS[status]
         return refusal
 
 
-_SAID: Mapping[int, str] = {
+_DESCRIPTIONS: Mapping[int, str] = {
     401: "A token is needed that this server knows; whoever keeps it gives one out.",
     403: "This token is not good for that; whoever keeps this server can give another.",
     503: "This server can let nobody in at the moment; whoever keeps it finds the reason at /readyz and in its log.",
@@ -162,17 +162,17 @@ _SAID: Mapping[int, str] = {
 
 
 class _RefusedError(Exception):
-    """The answer to a request that is not let through."""
+    """Answer to a request that is not passed on."""
 
     def __init__(self, status: int, error: str, headers: Mapping[str, str] | None = None) -> None:
         self.status = status
-        self.said = {"error": error}
+        self.body = {"error": error}
         self.headers = headers
         super().__init__(error)
 
 
-async def _body(receive: Receive) -> bytes:
-    """The whole body. Raises _RefusedError where it is too slow or too large."""
+async def _read_body(receive: Receive) -> bytes:
+    """Return the whole body. Raises _RefusedError if it is too slow or too large."""
     body = bytearray()
     with anyio.move_on_after(BODY_SECONDS):
         while True:
@@ -187,8 +187,8 @@ async def _body(receive: Receive) -> bytes:
     raise _RefusedError(408, f"the body did not come within {BODY_SECONDS:g} s", {"connection": "close"})
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
-    """Receives a body that was received before, and then whatever comes."""
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """Return a `receive` that repeats a body, and then goes on with the original one."""
     left = [body]
 
     async def received() -> Message:

@@ -1,4 +1,4 @@
-"""The public keys of an identity provider: read where they are needed, and not more often than once in ASKED_EVERY."""
+"""Public keys of an identity provider, read on demand, at most once in ASKED_EVERY seconds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import jwt
 logger = logging.getLogger(__name__)
 
 ASKED_EVERY = 10.0
-"""Seconds: made-up keys cost the provider no more than that."""
+"""Seconds: made-up key ids cause no more requests to the provider than that."""
 FRESH = 600.0
 """Seconds after which keys are read again; for KEPT they are good while that fails."""
 KEPT = 3600.0
@@ -23,11 +23,11 @@ _LONGEST = 2**20
 
 
 class KeysError(Exception):
-    """The provider's keys cannot be had, so that nobody can tell whether a token is good."""
+    """The provider's keys cannot be read, so no token can be verified."""
 
 
 class Keys:
-    """The keys at `address`; `ca_file` is trusted besides the usual authorities."""
+    """Keys at `address`; `ca_file` names one more trusted authority."""
 
     def __init__(self, address: str, ca_file: str = "") -> None:
         self._address = address
@@ -35,16 +35,16 @@ class Keys:
         self._keys: dict[str, jwt.PyJWK] = {}
         self._read_at = self._asked_at = -math.inf
         self._fails = False
-        self._turn = anyio.Lock()
+        self._lock = anyio.Lock()
 
-    async def named(self, kid: str) -> jwt.PyJWK | None:
-        """The key of that id, None where the provider has none such. Raises KeysError where that cannot be known.
+    async def get(self, kid: str) -> jwt.PyJWK | None:
+        """Return the key of that id, None if there is none. Raises KeysError if that is unknown.
 
-        Keys are read to the end, whoever gives up: others take what came of it.
+        A read of the keys is completed even if its caller gives up: others use its result.
         """
         age = anyio.current_time() - self._read_at
-        if kid not in self._keys or age > KEPT or (age > FRESH and not self._turn.locked()):  # or somebody asks already
-            async with self._turn:
+        if kid not in self._keys or age > KEPT or (age > FRESH and not self._lock.locked()):  # or they are being read
+            async with self._lock:
                 now = anyio.current_time()
                 if now - self._asked_at >= ASKED_EVERY:
                     self._asked_at = now

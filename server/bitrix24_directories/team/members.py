@@ -1,7 +1,7 @@
-"""Each person's own client of their portal, and what of the portal they share with all who see the same of it.
+"""Each person's client of their portal, and the portal data that people share.
 
-Directories and fields are the portal's: kept once for all whom it shows the same of them, and given to a person whose
-own credentials it has accepted within the access time. Counts are each person's own.
+Directories and fields are cached once for all people whom the portal shows the same, and given to a person whose own
+credentials it has accepted within the access time. Counts are each person's own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bitrix24_directories.directories.reading.cached_reader import Read
 from bitrix24_directories.directories.reading.shared_tier import SharedTier
 from bitrix24_directories.directories.reads import TYPES
 from bitrix24_directories.mcp_server.session import Session, session_of
-from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Credentials, Link, failure, unwrap
+from bitrix24_directories.rest import Bitrix24Client, Bitrix24Error, Credentials, PortalConnection, failure, unwrap
 from bitrix24_directories.settings import Settings
 from bitrix24_directories.state.shared import State
 
@@ -35,43 +35,45 @@ logger = logging.getLogger(__name__)
 
 _VIEWS = 1_000
 _UNCERTAIN_SECONDS = 300.0
-"""After which a person is asked for again whom the portal did not tell all, so that nobody shares with them."""
+"""Until the portal is asked again about a person whose view is incomplete, so that nobody shares it."""
 
 
 class Portal:
-    """One portal: its limit, its connections, and what is kept of it. `types` are those that anybody has been shown,
-    besides those of every portal."""
+    """One portal: its limit, its connections, and its cache.
 
-    def __init__(self, address: str, settings: Settings, link: Link, state: State) -> None:
+    `types` are the record types that anybody has been shown, besides those of every portal.
+    """
+
+    def __init__(self, address: str, settings: Settings, connection: PortalConnection, state: State) -> None:
         self.state = state
         self.address = address
-        self.link = link
+        self.connection = connection
         self.cache = Cache(settings.cache_ttl, SharedTier(state, address, settings.cache_ttl))
         self.types: frozenset[int] = frozenset()
-        self._shown: LRUCache[str, Mapping[str, str]] = LRUCache(_VIEWS)
+        self._digests: LRUCache[str, Mapping[str, str]] = LRUCache(_VIEWS)
 
-    async def shown_in(self, view: str) -> Mapping[str, str] | None:
-        """What a view shows, if it is still known here or in another replica."""
-        if view not in self._shown and (said := await self.state.recall(f"view:{self.address}:{view}")) is not None:
-            self._shown[view] = json.loads(said)
-        return self._shown.get(view)
+    async def digests_of(self, view: str) -> Mapping[str, str] | None:
+        """Return the digests of a view, if this or another replica still knows it."""
+        if view not in self._digests and (text := await self.state.recall(f"view:{self.address}:{view}")) is not None:
+            self._digests[view] = json.loads(text)
+        return self._digests.get(view)
 
     async def keep_view(self, view: View, seconds: float) -> None:
-        """Let it be known for as long as people may be admitted with it."""
-        self._shown[view.name] = view.shown
-        await self.state.remember(f"view:{self.address}:{view.name}", json.dumps(view.shown), seconds)
+        """Keep a view for as long as people may be admitted with it."""
+        self._digests[view.name] = view.digests
+        await self.state.remember(f"view:{self.address}:{view.name}", json.dumps(view.digests), seconds)
 
 
 @dataclass
-class _Asking:
-    """The question whether the portal accepts a person, which all their calls wait for."""
+class _Approval:
+    """A request for the portal's approval of a person, for which all their calls wait."""
 
     done: anyio.Event = field(default_factory=anyio.Event)
     error: Bitrix24Error | None = None
 
 
 class Member:
-    """One person on their portal. To be made in an event loop; `run` keeps the client for as long as it runs."""
+    """One person on their portal. Create it in an event loop; `run` keeps the client open."""
 
     def __init__(self, person: Person, credentials: Credentials, portal: Portal, settings: Settings) -> None:
         self.person = person
@@ -80,9 +82,9 @@ class Member:
         self._settings = settings
         self._accepted_until = -math.inf
         self._view = ""
-        self._shown: Mapping[str, str] = {}
+        self._digests: Mapping[str, str] = {}
         self._sees_otherwise = False
-        self._asking: _Asking | None = None
+        self._approval: _Approval | None = None
         self._tasks: TaskGroup | None = None
         self._session: Session | None = None
         self._client: Bitrix24Client | None = None
@@ -90,7 +92,9 @@ class Member:
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         async with (
-            Bitrix24Client(self.credentials, timeout=self._settings.timeout, link=self.portal.link) as self._client,
+            Bitrix24Client(
+                self.credentials, timeout=self._settings.timeout, connection=self.portal.connection
+            ) as self._client,
             anyio.create_task_group() as self._tasks,
         ):
             directories = Directories(
@@ -105,76 +109,76 @@ class Member:
         self._end.set()
 
     async def admitted(self) -> Session:
-        """What they work with, if the portal has accepted them within the access time, or does so now.
+        """Return the person's session, if the portal accepts them now or did within the access time.
 
-        Raises Bitrix24Error where it does not.
+        Raises Bitrix24Error if it does not.
         """
         assert self._session is not None, "it runs before anybody calls"
         self.portal.cache.use_generation(await self.portal.state.generation(self.portal.address))
         if anyio.current_time() < self._accepted_until:
             return self._session
-        if self._asking is None:
+        if self._approval is None:
             assert self._tasks is not None
-            self._asking = _Asking()
-            self._tasks.start_soon(self._asked, self._asking)
-        asking = self._asking
+            self._approval = _Approval()
+            self._tasks.start_soon(self._complete_approval, self._approval)
+        approval = self._approval
         with anyio.move_on_after(self._settings.timeout):
-            await asking.done.wait()
-            if asking.error is not None:
-                raise asking.error
+            await approval.done.wait()
+            if approval.error is not None:
+                raise approval.error
             return self._session
         detail = f"waited {self._settings.timeout:g} s for the portal to accept this person"
         raise failure("TIMEOUT", detail=detail, never_sent=True)
 
-    async def _asked(self, asking: _Asking) -> None:
-        """Ask to the end, although whoever began it may have given up: their next call finds the answer.
+    async def _complete_approval(self, approval: _Approval) -> None:
+        """Complete the request even if its first caller has left: their next call uses its result.
 
-        In a company of thousands that begins at nine, asking anew each time would never come to an end.
+        In a company of thousands that begins at nine, new requests for each try would never end.
         """
         try:
-            await self._ask()
+            await self._request_approval()
         except Bitrix24Error as exc:
-            asking.error = exc
+            approval.error = exc
         except Exception:
             logger.exception("Asking for a person failed in a way that it should not")
-            asking.error = failure("INTERNAL_ERROR")
+            approval.error = failure("INTERNAL_ERROR")
         finally:
-            self._asking = None
-            asking.done.set()
+            self._approval = None
+            approval.done.set()
 
     def _on_rows(self, read: Read[Any], rows: list[Any]) -> None:
-        """Share with nobody what the portal has not shown the others, and ask anew with whom to share."""
-        if not fits(self._shown, read, rows):
-            self._view, self._shown, self._sees_otherwise = self._own_view(), {}, True
+        """Stop sharing if the portal shows this person other rows than the others; ask it again."""
+        if not fits(self._digests, read, rows):
+            self._view, self._digests, self._sees_otherwise = self._own_view(), {}, True
             self._accepted_until = -math.inf
 
     def _own_view(self) -> str:
         return hashlib.sha256(repr((self._view, self.credentials.identity)).encode()).hexdigest()
 
-    async def _ask(self) -> None:
-        """Whether another replica knows of it; else one batch: whether they may read CRM, and what they see of it."""
+    async def _request_approval(self) -> None:
+        """Use another replica's result, or ask the portal in one batch for their rights and view."""
         me = hashlib.sha256(repr(self.credentials.identity).encode()).hexdigest()
         asked_at, seconds = anyio.current_time(), self._settings.access_ttl
-        (known,) = await self.portal.state.recall_many([f"admitted:{me}"])
-        shown = None if known is None or self._sees_otherwise else await self.portal.shown_in(known.text)
-        if known is not None and shown is not None:
-            self._view, self._shown, self._accepted_until = known.text, shown, asked_at - known.age + seconds
+        (cached,) = await self.portal.state.recall_many([f"admitted:{me}"])
+        digests = None if cached is None or self._sees_otherwise else await self.portal.digests_of(cached.text)
+        if cached is not None and digests is not None:
+            self._view, self._digests, self._accepted_until = cached.text, digests, asked_at - cached.age + seconds
             return
         self._accepted_until = -math.inf
         assert self._session is not None
         reader, began = self._session.directories.reader, anyio.current_time()
         outcomes = await reader.fetch(reads_of_view(self.portal.types))
-        unwrap(outcomes[TYPES])  # who may not read these may read nothing
+        unwrap(outcomes[TYPES])  # a person who may not read these may read nothing
         types = types_shown(outcomes)
-        wanted = reads_of_view(types)
-        if missing := [read for read in wanted if read not in outcomes]:
+        reads = reads_of_view(types)
+        if missing := [read for read in reads if read not in outcomes]:
             self.portal.types |= {*types}
             outcomes |= await reader.fetch(missing)
-        own = {read: outcomes[read] for read in wanted}
+        own = {read: outcomes[read] for read in reads}
         view = view_of(own)
-        self._view, self._shown = view.name, view.shown
+        self._view, self._digests = view.name, view.digests
         if not view.certain:
-            self._view, self._shown = self._own_view(), {}
+            self._view, self._digests = self._own_view(), {}
         await reader.store(own, began)
         if view.certain:
             await self.portal.keep_view(view, seconds)

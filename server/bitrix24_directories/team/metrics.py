@@ -1,4 +1,4 @@
-"""Figures for Prometheus: calls and their outcomes, and what portals and caches have had. No names of people.
+"""Metrics for Prometheus: calls and outcomes, portals and caches. No names of people.
 
 Needs the extra `team`; without it there are none.
 """
@@ -17,7 +17,7 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30)
 
 
 class Metrics:
-    """What is counted for one server."""
+    """Counters and gauges of one server."""
 
     def __init__(self, portals: Mapping[str, Portal], connected: Callable[[], int]) -> None:
         self._registry = CollectorRegistry()
@@ -30,7 +30,7 @@ class Metrics:
         collector: Any = _Portals(portals, connected)
         self._registry.register(collector)
 
-    def told(self, tool: str, outcome: str, seconds: float) -> None:
+    def count_call(self, tool: str, outcome: str, seconds: float) -> None:
         self._calls.labels(tool, outcome).inc()
         self._seconds.labels(tool).observe(seconds)
 
@@ -39,7 +39,7 @@ class Metrics:
 
 
 class _Portals:
-    """Reads what portals and their caches count themselves."""
+    """Collects the counts that portals and their caches keep."""
 
     def __init__(self, portals: Mapping[str, Portal], connected: Callable[[], int]) -> None:
         self._portals = portals
@@ -51,9 +51,9 @@ class _Portals:
         reached = GaugeMetricFamily("bitrix24_portal_up", "Whether the portal answered last", labels=["portal"])
         cached = CounterMetricFamily("bitrix24_cache_reads", "Reads of the cache", labels=["portal", "found"])
         for address, portal in self._portals.items():
-            requests.add_metric([address], portal.link.requests)
-            refusals.add_metric([address], portal.link.refusals)
-            reached.add_metric([address], int(not portal.link.fails))
+            requests.add_metric([address], portal.connection.requests)
+            refusals.add_metric([address], portal.connection.refusals)
+            reached.add_metric([address], int(not portal.connection.fails))
             cached.add_metric([address, "yes"], portal.cache.hits)
             cached.add_metric([address, "no"], portal.cache.misses)
         people = GaugeMetricFamily("bitrix24_people_connected", "People whose clients are kept", self._connected())

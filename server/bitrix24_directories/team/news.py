@@ -1,4 +1,4 @@
-"""News of changes, told in all replicas to those who listen on the same portal, and to nobody else."""
+"""Change events of each portal, sent in all replicas to that portal's listeners only."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from mcp.server.subscriptions import ResourceUpdated, ServerEvent
 
 from bitrix24_directories.state.shared import State
 
-Listener = Callable[[ServerEvent], None]
+EventListener = Callable[[ServerEvent], None]
 
 
-class PortalNews:
-    """The SDK's bus for each portal; what is published on one is told in all replicas that share `state`."""
+class PortalSubscriptions:
+    """The SDK's bus for each portal; events reach all replicas that share `state`."""
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._listeners: defaultdict[str, dict[object, Listener]] = defaultdict(dict)
-        state.hear(self._heard)
+        self._listeners: defaultdict[str, dict[object, EventListener]] = defaultdict(dict)
+        state.subscribe(self._notify)
 
     def bus(self, portal: str) -> PortalBus:
         return PortalBus(portal, self._state, self._listeners[portal])
 
-    def _heard(self, portal: str, uri: str) -> None:
+    def _notify(self, portal: str, uri: str) -> None:
         for listener in list(self._listeners.get(portal, {}).values()):
-            with contextlib.suppress(Exception):  # one that fails must not keep the others from hearing
+            with contextlib.suppress(Exception):  # a listener that fails must not stop the others
                 listener(ResourceUpdated(uri=uri))
 
 
@@ -38,14 +38,14 @@ class PortalBus:
 
     portal: str
     state: State
-    listeners: dict[object, Listener]
+    listeners: dict[object, EventListener]
 
     async def publish(self, event: ServerEvent) -> None:
-        if isinstance(event, ResourceUpdated):  # there are no other news here
+        if isinstance(event, ResourceUpdated):  # there are no other events here
             await self.state.publish(self.portal, event.uri)
         await anyio.lowlevel.checkpoint()
 
-    def subscribe(self, listener: Listener) -> Callable[[], None]:
+    def subscribe(self, listener: EventListener) -> Callable[[], None]:
         token = object()
         self.listeners[token] = listener
 

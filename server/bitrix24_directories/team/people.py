@@ -1,7 +1,7 @@
-"""The file of people: one JSON line for each, with the SHA-256 of their token, never the token. A leaf but for `rest`.
+"""The file of people: a JSON line for each, with the SHA-256 of their token.
 
-Read again whenever it changes, so that whoever is taken out of it is shut out with the next call. Where it cannot be
-read, or no line of it is a person's, those stay who were known before; a line that begins with # is a comment.
+Read again after each change, so that a removed person is refused with the next call. If it cannot be read, or no line
+of it is a person's, the people known before stay. A line that begins with # is a comment. A leaf, except for `rest`.
 """
 
 from __future__ import annotations
@@ -34,18 +34,19 @@ _LIMIT = 10 * 2**20
 """Bytes that the file may have."""
 _COMMENT = b"#"
 _NOBODY = b"# nobody"
-"""Left in a file whose last person is taken out: an empty one may be half-written."""
+"""Written into a file whose last person was removed: an empty one may be half-written."""
 
 
 class PeopleError(Exception):
-    """Why the file cannot be used, or not changed so, in words for an administrator."""
+    """The file cannot be used or changed, for a reason in words for an administrator."""
 
 
 @dataclass(frozen=True)
 class Person:
-    """One who may call: `token_hash` is empty for whoever proves it otherwise. They act with their own `webhook`, or
-    through the application (`oauth`); with neither they read through the shared one. `created` is a moment in UTC,
-    and so is `rotated`, since when they have had their token if it is not the first.
+    """Person who may call; `token_hash` is empty if an identity provider verifies them.
+
+    They act with their own `webhook`, or through the application (`oauth`); with neither they read through the shared
+    one. `created` and `rotated` are times in UTC; `rotated` is that of their present token if it is not the first.
     """
 
     name: str
@@ -58,29 +59,29 @@ class Person:
 
     @property
     def acts_alone(self) -> bool:
-        """Whether they act as themselves on the portal."""
+        """True if they act as themselves on the portal."""
         return self.webhook is not None or self.oauth
 
 
 @dataclass(frozen=True, repr=False)
 class _Line:
-    """A line as it stands in the file, and what it says: nothing for a comment, and for what cannot be read."""
+    """A line of the file and its fields, which are empty for a comment or an unreadable line."""
 
     text: bytes
-    said: Mapping[str, object]
+    fields: Mapping[str, object]
 
     @classmethod
-    def saying(cls, said: Mapping[str, object]) -> _Line:
-        return cls(json.dumps(said, ensure_ascii=False).encode(errors="backslashreplace"), said)  # as JSON escapes them
+    def from_fields(cls, fields: Mapping[str, object]) -> _Line:
+        return cls(json.dumps(fields, ensure_ascii=False).encode(errors="backslashreplace"), fields)  # as JSON does
 
 
 def is_name(text: str) -> bool:
-    """Whether somebody can be called so here."""
+    """Return True if `text` can be a person's name."""
     return _NAME.fullmatch(text) is not None
 
 
 def token_hash(token: str) -> str:
-    """What stands in the file for a token."""
+    """Return the form in which the file holds a token."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
@@ -88,12 +89,12 @@ class People:
     """All people of the file at `path`, as far as it could be read."""
 
     version = 0
-    """Raised whenever people may have changed."""
+    """Incremented whenever people may have changed."""
     trouble = ""
-    """What is wrong with the file as it is now, without its folder and whatever stands in it."""
+    """The file's present problem, without its folder and its content."""
 
     def __init__(self, path: Path, *, quiet: bool = False) -> None:
-        """Log nothing where it is `quiet`, for whoever says by themselves what `trouble` is."""
+        """Create; `quiet` logs nothing, for callers that print `trouble` themselves."""
         self.path = path
         self._quiet = quiet
         self._read_as: tuple[int, ...] | None = None
@@ -106,136 +107,140 @@ class People:
         self.look()
         return self._by_hash.get(token_hash(token))
 
-    def named(self, name: str) -> Person | None:
+    def with_name(self, name: str) -> Person | None:
         self.look()
         return self._by_name.get(name)
 
     def all(self) -> Collection[Person]:
-        """Those who are known; reads nothing, for what takes secrets out of the log asks for them."""
+        """Return the known people without reading the file, because the log's redaction calls it."""
         return self._by_name.values()
 
     def look(self) -> None:
-        """Read the file if it has changed, and log that once; those stay known who were, where it cannot be used."""
-        found = None
+        """Read the file if it has changed, and log that once; if it is unusable, keep the people."""
+        file_state = None
         try:
-            found = self._looked_at()
-            if found == self._read_as:
+            file_state = self._file_state()
+            if file_state == self._read_as:
                 return
             trouble = self._read()
         except PeopleError as exc:
-            trouble = self._kept(str(exc).replace(str(self.path), self.path.name))
-            found = None  # to be tried again, for not all that can be wrong shows in what it looks like
-        self._read_as, self.trouble = found, trouble
-        if self._quiet or (found, trouble) == self._logged:
+            trouble = self._with_consequence(str(exc).replace(str(self.path), self.path.name))
+            file_state = None  # to be tried again: not every cause shows in the file's state
+        self._read_as, self.trouble = file_state, trouble
+        if self._quiet or (file_state, trouble) == self._logged:
             return
-        self._logged = found, trouble
+        self._logged = file_state, trouble
         if trouble:
             logger.error("%s", trouble)
         else:
             logger.info("%s was read; people in it: %d", self.path.name, len(self._by_name))
 
     def make_sure(self) -> None:
-        """Look at the file. Raises PeopleError where it cannot be used."""
-        self._looked_at()
+        """Look at the file. Raises PeopleError if it cannot be used."""
+        self._file_state()
         self._content()
         self.look()
 
     def add(self, name: str, scopes: Sequence[str], webhook: Webhook | None, *, oauth: bool = False) -> str:
-        """A new person; gives their token, which is nowhere kept. Raises PeopleError."""
+        """Add a person and return their token, which is stored nowhere. Raises PeopleError."""
         (token,) = self.add_all([Person(name, "", tuple(scopes), webhook, oauth)])
         return token
 
     def add_all(self, persons: Sequence[Person], keep: Callable[[Sequence[str]], None] | None = None) -> list[str]:
-        """New people, all or none; gives their tokens, after `keep` has had them. Raises PeopleError, and what `keep`
-        raises.
+        """Add all people or none; return their tokens, after `keep` has got them.
+
+        Raises PeopleError, and the errors of `keep`.
         """
         tokens = [_new_token() for _ in persons]
 
         def added(lines: list[_Line]) -> list[_Line]:
-            _make_sure_new([one.name for one in persons], lines)
+            _require_new([person.name for person in persons], lines)
             if keep is not None:
                 keep(tokens)
             changed = [line for line in lines if line.text != _NOBODY]
             for person, token in zip(persons, tokens, strict=True):
-                said: dict[str, object] = {"name": person.name, "token": token_hash(token)}
-                said["scopes"] = list(person.scopes)
-                said |= {"webhook": _url(person.webhook)} if person.webhook is not None else {}
-                said |= {"oauth": True} if person.oauth else {}
-                changed.append(_Line.saying(said | {"created": _now()}))
+                fields: dict[str, object] = {"name": person.name, "token": token_hash(token)}
+                fields["scopes"] = list(person.scopes)
+                fields |= {"webhook": _url(person.webhook)} if person.webhook is not None else {}
+                fields |= {"oauth": True} if person.oauth else {}
+                changed.append(_Line.from_fields(fields | {"created": _now()}))
             return changed
 
         self._change(added)
         return tokens
 
     def make_sure_new(self, names: Sequence[str]) -> None:
-        """Raises PeopleError where nobody could be added under one of these names."""
-        _make_sure_new(names, self._lines_now())
+        """Raise PeopleError if one of these names cannot be added."""
+        _require_new(names, self._read_lines())
 
     def set_webhook(self, name: str, webhook: Webhook) -> None:
-        """Let a person act with another webhook, or with one at all. Raises PeopleError where there is no such name."""
+        """Set a person's webhook. Raises PeopleError if there is no such name."""
         self._change(lambda lines: _with(lines, name, {"webhook": _url(webhook), "oauth": False}))
 
     def set_scopes(self, name: str, scopes: Sequence[str]) -> None:
-        """Let a person do other things. Raises PeopleError where there is none of the name, and for what they could not
-        do through the shared webhook.
+        """Set a person's scopes. Raises PeopleError if there is no such name.
+
+        Also if they could not use the scopes through the shared webhook.
         """
 
         def changed(lines: list[_Line]) -> list[_Line]:
-            theirs = [line.said for line in lines if _name_of(line) == name]
-            alone = any(said.get("webhook") or said.get("oauth") for said in theirs)
-            found = _with(lines, name, {"scopes": list(scopes)})
+            theirs = [line.fields for line in lines if _name_of(line) == name]
+            alone = any(fields.get("webhook") or fields.get("oauth") for fields in theirs)
+            changed_lines = _with(lines, name, {"scopes": list(scopes)})
             if not alone and not {*scopes} <= {*READING}:
                 raise PeopleError(
                     f"{name} has no webhook; through the shared one people only read. "
                     "Give them one with `webhook` first."
                 )
-            return found
+            return changed_lines
 
         self._change(changed)
 
     def remove(self, name: str) -> None:
-        """Raises PeopleError where there is no such person."""
+        """Remove a person. Raises PeopleError if there is no such name."""
 
         def removed(lines: list[_Line]) -> list[_Line]:
-            _make_sure_of(name, lines)
+            _require_name(name, lines)
             left = [line for line in lines if _name_of(line) != name]
             return left if any(_person(line.text) for line in left) else [*left, _Line(_NOBODY, {})]
 
         self._change(removed)
 
     def rotate(self, name: str) -> str:
-        """Another token for a person, in place of theirs. Raises PeopleError where there is no such person."""
+        """Replace a person's token, and return it. Raises PeopleError if there is no such name."""
         token = _new_token()
         self._change(lambda lines: _with(lines, name, {"token": token_hash(token), "rotated": _now()}))
         return token
 
-    def _looked_at(self) -> tuple[int, ...]:
+    def _file_state(self) -> tuple[int, ...]:
         try:
-            found = self.path.stat()
+            status = self.path.stat()
         except OSError as exc:
             raise PeopleError(f"{self.path} cannot be read ({exc.strerror})") from None
-        if not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(status.st_mode):
             raise PeopleError(f"{self.path} is no regular file")
-        others = 0o037 if found.st_uid == 0 else 0o077  # a file of root's is given to a group, as a mounted Secret is
-        if os.name == "posix" and found.st_mode & others:
+        forbidden = 0o037 if status.st_uid == 0 else 0o077  # root's file is given to a group, as a mounted Secret is
+        if os.name == "posix" and status.st_mode & forbidden:
             raise PeopleError(f"{self.path} can be read by others: it needs mode 0600")
-        if found.st_size > _LIMIT:
+        if status.st_size > _LIMIT:
             raise PeopleError(f"{self.path} has more than {_LIMIT // 2**20} MiB")
-        return found.st_ino, found.st_ctime_ns, found.st_mtime_ns, found.st_size  # ctime: mode and owner, too
+        return status.st_ino, status.st_ctime_ns, status.st_mtime_ns, status.st_size  # ctime: mode and owner, too
 
     def _read(self) -> str:
-        """Take in whom the file names; gives what is wrong with it. Raises PeopleError where it cannot be read.
+        """Load the people of the file; return its trouble. Raises PeopleError if it is unreadable.
 
-        Lines that were there before are not parsed again: nobody waits while those of thousands are.
+        Known lines are not parsed again: that keeps the wait short in a file of thousands.
         """
         content = self._content()
         texts = content.splitlines()
-        lines = {text: self._lines[text] if text in self._lines else _person(text) for text in texts if _speaks(text)}
+        lines = {
+            text: self._lines[text] if text in self._lines else _person(text) for text in texts if _is_record(text)
+        }
         by_hash: dict[str, Person] = {}
         by_name: dict[str, Person] = {}
         wrong: list[int] = []
         for number, text in enumerate(texts, 1):
-            if not _speaks(text):
+            if not _is_record(text):
                 continue
             person = lines[text]
             if person is None or person.name in by_name or person.token_hash in by_hash:
@@ -245,11 +250,11 @@ class People:
             if person.token_hash:
                 by_hash[person.token_hash] = person
         if wrong and not by_name and _NOBODY not in texts:
-            return self._kept(f"no line of {self.path.name} is a person's")
+            return self._with_consequence(f"no line of {self.path.name} is a person's")
         last = content.rpartition(b"\n")[2].strip()
-        is_cut = not content or (_speaks(last) and not last.endswith(b"}"))  # it may be being written now
+        is_cut = not content or (_is_record(last) and not last.endswith(b"}"))  # it may be being written now
         if self._by_name and is_cut:
-            return self._kept(f"{self.path.name} is empty, or ends in the middle of a line")
+            return self._with_consequence(f"{self.path.name} is empty, or ends in the middle of a line")
         self._by_hash, self._by_name, self._lines = by_hash, by_name, lines
         self.version += 1
         if wrong:
@@ -259,53 +264,53 @@ class People:
             )
         return "" if by_name else f"{self.path.name} names nobody: `bitrix24-directories-mcp person add NAME`"
 
-    def _kept(self, trouble: str) -> str:
-        known = len(self._by_name)
-        return f"{trouble}; those are let in who were before: {known}" if known else f"{trouble}; nobody is let in"
+    def _with_consequence(self, trouble: str) -> str:
+        count = len(self._by_name)
+        return f"{trouble}; those are let in who were before: {count}" if count else f"{trouble}; nobody is let in"
 
     def _content(self, flags: int = 0) -> bytes:
         try:
-            with open(self.path, "rb", opener=lambda path, given: os.open(path, given | flags)) as file:
+            with open(self.path, "rb", opener=lambda path, open_flags: os.open(path, open_flags | flags)) as file:
                 return file.read(_LIMIT).removeprefix(codecs.BOM_UTF8)
         except OSError as exc:
             raise PeopleError(f"{self.path} cannot be read ({exc.strerror or exc})") from None
 
     def _change(self, change: Callable[[list[_Line]], list[_Line]]) -> None:
-        """Replace the file as a whole, one program at a time. Lines that are not to be changed stay as they are."""
-        from filelock import FileLock, Timeout  # what only those who change it need
+        """Replace the whole file, one program at a time; other lines stay as they are."""
+        from filelock import FileLock, Timeout  # needed only for changes
 
         try:
-            if self.path.is_symlink():  # the link would be replaced, and whoever reads its target would hear of nothing
+            if self.path.is_symlink():  # the link would be replaced, and its target would stay as it was
                 raise PeopleError(f"{self.path} is a link: BITRIX24_PEOPLE has to name the file itself")
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = self.path.with_name(f"{self.path.name}.lock")
-            _make_for(lock, self._belongs_to())
+            _create_for(lock, self._owner())
             with FileLock(lock, timeout=10, mode=0o600):
-                self._replace(change(self._lines_now()))
+                self._replace(change(self._read_lines()))
         except Timeout:
             raise PeopleError(f"another program keeps {self.path}") from None
         except OSError as exc:
             raise PeopleError(f"{self.path} cannot be written ({exc.strerror or exc})") from None
 
-    def _lines_now(self) -> list[_Line]:
-        """All lines of the file; none where there is no file. Raises PeopleError where it cannot be changed."""
+    def _read_lines(self) -> list[_Line]:
+        """Return all lines, none without a file. Raises PeopleError if it cannot be changed."""
         if not self.path.exists():
             return []
-        self._looked_at()
-        # Root shall not give the file's owner what a link leads to, put in its place at the last moment.
+        self._file_state()
+        # Or root could give the file's owner the target of a link that replaced it at the last moment.
         lines = []
         for text in self._content(getattr(os, "O_NOFOLLOW", 0)).splitlines():
-            said = None
-            if _speaks(text):
+            fields = None
+            if _is_record(text):
                 with contextlib.suppress(ValueError, RecursionError):
-                    said = json.loads(text.decode())
-            lines.append(_Line(text, said if isinstance(said, dict) else {}))
-        if any(_speaks(line.text) for line in lines) and not any(map(_name_of, lines)):
+                    fields = json.loads(text.decode())
+            lines.append(_Line(text, fields if isinstance(fields, dict) else {}))
+        if any(_is_record(line.text) for line in lines) and not any(map(_name_of, lines)):
             raise PeopleError(f"no line of {self.path} is a person's; mend it first")
         return lines
 
-    def _belongs_to(self) -> os.stat_result:
-        """Whose the file is, or will be: its folder's owner's. Root may change it, and the server has to read it."""
+    def _owner(self) -> os.stat_result:
+        """Return the owner of the file, or of its folder; root may change it, the server reads it."""
         return self.path.stat() if self.path.exists() else self.path.parent.stat()
 
     def _replace(self, lines: Sequence[_Line]) -> None:
@@ -315,8 +320,8 @@ class People:
         new = self.path.with_name(f"{self.path.name}.{secrets.token_hex(4)}.new")
         try:
             with open(new, "xb", opener=partial(os.open, mode=0o600)) as file:
-                owner = self._belongs_to()
-                _hand_over(file.fileno(), owner)
+                owner = self._owner()
+                _copy_owner(file.fileno(), owner)
                 if hasattr(os, "fchmod") and stat.S_ISREG(owner.st_mode):
                     os.fchmod(file.fileno(), stat.S_IMODE(owner.st_mode))
                 file.write(content)
@@ -328,26 +333,26 @@ class People:
                 new.unlink(missing_ok=True)
 
 
-def _make_for(path: Path, owner: os.stat_result) -> None:
-    """Make a file that its owner can use, although root makes it. No link in its place is followed."""
+def _create_for(path: Path, owner: os.stat_result) -> None:
+    """Make a file for its owner, also as root. Follows no link in its place."""
     if _is_root():
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             if os.fstat(handle).st_nlink == 1:
-                _hand_over(handle, owner)
+                _copy_owner(handle, owner)
         finally:
             os.close(handle)
 
 
-def _hand_over(handle: int, owner: os.stat_result) -> None:
-    """Let an open file belong to the owner and group of another. Raises OSError for whoever may not."""
+def _copy_owner(handle: int, owner: os.stat_result) -> None:
+    """Give an open file another file's owner and group. Raises OSError if that is not allowed."""
     if not hasattr(os, "fchown"):
         return
     if _is_root():
         os.fchown(handle, owner.st_uid, owner.st_gid)
     elif stat.S_ISREG(owner.st_mode):
         os.fchown(handle, owner.st_uid, -1)
-        with contextlib.suppress(PermissionError):  # of a group that is not ours, and may not read it anyway
+        with contextlib.suppress(PermissionError):  # not our group, which may not read it anyway
             os.fchown(handle, -1, owner.st_gid)
 
 
@@ -355,19 +360,19 @@ def _is_root() -> bool:
     return hasattr(os, "geteuid") and os.geteuid() == 0
 
 
-def _speaks(text: bytes) -> bool:
-    """Whether a line is to be a person's: no comment, and not empty."""
+def _is_record(text: bytes) -> bool:
+    """Return True if a line should be a person's: it is no comment and not empty."""
     return bool(text.strip()) and not text.startswith(_COMMENT)
 
 
 def _lines(numbers: Sequence[int]) -> str:
-    """How a list of lines begins; all of them might fill the log."""
-    shown = ", ".join(map(str, numbers[:10]))
-    return f"{'lines' if len(numbers) > 1 else 'line'} {shown}{', …' if len(numbers) > 10 else ''}"
+    """Return the first of these line numbers; all of them might fill the log."""
+    text = ", ".join(map(str, numbers[:10]))
+    return f"{'lines' if len(numbers) > 1 else 'line'} {text}{', …' if len(numbers) > 10 else ''}"
 
 
 def _person(text: bytes) -> Person | None:
-    """A line of the file; None for what is none."""
+    """Parse a line of the file; None if it is no person's."""
     try:
         line = json.loads(text.decode())
     except (ValueError, RecursionError):
@@ -383,22 +388,22 @@ def _person(text: bytes) -> Person | None:
         webhook = Webhook.parse(url) if isinstance(url, str) else None
     except ValueError:
         return None
-    known = tuple(scope for scope in SCOPES if scope in scopes)
-    if (url is not None and webhook is None) or len(known) != len(scopes):
+    valid_scopes = tuple(scope for scope in SCOPES if scope in scopes)
+    if (url is not None and webhook is None) or len(valid_scopes) != len(scopes):
         return None
     oauth = line.get("oauth", False)
     if not isinstance(oauth, bool) or (oauth and webhook is not None):
         return None
     created, rotated = (when if isinstance(when := line.get(key), str) else "" for key in ("created", "rotated"))
-    return Person(name, hashed, known, webhook, oauth, created, rotated)
+    return Person(name, hashed, valid_scopes, webhook, oauth, created, rotated)
 
 
 def _name_of(line: _Line) -> str | None:
-    name = line.said.get("name")
+    name = line.fields.get("name")
     return name if isinstance(name, str) else None
 
 
-def _make_sure_new(names: Sequence[str], lines: Sequence[_Line]) -> None:
+def _require_new(names: Sequence[str], lines: Sequence[_Line]) -> None:
     taken = {*map(_name_of, lines)}
     for name in names:
         if not is_name(name):
@@ -411,14 +416,14 @@ def _make_sure_new(names: Sequence[str], lines: Sequence[_Line]) -> None:
         taken.add(name)
 
 
-def _make_sure_of(name: str, lines: Sequence[_Line]) -> None:
+def _require_name(name: str, lines: Sequence[_Line]) -> None:
     if name not in map(_name_of, lines):
         raise PeopleError(f"there is no {LIKE_A_WEBHOOK.sub('…', name)}")
 
 
 def _with(lines: Sequence[_Line], name: str, changes: Mapping[str, object]) -> list[_Line]:
-    _make_sure_of(name, lines)
-    return [_Line.saying({**one.said, **changes}) if _name_of(one) == name else one for one in lines]
+    _require_name(name, lines)
+    return [_Line.from_fields({**line.fields, **changes}) if _name_of(line) == name else line for line in lines]
 
 
 def _now() -> str:

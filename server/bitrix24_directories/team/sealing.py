@@ -1,4 +1,4 @@
-"""Seals what a client carries from one replica to another, with the secret that all of them have at the time."""
+"""Seals data that a client carries between replicas, with the secret that they share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from bitrix24_directories.state.shared import State
 
 
 class SharedSeal:
-    """A codec of the SDK; what was sealed before the replicas agreed on another secret can still be opened."""
+    """A codec for the SDK; data sealed with the secret before the present one can be opened."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -17,5 +17,5 @@ class SharedSeal:
         return AESGCMRequestStateCodec(self._state.secrets).seal(payload)
 
     def unseal(self, token: str) -> bytes:
-        """Raises InvalidRequestState as the SDK's codec does."""
+        """Open sealed data. Raises InvalidRequestState as the SDK's codec does."""
         return AESGCMRequestStateCodec(self._state.secrets).unseal(token)

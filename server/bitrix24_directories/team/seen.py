@@ -1,4 +1,7 @@
-"""When people called last, to the minute: in Redis where there is one, else in a file beside the audit log."""
+"""Times of people's last calls, to the minute: in Redis, or else in a file.
+
+The file is beside the audit log.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +23,14 @@ from bitrix24_directories.state.shared import State, UnavailableError
 logger = logging.getLogger(__name__)
 
 KEPT_SECONDS = 30.0
-"""After which what was noted is kept at the latest."""
+"""Seconds until noted times are stored, at the latest."""
 _LIMIT = 10 * 2**20
 _LATEST = 1e11
-"""Seconds of Unix that are a moment yet: what is later cannot be shown, nor be a float at all."""
+"""Latest Unix time that is valid: later ones cannot be shown, or are no floats at all."""
 
 
 class Seen:
-    """Kept in `state` if replicas share it, else beside `audit_log`; nowhere if there is none."""
+    """Stored in `state` if replicas share it, else beside `audit_log`, or nowhere without one."""
 
     def __init__(self, state: State, audit_log: str) -> None:
         self._state = state
@@ -35,16 +38,16 @@ class Seen:
         self._noted: dict[str, float] = {}
 
     @property
-    def kept(self) -> bool:
-        """Whether there is where to keep it."""
+    def is_kept(self) -> bool:
+        """True if there is a place to store the times."""
         return self._state.shared or self._path is not None
 
     def note(self, name: str) -> None:
-        """Somebody calls now."""
+        """Note that a person calls now."""
         self._noted[name] = time.time()
 
     async def run(self, scope: anyio.CancelScope) -> None:
-        """Keep what is noted, again and again, until `scope` is cancelled."""
+        """Store the noted times regularly, until `scope` is cancelled."""
         with scope:
             while True:
                 await anyio.sleep(KEPT_SECONDS)
@@ -52,9 +55,9 @@ class Seen:
                     await self.keep()
 
     async def keep(self) -> None:
-        """Keep what was noted since; what cannot be kept is lost, for nobody's call shall fail by it."""
+        """Store the noted times; a failure loses them, because it must not fail anybody's call."""
         noted, self._noted = self._noted, {}
-        if not noted or not self.kept:
+        if not noted or not self.is_kept:
             return
         try:
             if self._state.shared:
@@ -65,27 +68,27 @@ class Seen:
             logger.warning("When people called last could not be kept (%s)", type(exc).__name__)
 
     async def all(self) -> Mapping[str, float]:
-        """When each of them called last, in seconds of Unix. Raises UnavailableError where Redis is gone."""
+        """Return the last calls in Unix seconds. Raises UnavailableError if Redis is gone."""
         return await self._state.seen() if self._state.shared else self._read()
 
     def _read(self) -> dict[str, float]:
-        found = None
+        content = None
         with contextlib.suppress(OSError, ValueError, RecursionError):
             if self._path is not None:
                 with self._path.open(encoding="utf-8") as file:
-                    found = json.loads(file.read(_LIMIT))
-        found = found if isinstance(found, dict) else {}
-        moments = {name: moment for name, moment in found.items() if isinstance(moment, int | float)}
+                    content = json.loads(file.read(_LIMIT))
+        content = content if isinstance(content, dict) else {}
+        moments = {name: moment for name, moment in content.items() if isinstance(moment, int | float)}
         return {name: float(moment) for name, moment in moments.items() if 0 < moment < _LATEST}
 
     def _write(self, noted: Mapping[str, float]) -> None:
-        """Replace the file as a whole; raises OSError."""
+        """Replace the whole file. Raises OSError."""
         assert self._path is not None
-        known = self._read() | {name: int(moment) for name, moment in noted.items()}
+        moments = self._read() | {name: int(moment) for name, moment in noted.items()}
         new = self._path.with_name(f"{self._path.name}.{secrets.token_hex(4)}.new")
         try:
             with open(new, "x", encoding="utf-8", opener=partial(os.open, mode=0o600)) as file:
-                json.dump(known, file)
+                json.dump(moments, file)
             new.replace(self._path)
         finally:
             new.unlink(missing_ok=True)

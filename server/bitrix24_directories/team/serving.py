@@ -1,4 +1,4 @@
-"""The HTTP application of a team's server, and the process that serves it: the MCP endpoint, life and readiness."""
+"""HTTP application and process of a team's server: the MCP endpoint, health and readiness."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ _LOOPBACK_HOSTS = ["127.0.0.1:*", "localhost:*", "[::1]:*"]
 
 
 class ServingError(Exception):
-    """Why nothing can be served so, in words for an administrator."""
+    """The server cannot start, for a reason in words for an administrator."""
 
 
 def application(
     server: DirectoriesServer, sessions: Sessions, settings: Settings, verify: Verify | None, *, beyond_loopback: bool
 ) -> Starlette:
-    """`/mcp`, `/healthz` and `/readyz`; with an identity provider also where clients learn of it.
+    """Return the application: `/mcp`, `/healthz`, `/readyz`, `/metrics`, and OAuth metadata.
 
-    Raises ServingError for settings that would let in whom they should not.
+    Raises ServingError for settings that would admit people by mistake.
     """
     if beyond_loopback and verify is None:
         raise ServingError(
@@ -78,19 +78,23 @@ def application(
         return PlainTextResponse("ok")
 
     async def ready(_: Request) -> Response:
-        """Not ready when no portal answers, or nobody can be let in; both asked anew here, for a server that is given
-        no calls would never hear of it."""
-        async with probing:  # whoever asks for it, however often
-            said, links = [], sessions.links()
+        """Not ready if no portal answers, or if no person may call.
+
+        Both are checked here: a server that gets no calls would not notice that they are well again.
+        """
+        async with probing:  # one probe at a time, for any number of requests
+            portals, connections = [], sessions.connections()
             now = anyio.current_time()
-            for address, link in links.items():
-                if link.fails and link.failed_at is not None and now - link.failed_at > _PROBED_SECONDS:
-                    await link.probe(address)
-                reached = None if link.reached_at is None else int(anyio.current_time() - link.reached_at)
+            for address, connection in connections.items():
+                failed_at = connection.failed_at
+                if connection.fails and failed_at is not None and now - failed_at > _PROBED_SECONDS:
+                    await connection.probe(address)
+                reached = None if connection.reached_at is None else int(anyio.current_time() - connection.reached_at)
                 host = urlsplit(address).netloc
-                said.append({"portal": host, "answers": not link.fails, "reachedSecondsAgo": reached})
-            is_ready = not sessions.has_no_callers() and (not links or any(not link.fails for link in links.values()))
-        return JSONResponse({"ready": is_ready, "portals": said, **sessions.health()}, 200 if is_ready else 503)
+                portals.append({"portal": host, "answers": not connection.fails, "reachedSecondsAgo": reached})
+            reachable = not connections or not all(connection.fails for connection in connections.values())
+            is_ready = not sessions.has_no_callers() and reachable
+        return JSONResponse({"ready": is_ready, "portals": portals, **sessions.health()}, 200 if is_ready else 503)
 
     async def measured(_: Request) -> Response:
         metrics = sessions.metrics if isinstance(sessions, Team) else None
@@ -128,7 +132,7 @@ def _security(settings: Settings, *, beyond_loopback: bool) -> TransportSecurity
 
 
 def _metadata(settings: Settings) -> tuple[list[Route], str]:
-    """What tells clients of the identity provider; nothing for tokens of our own, or they would look for one."""
+    """Return routes that name the identity provider; none if the tokens are the server's own."""
     if not settings.jwt_issuer:
         return [], ""
     if not settings.public_url:
@@ -149,7 +153,7 @@ def is_loopback(host: str) -> bool:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that accepts connections. Raises OSError where it cannot be had."""
+    """Return a socket that accepts connections. Raises OSError if that fails."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.create_server((host.strip("[]"), port), family=family)
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # connections inherit it
@@ -157,14 +161,14 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class HttpServer(uvicorn.Server):
-    """Ends listening streams first when it is told to end: they would hold it up for its whole grace.
+    """Server that ends listening streams first: they would delay its end by all its grace time.
 
-    Half of the descriptors are for connections, and half of these for streams; what is accepted at a time is another
-    eighth of the descriptors at most.
+    Half of the descriptors are for connections, half of these for streams; at most another eighth of the descriptors is
+    for connections that wait to be accepted.
     """
 
     def __init__(self, app: Starlette, server: DirectoriesServer, announce: Callable[[], None] = lambda: None) -> None:
-        """`announce` is called when requests are answered, and SIGTERM is an orderly end."""
+        """Call `announce` once requests are answered, and SIGTERM is an orderly end."""
         most = descriptors()
         connections = min(MOST_CONNECTIONS, most // 2)
         self._door, self._most_streams = Door(connections), connections // 2
@@ -175,7 +179,7 @@ class HttpServer(uvicorn.Server):
         config = uvicorn.Config(
             app,
             http=Accepted,
-            ws="none",  # an upgraded connection would be beyond the door
+            ws="none",  # the Door would not count an upgraded connection
             backlog=min(2048, most // 8),
             timeout_keep_alive=int(SECONDS),
             interface="asgi3",
@@ -188,7 +192,7 @@ class HttpServer(uvicorn.Server):
         )
         super().__init__(config)
         self._mcp, self._announce, self._accepted = server, announce, Accepted
-        # Or answers under way would be cut off with the signal; all other streams end by themselves.
+        # Otherwise the signal would cut off answers under way; all other streams end by themselves.
         AppStatus.enable_automatic_graceful_drain = False
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
@@ -198,7 +202,7 @@ class HttpServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """End in order with a signal. uvicorn's own raises it again, so that an orderly end looks like a crash."""
+        """End in order with a signal; uvicorn raises it again, so that it looks like a crash."""
         before = {number: signal.signal(number, self.handle_exit) for number in HANDLED_SIGNALS}
         try:
             yield
@@ -212,12 +216,12 @@ class HttpServer(uvicorn.Server):
             self._announce()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End in order: whoever has connected by now is answered, each for the last time."""
+        """End in order: each client that has connected by now gets a last answer."""
         self._mcp.listeners.close()
         self._door.end()
         self.server_state.default_headers.append((b"connection", b"close"))
         waiting = []
-        for listening in sockets or ():  # those who have connected and were not accepted yet would be reset
+        for listening in sockets or ():  # clients that have connected and were not accepted yet would be reset
             with contextlib.suppress(OSError):
                 while True:
                     waiting.append(listening.accept()[0])

@@ -1,4 +1,4 @@
-"""All people who may call a team's server: a session for each of their requests, on their own portal."""
+"""All people of a team's server: a session for each request, on the person's own portal."""
 
 from __future__ import annotations
 
@@ -17,14 +17,22 @@ from bitrix24_directories.logs import network_logs_redacted
 from bitrix24_directories.mcp_server.scopes import READING, SCOPES, out_of_scope
 from bitrix24_directories.mcp_server.session import Identity, Request, Session, Sessions
 from bitrix24_directories.redaction import Redactor
-from bitrix24_directories.rest import Application, Bitrix24Error, Credentials, Entry, Link, Transport, failure
+from bitrix24_directories.rest import (
+    Application,
+    Bitrix24Error,
+    Credentials,
+    ErrorKind,
+    PortalConnection,
+    Transport,
+    failure,
+)
 from bitrix24_directories.settings import Settings
 from bitrix24_directories.state.shared import Inside, State
 
 from .access import note
+from .call_slots import CallSlots
 from .members import Member, Portal
 from .people import People, Person
-from .places import Places
 from .seen import Seen
 from .tokens import LEEWAY, PersonToken
 
@@ -36,9 +44,9 @@ MOST_MEMBERS = 5_000
 
 
 class Team(Sessions):
-    """The people of a file, each on their own portal; `shared` is the webhook of those who have none of their own.
+    """People of a file, each on their portal; `shared` is the webhook of people without one.
 
-    Replicas share `state`; `secret` is what they have agreed on before.
+    Replicas share `state`; `secret` is the one that they have agreed on before.
     """
 
     def __init__(
@@ -65,19 +73,19 @@ class Team(Sessions):
         self._known_secrets: frozenset[str] | None = None
         self._known_of = 0
         self._tasks: TaskGroup | None = None
-        self._turn = anyio.Lock()
-        self._places = Places()
+        self._members_lock = anyio.Lock()
+        self._call_slots = CallSlots()
         self.metrics: Metrics | None = None
 
     def connected(self) -> int:
-        """People whose clients are kept."""
+        """Return the number of people whose clients are kept."""
         return len(self._members)
 
     def record_outcome(
         self, request: Request | None, outcome: str, tool: str | None = None, seconds: float = 0
     ) -> None:
         if self.metrics is not None and tool is not None:
-            self.metrics.told(tool, outcome, seconds)
+            self.metrics.count_call(tool, outcome, seconds)
         note(request, outcome)
 
     @asynccontextmanager
@@ -85,7 +93,7 @@ class Team(Sessions):
         with network_logs_redacted(Redactor(self.secrets)):
             async with self._state.running(), anyio.create_task_group() as self._tasks:
                 keeping = anyio.CancelScope()
-                if self.seen.kept:
+                if self.seen.is_kept:
                     self._tasks.start_soon(self.seen.run, keeping)
                 try:
                     yield
@@ -96,7 +104,7 @@ class Team(Sessions):
                     with anyio.CancelScope(shield=True):
                         await self.seen.keep()
                         for portal in self.portals.values():
-                            await portal.link.close()
+                            await portal.connection.close()
 
     @asynccontextmanager
     async def session(self, request: Request | None, what: str, needed: Sequence[str]) -> AsyncIterator[Session]:
@@ -107,10 +115,10 @@ class Team(Sessions):
         if missing:
             raise out_of_scope(what, missing)
         try:
-            async with AsyncExitStack() as place:
-                # Within the time that a call has, and no longer: a change would begin its own only then.
+            async with AsyncExitStack() as stack:
+                # Within a call's time and no longer: a change would begin its own time only then.
                 with anyio.move_on_after(self._settings.timeout) as waiting:
-                    await place.enter_async_context(self._places.place(person.name))
+                    await stack.enter_async_context(self._call_slots.slot(person.name))
                 if waiting.cancelled_caught:
                     detail = f"waited {self._settings.timeout:g} s for other calls of the same person to end"
                     raise failure("TIMEOUT", detail=detail, never_sent=True)
@@ -124,7 +132,7 @@ class Team(Sessions):
                     raise
                 yield replace(session, portal_key=member.portal.address, request=request)
         except Bitrix24Error as exc:
-            # What people have of their own is put in by commands; the shared webhook is a setting.
+            # Commands install people's own credentials; the shared webhook is a setting.
             raise (exc.for_a_team() if person.acts_alone else exc) from None
 
     def scopes(self, request: Request | None) -> Collection[str]:
@@ -134,7 +142,7 @@ class Team(Sessions):
 
     def identity(self, request: Request | None) -> Identity:
         token = _token(request)
-        person = self._people.named(token.client_id)
+        person = self._people.with_name(token.client_id)
         if person is None or (token.expires_at and time.time() > token.expires_at + LEEWAY):  # while a stream was open
             raise _unknown()
         return (person.name, person.token_hash, *self._credentials(person).identity)
@@ -148,15 +156,15 @@ class Team(Sessions):
 
     def health(self) -> Mapping[str, object]:
         trouble = self._people.trouble
-        return {**self._state.said(), **({"people": trouble} if trouble else {})}
+        return {**self._state.health(), **({"people": trouble} if trouble else {})}
 
-    def links(self) -> Mapping[str, Link]:
-        return {address: portal.link for address, portal in self.portals.items()}
+    def connections(self) -> Mapping[str, PortalConnection]:
+        return {address: portal.connection for address, portal in self.portals.items()}
 
     def secrets(self) -> frozenset[str]:
-        """The same set until people or their tokens change, so that it is gathered once for all texts in between.
+        """Return the same set until people or tokens change, so that many texts need it only once.
 
-        Those of people who were taken out of the file are secrets for as long as their client is kept.
+        The secrets of people who were removed from the file are in it for as long as their client is kept.
         """
         if self._known_secrets is None or self._known_of != self._people.version:
             self._known_of = self._people.version
@@ -164,7 +172,7 @@ class Team(Sessions):
             callers += [member.credentials for member in [*self._members.values()]]
             callers += self._applications.values()
             every = (*callers, self._shared)
-            self._known_secrets = frozenset(secret for one in every if one is not None for secret in one.secrets)
+            self._known_secrets = frozenset(secret for caller in every if caller for secret in caller.secrets)
         return self._known_secrets
 
     def _forget_secrets(self) -> None:
@@ -182,28 +190,28 @@ class Team(Sessions):
         if credentials is None:
             raise Bitrix24Error(
                 "NOT_CONFIGURED",
-                Entry(
+                ErrorKind(
                     f"{person.name} has no webhook of their own, and this server has none that is shared",
                     "Tell the user to ask whoever keeps this server to give them a webhook (`person webhook NAME "
                     "--webhook-file FILE`).",
                     "configuration",
                 ),
-                nothing_was_done=True,
+                not_applied=True,
             )
         return credentials
 
     async def _member(self, person: Person, credentials: Credentials) -> Member:
         key = (person.name, *credentials.identity)
-        async with self._turn:
+        async with self._members_lock:
             member = self._members.get(key)
             if member is None:
                 address = credentials.identity[0]
                 if address not in self.portals:
                     settings, state = self._settings, self._state
-                    link = Link(
+                    connection = PortalConnection(
                         settings.limits, self._transport, ca_file=settings.ca_file, address=address, state=state
                     )
-                    self.portals[address] = Portal(address, settings, link, state)
+                    self.portals[address] = Portal(address, settings, connection, state)
                 member = Member(person, credentials, self.portals[address], self._settings)
                 assert self._tasks is not None, "it runs before anybody calls"
                 await self._tasks.start(member.run)
@@ -218,7 +226,7 @@ class Team(Sessions):
 
 
 def _token(request: Request | None) -> PersonToken:
-    """The token that a request was let in with. Raises Bitrix24Error where there is none."""
+    """Return the token that admitted a request. Raises Bitrix24Error if there is none."""
     user = request.request.scope.get("user") if request is not None and request.request is not None else None
     token = user.access_token if isinstance(user, AuthenticatedUser) else None
     if not isinstance(token, PersonToken):
@@ -229,10 +237,10 @@ def _token(request: Request | None) -> PersonToken:
 def _unknown() -> Bitrix24Error:
     return Bitrix24Error(
         "UNKNOWN_PERSON",
-        Entry(
+        ErrorKind(
             "Whoever this token belongs to is not let in here any more",
             "Tell the user to ask whoever keeps this server for a new token.",
             "authorization",
         ),
-        nothing_was_done=True,
+        not_applied=True,
     )

@@ -1,7 +1,7 @@
-"""Tells from a bearer token who calls: a person's own token out of the file of people, or one of an identity provider.
+"""Verifies bearer tokens: those of the file of people, or those of an identity provider.
 
-Facts (RFC 9068, and what providers do): Entra puts scopes into `scp`, Keycloak into `scope`; neither names people as
-the file does, so which claim holds the name is a setting, as the audience is.
+Facts (RFC 9068, and the providers' practice): Entra puts scopes into `scp`, Keycloak into `scope`; neither names people
+as the file does, so the claim with the name is a setting, as is the audience.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .people import People, Person
 
 logger = logging.getLogger(__name__)
 
-# Signed with a key that only the provider has: a public key must not pass for a secret one.
+# Only asymmetric ones: a public key must not be taken for a shared secret.
 _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 LEEWAY = 30
 """Seconds for which a token is good after its end, as clocks differ."""
@@ -30,13 +30,13 @@ _LONGEST = 16_384
 
 
 class PersonToken(AccessToken):
-    """A token that was verified, and the person of the file whose it is, as the file was then."""
+    """A verified token, and its person as the file was then."""
 
     person: Annotated[InstanceOf[Person], Field(exclude=True, repr=False)]
 
 
-class Tokens:
-    """Verifies tokens of `people`, and where an issuer is set also JWTs, whose names have to be in the file as well."""
+class TokenVerifier:
+    """Verifies tokens of `people`, and with an issuer JWTs whose names are in the file too."""
 
     def __init__(self, people: People, settings: Settings) -> None:
         self._people = people
@@ -47,9 +47,9 @@ class Tokens:
             self._keys = Keys(address, settings.ca_file)
 
     async def verify(self, token: str) -> PersonToken | None:
-        """Whose token it is, and for what it is good; None for one that is good for nothing.
+        """Return the token's person and scopes; None if it is invalid.
 
-        Raises KeysError where that cannot be known.
+        Raises KeysError if that cannot be known.
         """
         if len(token) > _LONGEST:
             return None
@@ -62,7 +62,7 @@ class Tokens:
             head = jwt.get_unverified_header(token)
             if head.get("alg") not in _ALGORITHMS:
                 return None
-            key = await self._keys.named(str(head.get("kid", "")))
+            key = await self._keys.get(str(head.get("kid", "")))
             if key is None:
                 return None
             claims = jwt.decode(
@@ -74,20 +74,20 @@ class Tokens:
                 leeway=LEEWAY,
                 options={"require": ["exp", "iss", "aud"]},
             )
-            return self._of(claims)
+            return self._from_claims(claims)
         except KeysError:
             raise
-        except Exception as exc:  # whatever a stranger sends, and whatever the libraries make of it
+        except Exception as exc:  # a stranger may send anything, and libraries may raise anything
             logger.info("A token of the identity provider was not taken: %s", type(exc).__name__)
             return None
 
-    def _of(self, claims: Mapping[str, Any]) -> PersonToken | None:
-        """The token of a person of the file, by the claims of a JWT that was verified."""
-        name, given = claims.get(self._settings.jwt_name_claim), claims.get(self._settings.jwt_scope_claim)
-        person = self._people.named(name) if isinstance(name, str) else None
+    def _from_claims(self, claims: Mapping[str, Any]) -> PersonToken | None:
+        """Return the token of a person of the file, from the claims of a verified JWT."""
+        name, scopes = claims.get(self._settings.jwt_name_claim), claims.get(self._settings.jwt_scope_claim)
+        person = self._people.with_name(name) if isinstance(name, str) else None
         if person is None:
             return None
-        words = given.split() if isinstance(given, str) else given if isinstance(given, list) else []
+        words = scopes.split() if isinstance(scopes, str) else scopes if isinstance(scopes, list) else []
         expires_at, subject = claims["exp"], claims.get("sub")
         return PersonToken(
             token="",

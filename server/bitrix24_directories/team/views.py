@@ -1,7 +1,7 @@
-"""What a portal shows a person, told by one batch: those whom it shows the same share what is kept of it.
+"""Views: digests of the data that a portal shows a person. People of one view share a cache.
 
-Facts: who may read a type has its fields, and `crm.category.list` hides pipelines; titles may be in the person's own
-language. So what is shown is compared whole, and not only which types and pipelines there are.
+Facts: people who may read a type have its fields, and `crm.category.list` hides pipelines; titles may be in the
+person's own language. So whole answers are compared, and not only which types and pipelines there are.
 """
 
 from __future__ import annotations
@@ -20,52 +20,52 @@ _WITH_PIPELINES = (2, 31, 36)
 
 
 class View(NamedTuple):
-    """The same `name` for all whom the portal shows the same; not `certain` where it did not answer all of it.
+    """A view; its `name` is the same for all whom the portal shows the same.
 
-    `shown` is a digest of what each read gave.
+    It is not `certain` if the portal did not answer all of it. `digests` has a digest of the answer to each read.
     """
 
     name: str
     certain: bool
-    shown: Mapping[str, str]
+    digests: Mapping[str, str]
 
 
 def reads_of_view(types: Iterable[int]) -> list[Read[Any]]:
-    """All whose answers depend on who asks, where there are `types` besides those of every portal."""
-    others = sorted(types)
-    pipelines = (*_WITH_PIPELINES, *(one for one in others if one >= FIRST_SMART_PROCESS))
-    return [TYPES, *map(pipelines_of, pipelines), *reads_of_map((*ON_EVERY_PORTAL, *others))]
+    """Return the reads whose answers depend on the caller, for `types` and every portal's own."""
+    sorted_types = sorted(types)
+    pipelines = (*_WITH_PIPELINES, *(number for number in sorted_types if number >= FIRST_SMART_PROCESS))
+    return [TYPES, *map(pipelines_of, pipelines), *reads_of_map((*ON_EVERY_PORTAL, *sorted_types))]
 
 
 def types_shown(outcomes: Mapping[Read[Any], Outcome]) -> list[int]:
-    """The types besides those of every portal that a person is shown."""
-    shown = _shown(OWNERS, outcomes[OWNERS])
-    return [] if isinstance(shown, Bitrix24Error) else other_types(shown)
+    """Return the types that a person is shown, besides those of every portal."""
+    rows = _rows_or_error(OWNERS, outcomes[OWNERS])
+    return [] if isinstance(rows, Bitrix24Error) else other_types(rows)
 
 
 def view_of(outcomes: Mapping[Read[Any], Outcome]) -> View:
-    """The view of whoever was given these outcomes of `reads_of_view`."""
+    """Return the view of the person who got these outcomes of `reads_of_view`."""
     digests, certain = {}, True
     for read, outcome in outcomes.items():
-        shown = _shown(read, outcome)
-        if isinstance(shown, Bitrix24Error):
-            certain = certain and not shown.retryable
-            shown = shown.kind
-        digests[" ".join(read.key)] = _digest(shown)
+        result = _rows_or_error(read, outcome)
+        if isinstance(result, Bitrix24Error):
+            certain = certain and not result.retryable
+            result = result.kind
+        digests[" ".join(read.key)] = _digest(result)
     return View(_digest(digests), certain, digests)
 
 
-def fits(shown: Mapping[str, str], read: Read[Any], rows: list[Any]) -> bool:
-    """Whether a read gives what it has given those who share a view, if it is one of them."""
-    return shown.get(" ".join(read.key)) in (None, _digest(rows))
+def fits(digests: Mapping[str, str], read: Read[Any], rows: list[Any]) -> bool:
+    """Return True if a read's rows are those of the view, or the view does not include it."""
+    return digests.get(" ".join(read.key)) in (None, _digest(rows))
 
 
-def _digest(shown: object) -> str:
-    return hashlib.sha256(repr(shown).encode(errors="surrogatepass")).hexdigest()[:32]
+def _digest(value: object) -> str:
+    return hashlib.sha256(repr(value).encode(errors="surrogatepass")).hexdigest()[:32]
 
 
-def _shown(read: Read[Any], outcome: Outcome) -> Any:
-    """The rows of an answer, or why there are none."""
+def _rows_or_error(read: Read[Any], outcome: Outcome) -> Any:
+    """Return the rows of an answer, or the error in their place."""
     try:
         return read.rows(unwrap(outcome))
     except Bitrix24Error as exc:

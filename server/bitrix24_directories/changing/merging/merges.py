@@ -29,7 +29,7 @@ from bitrix24_directories.directories.models import Change, Step
 from bitrix24_directories.directories.reads import COUNTS, items_of
 from bitrix24_directories.records.carriers import Carriers, count_carriers
 from bitrix24_directories.records.counting import CodeField
-from bitrix24_directories.rest import Bitrix24Error, Plan, current_wait, failure
+from bitrix24_directories.rest import Bitrix24Error, RateLimits, current_wait, failure
 
 from .log import FieldKey, LoggedMerge, line_of
 from .models import Merge, MergedCode, MergeStatus
@@ -103,7 +103,7 @@ class Merges:
         audit: Audit,
         locks: DirectoryLocks,
         timeout: float,
-        limits: Plan,
+        limits: RateLimits,
         *,
         salt: Callable[[], str] | None = None,
     ) -> None:

@@ -19,7 +19,7 @@ from bitrix24_directories.directories.entity_ids import is_channel_source, is_st
 from bitrix24_directories.directories.models import Item
 from bitrix24_directories.records.carriers import Carriers
 from bitrix24_directories.records.counting import CodeField, folded_code
-from bitrix24_directories.rest import Plan
+from bitrix24_directories.rest import RateLimits
 from bitrix24_directories.text import quoted, shown_code
 from bitrix24_directories.words import name_key
 
@@ -169,7 +169,7 @@ def records_to_move(carriers: Carriers) -> int:
     return sum(count or 0 for counts in carriers.counts.values() for count in counts.values())
 
 
-def notes(merge: MergeCodes, carriers: Carriers, limits: Plan, *, logged: bool) -> Iterator[str]:
+def notes(merge: MergeCodes, carriers: Carriers, limits: RateLimits, *, logged: bool) -> Iterator[str]:
     """Yield remarks for a person before they consent."""
     if records := records_to_move(carriers):
         yield AUTOMATION

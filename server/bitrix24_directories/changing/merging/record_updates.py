@@ -185,7 +185,7 @@ class Mover:
         rows_by_id: dict[int, dict[str, Any]] = {}
         if outcomes and isinstance(first := outcomes[0], Answer):
             rows_by_id = {record_id_of(row): row for row in before.rows(first)}
-        nothing_sent = error is None or error.nothing_was_done
+        nothing_sent = error is None or error.not_applied
         verdicts = [
             _judge_move(move, outcome, rows_by_id.get(move.record_id, {}))
             for move, outcome in zip(moves, outcomes[1:], strict=False)
@@ -193,7 +193,7 @@ class Mover:
         verdicts += [Moved(move, "not sent" if nothing_sent else "unknown") for move in moves[len(verdicts) :]]
         verdicts = await self._check_lost(verdicts)
         for outcome in outcomes:
-            if isinstance(outcome, Bitrix24Error) and outcome.nothing_was_done and outcome.retryable:
+            if isinstance(outcome, Bitrix24Error) and outcome.not_applied and outcome.retryable:
                 error = error or outcome
         return Sent(verdicts, error=error)
 
@@ -274,11 +274,11 @@ def _rows(read: Read[Any] | None, answers: Mapping[Read[Any], Outcome]) -> list[
 def _judge_move(move: Move, outcome: Outcome, before: Mapping[str, Any]) -> Moved:
     """Judge a move; `before` is the record as read right before the write."""
     if isinstance(outcome, Bitrix24Error):
-        if not outcome.nothing_was_done:
-            return Moved(move, "unknown", outcome.words or outcome.happened)
+        if not outcome.not_applied:
+            return Moved(move, "unknown", outcome.portal_message or outcome.happened)
         if outcome.retryable:
             return Moved(move, "not sent")
-        return Moved(move, "not moved", outcome.words or outcome.happened)
+        return Moved(move, "not moved", outcome.portal_message or outcome.happened)
     item = outcome.result.get("item") if isinstance(outcome.result, dict) else None
     if not isinstance(item, dict) or move.code_field.name not in item:
         return Moved(move, "unknown")

@@ -152,7 +152,7 @@ class MergeRun:
         elif settled:
             self.progress.after[path] = settled[-1].move.record_id
         self._lost = self._lost + 1 if sent.error is not None else 0
-        if sent.error is not None and (sent.error.nothing_was_done or self._lost >= _LOST_IN_A_ROW):
+        if sent.error is not None and (sent.error.not_applied or self._lost >= _LOST_IN_A_ROW):
             raise sent.error
         return sent.all_sent or sent.error is not None
 

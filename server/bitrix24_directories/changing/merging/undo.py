@@ -179,7 +179,7 @@ class Undo:
             done = {result.move.record_id for result in settled}
             left = [move for move in left if move.record_id not in done]
             tries = tries + 1 if sent.error is not None else 0
-            if sent.error is not None and (sent.error.nothing_was_done or tries >= _TRIES):
+            if sent.error is not None and (sent.error.not_applied or tries >= _TRIES):
                 undone.error = sent.error
                 return False
         return True

@@ -60,7 +60,7 @@ class SharedTier:
         """Let one replica read for all that need the answer, but do not wait long for it."""
         async with AsyncExitStack() as held:
             with anyio.move_on_after(_PATIENCE), contextlib.suppress(UnavailableError):
-                await held.enter_async_context(self._state.turn(f"read {self._name(key)}"))
+                await held.enter_async_context(self._state.lock(f"read {self._name(key)}"))
             yield
 
     def _name(self, key: Key) -> str:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from bitrix24_directories.rest import Bitrix24Error, Entry
+from bitrix24_directories.rest import Bitrix24Error, ErrorKind
 from bitrix24_directories.text import shown_id
 
 _KINDS = {
@@ -105,7 +105,7 @@ def _refused(tool: str, lines: Iterable[str]) -> Bitrix24Error:
     text = "\n".join(f"- {line}" for line in lines)
     return Bitrix24Error(
         "INVALID_ARGUMENTS",
-        Entry(f"{tool} was called with wrong arguments", f"Correct them and call again:\n{text}", "input"),
+        ErrorKind(f"{tool} was called with wrong arguments", f"Correct them and call again:\n{text}", "input"),
     )
 
 
@@ -117,20 +117,20 @@ def secret_given() -> Bitrix24Error:
     """Return the error for a secret in arguments: it belongs neither in CRM nor in a chat."""
     return Bitrix24Error(
         "SECRET_IN_ARGUMENTS",
-        Entry(
+        ErrorKind(
             "An argument holds this server's own secret, its webhook's or a token, so nothing was done with it",
             "Leave it out: no tool needs it, and it may stand neither in CRM nor in a conversation. Tell the user to "
             "replace it where others may have seen it.",
             "input",
         ),
-        nothing_was_done=True,
+        not_applied=True,
     )
 
 
 def unknown_tool(tools: Mapping[str, Any]) -> Bitrix24Error:
     """Return the error for an unknown tool, with the names of those that exist."""
     return Bitrix24Error(
-        "UNKNOWN_TOOL", Entry("There is no such tool here", f"Call one of: {', '.join(tools)}.", "input")
+        "UNKNOWN_TOOL", ErrorKind("There is no such tool here", f"Call one of: {', '.join(tools)}.", "input")
     )
 
 
@@ -138,11 +138,11 @@ def writes_off(tool: str, scopes: Sequence[str]) -> Bitrix24Error:
     """Return the error for a tool that exists only if changes are allowed."""
     return Bitrix24Error(
         "WRITES_OFF",
-        Entry(
+        ErrorKind(
             f"Changes are switched off on this server, and with them {tool}",
             "Tell the user that an administrator can switch them on: BITRIX24_ALLOW_WRITES=true in the server's "
             f"settings, then a restart. Over HTTP, the person's token needs {' and '.join(scopes)} as well.",
             "configuration",
         ),
-        nothing_was_done=True,
+        not_applied=True,
     )

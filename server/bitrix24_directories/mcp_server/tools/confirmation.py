@@ -14,7 +14,7 @@ from mcp_types.version import is_version_at_least
 from pydantic import ValidationError
 
 from bitrix24_directories.mcp_server.session import Session
-from bitrix24_directories.rest import Bitrix24Error, Entry
+from bitrix24_directories.rest import Bitrix24Error, ErrorKind
 
 Answer = Literal["accepted", "declined", "cancelled"]
 
@@ -23,7 +23,7 @@ _CONFIRMATION = "confirmation"
 _ANSWERS: dict[str, Answer] = {"accept": "accepted", "decline": "declined", "cancel": "cancelled"}
 # Only accept or decline: a box to tick would be a second confirmation.
 _FORM = {"type": "object", "properties": {}}
-_UNREADABLE = Entry(
+_UNREADABLE = ErrorKind(
     "The client's answer to the question whether to make this change cannot be read; nothing was changed",
     "Ask the user yourself whether to make it, and tell them that their client's answer did not come through.",
     "input",
@@ -46,7 +46,7 @@ async def confirm(session: Session, *, key: str, text: str) -> Answer | InputReq
                 form.message, form.requested_schema, related_request_id=request.request_id
             )
         except (ValidationError, MCPError):
-            raise Bitrix24Error("CONFIRMATION_UNREADABLE", _UNREADABLE, nothing_was_done=True) from None
+            raise Bitrix24Error("CONFIRMATION_UNREADABLE", _UNREADABLE, not_applied=True) from None
         return _ANSWERS[answer.action]
     # An answer counts only for exactly this question: numbers in it may have changed meanwhile.
     question = f"{key} {hashlib.sha256(form.message.encode()).hexdigest()}"

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from bitrix24_directories.rest import Bitrix24Error, Entry
+from bitrix24_directories.rest import Bitrix24Error, ErrorKind
 from bitrix24_directories.text import one_line, quoted, shown_id
 
 MOST_RECORDS, MOST_FIELDS, VALUE_LIMIT = 50, 200, 65_535
@@ -64,7 +64,7 @@ def read_records(argument: object) -> list[GivenRecord]:
 def refused_argument(name: str, why: str) -> Bitrix24Error:
     return Bitrix24Error(
         "INVALID_ARGUMENTS",
-        Entry(
+        ErrorKind(
             "check_record was called with wrong arguments", f"Correct them and call again:\n- {name}: {why}", "input"
         ),
     )

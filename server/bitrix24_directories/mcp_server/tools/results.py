@@ -28,7 +28,7 @@ def failed(error: Bitrix24Error, redact: Redactor) -> CallToolResult:
         retryable=error.retryable,
         retry_after_seconds=error.retry_after,
         message=error.message,
-        next=error.todo,
+        next=error.agent_hint,
     )
     lines = [str(error)]
     match error.partial_result:

@@ -1,1 +1,1 @@
-"""Who calls: a webhook, or an application (OAuth) with its tokens and their renewal. May import `limits` and `wire`."""
+"""Callers: a webhook or an application (OAuth) with tokens. May import `limits` and `wire`."""

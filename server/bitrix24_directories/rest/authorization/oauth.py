@@ -1,7 +1,7 @@
-"""An application (OAuth) as the caller: its tokens, kept in a file that processes share, and how they are renewed.
+"""An application (OAuth) as the caller: its tokens in a shared file, and their renewal.
 
-Facts: an access token lasts an hour; it is refreshed when a call says `expired_token`, not before; each refresh gives a
-new refresh token and kills the old one.
+Facts: an access token lasts an hour; it is refreshed after a call says `expired_token`, not before; each refresh gives
+a new refresh token and ends the old one.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from .renewal import Order, Renewals
 from .tokens import TokenFile, Tokens, is_token
 
 _CODE_SECONDS = 20.0
-_RECENT = 20  # tokens that are looked for in whatever is shown
+_RECENT = 20  # tokens that are looked for in every text that is shown
 
 BITRIX24_OAUTH_URL = "https://oauth.bitrix.info/oauth/token/"
 
 
 class Application:
-    """One application on one portal, with the newest tokens that this process knows of.
+    """One application on one portal, with the newest tokens that this process knows.
 
     `access_token` and `refresh_token` are those of the configuration, either may be empty; tokens in the file come
-    before them, for they are descended from these or from a later authorisation. Raises ValueError when an address is
-    not one that a secret may be sent to, or a token holds what no token does, with a message that holds no part of it.
-    Each `person` of a team has tokens of their own. `ca_file` is trusted besides where tokens are renewed.
+    first, because they descend from these or from a later authorisation. Each `person` of a team has tokens of their
+    own. `ca_file` is one more trusted authority for renewals. Raises ValueError if an address must not get a secret, or
+    a token has characters that no token has; the message holds no part of it.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Application:
         """Called whenever `secrets` has changed."""
         self._configured = access_token, refresh_token
         self._tokens: Tokens | None = None
-        self._looked = self._damaged = False
+        self._has_read_file = self._damaged = False
         self._secrets = [secret for secret in (client_secret, access_token, refresh_token) if secret]
         self._recent_secrets: deque[str] = deque(maxlen=_RECENT)
         self._renewing = anyio.Lock()
@@ -90,7 +90,7 @@ class Application:
         return {*self._secrets, *self._recent_secrets}
 
     def authorize_url(self, state: str) -> str:
-        """What a person opens to let the application in."""
+        """Return the address at which a person authorises the application."""
         return f"{self.portal}/oauth/authorize/?{urlencode({'client_id': self.client_id, 'state': state})}"
 
     def use(self, tokens: Tokens) -> None:
@@ -99,28 +99,31 @@ class Application:
         self.hide(tokens.access_token, tokens.refresh_token)
 
     def hide(self, *secrets: str) -> None:
-        """Count `secrets` among those that must appear nowhere, in place of the oldest ones, which are long spent."""
+        """Add `secrets` to those that are hidden everywhere, in place of the oldest, expired ones."""
         new = [secret for secret in secrets if secret not in self._recent_secrets]
         self._recent_secrets.extend(new)
         if new:
             self.on_new_secrets()
 
     def request(self, method: str, params: Mapping[str, Any]) -> Request:
-        """A call with the token in its place. Raises Bitrix24Error (NO_TOKEN, TOKENS_DAMAGED, TOKENS_NOT_KEPT)."""
+        """Return a call with its token. Raises Bitrix24Error if there is no usable token.
+
+        The codes are NO_TOKEN, TOKENS_DAMAGED and TOKENS_NOT_KEPT.
+        """
         access_token = self._access_token()
         if not access_token:
             raise self._no_token()
         return Request(f"{self.address}{method}", params, {"auth": access_token})
 
     async def renew(self, refused: Collection[str]) -> Literal["none", "adopted", "refreshed"]:
-        """Get other secrets than those `refused`, so that a repeated call may fare better.
+        """Get secrets other than those `refused`, so that a repeated call may succeed.
 
-        `adopted`: another process had already got new tokens; how long ago is not known, so they may have expired too.
-        Raises Bitrix24Error when the authorization server or the disk refuses.
+        `adopted`: another process had already got new tokens; their age is not known, so they may have expired too.
+        Raises Bitrix24Error if the authorization server or the disk refuses.
         """
         with current_wait().waiting_for("a new access token"):
             async with self._renewing:
-                if (token := self._look()) and token not in refused:
+                if (token := self._read_file()) and token not in refused:
                     return "adopted"
                 refresh_tokens = [self._configured[1]] if self._configured[1] else []
                 if self._tokens is None and not refresh_tokens:
@@ -135,10 +138,10 @@ class Application:
                     ca_file=self.ca_file,
                 )
                 await self._renewals.renew(order)
-                return "none" if self._look() in refused else "refreshed"
+                return "none" if self._read_file() in refused else "refreshed"
 
-    def _look(self) -> str:
-        """Read the file, where another process may have put newer tokens; gives the access token to use."""
+    def _read_file(self) -> str:
+        """Read the file, which another process may have written; return the access token to use."""
         tokens = None
         try:
             tokens = self.file.read()
@@ -147,7 +150,7 @@ class Application:
             self._damaged = True
         except OSError:
             raise failure("TOKENS_NOT_KEPT") from None
-        self._looked = True
+        self._has_read_file = True
         if tokens is not None:
             self.use(tokens)
         return self._access_token()
@@ -156,16 +159,17 @@ class Application:
         return failure("TOKENS_DAMAGED" if self._damaged else "NO_TOKEN")
 
     def _access_token(self) -> str:
-        if not self._looked:
-            self._look()
+        if not self._has_read_file:
+            self._read_file()
         return self._tokens.access_token if self._tokens else self._configured[0]
 
 
 def authorise(application: Application, code: str) -> None:
-    """Exchange a code, which the portal gave a person's browser at most 30 seconds ago, for tokens, and keep them.
+    """Exchange a code for tokens, and store them; the code is at most 30 seconds old.
 
-    The disk is tried first, for the code is spent by asking. Raises Bitrix24Error for whatever the authorization server
-    answers instead, for the network, and where the disk does not keep the tokens (TOKENS_NOT_KEPT).
+    The portal gave the code to a person's browser. The disk is tried first, because a request uses the code up. Raises
+    Bitrix24Error for every other answer of the authorization server, for the network, and if the disk cannot store the
+    tokens (TOKENS_NOT_KEPT).
     """
     from .renewal_process import request_tokens
 

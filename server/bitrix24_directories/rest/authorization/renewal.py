@@ -1,8 +1,8 @@
-"""Has new tokens fetched, by a process of its own: one at a time, and ever more rarely where new ones do not last.
+"""Renews tokens in a separate process: one at a time, and rarely if they do not last.
 
-The authorization server takes a refresh token once: if the process that asked is killed before it has written the
-answer down, a person has to authorise again. So the asking and the writing are left to `renewal_process`, which
-whatever ends the server does not reach.
+The authorization server takes a refresh token once: if the process is killed after its request and before it has
+written the answer, a person has to authorise again. So `renewal_process` requests and writes; the end of the server
+does not end it.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ AT_ONCE = 3
 
 FIRST_PAUSE = 60.0
 LONGEST_PAUSE = 1800.0
-_TOKEN_LIFE = 3500.0  # seconds; a renewal so long after the last one is what has to be
+_TOKEN_LIFE = 3500.0  # seconds; a renewal this long after the last one is normal
 
-# The child runs nothing from the working directory or from what PYTHON... variables name: it gets this process's path.
+# The child runs nothing from the working directory or from PYTHON... variables: it gets this process's path.
 _CHILD = (
     "import json, sys; sys.path += json.loads(sys.argv.pop());"
     "from bitrix24_directories.rest.authorization.renewal_process import main; sys.exit(main())"
@@ -41,7 +41,7 @@ _PACKAGE_PARENT = str(Path(__file__).resolve().parents[3])
 
 @dataclass(frozen=True)
 class Order:
-    """What to refresh: the file at `path`, unless its access token is already another than `refused`.
+    """Renewal of the file at `path`, unless its access token is no longer `refused`.
 
     `refresh_tokens` are tried after the one in the file.
     """
@@ -56,7 +56,7 @@ class Order:
 
 
 class Renewals:
-    """The renewals of one application's tokens. `clock` gives seconds, and goes on while the machine sleeps."""
+    """Renewals of one application's tokens; `clock` gives seconds, even while a machine sleeps."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -66,15 +66,15 @@ class Renewals:
         self._ended_at = 0.0
 
     async def renew(self, order: Order) -> None:
-        """Have `order` carried out, or wait for the renewal that is under way; do nothing where it is too early.
+        """Carry out `order`, or wait for the renewal under way; do nothing if it is too early.
 
-        May be cancelled: what has begun goes on, and the next caller waits for it. Raises Bitrix24Error when there are
-        no new tokens, and the last renewal's error again while it is too early for another one.
+        May be cancelled: the renewal goes on, and the next caller waits for it. Raises Bitrix24Error if there are no
+        new tokens, and the last renewal's error again while it is too early for another one.
         """
         under_way = self._under_way
         if under_way is None:
             now = self._clock()
-            self._ended_at = min(self._ended_at, now)  # a clock that was put back must not close this for years
+            self._ended_at = min(self._ended_at, now)  # a clock that was put back must not stop renewals for years
             since, wait = now - self._ended_at, 0.0
             if self._made >= AT_ONCE and since < _TOKEN_LIFE:
                 wait = min(FIRST_PAUSE * 2.0 ** (self._made - AT_ONCE), LONGEST_PAUSE) - since
@@ -96,7 +96,7 @@ class Renewals:
             error = failure("RENEWAL_FAILED")
         now = self._clock()
         self._made = 0 if now - self._ended_at >= _TOKEN_LIFE else self._made
-        if error is None or not error.nothing_was_done:
+        if error is None or not error.not_applied:
             self._made, self._ended_at = self._made + 1, now
         self._failed, self._under_way = error, None
         if error is None:
@@ -116,12 +116,12 @@ def _run_child(order: Order) -> None:
         start_new_session=True,  # so that signals to the server's process group pass it by; Windows' way is below
         creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0) | getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
     ) as child:
-        said, _ = child.communicate(json.dumps(asdict(order)).encode())
+        output, _ = child.communicate(json.dumps(asdict(order)).encode())
     if child.returncode == 0:
         return
     try:
-        told: dict[str, Any] = json.loads(said)
-        error = Bitrix24Error(entry=CATALOGUE[told["kind"]], **told)
+        fields: dict[str, Any] = json.loads(output)
+        error = Bitrix24Error(entry=CATALOGUE[fields["kind"]], **fields)
     except (ValueError, TypeError, KeyError):
         error = failure("RENEWAL_FAILED")
     raise error

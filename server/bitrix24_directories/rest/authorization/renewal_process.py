@@ -1,6 +1,6 @@
-"""The process that asks the authorization server for new tokens and writes them down, whoever has ended meanwhile.
+"""Process that requests new tokens and stores them, even if its parent has ended.
 
-Reads an Order as JSON on stdin; on stdout it prints an error as JSON, or nothing.
+Reads an Order as JSON on stdin; prints an error as JSON on stdout, or nothing.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from .renewal import Order
 from .tokens import TokenFile, Tokens
 
 SECONDS = 120.0
-"""That the authorization server may take in all. Whoever called has been told before that it takes longer."""
+"""The authorization server's time in all. By then the caller has got its own timeout."""
 
 _QUEUE_SECONDS = SECONDS + 30  # for another process that renews the same tokens
 _SECRETS = ("client_secret", "refresh_token", "code")
 _ANSWER_LIMIT = 64 * 2**10
-_SAID = ("kind", "http_status", "detail", "words", "code", "nothing_was_done")  # of an error, to whoever ordered
+_REPORTED = ("kind", "http_status", "detail", "portal_message", "code", "not_applied")  # of an error, on stdout
 
 
 async def request_tokens(endpoint: str, grant: Mapping[str, str], ca_file: str) -> Tokens:
-    """Ask the token endpoint for a pair; `ca_file` is trusted besides, where one is named.
+    """Request a pair of tokens; `ca_file`, if named, is one more trusted authority.
 
-    Raises Bitrix24Error for whatever it answers instead, and for the network; its text names the endpoint's host.
+    Raises Bitrix24Error for every other answer, and for the network; its text names the endpoint's host.
     """
     host = httpx.URL(endpoint).netloc.decode("ascii")
     headers = {"User-Agent": USER_AGENT, "Accept-Encoding": ACCEPTED}
@@ -78,19 +78,19 @@ async def request_tokens(endpoint: str, grant: Mapping[str, str], ca_file: str) 
 
 
 def carry_out(order: Order) -> None:
-    """Renew what `order` names. Raises Bitrix24Error; nothing has been asked for when the disk is the reason."""
+    """Renew the tokens of `order`. Raises Bitrix24Error; errors of the disk precede any request."""
     file = TokenFile(Path(order.path))
     try:
         with file.replacement(_QUEUE_SECONDS) as write:
             try:
-                kept = file.read()
+                current = file.read()
             except ValueError:
-                kept = None
-            if kept is not None and kept.access_token != order.refused:
+                current = None
+            if current is not None and current.access_token != order.refused:
                 return
-            known = [kept.refresh_token] if kept else []
-            known += [token for token in order.refresh_tokens if token not in known]
-            write(anyio.run(_refreshed, order, known))
+            candidates = [current.refresh_token] if current else []
+            candidates += [token for token in order.refresh_tokens if token not in candidates]
+            write(anyio.run(_refreshed, order, candidates))
     except TimeoutError:
         raise failure("RENEWAL_FAILED", detail="another process has been at it for minutes") from None
     except OSError:
@@ -98,7 +98,7 @@ def carry_out(order: Order) -> None:
 
 
 async def _refreshed(order: Order, refresh_tokens: list[str]) -> Tokens:
-    """A new pair for the first of `refresh_tokens` that the server still takes."""
+    """Return a new pair for the first of `refresh_tokens` that the server accepts."""
     error = failure("NO_TOKEN")
     for refresh_token in refresh_tokens:
         grant = {
@@ -119,14 +119,14 @@ async def _refreshed(order: Order, refresh_tokens: list[str]) -> Tokens:
 def main() -> int:
     try:
         order = Order(**json.load(sys.stdin))
-    except (ValueError, TypeError):  # whoever ordered was killed half-way: nothing has been asked for yet
+    except (ValueError, TypeError):  # the parent was killed half-way: nothing has been requested yet
         return 2
     try:
         carry_out(order)
     except Bitrix24Error as exc:
-        said = {name: getattr(exc, name) for name in _SAID}
+        fields = {name: getattr(exc, name) for name in _REPORTED}
         with contextlib.suppress(BrokenPipeError):
-            sys.stdout.write(json.dumps(said))
+            sys.stdout.write(json.dumps(fields))
             sys.stdout.flush()
         return 1
     return 0

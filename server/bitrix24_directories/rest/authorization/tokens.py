@@ -1,4 +1,7 @@
-"""An application's tokens on disk: owner-only, replaced whole or not at all. Imports nothing of this package."""
+"""Stores an application's tokens: owner-only, replaced whole or not at all.
+
+Imports nothing of this package.
+"""
 
 from __future__ import annotations
 
@@ -25,44 +28,44 @@ _NO_WAITING = getattr(os, "O_NONBLOCK", 0)
 
 @dataclass(frozen=True)
 class Tokens:
-    """A pair as the token endpoint gave it, and the portal's user whom it stands for."""
+    """A pair of the token endpoint, and the portal's user that it stands for."""
 
     access_token: str = field(repr=False)
     refresh_token: str = field(repr=False)
     user: str = ""
 
     @classmethod
-    def read(cls, given: Any) -> Tokens | None:
-        """Tokens from parsed JSON, the endpoint's or the file's; None when it holds no pair."""
-        if not isinstance(given, dict):
+    def read(cls, parsed: Any) -> Tokens | None:
+        """Read tokens from parsed JSON, the endpoint's or the file's; None if it holds no pair."""
+        if not isinstance(parsed, dict):
             return None
-        access, refresh = given.get("access_token"), given.get("refresh_token")
+        access, refresh = parsed.get("access_token"), parsed.get("refresh_token")
         if not (is_token(access) and is_token(refresh)):
             return None
-        user = given.get("user_id", given.get("user"))
+        user = parsed.get("user_id", parsed.get("user"))
         return cls(access, refresh, str(user)[:_USER] if isinstance(user, int | str) else "")
 
 
 def is_token(text: object) -> TypeGuard[str]:
-    """Whether `text` can be sent as a token: visible ASCII, neither empty nor endless."""
+    """Return True if `text` can be sent as a token: visible ASCII, at most 4096 characters."""
     return isinstance(text, str) and _TOKEN.fullmatch(text) is not None
 
 
 @dataclass(frozen=True)
 class TokenFile:
-    """The file at `path`. Every method raises OSError when the disk does not let it."""
+    """File of tokens at `path`. Every method raises OSError if the disk refuses."""
 
     path: Path
 
     @property
     def lock_path(self) -> Path:
-        """Where processes that replace the same tokens queue."""
+        """Lock file of the processes that replace these tokens."""
         return self.path.with_suffix(".lock")
 
     def read(self) -> Tokens | None:
-        """The tokens; None when there is no file. Raises ValueError for a file that holds anything else."""
+        """Return the tokens; None if there is no file. Raises ValueError if it holds anything else."""
         try:
-            # Whatever stands there is opened without waiting: a pipe would wait until somebody writes into it.
+            # Opened without waiting: a pipe in its place would wait until somebody writes into it.
             with open(self.path, "rb", opener=lambda path, flags: os.open(path, flags | _NO_WAITING)) as file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                     raise OSError("no regular file")
@@ -79,12 +82,13 @@ class TokenFile:
 
     @contextlib.contextmanager
     def replacement(self, seconds: float) -> Iterator[Callable[[Tokens], None]]:
-        """Waits up to `seconds` for others, makes sure of what a new file needs, and gives what writes it.
+        """Wait up to `seconds` for other processes, prepare a new file, and yield what writes it.
 
-        On entering, the new file's space is on the disk; when what is given returns, the tokens are, in place of the
-        old ones, and will survive a crash of the machine. Raises TimeoutError when others do not come to an end.
+        The new file's space is reserved on the disk on entering. When the yielded function returns, the tokens have
+        replaced the old ones, and will survive a crash of the machine. Raises TimeoutError if others hold the lock too
+        long.
         """
-        from filelock import FileLock  # what only those who replace tokens need
+        from filelock import FileLock  # needed only to replace tokens
 
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with FileLock(self.lock_path, timeout=seconds, mode=0o600):

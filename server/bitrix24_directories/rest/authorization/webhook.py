@@ -1,4 +1,4 @@
-"""An inbound webhook as the caller: its secret stands in the path of every call."""
+"""An inbound webhook as the caller; its secret is in the path of every call."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PATH = re.compile(r"(?P<before>/.*)?/rest/(?P<user>\d+)/(?P<secret>[A-Za-z0-9]{
 
 @dataclass(frozen=True)
 class Webhook:
-    """An inbound webhook: the portal's REST address, and the secret that belongs into the path of every call."""
+    """Inbound webhook: the portal's REST address, and the secret for the path of every call."""
 
     address: str
     user: int
@@ -26,10 +26,10 @@ class Webhook:
 
     @classmethod
     def parse(cls, url: str) -> Webhook:
-        """Read a webhook's URL as Bitrix24 shows it; a method name behind the secret is dropped.
+        """Read a webhook's URL as Bitrix24 shows it; a method name after the secret is dropped.
 
-        Raises ValueError, with a message that never holds any part of the URL, when it is no such URL, or is plain
-        http to another machine.
+        Raises ValueError if it is no such URL, or is plain http to another machine; the message holds no part of the
+        URL.
         """
         url = url.strip()
         if url[:1] in _QUOTES or url[-1:] in _QUOTES:
@@ -48,21 +48,21 @@ class Webhook:
 
     @property
     def description(self) -> str:
-        """For a person's eyes: of any secret only its last two characters."""
+        """Text for a person, with only the last two characters of the secret."""
         return f"webhook {self.address}{self.user}/…{self.secret[-2:]}/"
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """Tells one caller of one portal from all others; what one may see is not for another."""
+        """Unique to this caller on this portal: callers may see different data."""
         return (self.address, self.secret)
 
     @property
     def secrets(self) -> Collection[str]:
-        """All that must appear nowhere."""
+        """All texts that must be hidden everywhere."""
         return (self.secret,)
 
     def request(self, method: str, params: Mapping[str, Any]) -> Request:
-        """A call with the secret in its place."""
+        """Return a call with the secret in its path."""
         return Request(f"{self.address}{self.user}/{self.secret}/{method}", params)
 
     async def renew(self, refused: Collection[str]) -> Literal["none"]:  # noqa: ARG002 - a webhook has no other secret

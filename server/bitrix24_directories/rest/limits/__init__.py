@@ -1,1 +1,1 @@
-"""When a call goes out: pacing, the queue, calls that several callers share, what is waited for. May import `wire`."""
+"""Scheduling of calls: limits, the queue, shared calls, reasons to wait. May import `wire`."""

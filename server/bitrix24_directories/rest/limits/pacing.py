@@ -1,7 +1,7 @@
-"""When a call may go out, and when to try again: the portal's limits kept on our side. Imports `errors` and `waiting`.
+"""Request limits of a portal, and retries. Imports `errors` and `waiting`.
 
-Facts: a leaky bucket per portal and source address (each request adds one, over the burst is refused, some drain away
-every second), and 480 s of running time in 10 minutes for each method.
+Facts: a leaky bucket per portal and source address (each request adds one, a request over the burst is refused, some
+drain away every second), and 480 s of running time in 10 minutes for each method.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bitrix24_directories.errors.errors import Bitrix24Error, failure, replace_w
 
 from .waiting import current_wait
 
-# Failures that can heal, and how many tries a read gets in all.
+# Failures that may pass, and how many tries a read gets in all.
 _TRIES = {
     "CONNECTION_LOST": 5,
     "CONNECTION_REFUSED": 3,
@@ -38,16 +38,17 @@ _TRIES = {
 FIRST_PAUSE = 0.5
 """Seconds before the second try; each further pause of a call is twice as long."""
 
-# The portal's two limits heal for certain: they are waited for until the deadline.
+# The portal's two limits always end: calls wait for them until the deadline.
 _LIMITS = {"QUERY_LIMIT_EXCEEDED", "OPERATION_TIME_LIMIT"}
 _INSTANT = 1e-6  # a shorter wait is rounding, and would not move the clock
 _READS = re.compile(r"(?:.+\.)?(?:items|types|list|get|fields|current|scope)")
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What a Bitrix24 plan allows: requests at once, and requests a second in the long run; `under_way` are those that
-    may wait for their answers at the same time.
+class RateLimits:
+    """Limits of a Bitrix24 plan: requests at once, and requests a second in the long run.
+
+    `under_way` is the number of requests that may wait for their answers at the same time.
     """
 
     burst: int
@@ -55,36 +56,36 @@ class Plan:
     under_way: float = math.inf
 
 
-STANDARD = Plan(burst=50, per_second=2)
-ENTERPRISE = Plan(burst=250, per_second=5)
-SELF_HOSTED = Plan(burst=25_000, per_second=1_000, under_way=4)
+STANDARD = RateLimits(burst=50, per_second=2)
+ENTERPRISE = RateLimits(burst=250, per_second=5)
+SELF_HOSTED = RateLimits(burst=25_000, per_second=1_000, under_way=4)
 """No limit but how fast the portal answers: these rates are more than any server reaches."""
 
 
 def is_read(method: str) -> bool:
-    """Whether a call may be repeated, or shared by all who ask the same: methods not known to read are not."""
+    """Return True if a call may be repeated or shared: unknown methods may not."""
     return _READS.fullmatch(method) is not None
 
 
 class Bucket:
-    """The portal's leaky bucket as it must look from here.
+    """The portal's leaky bucket, as estimated here.
 
-    Other programs at this address pour into the same one, so a refusal can still come: it fills the bucket for everyone
-    in this process, and each further one closes it for twice as long.
+    Other programs at this address fill the same bucket, so a refusal can still come: it fills the bucket for all
+    callers in this process, and each further one closes it for twice as long.
     """
 
     _FIRST_PAUSE = 0.2
     _LONGEST_PAUSE = 8.0
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+    def __init__(self, limits: RateLimits) -> None:
+        self._limits = limits
         self.backs_off = {"QUERY_LIMIT_EXCEEDED"}
-        """Errors that tell every caller to wait: where no limit is known, whatever an overloaded server says."""
-        if plan.under_way < math.inf:
+        """Errors that make every caller wait; without a known limit also those of an overloaded server."""
+        if limits.under_way < math.inf:
             self.backs_off |= {"TOO_MANY_REQUESTS", "SERVER_ERROR"}
         self._level = 0.0
         self._level_at = 0.0
-        self._opens_at = 0.0
+        self._ready_at = 0.0
         self._pause = 0.0
         self._refused_at = 0.0
         self._under_way = 0
@@ -92,7 +93,7 @@ class Bucket:
 
     @contextmanager
     def sending(self) -> Iterator[None]:
-        """To be entered for as long as a request is under way."""
+        """Count a request as under way for as long as the block runs."""
         self._under_way += 1
         try:
             yield
@@ -102,140 +103,140 @@ class Bucket:
             self._answered = anyio.Event()
 
     @property
-    def is_open(self) -> bool:
-        """Whether the next request may go out now."""
-        return self._under_way < self._plan.under_way and self.opens_in() == 0
+    def is_ready(self) -> bool:
+        """True if the next request may go out now."""
+        return self._under_way < self._limits.under_way and self.delay() == 0
 
-    async def opened(self) -> None:
+    async def wait_until_ready(self) -> None:
         """Wait until the next request may go out."""
-        while not self.is_open:
-            if self._under_way < self._plan.under_way:
-                await anyio.sleep(self.opens_in())
+        while not self.is_ready:
+            if self._under_way < self._limits.under_way:
+                await anyio.sleep(self.delay())
             else:
                 await self._answered.wait()
 
-    def opens_in(self) -> float:
-        """Seconds until the portal's limit lets the next request through."""
+    def delay(self) -> float:
+        """Return the seconds until the portal's limit lets the next request through."""
         now = self._drain()
-        room = (self._level + 1 - self._plan.burst) / self._plan.per_second
-        wait = max(self._opens_at - now, room)
+        drained_in = (self._level + 1 - self._limits.burst) / self._limits.per_second
+        wait = max(self._ready_at - now, drained_in)
         return wait if wait > _INSTANT else 0.0
 
-    def share(self, plan: Plan, parts: int) -> None:
-        """Keep to one of so many parts of a plan."""
-        self._plan = replace(plan, burst=max(1, plan.burst // parts), per_second=plan.per_second / parts)
+    def share(self, limits: RateLimits, parts: int) -> None:
+        """Keep to one of `parts` equal parts of a plan."""
+        self._limits = replace(limits, burst=max(1, limits.burst // parts), per_second=limits.per_second / parts)
 
-    def close(self, seconds: float) -> None:
-        """Let nothing more go out for a while."""
-        self._opens_at = max(self._opens_at, anyio.current_time() + seconds)
+    def pause(self, seconds: float) -> None:
+        """Let no request out for `seconds`."""
+        self._ready_at = max(self._ready_at, anyio.current_time() + seconds)
 
     def take(self) -> None:
         """Count a request that goes out now."""
         self._drain()
         self._level += 1
 
-    def accepted(self) -> None:
+    def on_success(self) -> None:
         self._pause = 0.0
 
-    def refused(self, sent_at: float, asked: float | None) -> None:
-        """Take note of QUERY_LIMIT_EXCEEDED for a request of `sent_at`; `asked` are the seconds the portal asked for.
+    def on_rate_limited(self, sent_at: float, retry_after: float | None) -> None:
+        """Note QUERY_LIMIT_EXCEEDED for a request of `sent_at`; `retry_after` is the portal's own.
 
-        What was sent before an earlier refusal came tells nothing new. Whatever was asked for, no more is waited than a
-        full bucket takes to drain; after it one request goes out first, as if nothing had drained meanwhile.
+        Requests that were sent before an earlier refusal say nothing new. The wait is at most the time that a full
+        bucket needs to drain; after it one request goes out first, as if nothing had drained meanwhile.
         """
         now = self._drain()
         if sent_at >= self._refused_at:
             self._refused_at = now
-            self._level = float(self._plan.burst)
-            self._opens_at = now + _jittered(self._pause)
-            self._pause = min(self._pause * 2 or max(1 / self._plan.per_second, self._FIRST_PAUSE), self._LONGEST_PAUSE)
-        if asked:
-            self._opens_at = max(self._opens_at, now + min(asked, self._plan.burst / self._plan.per_second))
-            self._level, self._level_at = float(self._plan.burst - 1), self._opens_at
+            self._level = float(self._limits.burst)
+            self._ready_at = now + _jittered(self._pause)
+            first = max(1 / self._limits.per_second, self._FIRST_PAUSE)
+            self._pause = min(self._pause * 2 or first, self._LONGEST_PAUSE)
+        if retry_after:
+            self._ready_at = max(self._ready_at, now + min(retry_after, self._limits.burst / self._limits.per_second))
+            self._level, self._level_at = float(self._limits.burst - 1), self._ready_at
 
     def _drain(self) -> float:
         now = anyio.current_time()
         if now > self._level_at:
-            self._level = max(0.0, self._level - (now - self._level_at) * self._plan.per_second)
+            self._level = max(0.0, self._level - (now - self._level_at) * self._limits.per_second)
             self._level_at = now
         return now
 
 
 class MethodLimits:
-    """Methods whose running time is used up (OPERATION_TIME_LIMIT), and until when.
+    """Methods that have used up their running time (OPERATION_TIME_LIMIT), and until when.
 
-    What the portal says of the time can be wrong: after it one call goes out, and the others wait for what it is told.
+    The portal's own time can be wrong: after it one call goes out, and the others wait for its result.
     """
 
     def __init__(self) -> None:
-        self._closed: dict[str, float] = {}
+        self._paused: dict[str, float] = {}
         self._probes: dict[str, anyio.Event] = {}
 
-    def close(self, method: str, error: Bitrix24Error) -> None:
-        if not self.opens_in(method):
-            self._closed[method] = anyio.current_time() + (error.retry_after or 0)
+    def pause(self, method: str, error: Bitrix24Error) -> None:
+        if not self.delay(method):
+            self._paused[method] = anyio.current_time() + (error.retry_after or 0)
 
-    def opens_in(self, method: str) -> float:
-        """Seconds until the method may be called again."""
-        wait = self._closed.get(method, 0.0) - anyio.current_time()
+    def delay(self, method: str) -> float:
+        """Return the seconds until the method may be called again."""
+        wait = self._paused.get(method, 0.0) - anyio.current_time()
         return wait if wait > _INSTANT else 0.0
 
     @asynccontextmanager
-    async def passing(self, method: str) -> AsyncIterator[None]:
-        """Wait until the method is open again, or raise at once if that is past the caller's deadline."""
-        while method in self._closed:
-            wait = self.opens_in(method)
+    async def slot(self, method: str) -> AsyncIterator[None]:
+        """Wait until the method is open; raise at once if that is past the caller's deadline."""
+        while method in self._paused:
+            wait = self.delay(method)
             if wait >= time_left():
                 raise failure("OPERATION_TIME_LIMIT", retry_after=wait, never_sent=True)
             if not wait and method not in self._probes:
                 break
             with current_wait().waiting_for("the portal to allow this REST method again"):
                 await (anyio.sleep(wait) if wait else self._probes[method].wait())
-        if method not in self._closed:
+        if method not in self._paused:
             yield
             return
-        # This is the one call that finds out: whatever it is told but that the time is still used up opens the method.
+        # This one call probes the method: every result except OPERATION_TIME_LIMIT opens it.
         probe = self._probes[method] = anyio.Event()
         try:
             yield
         except Bitrix24Error as exc:
             if exc.kind == "OPERATION_TIME_LIMIT":
-                self.close(method, exc)
+                self.pause(method, exc)
             else:
-                del self._closed[method]
+                del self._paused[method]
             raise
         else:
-            del self._closed[method]
+            del self._paused[method]
         finally:
             del self._probes[method]
             probe.set()
 
 
-def pause_after(error: Bitrix24Error, failures: Counter[str], *, limits_open_in: float, repeatable: bool) -> float:
-    """Seconds to wait before a call is tried again. Raises `error` when another try cannot help or would come too late.
+def pause_after(error: Bitrix24Error, failures: Counter[str], *, limit_delay: float, repeatable: bool) -> float:
+    """Return the pause before another try. Raises `error` if that cannot help or comes too late.
 
-    `failures` counts how often the call has failed in which way; `limits_open_in` are the seconds until the portal's
-    limits let the next try through. What is not `repeatable` (a write) is tried again only where the portal certainly
-    did nothing.
+    `failures` counts the call's failures by kind; `limit_delay` are the seconds until the portal's limits let the
+    next try through. A call that is not `repeatable` (a write) is tried again only if the portal certainly did nothing.
     """
     if error.kind in _LIMITS:
-        if limits_open_in >= time_left():
-            raise replace_wait(error, limits_open_in)
+        if limit_delay >= time_left():
+            raise replace_wait(error, limit_delay)
         return 0.0
     failures[error.kind] += 1
-    if not (repeatable or error.nothing_was_done) or failures[error.kind] >= _TRIES.get(error.kind, 0):
+    if not (repeatable or error.not_applied) or failures[error.kind] >= _TRIES.get(error.kind, 0):
         raise error
-    pause = max(_jittered(FIRST_PAUSE * 2.0 ** (failures[error.kind] - 1)), error.asked_to_wait or 0.0)
+    pause = max(_jittered(FIRST_PAUSE * 2.0 ** (failures[error.kind] - 1)), error.server_retry_after or 0.0)
     if pause >= time_left():
         raise error
     return pause
 
 
 def _jittered(seconds: float) -> float:
-    """Somewhat more, so that those who failed together do not try again together."""
+    """Return somewhat more, so that calls that failed together are not repeated together."""
     return seconds * random.uniform(1, 1.25)
 
 
 def time_left() -> float:
-    """Seconds until the caller's deadline."""
+    """Return the seconds until the caller's deadline."""
     return anyio.current_effective_deadline() - anyio.current_time()

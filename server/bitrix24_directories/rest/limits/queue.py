@@ -1,6 +1,7 @@
-"""Calls that have to wait for a place in the portal's bucket: first come, first served, and together where they can be.
+"""Queue of calls that wait for a slot in the portal's bucket; it batches calls if possible.
 
-Imports `pacing`, `shared_calls` and `waiting`; how a call or a batch is made is handed in.
+First come, first served. Imports `pacing`, `shared_calls` and `waiting`; the caller passes in how to make a call or a
+batch.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from .waiting import current_wait
 
 @dataclass(eq=False)
 class _Waiter:
-    """A call in the queue; once `dispatched`, `request` carries it, and its answer is at `position` there.
+    """A call in the queue; once `dispatched`, `request` has its answer at `position`.
 
-    Without a call it waits for a place alone, and makes its request itself.
+    Without a call it only waits for a slot, and makes its request itself.
     """
 
     call: Call | None
@@ -38,7 +39,7 @@ class _Waiter:
 
 
 class Queue:
-    """`send` makes several calls in one request, or one call as its own method, and answers for each in order."""
+    """Queue that makes one call, or several in one request, with `send`, which returns outcomes."""
 
     def __init__(
         self, bucket: Bucket, tasks: TaskGroup, send: Callable[[list[Call]], Awaitable[list[Outcome]]]
@@ -49,21 +50,24 @@ class Queue:
         self._waiters: deque[_Waiter] = deque()
         self._dispatcher: anyio.CancelScope | None = None
 
-    def may_send_now(self) -> bool:
-        """Whether a call needn't wait: there is a place, and nobody stands before it."""
-        return not self._waiters and self._bucket.is_open
+    def try_acquire(self) -> bool:
+        """Take a slot if one is free and nobody waits; return True if it was taken."""
+        if self._waiters or not self._bucket.is_ready:
+            return False
+        self._bucket.take()
+        return True
 
     async def call(self, call: Call) -> Answer:
-        """Wait for a place, make the call, and give its answer. Raises Bitrix24Error as the call does.
+        """Wait for a slot, make the call, and return its answer. Raises Bitrix24Error as it does.
 
-        Cancelled while it waits, it leaves the queue; cancelled later, the request goes on for those who share it.
+        Cancelled while it waits, it leaves the queue; cancelled later, the request goes on for the calls that share it.
         """
-        waiter = await self.place(call)
+        waiter = await self.acquire_slot(call)
         assert waiter.request is not None
         return unwrap((await waiter.request.wait())[waiter.position])
 
-    async def place(self, call: Call | None = None) -> _Waiter:
-        """Wait for a place and take it, for `call` or for a request that the caller makes itself. May be cancelled."""
+    async def acquire_slot(self, call: Call | None = None) -> _Waiter:
+        """Take a slot for `call`, or for a request that the caller makes itself. May be cancelled."""
         waiter = _Waiter(call, anyio.current_effective_deadline())
         self._waiters.append(waiter)
         if self._dispatcher is None:
@@ -88,12 +92,12 @@ class Queue:
     async def _dispatch(self, scope: anyio.CancelScope) -> None:
         with scope:
             while self._waiters:
-                await self._bucket.opened()
+                await self._bucket.wait_until_ready()
                 if not self._waiters:  # the last one left at this very moment
                     break
                 self._bucket.take()
                 self._dispatch_next()
-                await anyio.lowlevel.checkpoint()  # what was dispatched is under way then
+                await anyio.lowlevel.checkpoint()  # the dispatched calls are under way then
         self._dispatcher = None
         if self._waiters:  # came while the dispatcher was being cancelled
             self._start_dispatcher()

@@ -1,4 +1,4 @@
-"""Single flight: one call under way that several callers wait for. Imports nothing of this package but `waiting`."""
+"""Single flight: several callers wait for one call. Imports only `waiting` of this package."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ T = TypeVar("T")
 
 
 class SharedCall(Generic[T]):
-    """One piece of work, `run` in a task of its own: it outlives the caller who began it as long as another one waits.
+    """Work that `run` does in its own task, for as long as at least one caller waits for it.
 
-    It has until the latest of its waiters' deadlines, and is cancelled when the last of them stops waiting.
+    It has until the latest of its waiters' deadlines, and is cancelled when the last waiter leaves.
     """
 
     def __init__(self, work: Callable[[], Awaitable[T]]) -> None:
@@ -33,7 +33,7 @@ class SharedCall(Generic[T]):
         return not self._done.is_set() and not self._scope.cancel_called
 
     def add_waiter(self, deadline: float) -> None:
-        """Count one more waiter, who has until `deadline` and then calls `wait` or `remove_waiter`."""
+        """Count a waiter, which has until `deadline`, and then calls `wait` or `remove_waiter`."""
         self._waiters += 1
         self._scope.deadline = max(self._scope.deadline, deadline)
 
@@ -43,7 +43,7 @@ class SharedCall(Generic[T]):
             self._scope.cancel()
 
     async def wait(self) -> T:
-        """Wait for the result, as a waiter that has been added. Raises what the work raises; may be cancelled."""
+        """Wait for the result, as an added waiter. Raises the work's error; may be cancelled."""
         try:
             with current_wait().behind(self._waiting):
                 await self._done.wait()

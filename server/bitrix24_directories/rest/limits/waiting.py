@@ -1,4 +1,4 @@
-"""What a call is waiting for at the moment, so that whoever waits can be told. Imports nothing of this package."""
+"""Reasons for which calls wait, for messages to the caller. Imports nothing of this package."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _ANSWER = "the portal's answer"
 
 
 class Waiting:
-    """The reason one call waits for, in words that continue "waiting for …"."""
+    """The reason for which one call waits, in words that continue "waiting for …"."""
 
     def __init__(self) -> None:
         self._reason = _ANSWER
@@ -19,18 +19,18 @@ class Waiting:
 
     @property
     def reason(self) -> str:
-        """What another call waits for on behalf of this one, if that says more; else this one's own reason."""
+        """Reason of the call that this one waits for, if it is more precise; else this one's own."""
         behind = self._behind.reason if self._behind else _ANSWER
         return self._reason if behind == _ANSWER else behind
 
     @property
     def given_up(self) -> str:
-        """The reason that the call waited for when it was cancelled, although it waits no longer."""
+        """Reason for which the call waited when it was cancelled; else the present one."""
         return self._given_up or self.reason
 
     @contextmanager
     def as_current(self) -> Iterator[Waiting]:
-        """Collect here what the calls in this context wait for."""
+        """Collect here the reasons of the calls in this context."""
         token = _current.set(self)
         try:
             yield self
@@ -50,7 +50,7 @@ class Waiting:
 
     @contextmanager
     def behind(self, other: Waiting) -> Iterator[None]:
-        """For as long as this call waits for what another is doing, its reason is the other's."""
+        """Use the reason of another call for as long as this one waits for it."""
         before, self._behind, self._given_up = self._behind, other, None
         try:
             yield
@@ -70,5 +70,5 @@ _current: ContextVar[Waiting | None] = ContextVar("waiting", default=None)
 
 
 def current_wait() -> Waiting:
-    """The wait of the call that runs in this context; a new one that nobody looks at where none is set."""
+    """Return the wait of this context; without one, a new one that nobody reads."""
     return _current.get() or Waiting()

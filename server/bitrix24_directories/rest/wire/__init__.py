@@ -1,1 +1,1 @@
-"""What goes over the wire: one exchange, answers, batches, PHP's query strings. May import what is at `rest`'s top."""
+"""HTTP: one exchange, answers, batches, PHP's queries. May import `rest`'s top modules."""

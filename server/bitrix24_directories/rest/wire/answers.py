@@ -1,6 +1,6 @@
-"""From the bytes of an HTTP answer to its result, or to the error that it means.
+"""Turns the bytes of an HTTP answer into its result, or into the error that it means.
 
-The one place that knows Bitrix24's odd shapes: `error` that is empty, a number, nested or the message itself, errors
+The only module that knows Bitrix24's odd shapes: `error` that is empty, a number, nested or the message itself, errors
 under HTTP 200, web pages instead of JSON. Imports `errors` only.
 """
 
@@ -18,7 +18,7 @@ from bitrix24_directories.errors.errors import Bitrix24Error, failure, from_port
 from bitrix24_directories.redaction import Redactor
 
 LONGEST_WAIT = 600.0
-"""Seconds that a portal is left alone at most, whatever it asks for: its limits are counted over ten minutes."""
+"""Longest wait in seconds, even if a portal asks for more: its limits are counted over ten minutes."""
 
 _FAR = 1e12  # seconds: further than any date, and never too large for a float
 _BOM = b"\xef\xbb\xbf"
@@ -26,10 +26,10 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A call's `result`, with `total` and the `next` start where a list has more pages.
+    """A call's `result`, with `total` and the `next` start if a list has more pages.
 
-    `metered` tells whether the portal counts the method's running time, as those in the cloud do, and self-hosted ones
-    do not; None where the answer says nothing of time.
+    `metered` is True if the portal counts the method's running time, as in the cloud, and False if not, as on
+    self-hosted portals; None if the answer holds no times.
     """
 
     result: Any
@@ -39,11 +39,11 @@ class Answer:
 
 
 Outcome = Answer | Bitrix24Error
-"""What came of a call, as a value."""
+"""Result of a call, as a value."""
 
 
 async def capture(call: Awaitable[Answer]) -> Outcome:
-    """A call's answer, or its error as a value."""
+    """Return a call's answer, or its error as a value."""
     try:
         return await call
     except Bitrix24Error as exc:
@@ -51,16 +51,16 @@ async def capture(call: Awaitable[Answer]) -> Outcome:
 
 
 def unwrap(outcome: Outcome) -> Answer:
-    """The answer, or raise the error that stands in its place."""
+    """Return the answer, or raise the error in its place."""
     if isinstance(outcome, Bitrix24Error):
         raise outcome
     return outcome
 
 
 def read_answer(status: int, headers: Mapping[str, str], body: bytes, redact: Redactor) -> Answer:
-    """The answer that `body` holds, without secrets that it quotes.
+    """Return the answer in `body`, without the secrets that it quotes.
 
-    Raises Bitrix24Error for everything but a JSON object with a `result`.
+    Raises Bitrix24Error for everything except a JSON object with a `result`.
     """
     try:
         parsed = redact.values(from_json(body.removeprefix(_BOM), allow_inf_nan=False))
@@ -79,7 +79,7 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes, redact: Re
 
 
 def refused(status: int, headers: Mapping[str, str], parsed: dict[str, Any]) -> Bitrix24Error:
-    """The error that a JSON object with `error` means."""
+    """Return the error that a JSON object with `error` means."""
     code, description = parsed.get("error"), parsed.get("error_description")
     if isinstance(nested := code, dict):  # REST 3.0
         code, description = nested.get("code"), nested.get("message") or description
@@ -92,7 +92,7 @@ def refused(status: int, headers: Mapping[str, str], parsed: dict[str, Any]) -> 
 
 
 def not_json(status: int, headers: Mapping[str, str], body: bytes) -> Bitrix24Error:
-    """The error for an answer that is no JSON."""
+    """Return the error for an answer that is no JSON."""
     if status >= 400:
         return from_portal("", "", status, _retry_after(headers))
     stripped = body.strip()
@@ -103,12 +103,12 @@ def not_json(status: int, headers: Mapping[str, str], body: bytes) -> Bitrix24Er
 
 
 def unexpected(status: int) -> Bitrix24Error:
-    """The error for JSON of a shape that no documentation describes."""
+    """Return the error for JSON of an undocumented shape."""
     return from_portal("", "", status) if status >= 400 else failure("UNEXPECTED_ANSWER", http_status=status)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds from a Retry-After header, given as seconds or as a date, LONGEST_WAIT at most."""
+    """Return the seconds of a Retry-After header (a number or a date), at most LONGEST_WAIT."""
     value = headers.get("retry-after", "").strip()
     if value.isascii() and value.isdecimal():
         return min(float(value[:12]), LONGEST_WAIT)
@@ -119,12 +119,12 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _seconds_until(moment: float) -> float:
-    """Seconds until a time of Unix, LONGEST_WAIT at most."""
+    """Return the seconds until a Unix time, at most LONGEST_WAIT."""
     return min(max(0.0, moment - time.time()), LONGEST_WAIT)
 
 
 def count(value: object) -> int | None:
-    """A number of rows; None for whatever cannot be one."""
+    """Return a number of rows; None for a value that cannot be one."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 

@@ -1,8 +1,8 @@
-"""Several calls in one request: the parameters of the method `batch`, and what it answered for each call.
+"""Several calls in one request: the parameters of the method `batch`, and its answers.
 
-Facts: at most 50 commands, each a PHP query string; always HTTP 200; a failed command is missing from `result` and
-stands in `result_error`. The portal replaces `$result[...]` and the like inside every key and value of a command, and
-there is no escape.
+Facts: at most 50 commands, each a PHP query string; always HTTP 200; a failed command is missing from `result` and is
+in `result_error`. The portal replaces `$result[...]` and the like inside every key and value of a command, and there is
+no escape.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _REPLACED = re.compile(r"\$(?:result|error|total|next|time)\[")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A REST method and its parameters. `batchable` is False for one that the caller keeps out of batches."""
+    """A REST method and its parameters; the caller keeps calls that are not `batchable` apart."""
 
     method: str
     params: Mapping[str, Any]
@@ -41,32 +41,32 @@ class Call:
 
     @property
     def alone(self) -> bool:
-        """True for a call that no batch may hold: also for one whose keys or values a batch would alter."""
+        """True if no batch may hold the call, for example because a batch would alter its values."""
         return not self.batchable or _is_replaced(self.params)
 
 
 def in_one_request(calls: Sequence[Call]) -> list[Call]:
-    """The first of `calls`, with as many of the next ones as one batch can hold in their order."""
+    """Return the first of `calls`, with as many of the next ones as one batch can hold in order."""
     return [*takewhile(lambda call: not call.alone, calls[:BATCH_LENGTH])] or [calls[0]]
 
 
 def batch_params(calls: Sequence[Call], *, halt: bool = False) -> dict[str, Any]:
-    """What to send to the method `batch`; with `halt` the portal stops at the first command that fails."""
+    """Return the parameters of `batch`; with `halt` the portal stops at the first failure."""
     # PHP could take mere numbers for list indexes.
-    commands = {f"c{place}": f"{call.method}?{php_query(call.params)}" for place, call in enumerate(calls)}
+    commands = {f"c{index}": f"{call.method}?{php_query(call.params)}" for index, call in enumerate(calls)}
     return {"halt": int(halt), "cmd": commands}
 
 
 def read_batch(answer: Answer, calls: Sequence[Call], *, halt: bool = False) -> list[Outcome]:
-    """What a batch answered for each of `calls`; an error for a command that it says nothing of, unless that follows
-    the one at which it halted.
+    """Return each call's outcome in a batch's answer.
 
-    Raises Bitrix24Error when it is no batch's answer.
+    A command that the answer lacks has an error, except after the command at which the batch halted. Raises
+    Bitrix24Error if it is no batch's answer.
     """
     if not isinstance(answer.result, dict):
         raise unexpected(200)
     parts = {name: part if isinstance(part := answer.result.get(f"result{name}"), dict) else {} for name in _PARTS}
-    keys = [f"c{place}" for place in range(len(calls))]
+    keys = [f"c{index}" for index in range(len(calls))]
     if halt and any(key in parts["_error"] for key in keys):
         while keys[-1] not in parts[""] and keys[-1] not in parts["_error"]:
             keys.pop()
@@ -74,8 +74,8 @@ def read_batch(answer: Answer, calls: Sequence[Call], *, halt: bool = False) -> 
     for key in keys:
         if key in parts["_error"]:
             error = parts["_error"][key]
-            said = {"time": parts["_time"].get(key)} | (error if isinstance(error, dict) else {})
-            outcomes.append(refused(200, {}, said))
+            fields = {"time": parts["_time"].get(key)} | (error if isinstance(error, dict) else {})
+            outcomes.append(refused(200, {}, fields))
         elif key in parts[""]:
             total, following = count(parts["_total"].get(key)), count(parts["_next"].get(key))
             outcomes.append(Answer(parts[""][key], total=total, next=following))
@@ -86,10 +86,10 @@ def read_batch(answer: Answer, calls: Sequence[Call], *, halt: bool = False) -> 
 
 
 def php_query(params: Mapping[str, Any]) -> str:
-    """`{"filter": {"ENTITY_ID": "SOURCE"}}` -> `filter[ENTITY_ID]=SOURCE`, percent-encoded where needed.
+    """Encode as PHP does: `{"filter": {"ENTITY_ID": "SOURCE"}}` -> `filter[ENTITY_ID]=SOURCE`.
 
-    As PHP's http_build_query: true is 1, false is 0, and what is None or empty is left out. Raises ValueError for a key
-    that PHP would read as another one.
+    Percent-encoded where needed. As in PHP's http_build_query, true is 1, false is 0, and None and empty values are
+    left out. Raises ValueError for a key that PHP would read as another one.
     """
     for name in params:
         if _NAME.fullmatch(name) is None:

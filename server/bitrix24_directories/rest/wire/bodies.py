@@ -1,4 +1,4 @@
-"""The body of an HTTP answer, unpacked in steps: neither what comes in nor what comes out of it may exceed a limit.
+"""Unpacks the body of an HTTP answer in steps, and limits the size of its input and output.
 
 httpx unpacks each piece that arrives as a whole, and a few kilobytes packed twice hold gigabytes. Imports `errors`.
 """
@@ -13,28 +13,28 @@ import httpx
 from bitrix24_directories.errors.errors import failure
 
 ACCEPTED = "gzip, deflate"
-"""The encodings that are read, for the Accept-Encoding header; one that was not asked for is a broken answer."""
+"""Encodings for the Accept-Encoding header; an answer in any other one is broken."""
 
 _STEP = 64 * 2**10
 _ANY_HEADER = zlib.MAX_WBITS | 32  # gzip's or zlib's
 _NO_HEADER = -zlib.MAX_WBITS
-_HEAD = 2  # bytes that tell
+_HEAD = 2  # bytes that show the encoding
 _MOST_ENCODINGS = 10
 
 
 async def read_body(response: httpx.Response, limit: int) -> bytes:
-    """The unpacked body of an answer that is being streamed.
+    """Return the unpacked body of an answer that is being streamed.
 
-    Raises Bitrix24Error: ANSWER_TOO_LARGE when more than `limit` bytes come in, or out of any encoding, and
-    BROKEN_ANSWER when it cannot be unpacked.
+    Raises Bitrix24Error: ANSWER_TOO_LARGE if more than `limit` bytes come in, or out of any encoding, and BROKEN_ANSWER
+    if it cannot be unpacked.
     """
 
     def bounded(size: int) -> None:
         if size > limit:
             raise failure("ANSWER_TOO_LARGE", http_status=response.status_code)
 
-    named = response.headers.get("content-encoding", "").casefold().split(",")
-    encodings = [encoding for name in named if (encoding := name.strip()) not in ("", "identity")]
+    names = response.headers.get("content-encoding", "").casefold().split(",")
+    encodings = [encoding for name in names if (encoding := name.strip()) not in ("", "identity")]
     if len(encodings) > _MOST_ENCODINGS or not {"gzip", "x-gzip", "deflate"}.issuperset(encodings):
         raise failure("BROKEN_ANSWER", http_status=response.status_code, detail="it is packed as nobody asked for")
     layers = [_Layer(bounded) for _ in encodings]
@@ -43,7 +43,7 @@ async def read_body(response: httpx.Response, limit: int) -> bytes:
         async for chunk in response.aiter_raw():
             received += len(chunk)
             bounded(received)
-            for piece in _through(layers, chunk):
+            for piece in _unpack(layers, chunk):
                 content += piece
         if received and not all(layer.unpacker.eof for layer in layers):
             raise failure("BROKEN_ANSWER", http_status=response.status_code)
@@ -53,17 +53,17 @@ async def read_body(response: httpx.Response, limit: int) -> bytes:
     return bytes(content)
 
 
-def _through(layers: list[_Layer], chunk: bytes) -> Iterator[bytes]:
-    """What comes out of all `layers`, the last of which was packed last, piece by piece."""
+def _unpack(layers: list[_Layer], chunk: bytes) -> Iterator[bytes]:
+    """Unpack all `layers`, the last of which was packed last, piece by piece."""
     if not layers:
         yield chunk
         return
     for piece in layers[-1].unpacked(chunk):
-        yield from _through(layers[:-1], piece)
+        yield from _unpack(layers[:-1], piece)
 
 
 class _Layer:
-    """One encoding. `bounded` is told how much has come out of it, and raises where that is too much."""
+    """One encoding; `bounded` gets the size of its output so far, and raises if it is too much."""
 
     def __init__(self, bounded: Callable[[int], None]) -> None:
         self._bounded = bounded
@@ -72,7 +72,7 @@ class _Layer:
         self._size = 0
 
     def unpacked(self, packed: bytes) -> Iterator[bytes]:
-        """Pieces of at most 64 KiB. Raises zlib.error."""
+        """Yield pieces of at most 64 KiB. Raises zlib.error."""
         if len(self._head) < _HEAD:
             self._head += packed
             if len(self._head) < _HEAD:
@@ -80,7 +80,7 @@ class _Layer:
             packed = self._head
             try:
                 zlib.decompressobj(_ANY_HEADER).decompress(packed[:_HEAD])
-            except zlib.error:  # some servers leave the header out of what they call deflate
+            except zlib.error:  # some servers send deflate without its header
                 self.unpacker = zlib.decompressobj(_NO_HEADER)
         full = False
         while packed or full:

@@ -1,6 +1,6 @@
-"""One POST and its answer, over connections that are kept: redirects, bounded bodies, and what the network does wrong.
+"""One POST and its answer over kept connections: redirects, size limits, network errors.
 
-The one place that sends calls through httpx. Imports `addresses`, `errors` and `answers`.
+The only module that sends calls through httpx. Imports `addresses`, `errors` and `answers`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ USER_AGENT = f"bitrix24-directories-mcp/{__version__}"
 ANSWER_LIMIT = 10 * 2**20
 """Bytes of an answer that are read at most; one directory of thousands of items is a tenth of that."""
 
-# What OpenSSL says to an answer that is no TLS at all.
+# OpenSSL's errors for an answer that is no TLS at all.
 _NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
 
 _REDIRECTS = {301, 302, 307, 308}
@@ -44,7 +44,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A call as it is sent: its address, its parameters, and the ones that prove who calls, for this address alone."""
+    """A call to send: its address, its parameters, and the proof of the caller.
+
+    The proof goes to this address alone.
+    """
 
     url: str = field(repr=False)
     params: Mapping[str, Any]
@@ -52,7 +55,7 @@ class Request:
 
 
 def trusted(ca_file: str) -> ssl.SSLContext | Literal[True]:
-    """What httpx is to trust: the usual certificates, and those of `ca_file` where one is named.
+    """Return httpx's trust: the usual certificates, and those of `ca_file` if it is set.
 
     Raises Bitrix24Error (CA_FILE_UNREADABLE), and OSError for the usual ones.
     """
@@ -67,10 +70,10 @@ def trusted(ca_file: str) -> ssl.SSLContext | Literal[True]:
 
 
 def connections(transport: httpx.AsyncBaseTransport | None, ca_file: str) -> httpx.AsyncClient:
-    """Connections to a portal, for all who call it; `transport` replaces the network, and `ca_file` names an authority
-    that is trusted besides. Cookies are not taken: what a portal gives to one caller is not for another.
+    """Return connections to a portal for all its callers.
 
-    Raises Bitrix24Error where the environment's proxy or certificates cannot be used.
+    `transport` replaces the network, and `ca_file` names one more trusted authority. Cookies are not stored: one
+    caller's must not go to another. Raises Bitrix24Error if the environment's proxy or certificates cannot be used.
     """
     try:
         http = httpx.AsyncClient(
@@ -90,17 +93,17 @@ def connections(transport: httpx.AsyncBaseTransport | None, ca_file: str) -> htt
 
 
 async def _keep_location(response: httpx.Response) -> None:
-    """Keep httpx from reading the address of a redirect, which it does even when not following, and trips over."""
+    """Hide a redirect's address from httpx, which parses and fails on it even without following."""
     response.extensions["location"] = response.headers.pop("location", "")
 
 
-async def post(http: httpx.AsyncClient, request: Request, redact: Redactor, told: set[str]) -> Answer:
-    """The answer to one POST of JSON; how long it may take is the caller's to bound.
+async def post(http: httpx.AsyncClient, request: Request, redact: Redactor, logged_hosts: set[str]) -> Answer:
+    """Return the answer to one POST of JSON; the caller limits its time.
 
-    `redact` knows the secrets that no answer may show; `told` collects the hosts that the log has named to this caller.
-    Follows a renamed portal's redirects by hand: a client's own following turns POST into GET. Another origin gets
-    nothing but what the redirect itself carries: one that does not prove who calls is no renamed portal's, and is not
-    followed. Raises Bitrix24Error for whatever keeps the portal from giving a `result`.
+    `redact` removes the secrets that no answer may show; `logged_hosts` collects the hosts that were logged for this
+    caller. Follows a renamed portal's redirects itself: httpx would turn POST into GET. Another origin gets only what
+    the redirect itself carries, and a redirect without proof of the caller is no renamed portal's, and is not followed.
+    Raises Bitrix24Error if the portal gives no `result`.
     """
     url, home = request.url, origin(httpx.URL(request.url))
     for _ in range(_MAX_HOPS + 1):
@@ -113,7 +116,7 @@ async def post(http: httpx.AsyncClient, request: Request, redact: Redactor, told
                     return read_answer(status, response.headers, await read_body(response, ANSWER_LIMIT), redact)
         except (httpx.HTTPError, httpx.InvalidURL) as exc:
             error = network_error(exc, url)
-            error.nothing_was_done &= url == request.url  # else the portal has had the call before it sent us on
+            error.not_applied &= url == request.url  # else the portal got the call before it redirected it
             raise error from exc
         try:
             target = redirected(url, response.extensions["location"])
@@ -122,21 +125,21 @@ async def post(http: httpx.AsyncClient, request: Request, redact: Redactor, told
         host = redact(one_line(target.host, 100))
         if origin(target) != home and redact(str(target)) == str(target):
             raise failure("PORTAL_MOVED", http_status=status, detail=f"it is at {host} now")
-        if host not in told:
-            told.add(host)
+        if host not in logged_hosts:
+            logged_hosts.add(host)
             logger.warning("The portal sends callers to %s: update the address in the settings", host)
         url = str(target)
     raise failure("PORTAL_MOVED", http_status=status, detail="too many redirects")
 
 
 def network_error(exc: Exception, url: str) -> Bitrix24Error:
-    """What an httpx exception of a request to `url` means."""
+    """Return the error that an httpx exception of a request to `url` means."""
     match exc:
         case httpx.ConnectError():
-            kind = _connect_kind(exc)
-            return failure("PROXY_FAILURE" if kind in _NO_CONNECTION and _by_proxy(url) else kind)
+            kind = _connection_error_kind(exc)
+            return failure("PROXY_FAILURE" if kind in _NO_CONNECTION and _uses_proxy(url) else kind)
         case httpx.ConnectTimeout():
-            return failure("PROXY_FAILURE" if _by_proxy(url) else "CONNECTION_FAILED")
+            return failure("PROXY_FAILURE" if _uses_proxy(url) else "CONNECTION_FAILED")
         case httpx.TimeoutException():
             return failure("TIMEOUT")
         case httpx.ProxyError():
@@ -149,15 +152,15 @@ def network_error(exc: Exception, url: str) -> Bitrix24Error:
 _NO_CONNECTION = {"CONNECTION_REFUSED", "CONNECTION_FAILED", "DNS_FAILURE"}
 
 
-def _by_proxy(url: str) -> bool:
-    """Whether the environment sends a request to `url` through a proxy, as httpx reads it."""
+def _uses_proxy(url: str) -> bool:
+    """Return True if the environment has a proxy for `url`, as httpx reads it."""
     parsed = urlsplit(url)
     proxies = getproxies()
     return bool({parsed.scheme, "all"} & proxies.keys()) and not proxy_bypass(parsed.hostname or "")
 
 
-def _connect_kind(error: BaseException) -> str:
-    """What the system's own error says, which httpx hides at the bottom."""
+def _connection_error_kind(error: BaseException) -> str:
+    """Return the kind of the system's own error, which is at the end of httpx's chain of causes."""
     seen: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None and cause not in seen:

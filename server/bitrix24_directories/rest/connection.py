@@ -1,4 +1,4 @@
-"""What all callers of one portal share in a process: its request limit, and the connections to it."""
+"""A portal's request limit and connections, which all its callers in a process share."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ import httpx
 from bitrix24_directories.errors.errors import Bitrix24Error, failure
 from bitrix24_directories.state.shared import State
 
-from .limits.pacing import STANDARD, Bucket, Plan, time_left
+from .limits.pacing import STANDARD, Bucket, RateLimits, time_left
 from .limits.waiting import current_wait
 from .wire.exchange import connections
 
 _PROBE_SECONDS = 2.0
 
 
-class Link:
-    """One portal's limit and connections. `transport` replaces the network, `ca_file` is trusted besides; other
-    replicas share the limit of `address` through `state`.
+class PortalConnection:
+    """One portal's request limit and connections.
 
-    `requests` went out, `refusals` of them met the portal's limit. `reached_at` and `failed_at` are the times (anyio's
-    clock) of the last answer of any kind, and of the last call that the network kept from being answered; None before
-    the first.
+    `transport` replaces the network, `ca_file` names one more trusted authority, and other replicas share the limit of
+    `address` through `state`. `requests` were sent, and `refusals` of them met the portal's limit. `reached_at` and
+    `failed_at` are the times (anyio's clock) of the last answer of any kind, and of the last call without one because
+    of the network; None before the first.
     """
 
     def __init__(
         self,
-        plan: Plan = STANDARD,
+        limits: RateLimits = STANDARD,
         transport: httpx.AsyncBaseTransport | None = None,
         *,
         ca_file: str = "",
         address: str = "",
         state: State | None = None,
     ) -> None:
-        self.bucket = Bucket(plan)
-        self._plan, self._address, self._state, self._replicas = plan, address, state, 1
+        self.bucket = Bucket(limits)
+        self._limits, self._address, self._state, self._replicas = limits, address, state, 1
         self._transport, self._ca_file = transport, ca_file
         self._http: httpx.AsyncClient | None = None
         self.requests = self.refusals = 0
@@ -43,43 +43,46 @@ class Link:
 
     @property
     def http(self) -> httpx.AsyncClient:
-        """Made for the first call, which may raise Bitrix24Error: reading the certificates would delay the start."""
+        """HTTP client, made for the first call: reading certificates would delay the start.
+
+        The first call may raise Bitrix24Error.
+        """
         if self._http is None:
             self._http = connections(self._transport, self._ca_file)
         return self._http
 
     async def reserve(self) -> None:
-        """Wait for a place under the limit that other replicas share, after one in the own bucket.
+        """Wait for a slot under the limit that replicas share, after one in this process' bucket.
 
-        Raises Bitrix24Error (QUERY_LIMIT_EXCEEDED) where it would not come in time. Where nothing is shared at the
-        moment, each replica keeps to its part.
+        Raises Bitrix24Error (QUERY_LIMIT_EXCEEDED) if the slot would come too late. While the state is unavailable,
+        each replica keeps to its part of the limit.
         """
         if self._state is None or not self._state.shared:
             return
-        burst = max(1, self._plan.burst - 1)  # clocks differ by a little
-        reserved = await self._state.reserve(self._address, burst, self._plan.per_second, time_left())
+        burst = max(1, self._limits.burst - 1)  # clocks differ by a little
+        reserved = await self._state.reserve(self._address, burst, self._limits.per_second, time_left())
         if reserved is None:
-            self.bucket.share(self._plan, self._replicas)
+            self.bucket.share(self._limits, self._replicas)
             return
         self._replicas = max(1, reserved.replicas)
-        self.bucket.share(self._plan, 1)
-        self.bucket.close(reserved.following)  # so that what comes next gathers in the queue
+        self.bucket.share(self._limits, 1)
+        self.bucket.pause(reserved.following)  # so that the next calls gather in the queue
         if not reserved.granted:
             raise failure("QUERY_LIMIT_EXCEEDED", retry_after=reserved.wait, never_sent=True)
         if reserved.wait:
             with current_wait().waiting_for("a free place under the portal's request limit"):
                 await anyio.sleep(reserved.wait)
 
-    async def refused(self, sent_at: float, asked: float | None) -> None:
-        """Take note of QUERY_LIMIT_EXCEEDED, as Bucket.refused says, and let all replicas know."""
+    async def on_rate_limited(self, sent_at: float, retry_after: float | None) -> None:
+        """Note a QUERY_LIMIT_EXCEEDED, as Bucket.on_rate_limited does, for all replicas."""
         self.refusals += 1
-        self.bucket.refused(sent_at, asked)
+        self.bucket.on_rate_limited(sent_at, retry_after)
         if self._state is not None:
             with anyio.CancelScope(shield=True):
-                await self._state.close(self._address, self.bucket.opens_in())
+                await self._state.pause(self._address, self.bucket.delay())
 
     def note(self, *, reached: bool) -> None:
-        """Take note of what became of a call just now."""
+        """Note if the call just now reached the portal."""
         if reached:
             self.reached_at = anyio.current_time()
         else:
@@ -87,11 +90,11 @@ class Link:
 
     @property
     def fails(self) -> bool:
-        """Whether the network has kept the last call from being answered."""
+        """True if the network kept the last call from being answered."""
         return self.failed_at is not None and (self.reached_at is None or self.reached_at < self.failed_at)
 
     async def probe(self, address: str) -> None:
-        """Find out whether the portal at `address` answers anything at all; not a REST call, which limits count."""
+        """Find out if the portal at `address` answers at all; not a REST call, which limits count."""
         try:
             with anyio.fail_after(_PROBE_SECONDS):
                 await self.http.head(str(httpx.URL(address).copy_with(path="/")))
