@@ -96,7 +96,7 @@ def test_links_and_paths_exist(name: str) -> None:
         assert (ROOT / path).exists(), path
     if name == "ARCHITECTURE.md":
         package = ROOT / "server" / "bitrix24_directories"
-        for path in re.findall(r"`(\w+/[\w/]*\w+\.py)`", DOCUMENTS[name].split("## The way of one call")[1]):
+        for path in re.findall(r"`(\w+/[\w/]*\w+\.py)`", DOCUMENTS[name].split("## The path of a call")[1]):
             assert (package / path).exists() or any(package.glob(f"rest/{path}")) or (ROOT / path).exists(), path
 
 

@@ -34,7 +34,7 @@ _PARTS = frozenset(("typeid", "type", "valuetype", "value", "id", "delete"))
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class _MultifieldRow:
     """Phone, mail or site with its type (PHONE), kind (WORK), and id if it is stored."""
 
     type: str
@@ -89,7 +89,7 @@ def judge_multifield(key: Key, field: Field, raw: Any, style: Style, old_types: 
     return Verdict("changed", write, otherwise=otherwise)
 
 
-def _rows(raw: Any, type_of_key: str) -> list[_Row]:
+def _rows(raw: Any, type_of_key: str) -> list[_MultifieldRow]:
     """Return the rows of a value in any shape; none if a part is no row or of another type."""
     stored: Sequence[tuple[str, Any]] = [("", raw)]  # id of the stored row, row
     if isinstance(raw, str) and type_of_key in _ONE:
@@ -101,7 +101,7 @@ def _rows(raw: Any, type_of_key: str) -> list[_Row]:
     elif isinstance(raw, Mapping) and raw and all(str(name).isdecimal() for name in raw):
         is_list = [*raw] == [str(index) for index in range(len(raw))]
         stored = [("" if is_list else str(name), part) for name, part in raw.items()]
-    rows: list[_Row] = []
+    rows: list[_MultifieldRow] = []
     for stored_under, row in stored:
         fields = row if isinstance(row, Mapping) else {"value": row}
         parts = {folded_name(str(name)): part for name, part in fields.items()}
@@ -116,5 +116,5 @@ def _rows(raw: Any, type_of_key: str) -> list[_Row]:
         if type_id not in _TYPES or type_of_key not in ("", type_id) or not is_filled:
             return []
         kind = strings.get("valuetype", "") or ("" if either in _TYPES else either) or "WORK"
-        rows.append(_Row(type_id, value, kind, row_id, deletes))
+        rows.append(_MultifieldRow(type_id, value, kind, row_id, deletes))
     return rows
