@@ -17,7 +17,7 @@ INVISIBLE = re.compile(
     "\u2060-\u206f\u3164\ud800-\udfff\ue000-\uf8ff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3"
     "\U0001d173-\U0001d17a\U000e0000-\U0010ffff]"
 )
-"""One character that nobody sees."""
+"""One invisible character."""
 
 LIKE_A_WEBHOOK = re.compile(r"\S*(?:[a-z]{2,}:(?:/|%2f)|(?:\b|%2f)rest(?:/|%2f)\d+(?:/|%2f)\w{8})\S*", re.IGNORECASE)
 """A URL, or most of a webhook's, in place of another value: not to be shown."""
@@ -67,7 +67,7 @@ def shown_id(text: str, limit: int) -> str:
 
 def quoted(value: object, *, indent: int | None = None) -> str:
     """Return a text, or any JSON value, as JSON in which every character is visible."""
-    lines = json.dumps(value, ensure_ascii=False, indent=indent).split("\n")  # those of the layout: others are escaped
+    lines = json.dumps(value, ensure_ascii=False, indent=indent).split("\n")  # breaks of the layout: others are escaped
     return "\n".join(map(escaped, lines))
 
 

@@ -39,7 +39,7 @@ class UsageError(Exception):
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line; the default command is `serve`."""
-    # A subcommand's defaults would undo what stood before it, so subcommands have none.
+    # A subcommand's defaults would override the options before it, so subcommands have none.
     shared = _shared_options(argument_default=argparse.SUPPRESS)
     settings = shared[:1]
     whole = _Parser(

@@ -42,8 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with ExitStack() as stack:
             if args.command not in _WITH_RICH and "rich" not in modules:
-                # httpx and the SDK import it where it is installed, a fifth of a second at each start.
-                modules["rich"] = None  # as Python itself marks what cannot be imported
+                # httpx and the SDK import it if it is installed, which takes a fifth of a second at each start.
+                modules["rich"] = None  # as Python marks a module that cannot be imported
                 stack.callback(modules.pop, "rich")
             if args.command in _INTERRUPTED:
                 stack.enter_context(at_once())

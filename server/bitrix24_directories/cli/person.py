@@ -162,7 +162,7 @@ def _list(people: People, settings: Settings) -> None:
     people.make_sure()
     state: State = Inside()
     if settings.redis_url.get_secret_value():
-        from bitrix24_directories.team.serving import ServingError  # what only those who have Redis need
+        from bitrix24_directories.team.serving import ServingError  # needed only with Redis
 
         from .team import state_of
 

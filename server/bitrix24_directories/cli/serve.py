@@ -36,7 +36,7 @@ def serve(args: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if hasattr(select, "poll"):  # Windows has none; there the end of stdin has to do
         threading.Thread(target=_watch, args=(os.dup(0), os.getppid()), daemon=True).start()
-    gc.disable()  # looking through what is imported and built here, and stays for good, takes a tenth of the start
+    gc.disable()  # scanning the objects of imports and set-up, which all stay, takes a tenth of the start
     try:
         from bitrix24_directories.mcp_server.server import DirectoriesServer
 

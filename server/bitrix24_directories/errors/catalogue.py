@@ -96,7 +96,7 @@ CATALOGUE: dict[str, ErrorKind] = {
         "limit", retryable=True, retry_after=10, quoted=True,
         person="Wait a little and try again.",
     ),
-    # Who calls, and what it may do
+    # The caller and its rights
     "NO_AUTH_FOUND": ErrorKind(
         "The portal does not know this webhook or token: its code is wrong, or it was deleted, switched off or has "
         "expired",

@@ -58,7 +58,7 @@ class Bitrix24Error(Exception):
     def __init__(
         self,
         kind: str,
-        entry: ErrorKind,
+        row: ErrorKind,
         *,
         code: str = "",
         http_status: int | None = None,
@@ -69,8 +69,8 @@ class Bitrix24Error(Exception):
         answered: bool = False,
         partial_result: object = None,
     ) -> None:
-        self._entry = entry
-        self._with_entry = partial(
+        self._row = row
+        self._with_row = partial(
             Bitrix24Error,
             kind,
             code=code,
@@ -87,17 +87,17 @@ class Bitrix24Error(Exception):
         self.not_applied = not_applied
         self.answered = answered
         self.code = code or kind
-        self.category = entry.category
+        self.category = row.category
         self.http_status = http_status
-        self.retryable = entry.retryable
+        self.retryable = row.retryable
         self.server_retry_after, self.portal_message = retry_after, portal_message
-        wait = entry.retry_after if retry_after is None else max(1, math.ceil(retry_after))
-        self.retry_after = wait if entry.retryable else None
+        wait = row.retry_after if retry_after is None else max(1, math.ceil(retry_after))
+        self.retry_after = wait if row.retryable else None
         self.detail = detail
-        self.happened = f"{entry.happened}: {detail}" if detail else entry.happened
-        self.agent_hint, self.user_hint = entry.agent_hint, entry.user_hint
+        self.happened = f"{row.happened}: {detail}" if detail else row.happened
+        self.agent_hint, self.user_hint = row.agent_hint, row.user_hint
         self.status_text = self.code if http_status is None else f"{code or 'no error code'}, HTTP {http_status}"
-        self.quoted = f'Bitrix24 says: "{portal_message}"' if entry.quoted and portal_message else ""
+        self.quoted = f'Bitrix24 says: "{portal_message}"' if row.quoted and portal_message else ""
         self.message = f"{self.happened} ({self.status_text}). {self.quoted}".rstrip()
         if not self.retryable:
             again = "Trying again without that change will not help."
@@ -105,15 +105,15 @@ class Bitrix24Error(Exception):
             again = "Trying again once may help."
         else:
             again = f"Trying again can help after {self.retry_after} seconds."
-        super().__init__(f"{self.message}\nNext: {entry.agent_hint}\n{entry.again or again}")
+        super().__init__(f"{self.message}\nNext: {row.agent_hint}\n{row.again or again}")
 
     def with_partial_result(self, partial_result: object) -> Bitrix24Error:
         """Return the same error with the result so far, as a new object: others may hold this one."""
-        return self._with_entry(self._entry, partial_result=partial_result)
+        return self._with_row(self._row, partial_result=partial_result)
 
     def for_a_team(self) -> Bitrix24Error:
         """Return the error in the words of a team's server, for people with their own credentials."""
-        return self._with_entry(self._entry.of_a_team)
+        return self._with_row(self._row.of_a_team)
 
 
 def failure(

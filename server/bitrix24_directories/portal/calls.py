@@ -55,7 +55,7 @@ def may_write(user: User) -> None:
 
 
 def integer(value: Any) -> int:
-    """Cast as PHP does: what is no number is 0."""
+    """Cast as PHP does: a text that is no number is 0."""
     try:
         return int(str(value))
     except ValueError:

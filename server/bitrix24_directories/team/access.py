@@ -93,12 +93,12 @@ def note(request: McpRequest | None, outcome: str) -> None:
 class AccessLog:
     """Writes to stderr, a file, or nowhere. Raises OSError if the file cannot be written."""
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, target: str) -> None:
         self._handler: logging.Handler | None = None
-        if where == STDERR:
+        if target == STDERR:
             self._handler = logging.StreamHandler()
-        elif where != OFF:
-            self._handler = _File(Path(where).expanduser(), encoding="utf-8", errors="backslashreplace")
+        elif target != OFF:
+            self._handler = _File(Path(target).expanduser(), encoding="utf-8", errors="backslashreplace")
 
     def write(self, access: Access) -> None:
         if self._handler is not None:

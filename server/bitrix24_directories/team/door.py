@@ -21,9 +21,9 @@ from .access import Access, AccessLog
 logger = logging.getLogger(__name__)
 
 SECONDS = 10.0
-"""For the head of a request to come, the first as well as the next one."""
+"""Time for the head of a request to arrive, of the first as of each next one."""
 LAST_SECONDS = 0.5
-"""The same when the server is ending: what a proxy has just sent is answered."""
+"""The same while the server ends: a request that a proxy has just sent is answered."""
 MOST_CONNECTIONS = 8192
 LET_IN = "let in"
 """Key in a request's `state` of the function to call once its person is known."""
@@ -46,42 +46,42 @@ class Door:
     def __init__(self, most: int) -> None:
         self._most, self._seconds = most, SECONDS
         self._open: set[Connection] = set()
-        self._resting: dict[Connection, asyncio.TimerHandle] = {}
+        self._idle: dict[Connection, asyncio.TimerHandle] = {}
 
-    def opened(self, connection: Connection) -> None:
+    def add(self, connection: Connection) -> None:
         self._open.add(connection)
-        self.rests(connection)
+        self.start_idle_timer(connection)
         if len(self._open) > self._most:
             logger.warning("There are %d connections, and no more fit: the longest unused is closed", self._most)
-            longest = next(iter(self._resting))
-            self.closed(longest)
+            longest = next(iter(self._idle))
+            self.remove(longest)
             longest.transport.abort()
 
-    def rests(self, connection: Connection) -> None:
+    def start_idle_timer(self, connection: Connection) -> None:
         """Start a connection's idle time, or give it SECONDS more; its place in the order stays."""
-        if timer := self._resting.get(connection):
+        if timer := self._idle.get(connection):
             timer.cancel()
         seconds = self._seconds if connection.is_idle() else SECONDS
 
         def close() -> None:  # the client has as long again to read what was sent
             connection.transport.close()
-            self._resting[connection] = connection.loop.call_later(SECONDS, connection.transport.abort)
+            self._idle[connection] = connection.loop.call_later(SECONDS, connection.transport.abort)
 
-        self._resting[connection] = connection.loop.call_later(seconds, close)
+        self._idle[connection] = connection.loop.call_later(seconds, close)
 
-    def works(self, connection: Connection) -> None:
-        if timer := self._resting.pop(connection, None):
+    def stop_idle_timer(self, connection: Connection) -> None:
+        if timer := self._idle.pop(connection, None):
             timer.cancel()
 
-    def closed(self, connection: Connection) -> None:
-        self.works(connection)
+    def remove(self, connection: Connection) -> None:
+        self.stop_idle_timer(connection)
         self._open.discard(connection)
 
     def end(self) -> None:
         """Wait for requests only LAST_SECONDS from now on."""
         self._seconds = LAST_SECONDS
-        for connection in [*self._resting]:
-            self.rests(connection)
+        for connection in [*self._idle]:
+            self.start_idle_timer(connection)
 
 
 class Connection(H11Protocol):
@@ -92,10 +92,10 @@ class Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.door.opened(self)
+        self.door.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.door.closed(self)
+        self.door.remove(self)
         super().connection_lost(exc)
 
     def is_idle(self) -> bool:
@@ -114,23 +114,23 @@ class Connection(H11Protocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self.door.rests(self)
+        self.door.start_idle_timer(self)
 
     def resume_writing(self) -> None:
         super().resume_writing()
         if self._is_let_in and not self.transport.is_closing():
-            self.door.works(self)
+            self.door.stop_idle_timer(self)
 
     def on_response_complete(self) -> None:
         self._is_let_in = False
-        self.door.rests(self)
+        self.door.start_idle_timer(self)
         super().on_response_complete()
 
     def let_in(self) -> None:
         """Note that the request is that of an admitted person."""
         self._is_let_in = True
         if not self.flow.write_paused and not self.transport.is_closing():
-            self.door.works(self)
+            self.door.stop_idle_timer(self)
 
 
 class OneLength:

@@ -85,7 +85,7 @@ class Gate:
                 message = json.loads(body)
             except (ValueError, RecursionError):
                 message = None
-            message = message if isinstance(message, dict) else {}  # and the SDK says what is wrong with it
+            message = message if isinstance(message, dict) else {}  # the SDK answers what is wrong with it
             access.fields = request_fields(message)
             params = message.get("params")
             name = params.get("name") if isinstance(params, dict) and message.get("method") == "tools/call" else None

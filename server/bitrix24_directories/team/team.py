@@ -70,8 +70,8 @@ class Team(Sessions):
         self._members: OrderedDict[tuple[str, ...], Member] = OrderedDict()
         self.seen = Seen(self._state, settings.audit_log)
         self.portals: dict[str, Portal] = {}
-        self._known_secrets: frozenset[str] | None = None
-        self._known_of = 0
+        self._cached_secrets: frozenset[str] | None = None
+        self._secrets_version = 0
         self._tasks: TaskGroup | None = None
         self._members_lock = anyio.Lock()
         self._call_slots = CallSlots()
@@ -166,17 +166,17 @@ class Team(Sessions):
 
         The secrets of people who were removed from the file are in it for as long as their client is kept.
         """
-        if self._known_secrets is None or self._known_of != self._people.version:
-            self._known_of = self._people.version
+        if self._cached_secrets is None or self._secrets_version != self._people.version:
+            self._secrets_version = self._people.version
             callers: list[Credentials | None] = [person.webhook for person in self._people.all()]
             callers += [member.credentials for member in [*self._members.values()]]
             callers += self._applications.values()
             every = (*callers, self._shared)
-            self._known_secrets = frozenset(secret for caller in every if caller for secret in caller.secrets)
-        return self._known_secrets
+            self._cached_secrets = frozenset(secret for caller in every if caller for secret in caller.secrets)
+        return self._cached_secrets
 
     def _forget_secrets(self) -> None:
-        self._known_secrets = None
+        self._cached_secrets = None
 
     def _credentials(self, person: Person) -> Credentials:
         if person.oauth:

@@ -121,7 +121,7 @@ def _run_child(order: Order) -> None:
         return
     try:
         fields: dict[str, Any] = json.loads(output)
-        error = Bitrix24Error(entry=CATALOGUE[fields["kind"]], **fields)
+        error = Bitrix24Error(row=CATALOGUE[fields["kind"]], **fields)
     except (ValueError, TypeError, KeyError):
         error = failure("RENEWAL_FAILED")
     raise error

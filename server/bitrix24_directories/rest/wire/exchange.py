@@ -55,7 +55,7 @@ class Request:
 
 
 def trusted(ca_file: str) -> ssl.SSLContext | Literal[True]:
-    """Return httpx's trust: the usual certificates, and those of `ca_file` if it is set.
+    """Return the trust for httpx: the usual certificates, and those of `ca_file` if it is set.
 
     Raises Bitrix24Error (CA_FILE_UNREADABLE), and OSError for the usual ones.
     """
