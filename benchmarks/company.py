@@ -25,7 +25,7 @@ from figures import HERE, Figure
 from bitrix24_directories.mcp_server.scopes import READING
 from bitrix24_directories.mcp_server.server import DirectoriesServer
 from bitrix24_directories.portal import DemoPortal
-from bitrix24_directories.portal.app import WEBHOOKS, Bucket
+from bitrix24_directories.portal.app import WEBHOOKS, LeakyBucket
 from bitrix24_directories.portal.calls import User
 from bitrix24_directories.rest import Webhook, in_process
 from bitrix24_directories.settings import Settings
@@ -140,7 +140,7 @@ async def at_once(team: TeamServer) -> tuple[list[float], int]:
 async def simulated(number: int, seconds: float = MORNING) -> Morning:
     chance, morning = random.Random(number), Morning()
     portal = DemoPortal(clock=anyio.current_time)
-    portal.bucket = Bucket(50, 2, anyio.current_time)
+    portal.bucket = LeakyBucket(50, 2, anyio.current_time)
     names = [f"person{index}" for index in range(number)]
     people = {}
     for index, name in enumerate(names):

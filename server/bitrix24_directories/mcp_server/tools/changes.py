@@ -33,19 +33,19 @@ StatusId = Annotated[
     str,
     Field(description="The item's STATUS_ID, never its numeric id", examples=["WON"], min_length=1, max_length=LENGTH),
 ]
-PlanId = Annotated[str, Field(description="From the plan that this call carries out", max_length=_SHORT)]
+PlanId = Annotated[str, Field(description="Of the plan to carry out", max_length=_SHORT)]
 
 
 async def add_directory_item(
     session: Session,
     entityId: EntityId,
     name: Annotated[str, Field(description="What people will see", min_length=1, max_length=LENGTH)],
-    statusId: Annotated[str, Field(description="Made from the name if empty", max_length=LENGTH)] = "",
+    statusId: Annotated[str, Field(description="Code; made from the name if empty", max_length=LENGTH)] = "",
     after: After = "",
     color: Color = "",
     semantics: Annotated[
         str,
-        Field(description="For stages that end", max_length=_SHORT, json_schema_extra={"enum": ["success", "failure"]}),
+        Field(description="For final stages", max_length=_SHORT, json_schema_extra={"enum": ["success", "failure"]}),
     ] = "",
 ) -> Annotated[CallToolResult, Change] | InputRequiredResult:
     """Add an item to a Bitrix24 directory, in its place: SORT, prefix and code are taken care of.
@@ -83,8 +83,8 @@ async def delete_directory_item(
 ) -> Annotated[CallToolResult, Change] | InputRequiredResult:
     """Delete an item of a Bitrix24 directory. System items and items that records use stay; the answer says why.
 
-    Where nobody could be asked, the first call only answers with a planId: show the user what would be deleted, and
-    call again with it when they agree.
+    If the client cannot ask the user, the first call only returns a plan and its planId: show it to the user, and call
+    again with the planId when they agree.
     """
     planned = await session.changes.plan_removing(entityId, statusId, planId)
     if not session.can_ask and planId != planned.plan_id:
@@ -106,7 +106,7 @@ async def apply_directory(
     ] = NOTHING,
     planId: PlanId = "",
 ) -> Annotated[CallToolResult, Change] | InputRequiredResult:
-    """Make a Bitrix24 directory look as declared: adds, renames, recolours, moves, and removes what is not declared.
+    """Make a Bitrix24 directory match a list: adds, renames, recolours, moves, and removes what the list lacks.
 
     The first call answers with the plan and a planId, and changes nothing: show it to the user. Call again with
     entityId and that planId alone to carry it out; if the directory has changed meanwhile, a new plan comes back.
@@ -123,7 +123,7 @@ SPECS = tuple(
         (add_directory_item, "Add an item", writing_hints(destructive=False, idempotent=False)),
         (update_directory_item, "Change an item", writing_hints(destructive=True, idempotent=True)),
         (delete_directory_item, "Delete an item", writing_hints(destructive=True, idempotent=False)),
-        (apply_directory, "Make a directory look as declared", writing_hints(destructive=True, idempotent=True)),
+        (apply_directory, "Make a directory match a list", writing_hints(destructive=True, idempotent=True)),
     )
 )
 

@@ -25,8 +25,8 @@ async def get_directory_items(
     entityId: EntityId,
     details: Annotated[bool, Field(description="Add id, sort, colour, system flag, meaning")] = False,
     fresh: Annotated[bool, Field(description="Read now, not from the cache")] = False,
-    query: Annotated[str, Field(description="Words of code or name", max_length=QUERY_LIMIT)] = "",
-    after: Annotated[str, Field(description="Go on behind this code", max_length=QUERY_LIMIT)] = "",
+    query: Annotated[str, Field(description="Words in code or name", max_length=QUERY_LIMIT)] = "",
+    after: Annotated[str, Field(description="Continue after this code", max_length=QUERY_LIMIT)] = "",
 ) -> Annotated[CallToolResult, DirectoryItems]:
     """Read the codes (STATUS_ID) and names of one Bitrix24 CRM directory, in order, 200 at most.
 
@@ -41,12 +41,12 @@ async def get_directory_items(
 async def list_directories(
     session: Session,
     query: Annotated[
-        str, Field(description="Words of the id or title", examples=["deal", "source"], max_length=QUERY_LIMIT)
+        str, Field(description="Words in id or title", examples=["deal", "source"], max_length=QUERY_LIMIT)
     ] = "",
 ) -> Annotated[CallToolResult, DirectoryList]:
     """List the directories of this portal: entityId, title, and which CRM fields take their codes.
 
-    Every deal pipeline and smart process has its own. Example: query "deal" gives
+    Every deal pipeline and smart process has its own stages. Example: query "deal" gives
     "DEAL_STAGE: Deal stages - stages for deal.STAGE_ID, pipeline 0, ...".
     """
     result = part_of_directories(await session.directories.search(query))
@@ -75,7 +75,7 @@ async def find_directory_items(
     """Turn words into the right codes (STATUS_ID), in all directories or the named ones.
 
     Use it when a user names a stage, status, source or type, in any language. Write what is "exact"; otherwise pick
-    from what is shown what is clearly meant, or ask. Example: "cold call" gives UC_C0LD01 (Cold call) in SOURCE.
+    what is clearly meant from what is shown, or ask. Example: "cold call" gives UC_C0LD01 (Cold call) in SOURCE.
     """
     from bitrix24_directories.finding.find import find_items  # only this tool needs it and rapidfuzz
 

@@ -27,7 +27,7 @@ async def merge_directory_items(
         list[Annotated[str, Field(max_length=LENGTH)]],
         BeforeValidator(as_codes),
         Field(
-            description="1 to 50 codes that are to go; records may carry them though no directory has them",
+            description="1 to 50 codes to replace; records may carry them though no directory has them",
             min_length=1,
             max_length=50,
             examples=[["UC_WEB2", "website"]],
@@ -41,7 +41,7 @@ async def merge_directory_items(
     ],
     planId: PlanId = "",
 ) -> Annotated[CallToolResult, Merge] | InputRequiredResult:
-    """Make several codes of a Bitrix24 directory one: every CRM record that carries one gets another, then items go.
+    """Merge codes of a Bitrix24 directory: CRM records with one get the target code, then emptied items are deleted.
 
     The first call answers with the plan and a planId, and changes nothing: show it to the user. Call again with the
     same arguments and that planId to carry it out, and again for as long as the answer says that records are left.

@@ -29,9 +29,9 @@ async def get_directory_usage(
     session: Session,
     entityId: EntityId,
     fresh: Annotated[bool, Field(description="Count now, not from the cache")] = False,
-    after: Annotated[str, Field(description="Go on behind this code", max_length=_CODE_LIMIT)] = "",
+    after: Annotated[str, Field(description="Continue after this code", max_length=_CODE_LIMIT)] = "",
 ) -> Annotated[CallToolResult, DirectoryUsage]:
-    """Count the CRM records that carry each code of a directory, and find codes that it does not have. Use it before
+    """Count the CRM records that carry each code of a directory, and find codes that it lacks. Use it before
     deleting an item.
     """
     from bitrix24_directories.records.usage import part_of_usage, usage  # few calls need its matcher
