@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bitrix24_directories.cli.check import format_for_terminal
+from bitrix24_directories.cli.configured import format_for_terminal
 from bitrix24_directories.errors.catalogue import AT_AUTHORIZATION_SERVER, BY_OAUTH_CODE
 from bitrix24_directories.portal.oauth import CLIENT_ID, CLIENT_SECRET
 from bitrix24_directories.rest import CATALOGUE, Application, Bitrix24Client, Bitrix24Error

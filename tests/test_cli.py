@@ -331,7 +331,7 @@ def test_setup_asks_a_person_for_the_webhook(portal: RunningPortal, tmp_path: Pa
         tmp_path,
         *("setup", "cursor", "--write"),
         typed=portal.webhook_url().encode() + b"\n",
-        until=b"Restart the client",
+        until=b"Restart Cursor",
         HOME=str(tmp_path),
     )
     assert ADMIN_SECRET not in output

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bitrix24_directories.cli import language
-from bitrix24_directories.cli.check import format_for_terminal
+from bitrix24_directories.cli.configured import format_for_terminal
 from bitrix24_directories.cli.language import phrases, say, spoken
 from bitrix24_directories.cli.main import main
 from bitrix24_directories.rest import CATALOGUE, Bitrix24Error, failure
@@ -171,7 +171,7 @@ def test_check_says_in_russian_what_is_wrong(
 def test_setup_in_russian(capsys: Output) -> None:
     assert main(["setup", "cursor"]) == 0
     printed = capsys.readouterr()
-    assert "Для Cursor это место — " in printed.err
+    assert "Для Cursor это нужно записать в " in printed.err
     assert "`bitrix24-directories-mcp setup cursor --write` запишет это туда вместе с секретом." in printed.err
 
 

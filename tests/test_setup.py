@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import stat
@@ -10,14 +11,16 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mcp import Client, StdioServerParameters
 
+from bitrix24_directories.cli import setup as setup_command
 from bitrix24_directories.cli.client_files import CLIENTS, SERVER
 from bitrix24_directories.cli.main import main
-from support import ADMIN_SECRET, Assistant, RunningPortal, clean_environment
+from support import ADMIN_SECRET, READER_SECRET, Assistant, RunningPortal, clean_environment
 
 Output = pytest.CaptureFixture[str]
 COMMAND = str(Path(sys.executable).with_name("bitrix24-directories-mcp"))
@@ -72,7 +75,7 @@ async def test_written_it_starts_the_server(
     portal: RunningPortal, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("BITRIX24_WEBHOOK_URL", portal.webhook_url())
-    assert main(["setup", name, "--write"]) == 0
+    assert await anyio.to_thread.run_sync(main, ["setup", name, "--write"]) == 0
     path = CLIENTS[name].path
     if os.name == "posix":
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -97,9 +100,9 @@ BEFORE = (
 
 
 def test_nothing_else_is_touched_and_a_backup_is_made(
-    monkeypatch: pytest.MonkeyPatch, home: Path, capsys: Output
+    portal: RunningPortal, monkeypatch: pytest.MonkeyPatch, home: Path, capsys: Output
 ) -> None:
-    monkeypatch.setenv("BITRIX24_WEBHOOK_URL", "https://portal.example/rest/1/abcdefgh12/")
+    monkeypatch.setenv("BITRIX24_WEBHOOK_URL", portal.webhook_url())
     file = home / ".cursor" / "mcp.json"
     file.parent.mkdir()
     file.write_text(BEFORE)
@@ -113,10 +116,60 @@ def test_nothing_else_is_touched_and_a_backup_is_made(
     assert "mcp.json.backup" in capsys.readouterr().out
     if os.name == "posix":
         assert stat.S_IMODE(file.stat().st_mode) == 0o640
-    monkeypatch.setenv("BITRIX24_WEBHOOK_URL", "https://portal.example/rest/1/zyxwvuts98/")
+    monkeypatch.setenv("BITRIX24_WEBHOOK_URL", portal.webhook_url(READER_SECRET))
     assert main(["setup", "cursor", "--write"]) == 0
-    assert file.read_text() == first.replace("abcdefgh12", "zyxwvuts98")
+    assert file.read_text() == first.replace(portal.webhook_url(), portal.webhook_url(READER_SECRET))
     assert file.with_name("mcp.json.backup-2").read_text() == first
+    assert main(["setup", "cursor", "--remove"]) == 0
+    assert file.read_text() == BEFORE
+    assert "mcp.json.backup-3" in capsys.readouterr().out
+    assert main(["setup", "cursor", "--remove"]) == 0
+    assert "is not in" in capsys.readouterr().out
+    assert not file.with_name("mcp.json.backup-4").exists()
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+def test_the_demo_needs_no_portal(name: str, capsys: Output) -> None:
+    assert main(["setup", name, "--demo"]) == 0
+    assert parsed(name, capsys.readouterr().out)[PLACES[name][0]][SERVER]["args"][-1] == "--demo"
+    assert main(["setup", name, "--demo", "--write"]) == 0
+    path = CLIENTS[name].path
+    entry = parsed(name, path.read_text(encoding="utf-8"))[PLACES[name][0]][SERVER]
+    assert entry["args"][-1] == "--demo"
+    assert "env" not in entry
+    assert main(["setup", name, "--remove"]) == 0
+    assert SERVER not in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "wrong", ["https://portal.bitrix24.com/crm/deal/", "https://your-portal.bitrix24.com/rest/1/your-code/", "WON", ""]
+)
+def test_a_wrong_paste_is_asked_again(
+    portal: RunningPortal, monkeypatch: pytest.MonkeyPatch, capsys: Output, wrong: str
+) -> None:
+    pasted = iter([wrong, portal.webhook_url()])
+    monkeypatch.setattr(getpass, "getpass", lambda _prompt: next(pasted))
+    monkeypatch.setattr(setup_command, "is_interactive", lambda: True)
+    assert main(["setup", "cursor", "--write"]) == 0
+    assert "→ " in capsys.readouterr().err
+    assert portal.webhook_url() in CLIENTS["cursor"].path.read_text(encoding="utf-8")
+
+
+def test_a_client_without_a_file_has_nothing_to_remove(capsys: Output) -> None:
+    assert main(["setup", "cursor", "--remove"]) == 0
+    assert "is not in" in capsys.readouterr().out
+    assert not CLIENTS["cursor"].path.parent.exists()
+
+
+def test_nothing_is_written_if_the_check_fails(
+    portal: RunningPortal, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    monkeypatch.setenv("BITRIX24_WEBHOOK_URL", portal.webhook_url("nosuchsecret0001"))
+    assert main(["setup", "claude", "--write"]) == 1
+    printed = capsys.readouterr()
+    assert "✗ authorisation" in printed.out
+    assert "Nothing was written" in printed.err
+    assert not CLIENTS["claude"].path.exists()
 
 
 json_values = st.recursive(
@@ -146,6 +199,8 @@ def test_any_file_of_a_client_keeps_what_it_holds(
     assert CLIENTS["cursor"].merged(merged, ENTRY) == merged
     if "\r\n" in text:
         assert "\n" not in merged.replace("\r\n", "")
+    remaining = {key: value for key, value in (servers or {}).items() if key != SERVER}
+    assert json.loads(CLIENTS["cursor"].without(merged)) == before | {"mcpServers": remaining}
 
 
 TOML = '# mine\nmodel = "x"\n\n[mcp_servers.other]\ncommand = "y"\nargs = ["[mcp_servers.bitrix24-directories]"]\n'
@@ -177,9 +232,9 @@ def test_toml_keeps_what_it_holds(behind: str) -> None:
     ],
 )
 def test_a_file_that_is_not_understood_is_left_as_it_is(
-    monkeypatch: pytest.MonkeyPatch, capsys: Output, name: str, content: str
+    portal: RunningPortal, monkeypatch: pytest.MonkeyPatch, capsys: Output, name: str, content: str
 ) -> None:
-    monkeypatch.setenv("BITRIX24_WEBHOOK_URL", "https://portal.example/rest/1/abcdefgh12/")
+    monkeypatch.setenv("BITRIX24_WEBHOOK_URL", portal.webhook_url())
     path = CLIENTS[name].path
     path.parent.mkdir(parents=True)
     path.write_text(content)
@@ -194,7 +249,7 @@ def test_a_file_of_settings_is_named_and_not_copied(portal: RunningPortal, tmp_p
     assert main(["setup", "claude", "--env-file", "portal.env", "--write"]) == 0
     written = CLIENTS["claude"].path.read_text()
     assert json.loads(written)["mcpServers"][SERVER]["env"] == {"BITRIX24_ENV_FILE": str(tmp_path / "portal.env")}
-    assert "restart the client" in capsys.readouterr().out.lower()
+    assert "Restart Claude Desktop." in capsys.readouterr().out
 
 
 def test_without_a_portal_nothing_is_written(capsys: Output) -> None:

@@ -92,10 +92,16 @@ def parser() -> argparse.ArgumentParser:
         "print the configuration for an MCP client, or write it into the client's file",
         "setup claude",
         "setup cursor --write",
+        "setup cursor --remove",
         parents=settings,
     )
     setup.add_argument("client", choices=CLIENTS)
-    setup.add_argument("--write", action="store_true", help="put it into the client's file, with a backup beside it")
+    action = setup.add_mutually_exclusive_group()
+    action.add_argument(
+        "--write", action="store_true", help="check the portal, then put it into the client's file; a backup is kept"
+    )
+    action.add_argument("--remove", action="store_true", help="take it out of the client's file; a backup is kept")
+    setup.add_argument("--demo", action="store_true", help="let the client use the demo portal: no webhook is needed")
 
     report = command(
         "report",

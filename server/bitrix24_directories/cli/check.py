@@ -12,7 +12,7 @@ from bitrix24_directories.directories.reading.cache import Cache
 from bitrix24_directories.rest import Bitrix24Error, Credentials, Transport, failure
 from bitrix24_directories.settings import Settings
 
-from .configured import ask_for_webhook, client_of, configured, is_interactive, redactor
+from .configured import ask_for_webhook, client_of, configured, format_for_terminal, is_interactive, redactor
 from .language import say
 
 # A failure of these kinds comes from a portal that answered.
@@ -28,13 +28,13 @@ def check(args: argparse.Namespace) -> int:
             portal = settings.credentials()
         except Bitrix24Error as exc:
             portal = exc
-    passed = anyio.run(_run_steps, portal, settings, transport)
+    passed = anyio.run(run_steps, portal, settings, transport)
     if passed and not args.demo and is_interactive():
         print(say("To tell an MCP client: `bitrix24-directories-mcp setup --help`."))
     return int(not passed)
 
 
-async def _run_steps(portal: Credentials | Bitrix24Error, settings: Settings, transport: Transport | None) -> bool:
+async def run_steps(portal: Credentials | Bitrix24Error, settings: Settings, transport: Transport | None) -> bool:
     """Check configuration, reachability, authorisation, the crm scope, reading and the plan.
 
     The first failure ends the check. Uses the REST methods `scope`, `crm.status.entity.types` and
@@ -92,15 +92,3 @@ async def _run_steps(portal: Credentials | Bitrix24Error, settings: Settings, tr
         print_step(f"{why}\n→ {say('Set BITRIX24_PLAN to standard or enterprise.')}", ok=False)
         return False
     return True
-
-
-def format_for_terminal(error: Bitrix24Error) -> str:
-    """Return what happened and what to do, for a person at a terminal."""
-    return f"{message_of(error)}\n→ {say(error.user_hint)}"
-
-
-def message_of(error: Bitrix24Error) -> str:
-    """Return the error's message in the language of the terminal."""
-    happened = say(error.happened.removesuffix(f": {error.detail}"))
-    detail = f": {say(error.detail)}" if error.detail else ""
-    return f"{happened}{detail} ({say(error.status_text)}). {say(error.quoted)}".rstrip()

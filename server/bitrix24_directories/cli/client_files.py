@@ -11,7 +11,7 @@ import re
 import shutil
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -49,8 +49,9 @@ class Client:
         # A JSON string is a basic string of TOML, too.
         lines = [f"[{self.servers}.{SERVER}]", f"command = {json.dumps(entry['command'], ensure_ascii=False)}"]
         lines += [f"args = {json.dumps(entry['args'], ensure_ascii=False)}"] if entry.get("args") else []
-        lines += ["", f"[{self.servers}.{SERVER}.env]"]
-        lines += [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in entry["env"].items()]
+        if environment := entry.get("env"):
+            lines += ["", f"[{self.servers}.{SERVER}.env]"]
+            lines += [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in environment.items()]
         return "\n".join(lines) + "\n"
 
     def merged(self, text: str, entry: Mapping[str, Any]) -> str:
@@ -61,13 +62,34 @@ class Client:
             json.loads(text)  # a mistake must not change the meaning of the text after it
             return _put(text, _after_blanks(text, 0), [self.servers, SERVER], self._server_entry(entry), depth=1)
         # The server's tables go to the end, in place of older ones of this server.
-        table = re.escape(f"{self.servers}.{SERVER}")
-        older = re.compile(rf"^\[{table}(?:\.[^\]\n]*)?\][^\n]*\n(?:(?!\[)[^\n]*(?:\n|\Z))*", re.MULTILINE)
-        tomllib.loads(text)
-        remaining = older.sub("", text).rstrip("\n")
+        remaining = self.without(text).rstrip("\n")
         merged = f"{remaining}\n\n{self.text(entry)}" if remaining else self.text(entry)
         tomllib.loads(merged)  # raises if the server is there in another form
         return merged
+
+    def without(self, text: str) -> str:
+        """Return `text` without the entry, all else unchanged. Raises ValueError if unreadable."""
+        if not text.strip():
+            return text
+        if self.form == "toml":
+            tomllib.loads(text)
+            table = re.escape(f"{self.servers}.{SERVER}")
+            tables = rf"^\[{table}(?:\.[^\]\n]*)?\][^\n]*\n(?:(?!\[)[^\n]*(?:\n|\Z))*"
+            return re.sub(tables, "", text, flags=re.MULTILINE)
+        json.loads(text)
+        servers, _ = _members(text, _after_blanks(text, 0))
+        if self.servers not in servers:
+            return text
+        start = servers[self.servers][0]
+        members, _ = _members(text, start)
+        if SERVER not in members:
+            return text
+        ends = [end for _, end in members.values()]
+        index = [*members].index(SERVER)
+        if index:
+            return text[: ends[index - 1]] + text[ends[index] :]
+        after = _after_blanks(text, ends[0])
+        return text[: start + 1] + text[after + 1 if text[after] == "," else after :]
 
     def _server_entry(self, entry: Mapping[str, Any]) -> dict[str, Any]:
         return ({"type": "stdio"} if self.typed else {}) | dict(entry)
@@ -107,15 +129,19 @@ CLIENTS = {
 """The clients by the names that `setup` takes."""
 
 
-def write(client: Client, entry: Mapping[str, Any]) -> Path | None:
-    """Write the entry into the client's file; return the backup of an existing file, or None.
+def write(client: Client, change: Callable[[str], str]) -> Path | None:
+    """Write the client's file with a `change` of its text; return the backup of an existing file.
+
+    Returns None if there was no file, or if the text stays as it is: then nothing is written.
 
     The new file has the mode of the old one; a first one is readable only by its owner, because it holds the secret.
     Raises OSError, and ValueError for a file that cannot be read or holds comments.
     """
     path = client.path.resolve()
     before = path.read_text(encoding="utf-8-sig") if path.exists() else ""
-    after = client.merged(before, entry)
+    after = change(before)
+    if after == before:
+        return None
     path.parent.mkdir(parents=True, exist_ok=True)
     backup = None
     if path.exists():

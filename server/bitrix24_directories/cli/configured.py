@@ -60,8 +60,17 @@ def ask_for_webhook(settings: Settings) -> Settings:
     """Return the settings with the webhook that the person types; the input is not shown."""
     from pydantic import SecretStr
 
-    typed = getpass.getpass(say("The inbound webhook's URL (it is not shown):") + " ")
-    return settings.model_copy(update={"webhook_url": SecretStr(typed.strip())})
+    from bitrix24_directories.rest import Bitrix24Error
+
+    while True:
+        typed = getpass.getpass(say("The inbound webhook's URL (it is not shown):") + " ")
+        settings = settings.model_copy(update={"webhook_url": SecretStr(typed.strip())})
+        try:
+            settings.credentials()
+        except Bitrix24Error as exc:
+            print_error(format_for_terminal(exc))
+        else:
+            return settings
 
 
 def redactor(portal: Credentials | Bitrix24Error) -> Redactor:
@@ -91,3 +100,15 @@ def is_interactive() -> bool:
 def print_error(message: object) -> None:
     if sys.stderr is not None:
         print(message, file=sys.stderr)
+
+
+def format_for_terminal(error: Bitrix24Error) -> str:
+    """Return what happened and what to do, for a person at a terminal."""
+    return f"{message_of(error)}\n→ {say(error.user_hint)}"
+
+
+def message_of(error: Bitrix24Error) -> str:
+    """Return the error's message in the language of the terminal."""
+    happened = say(error.happened.removesuffix(f": {error.detail}"))
+    detail = f": {say(error.detail)}" if error.detail else ""
+    return f"{happened}{detail} ({say(error.status_text)}). {say(error.quoted)}".rstrip()

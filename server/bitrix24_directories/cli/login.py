@@ -13,8 +13,7 @@ from bitrix24_directories.logs import configure_logging
 from bitrix24_directories.rest import Application, Bitrix24Error, ErrorKind, authorise
 from bitrix24_directories.settings import load_settings
 
-from .check import format_for_terminal
-from .configured import print_error, redactor
+from .configured import format_for_terminal, print_error, redactor
 from .interruption import EndedBySignalError, Interruption
 from .language import choose, say
 

@@ -26,8 +26,7 @@ from bitrix24_directories.text import shown_code
 
 from .arguments import UsageError
 from .bar import bar
-from .check import format_for_terminal
-from .configured import client_of, configured, is_interactive, print_error, redactor
+from .configured import client_of, configured, format_for_terminal, is_interactive, print_error, redactor
 from .interruption import EndedBySignalError, Interruption, at_once, so_far
 from .language import say
 

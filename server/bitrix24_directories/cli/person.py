@@ -25,8 +25,7 @@ from bitrix24_directories.team.seen import Seen
 from bitrix24_directories.text import LIKE_A_WEBHOOK
 
 from .arguments import UsageError
-from .check import format_for_terminal, message_of
-from .configured import print_error
+from .configured import format_for_terminal, message_of, print_error
 from .language import choose, say
 
 _COLUMNS = ["name", "webhook", "write"]

@@ -27,8 +27,7 @@ from bitrix24_directories.text import escaped, quoted, shown_code
 
 from .arguments import UsageError
 from .bar import bar
-from .check import format_for_terminal
-from .configured import client_of, configured, print_error, redactor
+from .configured import client_of, configured, format_for_terminal, print_error, redactor
 from .language import say
 from .report_page import page
 from .report_parts import Part, Report, single_line

@@ -12,7 +12,7 @@ from bitrix24_directories.mcp_server.picture.page import part as page_part
 from bitrix24_directories.rest import Bitrix24Error
 from bitrix24_directories.text import quoted, shown_code
 
-from .check import message_of
+from .configured import message_of
 from .language import say, spoken
 from .report_parts import COUNTED, Report, field_counts, single_line, unknown_reason
 

@@ -11,7 +11,7 @@ from rich.text import Text
 from bitrix24_directories.rest import Bitrix24Error
 from bitrix24_directories.text import quoted, shown_code
 
-from .check import message_of
+from .configured import message_of
 from .language import say
 from .report_parts import COUNTED, Report, field_counts, single_line, unknown_reason
 

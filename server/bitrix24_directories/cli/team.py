@@ -25,8 +25,7 @@ from bitrix24_directories.team.team import Team
 from bitrix24_directories.team.tokens import TokenVerifier
 
 from .arguments import UsageError
-from .check import format_for_terminal
-from .configured import configured, print_error
+from .configured import configured, format_for_terminal, print_error
 
 
 def serve_http(args: argparse.Namespace) -> int:
