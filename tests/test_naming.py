@@ -106,3 +106,23 @@ match 1:
 import a as {name}
 """
     assert [*bound_names(ast.parse(source))].count(name) == 7
+
+
+def undocumented(tree: ast.AST) -> Iterator[str]:
+    """Each public class and function without a docstring; methods of derived classes are described in the base."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
+            if not ast.get_docstring(node):
+                yield node.name
+            if isinstance(node, ast.ClassDef) and not node.bases:
+                yield from (f"{node.name}.{name}" for name in undocumented(node))
+
+
+def test_each_public_name_has_a_docstring() -> None:
+    missing = [
+        f"{path.relative_to(PACKAGE)}: {name}"
+        for path, tree in TREES.items()
+        if PACKAGE in path.parents
+        for name in undocumented(tree)
+    ]
+    assert missing == []

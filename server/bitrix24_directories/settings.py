@@ -165,6 +165,7 @@ class Settings(BaseSettings):
 
     @property
     def limits(self) -> RateLimits:
+        """Request limits of the portal's plan."""
         return {"standard": STANDARD, "enterprise": ENTERPRISE, "self-hosted": SELF_HOSTED}[self.plan]
 
 

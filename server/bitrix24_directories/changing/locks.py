@@ -76,6 +76,7 @@ class DirectoryLocks:
         self._written_at[entity_id] = anyio.current_time()
 
     def written_since(self, entity_id: str, when: float) -> bool:
+        """Return true if this caller has changed the directory at `when` or later."""
         return self._written_at.get(entity_id, 0.0) >= when
 
 

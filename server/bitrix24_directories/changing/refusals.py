@@ -51,6 +51,7 @@ def item_with_code(items: Sequence[Item], code: str) -> Item:
 
 
 def no_directory(path: str) -> Bitrix24Error:
+    """Return the error for a field whose values stand in no directory."""
     return Bitrix24Error(
         "NOT_A_DIRECTORY",
         ErrorKind(
@@ -63,6 +64,7 @@ def no_directory(path: str) -> Bitrix24Error:
 
 
 def refused(happened: str, todo: str = "Correct it and call again") -> Bitrix24Error:
+    """Return the error CHANGE_REFUSED: nothing was sent."""
     return Bitrix24Error("CHANGE_REFUSED", ErrorKind(f"Nothing was changed: {happened}", f"{todo}.", "input"))
 
 

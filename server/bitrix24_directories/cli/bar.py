@@ -22,6 +22,7 @@ class Bar:
         self.progress.update(self.task, completed=done, total=total)
 
     def describe(self, label: str) -> None:
+        """Set the text beside the bar."""
         self.progress.update(self.task, description=label, refresh=True)
 
 

@@ -74,6 +74,7 @@ def ask_for_webhook(settings: Settings) -> Settings:
 
 
 def redactor(portal: Credentials | Bitrix24Error) -> Redactor:
+    """Return a redactor of the secrets of `portal`."""
     from bitrix24_directories.redaction import Redactor
     from bitrix24_directories.rest import Bitrix24Error
 
@@ -94,10 +95,12 @@ def demo_portal(lang: Literal["en", "ru"], fault: str | None, **more: Any) -> De
 
 
 def is_interactive() -> bool:
+    """Return true if a person sits at the terminal."""
     return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
 
 
 def print_error(message: object) -> None:
+    """Print a message on stderr."""
     if sys.stderr is not None:
         print(message, file=sys.stderr)
 

@@ -87,6 +87,7 @@ async def counted(
 
 
 def print_json(parts: Sequence[Part]) -> None:
+    """Print the report as JSON."""
     directories = [
         {"name": part.directory.name}
         | (

@@ -31,10 +31,12 @@ class Part:
 
     @property
     def title(self) -> str:
+        """Title of the part: the directory and its id."""
         return f"{shown_code(self.directory.entity_id)}: {single_line(self.directory.name)}"
 
     @property
     def unknown(self) -> Sequence[UnknownCode]:
+        """Codes that records carry and the directory lacks."""
         return () if isinstance(self.usage, Bitrix24Error) else self.usage.unknown or ()
 
     @property
@@ -110,5 +112,6 @@ def field_counts(item: UsedItem, labels: dict[str, str]) -> str:
 
 
 def unknown_reason(unknown: UnknownCode) -> str:
+    """Describe the likely origin of an unknown code."""
     why = say("not in the directory")
     return f"{why}, {say(f'perhaps {single_line(unknown.perhaps)}')}" if unknown.perhaps else why

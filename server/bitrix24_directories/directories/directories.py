@@ -48,6 +48,7 @@ class Lists:
     fields: FieldMap
 
     def all(self) -> list[Directory]:
+        """Return the directories, then the enumerations."""
         return [*self.directories.rows, *(enumeration.directory for enumeration in self.fields.enumerations.values())]
 
     def directories_of(self, field: FieldOf) -> list[Directory]:

@@ -22,6 +22,7 @@ def as_id(text: str) -> str:
 
 
 def is_stages(entity_id: str) -> bool:
+    """Return true if the directory holds stages."""
     return entity_type_of(entity_id) is not None
 
 

@@ -38,6 +38,7 @@ class Shape(BaseModel):
     )
 
     def structured(self) -> dict[str, Any]:
+        """Return the model as JSON, without None."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 

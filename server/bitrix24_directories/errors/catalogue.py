@@ -35,6 +35,7 @@ class ErrorKind:
 
     @property
     def user_hint(self) -> str:
+        """Next step for a person in a terminal."""
         hint = self.person or self.agent_hint.removeprefix(KEEPER)
         hint = hint.removeprefix("Tell the user to ").removeprefix("Tell the user that ")
         return hint[:1].upper() + hint[1:]

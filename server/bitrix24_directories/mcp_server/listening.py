@@ -123,6 +123,7 @@ class Subscriptions:
         return EmptyResult()
 
     async def unsubscribe(self, _: Request, params: UnsubscribeRequestParams) -> EmptyResult:
+        """Forget the session of an earlier client."""
         self._subscribed.pop(str(params.uri), None)
         return EmptyResult()
 

@@ -244,15 +244,18 @@ class DirectoriesServer:
             raise failure("TIMEOUT", detail=f"waited {timeout:g} s for {waiting.given_up}")
 
     async def on_list_resources(self, request: Request, _: PaginatedRequestParams | None) -> ListResourcesResult:
+        """List the resources; the picture only for clients with MCP Apps."""
         pages = [RESOURCE] if client_supports_apps(request) else []
         return ListResourcesResult(resources=[*resources.RESOURCES, *pages])
 
     async def on_list_resource_templates(
         self, _: Request, __: PaginatedRequestParams | None
     ) -> ListResourceTemplatesResult:
+        """List the template of a directory."""
         return ListResourceTemplatesResult(resource_templates=resources.TEMPLATES)
 
     async def on_read_resource(self, request: Request, params: ReadResourceRequestParams) -> ReadResourceResult:
+        """Read a resource, with the time for which clients may cache it."""
         uri = str(params.uri)
         if uri == PAGE:
             return ReadResourceResult(contents=[page_contents()])
@@ -275,9 +278,11 @@ class DirectoriesServer:
             return await resources.existing_uris(session.directories, uris)
 
     async def on_list_prompts(self, _: Request, __: PaginatedRequestParams | None) -> ListPromptsResult:
+        """List the prompts."""
         return ListPromptsResult(prompts=[spec.published for spec in prompts().values()])
 
     async def on_get_prompt(self, request: Request, params: GetPromptRequestParams) -> GetPromptResult:
+        """Fill in a prompt with data of the portal."""
         spec = prompts().get(params.name)
         if spec is None:
             raise MCPError(INVALID_PARAMS, f"Unknown prompt; there are {', '.join(prompts())}")

@@ -88,6 +88,7 @@ class Outgoing:
         self._fd = fd
 
     async def write(self, text: str) -> None:
+        """Write a text whole."""
         left = memoryview(text.encode())
         while left:
             await anyio.wait_writable(self._fd)

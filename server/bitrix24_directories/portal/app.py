@@ -54,6 +54,7 @@ class LeakyBucket:
         self._drained_at = clock()
 
     def add(self) -> None:
+        """Count a request. Raises PortalError (QUERY_LIMIT_EXCEEDED) if there is no room."""
         now = self._clock()
         self.level = max(0.0, self.level - (now - self._drained_at) * self._per_second)
         self._drained_at = now

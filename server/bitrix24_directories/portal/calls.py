@@ -40,16 +40,19 @@ Method = Callable[[CrmStore, User, Mapping[str, Any]], MethodResult]
 
 
 def may_read(user: User) -> None:
+    """Raise PortalError unless the user may read CRM."""
     if not user.reads:
         raise PortalError("Access denied.")
 
 
 def may_change(user: User) -> None:
+    """Raise PortalError unless the user may change directories."""
     if not user.changes:
         raise PortalError("Access denied.", code="ACCESS_DENIED")
 
 
 def may_write(user: User) -> None:
+    """Raise PortalError unless the user may write records."""
     if not user.administers:
         raise PortalError("Access denied.")
 

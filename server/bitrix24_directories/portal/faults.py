@@ -152,6 +152,7 @@ class Fault:
 
     @property
     def replaces_answer(self) -> bool:
+        """True if the method is not run."""
         replacing = (self.code, self.status, self.body, self.drip)
         return self.echo or any(value is not None for value in replacing)
 
@@ -163,6 +164,7 @@ class Fault:
 
     @property
     def http_status(self) -> int:
+        """HTTP status of the answer."""
         if self.status is not None:
             return self.status
         return 200 if self.code is None else _STATUS.get(self.code, 400)
@@ -175,9 +177,11 @@ class Faults:
         self._ordered: list[Fault] = []
 
     def order(self, fault: Fault) -> None:
+        """Add a fault."""
         self._ordered.append(fault)
 
     def clear(self) -> None:
+        """Remove all faults."""
         self._ordered.clear()
 
     def take(self, method: str, *, changes: bool = False) -> Fault | None:

@@ -19,6 +19,7 @@ _FIRST_SMART_PROCESS = 128
 
 
 def entity_items(store: Store, user: User, params: Mapping[str, Any]) -> MethodResult:
+    """REST method `crm.status.entity.items`."""
     may_read(user)
     entity_id = param(params, "entityId")
     if entity_id is None or entity_id == "":
@@ -31,6 +32,7 @@ def entity_items(store: Store, user: User, params: Mapping[str, Any]) -> MethodR
 
 
 def entity_types(store: Store, user: User, _params: Mapping[str, Any]) -> MethodResult:
+    """REST method `crm.status.entity.types`."""
     may_read(user)
     return MethodResult([_type_row(store, directory) for directory in store.directories.values()])
 
@@ -66,6 +68,7 @@ def _first_pipeline(store: Store, like: Directory) -> str:
 
 
 def status_list(store: Store, user: User, params: Mapping[str, Any]) -> MethodResult:
+    """REST method `crm.status.list`."""
     may_read(user)
     filters = as_array(param(params, "filter")) or {}
     order = as_array(param(params, "order")) or {"SORT": "ASC"}
@@ -122,11 +125,13 @@ def _row(store: Store, item: Item) -> dict[str, Any]:
 
 
 def status_get(store: Store, user: User, params: Mapping[str, Any]) -> MethodResult:
+    """REST method `crm.status.get`."""
     may_read(user)
     return MethodResult(_row(store, store.get(integer(param(params, "id")))))
 
 
 def status_fields(_store: Store, user: User, _params: Mapping[str, Any]) -> MethodResult:
+    """REST method `crm.status.fields`."""
     may_read(user)
     described = {
         "ID": ("integer", "ID", "read-only"),
@@ -158,6 +163,7 @@ def status_fields(_store: Store, user: User, _params: Mapping[str, Any]) -> Meth
 
 
 def status_add(store: Store, user: User, params: Mapping[str, Any]) -> MethodResult:
+    """REST method `crm.status.add`."""
     may_write(user)
     fields = _fields(params)
     return MethodResult(
@@ -173,6 +179,7 @@ def status_add(store: Store, user: User, params: Mapping[str, Any]) -> MethodRes
 
 
 def status_update(store: Store, user: User, params: Mapping[str, Any]) -> MethodResult:
+    """REST method `crm.status.update`."""
     may_write(user)
     fields = _fields(params)
     store.update(
@@ -185,6 +192,7 @@ def status_update(store: Store, user: User, params: Mapping[str, Any]) -> Method
 
 
 def status_delete(store: Store, user: User, params: Mapping[str, Any]) -> MethodResult:
+    """REST method `crm.status.delete`."""
     may_write(user)
     options = as_array(param(params, "params")) or {}
     store.delete(integer(param(params, "id")), forced=options.get("FORCED") == "Y")
@@ -192,10 +200,12 @@ def status_delete(store: Store, user: User, params: Mapping[str, Any]) -> Method
 
 
 def user_current(_store: Store, user: User, _params: Mapping[str, Any]) -> MethodResult:
+    """REST method `user.current`."""
     return MethodResult({"ID": str(user.id), "ACTIVE": True, "NAME": user.name, "USER_TYPE": "employee"})
 
 
 def scope(_store: Store, user: User, params: Mapping[str, Any]) -> MethodResult:
+    """REST method `scope`."""
     full = param(params, "full")
     return MethodResult(["crm", "user", "task", "calendar"] if full else list(user.scopes))
 

@@ -53,6 +53,7 @@ class OAuth:
         }
 
     def expire_access_tokens(self) -> None:
+        """Let all access tokens expire."""
         self._access = {token: (user, 0.0) for token, (user, _) in self._access.items()}
 
     def forget_everything(self) -> None:
@@ -62,12 +63,15 @@ class OAuth:
 
     @property
     def newest_access_token(self) -> str:
+        """Return the access token that was issued last."""
         return list(self._access)[-1]
 
     def accepts_refresh_token(self, refresh_token: str) -> bool:
+        """Return true if a refresh token can be used."""
         return refresh_token in self._refresh
 
     def user(self, access_token: str) -> User:
+        """Return the user of an access token. Raises PortalError if it is not good."""
         if access_token not in self._access:
             raise PortalError("Unable to get application by token", code="invalid_token", status=401)
         user, expires = self._access[access_token]

@@ -22,6 +22,7 @@ _NO_PIPELINES = "Entity type is not supported"
 
 
 def item_fields(store: CrmStore, user: User, params: Mapping[str, Any]) -> MethodResult:
+    """REST method `crm.item.fields`."""
     may_read(user)
     kind, original = store.records.type(integer(param(params, "entityTypeId"))), _original(params)
     rows = {
@@ -33,12 +34,14 @@ def item_fields(store: CrmStore, user: User, params: Mapping[str, Any]) -> Metho
 
 
 def item_get(store: CrmStore, user: User, params: Mapping[str, Any]) -> MethodResult:
+    """REST method `crm.item.get`."""
     may_read(user)
     values = store.records.get(integer(param(params, "entityTypeId")), integer(param(params, "id")))
     return MethodResult({"item": _spelt(store, params, values)})
 
 
 def item_add(store: CrmStore, user: User, params: Mapping[str, Any]) -> MethodResult:
+    """REST method `crm.item.add`."""
     may_change(user)
     number = integer(param(params, "entityTypeId"))
     values = store.records.add(store, number, _fields(params), original=_original(params))
@@ -46,6 +49,7 @@ def item_add(store: CrmStore, user: User, params: Mapping[str, Any]) -> MethodRe
 
 
 def item_update(store: CrmStore, user: User, params: Mapping[str, Any]) -> MethodResult:
+    """REST method `crm.item.update`."""
     may_change(user)
     number, record_id = integer(param(params, "entityTypeId")), integer(param(params, "id"))
     values = store.records.update(store, number, record_id, _fields(params), original=_original(params))
@@ -53,6 +57,7 @@ def item_update(store: CrmStore, user: User, params: Mapping[str, Any]) -> Metho
 
 
 def item_list(store: CrmStore, user: User, params: Mapping[str, Any]) -> MethodResult:
+    """REST method `crm.item.list`."""
     may_read(user)
     number = integer(param(params, "entityTypeId"))
     kind, original = store.records.type(number), _original(params)
@@ -71,6 +76,7 @@ def item_list(store: CrmStore, user: User, params: Mapping[str, Any]) -> MethodR
 
 
 def category_list(store: CrmStore, user: User, params: Mapping[str, Any]) -> MethodResult:
+    """REST method `crm.category.list`."""
     may_read(user)
     kind = store.records.type(integer(param(params, "entityTypeId")))
     if not kind.has_pipelines:
@@ -94,6 +100,7 @@ def category_list(store: CrmStore, user: User, params: Mapping[str, Any]) -> Met
 
 
 def currency_list(store: CrmStore, user: User, _params: Mapping[str, Any]) -> MethodResult:
+    """REST method `crm.currency.list`."""
     may_read(user)
     rows = [
         {
@@ -109,6 +116,7 @@ def currency_list(store: CrmStore, user: User, _params: Mapping[str, Any]) -> Me
 
 
 def owner_types(store: CrmStore, _user: User, _params: Mapping[str, Any]) -> MethodResult:
+    """REST method `crm.enum.ownertype`."""
     return MethodResult(
         [
             {"ID": kind.id, "NAME": kind.name, "SYMBOL_CODE": kind.symbol, "SYMBOL_CODE_SHORT": kind.symbol[:1]}

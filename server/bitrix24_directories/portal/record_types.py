@@ -39,14 +39,17 @@ class Field:
 
     @property
     def upper_name(self) -> str:
+        """Name in upper case with underscores."""
         return self.other_upper_name or self.old_name
 
     @property
     def custom(self) -> bool:
+        """True for a custom field."""
         return self.old_name.startswith("UF_")
 
     @property
     def is_stage(self) -> bool:
+        """True for the stage of a record."""
         return self.name == "stageId"
 
     @property
@@ -88,6 +91,7 @@ class RecordType:
 
     @property
     def has_pipelines(self) -> bool:
+        """True if records of this type are in pipelines."""
         return any(field.kind == "crm_category" for field in self.fields)
 
     def field(self, name: str, *, original: bool = False) -> Field | None:

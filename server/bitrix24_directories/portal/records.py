@@ -30,14 +30,17 @@ class Records:
     last_id: int = 0
 
     def type(self, number: int) -> RecordType:
+        """Return a type of records. Raises PortalError if there is none."""
         if number not in self.types:
             raise PortalError("Entity type is not found", code="NOT_FOUND")
         return self.types[number]
 
     def of(self, number: int) -> list[Values]:
+        """Return all records of a type."""
         return [values for (kind, _), values in self.all.items() if kind == number]
 
     def get(self, number: int, record_id: int) -> Values:
+        """Return a record. Raises PortalError if there is none."""
         self.type(number)
         if (number, record_id) not in self.all:
             raise PortalError("Item is not found", code="NOT_FOUND")

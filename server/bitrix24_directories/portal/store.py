@@ -72,6 +72,7 @@ class Directory:
 
     @property
     def is_stages(self) -> bool:
+        """True if the directory holds stages."""
         return self.entity_type_id is not None
 
     @property
@@ -85,6 +86,7 @@ class Directory:
         return f"{self.prefix}:{code}" if self.prefix else code
 
     def copy_with(self, *, name: str, category_name: str) -> Directory:
+        """Return a copy with other names."""
         return replace(self, name=name, category_name=category_name)
 
 
@@ -113,10 +115,12 @@ class Store:
     last_id: int = 0
 
     def next_id(self) -> int:
+        """Return the id of the next item."""
         self.last_id += 1
         return self.last_id
 
     def put(self, item: Item) -> None:
+        """Put an item into its directory."""
         self.items[item.id] = item
 
     def of(self, entity_id: str) -> list[Item]:
@@ -125,6 +129,7 @@ class Store:
         return sorted(items, key=lambda item: (item.sort, item.id))
 
     def get(self, item_id: int) -> Item:
+        """Return an item by its id. Raises PortalError if there is none."""
         if item_id <= 0:
             raise PortalError("Invalid identifier.")
         if item_id not in self.items:
@@ -132,6 +137,7 @@ class Store:
         return self.items[item_id]
 
     def winning(self, entity_id: str) -> Item | None:
+        """Return the winning stage of a directory."""
         return next((item for item in self.of(entity_id) if item.semantics == "S"), None)
 
     def add(self, entity_id: str, code: str, name: str, sort: int = 0, color: str = "", semantics: str = "") -> int:
@@ -182,6 +188,7 @@ class Store:
         )
 
     def delete(self, item_id: int, *, forced: bool = False) -> None:
+        """Delete an item. Raises PortalError if the portal refuses that."""
         item = self.get(item_id)
         if item.system and not forced:
             raise PortalError(

@@ -55,6 +55,7 @@ def multifield_type(key: str) -> str:
 
 
 def names_of(field: Field) -> tuple[str, str, str]:
+    """Return a field's new, old and upper-case name."""
     return field.name, field.old_name, field.upper_name
 
 

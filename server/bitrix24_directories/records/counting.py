@@ -27,12 +27,15 @@ class CodeField:
 
     @property
     def path(self) -> str:
+        """Path of the field, such as `deal.SOURCE_ID`."""
         return self.record_field.path
 
     def with_code(self, code: str) -> Read[CountedRecords]:
+        """Return a read of the records that carry a code."""
         return self._records({f"={self.name}": code}, ["id"])
 
     def with_any_of(self, codes: Iterable[str]) -> Read[CountedRecords]:
+        """Return a read of the records that carry any of the codes."""
         return self._records({f"@{self.name}": list(codes)}, ["id"])
 
     def with_none_of(self, codes: Iterable[str]) -> Read[CountedRecords]:
@@ -51,6 +54,7 @@ class CodeField:
         return self.record_field.field.original or self.record_field.field.name
 
     def pipeline(self) -> dict[str, Any]:
+        """Return the filter for the pipeline; empty if the field is no stage."""
         return {} if self.category_id is None else {"categoryId": self.category_id}
 
     def _records(self, fitting: dict[str, Any], select: list[str]) -> Read[CountedRecords]:
@@ -114,10 +118,12 @@ class Counting:
                 raise error
 
     def total(self, read: Read[CountedRecords]) -> int | None:
+        """Return a count; None if it is unknown."""
         outcome = self._results.get(read)
         return outcome.rows[0].total if isinstance(outcome, Cached) else None
 
     def first(self, read: Read[CountedRecords]) -> list[dict[str, Any]]:
+        """Return the first records of a count."""
         outcome = self._results.get(read)
         return outcome.rows[0].first if isinstance(outcome, Cached) else []
 
@@ -137,5 +143,6 @@ class Counting:
         return f"{len(errors)} of {len(reads)} counts could not be made{f': {why.happened}' if why else ''}"
 
     def age(self, asked_at: float) -> int | None:
+        """Return the age of the oldest count in seconds; None if all are new."""
         ages = (cached.age(asked_at) for cached in self._results.values() if isinstance(cached, Cached))
         return max((age for age in ages if age is not None), default=None)

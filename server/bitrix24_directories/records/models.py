@@ -94,6 +94,7 @@ class UsedItem(Shape):
 
     @property
     def count_text(self) -> str:
+        """Count for a text."""
         return "not counted" if self.count is None else str(self.count)
 
 
@@ -111,6 +112,7 @@ class UnknownCode(Shape):
 
     @property
     def count_text(self) -> str:
+        """Count for a text."""
         return "not counted" if self.count is None else str(self.count)
 
     @property

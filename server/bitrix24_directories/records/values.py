@@ -48,6 +48,7 @@ _DAYS = frozenset(("yesterday", "today", "now", "tomorrow"))
 
 
 def boolean(value: Any, style: Style) -> Verdict:
+    """Judge a value of a boolean field."""
     if isinstance(value, bool) or value in ("Y", "N", "y", "true"):
         return Verdict("right", value)
     text = str(value).strip().casefold()

@@ -39,6 +39,7 @@ class Verdict:
 
     @property
     def writes(self) -> bool:
+        """True if there is a value to write."""
         return self.outcome in ("right", "changed", "unchecked")
 
     def as_changed(self, **parts: Any) -> Verdict:
@@ -56,4 +57,5 @@ def is_empty(value: Any, kind: str) -> bool:
 
 
 def option(code: str, name: str = "") -> Item:
+    """Return an item to choose, with a code and a name."""
     return Item(status_id=code, name=name, sort=0)

@@ -104,5 +104,6 @@ class PortalConnection:
             self.note(reached=True)
 
     async def close(self) -> None:
+        """Close the connections."""
         if self._http is not None:
             await self._http.aclose()

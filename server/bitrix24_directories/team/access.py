@@ -62,6 +62,7 @@ class Access:
         return noted
 
     def log_fields(self) -> Iterator[tuple[str, object]]:
+        """Yield the fields of the log line."""
         yield "when", datetime.now(UTC).isoformat(timespec="milliseconds")
         if self.person:
             yield "person", self.person
@@ -101,11 +102,13 @@ class AccessLog:
             self._handler = _File(Path(target).expanduser(), encoding="utf-8", errors="backslashreplace")
 
     def write(self, access: Access) -> None:
+        """Write the line of a request."""
         if self._handler is not None:
             line = json.dumps(dict(access.log_fields()), ensure_ascii=False)
             self._handler.handle(logging.LogRecord(__name__, logging.INFO, "", 0, line, None, None))
 
     def close(self) -> None:
+        """Close the file."""
         if self._handler is not None:
             self._handler.close()
 

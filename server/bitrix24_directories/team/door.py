@@ -49,6 +49,7 @@ class Door:
         self._idle: dict[Connection, asyncio.TimerHandle] = {}
 
     def add(self, connection: Connection) -> None:
+        """Add a connection; if there are too many, abort the one that is idle longest."""
         self._open.add(connection)
         self.start_idle_timer(connection)
         if len(self._open) > self._most:
@@ -70,10 +71,12 @@ class Door:
         self._idle[connection] = connection.loop.call_later(seconds, close)
 
     def stop_idle_timer(self, connection: Connection) -> None:
+        """Stop the idle timer of a connection."""
         if timer := self._idle.pop(connection, None):
             timer.cancel()
 
     def remove(self, connection: Connection) -> None:
+        """Forget a connection."""
         self.stop_idle_timer(connection)
         self._open.discard(connection)
 

@@ -91,6 +91,7 @@ class Member:
         self._end = anyio.Event()
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Keep the client open until `end`."""
         async with (
             Bitrix24Client(
                 self.credentials, timeout=self._settings.timeout, connection=self.portal.connection
@@ -106,6 +107,7 @@ class Member:
             self._tasks.cancel_scope.cancel()
 
     def end(self) -> None:
+        """End `run`."""
         self._end.set()
 
     async def admitted(self) -> Session:

@@ -31,10 +31,12 @@ class Metrics:
         self._registry.register(collector)
 
     def count_call(self, tool: str, outcome: str, seconds: float) -> None:
+        """Count a call of a tool, its outcome and its seconds."""
         self._calls.labels(tool, outcome).inc()
         self._seconds.labels(tool).observe(seconds)
 
     def text(self) -> bytes:
+        """Return the metrics in the format of Prometheus."""
         return generate_latest(self._registry)
 
 

@@ -24,6 +24,7 @@ class PortalSubscriptions:
         state.subscribe(self._notify)
 
     def bus(self, portal: str) -> PortalBus:
+        """Return a portal's bus."""
         return PortalBus(portal, self._state, self._listeners[portal])
 
     def _notify(self, portal: str, uri: str) -> None:
@@ -41,11 +42,13 @@ class PortalBus:
     listeners: dict[object, EventListener]
 
     async def publish(self, event: ServerEvent) -> None:
+        """Publish an event to all replicas."""
         if isinstance(event, ResourceUpdated):  # there are no other events here
             await self.state.publish(self.portal, event.uri)
         await anyio.lowlevel.checkpoint()
 
     def subscribe(self, listener: EventListener) -> Callable[[], None]:
+        """Add a listener; return the function that removes it."""
         token = object()
         self.listeners[token] = listener
 

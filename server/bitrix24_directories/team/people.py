@@ -104,10 +104,12 @@ class People:
         self._lines: dict[bytes, Person | None] = {}
 
     def with_token(self, token: str) -> Person | None:
+        """Return the person whose token this is; None if nobody has it."""
         self.look()
         return self._by_hash.get(token_hash(token))
 
     def with_name(self, name: str) -> Person | None:
+        """Return the person of a name; None if there is none."""
         self.look()
         return self._by_name.get(name)
 

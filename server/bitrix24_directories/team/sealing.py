@@ -14,6 +14,7 @@ class SharedSeal:
         self._state = state
 
     def seal(self, payload: bytes) -> str:
+        """Seal data with the secret in use."""
         return AESGCMRequestStateCodec(self._state.secrets).seal(payload)
 
     def unseal(self, token: str) -> bytes:

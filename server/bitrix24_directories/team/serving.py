@@ -145,6 +145,7 @@ def _metadata(settings: Settings) -> tuple[list[Route], str]:
 
 
 def is_loopback(host: str) -> bool:
+    """Return true for an address of this machine."""
     if host == "localhost":
         return True
     with contextlib.suppress(ValueError):

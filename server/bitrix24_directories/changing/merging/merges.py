@@ -77,6 +77,7 @@ class PlannedMerge:
 
     @property
     def does_something(self) -> bool:
+        """True if there are values to move or items to delete."""
         return bool(self.carriers.counts) or any(code.item == "to be deleted" for code in self.codes)
 
     def answer(self, news: list[str] | None = None) -> Merge:

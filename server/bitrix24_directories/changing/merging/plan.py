@@ -93,6 +93,7 @@ class MergeCodes:
 
     @property
     def rule(self) -> Rule:
+        """New value of a field, by its old one."""
         return merging(self.codes, self.into.status_id)
 
     def plan_id(self, salt: str, code_fields: Sequence[CodeField], ended: str) -> str:
@@ -154,6 +155,7 @@ class MergeCodes:
         return planned
 
     def result(self, status: Any, codes: list[MergedCode], **more: Any) -> Merge:
+        """Return the result of the merge with this status."""
         return Merge(
             entity_id=self.entity_id,
             into=self.into.status_id,

@@ -53,10 +53,12 @@ class Move:
 
     @property
     def new(self) -> Any:
+        """Value to write."""
         return self.rule(self.old)
 
     @property
     def record(self) -> str:
+        """Record as users know it, such as `deal 12`."""
         return f"{self.code_field.record_field.type.shown} {self.record_id}"
 
 
@@ -86,6 +88,7 @@ class Sent:
 
     @property
     def all_sent(self) -> bool:
+        """True if every move of the request was sent."""
         return all(moved.outcome != "not sent" for moved in self.moved)
 
 
@@ -247,6 +250,7 @@ def same(first: Any, second: Any) -> bool:
 
 
 def shown_value(value: Any) -> str:
+    """Return a field's value as text."""
     return ", ".join(map(quoted, _texts(value))) or "nothing"
 
 

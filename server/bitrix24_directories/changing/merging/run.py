@@ -54,6 +54,7 @@ class Progress:
         return len(self.moved) - len(self.back)
 
     def add(self, moved: Sequence[Moved]) -> None:
+        """Record the outcomes of a request."""
         for result in moved:
             field_key = field_key_of(result.move)
             if result.outcome == "moved":

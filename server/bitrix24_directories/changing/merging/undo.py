@@ -72,6 +72,7 @@ class Undoing:
 
     @property
     def does_something(self) -> bool:
+        """True if there are items to add or fields to write."""
         return bool(self.items or self.moves)
 
 

@@ -32,6 +32,7 @@ class ChangePlan:
 
     @property
     def removals(self) -> list[Operation]:
+        """Operations that delete an item."""
         return [operation for operation in self.operations if operation.method == "crm.status.delete"]
 
     @property
@@ -41,6 +42,7 @@ class ChangePlan:
 
     @property
     def steps(self) -> list[Step]:
+        """Steps of all operations, then the refused ones."""
         return [operation.step for operation in self.operations] + self.refused
 
 
@@ -67,21 +69,25 @@ def after(items: Sequence[Item], operations: Sequence[Operation]) -> list[Item]:
 
 
 def deletion(item: Item) -> Operation:
+    """Return the operation that deletes an item."""
     step = Step(action="remove", status_id=item.status_id, name=item.name)
     return Operation("crm.status.delete", {"id": item.id}, step, item)
 
 
 def refused_unsure(item: Item) -> Step:
+    """Return the refusal to remove an item that a refused line may have meant."""
     why = "it is kept, because a line above was refused and may have meant it"
     return Step(action="refused", status_id=item.status_id, name=item.name, why=why)
 
 
 def refused_system(item: Item) -> Step:
+    """Return the refusal to remove a system item."""
     why = "it is a system item, which Bitrix24 needs; rename it instead"
     return Step(action="refused", status_id=item.status_id, name=item.name, why=why)
 
 
 def refused_carried(item: Item, records: str) -> Step:
+    """Return the refusal to remove an item that records carry."""
     why = (
         f"records carry it ({records}) and would be left with a code that nobody can read; move them first with "
         "merge_directory_items"

@@ -136,10 +136,12 @@ class Field:
 
     @property
     def custom(self) -> bool:
+        """True for a custom field."""
         return (self.original or self.old_name).startswith("UF_")
 
     @property
     def is_stage(self) -> bool:
+        """True for the stage of a record."""
         return self.name == "stageId"
 
 
@@ -158,6 +160,7 @@ class FieldOf:
 
     @property
     def takes_codes(self) -> bool:
+        """True if the field takes codes of a directory or has values of its own."""
         return self.field.is_stage or bool(self.field.directories or self.field.choices)
 
     def takes(self, directory: Directory) -> bool:

@@ -95,6 +95,7 @@ class Cache:
         return lock
 
     def get(self, key: Key) -> Cached[Any] | None:
+        """Return the cached rows of a key; None if there are none, or they are too old."""
         cached: Cached[Any] | None = self._rows.get(key)
         if cached is not None and anyio.current_time() - cached.read_at >= self.ttl:
             cached = None  # too old already when another replica shared it

@@ -36,6 +36,7 @@ class SharedTier:
 
     @property
     def is_used(self) -> bool:
+        """True if replicas share answers."""
         return self._state.shared and self._seconds > 0
 
     async def get_many(self, keys: Sequence[Key], since: float) -> list[SharedAnswer | None]:
@@ -52,6 +53,7 @@ class SharedTier:
         return answers
 
     async def store(self, key: Key, answer: Answer) -> None:
+        """Store an answer for all replicas."""
         stored = {"result": answer.result, "total": answer.total, "next": answer.next}
         await self._state.remember(self._name(key), json.dumps(stored), self._seconds)
 

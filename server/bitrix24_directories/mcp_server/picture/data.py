@@ -26,10 +26,12 @@ RESOURCE = Resource(uri=PAGE, name="picture", title="Picture of a directory", mi
 
 
 def page_contents() -> TextResourceContents:
+    """Return the page as the contents of a resource."""
     return TextResourceContents(uri=PAGE, text=page(), mime_type=APP_MIME_TYPE, _meta={"ui": {"prefersBorder": True}})
 
 
 def with_picture(result: CallToolResult, picture: Mapping[str, Any]) -> CallToolResult:
+    """Return a copy of a result with a picture in its `_meta`."""
     return result.model_copy(update={"meta": {**(result.meta or {}), PICTURE: picture}})
 
 

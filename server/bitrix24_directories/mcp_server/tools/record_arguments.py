@@ -62,6 +62,7 @@ def read_records(argument: object) -> list[GivenRecord]:
 
 
 def refused_argument(name: str, why: str) -> Bitrix24Error:
+    """Return the error INVALID_ARGUMENTS for one argument."""
     return Bitrix24Error(
         "INVALID_ARGUMENTS",
         ErrorKind(

@@ -56,6 +56,7 @@ class ToolSpec:
 
     @cached_property
     def name(self) -> str:
+        """Name that clients call."""
         return self.function.__name__
 
     @cached_property

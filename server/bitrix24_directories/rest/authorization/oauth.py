@@ -78,15 +78,18 @@ class Application:
 
     @property
     def description(self) -> str:
+        """Description for a person, without secrets."""
         return f"application {self.client_id} on {self.portal}, tokens in {self.file.path}"
 
     @property
     def identity(self) -> tuple[str, ...]:
+        """Portal, application and user; part of cache keys."""
         self._access_token()
         return (self.address, self.client_id, self._tokens.user if self._tokens else "")
 
     @property
     def secrets(self) -> Collection[str]:
+        """Secrets to remove from all texts."""
         return {*self._secrets, *self._recent_secrets}
 
     def authorize_url(self, state: str) -> str:

@@ -117,6 +117,7 @@ async def _refreshed(order: Order, refresh_tokens: list[str]) -> Tokens:
 
 
 def main() -> int:
+    """Renew the tokens of the order on standard input; return the exit code."""
     try:
         order = Order(**json.load(sys.stdin))
     except (ValueError, TypeError):  # the parent was killed half-way: nothing has been requested yet

@@ -66,4 +66,5 @@ class Webhook:
         return Request(f"{self.address}{self.user}/{self.secret}/{method}", params)
 
     async def renew(self, refused: Collection[str]) -> Literal["none"]:  # noqa: ARG002 - a webhook has no other secret
+        """Do nothing: a webhook cannot be renewed."""
         return "none"

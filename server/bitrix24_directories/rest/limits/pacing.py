@@ -136,6 +136,7 @@ class Bucket:
         self._level += 1
 
     def on_success(self) -> None:
+        """Record that a request was accepted."""
         self._pause = 0.0
 
     def on_rate_limited(self, sent_at: float, retry_after: float | None) -> None:
@@ -174,6 +175,7 @@ class MethodLimits:
         self._probes: dict[str, anyio.Event] = {}
 
     def pause(self, method: str, error: Bitrix24Error) -> None:
+        """Let no call of a method leave for some seconds."""
         if not self.delay(method):
             self._paused[method] = anyio.current_time() + (error.retry_after or 0)
 

@@ -30,6 +30,7 @@ class SharedCall(Generic[T]):
 
     @property
     def under_way(self) -> bool:
+        """True while the call runs."""
         return not self._done.is_set() and not self._scope.cancel_called
 
     def add_waiter(self, deadline: float) -> None:
@@ -38,6 +39,7 @@ class SharedCall(Generic[T]):
         self._scope.deadline = max(self._scope.deadline, deadline)
 
     def remove_waiter(self) -> None:
+        """Take away a caller; the last one cancels the call."""
         self._waiters -= 1
         if not self._waiters:
             self._scope.cancel()
@@ -54,6 +56,7 @@ class SharedCall(Generic[T]):
         return self._result
 
     async def run(self) -> None:
+        """Make the call, and give its outcome to all who wait."""
         with self._scope, self._waiting.as_current():
             try:
                 self._result = await self._work()

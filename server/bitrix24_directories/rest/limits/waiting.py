@@ -39,6 +39,7 @@ class Waiting:
 
     @contextmanager
     def waiting_for(self, reason: str) -> Iterator[None]:
+        """Set the reason while the statement runs."""
         before, self._reason, self._given_up = self._reason, reason, None
         try:
             yield
