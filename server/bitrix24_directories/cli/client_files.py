@@ -130,7 +130,7 @@ CLIENTS = {
 
 
 def write(client: Client, change: Callable[[str], str]) -> Path | None:
-    """Write the client's file with a `change` of its text; return the backup of an existing file.
+    """Change the text of the client's file by `change`; return the backup of an existing file.
 
     Returns None if there was no file, or if the text stays as it is: then nothing is written.
 

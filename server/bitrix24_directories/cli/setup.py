@@ -31,7 +31,7 @@ _PLACEHOLDERS = {
 
 
 def setup(args: argparse.Namespace) -> int:
-    """Print the client's configuration, or write or remove it in the client's file; return the exit code.
+    """Print a client's configuration, or change it in the client's file; return the exit code.
 
     A file of settings is named instead of being copied. Printed output holds no secrets. Nothing is written if the
     check of the portal fails.
@@ -73,7 +73,7 @@ def setup(args: argparse.Namespace) -> int:
 
 
 def _remove(client: Client) -> int:
-    """Remove the server from the client's file, if it is there. Raises Bitrix24Error (SETUP_FAILED)."""
+    """Remove the server from the client's file. Raises Bitrix24Error (SETUP_FAILED)."""
     backup = _write(client, client.without)
     if backup is None:
         print(say(f"{SERVER} is not in {client.path}."))
