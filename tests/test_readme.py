@@ -152,6 +152,12 @@ def test_ci_runs_the_readmes_test_command() -> None:
     assert f"\n{command}\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
+def test_the_block_for_other_clients_is_the_example() -> None:
+    example = (ROOT / "claude_desktop_config.example.json").read_text(encoding="utf-8")
+    for text in (README, RUSSIAN):
+        assert re.findall(r"```json\n(.*?)```", text, re.DOTALL) == [example]
+
+
 async def test_the_example_configuration_works_after_changing_one_line(portal: RunningPortal, tmp_path: Path) -> None:
     example = (ROOT / "claude_desktop_config.example.json").read_text(encoding="utf-8")
     changed, lines = re.subn(r"https://your-portal[^\"]+", portal.webhook_url(), example)
