@@ -16,10 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mcp import Client, StdioServerParameters
+from pydantic import SecretStr
 
 from bitrix24_directories.cli import setup as setup_command
 from bitrix24_directories.cli.client_files import CLIENTS, SERVER
 from bitrix24_directories.cli.main import main
+from bitrix24_directories.settings import Settings
 from support import ADMIN_SECRET, READER_SECRET, Assistant, RunningPortal, clean_environment
 
 Output = pytest.CaptureFixture[str]
@@ -67,6 +69,17 @@ def test_printed_it_is_what_the_client_documents(
     assert entry == typed | {"command": COMMAND, "env": environment}
     assert str(CLIENTS[name].path) in err
     assert ADMIN_SECRET not in out + err
+
+
+def test_each_secret_setting_is_printed_as_a_placeholder(monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
+    secrets = [name for name, field in Settings.model_fields.items() if field.annotation is SecretStr]
+    for name in secrets:
+        monkeypatch.setenv(f"BITRIX24_{name.upper()}", "https://portal.example/rest/1/abcdefgh12/")
+    assert main(["setup", "claude"]) == 0
+    printed = capsys.readouterr()
+    assert "abcdefgh12" not in printed.out + printed.err
+    environment = parsed("claude", printed.out)["mcpServers"][SERVER]["env"]
+    assert environment.keys() == {f"BITRIX24_{name.upper()}" for name in secrets}
 
 
 @pytest.mark.slow

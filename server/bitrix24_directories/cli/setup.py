@@ -115,7 +115,7 @@ def _environment(settings: Settings, env_file: str, *, masked: bool) -> dict[str
         if isinstance(value, SecretStr):
             if not value.get_secret_value():
                 continue
-            value = _PLACEHOLDERS[field] if masked else value.get_secret_value()
+            value = _PLACEHOLDERS.get(field, "<a secret>") if masked else value.get_secret_value()
         environment[f"BITRIX24_{field.upper()}"] = str(value).lower() if isinstance(value, bool) else str(value)
     if masked and not {"BITRIX24_WEBHOOK_URL", "BITRIX24_CLIENT_ID"} & environment.keys():
         environment["BITRIX24_WEBHOOK_URL"] = _PLACEHOLDERS["webhook_url"]
