@@ -71,7 +71,7 @@ async def test_refused_in_plain_lines(portal: RunningPortal, tool: str, argument
         f"{tool} was called with wrong arguments (INVALID_ARGUMENTS).",
         "Next: Correct them and call again:",
         line,
-        "Trying again without that change will not help.",
+        "Repeating the same call will not help.",
     ]
     assert result.error == {"code": "INVALID_ARGUMENTS", "category": "input", "retryable": False}
     assert portal.portal.calls == []

@@ -138,10 +138,10 @@ async def test_a_name_without_any_letter_gets_a_code_too(assistant: Assistant, p
             {"entityId": "SOURCE", "statusId": "13", "name": "X"},
             "13 is the record id of STORE",
         ),
-        ("update_directory_item", {"entityId": "SOURCE", "statusId": "NOPE", "name": "X"}, "is no STATUS_ID"),
+        ("update_directory_item", {"entityId": "SOURCE", "statusId": "NOPE", "name": "X"}, "is not a STATUS_ID"),
         ("update_directory_item", {"entityId": "SOURCE", "statusId": "CALL", "color": "#12"}, "like #39A8EF"),
         ("delete_directory_item", {"entityId": "SOURCE", "statusId": "CALL"}, "it is a system item"),
-        ("delete_directory_item", {"entityId": "DEAL_STAGE", "statusId": "C1:WON"}, "is no STATUS_ID"),
+        ("delete_directory_item", {"entityId": "DEAL_STAGE", "statusId": "C1:WON"}, "is not a STATUS_ID"),
     ],
 )
 async def test_what_the_rules_forbid_is_refused_before_anything_is_sent(
@@ -278,7 +278,7 @@ async def test_what_the_tools_print_can_be_handed_back(assistant: Assistant) -> 
     ("lines", "status_id", "why"),
     [
         (["CALL: A", "CALL: B"], "CALL", "is declared twice"),
-        (["Twin", "twin"], None, "another item is to be called so"),
+        (["Twin", "twin"], None, "two items would have this name"),
         (["Ring [success]"], None, "only stages mean success"),
         (["WEB: Website [failure]"], "WEB", "its meaning cannot change"),
         (["EMAIL: Mail"], "CALL", "it is a system item"),

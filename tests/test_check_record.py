@@ -154,7 +154,7 @@ async def test_several_records_at_once(portal: RunningPortal, as_text: bool) -> 
             "or, on older portals, store it raw)"
         ),
         'Write: {"CATEGORY_ID": 1, "STAGE_ID": "C1:NEW", "TITLE": "B", "SOURCE_ID": "CALL"}',
-        "3. deal in General (0, if it is new): 1 right, 1 cannot be written as given",
+        "3. deal in General (0, assuming a new record): 1 right, 1 cannot be written as given",
         "unicorn: no such field, Bitrix24 would drop it",
         'Write: {"stageId": "NEW"}',
         "Left out, to be settled first: unicorn",
@@ -268,7 +268,7 @@ async def test_a_stage_of_the_default_pipeline(portal: RunningPortal) -> None:
     result = await check(portal, ["STAGE_ID=PREPARATION"])
     assert result.structured["ok"]
     assert result.structured["pipelineFrom"] == "default"
-    assert result.text.startswith("deal in General (0, if it is new): 1 right\n")
+    assert result.text.startswith("deal in General (0, assuming a new record): 1 right\n")
     rental = await check(portal, {"stageId": "DT177_7:NEW"}, "177")
     assert rental.structured["ok"]
     assert rental.structured["pipeline"] == "General"

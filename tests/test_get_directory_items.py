@@ -233,7 +233,7 @@ async def test_unknown_directory(serve: Callable[[DemoPortal], RunningPortal], d
     assert "DEAL_STAGE (Deal stages);" in todo
     assert todo.count(";") == 4
     assert "Call list_directories" in todo
-    assert retry == "Trying again without that change will not help."
+    assert retry == "Repeating the same call will not help."
 
 
 async def test_directory_by_its_title(russian_portal: RunningPortal) -> None:

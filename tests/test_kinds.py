@@ -87,7 +87,7 @@ async def test_names_of_kinds(portal: RunningPortal, entity: str, number: int) -
 async def test_a_number_that_is_no_kinds_or_anothers(portal: RunningPortal, entity: str) -> None:
     result = await kind(portal, entity)
     assert result.error["code"] == "UNKNOWN_RECORD_TYPE"
-    assert result.text.startswith(f'This portal has no kind of records "{entity}" (UNKNOWN_RECORD_TYPE).\n')
+    assert result.text.startswith(f'There is no record type "{entity}" (UNKNOWN_RECORD_TYPE).\n')
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ async def test_titles_that_differ_in_their_letters_alone(portal: RunningPortal) 
 )
 async def test_the_nearest_come_first(portal: RunningPortal, entity: str, first: str) -> None:
     result = await kind(portal, entity)
-    assert result.text.startswith(f'This portal has no kind of records "{entity}" (UNKNOWN_RECORD_TYPE).\n')
+    assert result.text.startswith(f'There is no record type "{entity}" (UNKNOWN_RECORD_TYPE).\n')
     assert f"\nNext: Use one of these, by name or number: {first}" in result.text
     for label in ("deal (2)", "lead (1)", "Equipment rental (177)"):
         assert result.text.count(label) == 1

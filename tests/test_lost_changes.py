@@ -58,7 +58,7 @@ async def test_a_change_whose_answer_is_lost_is_settled_by_reading(portal: Runni
         again = await assistant.call("add_directory_item", **ADD)
     assert result.structured["status"] == "done", result.text
     assert again.structured["status"] == "unchanged"
-    assert "it stands there already" in again.text
+    assert "it already exists" in again.text
     assert codes_named(portal, "Podcast") == ["PODCAST"]
 
 

@@ -253,7 +253,7 @@ async def test_two_merges_of_the_same_codes_at_once(portal: PortalInProcess, tmp
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(merge)
             tasks.start_soon(merge)
-    assert not any("records carry it still" in answer.text for answer in results)
+    assert not any("records still use it" in answer.text for answer in results)
     assert [result.structured["status"] for result in results if not result.is_error].count("done") >= 1
     assert not any("INTERNAL_ERROR" in answer.text for answer in results)
 

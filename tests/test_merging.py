@@ -198,7 +198,7 @@ async def test_a_record_that_is_refused_is_named_and_keeps_its_item(small_portal
         result = await merge(assistant, "SOURCE", ["EMAIL"], "WEB")
         assert result.structured["status"] == "incomplete"
         assert f'- not moved: lead {number} (lead.SOURCE_ID): Required field "Name" is not filled' in result.text
-        assert "EMAIL (E-Mail): the item stays; records carry it still" in result.text
+        assert "EMAIL (E-Mail): the item stays; records still use it" in result.text
         assert sources(small_portal) == ["WEB", "EMAIL", "WEB"]
         records(small_portal, LEAD)[1]["title"] = "z"
         done = await merge(assistant, "SOURCE", ["EMAIL"], "WEB")

@@ -168,7 +168,7 @@ async def test_review_directories_carries_what_it_found(client: Client, portal: 
     portal.portal.store.add("SOURCE", "UC_DOUBLE", "cold  Call")
     text = await prompt(client, "review_directories")
     assert "PARTNER_LEVEL (Partner levels): it is empty" in text
-    assert "SOURCE (Sources): 2 items are called alike, cold Call: UC_DOUBLE, UC_C0LD01" in text
+    assert "SOURCE (Sources): 2 items have the same name, cold Call: UC_DOUBLE, UC_C0LD01" in text
     assert 'SOURCE (Sources): 4 records carry "website" in deal.SOURCE_ID, which it does not have' in text
 
 
@@ -193,7 +193,7 @@ def test_every_kind_of_trouble() -> None:
         for code, name in (("C1:NEW", "New"), ("C1:WON", "Won"), ("C2:X", "New"), ("C1:Y", ""))
     ]
     assert list(troubles(stages, items)) == [
-        "2 items are called alike, New: C1:NEW, C2:X",
+        "2 items have the same name, New: C1:NEW, C2:X",
         "C1:Y has no name",
         "its stage of failure, C1:GONE, is none of its items",
         "C2:X is outside the prefix of the others, C1",

@@ -103,14 +103,14 @@ async def test_codes_that_no_directory_knows(portal: RunningPortal) -> None:
             "field": "lead.SOURCE_ID",
             "count": 1,
             "ids": [ids[3]],
-            "perhaps": "a channel's own code",
+            "perhaps": "set by an Open Channel",
         },
     ]
     assert result.structured["records"] == 4  # neither null nor empty is a code
     assert result.text.splitlines()[-4:] == [
         "Not in the directory: 2 codes, in 3 records",
         f'"website": 2 leads ({ids[1]}, {ids[2]}) - perhaps WEB (Website)',
-        f'"16|WZ_C64E": 1 lead ({ids[3]}) - perhaps a channel\'s own code',
+        f'"16|WZ_C64E": 1 lead ({ids[3]}) - perhaps set by an Open Channel',
         "Counted as the webhook's user sees them.",
     ]
 

@@ -237,7 +237,7 @@ class Changes:
                     if carriers.carried:
                         carried = "; ".join(f"{shown_code(code)} by {text}" for code, text in carriers.carried.items())
                         raise refused(
-                            f"records carry by now what was to be removed: {carried}",
+                            f"records now use an item that was to be removed: {carried}",
                             "Move them first with merge_directory_items, or call again",
                         )
                     if planned.counted and carriers.uncounted:

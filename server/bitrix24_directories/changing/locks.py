@@ -86,7 +86,7 @@ def _unavailable() -> Bitrix24Error:
         ErrorKind(
             "Redis, through which the replicas of this server agree on who changes what, cannot be reached, or has "
             "forgotten that it was this change's turn, so nothing was changed",
-            "Wait and call again; if it stays so, tell the user to tell whoever keeps this server.",
+            "Wait and call again; if it stays so, tell the user to tell the administrator of this server.",
             "configuration",
             retryable=True,
             retry_after=5,

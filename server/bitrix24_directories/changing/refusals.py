@@ -45,7 +45,7 @@ def item_with_code(items: Sequence[Item], code: str) -> Item:
     record = next((item for item in items if str(item.id) == bare_code), None)
     hint = f"; {bare_code} is the record id of {shown_code(record.status_id)} ({record.name})" if record else ""
     raise refused(
-        f'"{shown_id(code, 100)}" is no STATUS_ID of the directory{hint}',
+        f'"{shown_id(code, 100)}" is not a STATUS_ID of the directory{hint}',
         _use_one_of(items),
     )
 

@@ -81,7 +81,7 @@ def _code_by_browser(application: Application) -> str:
         return pasted
     query = parse_qs(urlsplit(pasted).query or pasted)
     if query.get("state") != [state]:
-        raise _failed("The address belongs to another login than this one: its state differs")
+        raise _failed("The address is from another login: its state differs")
     if "code" not in query:
         raise _failed("The address holds no code: the application was not let in")
     return query["code"][0]

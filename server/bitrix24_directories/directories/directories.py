@@ -282,7 +282,7 @@ class Directories:
         last = 0
         while start is not None:
             if not last < start <= MOST_ITEMS:
-                raise failure("UNEXPECTED_ANSWER", http_status=200, detail="the next page does not lie ahead")
+                raise failure("UNEXPECTED_ANSWER", http_status=200, detail="the portal returned the same page again")
             expected = range(start, first.total or 0, first.next or 1) or range(start, start + 1)
             offsets = expected[:BATCH_LENGTH]
             calls = [("crm.status.list", params | {"start": offset}) for offset in offsets]

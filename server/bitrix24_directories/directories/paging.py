@@ -74,8 +74,8 @@ def place_of(items: Sequence[C], code: str, entity_id: str) -> int:
         raise Bitrix24Error(
             "UNKNOWN_ITEM",
             ErrorKind(
-                f'{entity_id} has no item with the code "{shown_id(code.strip(), _CODE_SHOWN)}" to go on behind',
-                "Use the last code of the part before, as it was printed.",
+                f'{entity_id} has no item with the code "{shown_id(code.strip(), _CODE_SHOWN)}" to continue after',
+                "Use the last code of the previous answer, as it was printed.",
                 "input",
             ),
         )

@@ -25,7 +25,7 @@ def troubles(directory: Directory, items: Sequence[Item]) -> Iterator[str]:
         elif names.pop(name_key(item.name), 0) > 1:
             same = [other for other in items if name_key(other.name) == name_key(item.name)]
             codes = ", ".join(shown_code(other.status_id) for other in same)
-            yield f"{len(same)} items are called alike, {item.name}: {codes}"
+            yield f"{len(same)} items have the same name, {item.name}: {codes}"
     if directory.kind != "stages":
         return
     item_codes = {item.status_id for item in items}

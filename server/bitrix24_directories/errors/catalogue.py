@@ -49,14 +49,14 @@ class ErrorKind:
         return replace(self, agent_hint=hint, person="", team="") if hint else self
 
 
-KEEPER = "Tell the user to ask whoever keeps this server to "
+KEEPER = "Tell the user to ask the administrator of this server to "
 
 _NEW_WEBHOOK = (
     "Tell the user to open Bitrix24 > Applications > Developer resources > Ready-made scenarios > Other > Incoming "
     "webhook, create a webhook with the CRM (crm) permission, put its URL into BITRIX24_WEBHOOK_URL and restart this "
     "server."
 )
-_PUT_IN = "let whoever keeps this server put its URL in with `bitrix24-directories-mcp person webhook NAME`"
+_PUT_IN = "let the administrator of this server put its URL in with `bitrix24-directories-mcp person webhook NAME`"
 _TEAMS_WEBHOOK = (
     "Tell the user to open Bitrix24 > Applications > Developer resources > Ready-made scenarios > Other > Incoming "
     f"webhook, create a webhook with the CRM (crm) permission, and {_PUT_IN}."
@@ -78,7 +78,7 @@ CATALOGUE: dict[str, ErrorKind] = {
         "The portal got too many requests in a short time",
         "Wait, then make the same call again, one call at a time.",
         "limit", retryable=True, retry_after=2,
-        person="Wait a few seconds and try again; other programs may be using the portal's limit up.",
+        person="Wait a few seconds and try again; other programs may be using up the portal's limit.",
     ),
     "OPERATION_TIME_LIMIT": ErrorKind(
         "This REST method has used up its running time for 10 minutes; other methods still work",
@@ -113,11 +113,11 @@ CATALOGUE: dict[str, ErrorKind] = {
         person="Try again in a minute; if it fails again, the portal cannot reach the authorization server.",
     ),
     "expired_token": ErrorKind(
-        "The access token is over an hour old, and a new one did not help",
+        "The access token has expired, and renewing it did not help",
         _LOGIN, "authorization", team=_TEAMS_LOGIN,
     ),
     "invalid_token": ErrorKind(
-        "The portal does not know this access token, and a new one did not help",
+        "The portal does not know this access token, and renewing it did not help",
         _LOGIN, "authorization", team=_TEAMS_LOGIN,
     ),
     "ERROR_OAUTH": ErrorKind(
@@ -128,7 +128,7 @@ CATALOGUE: dict[str, ErrorKind] = {
         "authorization",
     ),
     "AUTHORIZATION_ERROR": ErrorKind(
-        "The portal could not authorise the caller; its user may be dismissed or not yet active",
+        "The portal could not authorise the caller; its user may be deactivated or not yet active",
         _NEW_WEBHOOK,
         "authorization", quoted=True, team=_TEAMS_WEBHOOK,
     ),
@@ -182,7 +182,8 @@ CATALOGUE: dict[str, ErrorKind] = {
         "permission in its settings.",
     ),
     "user_access_error": ErrorKind(
-        "The administrator keeps this user out of the application", f"{_ADMIN} to open the application to this user.",
+        "The administrator has not given this user access to the application",
+        f"{_ADMIN} to open the application to this user.",
         "authorization",
     ),
     "allowed_only_intranet_user": ErrorKind(
@@ -271,10 +272,10 @@ CATALOGUE: dict[str, ErrorKind] = {
         "`bitrix24-directories-mcp check` names it.", "configuration",
     ),
     "TOKENS_DAMAGED": ErrorKind(
-        "The file that keeps the application's tokens holds something else", _LOGIN, "configuration", team=_TEAMS_LOGIN
+        "The file with the application's tokens is damaged", _LOGIN, "configuration", team=_TEAMS_LOGIN
     ),
     "RENEWAL_FAILED": ErrorKind(
-        "The process that renews the application's tokens came to no end",
+        "The process that renews the application's tokens did not finish",
         "Call the same tool again once; if it fails again, tell the user to run `bitrix24-directories-mcp check` and "
         "then `bitrix24-directories-mcp login` with the same BITRIX24_ settings.",
         "configuration", retryable=True, retry_after=30,
@@ -350,7 +351,7 @@ CATALOGUE: dict[str, ErrorKind] = {
         f"{_ADMIN} whether it can be switched on; what Bitrix24 itself needs cannot be removed.", "input", quoted=True,
     ),
     "ERROR_MANIFEST_IS_NOT_AVAILABLE": ErrorKind(
-        "The portal says that the manifest is not available", "Tell the user; nothing in this call can mend it.",
+        "The portal says that the manifest is not available", "Tell the user; nothing in this call can fix it.",
         "portal",
         person="Check the application's installation on the portal.",
     ),
@@ -368,7 +369,7 @@ CATALOGUE: dict[str, ErrorKind] = {
         f"{_ADMIN} to make the change, or to use the webhook of a CRM administrator.", "authorization",
     ),
     "FIELD_MISSING": ErrorKind(
-        "The portal misses a field of the item", "Give the item a name and a code, and call again.", "input",
+        "A required field of the item is missing", "Give the item a name and a code, and call again.", "input",
         quoted=True,
         person="Give the item a name and a code.",
     ),
@@ -379,8 +380,8 @@ CATALOGUE: dict[str, ErrorKind] = {
     ),
     "SYSTEM_ITEM": ErrorKind(
         "This is a system item, which Bitrix24 needs; it cannot be deleted",
-        "Rename it with update_directory_item instead, if its name is what disturbs.", "input",
-        person="Rename it instead, if its name is what disturbs.",
+        "Rename it with update_directory_item instead, if only its name is wrong.", "input",
+        person="Rename it instead, if only its name is wrong.",
     ),
     "ITEM_IN_USE": ErrorKind(
         "CRM records still carry this code",
@@ -425,10 +426,12 @@ CATALOGUE: dict[str, ErrorKind] = {
         "portal", quoted=True,
     ),
     "INTERNAL_SERVER_ERROR": ErrorKind(
-        "The portal failed inside", _LATER, "portal", person=_LATER_PERSON, retryable=True, retry_after=5, quoted=True
+        "Internal error on the portal", _LATER, "portal", person=_LATER_PERSON, retryable=True, retry_after=5,
+        quoted=True,
     ),
     "ERROR_UNEXPECTED_ANSWER": ErrorKind(
-        "The portal failed inside", _LATER, "portal", person=_LATER_PERSON, retryable=True, retry_after=5, quoted=True
+        "Internal error on the portal", _LATER, "portal", person=_LATER_PERSON, retryable=True, retry_after=5,
+        quoted=True,
     ),
     "SERVER_ERROR": ErrorKind(
         "The portal, or a proxy before it, is not working at the moment (maintenance or overload)",

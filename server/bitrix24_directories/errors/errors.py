@@ -100,7 +100,7 @@ class Bitrix24Error(Exception):
         self.quoted = f'Bitrix24 says: "{portal_message}"' if row.quoted and portal_message else ""
         self.message = f"{self.happened} ({self.status_text}). {self.quoted}".rstrip()
         if not self.retryable:
-            again = "Trying again without that change will not help."
+            again = "Repeating the same call will not help."
         elif self.retry_after is None:
             again = "Trying again once may help."
         else:

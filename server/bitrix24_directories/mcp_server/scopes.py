@@ -21,7 +21,8 @@ def out_of_scope(operation: str, missing: Sequence[str]) -> Bitrix24Error:
         "INSUFFICIENT_SCOPE",
         ErrorKind(
             f"{operation} takes {' and '.join(missing)} here, which this token does not have",
-            "Tell the user to ask whoever keeps this server for it (`bitrix24-directories-mcp person scopes NAME`).",
+            "Tell the user to ask the administrator of this server for it (`bitrix24-directories-mcp person scopes "
+            "NAME`).",
             "authorization",
         ),
         not_applied=True,

@@ -191,7 +191,7 @@ class RecordContextLoader:
         titled = [f"{kind.shown} ({kind.id})" for kind in matches or nearest_first]
         choices = ", ".join(titled[:_LISTED]) + (f", and {len(titled) - _LISTED} more" if len(titled) > _LISTED else "")
         name = shown_id(self._entity, _SHOWN)
-        happened = f'This portal has no kind of records "{name}"'
+        happened = f'There is no record type "{name}"'
         todo = f"Use one of these, by name or number: {choices}."
         if matches:
             happened = f'Several kinds of records are called "{name}": {choices}'

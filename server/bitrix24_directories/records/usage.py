@@ -231,7 +231,7 @@ async def _find_unknown(
         fits = matcher.fits(code) if len(code) <= WORDS_LIMIT else {}
         perhaps = None
         if is_channel_source("SOURCE", code):
-            perhaps = "a channel's own code"
+            perhaps = "set by an Open Channel"
         elif len(fits) == 1:
             ((entry, _),) = fits.items()
             perhaps = f"{shown_code(entry.item.status_id)} ({entry.item.name})"

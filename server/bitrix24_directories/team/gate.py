@@ -155,9 +155,9 @@ class Gate:
 
 
 _DESCRIPTIONS: Mapping[int, str] = {
-    401: "A token is needed that this server knows; whoever keeps it gives one out.",
-    403: "This token is not good for that; whoever keeps this server can give another.",
-    503: "This server can let nobody in at the moment; whoever keeps it finds the reason at /readyz and in its log.",
+    401: "Missing or unknown token; ask the administrator of this server.",
+    403: "This token does not allow that; the administrator of this server can give another.",
+    503: "This server can let nobody in at the moment; its administrator finds the reason at /readyz and in its log.",
 }
 
 

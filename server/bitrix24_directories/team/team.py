@@ -192,8 +192,8 @@ class Team(Sessions):
                 "NOT_CONFIGURED",
                 ErrorKind(
                     f"{person.name} has no webhook of their own, and this server has none that is shared",
-                    "Tell the user to ask whoever keeps this server to give them a webhook (`person webhook NAME "
-                    "--webhook-file FILE`).",
+                    "Tell the user to ask the administrator of this server to give them a webhook (`person webhook "
+                    "NAME --webhook-file FILE`).",
                     "configuration",
                 ),
                 not_applied=True,
@@ -238,8 +238,8 @@ def _unknown() -> Bitrix24Error:
     return Bitrix24Error(
         "UNKNOWN_PERSON",
         ErrorKind(
-            "Whoever this token belongs to is not let in here any more",
-            "Tell the user to ask whoever keeps this server for a new token.",
+            "This token has been withdrawn",
+            "Tell the user to ask the administrator of this server for a new token.",
             "authorization",
         ),
         not_applied=True,

@@ -340,6 +340,6 @@ def _update_codes(codes: Sequence[MergedCode], steps: Sequence[Step], deleted: S
         elif item == "to be deleted" and code.status_id in deleted:
             item, why = "deleted", "somebody else was first"
         elif item == "to be deleted":
-            item, why = "stays", "records carry it still"
+            item, why = "stays", "records still use it"
         updated.append(code.model_copy(update={"item": item, "why": why, "fields": None}))
     return updated

@@ -111,7 +111,9 @@ class MergeRun:
                 await anyio.lowlevel.checkpoint_if_cancelled()  # sending is shielded, and may not yield
                 ids = [record_id_of(row) for row in rows]
                 if ids != sorted(set(ids)) or ids[0] <= self.progress.after.get(path, 0):
-                    raise failure("UNEXPECTED_ANSWER", http_status=200, detail="the next records do not lie ahead")
+                    raise failure(
+                        "UNEXPECTED_ANSWER", http_status=200, detail="the portal returned the same records again"
+                    )
                 moves = [
                     Move(code_field, number, row[code_field.name], self.merge.rule)
                     for number, row in zip(ids, rows, strict=True)

@@ -73,7 +73,7 @@ class Planner:
         names = Counter(name_key(target.name) for target in targets)
         for target in list(targets):  # without codes, the next declaration could not distinguish new items of one name
             if target.item is None and target.line and target.line.code is None and names[name_key(target.name)] > 1:
-                self._refuse(target.line, "another item is to be called so: write a code before the name")
+                self._refuse(target.line, "two items would have this name; write CODE: name")
                 targets.remove(target)
         staying, removed = self._split_undeclared(targets, all_read=not self._refused)
         return self._build_plan(self._arrange(targets, staying), removed)
@@ -104,7 +104,7 @@ class Planner:
             return None
         for item in same:
             if item.name == line.name and self._is_result_of(item, line, after):
-                why = "it stands there already; to have a second one of this name, give a statusId"
+                why = "it already exists; to add a second one with this name, give a statusId"
                 code = item.status_id
                 return Step(action="add", status_id=code, name=item.name, why=why, outcome="done")
         if line.code is not None:

@@ -25,7 +25,8 @@ def record_text(result: CheckedRecord, record_id: int | None) -> str:
 def _lines(name: str, record: RecordVerdict) -> Iterator[str]:
     """Yield a record's head (`deal in Wholesale (1): 2 right, 1 corrected`) and its findings."""
     if record.pipeline is not None:
-        name += f" in {record.pipeline} ({record.category_id}{', if it is new' * (record.pipeline_from == 'default')})"
+        assumed = ", assuming a new record" if record.pipeline_from == "default" else ""
+        name += f" in {record.pipeline} ({record.category_id}{assumed})"
     counts = Counter(_COUNTED[field.outcome] for field in record.given)
     counted = [f"{counts[words]} {words}" for words in dict.fromkeys(_COUNTED.values()) if counts[words]]
     if record.pipeline_from == "stage":

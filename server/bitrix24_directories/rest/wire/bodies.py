@@ -36,7 +36,9 @@ async def read_body(response: httpx.Response, limit: int) -> bytes:
     names = response.headers.get("content-encoding", "").casefold().split(",")
     encodings = [encoding for name in names if (encoding := name.strip()) not in ("", "identity")]
     if len(encodings) > _MOST_ENCODINGS or not {"gzip", "x-gzip", "deflate"}.issuperset(encodings):
-        raise failure("BROKEN_ANSWER", http_status=response.status_code, detail="it is packed as nobody asked for")
+        raise failure(
+            "BROKEN_ANSWER", http_status=response.status_code, detail="it is compressed in a way that was not requested"
+        )
     layers = [_Layer(bounded) for _ in encodings]
     content, received = bytearray(), 0
     try:
