@@ -197,7 +197,7 @@ def test_the_report_says_in_russian_what_it_cannot_do(capsys: Output) -> None:
             ["NOPE"],
             "На этом портале нет справочника «NOPE» (UNKNOWN_DIRECTORY).\n→ Возьмите один из ближайших: COMPANY_TYPE",
         ),
-        (["deal.TITLE"], "не берёт кодов справочника; его тип — string"),
+        (["deal.TITLE"], "не использует коды справочника; его тип — string"),
         (["--html", "/no/such/folder/x.html"], "/no/such/folder/x.html нельзя записать: "),
     ):
         assert main(["report", "--demo", *arguments]) == 2
