@@ -103,34 +103,34 @@ class Changes:
         self, entity_id: str, name: str, *, code: str = "", after: str = "", color: str = "", meaning: str = ""
     ) -> Planned:
         """Plan a new item. Raises Bitrix24Error: CHANGE_REFUSED by the rules, and as reading."""
-        async with self._reading(entity_id) as (entity_id, items):
+        async with self._reading(entity_id) as (entity_id, items, read_at):
             planner = Planner(entity_id, items)
             predecessor = item_named(items, after) if after else None
             plan = planner.add(one_line(name, 255), code=code, after=predecessor, color=color, meaning=meaning)
-            return self._store_plan(entity_id, items, check_operations(plan))
+            return self._store_plan(entity_id, items, read_at, check_operations(plan))
 
     async def plan_updating(
         self, entity_id: str, code: str, *, name: str = "", color: str = "", after: str = ""
     ) -> Planned:
         """Plan another name, colour or place. Raises Bitrix24Error as plan_adding does."""
-        async with self._reading(entity_id) as (entity_id, items):
+        async with self._reading(entity_id) as (entity_id, items, read_at):
             item = item_with_code(items, code)
             predecessor = item_named(items, after) if after else None
             plan = Planner(entity_id, items).update(item, name=one_line(name, 255), color=color, after=predecessor)
-            return self._store_plan(entity_id, items, check_operations(plan))
+            return self._store_plan(entity_id, items, read_at, check_operations(plan))
 
     async def plan_removing(self, entity_id: str, code: str, plan_id: str = "") -> Planned:
         """Plan to delete an item, or find the cached plan `plan_id` to delete it.
 
         Raises Bitrix24Error as plan_adding does.
         """
-        async with self._reading(entity_id) as (entity_id, items):
+        async with self._reading(entity_id) as (entity_id, items, read_at):
             item = item_with_code(items, code)
-            cached = self._find_plan(plan_id, entity_id, items)
+            cached = self._find_plan(plan_id, entity_id, items, read_at)
             if cached and len(cached.plan.operations) == 1 and cached.plan.removed_codes == [item.status_id]:
                 return cached
             plan, counted = await self._make_counted_plan(entity_id, items, lambda planner: planner.remove(item))
-            return self._store_plan(entity_id, items, check_operations(plan), counted=counted)
+            return self._store_plan(entity_id, items, read_at, check_operations(plan), counted=counted)
 
     async def plan_declared(self, entity_id: str, lines: Sequence[str], plan_id: str = "") -> Planned:
         """Plan the changes that make a directory match `lines`, or find the plan `plan_id`.
@@ -140,7 +140,7 @@ class Changes:
         """
         if not lines and not plan_id:
             raise refused("no items were declared", "Call again with all items of the directory")
-        by_id = not lines
+        by_id, declared_id = not lines, ""
         if by_id:
             declared = await self._locks.state.recall(self._declared_key(plan_id))
             if declared is None:
@@ -148,21 +148,23 @@ class Changes:
                     f"what was declared for planId {shown_id(plan_id, 100)} is not known any more",
                     "Call again with all items of the directory",
                 )
-            lines = json.loads(declared)
+            declared_id, lines = json.loads(declared)
         if is_part(lines):
             raise refused(
                 "these are the items of a part of the directory, and all that it lacks would be removed",
                 "Read the rest with get_directory_items and after, and declare all items",
             )
-        async with self._reading(entity_id) as (entity_id, items):
-            if by_id and (cached := self._find_plan(plan_id, entity_id, items)):
+        async with self._reading(entity_id) as (entity_id, items, read_at):
+            if by_id and declared_id != entity_id:
+                raise refused(f"planId {shown_id(plan_id, 100)} is of {shown_code(declared_id)}", "Name that directory")
+            if by_id and (cached := self._find_plan(plan_id, entity_id, items, read_at)):
                 return cached
             plan, counted = await self._make_counted_plan(entity_id, items, lambda planner: planner.declare(lines))
-            planned = self._store_plan(entity_id, items, plan, counted=counted)
+            planned = self._store_plan(entity_id, items, read_at, plan, counted=counted)
         if plan.operations:
             with contextlib.suppress(UnavailableError):  # the caller has to send the items again
                 key = self._declared_key(planned.plan_id)
-                await self._locks.state.remember(key, json.dumps(lines), _DECLARED_SECONDS)
+                await self._locks.state.remember(key, json.dumps([entity_id, list(lines)]), _DECLARED_SECONDS)
         return planned
 
     def _declared_key(self, plan_id: str) -> str:
@@ -198,10 +200,10 @@ class Changes:
 
         Raises as carry_out does: CHANGE_REFUSED if a record carries a code by now, or if that cannot be counted.
         """
-        async with self._reading(entity_id) as (entity_id, items):
+        async with self._reading(entity_id) as (entity_id, items, read_at):
             check_items(items)
             plan = Planner(entity_id, items).remove(*(item for item in items if item.status_id in codes))
-            planned = replace(self._store_plan(entity_id, items, plan), audit_context=audit_context)
+            planned = replace(self._store_plan(entity_id, items, read_at, plan), audit_context=audit_context)
         return await self.carry_out(tool, planned, confirmed=False)
 
     def news(self, plan_id: str, planned: Planned) -> list[str]:
@@ -228,7 +230,7 @@ class Changes:
                 # The directory may have changed while a person decided, or by another call, here or in a replica.
                 written = self._locks.shared or self._locks.written_since(planned.entity_id, planned.read_at)
                 if confirmed or written:
-                    async with self._reading(planned.entity_id) as (_, items):
+                    async with self._reading(planned.entity_id) as (_, items, _):
                         if items != planned.items:
                             news = "; ".join(differences(planned.items, items))
                             raise refused(f"the directory has changed since it was planned: {news}", "Call again")
@@ -312,27 +314,32 @@ class Changes:
         )
 
     @asynccontextmanager
-    async def _reading(self, entity_id: str) -> AsyncIterator[tuple[str, list[Item]]]:
+    async def _reading(self, entity_id: str) -> AsyncIterator[tuple[str, list[Item], float]]:
+        """Read a directory: its id, its items, and the time before it was read."""
+        read_at = anyio.current_time()
         with anyio.move_on_after(self._timeout):
             directory = await self._directories.items(entity_id, details=True, fresh=True)
             if not could_be_id(directory.entity_id):
                 raise no_directory(directory.entity_id)
-            yield directory.entity_id, directory.items
+            yield directory.entity_id, directory.items, read_at
             return
         raise failure("TIMEOUT", detail=f"waited {self._timeout:g} s for {current_wait().given_up}")
 
-    def _store_plan(self, entity_id: str, items: list[Item], plan: ChangePlan, *, counted: bool = True) -> Planned:
+    def _store_plan(
+        self, entity_id: str, items: list[Item], read_at: float, plan: ChangePlan, *, counted: bool = True
+    ) -> Planned:
         params = [operation.params for operation in plan.operations]
-        state = [entity_id, [item.structured() for item in items], params, counted]
+        steps = [step.structured() for step in plan.steps]  # one planId stands for one text
+        state = [entity_id, [item.structured() for item in items], params, steps, counted]
         digest = hashlib.sha256(f"{self._salt()}{json.dumps(state, ensure_ascii=False)}".encode()).hexdigest()[:12]
-        planned = Planned(entity_id, items, plan, digest, anyio.current_time(), counted)
+        planned = Planned(entity_id, items, plan, digest, read_at, counted)
         self._plans[digest] = planned
         self._plans.move_to_end(digest)
         if len(self._plans) > _PLANS:
             self._plans.popitem(last=False)
         return planned
 
-    def _find_plan(self, plan_id: str, entity_id: str, items: list[Item]) -> Planned | None:
+    def _find_plan(self, plan_id: str, entity_id: str, items: list[Item], read_at: float) -> Planned | None:
         """Return the plan `plan_id`, if it is untried and was made from the current items.
 
         Records are counted again before anything is removed.
@@ -340,7 +347,7 @@ class Changes:
         cached = self._plans.get(plan_id)
         if cached is None or cached.tried or (cached.entity_id, cached.items) != (entity_id, items):
             return None
-        return replace(cached, read_at=anyio.current_time())
+        return replace(cached, read_at=read_at)
 
 
 @contextmanager

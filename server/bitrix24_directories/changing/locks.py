@@ -21,7 +21,6 @@ class DirectoryLocks:
         self._timeout = timeout
         self.state = state or Inside()
         self._portal = portal
-        self._written_at: dict[str, float] = {}
 
     @asynccontextmanager
     async def acquire(self, entity_id: str, deadline: float) -> AsyncIterator[LockCheck]:
@@ -73,11 +72,11 @@ class DirectoryLocks:
 
     def written(self, entity_id: str) -> None:
         """Record that the directory was changed just now."""
-        self._written_at[entity_id] = anyio.current_time()
+        self.state.written_at[f"{self._portal} {entity_id}"] = anyio.current_time()
 
     def written_since(self, entity_id: str, when: float) -> bool:
-        """Return true if this caller has changed the directory at `when` or later."""
-        return self._written_at.get(entity_id, 0.0) >= when
+        """Return true if a caller of this process has changed the directory at `when` or later."""
+        return self.state.written_at.get(f"{self._portal} {entity_id}", 0.0) >= when
 
 
 def _unavailable() -> Bitrix24Error:

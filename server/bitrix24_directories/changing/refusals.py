@@ -65,7 +65,9 @@ def no_directory(path: str) -> Bitrix24Error:
 
 def refused(happened: str, todo: str = "Correct it and call again") -> Bitrix24Error:
     """Return the error CHANGE_REFUSED: nothing was sent."""
-    return Bitrix24Error("CHANGE_REFUSED", ErrorKind(f"Nothing was changed: {happened}", f"{todo}.", "input"))
+    again = "The next call makes a new plan." if todo == "Call again" else ""
+    kind = ErrorKind(f"Nothing was changed: {happened}", f"{todo}.", "input", again=again)
+    return Bitrix24Error("CHANGE_REFUSED", kind)
 
 
 def _use_one_of(items: Sequence[Item]) -> str:

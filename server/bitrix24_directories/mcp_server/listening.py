@@ -101,7 +101,7 @@ class Subscriptions:
                 try:
                     await self._readable(request, ())
                 except Bitrix24Error as exc:
-                    if not exc.retryable:  # else the portal does not answer, which means nothing
+                    if exc.category == "authorization":  # else the portal has trouble, which means nothing
                         raise
         stream.close()
 

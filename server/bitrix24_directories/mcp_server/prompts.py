@@ -18,6 +18,7 @@ from bitrix24_directories.directories.naming import ENTITY_ID_LIMIT
 from bitrix24_directories.rest import Bitrix24Error
 from bitrix24_directories.text import quoted, shown_code
 
+from .scopes import READ_DIRECTORIES, READING
 from .session import Session
 from .texts.directories import directories_text, found_text, items_text
 from .tools.spec import QUERY_LIMIT
@@ -136,6 +137,7 @@ class PromptSpec:
 
     function: Callable[..., Awaitable[str]]
     title: str
+    scopes: tuple[str, ...] = (READ_DIRECTORIES,)
 
     @cached_property
     def _arguments(self) -> FuncMetadata:
@@ -176,7 +178,7 @@ def prompts() -> Mapping[str, PromptSpec]:
     specs = (
         PromptSpec(map_values, "Map values to codes"),
         PromptSpec(explain_pipeline, "Explain a pipeline"),
-        PromptSpec(review_directories, "Review the directories"),
+        PromptSpec(review_directories, "Review the directories", READING),
         PromptSpec(before_you_write, "Before you write"),
     )
     return {spec.published.name: spec for spec in specs}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -288,7 +289,7 @@ class DirectoriesServer:
             raise MCPError(INVALID_PARAMS, f"Unknown prompt; there are {', '.join(prompts())}")
         values = spec.validated(params.arguments or {})
         try:
-            async with self._session(request, "prompts") as session:
+            async with self._session(request, f"the prompt {spec.published.name}", spec.scopes) as session:
                 text = await spec.function(session, **values)
         except Bitrix24Error as exc:
             raise self._refusal(request, exc) from None
@@ -303,6 +304,7 @@ class DirectoriesServer:
                 async with self._session(request, "resources") as session:
                     completion = await resources.complete(session.directories, params.argument.value)
             except Bitrix24Error as exc:
+                self._sessions.record_outcome(request, exc.code)
                 logger.info("Nothing to complete: %s", exc.code)
         return CompleteResult(completion=completion)
 
@@ -330,7 +332,8 @@ async def _waiting_reported(request: Request, waiting: Waiting, timeout: float) 
     async def report() -> None:
         for second in count(1):
             await anyio.sleep(1)
-            await request.session.report_progress(second, timeout, f"Waiting for {waiting.reason}")
+            with contextlib.suppress(Exception):  # the client has gone: its call ends by itself
+                await request.session.report_progress(second, timeout, f"Waiting for {waiting.reason}")
 
     error: Exception | None = None
     async with anyio.create_task_group() as tasks:

@@ -57,6 +57,8 @@ class State(ABC):
 
     def __init__(self) -> None:
         self._listeners: list[Listener] = []
+        self.written_at: dict[str, float] = {}
+        """Times of this process's last changes, by portal and directory."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

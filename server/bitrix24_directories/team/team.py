@@ -127,8 +127,8 @@ class Team(Sessions):
                 try:
                     session = await member.admitted()
                 except Bitrix24Error as exc:
-                    if not exc.retryable and self.on_refused is not None:
-                        self.on_refused((person.name, person.token_hash, *credentials.identity))
+                    if exc.category == "authorization" and self.on_refused is not None:
+                        self.on_refused(_identity(person, credentials))
                     raise
                 yield replace(session, portal_key=member.portal.address, request=request)
         except Bitrix24Error as exc:
@@ -145,7 +145,7 @@ class Team(Sessions):
         person = self._people.with_name(token.client_id)
         if person is None or (token.expires_at and time.time() > token.expires_at + LEEWAY):  # while a stream was open
             raise _unknown()
-        return (person.name, person.token_hash, *self._credentials(person).identity)
+        return _identity(person, self._credentials(person))
 
     def portal_key(self, request: Request | None) -> str:
         return self._credentials(_token(request).person).identity[0]
@@ -223,6 +223,10 @@ class Team(Sessions):
                 _, longest_unused = self._members.popitem(last=False)
                 longest_unused.end()
         return member
+
+
+def _identity(person: Person, credentials: Credentials) -> Identity:
+    return (person.name, person.token_hash, *person.scopes, *credentials.identity)
 
 
 def _token(request: Request | None) -> PersonToken:

@@ -264,8 +264,12 @@ class Merges:
         """Delete the items that a fresh count finds unused, and return the remaining work."""
         merge = planned.merge
         on_phase("reading")
-        with anyio.fail_after(self._timeout):
-            carriers = await count_carriers(self._directories, merge.entity_id, merge.codes)
+        try:
+            with anyio.fail_after(self._timeout):
+                carriers = await count_carriers(self._directories, merge.entity_id, merge.codes)
+        except TimeoutError:
+            error = failure("TIMEOUT", detail=f"waited {self._timeout:g} s for the count of what is left")
+            raise error.with_partial_result(_build_result(planned, progress, "stopped")) from None
         left = records_to_move(carriers)
         if moved_some and left > len(progress.not_moved):
             return _build_result(planned, progress, "moving", left=left)
