@@ -124,8 +124,8 @@ def _on_the_map(name: str, path: Path) -> str:
 
 
 def test_the_map_is_made_of_docstrings() -> None:
-    before, shown, after = MAP.split("```", 2)
+    before, printed, after = MAP.split("```", 2)
     if os.environ.get("UPDATE_SNAPSHOTS"):
         PAGE.write_text(f"{before}```\n{drawn()}\n```{after}", encoding="utf-8")
     else:
-        assert shown.strip("\n") == drawn()
+        assert printed.strip("\n") == drawn()

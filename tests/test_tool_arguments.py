@@ -27,9 +27,9 @@ def table() -> str:
 def test_each_argument_is_in_the_table() -> None:
     text = PAGE.read_text(encoding="utf-8")
     before, _, rest = text.partition(HEAD)
-    shown = HEAD + "".join(line for line in rest.splitlines(keepends=True)[: len(table().splitlines()) - 2])
+    printed = HEAD + "".join(line for line in rest.splitlines(keepends=True)[: len(table().splitlines()) - 2])
     if os.environ.get("UPDATE_SNAPSHOTS"):
         after = rest[rest.index("\n\n") :]
         PAGE.write_text(f"{before}{table().rstrip()}{after}", encoding="utf-8")
     else:
-        assert shown == table()
+        assert printed == table()

@@ -42,7 +42,7 @@ class ErrorKind:
 
     @property
     def of_a_team(self) -> ErrorKind:
-        """The same row in the words of a team's server."""
+        """This row in the words of a team's server."""
         hint = self.team
         if not hint and _ADDRESS in self.agent_hint:
             hint = self.agent_hint.replace("Tell the user to ", KEEPER).replace(_ADDRESS, _TEAMS_ADDRESS)

@@ -107,13 +107,13 @@ class Team(Sessions):
                             await portal.connection.close()
 
     @asynccontextmanager
-    async def session(self, request: Request | None, what: str, needed: Sequence[str]) -> AsyncIterator[Session]:
+    async def session(self, request: Request | None, operation: str, needed: Sequence[str]) -> AsyncIterator[Session]:
         token = _token(request)
         person, scopes = token.person, self.scopes(request)
         self.seen.note(person.name)
         missing = [scope for scope in needed if scope not in scopes]
         if missing:
-            raise out_of_scope(what, missing)
+            raise out_of_scope(operation, missing)
         try:
             async with AsyncExitStack() as stack:
                 # Within a call's time and no longer: a change would begin its own time only then.
