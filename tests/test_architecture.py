@@ -102,17 +102,15 @@ def drawn() -> str:
     """The map of the package: each package and module with the first line of its docstring."""
     lines: list[str] = []
 
-    def draw(folder: Path, indent: str) -> None:
-        modules = sorted(path for path in folder.glob("*.py") if path.name != "__init__.py")
-        for path in modules:
-            lines.append(_on_the_map(f"{indent}{path.name}", path))
-        for inside in sorted(path for path in folder.iterdir() if (path / "__init__.py").exists()):
-            lines.append(_on_the_map(f"{indent}{inside.name}/", inside / "__init__.py"))
+    def draw(package: Path, indent: str) -> None:
+        lines.append(_on_the_map(f"{indent}{package.name}/", package / "__init__.py"))
+        modules = sorted(path for path in package.glob("*.py") if path.name != "__init__.py")
+        lines.extend(_on_the_map(f"{indent}    {path.name}", path) for path in modules)
+        for inside in sorted(path.parent for path in package.glob("*/__init__.py")):
             draw(inside, f"{indent}    ")
 
-    for package in [package for package in LAYERS if (ROOT / package).is_dir()]:
-        lines.append(_on_the_map(f"{package}/", ROOT / package / "__init__.py"))
-        draw(ROOT / package, "    ")
+    for package in [ROOT / layer for layer in LAYERS if (ROOT / layer).is_dir()]:
+        draw(package, "")
     lines += [_on_the_map(path.name, path) for path in sorted(ROOT.glob("*.py"))]
     return "\n".join(lines)
 

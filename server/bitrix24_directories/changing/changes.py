@@ -140,8 +140,8 @@ class Changes:
         """
         if not lines and not plan_id:
             raise refused("no items were declared", "Call again with all items of the directory")
-        by_id, declared_id = not lines, ""
-        if by_id:
+        declared_id = None
+        if not lines:
             declared = await self._locks.state.recall(self._declared_key(plan_id))
             if declared is None:
                 raise refused(
@@ -155,9 +155,9 @@ class Changes:
                 "Read the rest with get_directory_items and after, and declare all items",
             )
         async with self._reading(entity_id) as (entity_id, items, read_at):
-            if by_id and declared_id != entity_id:
+            if declared_id not in (None, entity_id):
                 raise refused(f"planId {shown_id(plan_id, 100)} is of {shown_code(declared_id)}", "Name that directory")
-            if by_id and (cached := self._find_plan(plan_id, entity_id, items, read_at)):
+            if declared_id and (cached := self._find_plan(plan_id, entity_id, items, read_at)):
                 return cached
             plan, counted = await self._make_counted_plan(entity_id, items, lambda planner: planner.declare(lines))
             planned = self._store_plan(entity_id, items, read_at, plan, counted=counted)

@@ -12,7 +12,7 @@ from bitrix24_directories.state.shared import Inside, LockCheck, State, Unavaila
 
 
 class DirectoryLocks:
-    """Locks for the directories of `portal`, with the time of this caller's last change of each.
+    """Locks for the directories of `portal`, with the time of each one's last change here.
 
     Replicas that share `state` use the same locks.
     """

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
 
 import anyio
 from mcp.server.session import ServerSession
@@ -76,22 +79,13 @@ class Subscriptions:
             raise MCPError(INVALID_REQUEST, "There are too many streams already: end one before you listen again")
         stream = ListenHandler(self._bus(portal_key))
         self._streams[identity].add(stream)
-        result, error = None, None
         try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._watch, request, identity, stream)
-                try:
-                    result = await stream(request, params.model_copy(update={"notifications": heard}))
-                except Exception as exc:  # not through the task group, which would wrap it
-                    error = exc
-                tasks.cancel_scope.cancel()
+            async with in_background(partial(self._watch, request, identity, stream)):
+                return await stream(request, params.model_copy(update={"notifications": heard}))
         finally:
             self._streams[identity].discard(stream)
             if not self._streams[identity]:
                 del self._streams[identity]
-        if result is None:
-            raise error or AssertionError("it ends with a result or an error")
-        return result
 
     async def _watch(self, request: Request, identity: Identity, stream: ListenHandler) -> None:
         """End a stream once its person is removed, is refused, or has another token or webhook."""
@@ -146,3 +140,18 @@ class Subscriptions:
         if uris and not readable:
             raise MCPError(INVALID_PARAMS, NO_SUCH_RESOURCE)
         return readable
+
+
+@asynccontextmanager
+async def in_background(work: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Do `work` while the statement runs, whose errors stay unwrapped; then cancel it."""
+    error: Exception | None = None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(work)
+        try:
+            yield
+        except Exception as exc:  # not through the task group, which would wrap it
+            error = exc
+        tasks.cancel_scope.cancel()
+    if error is not None:
+        raise error

@@ -48,7 +48,7 @@ from bitrix24_directories.rest import Bitrix24Error, Credentials, Transport, Wai
 from bitrix24_directories.settings import Settings
 
 from . import resources, stdio
-from .listening import Subscriptions
+from .listening import Subscriptions, in_background
 from .picture.data import PAGE, RESOURCE, page_contents
 from .prompts import prompts
 from .scopes import READ_DIRECTORIES
@@ -335,13 +335,5 @@ async def _waiting_reported(request: Request, waiting: Waiting, timeout: float) 
             with contextlib.suppress(Exception):  # the client has gone: its call ends by itself
                 await request.session.report_progress(second, timeout, f"Waiting for {waiting.reason}")
 
-    error: Exception | None = None
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(report)
-        try:
-            yield
-        except Exception as exc:  # not through the task group, which would wrap it
-            error = exc
-        tasks.cancel_scope.cancel()
-    if error is not None:
-        raise error
+    async with in_background(report):
+        yield
